@@ -1,0 +1,52 @@
+"""Every error that reelsense raises on purpose.
+
+ReelsenseError
+├── InputError           a text or value from the user that cannot be scored
+├── DatasetError         a dataset is missing, damaged or not what it should be
+│   └── DownloadError    something could not be fetched; says what to pass instead
+├── BundleError          a model folder is incomplete, changed or too new
+├── RecipeError          a recipe names an unknown or ill-typed setting
+├── TrainingError        a training run or an export cannot go on
+├── NotReadyError        the model is not loaded yet, or is shutting down
+└── MissingExtraError    an optional part is not installed; names the pip command
+
+Knows no HTTP and no exit codes: the server and the command line each map these.
+"""
+
+from __future__ import annotations
+
+
+class ReelsenseError(Exception):
+    """The root: catch this to catch everything reelsense raises on purpose."""
+
+
+class InputError(ReelsenseError, ValueError):
+    """A text or value from the user that cannot be scored."""
+
+
+class DatasetError(ReelsenseError):
+    """A dataset is missing, damaged or not what it should be."""
+
+
+class DownloadError(DatasetError):
+    """Something could not be fetched. The message says what to pass instead."""
+
+
+class BundleError(ReelsenseError):
+    """A model folder is incomplete, was changed, or is newer than this version reads."""
+
+
+class RecipeError(ReelsenseError, ValueError):
+    """A recipe names an unknown or ill-typed setting."""
+
+
+class TrainingError(ReelsenseError):
+    """A training run or an export cannot go on."""
+
+
+class NotReadyError(ReelsenseError):
+    """The model is not loaded yet, or is shutting down."""
+
+
+class MissingExtraError(ReelsenseError, ImportError):
+    """An optional part is not installed. The message names the pip command."""

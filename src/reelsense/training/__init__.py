@@ -1,0 +1,13 @@
+"""Fine-tuning and export. Needs the extra [train]; nothing else in reelsense imports PyTorch."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from reelsense.errors import MissingExtraError
+
+for _module in ("torch", "transformers", "accelerate"):
+    if find_spec(_module) is None:
+        raise MissingExtraError(
+            f"training needs {_module}, which is not installed: pip install 'reelsense[train]'"
+        )

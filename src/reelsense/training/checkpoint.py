@@ -1,0 +1,121 @@
+"""What a training run writes: the best model so far, the state to go on from, the metrics.
+
+Everything is written beside its place and then moved there, so that a run killed at any moment
+leaves whole files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import BertTokenizerFast, PreTrainedModel
+
+from reelsense.errors import TrainingError
+
+if TYPE_CHECKING:
+    from reelsense.training.finetune import Encoded, Progress
+
+STATE = "training-state.pt"
+METRICS = "metrics.jsonl"
+FACTS = "reelsense.json"
+
+
+def fingerprint(
+    recipe: dict[str, object], labels: list[str], train: Encoded, held_out: Encoded
+) -> str:
+    """Return a hash of everything that a resumed run must share with the first."""
+    digest = hashlib.sha256(json.dumps([recipe, labels]).encode())
+    for part in (train, held_out):
+        digest.update(repr(part.labels).encode())
+        for ids in part.ids:
+            digest.update(repr(ids).encode())
+    return digest.hexdigest()
+
+
+def refuse_to_overwrite(out: Path) -> None:
+    """Make the folder `out`; raise TrainingError if a run already lives there."""
+    for name in (STATE, FACTS):
+        if (out / name).exists():
+            raise TrainingError(
+                f"{out} already holds a training run: go on with --resume, or name another --out"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / METRICS).unlink(missing_ok=True)
+
+
+def save_state(
+    out: Path,
+    fingerprint: str,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+) -> None:
+    """Save all that the next step depends on."""
+    state = {
+        "fingerprint": fingerprint,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "progress": asdict(progress),
+        "random": torch.get_rng_state(),
+        "random_gpus": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    beside = out / f"{STATE}.part"
+    torch.save(state, beside)
+    os.replace(beside, out / STATE)
+
+
+def load_state(
+    out: Path, fingerprint: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> Progress:
+    """Put the state saved in `out` into `model` and `optimizer`; return how far it was.
+
+    Raises TrainingError if there is none, or if it is of another recipe or other reviews.
+    """
+    from reelsense.training.finetune import Progress
+
+    path = out / STATE
+    if not path.exists():
+        raise TrainingError(f"{out} holds no saved state to resume from")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if state["fingerprint"] != fingerprint:
+        raise TrainingError(
+            f"{path} was made with another recipe, base or other reviews: train into another --out"
+        )
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["random_gpus"])
+    progress = Progress(**state["progress"])
+    _drop_metrics_after(out / METRICS, progress.steps_done)
+    return progress
+
+
+def _drop_metrics_after(path: Path, step: int) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [line for line in lines if json.loads(line)["step"] <= step]
+    beside = path.with_suffix(".part")
+    beside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    os.replace(beside, path)
+
+
+def save_model(out: Path, model: PreTrainedModel, tokenizer: Path, facts: dict[str, Any]) -> None:
+    """Write an ordinary transformers checkpoint with its tokenizer and `facts` into `out`."""
+    beside = out / ".saving"
+    shutil.rmtree(beside, ignore_errors=True)
+    model.save_pretrained(beside)
+    fast = BertTokenizerFast(
+        tokenizer_file=str(tokenizer), model_max_length=model.config.max_position_embeddings
+    )
+    fast.save_pretrained(beside)
+    (beside / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    for path in sorted(beside.iterdir()):
+        os.replace(path, out / path.name)
+    beside.rmdir()

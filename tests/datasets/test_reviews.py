@@ -1,0 +1,37 @@
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reelsense.datasets.reviews import Review, hold_out, labels_of
+
+
+def make(groups: list[str]) -> list[Review]:
+    return [Review(f"r{n}", "text", "positive", 8, group) for n, group in enumerate(groups)]
+
+
+@given(st.lists(st.sampled_from([f"tt{n}" for n in range(30)]), min_size=1, max_size=200))
+def test_no_film_stands_in_both_parts_and_nothing_is_lost(groups: list[str]) -> None:
+    reviews = make(groups)
+    split = hold_out(reviews)
+    assert not {r.group for r in split.train} & {r.group for r in split.held_out}
+    assert sorted(r.name for r in [*split.train, *split.held_out]) == sorted(
+        r.name for r in reviews
+    )
+
+
+def test_about_the_share_is_held_out() -> None:
+    reviews = make([f"tt{n // 5}" for n in range(1000)])
+    assert 100 <= len(hold_out(reviews, 0.1).held_out) < 105
+
+
+def test_the_choice_depends_on_the_films_alone() -> None:
+    reviews = make([f"tt{n // 5}" for n in range(1000)])
+    shuffled = random.Random(3).sample(reviews, len(reviews))
+    first, second = hold_out(reviews), hold_out(shuffled)
+    assert {r.name for r in first.held_out} == {r.name for r in second.held_out}
+
+
+def test_labels_are_sorted_and_unlabelled_reviews_have_none() -> None:
+    reviews = [Review("a", "t", label, None, "") for label in ("b", None, "a", "b")]
+    assert labels_of(reviews) == ["a", "b"]

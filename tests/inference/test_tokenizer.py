@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+
+from reelsense.errors import BundleError
+from reelsense.inference.tokenizer import Frame, ReviewTokenizer, head_and_tail, windows
+from tests.tiny import VOCABULARY, write_tokenizer
+
+FRAME = Frame(101, 102)
+IDS = st.lists(st.integers(200, 30000), max_size=600)
+
+
+def test_encodes_whole_texts_without_frame(tmp_path: Path) -> None:
+    tokenizer = ReviewTokenizer(write_tokenizer(tmp_path))
+    assert tokenizer.encode(["Good film", ""]) == [[VOCABULARY["good"], VOCABULARY["film"]], []]
+    assert len(tokenizer.encode(["good " * 3000])[0]) == 3000
+
+
+def test_a_special_token_in_a_review_is_ordinary_text(tmp_path: Path) -> None:
+    tokenizer = ReviewTokenizer(write_tokenizer(tmp_path))
+    assert tokenizer.encode(["[MASK]"]) == [[VOCABULARY[part] for part in ("[", "mask", "]")]]
+
+
+def test_what_is_no_bert_tokenizer_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text("{}")
+    with pytest.raises(BundleError, match="not a readable tokenizer"):
+        ReviewTokenizer(path)
+    Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).save(str(path))  # noqa: S106
+    with pytest.raises(BundleError, match="not a BERT tokenizer"):
+        ReviewTokenizer(path)
+
+
+@given(IDS, st.integers(3, 64))
+def test_windows_hold_every_token_once_and_are_even(ids: list[int], length: int) -> None:
+    cut = windows(ids, length, FRAME)
+    assert [token for window in cut for token in window[1:-1]] == ids
+    assert all(window[0] == 101 and window[-1] == 102 for window in cut)
+    sizes = [len(window) for window in cut]
+    assert max(sizes) <= length
+    assert max(sizes) - min(sizes) <= 1
+    assert len(cut) == max(1, -(-len(ids) // (length - 2)))
+
+
+@given(IDS, st.integers(3, 64), st.floats(0, 1))
+def test_head_and_tail_keeps_both_ends(ids: list[int], length: int, share: float) -> None:
+    cut = head_and_tail(ids, length, share, FRAME)[1:-1]
+    assert len(cut) == min(len(ids), length - 2)
+    if len(ids) > length - 2:
+        head = round((length - 2) * share)
+        assert cut[:head] == ids[:head]
+        assert cut[head:] == ids[len(ids) - (length - 2 - head) :]

@@ -1,0 +1,143 @@
+import json
+import os
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+from reelsense.datasets.reviews import Review, Split
+from reelsense.errors import TrainingError
+from reelsense.training import checkpoint, finetune
+from reelsense.training.recipe import Recipe
+
+LABELS = ["negative", "positive"]
+RECIPE = Recipe(
+    name="tiny", base="", lengths=(16, *[32] * 7), tokens_per_batch=128, learning_rate=1e-2
+)
+
+
+@pytest.fixture
+def split() -> Split:
+    """Reviews whose label a single word gives away."""
+    choose = random.Random(0)
+    reviews = []
+    for n in range(160):
+        label = choose.choice(LABELS)
+        word = choose.choice(["good", "great"] if label == "positive" else ["bad", "awful"])
+        words = choose.choices(["the", "a", "film", "was"], k=choose.randint(3, 40))
+        reviews.append(Review(str(n), " ".join([word, *words]), label, None, str(n)))
+    return Split(reviews[:120], reviews[120:])
+
+
+def weights(out: Path) -> dict[str, Any]:
+    state = torch.load(out / checkpoint.STATE, weights_only=True)
+    return dict(state["model"])
+
+
+def test_it_learns_and_leaves_a_standard_checkpoint(
+    base: Path, split: Split, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    history = finetune.finetune(RECIPE, base, split, LABELS, out)
+    assert len(history) == 8
+    assert max(epoch["accuracy"] for epoch in history) > 0.9
+
+    model = AutoModelForSequenceClassification.from_pretrained(out)
+    assert model.config.id2label == {0: "negative", 1: "positive"}
+    classify = pipeline(
+        "text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(out)
+    )
+    assert classify("the film was great")[0]["label"] == "positive"
+    assert classify("the film was awful")[0]["label"] == "negative"
+
+    facts = json.loads((out / checkpoint.FACTS).read_text())
+    assert facts["held_out"]["loss"] == min(epoch["loss"] for epoch in history)
+
+
+class StopAt:
+    """Sends this process a SIGINT when the step is done."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def __call__(self, run: Any, every: float) -> Iterator[None]:
+        for _ in STEPS_OF_EPOCH(run, every):
+            if run.progress.steps_done == self.step:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield
+
+
+STEPS_OF_EPOCH = finetune._Run.steps_of_epoch
+
+
+@pytest.mark.parametrize("step", [3, 71])
+def test_a_resumed_run_ends_with_the_same_weights(
+    base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "whole")
+
+    stopping = StopAt(step)
+    monkeypatch.setattr(finetune._Run, "steps_of_epoch", lambda run, every: stopping(run, every))
+    with pytest.raises(finetune.StoppedError, match="--resume"):
+        finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "parts")
+    monkeypatch.undo()
+    torch.manual_seed(99)
+    finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "parts", resume=True)
+
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    logs = [(tmp_path / run / checkpoint.METRICS).read_text() for run in ("whole", "parts")]
+    assert logs[0] == logs[1]
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_with_another_recipe(
+    base: Path, split: Split, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    short = Recipe(name="tiny", base="", lengths=(16,), tokens_per_batch=256)
+    with pytest.raises(TrainingError, match="no saved state"):
+        finetune.finetune(short, base, split, LABELS, out, resume=True)
+    finetune.finetune(short, base, split, LABELS, out)
+    with pytest.raises(TrainingError, match="--resume"):
+        finetune.finetune(short, base, split, LABELS, out)
+    with pytest.raises(TrainingError, match="another recipe"):
+        finetune.finetune(RECIPE, base, split, LABELS, out, resume=True)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(base: Path, split: Split, tmp_path: Path) -> None:
+    wild = Recipe(name="wild", base="", lengths=(16,) * 4, tokens_per_batch=256, learning_rate=1e30)
+    with pytest.raises(TrainingError, match="lower learning_rate"):
+        finetune.finetune(wild, base, split, LABELS, tmp_path / "out")
+
+
+def test_without_labels_there_is_nothing_to_learn(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no labelled reviews"):
+        finetune.finetune(RECIPE, base, Split([], []), LABELS, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_killed_run_loses_only_what_came_after_the_last_state(
+    base: Path, split: Split, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    child = os.fork()
+    if child == 0:
+        finetune.finetune(
+            Recipe(name="tiny", base="", lengths=(32,) * 400, tokens_per_batch=256),
+            base,
+            split,
+            LABELS,
+            out,
+            checkpoint_every=0.0,
+        )
+        os._exit(1)
+    while not (out / checkpoint.STATE).exists():
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert weights(out)
