@@ -8,13 +8,17 @@ from reelsense.training.model import load_model, logits, parameter_groups
 
 
 def test_logits_are_those_of_transformers(base: Path) -> None:
-    model = load_model(base, ["negative", "positive"], 0.1, 0.1).eval()
+    model = load_model(base, ["negative", "positive"], 0.1, 0.1)
+    model.train(False)
     ids = torch.randint(5, 17, (3, 20))
     mask = torch.ones_like(ids)
     mask[1, 7:] = 0
     with torch.no_grad():
         ours, theirs = logits(model, ids, mask), model(input_ids=ids, attention_mask=mask).logits
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = logits(model, ids, mask)
     assert torch.allclose(ours, theirs, atol=1e-5)
+    assert torch.allclose(rough.float(), theirs, atol=1e-2)
 
 
 def test_a_folder_without_a_bert_is_refused(base: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import BertTokenizerFast, PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from reelsense.errors import TrainingError
 
@@ -111,10 +111,12 @@ def save_model(out: Path, model: PreTrainedModel, tokenizer: Path, facts: dict[s
     beside = out / ".saving"
     shutil.rmtree(beside, ignore_errors=True)
     model.save_pretrained(beside)
-    fast = BertTokenizerFast(
-        tokenizer_file=str(tokenizer), model_max_length=model.config.max_position_embeddings
-    )
-    fast.save_pretrained(beside)
+    PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+        tokenizer_file=str(tokenizer),
+        model_max_length=model.config.max_position_embeddings,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **{f"{name.lower()}_token": f"[{name}]" for name in ("UNK", "SEP", "PAD", "CLS", "MASK")},
+    ).save_pretrained(beside)
     (beside / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     for path in sorted(beside.iterdir()):
         os.replace(path, out / path.name)

@@ -54,24 +54,26 @@ def logits(model: BertForSequenceClassification, ids: Tensor, mask: Tensor) -> T
     """
     bert: Any = model.bert
     hidden = bert.embeddings(input_ids=ids)
-    allowed = mask[:, None, None, :].bool()
+    # Added to the attention scores: enough to make padding vanish. As a number and not as a bool,
+    # because the export of a bool mask guards against rows without any token (half the memory).
+    blocked = (1.0 - mask[:, None, None, :].to(hidden.dtype)) * -1e4
     *layers, last = bert.encoder.layer
     for layer in layers:
-        hidden = _layer(layer, hidden, hidden, allowed)
-    first = _layer(last, hidden[:, :1], hidden, allowed)
+        hidden = _layer(layer, hidden, hidden, blocked)
+    first = _layer(last, hidden[:, :1], hidden, blocked)
     pooled = model.dropout(bert.pooler(first))
     scores: Tensor = model.classifier(pooled)
     return scores
 
 
-def _layer(layer: Any, queries: Tensor, hidden: Tensor, allowed: Tensor) -> Tensor:
+def _layer(layer: Any, queries: Tensor, hidden: Tensor, blocked: Tensor) -> Tensor:
     """One encoder layer; `queries` are the positions of `hidden` whose output is wanted."""
     attention = layer.attention.self
     context = functional.scaled_dot_product_attention(
         _heads(attention.query(queries), attention.num_attention_heads),
         _heads(attention.key(hidden), attention.num_attention_heads),
         _heads(attention.value(hidden), attention.num_attention_heads),
-        attn_mask=allowed,
+        attn_mask=blocked,
         dropout_p=attention.dropout.p if layer.training else 0.0,
     )
     context = context.transpose(1, 2).flatten(2)
@@ -82,7 +84,7 @@ def _layer(layer: Any, queries: Tensor, hidden: Tensor, allowed: Tensor) -> Tens
 
 def _heads(states: Tensor, heads: int) -> Tensor:
     """(batch, length, hidden) -> (batch, heads, length, hidden / heads)."""
-    return states.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return states.view(*states.shape[:2], heads, -1).transpose(1, 2)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
