@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,31 +5,29 @@ from tokenizers import Tokenizer, models
 
 from reelsense.errors import BundleError
 from reelsense.inference.tokenizer import Frame, ReviewTokenizer, head_and_tail, windows
-from tests.tiny import VOCABULARY, write_tokenizer
+from tests.tiny import VOCABULARY, tokenizer_json
 
 FRAME = Frame(101, 102)
 IDS = st.lists(st.integers(200, 30000), max_size=600)
 
 
-def test_encodes_whole_texts_without_frame(tmp_path: Path) -> None:
-    tokenizer = ReviewTokenizer(write_tokenizer(tmp_path))
+def test_encodes_whole_texts_without_frame() -> None:
+    tokenizer = ReviewTokenizer(tokenizer_json())
     assert tokenizer.encode(["Good film", ""]) == [[VOCABULARY["good"], VOCABULARY["film"]], []]
     assert len(tokenizer.encode(["good " * 3000])[0]) == 3000
 
 
-def test_a_special_token_in_a_review_is_ordinary_text(tmp_path: Path) -> None:
-    tokenizer = ReviewTokenizer(write_tokenizer(tmp_path))
+def test_a_special_token_in_a_review_is_ordinary_text() -> None:
+    tokenizer = ReviewTokenizer(tokenizer_json())
     assert tokenizer.encode(["[MASK]"]) == [[VOCABULARY[part] for part in ("[", "mask", "]")]]
 
 
-def test_what_is_no_bert_tokenizer_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "tokenizer.json"
-    path.write_text("{}")
+def test_what_is_no_bert_tokenizer_is_refused() -> None:
     with pytest.raises(BundleError, match="not a readable tokenizer"):
-        ReviewTokenizer(path)
-    Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).save(str(path))  # noqa: S106
-    with pytest.raises(BundleError, match="not a BERT tokenizer"):
-        ReviewTokenizer(path)
+        ReviewTokenizer("{}")
+    other = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))  # noqa: S106
+    with pytest.raises(BundleError, match="not BERT's"):
+        ReviewTokenizer(other.to_str())
 
 
 @given(IDS, st.integers(3, 64))

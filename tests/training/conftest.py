@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from tests.tiny import VOCABULARY, write_tokenizer
+from tests.tiny import VOCABULARY, tokenizer_json
 
 
 @pytest.fixture
@@ -21,5 +21,5 @@ def base(tmp_path: Path) -> Path:
     )
     folder = tmp_path / "base"
     BertModel(config).save_pretrained(folder)
-    write_tokenizer(folder)
+    (folder / "tokenizer.json").write_text(tokenizer_json())
     return folder

@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelsense.training.batches import BUCKET, padded, plan_epoch, stack
+from reelsense.inference.batching import padded
+from reelsense.training.batches import plan_epoch
 
 
 @given(st.lists(st.integers(2, 512), min_size=1, max_size=300), st.integers(512, 6144))
@@ -23,10 +24,3 @@ def test_there_is_almost_no_padding() -> None:
     plan = plan_epoch(lengths, 6144, 1, 0)
     read = sum(padded(max(lengths[n] for n in batch)) * len(batch) for batch in plan)
     assert read < 1.08 * sum(lengths)
-
-
-def test_stack_pads_to_the_bucket_and_masks_the_padding() -> None:
-    ids, mask = stack([[5, 6, 7], [8]], pad=0)
-    assert ids.shape == (2, BUCKET)
-    assert ids[1, :3].tolist() == [8, 0, 0]
-    assert mask.sum(1).tolist() == [3, 1]

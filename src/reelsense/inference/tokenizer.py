@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 from tokenizers import Tokenizer
 
@@ -29,24 +28,24 @@ class Frame:
 
 
 class ReviewTokenizer:
-    """A BERT tokenizer read from tokenizer.json, without truncation or padding.
+    """A BERT tokenizer read from the text of a tokenizer.json, without truncation or padding.
 
     Special tokens written out in a review ("[MASK]", "[SEP]") are ordinary text to it.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Read `path` (a tokenizer.json). Raises BundleError if it is none, or not BERT's."""
+    def __init__(self, serialized: str) -> None:
+        """Read `serialized`. Raises BundleError if it is no tokenizer, or not BERT's."""
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer = Tokenizer.from_str(serialized)
         except Exception as error:  # tokenizers raises bare Exception for every fault
-            raise BundleError(f"{path} is not a readable tokenizer: {error}") from error
+            raise BundleError(f"tokenizer.json is not a readable tokenizer: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
-        first, last = (self._tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
-        if first is None or last is None:
-            raise BundleError(f"{path} is not a BERT tokenizer: it has no [CLS] or no [SEP]")
-        self.frame = Frame(first, last)
+        first, last, pad = map(self._tokenizer.token_to_id, ("[CLS]", "[SEP]", "[PAD]"))
+        if first is None or last is None or pad is None:
+            raise BundleError("tokenizer.json is not BERT's: it lacks [CLS], [SEP] or [PAD]")
+        self.frame, self.pad = Frame(first, last), pad
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Clean `texts` and return their token ids, whole, without [CLS] and [SEP]."""

@@ -8,19 +8,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
-BUCKET = 16
-"""Lengths are padded to multiples of this. Few distinct shapes keep the allocator quiet."""
+from reelsense.inference.batching import fill
 
 _POOL = 64
 """Reviews are sorted by length within pools of about this many batches, then shuffled again."""
-
-
-def padded(length: int) -> int:
-    """Return `length` rounded up to the next bucket."""
-    return -(-length // BUCKET) * BUCKET
 
 
 def plan_epoch(lengths: Sequence[int], budget: int, seed: int, epoch: int) -> list[list[int]]:
@@ -40,26 +31,3 @@ def plan_epoch(lengths: Sequence[int], budget: int, seed: int, epoch: int) -> li
         batches += fill(members, lengths, budget)
     shuffler.shuffle(batches)
     return batches
-
-
-def fill(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Cut `order` (indices, sorted by length) into consecutive batches within `budget` tokens."""
-    batches: list[list[int]] = []
-    batch: list[int] = []
-    for index in order:
-        if batch and (len(batch) + 1) * padded(lengths[index]) > budget:
-            batches.append(batch)
-            batch = []
-        batch.append(index)
-    return [*batches, batch] if batch else batches
-
-
-def stack(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Return token ids and mask, both (rows, padded length) int64; the mask is 1 where read."""
-    length = padded(max(map(len, rows)))
-    ids = torch.full((len(rows), length), pad)
-    mask = torch.zeros(len(rows), length, dtype=torch.int64)
-    for n, row in enumerate(rows):
-        ids[n, : len(row)] = torch.tensor(row)
-        mask[n, : len(row)] = 1
-    return ids, mask

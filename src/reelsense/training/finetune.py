@@ -24,9 +24,10 @@ from transformers import BertForSequenceClassification, set_seed
 
 from reelsense.datasets.reviews import Review, Split
 from reelsense.errors import TrainingError
+from reelsense.inference.batching import fill, stack
 from reelsense.inference.tokenizer import ReviewTokenizer, head_and_tail
 from reelsense.training import checkpoint
-from reelsense.training.batches import fill, plan_epoch, stack
+from reelsense.training.batches import plan_epoch
 from reelsense.training.machine import interruptible, keep_freed_memory, mixed_precision
 from reelsense.training.model import load_model, logits, parameter_groups
 from reelsense.training.recipe import Recipe
@@ -76,7 +77,7 @@ def finetune(
     """
     keep_freed_memory()
     set_seed(recipe.seed)
-    tokenizer = ReviewTokenizer(base / "tokenizer.json")
+    tokenizer = ReviewTokenizer((base / "tokenizer.json").read_text(encoding="utf-8"))
     train = _encode(split.train, labels, tokenizer)
     held_out = _encode(split.held_out, labels, tokenizer)
     model = load_model(base, labels, recipe.dropout, recipe.attention_dropout)
@@ -111,7 +112,7 @@ class _Run:
     ) -> None:
         self.recipe, self.base, self.labels, self.out = recipe, base, list(labels), out
         self.frame, self.train, self.held_out = tokenizer.frame, train, held_out
-        self.pad = int(model.config.pad_token_id or 0)
+        self.pad = tokenizer.pad
         self.accelerator = Accelerator(mixed_precision=mixed_precision())
         optimizer = torch.optim.AdamW(
             parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, fused=True
@@ -173,7 +174,9 @@ class _Run:
     def _logits(self, reviews: Encoded, batch: list[int], length: int) -> torch.Tensor:
         share = self.recipe.head_share
         rows = [head_and_tail(reviews.ids[n], length, share, self.frame) for n in batch]
-        ids, mask = (part.to(self.accelerator.device) for part in stack(rows, self.pad))
+        ids, mask = (
+            torch.from_numpy(part).to(self.accelerator.device) for part in stack(rows, self.pad)
+        )
         with self.accelerator.autocast():
             return logits(self.model, ids, mask)
 

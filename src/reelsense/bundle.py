@@ -1,0 +1,141 @@
+"""The bundle: the folder in which a model travels from training to serving.
+
+    model.onnx       the network
+    tokenizer.json   its tokenizer
+    MODEL_CARD.md    what it is, for people
+    manifest.json    format version, labels, window, metrics, provenance, SHA-256 of every file
+
+Reads, verifies and writes such folders. Knows neither how a network is run nor how it is trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reelsense.errors import BundleError
+
+FORMAT = 1
+"""The newest layout this version reads and the one it writes."""
+
+DEFAULT = Path(__file__).parent / "models" / "default"
+"""The bundle that comes with the package."""
+
+NETWORK, TOKENIZER, CARD, MANIFEST = (
+    "model.onnx",
+    "tokenizer.json",
+    "MODEL_CARD.md",
+    "manifest.json",
+)
+_PARTS = (NETWORK, TOKENIZER, CARD)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What manifest.json says about a model."""
+
+    name: str
+    labels: tuple[str, ...]
+    """In the order of the network's outputs."""
+    window: int
+    """The most tokens the network reads at once, [CLS] and [SEP] included."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """What was measured when the bundle was made, and on what."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """The recipe, the base model and the versions of the tools."""
+    version: str = ""
+    """Twelve hex digits of the SHA-256 over network and tokenizer; set when written."""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of every other file; set when written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle, in memory."""
+
+    manifest: Manifest
+    network: bytes
+    """An ONNX model: int64 `input_ids` and `attention_mask` (n, length) to float32 logits."""
+    tokenizer: str
+    """The JSON of a Hugging Face tokenizer."""
+    card: str
+
+
+def read(folder: Path) -> Bundle:
+    """Read the bundle in `folder` and check every byte of it.
+
+    Raises BundleError naming the file that is missing, changed or newer than this version reads.
+    """
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is not a folder: there is no model there")
+    manifest = _parse(folder / MANIFEST, _read(folder / MANIFEST))
+    parts = {name: _read(folder / name) for name in _PARTS}
+    for name, content in parts.items():
+        if hashlib.sha256(content).hexdigest() != manifest.files.get(name):
+            raise BundleError(
+                f"{folder / name} is not the file the bundle was made with (its SHA-256 differs "
+                f"from {MANIFEST}): copy the bundle again"
+            )
+    return Bundle(manifest, parts[NETWORK], parts[TOKENIZER].decode(), parts[CARD].decode())
+
+
+def write(folder: Path, bundle: Bundle) -> Manifest:
+    """Write `bundle` as a new `folder`, whole or not at all; return the manifest it got.
+
+    An earlier bundle in the same place is replaced; any other folder is refused (BundleError).
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise BundleError(f"{folder} holds something else than a bundle: name another folder")
+    parts = dict(
+        zip(_PARTS, (bundle.network, bundle.tokenizer.encode(), bundle.card.encode()), strict=True)
+    )
+    content = asdict(bundle.manifest) | {
+        "version": hashlib.sha256(parts[NETWORK] + parts[TOKENIZER]).hexdigest()[:12],
+        "files": {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()},
+    }
+    parts[MANIFEST] = _serialize(content)
+    beside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    for name, part in parts.items():
+        (beside / name).write_bytes(part)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(beside, folder)
+    return _parse(folder / MANIFEST, parts[MANIFEST])
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _serialize(content: dict[str, Any]) -> bytes:
+    """Return the one way to write a manifest with this content, sealed with its own SHA-256."""
+    body = json.dumps({"format": FORMAT} | content, indent=2, sort_keys=True)
+    sealed = json.loads(body) | {"sha256": hashlib.sha256(body.encode()).hexdigest()}
+    return (json.dumps(sealed, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _parse(path: Path, raw: bytes) -> Manifest:
+    try:
+        content = json.loads(raw)
+        version = content["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path} is not a bundle's manifest: {error!r}") from error
+    if isinstance(version, int) and version > FORMAT:
+        raise BundleError(
+            f"{path} has format {version}; this reelsense reads up to {FORMAT}: "
+            "pip install --upgrade reelsense"
+        )
+    content.pop("sha256", None)
+    if raw != _serialize(content):
+        raise BundleError(f"{path} was changed after the bundle was made: copy the bundle again")
+    del content["format"]
+    return Manifest(**content | {"labels": tuple(content["labels"])})

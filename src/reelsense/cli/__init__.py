@@ -1,0 +1,31 @@
+"""The command line. Knows options and messages; every command imports what it needs itself."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from reelsense import __version__
+from reelsense.cli.answer import evaluate, predict, serve
+from reelsense.cli.learn import baseline, data, export, train
+from reelsense.errors import ReelsenseError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="reelsense")
+def cli() -> None:
+    """The sentiment of movie reviews, from BERT."""
+
+
+for _command in (predict, serve, evaluate, data, train, export, baseline):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line; an error that reelsense raises on purpose is one line, exit code 1."""
+    try:
+        cli(prog_name="reelsense")
+    except ReelsenseError as error:
+        click.echo(f"reelsense: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,88 @@
+"""Commands that answer with a model: predict, serve, evaluate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from reelsense.cli import options
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option(
+    "--input",
+    "source",
+    type=options.PATH,
+    help="A .txt (one review a line), .csv, .tsv or .jsonl file; - reads lines of text.",
+)
+@click.option("--output", type=options.PATH, help="Where to write; by default to the terminal.")
+@click.option("--column", default="text", show_default=True, help="The texts in a table.")
+@options.model
+def predict(
+    text: str | None, source: Path | None, output: Path | None, column: str, model: Path | None
+) -> None:
+    """Say whether TEXT, or every text of a file, is positive or negative."""
+    if (text is None) == (source is None):
+        raise click.UsageError('pass one of TEXT (in quotes; "-" for standard input) and --input')
+    if text == "-":
+        text, source = None, Path("-")
+
+    from reelsense.cli.files import score_file
+    from reelsense.inference.classifier import Classifier
+
+    classifier = Classifier.load(model)
+    if source is not None:
+        score_file(classifier, source, output, column)
+    elif text is not None:
+        answer = classifier.predict([text])[0]
+        click.echo(f"{answer.label}  {answer.score:.1%}")
+
+
+@click.command()
+@click.option("--host", envvar="HOST", default="127.0.0.1", show_default=True)
+@click.option("--port", envvar="PORT", type=click.IntRange(0, 65535), default=5000, show_default=True)
+@options.model
+def serve(host: str, port: int, model: Path | None) -> None:
+    """Answer over HTTP: a page at /, JSON at /v1/predict."""
+    from reelsense.server.run import run
+
+    run(host, port, model)
+
+
+@click.command()
+@options.labelled_data
+@click.option(
+    "--split",
+    type=click.Choice(["train", "held-out", "test", "all"]),
+    help="By default the dataset's test part, or the whole of a table.",
+)
+@click.option("--json", "json_file", type=options.PATH, help="Write the figures there as well.")
+@options.model
+def evaluate(
+    data: Path,
+    text_column: str,
+    label_column: str,
+    split: str | None,
+    json_file: Path | None,
+    model: Path | None,
+) -> None:
+    """Measure a model on labelled reviews."""
+    from reelsense.datasets.sources import Source
+    from reelsense.evaluation.evaluate import as_text
+    from reelsense.evaluation.evaluate import evaluate as measure
+    from reelsense.files import write_atomically
+    from reelsense.inference.classifier import Classifier
+
+    source = Source(data, text_column, label_column)
+    part = split or source.usual_part
+    classifier = Classifier.load(model)
+    metrics = measure(classifier, source.part(part))
+    name, version = classifier.manifest.name, classifier.manifest.version
+    click.echo(f"{name} {version} on {data} ({part})\n\n{as_text(metrics)}")
+    if json_file:
+        figures = {"model": {"name": name, "version": version}, "split": part, **asdict(metrics)}
+        write_atomically(json_file, json.dumps(figures, indent=2) + "\n")

@@ -1,0 +1,166 @@
+"""Score a file of texts, row by row: what goes in comes out, with the answers beside it.
+
+Memory does not grow with the file. A bad row gets an error and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from io import TextIOWrapper
+from itertools import islice
+from pathlib import Path
+from typing import IO, Protocol
+
+import click
+from tqdm import tqdm
+
+from reelsense.datasets.tables import SUFFIXES, Row, rows
+from reelsense.errors import DatasetError, InputError
+from reelsense.files import atomic
+from reelsense.inference.classifier import Classifier
+from reelsense.prediction import Prediction
+
+_STEP = 256
+"""Rows read, scored and written at a time."""
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+def score_file(classifier: Classifier, source: Path, output: Path | None, column: str) -> None:
+    """Add label, score and positive to every row of `source` ("-": standard input).
+
+    Writes to `output`, which appears when it is whole, or to standard output. Where the input
+    already has a column of that name, ours is called predicted_label and so on. Raises
+    DatasetError if a file cannot be used.
+    """
+    suffix = ".txt" if str(source) == "-" else source.suffix
+    kind = output.suffix if output else {".txt": ".csv"}.get(suffix, suffix)
+    _check(source, suffix, output, kind)
+    column = "text" if suffix == ".txt" else column
+    failed = 0
+    target = nullcontext(sys.stdout) if output is None else atomic(output)
+    with _lines(source) as (lines, bar), target as file:
+        writer = _Json(file) if kind == ".jsonl" else _Csv(file, "\t" if kind == ".tsv" else ",")
+        remaining = rows(lines, suffix)
+        while step := list(islice(remaining, _STEP)):
+            answers = _answers(classifier, step, column)
+            for row, answer in zip(step, answers, strict=True):
+                writer.write(row, _added(answer, classifier.labels))
+            failed += sum(isinstance(answer, str) for answer in answers)
+            bar(len(step))
+    if failed:
+        click.echo(f"{failed:,} rows could not be scored: see their column error", err=True)
+
+
+def _check(source: Path, suffix: str, output: Path | None, kind: str) -> None:
+    if suffix not in SUFFIXES:
+        raise DatasetError(f"{source}: not one of {', '.join(SUFFIXES)}")
+    if kind not in (".csv", ".tsv", ".jsonl"):
+        raise DatasetError(f"{output}: the output is a .csv, .tsv or .jsonl file")
+    if suffix == ".jsonl" and kind != ".jsonl":
+        raise DatasetError(f"{output}: rows of .jsonl may differ in their keys; write a .jsonl")
+
+
+@contextmanager
+def _lines(source: Path) -> Iterator[tuple[IO[str], _Bar]]:
+    """Open `source` with a progress bar: in bytes where the size is known, else in rows."""
+    if str(source) == "-":
+        sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+        with tqdm(unit=" rows", disable=None) as bar:
+            yield sys.stdin, bar.update
+        return
+    try:
+        raw = source.open("rb")
+    except OSError as error:
+        raise DatasetError(f"{source} cannot be read: {error.strerror}") from error
+    size = os.fstat(raw.fileno()).st_size
+    with (
+        TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines,
+        tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar,
+    ):
+        yield lines, lambda _rows: bar.update(raw.tell() - bar.n)
+
+
+def _answers(
+    classifier: Classifier, step: Sequence[Row], column: str
+) -> list[Prediction | str]:
+    """Return a prediction for each row, or what is wrong with it."""
+    answers: list[Prediction | str] = [_fault(row, column) for row in step]
+    good = [n for n, fault in enumerate(answers) if not fault]
+    texts = [str(step[n].values[column]) for n in good]
+    for n, answer in zip(good, _predict(classifier, texts), strict=True):
+        answers[n] = answer
+    return answers
+
+
+def _fault(row: Row, column: str) -> str:
+    """What is wrong with `row`; blank if nothing is."""
+    if row.error:
+        return row.error
+    if column not in row.values:
+        return f"no {column!r} here; there are: {', '.join(row.values)}"
+    value = row.values[column]
+    if not isinstance(value, str):
+        return f"{column!r} is not a text but {json.dumps(value)[:40]}"
+    return "" if value.strip() else f"{column!r} is blank"
+
+
+def _predict(classifier: Classifier, texts: list[str]) -> list[Prediction | str]:
+    try:
+        return [*classifier.predict(texts)]
+    except InputError as error:
+        if len(texts) == 1:
+            return [str(error).removeprefix("text 0 ")]
+        return [answer for text in texts for answer in _predict(classifier, [text])]
+
+
+def _added(answer: Prediction | str, labels: Sequence[str]) -> dict[str, object]:
+    """The columns that are added to a row."""
+    shown = ["label", "score", *(["positive"] if "positive" in labels else [])]
+    if isinstance(answer, str):
+        return dict.fromkeys(shown) | {"error": answer}
+    return {name: getattr(answer, name) for name in shown} | {"error": None}
+
+
+class _Bar(Protocol):
+    def __call__(self, rows: int, /) -> object: ...
+
+
+class _Json:
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, row: Row, added: dict[str, object]) -> None:
+        present = {name: value for name, value in added.items() if value is not None}
+        line = json.dumps(row.values | _renamed(present, row.values), ensure_ascii=False)
+        if _SURROGATE.search(line):  # no UTF-8 can carry these; JSON's escapes can
+            line = json.dumps(json.loads(line))
+        self._file.write(line + "\n")
+
+
+class _Csv:
+    """The first row decides the columns."""
+
+    def __init__(self, file: IO[str], delimiter: str) -> None:
+        self._file, self._delimiter = file, delimiter
+        self._writer: csv.DictWriter[str] | None = None
+
+    def write(self, row: Row, added: dict[str, object]) -> None:
+        if self._writer is None:
+            columns = [*row.values, *_renamed(added, row.values)]
+            self._columns = dict(zip(added, columns[len(row.values) :], strict=True))
+            self._writer = csv.DictWriter(self._file, columns, delimiter=self._delimiter)
+            self._writer.writeheader()
+        answers = {self._columns[name]: value for name, value in added.items()}
+        values = {name: _SURROGATE.sub("\ufffd", str(value)) for name, value in row.values.items()}
+        self._writer.writerow(values | answers)
+
+
+def _renamed(added: dict[str, object], taken: dict[str, object]) -> dict[str, object]:
+    return {(f"predicted_{name}" if name in taken else name): v for name, v in added.items()}

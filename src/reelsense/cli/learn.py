@@ -1,0 +1,97 @@
+"""Commands that make a model: data, train, export, baseline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from reelsense.cli import options
+
+
+@click.group()
+def data() -> None:
+    """Fetch datasets."""
+
+
+@data.command()
+@click.argument("dataset", type=click.Choice(["imdb"]))
+@click.option("--from", "given", type=options.PATH, help="An archive or unpacked folder you have.")
+@click.option("--out", type=options.PATH, default=Path("data"), show_default=True)
+def fetch(dataset: str, given: Path | None, out: Path) -> None:
+    """Download, verify and unpack the Large Movie Review Dataset (84 MB)."""
+    from reelsense.datasets.fetch import fetch_imdb
+
+    root = fetch_imdb(out, given)
+    click.echo(f"{dataset} is ready: --data {root}")
+
+
+@click.command()
+@options.labelled_data
+@click.option("--recipe", "recipe_file", type=options.PATH, required=True, help="A TOML file.")
+@click.option(
+    "--base", help="The pre-trained BERT: a hub id or a folder; by default the recipe's."
+)
+@click.option("--out", type=options.PATH, required=True, help="Folder for the checkpoint.")
+@click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out.")
+@click.option("--steps", type=click.IntRange(1), help="Stop after so many steps, for a try.")
+def train(
+    data: Path,
+    text_column: str,
+    label_column: str,
+    recipe_file: Path,
+    base: str | None,
+    out: Path,
+    resume: bool,
+    steps: int | None,
+) -> None:
+    """Fine-tune a pre-trained BERT on labelled reviews."""
+    from reelsense.datasets.sources import Source
+    from reelsense.training.base import find_base
+    from reelsense.training.finetune import finetune
+    from reelsense.training.recipe import read_recipe
+
+    recipe = read_recipe(recipe_file)
+    split, labels = Source(data, text_column, label_column).for_training()
+    click.echo(f"{len(split.train):,} reviews to learn from, {len(split.held_out):,} held out")
+    folder = find_base(base or recipe.base)
+    history = finetune(recipe, folder, split, labels, out, resume=resume, most_steps=steps)
+    best = min(history, key=lambda epoch: epoch["loss"])
+    click.echo(f"held-out accuracy {best['accuracy']:.2%}; the checkpoint is in {out}")
+
+
+@click.command()
+@click.argument("checkpoint", type=options.PATH)
+@options.labelled_data
+@click.option("--out", type=options.PATH, required=True, help="Folder for the bundle.")
+def export(
+    checkpoint: Path, data: Path, text_column: str, label_column: str, out: Path
+) -> None:
+    """Turn CHECKPOINT into a bundle: int8, checked against the original, ready to serve.
+
+    --data is the data it was trained on.
+    """
+    from reelsense.datasets.sources import Source
+    from reelsense.training.export import export as pack
+
+    split, _ = Source(data, text_column, label_column).for_training()
+    parity = pack(checkpoint, split, out)
+    click.echo(
+        f"{out}: the label of the checkpoint on {parity.agreement:.2%} of {parity.reviews} "
+        f"held-out reviews; accuracy {parity.accuracy_int8:.2%}, before int8 "
+        f"{parity.accuracy_fp32:.2%}"
+    )
+
+
+@click.command()
+@options.labelled_data
+@click.option("--test", "on_test", is_flag=True, help="Score the official test part as well.")
+def baseline(data: Path, text_column: str, label_column: str, on_test: bool) -> None:
+    """Train a bag-of-words classifier on the same reviews, to see what BERT buys."""
+    from reelsense.datasets.sources import Source
+    from reelsense.training.baseline import train_baseline
+
+    source = Source(data, text_column, label_column)
+    split, labels = source.for_training()
+    result = train_baseline(split, labels, source.part("test") if on_test else None)
+    click.echo(result.as_text())

@@ -1,0 +1,33 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+PATH = click.Path(path_type=Path)
+
+model = click.option(
+    "--model", type=PATH, help="Folder of a bundle; by default the model that comes along."
+)
+
+
+def labelled_data(command: _Command) -> _Command:
+    """Add --data, --text-column and --label-column."""
+    for option in (
+        click.option("--label-column", default="label", show_default=True, help="In a table."),
+        click.option("--text-column", default="text", show_default=True, help="In a table."),
+        click.option(
+            "--data",
+            type=PATH,
+            required=True,
+            help="The unpacked Large Movie Review Dataset, or a table: .csv, .tsv, .jsonl.",
+        ),
+    ):
+        command = option(command)
+    return command

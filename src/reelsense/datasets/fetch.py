@@ -1,0 +1,139 @@
+"""Bring the Large Movie Review Dataset to this machine: download, verify, unpack.
+
+Knows the archive; `imdb` knows what is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from reelsense.datasets import imdb
+from reelsense.errors import DatasetError, DownloadError
+
+_BLOCK = 1 << 20
+_TIMEOUT = 30.0  # seconds without a byte
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A file to download and how to know that it arrived whole."""
+
+    url: str
+    size: int
+    """Bytes."""
+    md5: str
+
+
+IMDB = Archive(
+    url="https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
+    size=84_125_825,
+    md5="7c2ac02c03563afcf9b574c7e56c153a",
+)
+"""As https://ai.stanford.edu/~amaas/data/sentiment/ offers it (size and md5 of 2026-11)."""
+
+
+def fetch_imdb(out: Path, given: Path | None = None, archive: Archive = IMDB) -> Path:
+    """Put the unpacked dataset into `out` and return its root folder.
+
+    Downloads `archive` unless `given` names an archive or an unpacked folder; goes on where an
+    interrupted download stopped. Raises DownloadError if that is impossible, DatasetError if what
+    came is not the dataset.
+    """
+    if given is not None and given.is_dir():
+        return imdb.find_root(given)
+    if (out / "aclImdb").is_dir() and given is None:
+        return imdb.find_root(out)
+    out.mkdir(parents=True, exist_ok=True)
+    if given is not None and not given.is_file():
+        raise DatasetError(f"{given} does not exist: pass an archive or an unpacked folder")
+    unpack(given or download(archive, out / Path(archive.url).name), out)
+    return imdb.find_root(out)
+
+
+def download(archive: Archive, path: Path) -> Path:
+    """Download `archive` to `path`, resuming what `path`.part already holds; return `path`.
+
+    Raises DownloadError in one line that says what to do instead.
+    """
+    if path.is_file() and _md5(path) == archive.md5:
+        return path
+    part = path.with_name(path.name + ".part")
+    try:
+        _download_rest(archive, part)
+    except OSError as error:  # URLError is one
+        reason = getattr(error, "reason", None) or error
+        raise DownloadError(
+            f"{archive.url} cannot be downloaded ({reason}): run again to go on, or pass the "
+            "archive or its unpacked folder with --from PATH"
+        ) from error
+    if part.stat().st_size < archive.size:
+        raise DownloadError(
+            f"the download of {archive.url} broke off at {part.stat().st_size:,} of "
+            f"{archive.size:,} bytes: run again to go on"
+        )
+    if _md5(part) != archive.md5:
+        part.unlink()
+        raise DownloadError(
+            f"{archive.url} came damaged (its md5 is not {archive.md5}): run again, or pass a "
+            "copy with --from PATH"
+        )
+    os.replace(part, path)
+    return path
+
+
+def _download_rest(archive: Archive, part: Path) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    if have >= archive.size:
+        return
+    headers = {"Range": f"bytes={have}-", "User-Agent": "reelsense"}
+    request = urllib.request.Request(archive.url, headers=headers)  # noqa: S310  # our own constant
+    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
+        resumed = answer.status == 206
+        start = have if resumed else 0
+        with (
+            part.open("ab" if resumed else "wb") as file,
+            tqdm(
+                total=archive.size, initial=start, unit="B", unit_scale=True, desc="download"
+            ) as bar,
+        ):
+            while block := answer.read(_BLOCK):
+                file.write(block)
+                bar.update(len(block))
+
+
+def unpack(archive: Path, out: Path) -> None:
+    """Unpack the dataset's folder from `archive` into `out`/aclImdb, whole or not at all.
+
+    Members that would leave `out`, links and devices are refused (tarfile's data filter).
+    """
+    beside = out / ".aclImdb.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        with tarfile.open(archive) as tar, tqdm(desc="unpack", unit=" files") as bar:
+            for member in tar:
+                tar.extract(member, beside, filter="data")
+                bar.update()
+        root = imdb.find_root(beside)
+        shutil.rmtree(out / "aclImdb", ignore_errors=True)
+        os.replace(root, out / "aclImdb")
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        raise DatasetError(f"{archive} cannot be unpacked: {error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(
+            file, lambda: hashlib.md5(usedforsecurity=False)
+        ).hexdigest()

@@ -1,0 +1,58 @@
+"""From a `--data PATH` to labelled reviews: the Large Movie Review Dataset or the user's table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reelsense.datasets import imdb, tables
+from reelsense.datasets.reviews import Review, Split, hold_out, labels_of
+from reelsense.errors import DatasetError
+
+PARTS = ("train", "held-out", "test", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where labelled reviews come from. The columns matter for tables alone."""
+
+    path: Path
+    text_column: str = "text"
+    label_column: str = "label"
+
+    @property
+    def _is_table(self) -> bool:
+        return self.path.suffix in tables.SUFFIXES
+
+    def for_training(self) -> tuple[Split, list[str]]:
+        """Return what to train on, split by group, and the labels in order."""
+        if self._is_table:
+            reviews = self._table()
+            labels = labels_of(reviews)
+        else:
+            reviews, labels = imdb.read_split(self.path, "train"), list(imdb.LABELS)
+        if len(labels) < 2:
+            raise DatasetError(f"{self.path}: two labels at least are needed, found {labels}")
+        split = hold_out([review for review in reviews if review.label is not None])
+        if not split.train:
+            raise DatasetError(f"{self.path}: too few distinct reviews to hold any out")
+        return split, labels
+
+    @property
+    def usual_part(self) -> str:
+        """The part that a measurement is taken on unless told otherwise."""
+        return "all" if self._is_table else "test"
+
+    def part(self, name: str) -> list[Review]:
+        """Return one of PARTS: a table has no test part, the dataset's is the official one."""
+        if name == "test" and self._is_table:
+            raise DatasetError(f"{self.path} has no test part: pass its file alone, --split all")
+        if name == "test":
+            return imdb.read_split(self.path, "test")
+        if name == "all":
+            return self._table() if self._is_table else imdb.read_split(self.path, "train")
+        split, _ = self.for_training()
+        return split.train if name == "train" else split.held_out
+
+    def _table(self) -> list[Review]:
+        return tables.read_table(self.path, self.text_column, self.label_column)

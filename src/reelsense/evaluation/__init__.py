@@ -1,0 +1,1 @@
+"""How good the answers are, measured from labelled reviews and a classifier. Needs no PyTorch."""

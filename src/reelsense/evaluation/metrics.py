@@ -1,0 +1,93 @@
+"""The figures that say how good a classifier is: accuracy and the rest, from probabilities.
+
+Knows arrays of labels and probabilities; knows neither texts nor models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reelsense.errors import InputError
+
+ECE_BINS = 15
+"""As Guo et al. (2017, "On Calibration of Modern Neural Networks") have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What was measured on `reviews` labelled reviews. Shares are from 0 to 1."""
+
+    reviews: int
+    labels: tuple[str, ...]
+    accuracy: float
+    macro_f1: float
+    """The mean over the labels of F1, the harmonic mean of precision and recall."""
+    auroc: float | None
+    """Area under the ROC curve, the second label being the positive one; None for 3+ labels."""
+    log_loss: float
+    """Mean of -ln(probability of the true label), in nats."""
+    ece: float
+    """Expected calibration error: how far confidence is from accuracy, mean over 15 bins."""
+    confusion: list[list[int]]
+    """Rows: true label, columns: answer, both in the order of `labels`."""
+
+
+def measure(
+    truth: Sequence[str], probabilities: NDArray[np.float64], labels: Sequence[str]
+) -> Metrics:
+    """Measure `probabilities` (n, labels) against the true labels `truth` (n).
+
+    Raises InputError if there is nothing to measure or a true label is none of `labels`.
+    """
+    if not truth:
+        raise InputError("there are no labelled reviews to measure on")
+    unknown = set(truth) - set(labels)
+    if unknown:
+        raise InputError(
+            f"the data has the labels {sorted(unknown)}, the model knows {list(labels)}"
+        )
+    index = {label: n for n, label in enumerate(labels)}
+    wanted = np.array([index[label] for label in truth])
+    answers = probabilities.argmax(axis=1)
+    confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    np.add.at(confusion, (wanted, answers), 1)
+    of_truth = probabilities[np.arange(len(wanted)), wanted]
+    return Metrics(
+        reviews=len(wanted),
+        labels=tuple(labels),
+        accuracy=float((answers == wanted).mean()),
+        macro_f1=_macro_f1(confusion),
+        auroc=_auroc(wanted == 1, probabilities[:, 1]) if len(labels) == 2 else None,
+        log_loss=float(-np.log(np.maximum(of_truth, np.finfo(np.float64).tiny)).mean()),
+        ece=_ece(answers == wanted, probabilities.max(axis=1)),
+        confusion=confusion.tolist(),
+    )
+
+
+def _macro_f1(confusion: NDArray[np.int64]) -> float:
+    hits = np.diag(confusion)
+    either = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return float(np.mean(2 * hits / np.maximum(either, 1)))
+
+
+def _auroc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:
+    """The chance that a positive review scores above a negative one, ties counting half."""
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if not positives or not negatives:
+        return None
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    pairs_won = ranks[positive].sum() - positives * (positives + 1) / 2
+    return float(pairs_won / (positives * negatives))
+
+
+def _ece(correct: NDArray[np.bool_], confidence: NDArray[np.float64]) -> float:
+    """Mean gap between confidence and accuracy over equal-width bins, weighted by their size."""
+    bins = np.minimum((confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+    gaps = np.bincount(bins, weights=correct - confidence, minlength=ECE_BINS)
+    return float(np.abs(gaps).sum() / len(correct))

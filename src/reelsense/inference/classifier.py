@@ -1,0 +1,127 @@
+"""Texts to predictions: clean, cut, run, calibrate.
+
+The command line, the server and evaluation all answer through this class, so what was measured
+is what is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reelsense import bundle as bundles
+from reelsense.bundle import Bundle
+from reelsense.errors import InputError
+from reelsense.inference.batching import BatchQueue, Network
+from reelsense.inference.calibration import probabilities
+from reelsense.inference.engine import Engine
+from reelsense.inference.tokenizer import ReviewTokenizer, windows
+from reelsense.prediction import Coverage, Prediction
+
+TOKENS_PER_BATCH = 512
+"""Larger batches were no faster on two cores and took two to three times the memory."""
+
+_SLICE = 512
+"""Texts tokenized at a time, so that memory does not grow with the length of a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    logits: NDArray[np.float64]
+    """(texts, labels), the mean over each text's windows."""
+    tokens: list[int]
+    """Of each text, without [CLS] and [SEP]."""
+
+
+class Classifier:
+    """A sentiment model, ready to answer. Safe to share between threads."""
+
+    def __init__(
+        self, bundle: Bundle, *, threads: int | None = None, network: Network | None = None
+    ) -> None:
+        """Compile the network of `bundle` for `threads` cores, by default all there are.
+
+        `network` takes its place where given: the checkpoint before int8, or a test's.
+        """
+        self.manifest = bundle.manifest
+        self._tokenizer = ReviewTokenizer(bundle.tokenizer)
+        run = network or Engine(bundle.network, threads).run
+        self._queue = BatchQueue(run, self._tokenizer.pad, TOKENS_PER_BATCH)
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, *, threads: int | None = None) -> Classifier:
+        """Load the bundle in the folder `path`, by default the one that comes with reelsense.
+
+        Raises BundleError if a file of it is missing, changed or too new.
+        """
+        return cls(bundles.read(bundles.DEFAULT if path is None else Path(path)), threads=threads)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the columns of `predict_proba`."""
+        return self.manifest.labels
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Return one prediction for each of `texts`, in their order.
+
+        A text of any length is read whole, and its answer does not depend on the other texts.
+        Raises InputError naming the first text that is none or holds nothing to read.
+        """
+        return [
+            prediction
+            for start in range(0, len(_checked(texts)), _SLICE)
+            for prediction in self._predictions(texts[start : start + _SLICE], start)
+        ]
+
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Return the probabilities of `texts`, (texts, labels), columns in the order of `labels`.
+
+        As scikit-learn has it; LIME, SHAP and cleanlab take it. Raises InputError as `predict`.
+        """
+        parts = [
+            probabilities(self._score(texts[start : start + _SLICE], start).logits)
+            for start in range(0, len(_checked(texts)), _SLICE)
+        ]
+        return np.concatenate([np.empty((0, len(self.labels))), *parts])
+
+    def _predictions(self, texts: Sequence[str], first: int) -> list[Prediction]:
+        scored = self._score(texts, first)
+        return [
+            Prediction(
+                label=self.labels[int(row.argmax())],
+                score=float(row.max()),
+                probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
+                tokens=Coverage(total=tokens, scored=tokens),
+            )
+            for row, tokens in zip(probabilities(scored.logits), scored.tokens, strict=True)
+        ]
+
+    def _score(self, texts: Sequence[str], first: int) -> _Scored:
+        """Score `texts`, the first of which is number `first` of the caller's."""
+        encoded = self._tokenizer.encode(texts)
+        for n, ids in enumerate(encoded, start=first):
+            if not ids:
+                raise InputError(f"text {n} holds nothing that the model can read")
+        cut = [windows(ids, self.manifest.window, self._tokenizer.frame) for ids in encoded]
+        logits = self._queue.run([window for each in cut for window in each]).astype(np.float64)
+        starts = np.cumsum([0, *map(len, cut)])[:-1]
+        counts = np.array([len(each) for each in cut])
+        return _Scored(
+            logits=np.add.reduceat(logits, starts, axis=0) / counts[:, None],
+            tokens=[len(ids) for ids in encoded],
+        )
+
+
+def _checked(texts: Sequence[str]) -> Sequence[str]:
+    if isinstance(texts, str):
+        raise InputError("pass a list of texts, not one string")
+    for n, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"text {n} is not a string but {type(text).__name__}")
+        if not text.strip():
+            raise InputError(f"text {n} is blank")
+    return texts

@@ -1,0 +1,36 @@
+"""What a classifier answers. Plain frozen data: knows no model, no HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of a text was read, in tokens. `scored` is less than `total` only if cut short."""
+
+    total: int
+    scored: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one text."""
+
+    label: str
+    """The most probable label."""
+    score: float
+    """Its probability, 0 to 1."""
+    probabilities: dict[str, float]
+    """The probability of every label of the model; they sum to 1."""
+    tokens: Coverage
+
+    @property
+    def positive(self) -> float:
+        """The probability of "positive". Raises KeyError for a model without that label."""
+        return self.probabilities["positive"]
+
+    @property
+    def negative(self) -> float:
+        """The probability of "negative". Raises KeyError for a model without that label."""
+        return self.probabilities["negative"]

@@ -1,0 +1,30 @@
+"""Where the pre-trained BERT comes from: a folder, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from reelsense.errors import DownloadError
+
+_FILES = ["config.json", "model.safetensors", "tokenizer.json"]
+
+
+def find_base(base: str) -> Path:
+    """Return the folder of `base`: itself if it is one, else its download from the hub.
+
+    What was downloaded once is taken from the hub's cache. Raises DownloadError in one line if
+    the hub cannot be reached or has no such model.
+    """
+    if Path(base).is_dir():
+        return Path(base)
+    try:
+        return Path(snapshot_download(base, allow_patterns=_FILES))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise DownloadError(
+            f"{base!r} is no folder here and cannot be had from the Hugging Face hub ({reason}): "
+            "pass a folder with config.json, model.safetensors and tokenizer.json as --base PATH"
+        ) from error
