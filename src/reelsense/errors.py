@@ -1,7 +1,8 @@
 """Every error that reelsense raises on purpose.
 
 ReelsenseError
-├── InputError           a text or value from the user that cannot be scored
+├── InputError           a value from the user that cannot be used
+│   └── TextError        one of several texts cannot be scored; knows which
 ├── DatasetError         a dataset is missing, damaged or not what it should be
 │   └── DownloadError    something could not be fetched; says what to pass instead
 ├── BundleError          a model folder is incomplete, changed or too new
@@ -21,7 +22,15 @@ class ReelsenseError(Exception):
 
 
 class InputError(ReelsenseError, ValueError):
-    """A text or value from the user that cannot be scored."""
+    """A value from the user that cannot be used."""
+
+
+class TextError(InputError):
+    """One of several texts cannot be scored: the one at `position`, counted from 0."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(f"text {position} {reason}")
+        self.position, self.reason = position, reason
 
 
 class DatasetError(ReelsenseError):

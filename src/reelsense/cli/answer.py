@@ -44,7 +44,9 @@ def predict(
 
 @click.command()
 @click.option("--host", envvar="HOST", default="127.0.0.1", show_default=True)
-@click.option("--port", envvar="PORT", type=click.IntRange(0, 65535), default=5000, show_default=True)
+@click.option(
+    "--port", envvar="PORT", type=click.IntRange(0, 65535), default=5000, show_default=True
+)
 @options.model
 def serve(host: str, port: int, model: Path | None) -> None:
     """Answer over HTTP: a page at /, JSON at /v1/predict."""

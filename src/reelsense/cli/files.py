@@ -21,7 +21,7 @@ import click
 from tqdm import tqdm
 
 from reelsense.datasets.tables import SUFFIXES, Row, rows
-from reelsense.errors import DatasetError, InputError
+from reelsense.errors import DatasetError, TextError
 from reelsense.files import atomic
 from reelsense.inference.classifier import Classifier
 from reelsense.prediction import Prediction
@@ -87,9 +87,7 @@ def _lines(source: Path) -> Iterator[tuple[IO[str], _Bar]]:
         yield lines, lambda _rows: bar.update(raw.tell() - bar.n)
 
 
-def _answers(
-    classifier: Classifier, step: Sequence[Row], column: str
-) -> list[Prediction | str]:
+def _answers(classifier: Classifier, step: Sequence[Row], column: str) -> list[Prediction | str]:
     """Return a prediction for each row, or what is wrong with it."""
     answers: list[Prediction | str] = [_fault(row, column) for row in step]
     good = [n for n, fault in enumerate(answers) if not fault]
@@ -114,9 +112,9 @@ def _fault(row: Row, column: str) -> str:
 def _predict(classifier: Classifier, texts: list[str]) -> list[Prediction | str]:
     try:
         return [*classifier.predict(texts)]
-    except InputError as error:
+    except TextError as error:
         if len(texts) == 1:
-            return [str(error).removeprefix("text 0 ")]
+            return [error.reason]
         return [answer for text in texts for answer in _predict(classifier, [text])]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -29,9 +30,7 @@ def fetch(dataset: str, given: Path | None, out: Path) -> None:
 @click.command()
 @options.labelled_data
 @click.option("--recipe", "recipe_file", type=options.PATH, required=True, help="A TOML file.")
-@click.option(
-    "--base", help="The pre-trained BERT: a hub id or a folder; by default the recipe's."
-)
+@click.option("--base", help="The pre-trained BERT: a hub id or a folder; by default the recipe's.")
 @click.option("--out", type=options.PATH, required=True, help="Folder for the checkpoint.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out.")
 @click.option("--steps", type=click.IntRange(1), help="Stop after so many steps, for a try.")
@@ -52,10 +51,12 @@ def train(
     from reelsense.training.recipe import read_recipe
 
     recipe = read_recipe(recipe_file)
+    if steps:
+        recipe = replace(recipe, most_steps=steps)
     split, labels = Source(data, text_column, label_column).for_training()
     click.echo(f"{len(split.train):,} reviews to learn from, {len(split.held_out):,} held out")
     folder = find_base(base or recipe.base)
-    history = finetune(recipe, folder, split, labels, out, resume=resume, most_steps=steps)
+    history = finetune(recipe, folder, split, labels, out, resume=resume)
     best = min(history, key=lambda epoch: epoch["loss"])
     click.echo(f"held-out accuracy {best['accuracy']:.2%}; the checkpoint is in {out}")
 
@@ -64,9 +65,7 @@ def train(
 @click.argument("checkpoint", type=options.PATH)
 @options.labelled_data
 @click.option("--out", type=options.PATH, required=True, help="Folder for the bundle.")
-def export(
-    checkpoint: Path, data: Path, text_column: str, label_column: str, out: Path
-) -> None:
+def export(checkpoint: Path, data: Path, text_column: str, label_column: str, out: Path) -> None:
     """Turn CHECKPOINT into a bundle: int8, checked against the original, ready to serve.
 
     --data is the data it was trained on.

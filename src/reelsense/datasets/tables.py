@@ -39,14 +39,13 @@ def read_table(path: Path, text_column: str = "text", label_column: str = "label
 
     Rows of the same text form one group. Raises DatasetError naming file, line and column.
     """
-    reviews = []
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            for row in rows(file, path.suffix):
-                reviews.append(_review(row, path, text_column, label_column))
+            return [
+                _review(row, path, text_column, label_column) for row in rows(file, path.suffix)
+            ]
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
-    return reviews
 
 
 def rows(lines: Iterable[str], suffix: str) -> Iterator[Row]:

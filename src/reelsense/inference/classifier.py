@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from reelsense import bundle as bundles
 from reelsense.bundle import Bundle
-from reelsense.errors import InputError
+from reelsense.errors import InputError, TextError
 from reelsense.inference.batching import BatchQueue, Network
 from reelsense.inference.calibration import probabilities
 from reelsense.inference.engine import Engine
@@ -69,7 +69,7 @@ class Classifier:
         """Return one prediction for each of `texts`, in their order.
 
         A text of any length is read whole, and its answer does not depend on the other texts.
-        Raises InputError naming the first text that is none or holds nothing to read.
+        Raises TextError for the first text that is none or holds nothing to read.
         """
         return [
             prediction
@@ -80,7 +80,7 @@ class Classifier:
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return the probabilities of `texts`, (texts, labels), columns in the order of `labels`.
 
-        As scikit-learn has it; LIME, SHAP and cleanlab take it. Raises InputError as `predict`.
+        As scikit-learn has it; LIME, SHAP and cleanlab take it. Raises TextError as `predict`.
         """
         parts = [
             probabilities(self._score(texts[start : start + _SLICE], start).logits)
@@ -105,7 +105,7 @@ class Classifier:
         encoded = self._tokenizer.encode(texts)
         for n, ids in enumerate(encoded, start=first):
             if not ids:
-                raise InputError(f"text {n} holds nothing that the model can read")
+                raise TextError(n, "holds nothing that the model can read")
         cut = [windows(ids, self.manifest.window, self._tokenizer.frame) for ids in encoded]
         logits = self._queue.run([window for each in cut for window in each]).astype(np.float64)
         starts = np.cumsum([0, *map(len, cut)])[:-1]
@@ -121,7 +121,7 @@ def _checked(texts: Sequence[str]) -> Sequence[str]:
         raise InputError("pass a list of texts, not one string")
     for n, text in enumerate(texts):
         if not isinstance(text, str):
-            raise InputError(f"text {n} is not a string but {type(text).__name__}")
+            raise TextError(n, f"is not a string but {type(text).__name__}")
         if not text.strip():
-            raise InputError(f"text {n} is blank")
+            raise TextError(n, "is blank")
     return texts

@@ -46,15 +46,14 @@ def train_baseline(
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
     counts = vectorizer.fit_transform(tqdm(train_texts, desc="counting", unit=" reviews"))
     held_counts = vectorizer.transform(held_texts)
-    best: tuple[float, float, LogisticRegression] | None = None
-    for strength in tqdm(_STRENGTHS, desc="fitting"):
-        model = LogisticRegression(C=strength, max_iter=1000).fit(counts, train_labels)
-        accuracy = float(model.score(held_counts, held_labels))
-        if best is None or accuracy > best[1]:
-            best = strength, accuracy, model
-    assert best is not None
-    pipeline = make_pipeline(vectorizer, best[2])
-    return Baseline(best[0], best[1], _accuracy(pipeline, test) if test else None)
+    models = [
+        LogisticRegression(C=strength, max_iter=1000).fit(counts, train_labels)
+        for strength in tqdm(_STRENGTHS, desc="fitting")
+    ]
+    accuracies = [float(model.score(held_counts, held_labels)) for model in models]
+    best = accuracies.index(max(accuracies))
+    pipeline = make_pipeline(vectorizer, models[best])
+    return Baseline(_STRENGTHS[best], accuracies[best], _accuracy(pipeline, test) if test else None)
 
 
 def _accuracy(pipeline: Pipeline, reviews: Sequence[Review]) -> float:

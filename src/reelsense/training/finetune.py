@@ -87,7 +87,7 @@ def finetune(
     else:
         checkpoint.refuse_to_overwrite(out)
     with interruptible() as interrupt:
-        while run.progress.epoch < len(recipe.lengths):
+        while run.progress.epoch < len(run.plans):
             for _ in run.steps_of_epoch(checkpoint_every):
                 if interrupt.requested:
                     run.save_state()
@@ -119,9 +119,19 @@ class _Run:
         )
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.progress = Progress()
-        self.plans = [self._plan(epoch) for epoch in range(len(recipe.lengths))]
+        self.plans = self._plans()
         self.total = sum(map(len, self.plans))
         self.fingerprint = checkpoint.fingerprint(asdict(recipe), self.labels, train, held_out)
+
+    def _plans(self) -> list[list[list[int]]]:
+        """The batches of every epoch, `most_steps` in all."""
+        plans = [self._plan(epoch) for epoch in range(len(self.recipe.lengths))]
+        left = self.recipe.most_steps or sum(map(len, plans))
+        shortened = []
+        for plan in plans:
+            shortened.append(plan[:left])
+            left -= len(shortened[-1])
+        return [plan for plan in shortened if plan]
 
     def _plan(self, epoch: int) -> list[list[int]]:
         longest = self.recipe.lengths[epoch]

@@ -32,6 +32,8 @@ class Recipe:
     """On the attention weights; above 0 it costs a third of the speed on processors."""
     max_gradient_norm: float = 1.0
     seed: int = 1
+    most_steps: int = 0
+    """Stop after so many steps, for a try; 0: after the last epoch."""
     window: int = 512
     """The window length the bundle is served with."""
 

@@ -1,0 +1,85 @@
+"""Start the server: gunicorn, one process with threads.
+
+The process owns the queue and the engine, and the engine owns the processor's cores; more
+processes would only take them from each other.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from reelsense import bundle as bundles
+from reelsense.bundle import Bundle
+from reelsense.errors import ReelsenseError
+from reelsense.server import create_app
+
+THREADS = 32
+"""Requests in hand at a time. Most of them wait for the engine, so more than there are cores."""
+
+
+def run(host: str, port: int, model: Path | None = None) -> None:
+    """Serve the bundle in `model` (default: the one that comes along) until told to stop.
+
+    Raises BundleError if it cannot be loaded and ReelsenseError if the address is taken.
+    """
+    bundle = bundles.read(model or bundles.DEFAULT)
+    _check_free(host, port)
+    _Server(bundle, host, port).run()
+
+
+def _check_free(host: str, port: int) -> None:
+    """Say at once what gunicorn would try for five seconds and then say in five lines."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        hint = (
+            " (on macOS, AirPlay Receiver holds 5000): choose another with --port"
+            if error.errno == errno.EADDRINUSE
+            else ""
+        )
+        raise ReelsenseError(
+            f"cannot listen on {host}, port {port}: {error.strerror}{hint}"
+        ) from error
+
+
+class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
+    def __init__(self, bundle: Bundle, host: str, port: int) -> None:
+        self._bundle, self._host, self._port = bundle, host, port
+        super().__init__()
+
+    def load_config(self) -> None:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        settings = {
+            "bind": f"{host}:{self._port}",
+            "workers": 1,
+            "worker_class": "gthread",
+            "threads": THREADS,
+            "loglevel": "warning",
+            "proc_name": "reelsense",
+            "when_ready": self._announce,
+        }
+        for name, value in settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        return create_app(self._bundle)
+
+    def _announce(self, arbiter: Any) -> None:
+        manifest = self._bundle.manifest
+        port = arbiter.LISTENERS[0].sock.getsockname()[1]
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        print(
+            f"reelsense serves {manifest.name} {manifest.version} on http://{host}:{port} "
+            f"(process {os.getpid()}; Ctrl-C stops it)",
+            flush=True,
+        )

@@ -1,0 +1,88 @@
+"""Requests into texts, predictions into JSON. Every fault of a request is found and named here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import Request
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+from reelsense.bundle import Manifest
+from reelsense.errors import InputError
+from reelsense.prediction import Prediction
+
+MOST_TEXTS = 256
+"""The most texts in one request."""
+
+
+def read_texts(request: Request) -> list[str]:
+    """Return the texts of {"text": "..."} or {"texts": ["...", ...]}.
+
+    Raises UnsupportedMediaType, RequestEntityTooLarge or BadRequest if the body is no JSON at
+    all, InputError if it is JSON of another kind.
+    """
+    if not request.is_json:
+        raise UnsupportedMediaType("send JSON, with the header Content-Type: application/json")
+    try:
+        body = json.loads(request.get_data())
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise InputError('send an object: {"text": "..."} or {"texts": ["...", ...]}')
+    if ("text" in body) == ("texts" in body):
+        raise InputError('send one of "text" and "texts"')
+    if "text" in body:
+        return [_text(body["text"], '"text"')]
+    texts = body["texts"]
+    if not isinstance(texts, list):
+        raise InputError(f'"texts" must be a list, not {_kind(texts)}')
+    if not 1 <= len(texts) <= MOST_TEXTS:
+        raise InputError(f'"texts" must hold 1 to {MOST_TEXTS} texts, not {len(texts)}')
+    return [_text(text, f'"texts"[{n}]') for n, text in enumerate(texts)]
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be a string, not {_kind(value)}")
+    if not value.strip():
+        raise InputError(f"{name} is blank")
+    return value
+
+
+def _kind(value: object) -> str:
+    """The name of a JSON value's type."""
+    names: dict[type, str] = {
+        dict: "an object",
+        list: "a list",
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        type(None): "null",
+    }
+    return names[type(value)]
+
+
+def answer(manifest: Manifest, predictions: list[Prediction]) -> dict[str, Any]:
+    """Return the body of an answer."""
+    return {
+        "model": {"name": manifest.name, "version": manifest.version},
+        "predictions": [_prediction(prediction) for prediction in predictions],
+    }
+
+
+def _prediction(prediction: Prediction) -> dict[str, Any]:
+    """Two keys for negative and positive; a model of other labels has a table of them."""
+    probabilities = prediction.probabilities
+    binary = set(probabilities) == {"positive", "negative"}
+    return {
+        "label": prediction.label,
+        "score": prediction.score,
+        **(
+            {"positive": prediction.positive, "negative": prediction.negative}
+            if binary
+            else {"probabilities": probabilities}
+        ),
+        "tokens": {"total": prediction.tokens.total, "scored": prediction.tokens.scored},
+    }

@@ -1,0 +1,56 @@
+"use strict";
+
+const element = (id) => document.getElementById(id);
+const form = element("form");
+const button = form.querySelector("button");
+
+async function ask(text) {
+  const answer = await fetch(form.action, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ text }),
+  });
+  const body = await answer.json();
+  if (!answer.ok) throw new Error(body.detail);
+  return body.predictions[0];
+}
+
+// Rounds towards doubt: nothing short of certainty is shown as 100 %.
+const percent = (share) => `${(Math.floor(share * 1000) / 10).toFixed(1)} %`;
+
+function show(prediction) {
+  element("label").textContent = prediction.label;
+  element("score").textContent = percent(prediction.score);
+  const position = prediction.positive;
+  const binary = position !== undefined;
+  element("bar").hidden = !binary;
+  element("answer").querySelector(".scale").hidden = !binary;
+  if (binary) {
+    element("fill").style.width = `${position * 100}%`;
+    element("bar").setAttribute("aria-label", `positive: ${percent(position)}`);
+  }
+  const { total, scored } = prediction.tokens;
+  element("details").textContent = scored === total
+    ? `Read whole: ${total.toLocaleString("en")} word pieces.`
+    : `Read ${scored.toLocaleString("en")} of ${total.toLocaleString("en")} word pieces.`;
+  element("answer").className = prediction.label;
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  button.disabled = true;
+  let problem = "";
+  try {
+    show(await ask(element("text").value));
+  } catch (error) {
+    problem = error instanceof TypeError ? "The server cannot be reached." : error.message;
+  }
+  element("answer").hidden = problem !== "";
+  element("problem").hidden = problem === "";
+  element("problem").textContent = problem;
+  button.disabled = false;
+});
+
+element("text").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+});
