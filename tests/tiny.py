@@ -1,10 +1,21 @@
-"""A tokenizer and a BERT so small that tests make them in memory."""
+"""A tokenizer, networks and a classifier so small that tests make them in memory."""
 
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+from reelsense.bundle import Bundle, Manifest
+from reelsense.inference.classifier import Classifier
 
 WORDS = ["good", "bad", "great", "awful", "film", "the", "a", "was", "not", "mask", "[", "]"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCABULARY = {token: n for n, token in enumerate([*SPECIAL, *WORDS])}
+
+_MOOD = np.zeros(len(VOCABULARY), dtype=np.float32)
+_MOOD[[VOCABULARY["good"], VOCABULARY["great"]]] = 1
+_MOOD[[VOCABULARY["bad"], VOCABULARY["awful"]]] = -1
 
 
 def tokenizer_json() -> str:
@@ -14,3 +25,22 @@ def tokenizer_json() -> str:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.add_special_tokens(SPECIAL)
     return tokenizer.to_str()
+
+
+def count_moods(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    """A network: the good words less the bad ones, for positive; the opposite for negative."""
+    mood = (_MOOD[ids] * mask).sum(axis=1)
+    return np.stack([-mood, mood], axis=1)
+
+
+def bundle(
+    labels: tuple[str, ...] = ("negative", "positive"), window: int = 16, network: bytes = b"none"
+) -> Bundle:
+    """A bundle whose network is a stand-in; pass `count_moods` beside it."""
+    manifest = Manifest(name="tiny", version="0", labels=labels, window=window)
+    return Bundle(manifest, network, tokenizer_json(), "# tiny\n")
+
+
+def classifier(labels: tuple[str, ...] = ("negative", "positive")) -> Classifier:
+    """A classifier that counts good and bad words."""
+    return Classifier(bundle(labels), network=count_moods)

@@ -123,9 +123,13 @@ def unpack(archive: Path, out: Path) -> None:
             for member in tar:
                 tar.extract(member, beside, filter="data")
                 bar.update()
+            while tar.fileobj is not None and tar.fileobj.read(_BLOCK):
+                pass  # to the end, where gzip compares its checksum
         root = imdb.find_root(beside)
         shutil.rmtree(out / "aclImdb", ignore_errors=True)
         os.replace(root, out / "aclImdb")
+    except DatasetError as error:
+        raise DatasetError(f"{archive} does not hold the Large Movie Review Dataset") from error
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise DatasetError(f"{archive} cannot be unpacked: {error}") from error
     finally:

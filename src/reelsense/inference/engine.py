@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from reelsense.errors import BundleError
@@ -25,6 +24,9 @@ class Engine:
 
         Raises BundleError if it is no network over token ids and mask.
         """
+        # Here, because it takes a quarter of a second that `reelsense --help` need not wait for.
+        import openvino
+
         core = openvino.Core()
         try:
             model = core.read_model(network)

@@ -1,0 +1,168 @@
+import csv
+import io
+import json
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reelsense.cli.files import score_file
+from reelsense.errors import DatasetError
+from tests import tiny
+
+CLASSIFIER = tiny.classifier()
+
+
+def score(folder: Path, name: str, content: str | bytes, out: str, column: str = "text") -> str:
+    source, output = folder / name, folder / out
+    source.write_bytes(content.encode() if isinstance(content, str) else content)
+    score_file(CLASSIFIER, source, output, column)
+    return output.read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def test_text_lines_become_a_table(tmp_path: Path) -> None:
+    written = score(tmp_path, "in.txt", "good film\n\nbad, bad film\r\n", "out.csv")
+    rows = list(csv.DictReader(io.StringIO(written)))
+    assert [row["text"] for row in rows] == ["good film", "", "bad, bad film"]
+    assert [row["label"] for row in rows] == ["positive", "", "negative"]
+    assert [row["error"] for row in rows] == ["", "'text' is blank", ""]
+    assert float(rows[0]["positive"]) == float(rows[0]["score"]) > 0.5
+    assert float(rows[2]["positive"]) == pytest.approx(1 - float(rows[2]["score"]))
+
+
+def test_columns_of_a_csv_are_kept_in_order(tmp_path: Path) -> None:
+    content = 'id,review,note\n7,"the film, good",x\n3,awful,"two\nlines"\n'
+    written = score(tmp_path, "in.csv", content, "out.csv", column="review")
+    rows = list(csv.reader(io.StringIO(written)))
+    assert rows[0] == ["id", "review", "note", "label", "score", "positive", "error"]
+    assert [row[:4] for row in rows[1:]] == [
+        ["7", "the film, good", "x", "positive"],
+        ["3", "awful", "two\nlines", "negative"],
+    ]
+
+
+def test_a_column_that_is_there_already_is_not_overwritten(tmp_path: Path) -> None:
+    written = score(tmp_path, "in.csv", "text,label\ngood,bad\n", "out.tsv")
+    row = next(csv.DictReader(io.StringIO(written), delimiter="\t"))
+    assert (row["label"], row["predicted_label"]) == ("bad", "positive")
+    written = score(tmp_path, "in.jsonl", '{"text": "good", "score": 3}\n', "out.jsonl")
+    row = json.loads(written)
+    assert row["score"] == 3
+    assert row["predicted_score"] > 0.5
+
+
+def test_bad_rows_carry_their_error_and_the_rest_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        b'{"text": "good film", "id": 1}',
+        b'{"text": "good film"',
+        b'{"txt": "good film"}',
+        b'{"text": 7}',
+        b'{"text": "  "}',
+        b'{"text": "\\u0000"}',
+        b'{"text": "f\xfcr"}',
+        b'{"text": "bad \\ud800 film"}',
+        b'{"text": "bad film", "id": 9}',
+    ]
+    written = score(tmp_path, "in.jsonl", b"\n".join(lines), "out.jsonl")
+    rows = [json.loads(line) for line in written.splitlines()]
+    errors = [row.get("error", "") for row in rows]
+    assert [bool(error) for error in errors] == [False, *[True] * 6, False, False]
+    assert "line 2 is not JSON" in errors[1]
+    assert "no 'text' here; there are: txt" in errors[2]
+    assert "not a text but 7" in errors[3]
+    assert "blank" in errors[4]
+    assert "nothing that the model can read" in errors[5]
+    assert "not UTF-8" in errors[6]
+    assert rows[0]["label"] == "positive"
+    assert rows[8]["label"] == rows[7]["label"] == "negative"
+    assert rows[7]["text"] == "bad \ud800 film"
+    assert "6 rows could not be scored" in capsys.readouterr().err
+
+
+def test_a_csv_row_of_other_length_is_an_error_in_its_row(tmp_path: Path) -> None:
+    written = score(tmp_path, "in.csv", "text,n\ngood,1\nbad\nawful,2,3\nbad,4\n", "out.csv")
+    rows = list(csv.DictReader(io.StringIO(written)))
+    assert [row["label"] for row in rows] == ["positive", "", "", "negative"]
+    assert rows[1]["error"] == "1 fields where the first line has 2"
+
+
+def test_a_failure_half_way_leaves_no_output(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="unexpected end"):
+        score(tmp_path, "in.csv", 'text\ngood\n"never closed\n', "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "out", "message"),
+    [
+        ("in.pdf", "out.csv", "in.pdf: not one of"),
+        ("in.csv", "out.pdf", "the output is a .csv"),
+        ("in.jsonl", "out.csv", "write a .jsonl"),
+        ("none.csv", "out.csv", "none.csv cannot be read"),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path: Path, name: str, out: str, message: str) -> None:
+    if not name.startswith("none"):
+        (tmp_path / name).touch()
+    with pytest.raises(DatasetError, match=message):
+        score_file(CLASSIFIER, tmp_path / name, tmp_path / out, "text")
+
+
+def test_an_empty_file_gives_an_empty_one(tmp_path: Path) -> None:
+    assert score(tmp_path, "in.csv", "", "out.csv") == ""
+    assert score(tmp_path, "in.jsonl", "", "out.jsonl") == ""
+
+
+def test_other_labels_have_no_column_positive(tmp_path: Path) -> None:
+    other = tiny.classifier(labels=("no", "yes"))
+    (tmp_path / "in.txt").write_text("good film\n")
+    score_file(other, tmp_path / "in.txt", tmp_path / "out.csv", "text")
+    assert (tmp_path / "out.csv").read_text().startswith("text,label,score,error\n")
+
+
+TEXTS = st.lists(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"])).map(lambda text: text + " good")
+)
+
+
+@given(TEXTS)
+def test_rows_come_out_as_they_went_in(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    content = "".join(json.dumps({"n": n, "text": text}) + "\n" for n, text in enumerate(texts))
+    written = score(folder, "in.jsonl", content, "out.jsonl")
+    rows = [json.loads(line) for line in written.split("\n")[:-1]]
+    assert [(row["n"], row["text"]) for row in rows] == list(enumerate(texts))
+    table = io.StringIO()
+    csv.writer(table).writerows([["text"], *([text] for text in texts)])
+    written = score(folder, "in.csv", table.getvalue(), "out.csv")
+    found = [row["text"] for row in csv.DictReader(io.StringIO(written, newline=""))]
+    assert found == texts
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    def peak(rows: int) -> int:
+        (tmp_path / "in.txt").write_text("a good film\n" * rows)
+        tracemalloc.start()
+        score_file(CLASSIFIER, tmp_path / "in.txt", tmp_path / "out.csv", "text")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(600)  # whatever is made once
+    assert peak(6000) < 1.5 * peak(600)
+
+
+def test_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(b"good film\nbad film\n"), encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", stdin)
+    score_file(CLASSIFIER, Path("-"), None, "text")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["label"] for row in rows] == ["positive", "negative"]

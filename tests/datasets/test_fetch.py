@@ -1,0 +1,145 @@
+import hashlib
+import io
+import tarfile
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from reelsense.datasets import imdb
+from reelsense.datasets.fetch import Archive, download, fetch_imdb
+from reelsense.errors import DatasetError, DownloadError
+from tests.http import serving
+
+
+def packed(*extra: tarfile.TarInfo) -> bytes:
+    """A dataset of one review a folder, as the official archive packs it."""
+    files = {}
+    for part, folder, rating in [
+        ("train", "neg", 1), ("train", "pos", 9), ("test", "neg", 2), ("test", "pos", 10)
+    ]:  # fmt: skip
+        files[f"aclImdb/{part}/{folder}/0_{rating}.txt"] = b"a film"
+        files[f"aclImdb/{part}/urls_{folder}.txt"] = b"http://www.imdb.com/title/tt1/usercomments\n"
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        for member in extra:
+            tar.addfile(member, io.BytesIO(b"x" * member.size))
+    return buffer.getvalue()
+
+
+CONTENT = packed()
+
+
+class Host:
+    """Serves `content`, by ranges if asked; breaks off after `most` bytes."""
+
+    def __init__(self, content: bytes, most: int | None = None, ranges: bool = True) -> None:
+        self.content, self.most, self.ranges = content, most, ranges
+        self.asked: list[str | None] = []
+
+    def __call__(self, request: BaseHTTPRequestHandler) -> None:
+        wanted = request.headers["Range"]
+        self.asked.append(wanted)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if self.ranges else 0
+        request.send_response(206 if self.ranges else 200)
+        request.send_header("Content-Length", str(len(self.content) - start))
+        request.end_headers()
+        end = len(self.content) if self.most is None else start + self.most
+        request.wfile.write(self.content[start:end])
+
+
+def archive(address: str, content: bytes = CONTENT) -> Archive:
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return Archive(f"{address}/aclImdb_v1.tar.gz", len(content), digest)
+
+
+def test_downloads_verifies_and_unpacks(tmp_path: Path) -> None:
+    with serving(Host(CONTENT)) as address:
+        root = fetch_imdb(tmp_path / "data", archive=archive(address))
+    assert len(imdb.read_split(root, "train")) == 2
+    assert fetch_imdb(tmp_path / "data") == root  # there already: no network is needed
+    assert sorted(p.name for p in root.parent.iterdir()) == ["aclImdb", "aclImdb_v1.tar.gz"]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_goes_on_where_it_broke_off(tmp_path: Path, ranges: bool) -> None:
+    path = tmp_path / "a.tar.gz"
+    with serving(Host(CONTENT, most=100)) as address, pytest.raises(DownloadError, match="again"):
+        download(archive(address), path)
+    assert not path.exists()
+    host = Host(CONTENT, ranges=ranges)
+    with serving(host) as address:
+        download(archive(address), path)
+    assert host.asked == ["bytes=100-"]
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_damaged_download_is_thrown_away(tmp_path: Path) -> None:
+    damaged = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+    with serving(Host(damaged)) as address, pytest.raises(DownloadError, match="came damaged"):
+        download(archive(address), tmp_path / "a.tar.gz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_network_one_line_says_what_to_pass(tmp_path: Path) -> None:
+    with serving(Host(b"")) as address:
+        pass  # the server is gone when the block ends
+    with pytest.raises(DownloadError, match=r"cannot be downloaded .*--from PATH") as caught:
+        fetch_imdb(tmp_path, archive=archive(address))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_archive_or_folder_that_is_here_is_taken(tmp_path: Path) -> None:
+    given = tmp_path / "mine.tar.gz"
+    given.write_bytes(CONTENT)
+    root = fetch_imdb(tmp_path / "data", given)
+    assert len(imdb.read_split(root, "test")) == 2
+    assert fetch_imdb(tmp_path / "elsewhere", root.parent) == root
+    assert not (tmp_path / "elsewhere").exists()
+    with pytest.raises(DatasetError, match="does not exist"):
+        fetch_imdb(tmp_path / "data", tmp_path / "nothing")
+
+
+def escaping(name: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size = 1
+    return member
+
+
+def linking(target: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo("aclImdb/link")
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    return member
+
+
+def test_an_archive_of_something_else(tmp_path: Path) -> None:
+    given = tmp_path / "holiday.tar.gz"
+    with tarfile.open(given, "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("beach.jpg"))
+    with pytest.raises(DatasetError, match="does not hold the Large Movie Review Dataset"):
+        fetch_imdb(tmp_path / "data", given)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        packed(escaping("../outside")),
+        packed(escaping("aclImdb/../../outside")),
+        packed(linking("../../../etc/passwd")),
+        CONTENT[:-40],
+        CONTENT[:200] + bytes(50) + CONTENT[250:],
+        b"no archive",
+    ],
+    ids=["parent", "hidden parent", "link", "cut short", "damaged", "something else"],
+)
+def test_a_bad_archive_leaves_nothing_behind(tmp_path: Path, content: bytes) -> None:
+    given, out = tmp_path / "bad.tar.gz", tmp_path / "data"
+    given.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"bad\.tar\.gz cannot be unpacked"):
+        fetch_imdb(out, given)
+    assert list(out.iterdir()) == []
+    assert not (tmp_path / "outside").exists()

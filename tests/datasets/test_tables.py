@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reelsense.datasets.sources import Source
+from reelsense.datasets.tables import Row, read_table, rows
+from reelsense.errors import DatasetError
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", 'id,text,label\n1,"fine, really",pos\n2,"two\nlines",neg\n'),
+        ("a.tsv", 'id\ttext\tlabel\n1\tfine, really\tpos\n2\t"two\nlines"\tneg\n'),
+        (
+            "a.jsonl",
+            '{"id": 1, "text": "fine, really", "label": "pos"}\n\n'
+            '{"id": 2, "text": "two\\nlines", "label": "neg"}\n',
+        ),
+    ],
+)
+def test_the_same_table_in_three_forms(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    reviews = read_table(tmp_path / name)
+    assert [(r.text, r.label) for r in reviews] == [("fine, really", "pos"), ("two\nlines", "neg")]
+
+
+def test_other_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\ufeffreview,stars\nfine,5\nunknown,\n", encoding="utf-8")
+    assert [(r.text, r.label) for r in read_table(path, "review", "stars")] == [
+        ("fine", "5"),
+        ("unknown", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"text\nfine\n", "line 2: no column 'label'; there are text"),
+        ("a.csv", b"text,label\nfine\n", "line 2: 1 fields where the first line has 2"),
+        ("a.csv", b'text,label\n"never closed,x\n', "line 2: unexpected end of data"),
+        ("a.csv", b"text,label\n ,pos\n", "line 2: 'text' is blank"),
+        ("a.csv", b"text,label\nf\xfcr,pos\n", "line 2: not UTF-8 text"),
+        ("a.jsonl", b'{"text": "a", "label": "b"}\n[1]\n', "line 2 is not a JSON object"),
+        ("a.jsonl", b"text\n", "line 1 is not JSON"),
+        ("a.xlsx", b"", "not one of .csv, .tsv, .jsonl"),
+    ],
+)
+def test_faults_name_file_and_line(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError) as caught:
+        read_table(tmp_path / name)
+    assert message in str(caught.value)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"none\.csv cannot be read: No such file"):
+        read_table(tmp_path / "none.csv")
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.text()), max_size=5))
+def test_json_lines_come_back(table: list[dict[str, object]]) -> None:
+    lines = [json.dumps(row) + "\n" for row in table]
+    assert list(rows(lines, ".jsonl")) == [
+        Row(n, row) for n, row in enumerate(table, 1)
+    ]
+
+
+def test_a_table_as_a_source(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("text,label\n" + "".join(f"text {n % 50},{n % 2}\n" for n in range(100)))
+    source = Source(path)
+    split, labels = source.for_training()
+    assert labels == ["0", "1"]
+    assert source.usual_part == "all"
+    assert len(source.part("all")) == 100
+    assert source.part("train") == split.train
+    assert source.part("held-out") == split.held_out
+    assert not {r.text for r in split.train} & {r.text for r in split.held_out}
+    with pytest.raises(DatasetError, match="has no test part"):
+        source.part("test")
+
+
+def test_one_label_is_not_enough(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("text,label\nfine,pos\nbest,pos\n")
+    with pytest.raises(DatasetError, match=r"two labels at least are needed, found \['pos'\]"):
+        Source(path).for_training()

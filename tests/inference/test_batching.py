@@ -1,0 +1,111 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from reelsense.inference.batching import BUCKET, BatchQueue, fill, padded, stack
+
+Ids = NDArray[np.int64]
+Windows = st.lists(st.lists(st.integers(1, 50), min_size=1, max_size=60), min_size=1, max_size=40)
+
+
+def total(ids: Ids, mask: Ids) -> NDArray[np.float32]:
+    """A network whose logits are the sum of the ids that the mask shows, and how many."""
+    return np.stack([(ids * mask).sum(1), mask.sum(1)], axis=1).astype(np.float32)
+
+
+class Counting:
+    """`total`, keeping the shapes it was run with."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(self, ids: Ids, mask: Ids) -> NDArray[np.float32]:
+        self.shapes.append(ids.shape)
+        return total(ids, mask)
+
+
+def test_stack_pads_to_the_bucket_and_masks_the_padding() -> None:
+    ids, mask = stack([[5, 6, 7], [8]], pad=9)
+    assert ids.shape == mask.shape == (2, BUCKET)
+    assert ids[1, :3].tolist() == [8, 9, 9]
+    assert mask.sum(1).tolist() == [3, 1]
+
+
+@given(st.lists(st.integers(1, 400), max_size=80), st.integers(16, 1000))
+def test_fill_keeps_order_and_budget(lengths: list[int], budget: int) -> None:
+    order = sorted(range(len(lengths)), key=lambda n: lengths[n])
+    batches = fill(order, lengths, budget)
+    assert [n for batch in batches for n in batch] == order
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * padded(max(lengths[n] for n in batch)) <= budget
+
+
+@given(Windows, st.integers(16, 500))
+def test_every_window_gets_its_own_answer_within_the_budget(
+    windows: list[list[int]], budget: int
+) -> None:
+    network = Counting()
+    logits = BatchQueue(network, pad=0, budget=budget).run(windows)
+    assert logits.tolist() == [[sum(ids), len(ids)] for ids in windows]
+    assert all(rows == 1 or rows * length <= budget for rows, length in network.shapes)
+
+
+def test_concurrent_callers_are_joined_into_batches() -> None:
+    entered, free = threading.Event(), threading.Event()
+    counting = Counting()
+
+    def network(ids: Ids, mask: Ids) -> NDArray[np.float32]:
+        entered.set()
+        assert free.wait(10)
+        return counting(ids, mask)
+
+    queue = BatchQueue(network, pad=0, budget=160)
+    with ThreadPoolExecutor(11) as pool:
+        first = pool.submit(queue.run, [[1]])
+        assert entered.wait(10)  # the network is busy: the others have to wait, and so meet
+        others = [pool.submit(queue.run, [[n]]) for n in range(2, 12)]
+        while len(queue._waiting) < 10:
+            pass
+        free.set()
+        assert first.result(10)[0, 0] == 1
+        assert [other.result(10)[0, 0] for other in others] == list(range(2, 12))
+    assert counting.shapes == [(1, 16), (10, 16)]
+
+
+def test_an_error_reaches_its_caller_alone_and_the_queue_lives_on() -> None:
+    def network(ids: Ids, mask: Ids) -> NDArray[np.float32]:
+        if 13 in ids:
+            raise RuntimeError("unlucky")
+        return total(ids, mask)
+
+    queue = BatchQueue(network, pad=0, budget=16)
+    with ThreadPoolExecutor(8) as pool:
+        results = [pool.submit(queue.run, [[n], [n]]) for n in range(30)]
+        for n, result in enumerate(results):
+            if n == 13:
+                with pytest.raises(RuntimeError, match="unlucky"):
+                    result.result(10)
+            else:
+                assert result.result(10)[:, 0].tolist() == [n, n]
+    assert queue._waiting == []
+
+
+def test_a_caller_told_to_stop_leaves_the_others_waiting() -> None:
+    stop = True
+
+    def network(ids: Ids, mask: Ids) -> NDArray[np.float32]:
+        if stop:
+            raise KeyboardInterrupt
+        return total(ids, mask)
+
+    queue = BatchQueue(network, pad=0, budget=64)
+    with pytest.raises(KeyboardInterrupt):
+        queue.run([[1], [2]])
+    assert queue._waiting == []
+    stop = False
+    assert queue.run([[3]])[0, 0] == 3

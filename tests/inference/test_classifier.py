@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reelsense.errors import TextError
+from reelsense.inference import classifier as classifiers
+from tests import tiny
+
+Texts = st.lists(
+    st.lists(st.sampled_from(tiny.WORDS), min_size=1, max_size=60).map(" ".join), max_size=12
+)
+CLASSIFIER = tiny.classifier()
+
+
+def test_the_answer_for_one_text() -> None:
+    answer = CLASSIFIER.predict(["a good film"])[0]
+    assert answer.label == "positive"
+    assert answer.score == answer.positive == pytest.approx(1 / (1 + np.exp(-2)))
+    assert answer.positive + answer.negative == pytest.approx(1)
+    assert answer.tokens.total == answer.tokens.scored == 3
+
+
+@given(Texts)
+def test_predict_and_predict_proba_agree_and_keep_the_order(texts: list[str]) -> None:
+    answers, table = CLASSIFIER.predict(texts), CLASSIFIER.predict_proba(texts)
+    assert table.shape == (len(texts), 2)
+    assert [[a.negative, a.positive] for a in answers] == table.tolist()
+    alone = [CLASSIFIER.predict([text])[0] for text in texts]
+    assert answers == alone
+
+
+def test_a_long_text_is_read_whole() -> None:
+    """The last word of several windows counts as much as the first."""
+    filler = "the " * 100
+    assert CLASSIFIER.predict([filler + "good"])[0].label == "positive"
+    assert CLASSIFIER.predict([filler + "awful"])[0].label == "negative"
+    assert CLASSIFIER.predict([filler])[0].tokens.total == 100
+
+
+def test_long_lists_are_worked_off_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifiers, "_SLICE", 3)
+    texts = [f"{'good ' * (n % 4)}bad film" for n in range(10)]
+    expected = [tiny.classifier().predict([text])[0] for text in texts]
+    assert CLASSIFIER.predict(texts) == expected
+    assert CLASSIFIER.predict_proba(texts).shape == (10, 2)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [("  \n", "blank"), (None, "NoneType"), (7, "int"), ("\x00\x01", "nothing that the model")],
+)
+def test_what_is_no_text_is_named_by_its_position(
+    bad: object, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifiers, "_SLICE", 2)
+    texts = ["good film"] * 5 + [bad]
+    for method in (CLASSIFIER.predict, CLASSIFIER.predict_proba):
+        with pytest.raises(TextError, match=rf"text 5 .*{reason}") as caught:
+            method(texts)  # type: ignore[arg-type]
+        assert caught.value.position == 5
+
+
+def test_one_string_is_no_list_of_texts() -> None:
+    with pytest.raises(ValueError, match="a list of texts"):
+        CLASSIFIER.predict("good film")
+
+
+def test_other_labels_than_two() -> None:
+    def three(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return np.tile(np.array([0.0, 1.0, 0.5], dtype=np.float32), (len(ids), 1))
+
+    bundle = tiny.bundle(labels=("bad", "fair", "good"))
+    answer = classifiers.Classifier(bundle, network=three).predict(["a film"])[0]
+    assert answer.label == "fair"
+    assert list(answer.probabilities) == ["bad", "fair", "good"]
+    with pytest.raises(KeyError):
+        _ = answer.positive

@@ -1,0 +1,64 @@
+"""The model that comes with the package: does it answer, and does the int8 hold what it says?"""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from reelsense import Classifier, bundle
+
+POSITIVE = [
+    "An absolute delight from start to finish; the cast is superb and I laughed out loud.",
+    "Slow to begin with, but what a finish. One of the finest films of the decade.",
+    "I expected nothing and was moved to tears. Beautifully shot, wonderfully acted.",
+]
+NEGATIVE = [
+    "A dull, lifeless mess. The acting is wooden and the plot makes no sense at all.",
+    "Poorly written, badly acted and far too long: a waste of a good cast.",
+    "Two hours of my life I will never get back. Avoid it.",
+]
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier.load()
+
+
+def test_plain_reviews(classifier: Classifier) -> None:
+    answers = classifier.predict(POSITIVE + NEGATIVE)
+    assert [answer.label for answer in answers] == ["positive"] * 3 + ["negative"] * 3
+
+
+def test_an_answer_does_not_depend_on_its_neighbours(classifier: Classifier) -> None:
+    choose = random.Random(0)
+    words = " ".join(POSITIVE + NEGATIVE).split()
+    texts = [" ".join(choose.choices(words, k=choose.choice([3, 40, 300, 900]))) for _ in range(24)]
+    together = classifier.predict_proba(texts)
+    alone = np.concatenate([classifier.predict_proba([text]) for text in texts])
+    assert np.abs(together - alone).max() < 1e-4
+
+
+def test_the_same_on_one_core_and_on_all(classifier: Classifier) -> None:
+    one = Classifier.load(threads=1)
+    texts = POSITIVE + NEGATIVE
+    assert np.abs(one.predict_proba(texts) - classifier.predict_proba(texts)).max() < 1e-4
+
+
+def test_no_weight_can_overflow_on_a_processor_without_vnni() -> None:
+    """There, two products of an unsigned and a signed byte are added in 16 bits, saturating.
+
+    255 x 64 x 2 fits; with weights up to 127 it would not.
+    """
+    onnx = pytest.importorskip("onnx")
+    network = onnx.load_from_string(bundle.read(bundle.DEFAULT).network)
+    weights = [
+        onnx.numpy_helper.to_array(part)
+        for part in network.graph.initializer
+        if part.data_type == onnx.TensorProto.INT8 and len(part.dims) == 2
+        # Embeddings are looked up, never multiplied.
+        if "embeddings" not in part.name
+    ]
+    assert len(weights) == 6 * 6 + 2  # six matrices a layer, the pooler, the classifier
+    assert max(np.abs(part.astype(int)).max() for part in weights) <= 64
