@@ -9,7 +9,7 @@ import pytest
 from reelsense.datasets import imdb
 from reelsense.datasets.fetch import Archive, download, fetch_imdb
 from reelsense.errors import DatasetError, DownloadError
-from tests.http import serving
+from tests.local_server import serving
 
 
 def packed(*extra: tarfile.TarInfo) -> bytes:

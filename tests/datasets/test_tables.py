@@ -50,9 +50,7 @@ def test_other_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
         ("a.xlsx", b"", "not one of .csv, .tsv, .jsonl"),
     ],
 )
-def test_faults_name_file_and_line(
-    tmp_path: Path, name: str, content: bytes, message: str
-) -> None:
+def test_faults_name_file_and_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DatasetError) as caught:
         read_table(tmp_path / name)
@@ -67,9 +65,7 @@ def test_no_file(tmp_path: Path) -> None:
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.text()), max_size=5))
 def test_json_lines_come_back(table: list[dict[str, object]]) -> None:
     lines = [json.dumps(row) + "\n" for row in table]
-    assert list(rows(lines, ".jsonl")) == [
-        Row(n, row) for n, row in enumerate(table, 1)
-    ]
+    assert list(rows(lines, ".jsonl")) == [Row(n, row) for n, row in enumerate(table, 1)]
 
 
 def test_a_table_as_a_source(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 import json
 import os
-import random
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from reelsense.datasets.reviews import Review, Split
+from reelsense.datasets.reviews import Split
 from reelsense.errors import TrainingError
 from reelsense.training import checkpoint, finetune
 from reelsense.training.recipe import Recipe
@@ -19,19 +19,6 @@ LABELS = ["negative", "positive"]
 RECIPE = Recipe(
     name="tiny", base="", lengths=(16, *[32] * 7), tokens_per_batch=128, learning_rate=1e-2
 )
-
-
-@pytest.fixture
-def split() -> Split:
-    """Reviews whose label a single word gives away."""
-    choose = random.Random(0)
-    reviews = []
-    for n in range(160):
-        label = choose.choice(LABELS)
-        word = choose.choice(["good", "great"] if label == "positive" else ["bad", "awful"])
-        words = choose.choices(["the", "a", "film", "was"], k=choose.randint(3, 40))
-        reviews.append(Review(str(n), " ".join([word, *words]), label, None, str(n)))
-    return Split(reviews[:120], reviews[120:])
 
 
 def weights(out: Path) -> dict[str, Any]:
@@ -141,3 +128,15 @@ def test_a_killed_run_loses_only_what_came_after_the_last_state(
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert weights(out)
+
+
+def test_most_steps_ends_a_run_early_with_a_whole_checkpoint(
+    base: Path, split: Split, tmp_path: Path
+) -> None:
+    history = finetune.finetune(
+        replace(RECIPE, most_steps=3), base, split, LABELS, tmp_path / "out"
+    )
+    assert len(history) == 1
+    entries = [json.loads(x) for x in (tmp_path / "out" / checkpoint.METRICS).open()]
+    assert [entry["step"] for entry in entries] == [1, 2, 3, 3]
+    assert (tmp_path / "out" / "model.safetensors").exists()

@@ -71,7 +71,7 @@ def _check(source: Path, suffix: str, output: Path | None, kind: str) -> None:
 def _lines(source: Path) -> Iterator[tuple[IO[str], _Bar]]:
     """Open `source` with a progress bar: in bytes where the size is known, else in rows."""
     if str(source) == "-":
-        sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
         with tqdm(unit=" rows", disable=None) as bar:
             yield sys.stdin, bar.update
         return

@@ -18,7 +18,7 @@ def serving(respond: Respond) -> Iterator[str]:
         def do_GET(self) -> None:
             respond(self)
 
-        do_HEAD = do_GET
+        do_HEAD = do_GET  # noqa: N815  # the name http.server looks for
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass

@@ -1,0 +1,71 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from reelsense import Classifier, __version__
+from reelsense.cli import cli
+from tests import tiny
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    monkeypatch.setattr(Classifier, "load", lambda _path: tiny.classifier())
+    return CliRunner()
+
+
+def test_one_text(runner: CliRunner) -> None:
+    found = runner.invoke(cli, ["predict", "a good film"])
+    assert found.output == "positive  88.1%\n"
+
+
+def test_standard_input_by_a_dash(runner: CliRunner) -> None:
+    found = runner.invoke(cli, ["predict", "-"], input="good film\nbad film\n")
+    assert [line.split(",")[1] for line in found.output.splitlines()] == [
+        "label", "positive", "negative"
+    ]  # fmt: skip
+
+
+def test_neither_text_nor_file(runner: CliRunner) -> None:
+    for arguments in (["predict"], ["predict", "text", "--input", "a.txt"]):
+        found = runner.invoke(cli, arguments)
+        assert found.exit_code == 2
+        assert "pass one of TEXT" in found.output
+
+
+def test_evaluate_a_table(runner: CliRunner, tmp_path: Path) -> None:
+    data, figures = tmp_path / "mine.csv", tmp_path / "figures.json"
+    data.write_text("text,label\ngood film,positive\nbad film,negative\ngreat,negative\n")
+    found = runner.invoke(cli, ["evaluate", "--data", str(data), "--json", str(figures)])
+    assert found.exit_code == 0, found.output
+    assert "66.67%" in found.output
+    written = json.loads(figures.read_text())
+    assert written["accuracy"] == pytest.approx(2 / 3)
+    assert written["model"] == {"name": "tiny", "version": "0"}
+    assert written["split"] == "all"
+    assert written["confusion"] == [[1, 1], [0, 1]]
+
+
+def test_every_command_explains_itself(runner: CliRunner) -> None:
+    for name in cli.commands:
+        found = runner.invoke(cli, [name, "--help"])
+        assert found.exit_code == 0
+        assert len(found.output.splitlines()) > 3
+    assert __version__ in runner.invoke(cli, ["--version"]).output
+
+
+def test_an_error_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "reelsense", "predict", "--model", str(tmp_path / "x"), "hi"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    assert found.returncode == 1
+    assert found.stderr == f"reelsense: {tmp_path}/x is not a folder: there is no model there\n"
+
+
+def test_fetch_from_a_folder(runner: CliRunner, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        (tmp_path / "aclImdb" / part).mkdir(parents=True)
+    found = runner.invoke(cli, ["data", "fetch", "imdb", "--from", str(tmp_path)])
+    assert found.output == f"imdb is ready: --data {tmp_path / 'aclImdb'}\n"

@@ -1,0 +1,60 @@
+"""The real server, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Any
+
+
+def ask(url: str, body: object = None) -> Answer:
+    """GET `url`, or POST `body` as JSON."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return Answer(answer.status, json.loads(answer.read()))
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, json.loads(error.read()))
+
+
+@contextmanager
+def server(*options: str, ready: bool = True) -> Iterator[tuple[str, int]]:
+    """Run `reelsense serve` on a free port; yields its address and process id."""
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "reelsense", "serve", "--port", "0", *options],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://\S+", line)
+        assert found, line
+        deadline = time.monotonic() + 30
+        while ready and ask(f"{found[0]}/readyz").status != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield found[0], process.pid
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 0

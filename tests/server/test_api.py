@@ -1,0 +1,158 @@
+import json
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reelsense.server import MOST_BYTES, create_app
+from reelsense.server.schemas import MOST_TEXTS
+from tests import tiny
+from tests.server.conftest import wait_until_ready
+
+JSON = "application/json"
+
+
+def test_one_text(client: FlaskClient) -> None:
+    answer = client.post("/v1/predict", json={"text": "a good film"})
+    assert answer.status_code == 200
+    assert answer.is_json
+    body = answer.get_json()
+    assert body["model"] == {"name": "tiny", "version": "0"}
+    (prediction,) = body["predictions"]
+    assert list(prediction) == ["label", "score", "positive", "negative", "tokens"]
+    assert prediction["label"] == "positive"
+    assert prediction["score"] == prediction["positive"] == pytest.approx(0.8808, abs=1e-4)
+    assert prediction["negative"] == pytest.approx(0.1192, abs=1e-4)
+    assert prediction["tokens"] == {"total": 3, "scored": 3}
+
+
+def test_many_texts_in_order(client: FlaskClient) -> None:
+    texts = ["good film", "bad film", "the good, the bad, the awful " * 30]
+    predictions = client.post("/v1/predict", json={"texts": texts}).get_json()["predictions"]
+    assert [p["label"] for p in predictions] == ["positive", "negative", "negative"]
+    assert predictions[2]["tokens"]["scored"] == predictions[2]["tokens"]["total"] > 200
+
+
+def test_other_labels_are_followed() -> None:
+    client = create_app(classifier=tiny.classifier(labels=("no", "yes"))).test_client()
+    wait_until_ready(client)
+    (prediction,) = client.post("/v1/predict", json={"text": "good"}).get_json()["predictions"]
+    assert prediction["label"] == "yes"
+    assert list(prediction["probabilities"]) == ["no", "yes"]
+    assert client.get("/predict?sentence=good").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "detail"),
+    [
+        (b"{", 400, "the body is not JSON"),
+        (b"\xff\xfe\xfd", 400, "the body is not JSON"),
+        (b"", 400, "the body is not JSON"),
+        (b"[" * 100_000, 400, "the body is not JSON"),
+        (b'["good"]', 422, "send an object"),
+        (b"{}", 422, 'send one of "text" and "texts"'),
+        (b'{"text": "a", "texts": ["a"]}', 422, 'send one of "text" and "texts"'),
+        (b'{"text": 7}', 422, '"text" must be a string, not a number'),
+        (b'{"text": null}', 422, '"text" must be a string, not null'),
+        (b'{"text": ["a"]}', 422, '"text" must be a string, not a list'),
+        (b'{"text": ""}', 422, '"text" is blank'),
+        (b'{"text": " \\n\\t "}', 422, '"text" is blank'),
+        (b'{"texts": "a"}', 422, '"texts" must be a list, not a string'),
+        (b'{"texts": {"a": 1}}', 422, '"texts" must be a list, not an object'),
+        (b'{"texts": []}', 422, '"texts" must hold 1 to 256 texts, not 0'),
+        (b'{"texts": ["a", true]}', 422, '"texts"[1] must be a string, not a boolean'),
+        (b'{"texts": ["a", "b", " "]}', 422, '"texts"[2] is blank'),
+        (json.dumps({"texts": ["a"] * (MOST_TEXTS + 1)}).encode(), 422, "not 257"),
+        (b'{"texts": ["good", "\\u0000"]}', 422, "text 1 holds nothing that the model can read"),
+    ],
+)
+def test_bad_bodies(client: FlaskClient, body: bytes, status: int, detail: str) -> None:
+    answer = client.post("/v1/predict", data=body, content_type=JSON)
+    problem(answer, status, detail)
+    assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
+
+
+def test_other_faults_of_a_request(client: FlaskClient) -> None:
+    problem(client.post("/v1/predict", data="good"), 415, "Content-Type: application/json")
+    problem(client.post("/v1/predict", data={"text": "good"}), 415, "application/json")
+    big = b'{"text": "' + b"a" * MOST_BYTES + b'"}'
+    problem(client.post("/v1/predict", data=big, content_type=JSON), 413, "exceeds")
+    problem(client.get("/v1/nothing"), 404, "not found")
+    answer = client.get("/v1/predict")
+    problem(answer, 405, "not allowed")
+    assert "POST" in answer.headers["Allow"]
+
+
+def test_the_most_texts_are_taken(client: FlaskClient) -> None:
+    answer = client.post("/v1/predict", json={"texts": ["good"] * MOST_TEXTS})
+    assert len(answer.get_json()["predictions"]) == MOST_TEXTS
+
+
+def test_a_bug_is_a_500_that_says_nothing_of_the_inside(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret inside")
+
+    monkeypatch.setattr("reelsense.inference.classifier.Classifier.predict", broken)
+    answer = client.post("/v1/predict", json={"text": "good"})
+    problem(answer, 500, "internal error")
+    assert b"secret" not in answer.data
+    assert "secret inside" in caplog.text
+
+
+ODD = [
+    "😀🎬 good",
+    "a\x00b\x07 good",
+    "bad \ud83d",
+    "好的电影",
+    "فيلم جيد",
+    "<script>alert(1)</script>",
+]
+ODD += [
+    "[MASK]",
+    "[CLS] good [SEP]",
+    "good " * 20_000,
+    "e\u0301" * 50,
+    "\u202egood",
+    "\u200b",
+    "&#0;",
+]
+
+
+@pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
+def test_odd_texts_get_an_answer_or_a_clear_422(client: FlaskClient, text: str) -> None:
+    answer = client.post("/v1/predict", data=json.dumps({"text": text}), content_type=JSON)
+    assert answer.status_code in (200, 422)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.characters(), max_size=200))
+def test_no_text_is_a_500(client: FlaskClient, text: str) -> None:
+    answer = client.post("/v1/predict", data=json.dumps({"text": text}), content_type=JSON)
+    assert answer.status_code in (200, 422)
+
+
+Json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(Json | st.fixed_dictionaries({}, optional={"text": Json, "texts": Json}))
+def test_no_json_is_a_500(client: FlaskClient, body: object) -> None:
+    answer = client.post("/v1/predict", data=json.dumps(body), content_type=JSON)
+    assert answer.status_code in (200, 422)
+
+
+def problem(answer: object, status: int, detail: str) -> None:
+    """Check that `answer` is an RFC 9457 problem document."""
+    assert answer.status_code == status  # type: ignore[attr-defined]
+    assert answer.content_type == "application/problem+json"  # type: ignore[attr-defined]
+    document = json.loads(answer.data)  # type: ignore[attr-defined]
+    assert document["status"] == status
+    assert document["title"]
+    assert detail in document["detail"]

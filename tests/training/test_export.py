@@ -1,0 +1,62 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from reelsense import Classifier
+from reelsense.datasets.reviews import Split
+from reelsense.errors import TrainingError
+from reelsense.training import export as exports
+from reelsense.training.finetune import finetune
+from reelsense.training.recipe import Recipe
+
+RECIPE = Recipe(
+    name="tiny", base="", lengths=(32,) * 8, tokens_per_batch=128, learning_rate=1e-2, window=32
+)
+
+
+@pytest.fixture
+def trained(base: Path, split: Split, tmp_path: Path) -> Path:
+    finetune(RECIPE, base, split, ["negative", "positive"], tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+def test_a_bundle_answers_as_its_checkpoint_does(
+    trained: Path, split: Split, tmp_path: Path
+) -> None:
+    parity = exports.export(trained, split, tmp_path / "bundle")
+    assert parity.reviews == len(split.held_out)
+    assert parity.agreement >= exports.LEAST_AGREEMENT
+
+    model = AutoModelForSequenceClassification.from_pretrained(trained)
+    tokenizer = AutoTokenizer.from_pretrained(trained)
+    classifier = Classifier.load(tmp_path / "bundle")
+    assert classifier.manifest.name == "tiny"
+    short = [r.text for r in split.held_out if len(r.text.split()) <= 30]
+    assert len(short) > 10
+    found = classifier.predict_proba(short)
+    for text, row in zip(short, found, strict=True):
+        with torch.no_grad():
+            exact = model(**tokenizer(text, return_tensors="pt")).logits.softmax(1)[0]
+        assert row == pytest.approx(exact.tolist(), abs=0.05)  # int8 of a net of 16 units
+
+    content = b"".join(path.read_bytes() for path in (tmp_path / "bundle").iterdir())
+    assert str(Path(exports.__file__)).encode() not in content
+    assert b"site-packages" not in content
+
+
+def test_what_lost_its_accuracy_in_int8_is_refused(
+    trained: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swapped = [replace(r, label=None) for r in split.held_out]
+    monkeypatch.setattr(exports, "_torch_network", lambda _model: lambda ids, mask: -ids[:, :2])
+    with pytest.raises(TrainingError, match=r"at least 99\.5% are needed"):
+        exports.export(trained, Split(split.train, swapped), tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_what_is_no_checkpoint(split: Split, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="not a checkpoint of `reelsense train`"):
+        exports.export(tmp_path, split, tmp_path / "bundle")
