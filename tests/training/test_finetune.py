@@ -12,7 +12,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from reelsense.datasets.reviews import Split
 from reelsense.errors import TrainingError
+from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training import checkpoint, finetune
+from reelsense.training.model import load_model, logits
 from reelsense.training.recipe import Recipe
 
 LABELS = ["negative", "positive"]
@@ -41,6 +43,14 @@ def test_it_learns_and_leaves_a_standard_checkpoint(
     )
     assert classify("the film was great")[0]["label"] == "positive"
     assert classify("the film was awful")[0]["label"] == "negative"
+
+    tokenizer, ours = AutoTokenizer.from_pretrained(out), load_model(out, LABELS, 0.0, 0.0)
+    read = ReviewTokenizer((out / "tokenizer.json").read_text())
+    for text in (review.text for review in split.held_out):
+        ids = torch.tensor([read.frame.around(read.encode([text])[0])])
+        with torch.no_grad():
+            theirs = model(**tokenizer(text, return_tensors="pt")).logits
+            assert torch.allclose(logits(ours.eval(), ids, torch.ones_like(ids)), theirs, atol=1e-4)
 
     facts = json.loads((out / checkpoint.FACTS).read_text())
     assert facts["held_out"]["loss"] == min(epoch["loss"] for epoch in history)
@@ -137,6 +147,7 @@ def test_most_steps_ends_a_run_early_with_a_whole_checkpoint(
         replace(RECIPE, most_steps=3), base, split, LABELS, tmp_path / "out"
     )
     assert len(history) == 1
-    entries = [json.loads(x) for x in (tmp_path / "out" / checkpoint.METRICS).open()]
+    lines = (tmp_path / "out" / checkpoint.METRICS).read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
     assert [entry["step"] for entry in entries] == [1, 2, 3, 3]
     assert (tmp_path / "out" / "model.safetensors").exists()

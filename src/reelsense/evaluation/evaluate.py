@@ -12,7 +12,7 @@ from reelsense.datasets.reviews import Review
 from reelsense.evaluation.metrics import Metrics, measure
 from reelsense.inference.classifier import Classifier
 
-_STEP = 128
+_STEP = 256
 
 
 def evaluate(classifier: Classifier, reviews: Sequence[Review]) -> Metrics:

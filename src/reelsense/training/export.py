@@ -18,11 +18,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import nncf
 import numpy as np
 import onnx
 import torch
-from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -34,6 +32,7 @@ from reelsense.datasets.reviews import Review, Split
 from reelsense.errors import TrainingError
 from reelsense.inference.batching import Network
 from reelsense.inference.classifier import Classifier
+from reelsense.inference.engine import without_telemetry
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
 from reelsense.training import checkpoint
 from reelsense.training.model import load_model, logits
@@ -141,6 +140,10 @@ def _to_onnx(model: BertForSequenceClassification) -> onnx.ModelProto:
 
 
 def _quantize(network: onnx.ModelProto, calibration: Sequence[Sequence[int]]) -> bytes:
+    without_telemetry()
+    import nncf
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+
     nncf.set_log_level(logging.WARNING)
     samples = [
         {"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), dtype=np.int64)}

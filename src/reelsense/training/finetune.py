@@ -35,6 +35,9 @@ from reelsense.training.recipe import Recipe
 CHECKPOINT_EVERY = 180.0
 """Seconds between two saved states."""
 
+_SLICE = 1000
+"""Reviews tokenized between two moves of the progress bar."""
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -240,4 +243,9 @@ def _encode(
     known = [(review.text, index[review.label]) for review in reviews if review.label in index]
     if not known:
         raise TrainingError("there are no labelled reviews to train on or to hold out")
-    return Encoded(tokenizer.encode([text for text, _ in known]), [label for _, label in known])
+    ids: list[list[int]] = []
+    with tqdm(total=len(known), desc="tokenizing", unit=" reviews") as bar:
+        for start in range(0, len(known), _SLICE):
+            ids += tokenizer.encode([text for text, _ in known[start : start + _SLICE]])
+            bar.update(len(ids) - bar.n)
+    return Encoded(ids, [label for _, label in known])

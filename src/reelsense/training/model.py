@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, BertForSequenceClassification
+from transformers.utils import logging as transformers_logging
 
 from reelsense.errors import TrainingError
 
@@ -27,6 +28,9 @@ def load_model(
     A checkpoint that already is a classifier over the same labels keeps its layer. Raises
     TrainingError if the folder holds no BERT.
     """
+    # Its report that the classifier is new would worry people; its bars drown ours.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
         config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:

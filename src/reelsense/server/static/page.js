@@ -26,7 +26,7 @@ function show(prediction) {
   element("bar").hidden = !binary;
   element("answer").querySelector(".scale").hidden = !binary;
   if (binary) {
-    element("fill").style.width = `${position * 100}%`;
+    element("marker").style.left = `${position * 100}%`;
     element("bar").setAttribute("aria-label", `positive: ${percent(position)}`);
   }
   const { total, scored } = prediction.tokens;
@@ -48,6 +48,7 @@ form.addEventListener("submit", async (event) => {
   element("answer").hidden = problem !== "";
   element("problem").hidden = problem === "";
   element("problem").textContent = problem;
+  element(problem ? "problem" : "answer").scrollIntoView({ block: "nearest" });
   button.disabled = false;
 });
 

@@ -1,0 +1,125 @@
+"""The page as a person meets it: a real Chromium, the real server, the model that comes along."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.processes import server
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (BROWSER and DRIVER), reason="needs chromium and chromedriver on the PATH"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with server() as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER or ""
+    for option in (
+        "--headless",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--window-size=900,900",
+        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
+        # Chromium's sandbox refuses to run as root, as in many a container.
+        *(["--no-sandbox"] if os.geteuid() == 0 else []),
+    ):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture
+def page(browser: webdriver.Chrome, address: str) -> webdriver.Chrome:
+    browser.get(address)
+    return browser
+
+
+def shown(page: webdriver.Chrome, name: str) -> str:
+    """Wait until the element `name` is shown, and return its text."""
+    found = page.find_element(By.ID, name)
+    WebDriverWait(page, 20).until(lambda _: found.is_displayed())
+    return found.text
+
+
+def judge(page: webdriver.Chrome, text: str) -> None:
+    page.find_element(By.ID, "text").send_keys(text)
+    page.find_element(By.TAG_NAME, "button").click()
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [("A joy from the first scene to the last.", "positive"), ("A dull, lazy mess.", "negative")],
+)
+def test_a_review_gets_its_verdict(page: webdriver.Chrome, text: str, label: str) -> None:
+    judge(page, text)
+    answer = shown(page, "answer")
+    assert answer.startswith(f"{label} ")
+    assert float(answer.split()[1]) > 50
+    assert "Read whole" in answer
+    share = page.find_element(By.ID, "bar").get_attribute("aria-label")
+    assert share is not None
+    assert (float(share.split()[1]) > 50) == (label == "positive")
+    assert not page.find_element(By.ID, "problem").is_displayed()
+
+
+def test_the_keyboard_is_enough(page: webdriver.Chrome) -> None:
+    page.find_element(By.ID, "text").send_keys("Wonderful!", Keys.CONTROL, Keys.ENTER)
+    assert "positive" in shown(page, "answer")
+
+
+def test_what_cannot_be_scored_is_said_and_the_next_one_is_answered(page: webdriver.Chrome) -> None:
+    judge(page, "   ")
+    assert "blank" in shown(page, "problem")
+    page.find_element(By.ID, "text").clear()
+    judge(page, "Wonderful!")
+    assert "positive" in shown(page, "answer")
+
+
+def test_a_server_that_is_gone_is_said(browser: webdriver.Chrome) -> None:
+    with server() as (address, _):
+        browser.get(address)
+    judge(browser, "Wonderful!")
+    assert shown(browser, "problem") == "The server cannot be reached."
+
+
+def test_markup_in_a_review_stays_text(page: webdriver.Chrome) -> None:
+    judge(page, "<img src=x onerror=\"document.title='x'\"> A fine film.")
+    shown(page, "answer")
+    assert page.title == "reelsense"
+
+
+def test_nothing_is_loaded_from_elsewhere_and_nothing_goes_wrong(
+    page: webdriver.Chrome, address: str, tmp_path: Path
+) -> None:
+    page.get_log("browser")  # type: ignore[no-untyped-call]  # clears what came before
+    page.get(address)
+    judge(page, "A fine film.")
+    shown(page, "answer")
+    script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    assert all(name.startswith((address, "data:")) for name in page.execute_script(script))
+    assert page.get_log("browser") == []  # type: ignore[no-untyped-call]
