@@ -69,3 +69,18 @@ def test_fetch_from_a_folder(runner: CliRunner, tmp_path: Path) -> None:
         (tmp_path / "aclImdb" / part).mkdir(parents=True)
     found = runner.invoke(cli, ["data", "fetch", "imdb", "--from", str(tmp_path)])
     assert found.output == f"imdb is ready: --data {tmp_path / 'aclImdb'}\n"
+
+
+def test_baseline_on_a_table(runner: CliRunner, tmp_path: Path) -> None:
+    data = tmp_path / "mine.jsonl"
+    lines = [
+        json.dumps({"text": f"{word} film number {n}", "label": label})
+        for n in range(60)
+        for word, label in (("good", "positive"), ("bad", "negative"))
+    ]
+    data.write_text("\n".join(lines))
+    found = runner.invoke(cli, ["baseline", "--data", str(data)])
+    assert found.exit_code == 0, found.output
+    assert "held-out accuracy 100.00%" in found.output
+    refused = runner.invoke(cli, ["baseline", "--data", str(data), "--test"])
+    assert "has no test part" in str(refused.exception)

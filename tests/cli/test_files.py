@@ -90,6 +90,17 @@ def test_a_csv_row_of_other_length_is_an_error_in_its_row(tmp_path: Path) -> Non
     assert rows[1]["error"] == "1 fields where the first line has 2"
 
 
+def test_a_bad_first_row_is_no_missing_column(tmp_path: Path) -> None:
+    written = score(tmp_path, "in.csv", "id,text\n1\n2,good\n", "out.csv")
+    assert [row["label"] for row in csv.DictReader(io.StringIO(written))] == ["", "positive"]
+
+
+def test_a_column_that_no_row_has_is_said_once(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no column 'text': pass .* --column: id, review"):
+        score(tmp_path, "in.csv", "id,review\n1,good\n", "out.csv")
+    assert score(tmp_path, "in.tsv", "id\treview\n", "out.csv") == ""
+
+
 def test_a_failure_half_way_leaves_no_output(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="unexpected end"):
         score(tmp_path, "in.csv", 'text\ngood\n"never closed\n', "out.csv")

@@ -116,10 +116,10 @@ def test_markup_in_a_review_stays_text(page: webdriver.Chrome) -> None:
 def test_nothing_is_loaded_from_elsewhere_and_nothing_goes_wrong(
     page: webdriver.Chrome, address: str, tmp_path: Path
 ) -> None:
-    page.get_log("browser")  # type: ignore[no-untyped-call]  # clears what came before
+    page.get_log("browser")
     page.get(address)
     judge(page, "A fine film.")
     shown(page, "answer")
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     assert all(name.startswith((address, "data:")) for name in page.execute_script(script))
-    assert page.get_log("browser") == []  # type: ignore[no-untyped-call]
+    assert page.get_log("browser") == []

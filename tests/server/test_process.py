@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -72,6 +73,17 @@ print(sorted({"torch", "transformers", "sklearn", "nncf", "onnx"} & set(sys.modu
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert found.stdout == "[]\n"
+
+
+def test_nothing_is_left_in_the_users_home(tmp_path: Path) -> None:
+    """OpenVINO by itself leaves an id there and reports its use on import."""
+    subprocess.run(
+        [sys.executable, "-m", "reelsense", "predict", "A fine film."],
+        check=True,
+        timeout=60,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_changed_bundle_stops_the_server_before_it_starts(tmp_path: Path) -> None:

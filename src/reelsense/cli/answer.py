@@ -25,7 +25,10 @@ from reelsense.cli import options
 def predict(
     text: str | None, source: Path | None, output: Path | None, column: str, model: Path | None
 ) -> None:
-    """Say whether TEXT, or every text of a file, is positive or negative."""
+    """Say whether a text is positive or negative.
+
+    Scores TEXT, or every text of the file --input.
+    """
     if (text is None) == (source is None):
         raise click.UsageError('pass one of TEXT (in quotes; "-" for standard input) and --input')
     if text == "-":

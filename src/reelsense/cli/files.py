@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -48,6 +48,8 @@ def score_file(classifier: Classifier, source: Path, output: Path | None, column
     with _lines(source) as (lines, bar), target as file:
         writer = _Json(file) if kind == ".jsonl" else _Csv(file, "\t" if kind == ".tsv" else ",")
         remaining = rows(lines, suffix)
+        if suffix in (".csv", ".tsv"):
+            remaining = _with_column(remaining, column)
         while step := list(islice(remaining, _STEP)):
             answers = _answers(classifier, step, column)
             for row, answer in zip(step, answers, strict=True):
@@ -55,7 +57,8 @@ def score_file(classifier: Classifier, source: Path, output: Path | None, column
             failed += sum(isinstance(answer, str) for answer in answers)
             bar(len(step))
     if failed:
-        click.echo(f"{failed:,} rows could not be scored: see their column error", err=True)
+        number = "1 row" if failed == 1 else f"{failed:,} rows"
+        click.echo(f"{number} could not be scored: see the column error", err=True)
 
 
 def _check(source: Path, suffix: str, output: Path | None, kind: str) -> None:
@@ -65,6 +68,17 @@ def _check(source: Path, suffix: str, output: Path | None, kind: str) -> None:
         raise DatasetError(f"{output}: the output is a .csv, .tsv or .jsonl file")
     if suffix == ".jsonl" and kind != ".jsonl":
         raise DatasetError(f"{output}: rows of .jsonl may differ in their keys; write a .jsonl")
+
+
+def _with_column(table: Iterator[Row], column: str) -> Iterator[Row]:
+    """Return `table`. Raises DatasetError if its columns do not include `column`."""
+    first = next(table, None)
+    if first is None:
+        return table
+    if column not in first.values:
+        columns = ", ".join(first.values)
+        raise DatasetError(f"no column {column!r}: pass one of them as --column: {columns}")
+    return chain([first], table)
 
 
 @contextmanager

@@ -66,8 +66,9 @@ def train(
 @options.labelled_data
 @click.option("--out", type=options.PATH, required=True, help="Folder for the bundle.")
 def export(checkpoint: Path, data: Path, text_column: str, label_column: str, out: Path) -> None:
-    """Turn CHECKPOINT into a bundle: int8, checked against the original, ready to serve.
+    """Turn a checkpoint into a bundle, ready to serve.
 
+    The bundle is int8, and checked against CHECKPOINT, the folder that `reelsense train` wrote.
     --data is the data it was trained on.
     """
     from reelsense.datasets.sources import Source
@@ -86,7 +87,10 @@ def export(checkpoint: Path, data: Path, text_column: str, label_column: str, ou
 @options.labelled_data
 @click.option("--test", "on_test", is_flag=True, help="Score the official test part as well.")
 def baseline(data: Path, text_column: str, label_column: str, on_test: bool) -> None:
-    """Train a bag-of-words classifier on the same reviews, to see what BERT buys."""
+    """Train a bag-of-words classifier to compare with.
+
+    It learns from the same reviews as BERT does, and so shows what BERT buys.
+    """
     from reelsense.datasets.sources import Source
     from reelsense.training.baseline import train_baseline
 

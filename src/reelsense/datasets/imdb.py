@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from reelsense.datasets.reviews import Review
 from reelsense.errors import DatasetError
 
@@ -58,7 +60,8 @@ def _read_folder(part: Path, folder: str) -> Iterator[Review]:
             f"{part / folder} holds {len(files)} reviews but urls_{folder}.txt names "
             f"{len(titles)} films: line N must belong to review id N"
         )
-    for number in sorted(files):
+    reading = f"reading {part.name}/{folder}"
+    for number in tqdm(sorted(files), reading, unit=" reviews", leave=False, delay=1):
         path, rating = files[number]
         yield Review(
             name=f"{part.name}/{folder}/{path.name}",

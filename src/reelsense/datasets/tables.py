@@ -84,9 +84,10 @@ def _csv(lines: Iterable[str], delimiter: str = ",") -> Iterator[Row]:
     try:
         header = next(reader, [])
         for fields in reader:
-            values: dict[str, object] = dict(zip(header, fields, strict=False))
             if not fields:
                 continue
+            values: dict[str, object] = dict.fromkeys(header, "")
+            values.update(zip(header, fields, strict=False))
             if len(fields) == len(header):
                 yield Row(reader.line_num, values)
             else:

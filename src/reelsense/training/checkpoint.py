@@ -111,7 +111,7 @@ def save_model(out: Path, model: PreTrainedModel, tokenizer: Path, facts: dict[s
     beside = out / ".saving"
     shutil.rmtree(beside, ignore_errors=True)
     model.save_pretrained(beside)
-    PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    PreTrainedTokenizerFast(
         tokenizer_file=str(tokenizer),
         model_max_length=model.config.max_position_embeddings,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
