@@ -89,6 +89,7 @@ def write(folder: Path, bundle: Bundle) -> Manifest:
 
     An earlier bundle in the same place is replaced; any other folder is refused (BundleError).
     """
+    folder = folder.absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise BundleError(f"{folder} holds something else than a bundle: name another folder")
     parts = dict(
@@ -99,13 +100,16 @@ def write(folder: Path, bundle: Bundle) -> Manifest:
         "files": {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()},
     }
     parts[MANIFEST] = _serialize(content)
-    beside = folder.with_name(f".{folder.name}.part")
+    beside, before = (folder.with_name(f".{folder.name}.{kind}") for kind in ("part", "before"))
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     for name, part in parts.items():
         (beside / name).write_bytes(part)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        os.replace(folder, before)
     os.replace(beside, folder)
+    shutil.rmtree(before, ignore_errors=True)
     return _parse(folder / MANIFEST, parts[MANIFEST])
 
 

@@ -63,6 +63,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             "loglevel": "warning",
             "proc_name": "reelsense",
             "when_ready": self._announce,
+            # It would lie in the user's home, and two servers would fight for it.
+            "control_socket_disable": True,
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
