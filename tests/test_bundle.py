@@ -74,6 +74,25 @@ def test_a_folder_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "holiday.jpg").exists()
 
 
+def test_a_folder_with_another_manifest_is_not_overwritten(written: Path, tmp_path: Path) -> None:
+    folder = copy(written, tmp_path / "extension")
+    (folder / "thesis.docx").touch()
+    with pytest.raises(BundleError, match="something else"):
+        bundles.write(folder, tiny.bundle())
+    assert (folder / "thesis.docx").exists()
+    with pytest.raises(BundleError, match="is a file"):
+        bundles.write(folder / "thesis.docx", tiny.bundle())
+
+
+def test_a_sealed_manifest_without_a_key(written: Path, tmp_path: Path) -> None:
+    folder = copy(written, tmp_path / "bundle")
+    content = json.loads((folder / "manifest.json").read_text())
+    del content["labels"], content["sha256"]
+    (folder / "manifest.json").write_bytes(bundles._serialize(content))
+    with pytest.raises(BundleError, match=r"manifest\.json lacks a key"):
+        bundles.read(folder)
+
+
 def test_a_bundle_takes_the_place_of_an_earlier_one(written: Path, tmp_path: Path) -> None:
     folder = copy(written, tmp_path / "bundle")
     bundles.write(folder, tiny.bundle(network=b"new"))

@@ -84,14 +84,21 @@ def read(folder: Path) -> Bundle:
     return Bundle(manifest, parts[NETWORK], parts[TOKENIZER].decode(), parts[CARD].decode())
 
 
+def check_target(folder: Path) -> None:
+    """Raise BundleError if a bundle cannot be written to `folder`: something else is there."""
+    if folder.exists() and not folder.is_dir():
+        raise BundleError(f"{folder} is a file: name a folder for the bundle")
+    if folder.exists() and {path.name for path in folder.iterdir()} - {*_PARTS, MANIFEST}:
+        raise BundleError(f"{folder} holds something else than a bundle: name another folder")
+
+
 def write(folder: Path, bundle: Bundle) -> Manifest:
     """Write `bundle` as a new `folder`, whole or not at all; return the manifest it got.
 
     An earlier bundle in the same place is replaced; any other folder is refused (BundleError).
     """
     folder = folder.absolute()
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise BundleError(f"{folder} holds something else than a bundle: name another folder")
+    check_target(folder)
     parts = dict(
         zip(_PARTS, (bundle.network, bundle.tokenizer.encode(), bundle.card.encode()), strict=True)
     )
@@ -131,7 +138,7 @@ def _parse(path: Path, raw: bytes) -> Manifest:
     try:
         content = json.loads(raw)
         version = content["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{path} is not a bundle's manifest: {error!r}") from error
     if isinstance(version, int) and version > FORMAT:
         raise BundleError(
@@ -142,4 +149,7 @@ def _parse(path: Path, raw: bytes) -> Manifest:
     if raw != _serialize(content):
         raise BundleError(f"{path} was changed after the bundle was made: copy the bundle again")
     del content["format"]
-    return Manifest(**content | {"labels": tuple(content["labels"])})
+    try:
+        return Manifest(**content | {"labels": tuple(content["labels"])})
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"{path} lacks a key or has an unknown one: {error}") from error

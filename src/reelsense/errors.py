@@ -8,6 +8,7 @@ ReelsenseError
 ├── BundleError          a model folder is incomplete, changed or too new
 ├── RecipeError          a recipe names an unknown or ill-typed setting
 ├── TrainingError        a training run or an export cannot go on
+│   └── StoppedError     the user interrupted a training run; its state is saved
 ├── NotReadyError        the model is not loaded yet, or is shutting down
 └── MissingExtraError    an optional part is not installed; names the pip command
 
@@ -51,6 +52,10 @@ class RecipeError(ReelsenseError, ValueError):
 
 class TrainingError(ReelsenseError):
     """A training run or an export cannot go on."""
+
+
+class StoppedError(TrainingError):
+    """The user interrupted a training run. Its state is saved."""
 
 
 class NotReadyError(ReelsenseError):

@@ -19,7 +19,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> CliRunner:
 
 def test_one_text(runner: CliRunner) -> None:
     found = runner.invoke(cli, ["predict", "a good film"])
-    assert found.output == "positive  88.1%\n"
+    assert found.output == "positive  88.0%\n"
 
 
 def test_standard_input_by_a_dash(runner: CliRunner) -> None:
@@ -84,3 +84,29 @@ def test_baseline_on_a_table(runner: CliRunner, tmp_path: Path) -> None:
     assert "held-out accuracy 100.00%" in found.output
     refused = runner.invoke(cli, ["baseline", "--data", str(data), "--test"])
     assert "has no test part" in str(refused.exception)
+
+
+def test_a_text_is_not_written_to_a_file(runner: CliRunner) -> None:
+    found = runner.invoke(cli, ["predict", "good", "--output", "x.csv"])
+    assert found.exit_code == 2
+    assert "--output goes with --input" in found.output
+
+
+def test_a_blank_text(runner: CliRunner) -> None:
+    assert str(runner.invoke(cli, ["predict", "  "]).exception) == "the text is blank"
+
+
+def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
+    output = tmp_path / "nothing" / "x.csv"
+    source = tmp_path / "in.txt"
+    source.write_text("A fine film.")
+    command = [sys.executable, "-m", "reelsense", "predict"]
+    command += ["--input", str(source), "--output", str(output)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    assert found.returncode == 1
+    assert found.stderr.splitlines()[-1].endswith("No such file or directory")
+    assert "Traceback" not in found.stderr
+    found_too = CliRunner().invoke(
+        cli, ["evaluate", "--data", str(source), "--json", str(output)], prog_name="reelsense"
+    )
+    assert "there is no such folder" in found_too.output

@@ -1,7 +1,9 @@
 import csv
 import io
 import json
+import os
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -96,13 +98,15 @@ def test_a_bad_first_row_is_no_missing_column(tmp_path: Path) -> None:
 
 
 def test_a_column_that_no_row_has_is_said_once(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no column 'text': pass .* --column: id, review"):
+    with pytest.raises(
+        DatasetError, match=r"no column 'text'; pass --column, one of 'id', 'review'"
+    ):
         score(tmp_path, "in.csv", "id,review\n1,good\n", "out.csv")
     assert score(tmp_path, "in.tsv", "id\treview\n", "out.csv") == ""
 
 
 def test_a_failure_half_way_leaves_no_output(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="unexpected end"):
+    with pytest.raises(DatasetError, match=r"in\.csv, line 3: a quote is never closed"):
         score(tmp_path, "in.csv", 'text\ngood\n"never closed\n', "out.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
@@ -177,3 +181,27 @@ def test_standard_input(
     score_file(CLASSIFIER, Path("-"), None, "text")
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["label"] for row in rows] == ["positive", "negative"]
+
+
+def test_no_column_of_the_input_is_lost(tmp_path: Path) -> None:
+    written = score(tmp_path, "in.csv", "text,label,predicted_label\ngood,a,b\n", "out.csv")
+    row = next(csv.DictReader(io.StringIO(written)))
+    names = ("label", "predicted_label", "predicted_predicted_label")
+    assert [row[name] for name in names] == ["a", "b", "positive"]
+
+
+def test_several_texts_without_anything_to_read(tmp_path: Path) -> None:
+    texts = ["good", "\x07", "bad", "\x07\x07", "great"]
+    content = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    rows = list(map(json.loads, score(tmp_path, "in.jsonl", content, "out.jsonl").splitlines()))
+    assert [row.get("label") for row in rows] == ["positive", None, "negative", None, "positive"]
+
+
+def test_a_pipe_as_input(tmp_path: Path) -> None:
+    pipe, output = tmp_path / "in.txt", tmp_path / "out.csv"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        scored = pool.submit(score_file, CLASSIFIER, pipe, output, "text")
+        pipe.write_text("good film\n")
+        scored.result(10)
+    assert "good film,positive" in output.read_text()

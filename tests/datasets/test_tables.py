@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reelsense.datasets.reviews import hold_out
 from reelsense.datasets.sources import Source
 from reelsense.datasets.tables import Row, read_table, rows
 from reelsense.errors import DatasetError
@@ -42,7 +43,7 @@ def test_other_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
     [
         ("a.csv", b"text\nfine\n", "line 2: no column 'label'; there are text"),
         ("a.csv", b"text,label\nfine\n", "line 2: 1 fields where the first line has 2"),
-        ("a.csv", b'text,label\n"never closed,x\n', "line 2: unexpected end of data"),
+        ("a.csv", b'text,label\n"never closed,x\n', "line 2: a quote is never closed"),
         ("a.csv", b"text,label\n ,pos\n", "line 2: 'text' is blank"),
         ("a.csv", b"text,label\nf\xfcr,pos\n", "line 2: not UTF-8 text"),
         ("a.jsonl", b'{"text": "a", "label": "b"}\n[1]\n', "line 2 is not a JSON object"),
@@ -65,7 +66,7 @@ def test_no_file(tmp_path: Path) -> None:
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.text()), max_size=5))
 def test_json_lines_come_back(table: list[dict[str, object]]) -> None:
     lines = [json.dumps(row) + "\n" for row in table]
-    assert list(rows(lines, ".jsonl")) == [Row(n, row) for n, row in enumerate(table, 1)]
+    assert list(rows(lines, ".jsonl", "x")) == [Row(n, row) for n, row in enumerate(table, 1)]
 
 
 def test_a_table_as_a_source(tmp_path: Path) -> None:
@@ -88,3 +89,48 @@ def test_one_label_is_not_enough(tmp_path: Path) -> None:
     path.write_text("text,label\nfine,pos\nbest,pos\n")
     with pytest.raises(DatasetError, match=r"two labels at least are needed, found \['pos'\]"):
         Source(path).for_training()
+
+
+def test_a_csv_row_with_a_stray_quote_is_an_error_of_that_row() -> None:
+    lines = ["text,n\n", "good,1\n", '"good "film" x",2\n', "bad,3\n"]
+    found = list(rows(lines, ".csv", "x.csv"))
+    assert [row.values["n"] for row in found] == ["1", "", "3"]
+    assert [bool(row.error) for row in found] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": null, "label": "a"}', "'text' is not a text but null"),
+        ('{"text": ["x"], "label": "a"}', "'text' is not a text but"),
+        ('{"text": "x", "label": 0.5}', "'label' is not a label but 0.5"),
+        ('{"text": "x", "label": {"a": 1}}', "'label' is not a label"),
+    ],
+)
+def test_json_that_is_no_text_or_label(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(line)
+    with pytest.raises(DatasetError, match=message):
+        read_table(path)
+
+
+def test_json_labels_that_are_none_or_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "x\\ud800", "label": null}\n{"text": "y\\udc80", "label": 1}\n')
+    reviews = read_table(path)
+    assert [review.label for review in reviews] == [None, "1"]
+    assert len(hold_out(reviews, 0.5).held_out) == 1
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,text\na,b\n")
+    with pytest.raises(DatasetError, match=r"a\.csv, line 1: two columns have the same name"):
+        read_table(path)
+
+
+def test_column_names_that_are_no_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"text,caf\xe9\na,b\n")
+    with pytest.raises(DatasetError, match=r"a\.csv, line 1: the names of the columns are not"):
+        read_table(path)

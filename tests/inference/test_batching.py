@@ -109,3 +109,26 @@ def test_a_caller_told_to_stop_leaves_the_others_waiting() -> None:
     assert queue._waiting == []
     stop = False
     assert queue.run([[3]])[0, 0] == 3
+
+
+def test_a_long_text_does_not_hold_up_a_short_one() -> None:
+    entered, asked = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def network(ids: Ids, mask: Ids) -> NDArray[np.float32]:
+        seen.extend(ids[:, 0].tolist())
+        entered.set()
+        assert asked.wait(10)
+        return total(ids, mask)
+
+    queue = BatchQueue(network, pad=0, budget=16)
+    with ThreadPoolExecutor(2) as pool:
+        long = pool.submit(queue.run, [[1]] * 500)
+        assert entered.wait(10)
+        short = pool.submit(queue.run, [[2]])
+        while not any(window.ids == [2] for window in queue._waiting):
+            pass
+        asked.set()
+        assert short.result(10).tolist() == [[2, 1]]
+        assert long.result(10).shape == (500, 2)
+    assert seen.index(2) < 40

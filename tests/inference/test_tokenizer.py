@@ -49,3 +49,12 @@ def test_head_and_tail_keeps_both_ends(ids: list[int], length: int, share: float
         head = round((length - 2) * share)
         assert cut[:head] == ids[:head]
         assert cut[head:] == ids[len(ids) - (length - 2 - head) :]
+
+
+def test_many_texts_are_tokenized_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = ReviewTokenizer(tokenizer_json())
+    texts = ["good film " * n for n in range(8)]
+    whole = tokenizer.encode(texts)
+    monkeypatch.setattr("reelsense.inference.tokenizer._CHARACTERS", 25)
+    assert tokenizer.encode(texts) == whole
+    assert tokenizer.encode([]) == []

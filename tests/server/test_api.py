@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reelsense.server import MOST_BYTES, create_app
-from reelsense.server.schemas import MOST_TEXTS
+from reelsense.server.schemas import MOST_CHARACTERS, MOST_TEXTS
 from tests import tiny
 from tests.server.conftest import wait_until_ready
 
@@ -78,6 +78,8 @@ def test_other_faults_of_a_request(client: FlaskClient) -> None:
     problem(client.post("/v1/predict", data={"text": "good"}), 415, "application/json")
     big = b'{"text": "' + b"a" * MOST_BYTES + b'"}'
     problem(client.post("/v1/predict", data=big, content_type=JSON), 413, "exceeds")
+    long = {"text": "a" * (MOST_CHARACTERS + 1)}
+    problem(client.post("/v1/predict", json=long), 422, "longer than 200,000 characters")
     problem(client.get("/v1/nothing"), 404, "not found")
     answer = client.get("/v1/predict")
     problem(answer, 405, "not allowed")

@@ -15,6 +15,7 @@ from reelsense.training.recipe import Recipe
 RECIPE = Recipe(
     name="tiny", base="", lengths=(32,) * 8, tokens_per_batch=128, learning_rate=1e-2, window=32
 )
+LABELS = ["negative", "positive"]
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def trained(base: Path, split: Split, tmp_path: Path) -> Path:
 def test_a_bundle_answers_as_its_checkpoint_does(
     trained: Path, split: Split, tmp_path: Path
 ) -> None:
-    parity = exports.export(trained, split, tmp_path / "bundle")
+    parity = exports.export(trained, split, LABELS, tmp_path / "bundle")
     assert parity.reviews == len(split.held_out)
     assert parity.agreement >= exports.LEAST_AGREEMENT
 
@@ -53,10 +54,10 @@ def test_what_lost_its_accuracy_in_int8_is_refused(
     swapped = [replace(r, label=None) for r in split.held_out]
     monkeypatch.setattr(exports, "_torch_network", lambda _model: lambda ids, mask: -ids[:, :2])
     with pytest.raises(TrainingError, match=r"at least 99\.5% are needed"):
-        exports.export(trained, Split(split.train, swapped), tmp_path / "bundle")
+        exports.export(trained, Split(split.train, swapped), LABELS, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 
 def test_what_is_no_checkpoint(split: Split, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not a checkpoint of `reelsense train`"):
-        exports.export(tmp_path, split, tmp_path / "bundle")
+        exports.export(tmp_path, split, LABELS, tmp_path / "bundle")

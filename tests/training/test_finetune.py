@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from reelsense.datasets.reviews import Split
-from reelsense.errors import TrainingError
+from reelsense.errors import RecipeError, StoppedError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training import checkpoint, finetune
 from reelsense.training.model import load_model, logits
@@ -19,7 +19,12 @@ from reelsense.training.recipe import Recipe
 
 LABELS = ["negative", "positive"]
 RECIPE = Recipe(
-    name="tiny", base="", lengths=(16, *[32] * 7), tokens_per_batch=128, learning_rate=1e-2
+    name="tiny",
+    base="",
+    window=64,
+    lengths=(16, *[32] * 7),
+    tokens_per_batch=128,
+    learning_rate=1e-2,
 )
 
 
@@ -41,8 +46,8 @@ def test_it_learns_and_leaves_a_standard_checkpoint(
     classify = pipeline(
         "text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(out)
     )
-    assert classify("the film was great")[0]["label"] == "positive"
-    assert classify("the film was awful")[0]["label"] == "negative"
+    assert classify("great was the film")[0]["label"] == "positive"
+    assert classify("awful was the film")[0]["label"] == "negative"
 
     tokenizer, ours = AutoTokenizer.from_pretrained(out), load_model(out, LABELS, 0.0, 0.0)
     read = ReviewTokenizer((out / "tokenizer.json").read_text())
@@ -80,7 +85,7 @@ def test_a_resumed_run_ends_with_the_same_weights(
 
     stopping = StopAt(step)
     monkeypatch.setattr(finetune._Run, "steps_of_epoch", lambda run, every: stopping(run, every))
-    with pytest.raises(finetune.StoppedError, match="--resume"):
+    with pytest.raises(StoppedError, match="--resume"):
         finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "parts")
     monkeypatch.undo()
     torch.manual_seed(99)
@@ -96,7 +101,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_another_recipe(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    short = Recipe(name="tiny", base="", lengths=(16,), tokens_per_batch=256)
+    short = Recipe(name="tiny", base="", window=64, lengths=(16,), tokens_per_batch=256)
     with pytest.raises(TrainingError, match="no saved state"):
         finetune.finetune(short, base, split, LABELS, out, resume=True)
     finetune.finetune(short, base, split, LABELS, out)
@@ -107,7 +112,9 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_another_recipe(
 
 
 def test_a_loss_that_is_no_number_stops_the_run(base: Path, split: Split, tmp_path: Path) -> None:
-    wild = Recipe(name="wild", base="", lengths=(16,) * 4, tokens_per_batch=256, learning_rate=1e30)
+    wild = Recipe(
+        name="wild", base="", window=64, lengths=(16,) * 4, tokens_per_batch=256, learning_rate=1e30
+    )
     with pytest.raises(TrainingError, match="lower learning_rate"):
         finetune.finetune(wild, base, split, LABELS, tmp_path / "out")
 
@@ -118,26 +125,65 @@ def test_without_labels_there_is_nothing_to_learn(base: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_killed_run_loses_only_what_came_after_the_last_state(
-    base: Path, split: Split, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
+def test_a_killed_run_resumes_to_the_same_weights(base: Path, split: Split, tmp_path: Path) -> None:
+    finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "whole")
+    out = tmp_path / "parts"
     child = os.fork()
     if child == 0:
-        finetune.finetune(
-            Recipe(name="tiny", base="", lengths=(32,) * 400, tokens_per_batch=256),
-            base,
-            split,
-            LABELS,
-            out,
-            checkpoint_every=0.0,
-        )
+        finetune.finetune(RECIPE, base, split, LABELS, out, checkpoint_every=0.0)
         os._exit(1)
-    while not (out / checkpoint.STATE).exists():
+    log = out / checkpoint.METRICS
+    while not log.exists() or len(log.read_text().splitlines()) < 30:
         assert os.waitpid(child, os.WNOHANG) == (0, 0)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    assert weights(out)
+    with log.open("a") as file:
+        file.write('{"step": 9')  # as a full disk tears it
+    finetune.finetune(RECIPE, base, split, LABELS, out, resume=True)
+    whole, parts = weights(tmp_path / "whole"), weights(out)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert log.read_text() == (tmp_path / "whole" / checkpoint.METRICS).read_text()
+
+
+def test_a_run_can_be_resumed_from_its_first_moment(
+    base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(finetune._Run, "steps_of_epoch", killed)
+    with pytest.raises(MemoryError):
+        finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "out")
+    monkeypatch.undo()
+    history = finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "out", resume=True)
+    assert len(history) == len(RECIPE.lengths)
+
+
+def test_what_already_lies_in_out_is_not_overwritten(
+    base: Path, split: Split, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="already holds a model"):
+        finetune.finetune(RECIPE, base, split, LABELS, base)
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="is a file"):
+        finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "file")
+
+
+def test_a_damaged_state_is_said(base: Path, split: Split, tmp_path: Path) -> None:
+    (tmp_path / checkpoint.STATE).write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(TrainingError, match="is damaged"):
+        finetune.finetune(RECIPE, base, split, LABELS, tmp_path, resume=True)
+
+
+def test_a_base_that_cannot_be_used(base: Path, split: Split, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="lengths: 99 tokens, but the model reads 64"):
+        finetune.finetune(replace(RECIPE, lengths=(99,)), base, split, LABELS, tmp_path / "a")
+    (base / "tokenizer.json").unlink()
+    with pytest.raises(TrainingError, match=r"no tokenizer\.json"):
+        finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "b")
+    (base / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(TrainingError, match="cannot be loaded"):
+        finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "c")
 
 
 def test_most_steps_ends_a_run_early_with_a_whole_checkpoint(

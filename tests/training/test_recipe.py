@@ -27,6 +27,10 @@ def test_the_recipes_that_come_with_it_are_read(path: Path) -> None:
         ("head_share = 2", "head_share"),
         ("learning_rate = 0", "learning_rate"),
         ("warmup = 1.0", "warmup"),
+        ("window = 0", "window: 8 tokens"),
+        ("learning_rate = nan", "learning_rate: a number above 0"),
+        ("weight_decay = -0.1", "weight_decay: a number of 0 or more"),
+        ("most_steps = -3", "most_steps: a number of 0 or more"),
         ("seed =", "not TOML"),
     ],
 )

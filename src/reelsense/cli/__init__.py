@@ -23,9 +23,17 @@ for _command in (predict, serve, evaluate, data, train, export, baseline):
 
 
 def main() -> None:
-    """Run the command line; an error that reelsense raises on purpose is one line, exit code 1."""
+    """Run the command line; an error of reelsense's own, or of a file, is one line, exit code 1."""
     try:
         cli(prog_name="reelsense")
     except ReelsenseError as error:
-        click.echo(f"reelsense: {error}", err=True)
-        sys.exit(1)
+        _give_up(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _give_up(f"{error.filename}: {error.strerror}")
+
+
+def _give_up(reason: str) -> None:
+    click.echo(f"reelsense: {reason}", err=True)
+    sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,18 +32,25 @@ def predict(
     """
     if (text is None) == (source is None):
         raise click.UsageError('pass one of TEXT (in quotes; "-" for standard input) and --input')
+    if output is not None and source is None:
+        raise click.UsageError("--output goes with --input: the answer for one TEXT is printed")
     if text == "-":
         text, source = None, Path("-")
 
     from reelsense.cli.files import score_file
+    from reelsense.errors import InputError, TextError
     from reelsense.inference.classifier import Classifier
 
     classifier = Classifier.load(model)
     if source is not None:
         score_file(classifier, source, output, column)
     elif text is not None:
-        answer = classifier.predict([text])[0]
-        click.echo(f"{answer.label}  {answer.score:.1%}")
+        try:
+            answer = classifier.predict([text])[0]
+        except TextError as error:
+            raise InputError(f"the text {error.reason}") from error
+        # Rounds towards doubt: nothing short of certainty is shown as 100 %.
+        click.echo(f"{answer.label}  {math.floor(answer.score * 1000) / 10:.1f}%")
 
 
 @click.command()
@@ -84,6 +92,8 @@ def evaluate(
 
     source = Source(data, text_column, label_column)
     part = split or source.usual_part
+    if json_file and not json_file.absolute().parent.is_dir():
+        raise click.UsageError(f"--json {json_file}: there is no such folder")
     classifier = Classifier.load(model)
     metrics = measure(classifier, source.part(part))
     name, version = classifier.manifest.name, classifier.manifest.version

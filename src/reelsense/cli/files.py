@@ -10,12 +10,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, BinaryIO
 
 import click
 from tqdm import tqdm
@@ -39,17 +39,17 @@ def score_file(classifier: Classifier, source: Path, output: Path | None, column
     already has a column of that name, ours is called predicted_label and so on. Raises
     DatasetError if a file cannot be used.
     """
-    suffix = ".txt" if str(source) == "-" else source.suffix
-    kind = output.suffix if output else {".txt": ".csv"}.get(suffix, suffix)
+    suffix = ".txt" if str(source) == "-" else source.suffix.lower()
+    kind = output.suffix.lower() if output else {".txt": ".csv"}.get(suffix, suffix)
     _check(source, suffix, output, kind)
     column = "text" if suffix == ".txt" else column
     failed = 0
     target = nullcontext(sys.stdout) if output is None else atomic(output)
     with _lines(source) as (lines, bar), target as file:
         writer = _Json(file) if kind == ".jsonl" else _Csv(file, "\t" if kind == ".tsv" else ",")
-        remaining = rows(lines, suffix)
+        remaining = rows(lines, suffix, name=str(source))
         if suffix in (".csv", ".tsv"):
-            remaining = _with_column(remaining, column)
+            remaining = _with_column(remaining, column, source)
         while step := list(islice(remaining, _STEP)):
             answers = _answers(classifier, step, column)
             for row, answer in zip(step, answers, strict=True):
@@ -70,35 +70,39 @@ def _check(source: Path, suffix: str, output: Path | None, kind: str) -> None:
         raise DatasetError(f"{output}: rows of .jsonl may differ in their keys; write a .jsonl")
 
 
-def _with_column(table: Iterator[Row], column: str) -> Iterator[Row]:
+def _with_column(table: Iterator[Row], column: str, source: Path) -> Iterator[Row]:
     """Return `table`. Raises DatasetError if its columns do not include `column`."""
     first = next(table, None)
     if first is None:
         return table
     if column not in first.values:
-        columns = ", ".join(first.values)
-        raise DatasetError(f"no column {column!r}: pass one of them as --column: {columns}")
+        columns = ", ".join(map(repr, first.values))
+        raise DatasetError(f"{source}: no column {column!r}; pass --column, one of {columns}")
     return chain([first], table)
 
 
 @contextmanager
-def _lines(source: Path) -> Iterator[tuple[IO[str], _Bar]]:
+def _lines(source: Path) -> Iterator[tuple[IO[str], Callable[[int], object]]]:
     """Open `source` with a progress bar: in bytes where the size is known, else in rows."""
-    if str(source) == "-":
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
-        with tqdm(unit=" rows", disable=None) as bar:
-            yield sys.stdin, bar.update
-        return
     try:
-        raw = source.open("rb")
+        raw = sys.stdin.buffer if str(source) == "-" else source.open("rb")
     except OSError as error:
         raise DatasetError(f"{source} cannot be read: {error.strerror}") from error
-    size = os.fstat(raw.fileno()).st_size
+    size = _size(raw)
+    bytes_or_rows = {"total": size, "unit": "B", "unit_scale": True} if size else {"unit": " rows"}
     with (
         TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines,
-        tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar,
+        tqdm(**bytes_or_rows, disable=None) as bar,
     ):
-        yield lines, lambda _rows: bar.update(raw.tell() - bar.n)
+        yield lines, lambda rows: bar.update(raw.tell() - bar.n if size else rows)
+
+
+def _size(raw: BinaryIO) -> int | None:
+    """Bytes in `raw`; None for a pipe, a terminal and the like."""
+    try:
+        return os.fstat(raw.fileno()).st_size if raw.seekable() else None
+    except OSError:
+        return None
 
 
 def _answers(classifier: Classifier, step: Sequence[Row], column: str) -> list[Prediction | str]:
@@ -124,12 +128,16 @@ def _fault(row: Row, column: str) -> str:
 
 
 def _predict(classifier: Classifier, texts: list[str]) -> list[Prediction | str]:
-    try:
-        return [*classifier.predict(texts)]
-    except TextError as error:
-        if len(texts) == 1:
-            return [error.reason]
-        return [answer for text in texts for answer in _predict(classifier, [text])]
+    """Predict; a text that cannot be scored gets the reason in the place of its answer."""
+    reasons: dict[int, str] = {}
+    while True:
+        good = [n for n in range(len(texts)) if n not in reasons]
+        try:
+            answers = dict(zip(good, classifier.predict([texts[n] for n in good]), strict=True))
+        except TextError as error:
+            reasons[good[error.position]] = error.reason
+        else:
+            return [answers[n] if n in answers else reasons[n] for n in range(len(texts))]
 
 
 def _added(answer: Prediction | str, labels: Sequence[str]) -> dict[str, object]:
@@ -138,10 +146,6 @@ def _added(answer: Prediction | str, labels: Sequence[str]) -> dict[str, object]
     if isinstance(answer, str):
         return dict.fromkeys(shown) | {"error": answer}
     return {name: getattr(answer, name) for name in shown} | {"error": None}
-
-
-class _Bar(Protocol):
-    def __call__(self, rows: int, /) -> object: ...
 
 
 class _Json:
@@ -175,4 +179,8 @@ class _Csv:
 
 
 def _renamed(added: dict[str, object], taken: dict[str, object]) -> dict[str, object]:
-    return {(f"predicted_{name}" if name in taken else name): v for name, v in added.items()}
+    return {_free_name(name, taken): value for name, value in added.items()}
+
+
+def _free_name(name: str, taken: dict[str, object]) -> str:
+    return _free_name(f"predicted_{name}", taken) if name in taken else name

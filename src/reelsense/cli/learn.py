@@ -53,9 +53,11 @@ def train(
     recipe = read_recipe(recipe_file)
     if steps:
         recipe = replace(recipe, most_steps=steps)
+    folder = find_base(base or recipe.base)
+    if base:  # of a folder, the name: where it lies is nobody's business
+        recipe = replace(recipe, base=folder.absolute().name if Path(base).is_dir() else base)
     split, labels = Source(data, text_column, label_column).for_training()
     click.echo(f"{len(split.train):,} reviews to learn from, {len(split.held_out):,} held out")
-    folder = find_base(base or recipe.base)
     history = finetune(recipe, folder, split, labels, out, resume=resume)
     best = min(history, key=lambda epoch: epoch["loss"])
     click.echo(f"held-out accuracy {best['accuracy']:.2%}; the checkpoint is in {out}")
@@ -74,8 +76,8 @@ def export(checkpoint: Path, data: Path, text_column: str, label_column: str, ou
     from reelsense.datasets.sources import Source
     from reelsense.training.export import export as pack
 
-    split, _ = Source(data, text_column, label_column).for_training()
-    parity = pack(checkpoint, split, out)
+    split, labels = Source(data, text_column, label_column).for_training()
+    parity = pack(checkpoint, split, labels, out)
     click.echo(
         f"{out}: the label of the checkpoint on {parity.agreement:.2%} of {parity.reviews} "
         f"held-out reviews; accuracy {parity.accuracy_int8:.2%}, before int8 "

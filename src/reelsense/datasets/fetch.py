@@ -6,6 +6,7 @@ Knows the archive; `imdb` knows what is in it.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import shutil
 import tarfile
@@ -70,7 +71,7 @@ def download(archive: Archive, path: Path) -> Path:
     part = path.with_name(path.name + ".part")
     try:
         _download_rest(archive, part)
-    except OSError as error:  # URLError is one
+    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         reason = getattr(error, "reason", None) or error
         raise DownloadError(
             f"{archive.url} cannot be downloaded ({reason}): run again to go on, or pass the "
@@ -114,7 +115,7 @@ def _download_rest(archive: Archive, part: Path) -> None:
 def unpack(archive: Path, out: Path) -> None:
     """Unpack the dataset's folder from `archive` into `out`/aclImdb, whole or not at all.
 
-    Members that would leave `out`, links and devices are refused (tarfile's data filter).
+    Members and links that would leave `out`, and devices, are refused (tarfile's data filter).
     """
     beside = out / ".aclImdb.part"
     shutil.rmtree(beside, ignore_errors=True)

@@ -46,9 +46,11 @@ def find_root(path: Path) -> Path:
     for root in (path, path / "aclImdb"):
         if (root / "train").is_dir() and (root / "test").is_dir():
             return root
+    if not path.exists():
+        raise DatasetError(f"{path} does not exist; `reelsense data fetch imdb` makes data/aclImdb")
     raise DatasetError(
-        f"{path} is not the unpacked Large Movie Review Dataset (no train/ and test/ in it); "
-        "`reelsense data fetch imdb` makes one"
+        f"{path} is no table (.csv, .tsv, .jsonl) and not the unpacked Large Movie Review Dataset "
+        "(no train/ and test/ in it); `reelsense data fetch imdb` makes one where there is none"
     )
 
 

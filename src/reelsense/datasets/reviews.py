@@ -64,4 +64,4 @@ def labels_of(reviews: Iterable[Review]) -> list[str]:
 
 
 def _digest(group: str) -> bytes:
-    return hashlib.sha256(group.encode()).digest()
+    return hashlib.sha256(group.encode(errors="surrogatepass")).digest()

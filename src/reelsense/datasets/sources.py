@@ -9,8 +9,6 @@ from reelsense.datasets import imdb, tables
 from reelsense.datasets.reviews import Review, Split, hold_out, labels_of
 from reelsense.errors import DatasetError
 
-PARTS = ("train", "held-out", "test", "all")
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -22,7 +20,7 @@ class Source:
 
     @property
     def _is_table(self) -> bool:
-        return self.path.suffix in tables.SUFFIXES
+        return self.path.suffix.lower() in tables.SUFFIXES
 
     def for_training(self) -> tuple[Split, list[str]]:
         """Return what to train on, split by group, and the labels in order."""
@@ -44,13 +42,15 @@ class Source:
         return "all" if self._is_table else "test"
 
     def part(self, name: str) -> list[Review]:
-        """Return one of PARTS: a table has no test part, the dataset's is the official one."""
+        """Return "train", "held-out", "test" (the official one) or, of a table, "all"."""
         if name == "test" and self._is_table:
             raise DatasetError(f"{self.path} has no test part: pass its file alone, --split all")
         if name == "test":
             return imdb.read_split(self.path, "test")
+        if name == "all" and not self._is_table:
+            raise DatasetError("--split all is for tables: of the dataset, pass train or test")
         if name == "all":
-            return self._table() if self._is_table else imdb.read_split(self.path, "train")
+            return self._table()
         split, _ = self.for_training()
         return split.train if name == "train" else split.held_out
 

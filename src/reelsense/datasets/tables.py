@@ -41,28 +41,27 @@ def read_table(path: Path, text_column: str = "text", label_column: str = "label
     """
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            return [
-                _review(row, path, text_column, label_column) for row in rows(file, path.suffix)
-            ]
+            table = rows(file, path.suffix.lower(), name=str(path))
+            return [_review(row, path, text_column, label_column) for row in table]
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def rows(lines: Iterable[str], suffix: str) -> Iterator[Row]:
+def rows(lines: Iterable[str], suffix: str, name: str) -> Iterator[Row]:
     """Yield the rows of `lines`, a table of the kind `suffix` says, one by one.
 
     A row that cannot be read is yielded with its error. `lines` should be opened with
     errors="surrogateescape", so that a row of other bytes than UTF-8 is an error of that row.
-    Raises DatasetError for an unknown suffix, and for csv quotes that are never closed.
+    Raises DatasetError, which begins with the `name` of the table, for an unknown suffix, for
+    columns of the same name and for csv quotes that are never closed.
     """
     readers = {".csv": _csv, ".tsv": _tsv, ".jsonl": _json_lines, ".txt": _text_lines}
     if suffix not in readers:
-        raise DatasetError(f"{suffix or 'a name without suffix'}: not one of {', '.join(SUFFIXES)}")
-    for row in readers[suffix](lines):
-        undecoded = row.error is None and any(
-            isinstance(value, str) and _UNDECODED.search(value) for value in row.values.values()
-        )
-        yield Row(row.line, row.values, "not UTF-8 text") if undecoded else row
+        raise DatasetError(f"{name}: not one of {', '.join(SUFFIXES)}")
+    try:
+        yield from readers[suffix](lines)
+    except csv.Error as error:
+        raise DatasetError(f"{name}, {error}") from error
 
 
 def _review(row: Row, path: Path, text_column: str, label_column: str) -> Review:
@@ -72,29 +71,50 @@ def _review(row: Row, path: Path, text_column: str, label_column: str) -> Review
     for column in (text_column, label_column):
         if column not in row.values:
             raise DatasetError(f"{where}: no column {column!r}; there are {', '.join(row.values)}")
-    text, label = str(row.values[text_column]), str(row.values[label_column]).strip()
+    text, label = row.values[text_column], row.values[label_column]
+    if not isinstance(text, str):
+        raise DatasetError(f"{where}: {text_column!r} is not a text but {json.dumps(text)[:40]}")
     if not text.strip():
         raise DatasetError(f"{where}: {text_column!r} is blank")
-    return Review(f"{path.name}:{row.line}", text, label or None, None, group=text)
+    if not isinstance(label, str | int | None):
+        raise DatasetError(f"{where}: {label_column!r} is not a label but {json.dumps(label)[:40]}")
+    known = "" if label is None else str(label).strip()
+    return Review(f"{path.name}:{row.line}", text, known or None, None, group=text)
 
 
 def _csv(lines: Iterable[str], delimiter: str = ",") -> Iterator[Row]:
     csv.field_size_limit(_LONGEST_FIELD)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    try:
-        header = next(reader, [])
-        for fields in reader:
-            if not fields:
-                continue
-            values: dict[str, object] = dict.fromkeys(header, "")
-            values.update(zip(header, fields, strict=False))
-            if len(fields) == len(header):
-                yield Row(reader.line_num, values)
-            else:
-                wrong = f"{len(fields)} fields where the first line has {len(header)}"
-                yield Row(reader.line_num, values, wrong)
-    except csv.Error as error:
-        raise DatasetError(f"line {reader.line_num}: {error}") from error
+    header = next(reader, [])
+    if len(set(header)) < len(header):
+        raise csv.Error(f"line 1: two columns have the same name: {delimiter.join(header)}")
+    if _undecoded(*header):
+        raise csv.Error("line 1: the names of the columns are not UTF-8 text")
+    while True:
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "unexpected end" in str(error):  # the open quote took in the rest of the file
+                raise csv.Error(f"line {reader.line_num}: a quote is never closed") from error
+            yield Row(reader.line_num, dict.fromkeys(header, ""), str(error))
+            continue
+        if fields:
+            yield _csv_row(reader.line_num, header, fields)
+
+
+def _csv_row(line: int, header: list[str], fields: list[str]) -> Row:
+    values: dict[str, object] = dict.fromkeys(header, "")
+    values.update(zip(header, fields, strict=False))
+    if len(fields) != len(header):
+        return Row(line, values, f"{len(fields)} fields where the first line has {len(header)}")
+    return Row(line, values, _undecoded(*fields))
+
+
+def _undecoded(*texts: str) -> str | None:
+    """What is wrong with `texts` if they came from bytes that were no UTF-8."""
+    return "not UTF-8 text" if any(map(_UNDECODED.search, texts)) else None
 
 
 def _tsv(lines: Iterable[str]) -> Iterator[Row]:
@@ -104,6 +124,9 @@ def _tsv(lines: Iterable[str]) -> Iterator[Row]:
 def _json_lines(lines: Iterable[str]) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
+            continue
+        if undecoded := _undecoded(line):
+            yield Row(number, {}, undecoded)
             continue
         try:
             values = json.loads(line)
@@ -118,4 +141,5 @@ def _json_lines(lines: Iterable[str]) -> Iterator[Row]:
 
 def _text_lines(lines: Iterable[str]) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
-        yield Row(number, {"text": line.rstrip("\r\n")})
+        text = line.rstrip("\r\n")
+        yield Row(number, {"text": text}, _undecoded(text))

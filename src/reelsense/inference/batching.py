@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 BUCKET = 16
 """Lengths are padded to multiples of this. Few distinct shapes keep allocators and engines calm."""
 
+_AT_ONCE = 32
+"""Windows that one caller has in the queue at a time."""
+
 Network = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 """Token ids and mask (n, length) to logits (n, labels)."""
 
@@ -64,55 +67,63 @@ class _Waiting:
 class BatchQueue:
     """Joins the windows of concurrent callers into batches for one network.
 
-    There is no thread of its own and no timer: the caller that finds the network free runs
-    batches of whatever is waiting, its own and others', until its own are done. At low load
-    nobody waits for company; under load batches fill up by themselves.
+    There is no thread of its own and no timer: the caller that finds the network free runs a
+    batch of whatever is waiting, its own and others', until its own are done. At low load
+    nobody waits for company; under load batches fill up by themselves. A caller puts a few
+    windows at a time into the queue, so that a long text does not hold up the short ones.
     """
 
     def __init__(self, network: Network, pad: int, budget: int) -> None:
         """`pad` is the id that fills up rows; a batch holds at most `budget` padded tokens."""
         self._network, self._pad, self._budget = network, pad, budget
         self._waiting: list[_Waiting] = []
-        self._changing = threading.Lock()
-        self._running = threading.Lock()
+        self._free = True
+        self._changed = threading.Condition()
 
     def run(self, windows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return the logits (windows, labels) of `windows`, token ids each, at least one."""
         mine = [_Waiting(ids) for ids in windows]
-        with self._changing:
-            self._waiting += sorted(mine, key=lambda window: len(window.ids))
+        ordered = sorted(mine, key=lambda window: len(window.ids))
+        for start in range(0, len(ordered), _AT_ONCE):
+            self._run_all(ordered[start : start + _AT_ONCE])
+        return np.stack([window.logits for window in mine if window.logits is not None])
+
+    def _run_all(self, mine: list[_Waiting]) -> None:
+        """Return when all of `mine` are done. Raises the error of the first that failed."""
+        with self._changed:
+            self._waiting += mine
         try:
-            self._run_until_done(mine)
+            while not all(window.done for window in mine):
+                self._run_batch_or_wait(mine)
         except BaseException:
             self._forget(mine)
             raise
         for window in mine:
             if window.error is not None:
                 raise window.error
-        return np.stack([window.logits for window in mine if window.logits is not None])
 
-    def _run_until_done(self, mine: list[_Waiting]) -> None:
-        for window in mine:
-            while not window.done:
-                with self._running:
-                    # Whoever holds the lock finds no batch on its way: what is not done, waits.
-                    if not window.done:
-                        self._run_batch()
+    def _run_batch_or_wait(self, mine: list[_Waiting]) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._free or all(window.done for window in mine))
+            if all(window.done for window in mine):
+                return
+            # The network is free, so what is not done is on no batch's way: it is waiting.
+            batch, self._free = self._take(), False
+        try:
+            self._run_batch(batch)
+        finally:
+            with self._changed:
+                self._free = True
+                self._changed.notify_all()
 
-    def _forget(self, windows: list[_Waiting]) -> None:
-        with self._changing:
-            gone = set(map(id, windows))
-            self._waiting = [window for window in self._waiting if id(window) not in gone]
-
-    def _run_batch(self) -> None:
-        batch = self._take()
+    def _run_batch(self, batch: list[_Waiting]) -> None:
         try:
             logits = self._network(*stack([window.ids for window in batch], self._pad))
         except Exception as error:  # noqa: BLE001  # each caller raises the error of its own windows
             for window in batch:
                 window.error = error
         except BaseException:  # this thread is told to stop: the others' windows wait again
-            with self._changing:
+            with self._changed:
                 self._waiting = batch + self._waiting
             raise
         else:
@@ -121,15 +132,19 @@ class BatchQueue:
 
     def _take(self) -> list[_Waiting]:
         """Take the window that waited longest, and with it those nearest to it in length."""
-        with self._changing:
-            oldest = self._waiting[0]
-            near = sorted(self._waiting, key=lambda other: abs(len(other.ids) - len(oldest.ids)))
-            batch: list[_Waiting] = []
-            longest = 0
-            for window in near:
-                longest = max(longest, padded(len(window.ids)))
-                if batch and (len(batch) + 1) * longest > self._budget:
-                    break
-                batch.append(window)
+        oldest = self._waiting[0]
+        near = sorted(self._waiting, key=lambda other: abs(len(other.ids) - len(oldest.ids)))
+        batch: list[_Waiting] = []
+        longest = 0
+        for window in near:
+            longest = max(longest, padded(len(window.ids)))
+            if batch and (len(batch) + 1) * longest > self._budget:
+                break
+            batch.append(window)
         self._forget(batch)
         return batch
+
+    def _forget(self, windows: list[_Waiting]) -> None:
+        with self._changed:
+            gone = set(map(id, windows))
+            self._waiting = [window for window in self._waiting if id(window) not in gone]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from reelsense import bundle as bundles
 from reelsense.bundle import Bundle
-from reelsense.errors import InputError, TextError
+from reelsense.errors import BundleError, InputError, TextError
 from reelsense.inference.batching import BatchQueue, Network
 from reelsense.inference.calibration import probabilities
 from reelsense.inference.engine import Engine
@@ -48,6 +48,8 @@ class Classifier:
         `network` takes its place where given: the checkpoint before int8, or a test's.
         """
         self.manifest = bundle.manifest
+        if self.manifest.window < 3:
+            raise BundleError(f"a window of {self.manifest.window} tokens has no room for text")
         self._tokenizer = ReviewTokenizer(bundle.tokenizer)
         run = network or Engine(bundle.network, threads).run
         self._queue = BatchQueue(run, self._tokenizer.pad, TOKENS_PER_BATCH)

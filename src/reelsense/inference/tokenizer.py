@@ -5,7 +5,7 @@ Knows WordPiece ids and lengths; knows neither labels nor the network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,6 +13,9 @@ from tokenizers import Tokenizer
 
 from reelsense import review
 from reelsense.errors import BundleError
+
+_CHARACTERS = 200_000
+"""Tokenized at a time. The tokenizer takes about 500 bytes a token while it works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,25 @@ class ReviewTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Clean `texts` and return their token ids, whole, without [CLS] and [SEP]."""
-        cleaned = [review.clean(text) for text in texts]
-        encodings = self._tokenizer.encode_batch_fast(cleaned, add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+        ids: list[list[int]] = []
+        for group in _groups(list(map(review.clean, texts))):
+            encodings = self._tokenizer.encode_batch_fast(group, add_special_tokens=False)
+            ids += [encoding.ids for encoding in encodings]
+        return ids
+
+
+def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Cut `texts` into consecutive groups of about _CHARACTERS."""
+    group: list[str] = []
+    size = 0
+    for text in texts:
+        group.append(text)
+        size += len(text)
+        if size >= _CHARACTERS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def windows(ids: Sequence[int], length: int, frame: Frame) -> list[list[int]]:

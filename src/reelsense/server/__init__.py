@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from flask import Flask
 
+from reelsense import bundle as bundles
 from reelsense.bundle import Bundle
 from reelsense.inference.classifier import Classifier
 from reelsense.server import api, compat, health, pages, problems
@@ -17,11 +18,14 @@ MOST_BYTES = 2 * 1024 * 1024
 
 
 def create_app(bundle: Bundle | None = None, classifier: Classifier | None = None) -> Flask:
-    """Return the application. It serves `classifier`, or loads `bundle` in the background."""
+    """Return the application.
+
+    It serves `classifier`, or loads `bundle` (default: the one that comes along) meanwhile.
+    """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
-    app.extensions["reelsense"] = ServedModel(bundle, classifier)
+    app.extensions["reelsense"] = ServedModel(classifier or bundle or bundles.read(bundles.DEFAULT))
     for blueprint in (api.blueprint, compat.blueprint, health.blueprint, pages.blueprint):
         app.register_blueprint(blueprint)
     problems.register(app)

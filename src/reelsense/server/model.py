@@ -17,18 +17,15 @@ _log = logging.getLogger(__name__)
 class ServedModel:
     """A classifier, or the promise of one: it is ready once it has answered a first time."""
 
-    def __init__(self, bundle: Bundle | None, classifier: Classifier | None) -> None:
-        """Take `classifier`, or begin to load `bundle`; /healthz answers meanwhile."""
+    def __init__(self, model: Bundle | Classifier) -> None:
+        """Take a classifier, or begin to load a bundle; /healthz answers meanwhile."""
         self._classifier: Classifier | None = None
         self._state = "the model is being loaded"
-        threading.Thread(target=self._prepare, args=(bundle, classifier), daemon=True).start()
+        threading.Thread(target=self._prepare, args=(model,), daemon=True).start()
 
-    def _prepare(self, bundle: Bundle | None, classifier: Classifier | None) -> None:
+    def _prepare(self, model: Bundle | Classifier) -> None:
         try:
-            if classifier is None:
-                if bundle is None:
-                    raise ValueError("neither a bundle nor a classifier was given")
-                classifier = Classifier(bundle)
+            classifier = Classifier(model) if isinstance(model, Bundle) else model
             classifier.predict(["A first answer, so that the next one is quick."])
         except Exception as error:  # noqa: BLE001  # /readyz tells it, whatever it is
             self._state = f"the model could not be loaded: {error}"

@@ -62,6 +62,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             "threads": THREADS,
             "loglevel": "warning",
             "proc_name": "reelsense",
+            # A whole review fits into GET /predict?sentence=...; gunicorn keeps a cap of 1 MB.
+            "limit_request_line": 0,
             "when_ready": self._announce,
             # It would lie in the user's home, and two servers would fight for it.
             "control_socket_disable": True,

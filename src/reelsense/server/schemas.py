@@ -6,7 +6,12 @@ import json
 from typing import Any
 
 from flask import Request
-from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
 
 from reelsense.bundle import Manifest
 from reelsense.errors import InputError
@@ -14,6 +19,9 @@ from reelsense.prediction import Prediction
 
 MOST_TEXTS = 256
 """The most texts in one request."""
+
+MOST_CHARACTERS = 200_000
+"""The longest text: a tenth of it is longer than any review of the Large Movie Review Dataset."""
 
 
 def read_texts(request: Request) -> list[str]:
@@ -25,7 +33,7 @@ def read_texts(request: Request) -> list[str]:
     if not request.is_json:
         raise UnsupportedMediaType("send JSON, with the header Content-Type: application/json")
     try:
-        body = json.loads(request.get_data())
+        body = json.loads(_read_body(request))
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
@@ -42,11 +50,27 @@ def read_texts(request: Request) -> list[str]:
     return [_text(text, f'"texts"[{n}]') for n, text in enumerate(texts)]
 
 
+def _read_body(request: Request) -> bytes:
+    try:
+        raw = request.get_data()
+    except HTTPException:
+        raise
+    except Exception as error:  # each web server has its own for a body it cannot make out
+        raise BadRequest("the body cannot be read: it is not what its headers announce") from error
+    # Without a Content-Length, werkzeug stops reading at the limit and says nothing.
+    most = request.max_content_length
+    if request.content_length is None and most is not None and len(raw) >= most:
+        raise RequestEntityTooLarge
+    return raw
+
+
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{name} must be a string, not {_kind(value)}")
     if not value.strip():
         raise InputError(f"{name} is blank")
+    if len(value) > MOST_CHARACTERS:
+        raise InputError(f"{name} is longer than {MOST_CHARACTERS:,} characters")
     return value
 
 

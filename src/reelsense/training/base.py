@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from reelsense.errors import DownloadError
 
@@ -22,8 +21,8 @@ def find_base(base: str) -> Path:
         return Path(base)
     try:
         return Path(snapshot_download(base, allow_patterns=_FILES))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
+    except Exception as error:  # its client lets through what its transport raises
+        reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
         raise DownloadError(
             f"{base!r} is no folder here and cannot be had from the Hugging Face hub ({reason}): "
             "pass a folder with config.json, model.safetensors and tokenizer.json as --base PATH"

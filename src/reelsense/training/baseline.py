@@ -44,7 +44,10 @@ def train_baseline(
     if set(train_labels) != set(labels):
         raise TrainingError(f"the reviews to train on do not show all of the labels {labels}")
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-    counts = vectorizer.fit_transform(tqdm(train_texts, desc="counting", unit=" reviews"))
+    try:
+        counts = vectorizer.fit_transform(tqdm(train_texts, desc="counting", unit=" reviews"))
+    except ValueError as error:  # no word occurs twice
+        raise TrainingError(f"too little text to count words in: {error}") from error
     held_counts = vectorizer.transform(held_texts)
     models = [
         LogisticRegression(C=strength, max_iter=1000).fit(counts, train_labels)

@@ -7,8 +7,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from reelsense.inference.batching import fill
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Reviews as whole token ids without [CLS] and [SEP], and the index of each label."""
+
+    ids: list[list[int]]
+    labels: list[int]
+
 
 _POOL = 64
 """Reviews are sorted by length within pools of about this many batches, then shuffled again."""

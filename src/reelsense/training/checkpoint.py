@@ -10,21 +10,34 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from reelsense.errors import TrainingError
-
-if TYPE_CHECKING:
-    from reelsense.training.finetune import Encoded, Progress
+from reelsense.files import write_atomically
+from reelsense.training.batches import Encoded
 
 STATE = "training-state.pt"
 METRICS = "metrics.jsonl"
 FACTS = "reelsense.json"
+
+
+@dataclass
+class Progress:
+    """How far a run is. Saved with every state."""
+
+    epoch: int = 0
+    step: int = 0
+    """Steps done within `epoch`."""
+    steps_done: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Loss and accuracy on the held-out part after each finished epoch."""
 
 
 def fingerprint(
@@ -40,12 +53,15 @@ def fingerprint(
 
 
 def refuse_to_overwrite(out: Path) -> None:
-    """Make the folder `out`; raise TrainingError if a run already lives there."""
-    for name in (STATE, FACTS):
-        if (out / name).exists():
-            raise TrainingError(
-                f"{out} already holds a training run: go on with --resume, or name another --out"
-            )
+    """Make the folder `out`; raise TrainingError if a run or a model already lives there."""
+    if (out / STATE).exists():
+        raise TrainingError(
+            f"{out} already holds a training run: go on with --resume, or name another --out"
+        )
+    if (out / "config.json").exists():
+        raise TrainingError(f"{out} already holds a model: name another --out")
+    if out.exists() and not out.is_dir():
+        raise TrainingError(f"{out} is a file: name a folder as --out")
     out.mkdir(parents=True, exist_ok=True)
     (out / METRICS).unlink(missing_ok=True)
 
@@ -78,12 +94,13 @@ def load_state(
 
     Raises TrainingError if there is none, or if it is of another recipe or other reviews.
     """
-    from reelsense.training.finetune import Progress
-
     path = out / STATE
     if not path.exists():
         raise TrainingError(f"{out} holds no saved state to resume from")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise TrainingError(f"{path} is damaged: train into another --out ({error})") from error
     if state["fingerprint"] != fingerprint:
         raise TrainingError(
             f"{path} was made with another recipe, base or other reviews: train into another --out"
@@ -100,10 +117,12 @@ def load_state(
 
 def _drop_metrics_after(path: Path, step: int) -> None:
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = [line for line in lines if json.loads(line)["step"] <= step]
-    beside = path.with_suffix(".part")
-    beside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    os.replace(beside, path)
+    kept = []
+    for line in lines:
+        with suppress(ValueError):  # the last line of a run that was killed may be torn
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+    write_atomically(path, "".join(kept))
 
 
 def save_model(out: Path, model: PreTrainedModel, tokenizer: Path, facts: dict[str, Any]) -> None:

@@ -55,14 +55,18 @@ class Parity:
     accuracy_int8: float
 
 
-def export(folder: Path, split: Split, out: Path) -> Parity:
+def export(folder: Path, split: Split, labels: Sequence[str], out: Path) -> Parity:
     """Write the checkpoint in `folder` as a bundle to `out`; return the measured parity.
 
-    Calibrates on reviews of `split.train`, checks on `split.held_out`. Raises TrainingError, and
-    writes nothing, if labels agree on less than LEAST_AGREEMENT of them.
+    `split` and `labels` are those it was trained on: calibrates on reviews of `split.train`,
+    checks on `split.held_out`. Raises TrainingError, and writes nothing, if labels agree on less
+    than LEAST_AGREEMENT of them.
     """
+    bundles.check_target(out)
     facts = _facts(folder)
-    labels, window = facts["labels"], int(facts["recipe"]["window"])
+    if facts["labels"] != list(labels):
+        raise TrainingError(f"{folder} knows the labels {facts['labels']}, the data {list(labels)}")
+    window = int(facts["recipe"]["window"])
     model = load_model(folder, labels, dropout=0.0, attention_dropout=0.0)
     model.train(False)
     serialized = (folder / "tokenizer.json").read_text(encoding="utf-8")
@@ -74,6 +78,7 @@ def export(folder: Path, split: Split, out: Path) -> Parity:
         window=window,
         provenance={
             "recipe": facts["recipe"],
+            "base_sha256": facts["base_sha256"],
             "held_out_of_training": facts["held_out"],
             "versions": {name: version(name) for name in ("nncf", "onnx", "torch", "transformers")},
         },
@@ -221,18 +226,18 @@ def _card(manifest: Manifest) -> str:
     recipe, measured = manifest.provenance["recipe"], manifest.metrics["held_out"]
     lines = [
         f"# {manifest.name}",
-        f"The sentiment of English movie reviews: {', '.join(manifest.labels)}.",
+        f"Gives a text one of the labels {', '.join(manifest.labels)}.",
         "",
-        f"- **Network**: {recipe['base']}, fine-tuned with an untrained layer on top. int8 ONNX: "
-        "weights of 7 bits, activations of 8, scales fixed on calibration reviews.",
-        f"- **Reads** reviews of any length, in even windows of at most {manifest.window} tokens; "
+        f"- **Network**: {recipe['base']} (BERT), fine-tuned with an untrained layer on top. "
+        "int8 ONNX: weights of 7 bits, activations of 8, scales fixed on calibration reviews.",
+        f"- **Reads** texts of any length, in even windows of at most {manifest.window} tokens; "
         "the answer is the softmax of the mean of their logits.",
-        f"- **Measured at export** on {measured['reviews']:,} reviews held out of training by "
-        f"film: accuracy {measured['accuracy_int8']:.2%}, before int8 "
+        f"- **Measured at export** on {measured['reviews']:,} texts held out of training: "
+        f"accuracy {measured['accuracy_int8']:.2%}, before int8 "
         f"{measured['accuracy_fp32']:.2%}; the same label as before int8 on "
         f"{measured['label_agreement_with_fp32']:.2%}.",
-        "- **Limits**: it learned from polar reviews (1-4 and 7-10 stars) of films. Mixed or "
-        "neutral texts, other subjects and other languages get an answer that means little. The "
+        "- **Limits**: texts unlike those it learned from (mixed or neutral ones where it saw "
+        "clear ones, other subjects, other languages) get an answer that means little. The "
         "probabilities are not calibrated.",
         "- **Made by** `reelsense train` and `reelsense export`; manifest.json has the recipe and "
         "the versions.",

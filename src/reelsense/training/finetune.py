@@ -9,12 +9,12 @@ goes on exactly where it was.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -23,44 +23,20 @@ from tqdm import tqdm
 from transformers import BertForSequenceClassification, set_seed
 
 from reelsense.datasets.reviews import Review, Split
-from reelsense.errors import TrainingError
+from reelsense.errors import StoppedError, TrainingError
 from reelsense.inference.batching import fill, stack
 from reelsense.inference.tokenizer import ReviewTokenizer, head_and_tail
 from reelsense.training import checkpoint
-from reelsense.training.batches import plan_epoch
+from reelsense.training.batches import Encoded, plan_epoch
 from reelsense.training.machine import interruptible, keep_freed_memory, mixed_precision
 from reelsense.training.model import load_model, logits, parameter_groups
-from reelsense.training.recipe import Recipe
+from reelsense.training.recipe import Recipe, check_lengths
 
 CHECKPOINT_EVERY = 180.0
 """Seconds between two saved states."""
 
 _SLICE = 1000
 """Reviews tokenized between two moves of the progress bar."""
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """Reviews as whole token ids without [CLS] and [SEP], and the index of each label."""
-
-    ids: list[list[int]]
-    labels: list[int]
-
-
-@dataclass
-class Progress:
-    """How far a run is. Saved with every state."""
-
-    epoch: int = 0
-    step: int = 0
-    """Steps done within `epoch`."""
-    steps_done: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    """Loss and accuracy on the held-out part after each finished epoch."""
-
-
-class StoppedError(TrainingError):
-    """The user interrupted the run. Its state is saved."""
 
 
 def finetune(
@@ -78,17 +54,20 @@ def finetune(
     `base` is the folder of the pre-trained model. With `resume`, goes on from the state saved in
     `out`. Raises StoppedError when interrupted and TrainingError when the run cannot go on.
     """
+    if not resume:
+        checkpoint.refuse_to_overwrite(out)
     keep_freed_memory()
     set_seed(recipe.seed)
-    tokenizer = ReviewTokenizer((base / "tokenizer.json").read_text(encoding="utf-8"))
+    model = load_model(base, labels, recipe.dropout, recipe.attention_dropout)
+    check_lengths(recipe, model.config.max_position_embeddings)
+    tokenizer = _tokenizer(base)
     train = _encode(split.train, labels, tokenizer)
     held_out = _encode(split.held_out, labels, tokenizer)
-    model = load_model(base, labels, recipe.dropout, recipe.attention_dropout)
     run = _Run(recipe, base, labels, out, tokenizer, model, train, held_out)
     if resume:
         run.progress = checkpoint.load_state(out, run.fingerprint, model, run.optimizer)
     else:
-        checkpoint.refuse_to_overwrite(out)
+        run.save_state()  # there is always one to resume from
     with interruptible() as interrupt:
         while run.progress.epoch < len(run.plans):
             for _ in run.steps_of_epoch(checkpoint_every):
@@ -121,10 +100,13 @@ class _Run:
             parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, fused=True
         )
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.progress = Progress()
+        self.progress = checkpoint.Progress()
         self.plans = self._plans()
         self.total = sum(map(len, self.plans))
-        self.fingerprint = checkpoint.fingerprint(asdict(recipe), self.labels, train, held_out)
+        self.base_sha256 = _sha256(base / "model.safetensors")
+        self.fingerprint = checkpoint.fingerprint(
+            asdict(recipe) | {"base_sha256": self.base_sha256}, self.labels, train, held_out
+        )
 
     def _plans(self) -> list[list[list[int]]]:
         """The batches of every epoch, `most_steps` in all."""
@@ -141,7 +123,7 @@ class _Run:
         lengths = [min(len(ids) + 2, longest) for ids in self.train.ids]
         return plan_epoch(lengths, self.recipe.tokens_per_batch, self.recipe.seed, epoch)
 
-    def steps_of_epoch(self, checkpoint_every: float) -> Any:
+    def steps_of_epoch(self, checkpoint_every: float) -> Iterator[None]:
         """Yield after every step of the epoch that `progress` stands in."""
         progress, plan = self.progress, self.plans[self.progress.epoch]
         self.model.train()
@@ -203,7 +185,12 @@ class _Run:
                 self.out,
                 self.accelerator.unwrap_model(self.model),
                 self.base / "tokenizer.json",
-                {"recipe": asdict(self.recipe), "labels": self.labels, "held_out": result},
+                {
+                    "recipe": asdict(self.recipe),
+                    "base_sha256": self.base_sha256,
+                    "labels": self.labels,
+                    "held_out": result,
+                },
             )
         self._log({"epoch": self.progress.epoch + 1, **result, "step": self.progress.steps_done})
         print(
@@ -234,6 +221,21 @@ class _Run:
     def _log(self, entry: dict[str, float]) -> None:
         with (self.out / checkpoint.METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+
+
+def _tokenizer(base: Path) -> ReviewTokenizer:
+    try:
+        return ReviewTokenizer((base / "tokenizer.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"{base} holds no tokenizer.json: {error.strerror}") from error
+
+
+def _sha256(weights: Path) -> str | None:
+    """The SHA-256 of `weights`; None where a base has them in another file."""
+    if not weights.is_file():
+        return None
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _encode(

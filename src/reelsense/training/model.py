@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, BertForSequenceClassification
@@ -25,7 +26,7 @@ def load_model(
 ) -> BertForSequenceClassification:
     """Load the BERT in `folder` and put an untrained classifier over `labels` on top.
 
-    A checkpoint that already is a classifier over the same labels keeps its layer. Raises
+    A checkpoint that already is a classifier over as many labels keeps its layer. Raises
     TrainingError if the folder holds no BERT.
     """
     # Its report that the classifier is new would worry people; its bars drown ours.
@@ -46,8 +47,8 @@ def load_model(
         model = BertForSequenceClassification.from_pretrained(
             folder, config=config, local_files_only=True, dtype=torch.float32
         )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise TrainingError(f"{folder} cannot be loaded: {error}") from error
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise TrainingError(f"the model in {folder} cannot be loaded: {error}") from error
     return model
 
 

@@ -45,13 +45,25 @@ class Recipe:
             raise RecipeError("tokens_per_batch is less than the longest of lengths")
         if not 0 <= self.head_share <= 1:
             raise RecipeError("head_share: a number from 0 to 1")
-        if self.learning_rate <= 0:
+        if not 0 < self.learning_rate < float("inf"):
             raise RecipeError("learning_rate: a number above 0")
+        if self.window < 8:
+            raise RecipeError("window: 8 tokens or more")
+        for name in ("weight_decay", "max_gradient_norm", "most_steps"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise RecipeError(f"{name}: a number of 0 or more")
         if not 0 <= self.warmup < 1:
             raise RecipeError("warmup: a share from 0 up to 1")
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise RecipeError(f"{name}: a share from 0 up to 1")
+
+
+def check_lengths(recipe: Recipe, positions: int) -> None:
+    """Raise RecipeError if `recipe` cuts reviews longer than a model of `positions` can read."""
+    for name, length in (("lengths", max(recipe.lengths)), ("window", recipe.window)):
+        if length > positions:
+            raise RecipeError(f"{name}: {length} tokens, but the model reads {positions}")
 
 
 def read_recipe(path: Path) -> Recipe:

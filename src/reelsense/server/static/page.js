@@ -43,7 +43,8 @@ form.addEventListener("submit", async (event) => {
   try {
     show(await ask(element("text").value));
   } catch (error) {
-    problem = error instanceof TypeError ? "The server cannot be reached." : error.message;
+    problem = { TypeError: "The server cannot be reached.", SyntaxError: "The server did not understand." }[
+      error.name] ?? error.message;
   }
   element("answer").hidden = problem !== "";
   element("problem").hidden = problem === "";
