@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -10,6 +11,7 @@ from reelsense.datasets.reviews import Split
 from reelsense.errors import TrainingError
 from reelsense.training import export as exports
 from reelsense.training.finetune import finetune
+from reelsense.training.quantize import quantize_weights
 from reelsense.training.recipe import Recipe
 
 RECIPE = Recipe(
@@ -46,6 +48,30 @@ def test_a_bundle_answers_as_its_checkpoint_does(
     content = b"".join(path.read_bytes() for path in (tmp_path / "bundle").iterdir())
     assert str(Path(exports.__file__)).encode() not in content
     assert b"site-packages" not in content
+
+
+def test_where_int8_throughout_is_not_faithful_the_weights_alone_are(
+    trained: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swapped(network: onnx.ModelProto, _calibration: object) -> bytes:
+        """The network with the two labels exchanged."""
+        network = onnx.load_from_string(quantize_weights(network))
+        for part in network.graph.initializer:
+            if part.name in ("model.classifier.weight_scale", "model.classifier.bias"):
+                content = -onnx.numpy_helper.to_array(part)
+                part.CopyFrom(onnx.numpy_helper.from_array(content, part.name))
+        return bytes(network.SerializeToString())
+
+    monkeypatch.setattr(exports, "quantize", swapped)
+    parity = exports.export(trained, split, LABELS, tmp_path / "bundle")
+    assert parity.agreement >= exports.LEAST_AGREEMENT
+    manifest = Classifier.load(tmp_path / "bundle").manifest
+    assert manifest.provenance["network"] == exports.WEIGHTS_INT8
+
+
+def test_labels_of_other_data_are_refused(trained: Path, split: Split, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="knows the labels"):
+        exports.export(trained, split, ["no", "yes"], tmp_path / "bundle")
 
 
 def test_what_lost_its_accuracy_in_int8_is_refused(
