@@ -61,7 +61,7 @@ def without_telemetry() -> None:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use (a container's limit, not the machine's size)."""
+    """Return how many cores this process may run on; a container's quota of time is not seen."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
