@@ -1,6 +1,8 @@
 import json
+import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -128,15 +130,18 @@ def test_without_labels_there_is_nothing_to_learn(base: Path, tmp_path: Path) ->
 def test_a_killed_run_resumes_to_the_same_weights(base: Path, split: Split, tmp_path: Path) -> None:
     finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "whole")
     out = tmp_path / "parts"
-    child = os.fork()
-    if child == 0:
-        finetune.finetune(RECIPE, base, split, LABELS, out, checkpoint_every=0.0)
-        os._exit(1)
+    child = multiprocessing.get_context("spawn").Process(
+        target=finetune.finetune,
+        args=(RECIPE, base, split, LABELS, out),
+        kwargs={"checkpoint_every": 0.0},
+    )
+    child.start()
     log = out / checkpoint.METRICS
     while not log.exists() or len(log.read_text().splitlines()) < 30:
-        assert os.waitpid(child, os.WNOHANG) == (0, 0)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+        assert child.is_alive()
+        time.sleep(0.001)
+    child.kill()
+    child.join()
     with log.open("a") as file:
         file.write('{"step": 9')  # as a full disk tears it
     finetune.finetune(RECIPE, base, split, LABELS, out, resume=True)
