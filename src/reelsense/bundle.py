@@ -73,6 +73,8 @@ def read(folder: Path) -> Bundle:
     """
     if not folder.is_dir():
         raise BundleError(f"{folder} is not a folder: there is no model there")
+    if not (folder / MANIFEST).exists():
+        raise BundleError(f"{folder} is not a bundle: there is no {MANIFEST} in it")
     manifest = _parse(folder / MANIFEST, _read(folder / MANIFEST))
     parts = {name: _read(folder / name) for name in _PARTS}
     for name, content in parts.items():

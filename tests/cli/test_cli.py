@@ -104,7 +104,7 @@ def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
     command += ["--input", str(source), "--output", str(output)]
     found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     assert found.returncode == 1
-    assert found.stderr.splitlines()[-1].endswith("No such file or directory")
+    assert found.stderr.splitlines()[-1].endswith("there is no such folder")
     assert "Traceback" not in found.stderr
     found_too = CliRunner().invoke(
         cli, ["evaluate", "--data", str(source), "--json", str(output)], prog_name="reelsense"

@@ -102,6 +102,8 @@ def test_a_column_that_no_row_has_is_said_once(tmp_path: Path) -> None:
         DatasetError, match=r"no column 'text'; pass --column, one of 'id', 'review'"
     ):
         score(tmp_path, "in.csv", "id,review\n1,good\n", "out.csv")
+    with pytest.raises(DatasetError, match="to be separated by commas"):
+        score(tmp_path, "in.csv", "id;review\n1;good\n", "out.csv")
     assert score(tmp_path, "in.tsv", "id\treview\n", "out.csv") == ""
 
 

@@ -54,9 +54,14 @@ def predict(
 
 
 @click.command()
-@click.option("--host", envvar="HOST", default="127.0.0.1", show_default=True)
+@click.option("--host", envvar="HOST", default="127.0.0.1", show_default=True, show_envvar=True)
 @click.option(
-    "--port", envvar="PORT", type=click.IntRange(0, 65535), default=5000, show_default=True
+    "--port",
+    envvar="PORT",
+    type=click.IntRange(0, 65535),
+    default=5000,
+    show_default=True,
+    show_envvar=True,
 )
 @options.model
 def serve(host: str, port: int, model: Path | None) -> None:

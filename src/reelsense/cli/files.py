@@ -66,6 +66,8 @@ def _check(source: Path, suffix: str, output: Path | None, kind: str) -> None:
         raise DatasetError(f"{source}: not one of {', '.join(SUFFIXES)}")
     if kind not in (".csv", ".tsv", ".jsonl"):
         raise DatasetError(f"{output}: the output is a .csv, .tsv or .jsonl file")
+    if output and not output.absolute().parent.is_dir():
+        raise DatasetError(f"{output}: there is no such folder")
     if suffix == ".jsonl" and kind != ".jsonl":
         raise DatasetError(f"{output}: rows of .jsonl may differ in their keys; write a .jsonl")
 
@@ -77,6 +79,8 @@ def _with_column(table: Iterator[Row], column: str, source: Path) -> Iterator[Ro
         return table
     if column not in first.values:
         columns = ", ".join(map(repr, first.values))
+        if len(first.values) == 1 and ";" in columns:
+            columns += " (columns are to be separated by commas)"
         raise DatasetError(f"{source}: no column {column!r}; pass --column, one of {columns}")
     return chain([first], table)
 

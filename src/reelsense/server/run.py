@@ -42,7 +42,11 @@ def _check_free(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        hint = ": choose another with --port" if error.errno == errno.EADDRINUSE else ""
+        hint = (
+            "; choose another with --port, or PORT in the environment"
+            if error.errno == errno.EADDRINUSE
+            else ""
+        )
         raise ReelsenseError(
             f"cannot listen on {host}, port {port}: {error.strerror}{hint}"
         ) from error

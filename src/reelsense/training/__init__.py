@@ -9,5 +9,6 @@ from reelsense.errors import MissingExtraError
 for _module in ("torch", "transformers", "accelerate"):
     if find_spec(_module) is None:
         raise MissingExtraError(
-            f"training needs {_module}, which is not installed: pip install 'reelsense[train]'"
+            f"this needs {_module}, which is not installed: pip install 'reelsense[train]', or in a "
+            "clone: pip install --constraint constraints.txt '.[train]'"
         )
