@@ -9,6 +9,6 @@ from reelsense.errors import MissingExtraError
 for _module in ("torch", "transformers", "accelerate"):
     if find_spec(_module) is None:
         raise MissingExtraError(
-            f"this needs {_module}, which is not installed: pip install 'reelsense[train]', or in a "
-            "clone: pip install --constraint constraints.txt '.[train]'"
+            f"this needs {_module}, which is not installed: pip install 'reelsense[train]', or in "
+            "a clone: pip install --constraint constraints.txt '.[train]'"
         )
