@@ -3,8 +3,7 @@ import pytest
 from reelsense.datasets.reviews import Split
 from reelsense.errors import TrainingError
 from reelsense.training.baseline import train_baseline
-
-LABELS = ["negative", "positive"]
+from tests.training.conftest import LABELS
 
 
 def test_it_learns_words(split: Split) -> None:

@@ -13,11 +13,11 @@ from reelsense.training import export as exports
 from reelsense.training.finetune import finetune
 from reelsense.training.quantize import quantize_weights
 from reelsense.training.recipe import Recipe
+from tests.training.conftest import LABELS
 
 RECIPE = Recipe(
     name="tiny", base="", lengths=(32,) * 8, tokens_per_batch=128, learning_rate=1e-2, window=32
 )
-LABELS = ["negative", "positive"]
 
 
 @pytest.fixture

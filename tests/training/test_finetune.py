@@ -18,8 +18,8 @@ from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training import checkpoint, finetune
 from reelsense.training.model import load_model, logits
 from reelsense.training.recipe import Recipe
+from tests.training.conftest import LABELS
 
-LABELS = ["negative", "positive"]
 RECIPE = Recipe(
     name="tiny",
     base="",

@@ -43,12 +43,16 @@ def quantize(network: onnx.ModelProto, calibration: Sequence[Sequence[int]]) -> 
         ignored_scope=nncf.IgnoredScope(names=_exact_nodes(network.graph)),
         advanced_parameters=AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE),
     )
-    return quantize_weights(quantized)
+    return _packed(quantized)
 
 
 def quantize_weights(network: onnx.ModelProto) -> bytes:
     """Return `network` with the matrices that are still fp32 stored in int8: the faithful form."""
-    network = deepcopy(network)
+    return _packed(deepcopy(network))
+
+
+def _packed(network: onnx.ModelProto) -> bytes:
+    """Serialize `network`, which is changed: matrices in int8, no notes."""
     _store_in_bytes(network.graph)
     return _without_notes(network)
 
