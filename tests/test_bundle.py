@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelsense import bundle as bundles
+from reelsense.bundle import Calibration, RiskControl, Threshold
 from reelsense.errors import BundleError
 from tests import tiny
 
@@ -27,11 +29,47 @@ def test_what_was_written_is_read(written: Path) -> None:
     assert sorted(path.name for path in written.iterdir()) == sorted(PARTS)
 
 
-def test_the_version_follows_the_network_and_not_the_card(tmp_path: Path) -> None:
-    one = bundles.write(tmp_path / "a", tiny.bundle(network=b"1"))
-    same = bundles.write(tmp_path / "b", tiny.bundle(network=b"1", window=8))
-    other = bundles.write(tmp_path / "c", tiny.bundle(network=b"2"))
-    assert one.version == same.version != other.version
+def test_the_version_follows_what_decides_the_answers_and_not_the_card(tmp_path: Path) -> None:
+    bundle = tiny.bundle(network=b"1")
+    calibrated = replace(bundle.manifest, calibration=Calibration(temperature=2.0))
+    variants = [
+        bundle,
+        replace(bundle, card="another"),
+        tiny.bundle(network=b"2"),
+        tiny.bundle(network=b"1", window=8),
+        replace(bundle, manifest=calibrated),
+    ]
+    first, card, *others = (
+        bundles.write(tmp_path / str(n), variant).version for n, variant in enumerate(variants)
+    )
+    assert first == card
+    assert len({first, *others}) == 4
+
+
+def test_calibration_and_thresholds_are_read_as_written(tmp_path: Path) -> None:
+    calibration = Calibration(temperature=1.5, window_exponent=0.2, reviews=9, ece_after=0.01)
+    control = RiskControl(
+        method="by hand",
+        confidence=0.95,
+        reviews=9,
+        default_risk=0.02,
+        thresholds=(Threshold(0.01, None), Threshold(0.02, 0.9)),
+    )
+    bundle = tiny.bundle()
+    manifest = replace(bundle.manifest, calibration=calibration, risk_control=control)
+    bundles.write(tmp_path / "bundle", replace(bundle, manifest=manifest))
+    read = bundles.read(tmp_path / "bundle").manifest
+    assert (read.calibration, read.risk_control) == (calibration, control)
+
+
+def test_a_bundle_of_format_1_is_read(written: Path, tmp_path: Path) -> None:
+    """As the first version wrote them: without calibration."""
+    folder = copy(written, tmp_path / "bundle")
+    content = json.loads((folder / "manifest.json").read_text())
+    for key in ("calibration", "risk_control", "sha256"):
+        del content[key]
+    (folder / "manifest.json").write_bytes(bundles._serialize(content | {"format": 1}))
+    assert bundles.read(folder).manifest.calibration is None
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -58,7 +96,7 @@ def test_a_newer_format_is_refused(written: Path, tmp_path: Path) -> None:
     folder = copy(written, tmp_path / "bundle")
     path = folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": bundles.FORMAT + 1}))
-    with pytest.raises(BundleError, match=r"manifest\.json has format 2.*--upgrade"):
+    with pytest.raises(BundleError, match=r"manifest\.json has format 3.*--upgrade"):
         bundles.read(folder)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from reelsense.bundle import Bundle, Manifest
+from reelsense.bundle import Bundle, Manifest, RiskControl, Threshold
 from reelsense.inference.classifier import Classifier
 
 WORDS = ["good", "bad", "great", "awful", "film", "the", "a", "was", "not", "mask", "[", "]"]
@@ -44,5 +46,21 @@ def bundle(
 
 
 def classifier(labels: tuple[str, ...] = ("negative", "positive")) -> Classifier:
-    """A classifier that counts good and bad words."""
+    """A classifier that counts good and bad words, and is never unsure."""
     return Classifier(bundle(labels), network=count_moods)
+
+
+RISKS = RiskControl(
+    method="by hand",
+    confidence=0.95,
+    reviews=100,
+    default_risk=0.02,
+    thresholds=(Threshold(0.01, None), Threshold(0.02, 0.9), Threshold(0.1, 0.0)),
+)
+
+
+def cautious_classifier() -> Classifier:
+    """The same with the thresholds RISKS: one good word is 88 %, two are 98 %."""
+    made = bundle()
+    manifest = replace(made.manifest, risk_control=RISKS)
+    return Classifier(replace(made, manifest=manifest), network=count_moods)

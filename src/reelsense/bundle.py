@@ -3,7 +3,8 @@
     model.onnx       the network
     tokenizer.json   its tokenizer
     MODEL_CARD.md    what it is, for people
-    manifest.json    format version, labels, window, metrics, provenance, SHA-256 of every file
+    manifest.json    format version, labels, window, calibration, thresholds, metrics, provenance,
+                     SHA-256 of every file
 
 Reads, verifies and writes such folders. Knows neither how a network is run nor how it is trained.
 """
@@ -20,8 +21,8 @@ from typing import Any
 
 from reelsense.errors import BundleError
 
-FORMAT = 1
-"""The newest layout this version reads and the one it writes."""
+FORMAT = 2
+"""The newest layout this version reads and the one it writes. Format 1 had no calibration."""
 
 DEFAULT = Path(__file__).parent / "models" / "default"
 """The bundle that comes with the package."""
@@ -36,6 +37,48 @@ _PARTS = (NETWORK, TOKENIZER, CARD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How logits become probabilities that mean what they say, and what that was fitted on."""
+
+    temperature: float
+    """Logits are divided by this (Guo et al. 2017): above 1 where the network is too sure."""
+    window_exponent: float = 0.0
+    """The mean logits of n windows are multiplied by n to this power: n windows that agree say
+    more than one."""
+    reviews: int = 0
+    """The held-out reviews it was fitted on."""
+    ece_before: float | None = None
+    """Expected calibration error (15 bins) on them, of the plain softmax."""
+    ece_after: float | None = None
+    """The same after calibration; fitted and measured by halves, so that it is not flattered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """For a risk, the least probability at which an answer counts as decided."""
+
+    risk: float
+    """At most this share of the decided answers is wrong."""
+    score: float | None
+    """None: no threshold could be shown to keep to the risk, so that every answer is unsure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskControl:
+    """When to say "unsure", so that the answers that are left keep to a risk."""
+
+    method: str
+    confidence: float
+    """The chance that a threshold keeps to its risk, over the draw of the held-out reviews."""
+    reviews: int
+    """The held-out reviews the thresholds were found on."""
+    default_risk: float | None
+    """The risk where the user names none; None: everything is decided."""
+    thresholds: tuple[Threshold, ...]
+    """In the order of risk, lowest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What manifest.json says about a model."""
 
@@ -44,12 +87,16 @@ class Manifest:
     """In the order of the network's outputs."""
     window: int
     """The most tokens the network reads at once, [CLS] and [SEP] included."""
+    calibration: Calibration | None = None
+    """None: the plain softmax."""
+    risk_control: RiskControl | None = None
+    """None: the model cannot say "unsure"."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """What was measured when the bundle was made, and on what."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """The recipe, the base model and the versions of the tools."""
     version: str = ""
-    """Twelve hex digits of the SHA-256 over network and tokenizer; set when written."""
+    """Twelve hex digits of the SHA-256 over all that decides the answers; set when written."""
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of every other file; set when written."""
 
@@ -105,7 +152,7 @@ def write(folder: Path, bundle: Bundle) -> Manifest:
         zip(_PARTS, (bundle.network, bundle.tokenizer.encode(), bundle.card.encode()), strict=True)
     )
     content = asdict(bundle.manifest) | {
-        "version": hashlib.sha256(parts[NETWORK] + parts[TOKENIZER]).hexdigest()[:12],
+        "version": _version(bundle),
         "files": {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()},
     }
     parts[MANIFEST] = _serialize(content)
@@ -122,6 +169,14 @@ def write(folder: Path, bundle: Bundle) -> Manifest:
     return _parse(folder / MANIFEST, parts[MANIFEST])
 
 
+def _version(bundle: Bundle) -> str:
+    content = asdict(bundle.manifest)
+    deciding = {key: content[key] for key in ("labels", "window", "calibration", "risk_control")}
+    digest = hashlib.sha256(bundle.network + bundle.tokenizer.encode())
+    digest.update(json.dumps(deciding, sort_keys=True).encode())
+    return digest.hexdigest()[:12]
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -130,7 +185,10 @@ def _read(path: Path) -> bytes:
 
 
 def _serialize(content: dict[str, Any]) -> bytes:
-    """Return the one way to write a manifest with this content, sealed with its own SHA-256."""
+    """Return the one way to write a manifest with this content, sealed with its own SHA-256.
+
+    Its format is FORMAT unless `content` names one.
+    """
     body = json.dumps({"format": FORMAT} | content, indent=2, sort_keys=True)
     sealed = json.loads(body) | {"sha256": hashlib.sha256(body.encode()).hexdigest()}
     return (json.dumps(sealed, indent=2, sort_keys=True) + "\n").encode()
@@ -152,6 +210,15 @@ def _parse(path: Path, raw: bytes) -> Manifest:
         raise BundleError(f"{path} was changed after the bundle was made: copy the bundle again")
     del content["format"]
     try:
-        return Manifest(**content | {"labels": tuple(content["labels"])})
+        content["labels"] = tuple(content["labels"])
+        if content.get("calibration"):
+            content["calibration"] = Calibration(**content["calibration"])
+        if content.get("risk_control"):
+            content["risk_control"] = _risk_control(**content["risk_control"])
+        return Manifest(**content)
     except (KeyError, TypeError) as error:
         raise BundleError(f"{path} lacks a key or has an unknown one: {error}") from error
+
+
+def _risk_control(thresholds: list[dict[str, Any]], **rest: Any) -> RiskControl:
+    return RiskControl(**rest, thresholds=tuple(Threshold(**entry) for entry in thresholds))

@@ -23,6 +23,8 @@ class Prediction:
     """Its probability, 0 to 1."""
     probabilities: dict[str, float]
     """The probability of every label of the model; they sum to 1."""
+    verdict: str
+    """`label`, or "unsure" where that is not sure enough for the risk."""
     tokens: Coverage
 
     @property

@@ -22,6 +22,19 @@ def test_one_text(runner: CliRunner) -> None:
     assert found.output == "positive  88.0%\n"
 
 
+def test_a_risk_is_kept_to(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Classifier, "load", lambda _path: tiny.cautious_classifier())
+    assert runner.invoke(cli, ["predict", "good film"]).output == "unsure  (positive 88.0%)\n"
+    assert runner.invoke(cli, ["predict", "good film", "--risk", "0.1"]).output == (
+        "positive  88.0%\n"
+    )
+    found = runner.invoke(cli, ["predict", "good good film", "--risk", "0.01"])
+    assert found.stdout == "unsure  (positive 98.2%)\n"
+    assert found.stderr == "no threshold keeps to a risk of 1.00%: every verdict is unsure\n"
+    table = runner.invoke(cli, ["predict", "-"], input="good film\ngreat good film\n").stdout
+    assert [line.split(",")[4] for line in table.splitlines()] == ["verdict", "unsure", "positive"]
+
+
 def test_standard_input_by_a_dash(runner: CliRunner) -> None:
     found = runner.invoke(cli, ["predict", "-"], input="good film\nbad film\n")
     assert [line.split(",")[1] for line in found.output.splitlines()] == [
@@ -43,10 +56,10 @@ def test_evaluate_a_table(runner: CliRunner, tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     assert "66.67%" in found.output
     written = json.loads(figures.read_text())
-    assert written["accuracy"] == pytest.approx(2 / 3)
+    assert written["metrics"]["accuracy"] == pytest.approx(2 / 3)
     assert written["model"] == {"name": "tiny", "version": "0"}
     assert written["split"] == "all"
-    assert written["confusion"] == [[1, 1], [0, 1]]
+    assert written["metrics"]["confusion"] == [[1, 1], [0, 1]]
 
 
 def test_every_command_explains_itself(runner: CliRunner) -> None:
@@ -110,3 +123,32 @@ def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
         cli, ["evaluate", "--data", str(source), "--json", str(output)], prog_name="reelsense"
     )
     assert "there is no such folder" in found_too.output
+
+
+def test_fetch_evaluation_sets(
+    runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hashlib
+    from http.server import BaseHTTPRequestHandler
+
+    from reelsense.datasets.fetch import EVALUATION_SETS, Archive
+    from tests.local_server import serving
+
+    def echo_the_path(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        request.wfile.write(request.path.encode())
+
+    with serving(echo_the_path) as address:
+        for place in EVALUATION_SETS:
+            digest = hashlib.md5(f"/{place}".encode(), usedforsecurity=False).hexdigest()
+            file = Archive(f"{address}/{place}", len(place) + 1, digest)
+            monkeypatch.setitem(EVALUATION_SETS, place, file)
+        found = runner.invoke(cli, ["data", "fetch", "evaluation-sets", "--out", str(tmp_path)])
+    folder = tmp_path / "evaluation-sets"
+    assert found.exit_code == 0, found.output
+    ready = f"evaluation-sets are ready: --evaluation-sets {folder}"
+    assert found.stdout.splitlines()[-1] == ready
+    assert {path: (folder / path).read_text() for path in EVALUATION_SETS} == {
+        path: f"/{path}" for path in EVALUATION_SETS
+    }

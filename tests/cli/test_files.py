@@ -38,7 +38,7 @@ def test_columns_of_a_csv_are_kept_in_order(tmp_path: Path) -> None:
     content = 'id,review,note\n7,"the film, good",x\n3,awful,"two\nlines"\n'
     written = score(tmp_path, "in.csv", content, "out.csv", column="review")
     rows = list(csv.reader(io.StringIO(written)))
-    assert rows[0] == ["id", "review", "note", "label", "score", "positive", "error"]
+    assert rows[0] == ["id", "review", "note", "label", "score", "positive", "verdict", "error"]
     assert [row[:4] for row in rows[1:]] == [
         ["7", "the film, good", "x", "positive"],
         ["3", "awful", "two\nlines", "negative"],
@@ -138,7 +138,7 @@ def test_other_labels_have_no_column_positive(tmp_path: Path) -> None:
     other = tiny.classifier(labels=("no", "yes"))
     (tmp_path / "in.txt").write_text("good film\n")
     score_file(other, tmp_path / "in.txt", tmp_path / "out.csv", "text")
-    assert (tmp_path / "out.csv").read_text().startswith("text,label,score,error\n")
+    assert (tmp_path / "out.csv").read_text().startswith("text,label,score,verdict,error\n")
 
 
 TEXTS = st.lists(

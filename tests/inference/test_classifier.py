@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelsense.errors import TextError
+from reelsense.errors import InputError, TextError
 from reelsense.inference import classifier as classifiers
 from tests import tiny
 
@@ -76,3 +76,14 @@ def test_other_labels_than_two() -> None:
     assert list(answer.probabilities) == ["bad", "fair", "good"]
     with pytest.raises(KeyError):
         _ = answer.positive
+
+
+def test_an_unsure_answer_keeps_its_label() -> None:
+    cautious = tiny.cautious_classifier()
+    once, twice = cautious.predict(["a good film", "a good good film"])
+    assert (once.verdict, once.label) == ("unsure", "positive")
+    assert twice.verdict == "positive"
+    assert cautious.predict(["a good film"], risk=0.1)[0].verdict == "positive"
+    assert cautious.predict(["a good good film"], risk=0.01)[0].verdict == "unsure"
+    with pytest.raises(InputError, match="thresholds"):
+        CLASSIFIER.predict(["a good film"], risk=0.1)

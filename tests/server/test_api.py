@@ -20,7 +20,9 @@ def test_one_text(client: FlaskClient) -> None:
     body = answer.get_json()
     assert body["model"] == {"name": "tiny", "version": "0"}
     (prediction,) = body["predictions"]
-    assert list(prediction) == ["label", "score", "positive", "negative", "tokens"]
+    assert list(prediction) == [
+        "verdict", "label", "score", "positive", "negative", "tokens"
+    ]  # fmt: skip
     assert prediction["label"] == "positive"
     assert prediction["score"] == prediction["positive"] == pytest.approx(0.8808, abs=1e-4)
     assert prediction["negative"] == pytest.approx(0.1192, abs=1e-4)
@@ -32,6 +34,20 @@ def test_many_texts_in_order(client: FlaskClient) -> None:
     predictions = client.post("/v1/predict", json={"texts": texts}).get_json()["predictions"]
     assert [p["label"] for p in predictions] == ["positive", "negative", "negative"]
     assert predictions[2]["tokens"]["scored"] == predictions[2]["tokens"]["total"] > 200
+
+
+def test_the_risk_decides_what_is_unsure() -> None:
+    client = create_app(classifier=tiny.cautious_classifier()).test_client()
+    wait_until_ready(client)
+
+    def ask(**more: float) -> tuple[object, object, list[str]]:
+        texts = ["a good film", "a good, good film"]
+        body = client.post("/v1/predict", json={"texts": texts} | more).get_json()
+        return body["risk"], body["threshold"], [each["verdict"] for each in body["predictions"]]
+
+    assert ask() == ask(risk=0.02) == (0.02, 0.9, ["unsure", "positive"])
+    assert ask(risk=0.2) == (0.2, 0.0, ["positive", "positive"])
+    assert ask(risk=0.01) == (0.01, None, ["unsure", "unsure"])
 
 
 def test_other_labels_are_followed() -> None:
@@ -64,6 +80,11 @@ def test_other_labels_are_followed() -> None:
         (b'{"texts": ["a", true]}', 422, '"texts"[1] must be a string, not a boolean'),
         (b'{"texts": ["a", "b", " "]}', 422, '"texts"[2] is blank'),
         (json.dumps({"texts": ["a"] * (MOST_TEXTS + 1)}).encode(), 422, "not 257"),
+        (b'{"text": "a", "risk": "2 %"}', 422, '"risk" must be a number above 0 and below 1'),
+        (b'{"text": "a", "risk": 2}', 422, '"risk" must be a number above 0 and below 1'),
+        (b'{"text": "a", "risk": true}', 422, '"risk" must be a number above 0 and below 1'),
+        (b'{"text": "a", "risk": NaN}', 422, '"risk" must be a number above 0 and below 1'),
+        (b'{"text": "a", "risk": 0.02}', 422, "no thresholds for a risk"),
         (b'{"texts": ["good", "\\u0000"]}', 422, "text 1 holds nothing that the model can read"),
     ],
 )
@@ -94,7 +115,7 @@ def test_the_most_texts_are_taken(client: FlaskClient) -> None:
 def test_a_bug_is_a_500_that_says_nothing_of_the_inside(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret inside")
 
     monkeypatch.setattr("reelsense.inference.classifier.Classifier.predict", broken)

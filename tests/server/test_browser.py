@@ -87,6 +87,13 @@ def test_a_review_gets_its_verdict(page: webdriver.Chrome, text: str, label: str
     assert not page.find_element(By.ID, "problem").is_displayed()
 
 
+def test_an_unsure_verdict_is_shown_as_such(page: webdriver.Chrome) -> None:
+    judge(page, "It has its moments, good ones and bad ones.")
+    answer = shown(page, "answer")
+    assert answer.startswith("unsure leans ")
+    assert page.find_element(By.ID, "marker").is_displayed()
+
+
 def test_the_keyboard_is_enough(page: webdriver.Chrome) -> None:
     page.find_element(By.ID, "text").send_keys("Wonderful!", Keys.CONTROL, Keys.ENTER)
     assert "positive" in shown(page, "answer")

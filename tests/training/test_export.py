@@ -13,7 +13,7 @@ from reelsense.training import export as exports
 from reelsense.training.finetune import finetune
 from reelsense.training.quantize import quantize_weights
 from reelsense.training.recipe import Recipe
-from tests.training.conftest import LABELS
+from tests.conftest import LABELS
 
 RECIPE = Recipe(
     name="tiny", base="", lengths=(32,) * 8, tokens_per_batch=128, learning_rate=1e-2, window=32
@@ -29,7 +29,7 @@ def trained(base: Path, split: Split, tmp_path: Path) -> Path:
 def test_a_bundle_answers_as_its_checkpoint_does(
     trained: Path, split: Split, tmp_path: Path
 ) -> None:
-    parity = exports.export(trained, split, LABELS, tmp_path / "bundle")
+    parity = exports.export(trained, split, LABELS, tmp_path / "bundle", data="films.csv")
     assert parity.reviews == len(split.held_out)
     assert parity.agreement >= exports.LEAST_AGREEMENT
 
@@ -63,7 +63,7 @@ def test_where_int8_throughout_is_not_faithful_the_weights_alone_are(
         return bytes(network.SerializeToString())
 
     monkeypatch.setattr(exports, "quantize", swapped)
-    parity = exports.export(trained, split, LABELS, tmp_path / "bundle")
+    parity = exports.export(trained, split, LABELS, tmp_path / "bundle", data="films.csv")
     assert parity.agreement >= exports.LEAST_AGREEMENT
     manifest = Classifier.load(tmp_path / "bundle").manifest
     assert manifest.provenance["network"] == exports.WEIGHTS_INT8
@@ -71,7 +71,7 @@ def test_where_int8_throughout_is_not_faithful_the_weights_alone_are(
 
 def test_labels_of_other_data_are_refused(trained: Path, split: Split, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="knows the labels"):
-        exports.export(trained, split, ["no", "yes"], tmp_path / "bundle")
+        exports.export(trained, split, ["no", "yes"], tmp_path / "bundle", data="films.csv")
 
 
 def test_what_lost_its_accuracy_in_int8_is_refused(
@@ -80,10 +80,12 @@ def test_what_lost_its_accuracy_in_int8_is_refused(
     swapped = [replace(r, label=None) for r in split.held_out]
     monkeypatch.setattr(exports, "_torch_network", lambda _model: lambda ids, mask: -ids[:, :2])
     with pytest.raises(TrainingError, match=r"at least 99\.5% are needed"):
-        exports.export(trained, Split(split.train, swapped), LABELS, tmp_path / "bundle")
+        exports.export(
+            trained, Split(split.train, swapped), LABELS, tmp_path / "bundle", data="films.csv"
+        )
     assert not (tmp_path / "bundle").exists()
 
 
 def test_what_is_no_checkpoint(split: Split, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not a checkpoint of `reelsense train`"):
-        exports.export(tmp_path, split, LABELS, tmp_path / "bundle")
+        exports.export(tmp_path, split, LABELS, tmp_path / "bundle", data="films.csv")

@@ -18,7 +18,7 @@ from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training import checkpoint, finetune
 from reelsense.training.model import load_model, logits
 from reelsense.training.recipe import Recipe
-from tests.training.conftest import LABELS
+from tests.conftest import LABELS
 
 RECIPE = Recipe(
     name="tiny",

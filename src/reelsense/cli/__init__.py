@@ -7,7 +7,8 @@ import sys
 import click
 
 from reelsense import __version__
-from reelsense.cli.answer import evaluate, predict, serve
+from reelsense.cli.answer import predict, serve
+from reelsense.cli.judge import calibrate, evaluate
 from reelsense.cli.learn import baseline, data, export, train
 from reelsense.errors import ReelsenseError
 
@@ -18,7 +19,7 @@ def cli() -> None:
     """The sentiment of movie reviews, from BERT."""
 
 
-for _command in (predict, serve, evaluate, data, train, export, baseline):
+for _command in (predict, serve, evaluate, calibrate, data, train, export, baseline):
     cli.add_command(_command)
 
 

@@ -1,10 +1,8 @@
-"""Commands that answer with a model: predict, serve, evaluate."""
+"""Commands that answer with a model: predict, serve."""
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -22,11 +20,22 @@ from reelsense.cli import options
 )
 @click.option("--output", type=options.PATH, help="Where to write; by default to the terminal.")
 @click.option("--column", default="text", show_default=True, help="The texts in a table.")
+@click.option(
+    "--risk",
+    type=float,
+    help="The share of wrong answers you accept, as 0.02; what is less sure becomes unsure. "
+    "By default the model's.",
+)
 @options.model
 def predict(
-    text: str | None, source: Path | None, output: Path | None, column: str, model: Path | None
+    text: str | None,
+    source: Path | None,
+    output: Path | None,
+    column: str,
+    risk: float | None,
+    model: Path | None,
 ) -> None:
-    """Say whether a text is positive or negative.
+    """Say whether a text is positive or negative, or that the model is unsure.
 
     Scores TEXT, or every text of the file --input.
     """
@@ -39,18 +48,27 @@ def predict(
 
     from reelsense.cli.files import score_file
     from reelsense.errors import InputError, TextError
+    from reelsense.inference.calibration import UNSURE, least_score
     from reelsense.inference.classifier import Classifier
 
     classifier = Classifier.load(model)
+    if least_score(classifier.manifest, risk) is None:
+        click.echo(
+            f"no threshold keeps to a risk of {risk:.2%}: every verdict is {UNSURE}", err=True
+        )
     if source is not None:
-        score_file(classifier, source, output, column)
+        score_file(classifier, source, output, column, risk)
     elif text is not None:
         try:
-            answer = classifier.predict([text])[0]
+            answer = classifier.predict([text], risk=risk)[0]
         except TextError as error:
             raise InputError(f"the text {error.reason}") from error
         # Rounds towards doubt: nothing short of certainty is shown as 100 %.
-        click.echo(f"{answer.label}  {math.floor(answer.score * 1000) / 10:.1f}%")
+        sureness = f"{math.floor(answer.score * 1000) / 10:.1f}%"
+        if answer.verdict == UNSURE:
+            click.echo(f"{UNSURE}  ({answer.label} {sureness})")
+        else:
+            click.echo(f"{answer.label}  {sureness}")
 
 
 @click.command()
@@ -69,40 +87,3 @@ def serve(host: str, port: int, model: Path | None) -> None:
     from reelsense.server.run import run
 
     run(host, port, model)
-
-
-@click.command()
-@options.labelled_data
-@click.option(
-    "--split",
-    type=click.Choice(["train", "held-out", "test", "all"]),
-    help="By default the dataset's test part, or the whole of a table.",
-)
-@click.option("--json", "json_file", type=options.PATH, help="Write the figures there as well.")
-@options.model
-def evaluate(
-    data: Path,
-    text_column: str,
-    label_column: str,
-    split: str | None,
-    json_file: Path | None,
-    model: Path | None,
-) -> None:
-    """Measure a model on labelled reviews."""
-    from reelsense.datasets.sources import Source
-    from reelsense.evaluation.evaluate import as_text
-    from reelsense.evaluation.evaluate import evaluate as measure
-    from reelsense.files import write_atomically
-    from reelsense.inference.classifier import Classifier
-
-    source = Source(data, text_column, label_column)
-    part = split or source.usual_part
-    if json_file and not json_file.absolute().parent.is_dir():
-        raise click.UsageError(f"--json {json_file}: there is no such folder")
-    classifier = Classifier.load(model)
-    metrics = measure(classifier, source.part(part))
-    name, version = classifier.manifest.name, classifier.manifest.version
-    click.echo(f"{name} {version} on {data} ({part})\n\n{as_text(metrics)}")
-    if json_file:
-        figures = {"model": {"name": name, "version": version}, "split": part, **asdict(metrics)}
-        write_atomically(json_file, json.dumps(figures, indent=2) + "\n")

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from io import TextIOWrapper
 from itertools import chain, islice
 from pathlib import Path
@@ -29,11 +30,19 @@ from reelsense.prediction import Prediction
 _STEP = 256
 """Rows read, scored and written at a time."""
 
+_Predict = Callable[[list[str]], list[Prediction]]
+
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def score_file(classifier: Classifier, source: Path, output: Path | None, column: str) -> None:
-    """Add label, score and positive to every row of `source` ("-": standard input).
+def score_file(
+    classifier: Classifier,
+    source: Path,
+    output: Path | None,
+    column: str,
+    risk: float | None = None,
+) -> None:
+    """Add label, score, positive and verdict to every row of `source` ("-": standard input).
 
     Writes to `output`, which appears when it is whole, or to standard output. Where the input
     already has a column of that name, ours is called predicted_label and so on. Raises
@@ -43,6 +52,7 @@ def score_file(classifier: Classifier, source: Path, output: Path | None, column
     kind = output.suffix.lower() if output else {".txt": ".csv"}.get(suffix, suffix)
     _check(source, suffix, output, kind)
     column = "text" if suffix == ".txt" else column
+    predict = partial(classifier.predict, risk=risk)
     failed = 0
     target = nullcontext(sys.stdout) if output is None else atomic(output)
     with _lines(source) as (lines, bar), target as file:
@@ -51,7 +61,7 @@ def score_file(classifier: Classifier, source: Path, output: Path | None, column
         if suffix in (".csv", ".tsv"):
             remaining = _with_column(remaining, column, source)
         while step := list(islice(remaining, _STEP)):
-            answers = _answers(classifier, step, column)
+            answers = _answers(predict, step, column)
             for row, answer in zip(step, answers, strict=True):
                 writer.write(row, _added(answer, classifier.labels))
             failed += sum(isinstance(answer, str) for answer in answers)
@@ -109,12 +119,12 @@ def _size(raw: BinaryIO) -> int | None:
         return None
 
 
-def _answers(classifier: Classifier, step: Sequence[Row], column: str) -> list[Prediction | str]:
+def _answers(predict: _Predict, step: Sequence[Row], column: str) -> list[Prediction | str]:
     """Return a prediction for each row, or what is wrong with it."""
     answers: list[Prediction | str] = [_fault(row, column) for row in step]
     good = [n for n, fault in enumerate(answers) if not fault]
     texts = [str(step[n].values[column]) for n in good]
-    for n, answer in zip(good, _predict(classifier, texts), strict=True):
+    for n, answer in zip(good, _predict(predict, texts), strict=True):
         answers[n] = answer
     return answers
 
@@ -131,13 +141,13 @@ def _fault(row: Row, column: str) -> str:
     return "" if value.strip() else f"{column!r} is blank"
 
 
-def _predict(classifier: Classifier, texts: list[str]) -> list[Prediction | str]:
+def _predict(predict: _Predict, texts: list[str]) -> list[Prediction | str]:
     """Predict; a text that cannot be scored gets the reason in the place of its answer."""
     reasons: dict[int, str] = {}
     while True:
         good = [n for n in range(len(texts)) if n not in reasons]
         try:
-            answers = dict(zip(good, classifier.predict([texts[n] for n in good]), strict=True))
+            answers = dict(zip(good, predict([texts[n] for n in good]), strict=True))
         except TextError as error:
             reasons[good[error.position]] = error.reason
         else:
@@ -146,7 +156,7 @@ def _predict(classifier: Classifier, texts: list[str]) -> list[Prediction | str]
 
 def _added(answer: Prediction | str, labels: Sequence[str]) -> dict[str, object]:
     """The columns that are added to a row."""
-    shown = ["label", "score", *(["positive"] if "positive" in labels else [])]
+    shown = ["label", "score", *(["positive"] if "positive" in labels else []), "verdict"]
     if isinstance(answer, str):
         return dict.fromkeys(shown) | {"error": answer}
     return {name: getattr(answer, name) for name in shown} | {"error": None}

@@ -16,15 +16,27 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("dataset", type=click.Choice(["imdb"]))
-@click.option("--from", "given", type=options.PATH, help="An archive or unpacked folder you have.")
+@click.argument("dataset", type=click.Choice(["imdb", "evaluation-sets"]))
+@click.option(
+    "--from", "given", type=options.PATH, help="A folder that you have; of imdb, or its archive."
+)
 @click.option("--out", type=options.PATH, default=Path("data"), show_default=True)
 def fetch(dataset: str, given: Path | None, out: Path) -> None:
-    """Download, verify and unpack the Large Movie Review Dataset (84 MB)."""
-    from reelsense.datasets.fetch import fetch_imdb
+    """Download and verify a dataset.
 
-    root = fetch_imdb(out, given)
-    click.echo(f"{dataset} is ready: --data {root}")
+    imdb: the Large Movie Review Dataset (84 MB), unpacked, to train and to test on.
+
+    evaluation-sets: what `reelsense evaluate` measures robustness on (8 MB). Each has its own
+    terms: IMDb contrast sets (no licence file), counterfactually augmented reviews (Apache-2.0),
+    the audit of IMDb's test labels (Apache-2.0), SST-2 (the terms of GLUE).
+    """
+    from reelsense.datasets.fetch import fetch_evaluation_sets, fetch_imdb
+
+    if dataset == "imdb":
+        click.echo(f"imdb is ready: --data {fetch_imdb(out, given)}")
+    else:
+        folder = fetch_evaluation_sets(out, given)
+        click.echo(f"evaluation-sets are ready: --evaluation-sets {folder}")
 
 
 @click.command()
@@ -76,8 +88,9 @@ def export(checkpoint: Path, data: Path, text_column: str, label_column: str, ou
     from reelsense.datasets.sources import Source
     from reelsense.training.export import export as pack
 
-    split, labels = Source(data, text_column, label_column).for_training()
-    parity = pack(checkpoint, split, labels, out)
+    source = Source(data, text_column, label_column)
+    split, labels = source.for_training()
+    parity = pack(checkpoint, split, labels, out, data=source.name)
     click.echo(
         f"{out}: the label of the checkpoint on {parity.agreement:.2%} of {parity.reviews} "
         f"held-out reviews; accuracy {parity.accuracy_int8:.2%}, before int8 "
@@ -94,9 +107,13 @@ def baseline(data: Path, text_column: str, label_column: str, on_test: bool) -> 
     It learns from the same reviews as BERT does, and so shows what BERT buys.
     """
     from reelsense.datasets.sources import Source
-    from reelsense.training.baseline import train_baseline
+    from reelsense.evaluation.baseline import train_baseline
+    from reelsense.evaluation.judged import judge
 
     source = Source(data, text_column, label_column)
-    split, labels = source.for_training()
-    result = train_baseline(split, labels, source.part("test") if on_test else None)
-    click.echo(result.as_text())
+    model = train_baseline(*source.for_training())
+    click.echo(f"bag of 1- and 2-grams, tf-idf, logistic regression (C = {model.strength:g})")
+    click.echo(f"held-out accuracy {model.held_out_accuracy:.2%}")
+    if on_test:
+        correct = judge(model, source.part("test")).correct
+        click.echo(f"test accuracy     {correct.mean():.2%}")

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from reelsense.datasets.reviews import Review
 from reelsense.errors import DatasetError
 
+NAME = "the Large Movie Review Dataset"
 LABELS = ("negative", "positive")
 SPLITS = ("train", "test", "unsup")
 

@@ -41,6 +41,22 @@ class Source:
         """The part that a measurement is taken on unless told otherwise."""
         return "all" if self._is_table else "test"
 
+    @property
+    def name(self) -> str:
+        """What this is, for people."""
+        return self.path.name if self._is_table else imdb.NAME
+
+    def title(self, part: str) -> str:
+        """What `part` of it is, for people."""
+        if part == "all":
+            return self.name
+        words = {"held-out": "the held-out part of", "test": "the official test part of"}
+        return f"{words.get(part, f'the {part} part of')} {self.name}"
+
+    def training_texts(self) -> frozenset[str]:
+        """Return the texts of the dataset's official train part, held-out ones included."""
+        return frozenset(review.text for review in imdb.read_split(self.path, "train"))
+
     def part(self, name: str) -> list[Review]:
         """Return "train", "held-out", "test" (the official one) or, of a table, "all"."""
         if name == "test" and self._is_table:

@@ -1,1 +1,14 @@
-"""How good the answers are, measured from labelled reviews and a classifier. Needs no PyTorch."""
+"""How good the answers are, measured from labelled texts. Needs the extra [eval], no PyTorch."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from reelsense.errors import MissingExtraError
+
+for _module in ("scipy", "matplotlib", "cleanlab"):
+    if find_spec(_module) is None:
+        raise MissingExtraError(
+            f"this needs {_module}, which is not installed: pip install 'reelsense[eval]', or in "
+            "a clone: pip install --constraint constraints.txt '.[eval]'"
+        )

@@ -1,50 +1,121 @@
-"""Score labelled reviews with a classifier and measure the answers."""
+"""Everything that is measured of a classifier, in one pass over labelled reviews."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
-
+from reelsense.bundle import RiskControl
+from reelsense.datasets.evaluation_sets import EvaluationSets
 from reelsense.datasets.reviews import Review
-from reelsense.evaluation.metrics import Metrics, measure
-from reelsense.inference.classifier import Classifier
+from reelsense.evaluation.compare import Comparison, compare
+from reelsense.evaluation.fairness import Swaps, sentence_swaps, template_swaps
+from reelsense.evaluation.judged import Judged, judge
+from reelsense.evaluation.label_quality import (
+    Doubt,
+    LabelErrors,
+    LabelView,
+    label_errors,
+    label_views,
+    worst_mistakes,
+)
+from reelsense.evaluation.metrics import Metrics, Share, measure
+from reelsense.evaluation.robustness import Flips, Pairs, flips, pairs
+from reelsense.evaluation.scorer import Scorer
+from reelsense.evaluation.selective import Decided, decided_shares, surest_accuracy
+from reelsense.evaluation.slices import Slice, by_length, by_rating
 
-_STEP = 256
+_FLIPPED_REVIEWS = 1000
+"""Reviews that are perturbed to see whether the answer flips."""
 
 
-def evaluate(classifier: Classifier, reviews: Sequence[Review]) -> Metrics:
-    """Return the metrics of `classifier` on those of `reviews` that carry a label."""
-    labelled = [review for review in reviews if review.label is not None]
-    truth = [review.label for review in labelled if review.label is not None]
-    return measure(truth, _probabilities(classifier, [r.text for r in labelled]), classifier.labels)
+@dataclass(frozen=True, slots=True)
+class OneLiners:
+    """How the model fares on single sentences."""
+
+    metrics: Metrics
+    decided: list[Decided]
 
 
-def _probabilities(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.float64]:
-    parts = [np.empty((0, len(classifier.labels)))]
-    with tqdm(total=len(texts), unit=" reviews", desc="scoring") as bar:
-        for start in range(0, len(texts), _STEP):
-            parts.append(classifier.predict_proba(texts[start : start + _STEP]))
-            bar.update(len(parts[-1]))
-    return np.concatenate(parts)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """All that was measured."""
+
+    metrics: Metrics
+    label_views: list[LabelView]
+    surest: Share
+    """Accuracy of the 80 % of the answers that the model is surest of."""
+    decided: list[Decided]
+    by_length: list[Slice]
+    by_rating: list[Slice]
+    flips: list[Flips]
+    pairs: list[Pairs]
+    one_liners: OneLiners | None
+    swaps: list[Swaps]
+    comparison: Comparison | None
+    label_errors: LabelErrors | None
+    mistakes: list[Doubt]
 
 
-def as_text(metrics: Metrics) -> str:
-    """Return `metrics` as a table for people."""
-    rows = [
-        ("reviews", f"{metrics.reviews:,}"),
-        ("accuracy", f"{metrics.accuracy:.2%}"),
-        ("macro-F1", f"{metrics.macro_f1:.2%}"),
-        ("AUROC", "-" if metrics.auroc is None else f"{metrics.auroc:.4f}"),
-        ("log-loss", f"{metrics.log_loss:.4f}"),
-        ("ECE (15 bins)", f"{metrics.ece:.2%}"),
-    ]
-    width = max(9, *map(len, metrics.labels))
-    head = " ".join(f"{label:>{width}}" for label in metrics.labels)
-    lines = [f"{name:<{width + 10}} {value:>10}" for name, value in rows]
-    lines += ["", f"{'truth / answer':<{width + 10}} {head}"]
-    for label, counts in zip(metrics.labels, metrics.confusion, strict=True):
-        lines.append(f"{label:<{width + 10}} " + " ".join(f"{n:>{width},}" for n in counts))
-    return "\n".join(lines)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What a classifier is measured on."""
+
+    reviews: Sequence[Review]
+    sets: EvaluationSets = field(default_factory=EvaluationSets)
+    training_texts: Collection[str] = frozenset()
+    """To tell which of `reviews` the classifier may have learned."""
+
+
+def evaluate(
+    scorer: Scorer,
+    material: Material,
+    control: RiskControl | None = None,
+    *,
+    quick: bool = False,
+    against: tuple[str, Scorer] | None = None,
+) -> tuple[Evaluation, Judged]:
+    """Measure `scorer`, whose thresholds are `control`; return the figures and the bare answers.
+
+    `quick` leaves out robustness and fairness. `against` is another model and its name. Raises
+    InputError if no review carries a label, or one that the model does not know.
+    """
+    judged = judge(scorer, material.reviews)
+    sets, known = material.sets, set(scorer.labels)
+    comparison = None
+    if against:
+        name, other = against
+        comparison = compare(judged, judge(other, material.reviews, f"scoring with {name}"), name)
+    both = {"negative", "positive"} <= known
+    texts = [review.text for review in judged.reviews]
+    sample = random.Random(0).sample(texts, min(_FLIPPED_REVIEWS, len(texts)))
+    return Evaluation(
+        metrics=measure(judged.wanted, judged.probabilities, judged.labels),
+        label_views=label_views(judged, sets.audit, material.training_texts),
+        surest=surest_accuracy(judged),
+        decided=decided_shares(judged, control) if control else [],
+        by_length=by_length(judged),
+        by_rating=by_rating(judged),
+        flips=[] if quick else flips(scorer, sample),
+        pairs=[pairs(scorer, each.name, each.originals, each.edits) for each in sets.pairs]
+        if both and not quick
+        else [],
+        one_liners=_one_liners(scorer, sets, control) if both and not quick else None,
+        swaps=[*template_swaps(scorer), *sentence_swaps(scorer, texts)]
+        if both and not quick
+        else [],
+        comparison=comparison,
+        label_errors=label_errors(judged, sets.audit),
+        mistakes=worst_mistakes(judged),
+    ), judged
+
+
+def _one_liners(
+    scorer: Scorer, sets: EvaluationSets, control: RiskControl | None
+) -> OneLiners | None:
+    if not sets.one_liners:
+        return None
+    judged = judge(scorer, sets.one_liners, "one-liners")
+    metrics = measure(judged.wanted, judged.probabilities, judged.labels)
+    return OneLiners(metrics, decided_shares(judged, control) if control else [])

@@ -10,11 +10,32 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from reelsense.errors import InputError
+from scipy.stats import binomtest
 
 ECE_BINS = 15
 """As Guo et al. (2017, "On Calibration of Modern Neural Networks") have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`count` of `total`, as a share from 0 to 1 with its 95 % confidence interval."""
+
+    count: int
+    total: int
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
+
+
+def share(count: int, total: int) -> Share:
+    """Return `count` of `total` with Wilson's interval; of nothing, the interval is 0 to 1."""
+    if not total:
+        return Share(0, 0, 0.0, 0.0, 1.0)
+    interval = binomtest(count, total).proportion_ci(0.95, method="wilson")
+    return Share(count, total, count / total, float(interval.low), float(interval.high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +58,9 @@ class Metrics:
 
 
 def measure(
-    truth: Sequence[str], probabilities: NDArray[np.float64], labels: Sequence[str]
+    wanted: NDArray[np.int64], probabilities: NDArray[np.float64], labels: Sequence[str]
 ) -> Metrics:
-    """Measure `probabilities` (n, labels) against the true labels `truth` (n).
-
-    Raises InputError if there is nothing to measure or a true label is none of `labels`.
-    """
-    if not truth:
-        raise InputError("there are no labelled reviews to measure on")
-    unknown = set(truth) - set(labels)
-    if unknown:
-        raise InputError(
-            f"the data has the labels {sorted(unknown)}, the model knows {list(labels)}"
-        )
-    index = {label: n for n, label in enumerate(labels)}
-    wanted = np.array([index[label] for label in truth])
+    """Measure `probabilities` (n, labels) against the indices of the true labels `wanted` (n)."""
     answers = probabilities.argmax(axis=1)
     confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(confusion, (wanted, answers), 1)
@@ -63,7 +72,7 @@ def measure(
         macro_f1=_macro_f1(confusion),
         auroc=_auroc(wanted == 1, probabilities[:, 1]) if len(labels) == 2 else None,
         log_loss=float(-np.log(np.maximum(of_truth, np.finfo(np.float64).tiny)).mean()),
-        ece=_ece(answers == wanted, probabilities.max(axis=1)),
+        ece=calibration_error(answers == wanted, probabilities.max(axis=1)),
         confusion=confusion.tolist(),
     )
 
@@ -86,7 +95,7 @@ def _auroc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | 
     return float(pairs_won / (positives * negatives))
 
 
-def _ece(correct: NDArray[np.bool_], confidence: NDArray[np.float64]) -> float:
+def calibration_error(correct: NDArray[np.bool_], confidence: NDArray[np.float64]) -> float:
     """Mean gap between confidence and accuracy over equal-width bins, weighted by their size."""
     bins = np.minimum((confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
     gaps = np.bincount(bins, weights=correct - confidence, minlength=ECE_BINS)

@@ -1,12 +1,58 @@
-"""Logits to probabilities."""
+"""Logits to calibrated probabilities, and probabilities to a verdict.
+
+Knows numbers alone; `evaluation.calibrate` finds them on held-out reviews.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from reelsense.bundle import Calibration, Manifest
+from reelsense.errors import InputError
+
+UNSURE = "unsure"
+
+_UNCALIBRATED = Calibration(temperature=1.0)
 
 
-def probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the softmax of `logits` (n, labels) over the labels; each row sums to 1."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+def probabilities(
+    logits: NDArray[np.float64], windows: ArrayLike = 1, calibration: Calibration | None = None
+) -> NDArray[np.float64]:
+    """Return the probabilities (n, labels) of mean `logits` (n, labels) over `windows` (n) each.
+
+    Each row sums to 1; the order within a row is that of the logits. Without `calibration`, the
+    plain softmax.
+    """
+    calibration = calibration or _UNCALIBRATED
+    scale = np.asarray(windows, np.float64) ** calibration.window_exponent / calibration.temperature
+    scaled = logits * np.reshape(scale, (-1, 1))
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def least_score(manifest: Manifest, risk: float | None) -> float | None:
+    """Return the least probability at which an answer is decided; None: none is.
+
+    The user's `risk`, or the manifest's default, is kept by the threshold of the highest listed
+    risk that is no higher. Raises InputError if `risk` is no share, or the model has no thresholds.
+    """
+    control = manifest.risk_control
+    if risk is None:
+        if control is None or control.default_risk is None:
+            return 0.0
+        risk = control.default_risk
+    if not 0 < risk < 1:
+        raise InputError(f"risk must be above 0 and below 1, as 0.02 for 2 %, not {risk}")
+    if control is None:
+        raise InputError(
+            f"the model {manifest.name} has no thresholds for a risk: `reelsense calibrate` finds "
+            "them on labelled texts"
+        )
+    scores = [each.score for each in control.thresholds if each.risk <= risk]
+    return scores[-1] if scores else None
+
+
+def verdict(label: str, score: float, least: float | None) -> str:
+    """Return `label`, or UNSURE if its probability `score` is below `least`."""
+    return UNSURE if least is None or score < least else label

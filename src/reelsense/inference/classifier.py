@@ -17,7 +17,7 @@ from reelsense import bundle as bundles
 from reelsense.bundle import Bundle
 from reelsense.errors import BundleError, InputError, TextError
 from reelsense.inference.batching import BatchQueue, Network
-from reelsense.inference.calibration import probabilities
+from reelsense.inference.calibration import least_score, probabilities, verdict
 from reelsense.inference.engine import Engine
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
 from reelsense.prediction import Coverage, Prediction
@@ -30,9 +30,13 @@ _SLICE = 512
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
+class Scored:
+    """What the network says of some texts, before calibration."""
+
     logits: NDArray[np.float64]
     """(texts, labels), the mean over each text's windows."""
+    windows: NDArray[np.int64]
+    """How many, of each text."""
     tokens: list[int]
     """Of each text, without [CLS] and [SEP]."""
 
@@ -67,16 +71,19 @@ class Classifier:
         """The labels, in the order of the columns of `predict_proba`."""
         return self.manifest.labels
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+    def predict(self, texts: Sequence[str], *, risk: float | None = None) -> list[Prediction]:
         """Return one prediction for each of `texts`, in their order.
 
         A text of any length is read whole, and its answer does not depend on the other texts.
-        Raises TextError for the first text that is none or holds nothing to read.
+        `risk` is the share of wrong answers you accept among those whose verdict is not "unsure",
+        by default the bundle's. Raises TextError for the first text that is none or holds nothing
+        to read, and InputError if the model has no thresholds for a risk.
         """
+        least = least_score(self.manifest, risk)
         return [
             prediction
             for start in range(0, len(_checked(texts)), _SLICE)
-            for prediction in self._predictions(texts[start : start + _SLICE], start)
+            for prediction in self._predictions(texts[start : start + _SLICE], start, least)
         ]
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
@@ -85,25 +92,34 @@ class Classifier:
         As scikit-learn has it; LIME, SHAP and cleanlab take it. Raises TextError as `predict`.
         """
         parts = [
-            probabilities(self._score(texts[start : start + _SLICE], start).logits)
+            self._probabilities(self.score(texts[start : start + _SLICE], start))
             for start in range(0, len(_checked(texts)), _SLICE)
         ]
         return np.concatenate([np.empty((0, len(self.labels))), *parts])
 
-    def _predictions(self, texts: Sequence[str], first: int) -> list[Prediction]:
-        scored = self._score(texts, first)
+    def _probabilities(self, scored: Scored) -> NDArray[np.float64]:
+        return probabilities(scored.logits, scored.windows, self.manifest.calibration)
+
+    def _predictions(
+        self, texts: Sequence[str], first: int, least: float | None
+    ) -> list[Prediction]:
+        scored = self.score(texts, first)
         return [
             Prediction(
-                label=self.labels[int(row.argmax())],
-                score=float(row.max()),
+                label=(label := self.labels[int(row.argmax())]),
+                score=(score := float(row.max())),
                 probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
+                verdict=verdict(label, score, least),
                 tokens=Coverage(total=tokens, scored=tokens),
             )
-            for row, tokens in zip(probabilities(scored.logits), scored.tokens, strict=True)
+            for row, tokens in zip(self._probabilities(scored), scored.tokens, strict=True)
         ]
 
-    def _score(self, texts: Sequence[str], first: int) -> _Scored:
-        """Score `texts`, the first of which is number `first` of the caller's."""
+    def score(self, texts: Sequence[str], first: int = 0) -> Scored:
+        """Return the network's own answers, which a calibration is fitted on.
+
+        In an error, the first of `texts` counts as number `first`.
+        """
         encoded = self._tokenizer.encode(texts)
         for n, ids in enumerate(encoded, start=first):
             if not ids:
@@ -112,8 +128,9 @@ class Classifier:
         logits = self._queue.run([window for each in cut for window in each]).astype(np.float64)
         starts = np.cumsum([0, *map(len, cut)])[:-1]
         counts = np.array([len(each) for each in cut])
-        return _Scored(
+        return Scored(
             logits=np.add.reduceat(logits, starts, axis=0) / counts[:, None],
+            windows=counts,
             tokens=[len(ids) for ids in encoded],
         )
 

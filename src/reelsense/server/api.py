@@ -13,6 +13,7 @@ blueprint = Blueprint("api", __name__, url_prefix="/v1")
 @blueprint.post("/predict")
 def predict() -> Response:
     """Answer {"text": ...} or {"texts": [...]} with a prediction for each, in order."""
-    texts = schemas.read_texts(request)
+    asked = schemas.read_request(request)
     classifier = served_classifier()
-    return jsonify(schemas.answer(classifier.manifest, classifier.predict(texts)))
+    predictions = classifier.predict(asked.texts, risk=asked.risk)
+    return jsonify(schemas.answer(classifier.manifest, asked.risk, predictions))

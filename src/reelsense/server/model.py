@@ -28,8 +28,8 @@ class ServedModel:
             classifier = Classifier(model) if isinstance(model, Bundle) else model
             classifier.predict(["A first answer, so that the next one is quick."])
         except Exception as error:  # noqa: BLE001  # /readyz tells it, whatever it is
-            self._state = f"the model could not be loaded: {error}"
             _log.exception("the model could not be loaded")
+            self._state = f"the model could not be loaded: {error}"
         else:
             self._classifier = classifier
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Request
@@ -15,6 +16,7 @@ from werkzeug.exceptions import (
 
 from reelsense.bundle import Manifest
 from reelsense.errors import InputError
+from reelsense.inference.calibration import least_score
 from reelsense.prediction import Prediction
 
 MOST_TEXTS = 256
@@ -24,8 +26,17 @@ MOST_CHARACTERS = 200_000
 """The longest text: a tenth of it is longer than any review of the Large Movie Review Dataset."""
 
 
-def read_texts(request: Request) -> list[str]:
-    """Return the texts of {"text": "..."} or {"texts": ["...", ...]}.
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """What a client asks of /v1/predict."""
+
+    texts: list[str]
+    risk: float | None
+    """None: the model's default."""
+
+
+def read_request(request: Request) -> PredictRequest:
+    """Read {"text": "..."} or {"texts": ["...", ...]}, with "risk" where the client names one.
 
     Raises UnsupportedMediaType, RequestEntityTooLarge or BadRequest if the body is no JSON at
     all, InputError if it is JSON of another kind.
@@ -38,6 +49,10 @@ def read_texts(request: Request) -> list[str]:
         raise BadRequest(f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise InputError('send an object: {"text": "..."} or {"texts": ["...", ...]}')
+    return PredictRequest(_texts(body), _risk(body.get("risk")))
+
+
+def _texts(body: dict[str, Any]) -> list[str]:
     if ("text" in body) == ("texts" in body):
         raise InputError('send one of "text" and "texts"')
     if "text" in body:
@@ -64,6 +79,14 @@ def _read_body(request: Request) -> bytes:
     return raw
 
 
+def _risk(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise InputError('"risk" must be a number above 0 and below 1, as 0.02 for 2 %')
+    return float(value)
+
+
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{name} must be a string, not {_kind(value)}")
@@ -88,10 +111,18 @@ def _kind(value: object) -> str:
     return names[type(value)]
 
 
-def answer(manifest: Manifest, predictions: list[Prediction]) -> dict[str, Any]:
-    """Return the body of an answer."""
+def answer(manifest: Manifest, risk: float | None, predictions: list[Prediction]) -> dict[str, Any]:
+    """Return the body of an answer to a request that named `risk`.
+
+    "risk" in it is the one that was kept to, "threshold" the least score of a decided answer: null
+    where no threshold keeps to that risk, so that every verdict is "unsure".
+    """
+    control = manifest.risk_control
+    default = control.default_risk if control else None
     return {
         "model": {"name": manifest.name, "version": manifest.version},
+        "risk": default if risk is None else risk,
+        "threshold": least_score(manifest, risk),
         "predictions": [_prediction(prediction) for prediction in predictions],
     }
 
@@ -101,6 +132,7 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
     probabilities = prediction.probabilities
     binary = set(probabilities) == {"positive", "negative"}
     return {
+        "verdict": prediction.verdict,
         "label": prediction.label,
         "score": prediction.score,
         **(

@@ -27,6 +27,8 @@ STATE = "training-state.pt"
 METRICS = "metrics.jsonl"
 FACTS = "reelsense.json"
 
+_CURVE_POINTS = 100
+
 
 @dataclass
 class Progress:
@@ -123,6 +125,21 @@ def _drop_metrics_after(path: Path, step: int) -> None:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
     write_atomically(path, "".join(kept))
+
+
+def curves(out: Path) -> dict[str, list[Any]]:
+    """Return how the run in `out` went: mean losses [step, loss], and the held-out epochs."""
+    entries = [json.loads(line) for line in (out / METRICS).read_text("utf-8").splitlines()]
+    steps = [entry for entry in entries if "epoch" not in entry]
+    each = max(1, -(-len(steps) // _CURVE_POINTS))
+    parts = [steps[start : start + each] for start in range(0, len(steps), each)]
+    return {
+        "loss": [
+            [part[-1]["step"], round(sum(step["loss"] for step in part) / len(part), 4)]
+            for part in parts
+        ],
+        "held_out": [entry for entry in entries if "epoch" in entry],
+    }
 
 
 def save_model(out: Path, model: PreTrainedModel, tokenizer: Path, facts: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ from reelsense import bundle as bundles
 from reelsense.bundle import Bundle, Manifest
 from reelsense.datasets.reviews import Review, Split
 from reelsense.errors import TrainingError
+from reelsense.evaluation.calibrate import calibrate
 from reelsense.inference.batching import Network
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
@@ -56,12 +57,12 @@ class Parity:
     accuracy_int8: float
 
 
-def export(folder: Path, split: Split, labels: Sequence[str], out: Path) -> Parity:
+def export(folder: Path, split: Split, labels: Sequence[str], out: Path, *, data: str) -> Parity:
     """Write the checkpoint in `folder` as a bundle to `out`; return the measured parity.
 
-    `split` and `labels` are those it was trained on: calibrates on reviews of `split.train`,
-    checks on `split.held_out`. Raises TrainingError, and writes nothing, if labels agree on less
-    than LEAST_AGREEMENT of them.
+    `data` names what it was trained on, of which `split` and `labels` are: calibrates on reviews
+    of `split.train`, checks on `split.held_out`. Raises TrainingError, and writes nothing, if
+    labels agree on less than LEAST_AGREEMENT of them.
     """
     bundles.check_target(out)
     facts = _facts(folder)
@@ -79,7 +80,9 @@ def export(folder: Path, split: Split, labels: Sequence[str], out: Path) -> Pari
         window=window,
         provenance={
             "recipe": facts["recipe"],
+            "data": data,
             "base_sha256": facts["base_sha256"],
+            "curves": checkpoint.curves(folder),
             "held_out_of_training": facts["held_out"],
             "versions": {name: version(name) for name in ("nncf", "onnx", "torch", "transformers")},
         },
@@ -101,8 +104,9 @@ def export(folder: Path, split: Split, labels: Sequence[str], out: Path) -> Pari
             f"the int8 network gives the label of the checkpoint on {parity.agreement:.2%} of "
             f"{parity.reviews} held-out reviews; at least {LEAST_AGREEMENT:.1%} are needed"
         )
-    manifest = _with_metrics(manifest, form, parity)
-    bundles.write(out, replace(bundle, manifest=manifest, card=_card(manifest)))
+    bundle = replace(bundle, manifest=_with_metrics(manifest, form, parity))
+    bundle = calibrate(bundle, Classifier(bundle), split.held_out)
+    bundles.write(out, replace(bundle, card=_card(bundle.manifest)))
     return parity
 
 
@@ -226,8 +230,7 @@ def _card(manifest: Manifest) -> str:
         f"{measured['accuracy_fp32']:.2%}; the same label as before int8 on "
         f"{measured['label_agreement_with_fp32']:.2%}.",
         "- **Limits**: texts unlike those it learned from (mixed or neutral ones where it saw "
-        "clear ones, other subjects, other languages) get an answer that means little. The "
-        "probabilities are not calibrated.",
+        "clear ones, other subjects, other languages) get an answer that means little.",
         "- **Made by** `reelsense train` and `reelsense export`; manifest.json has the recipe and "
         "the versions.",
     ]

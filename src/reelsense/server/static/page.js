@@ -19,8 +19,11 @@ async function ask(text) {
 const percent = (share) => `${(Math.floor(share * 1000) / 10).toFixed(1)} %`;
 
 function show(prediction) {
-  element("label").textContent = prediction.label;
-  element("score").textContent = percent(prediction.score);
+  const unsure = prediction.verdict === "unsure";
+  element("label").textContent = prediction.verdict;
+  element("score").textContent = unsure
+    ? `leans ${prediction.label}, ${percent(prediction.score)}`
+    : percent(prediction.score);
   const position = prediction.positive;
   const binary = position !== undefined;
   element("bar").hidden = !binary;
@@ -33,7 +36,7 @@ function show(prediction) {
   element("details").textContent = scored === total
     ? `Read whole: ${total.toLocaleString("en")} word pieces.`
     : `Read ${scored.toLocaleString("en")} of ${total.toLocaleString("en")} word pieces.`;
-  element("answer").className = prediction.label;
+  element("answer").className = prediction.verdict;
 }
 
 form.addEventListener("submit", async (event) => {

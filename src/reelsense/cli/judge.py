@@ -1,0 +1,159 @@
+"""Commands that say how good a model is, and make it honest: evaluate, calibrate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reelsense.cli import options
+
+if TYPE_CHECKING:
+    from reelsense.datasets.sources import Source
+    from reelsense.evaluation.scorer import Scorer
+
+BAG_OF_WORDS = "bag-of-words"
+
+
+@click.command()
+@options.labelled_data
+@click.option(
+    "--split",
+    type=click.Choice(["train", "held-out", "test", "all"]),
+    help="By default the dataset's test part, or the whole of a table.",
+)
+@click.option("--json", "json_file", type=options.PATH, help="Write the figures there as well.")
+@click.option(
+    "--report",
+    type=options.PATH,
+    help="A folder to write a page with plots and a model card to.",
+)
+@click.option(
+    "--evaluation-sets",
+    "sets_folder",
+    type=options.PATH,
+    help="Edited reviews, one-liners and audited labels, as `reelsense data fetch "
+    "evaluation-sets` brings them.",
+)
+@click.option(
+    "--against",
+    help=f"Another model to compare with: the folder of a bundle, or {BAG_OF_WORDS}, which is "
+    "trained on --data first.",
+)
+@click.option("--quick", is_flag=True, help="Leave out robustness and fairness.")
+@click.option(
+    "--texts/--no-texts",
+    default=True,
+    help="Whether the report shows the texts of mistakes; not for pages that you publish.",
+)
+@click.option("--update-card", is_flag=True, help="Put the report's card into the bundle too.")
+@options.model
+def evaluate(
+    data: Path,
+    text_column: str,
+    label_column: str,
+    split: str | None,
+    json_file: Path | None,
+    report: Path | None,
+    sets_folder: Path | None,
+    against: str | None,
+    quick: bool,
+    texts: bool,
+    update_card: bool,
+    model: Path | None,
+) -> None:
+    """Measure a model on labelled reviews."""
+    if json_file and not json_file.absolute().parent.is_dir():
+        raise click.UsageError(f"--json {json_file}: there is no such folder")
+    if report and report.exists() and not report.is_dir():
+        raise click.UsageError(f"--report {report} is a file: name a folder")
+
+    from reelsense import bundle as bundles
+    from reelsense.datasets.evaluation_sets import EvaluationSets, read_evaluation_sets
+    from reelsense.datasets.sources import Source
+    from reelsense.evaluation.evaluate import Material
+    from reelsense.evaluation.evaluate import evaluate as measure
+    from reelsense.evaluation.report import Report, as_card, write_report
+    from reelsense.evaluation.summary import as_text
+    from reelsense.files import write_atomically
+    from reelsense.inference.classifier import Classifier
+
+    source = Source(data, text_column, label_column)
+    part = split or source.usual_part
+    material = Material(
+        reviews=source.part(part),
+        sets=read_evaluation_sets(sets_folder) if sets_folder else EvaluationSets(),
+        training_texts=source.training_texts() if part == "test" else frozenset(),
+    )
+    classifier = Classifier.load(model)
+    manifest = classifier.manifest
+    evaluation, judged = measure(
+        classifier,
+        material,
+        manifest.risk_control,
+        quick=quick,
+        against=(against, _other(against, source)) if against else None,
+    )
+    title = source.title(part)
+    click.echo(f"{manifest.name} {manifest.version} on {title}\n\n{as_text(evaluation)}")
+    if json_file:
+        about = {"model": {"name": manifest.name, "version": manifest.version}, "split": part}
+        write_atomically(json_file, json.dumps(about | asdict(evaluation), indent=2) + "\n")
+    pages = Report(manifest=manifest, data=title, evaluation=evaluation, judged=judged, texts=texts)
+    if report:
+        write_report(report, pages)
+        click.echo(f"\nthe report: {report / 'index.html'}")
+    if update_card:
+        folder = model or bundles.DEFAULT
+        bundles.write(folder, replace(bundles.read(folder), card=as_card(pages)))
+
+
+def _other(against: str, source: Source) -> Scorer:
+    """The model that `against` names."""
+    from reelsense.evaluation.baseline import train_baseline
+    from reelsense.inference.classifier import Classifier
+
+    if against != BAG_OF_WORDS:
+        return Classifier.load(against)
+    return train_baseline(*source.for_training())
+
+
+@click.command()
+@options.labelled_data
+@click.option(
+    "--split",
+    type=click.Choice(["held-out", "all"]),
+    default="held-out",
+    show_default=True,
+    help="Of a table that the model has not learned from, all.",
+)
+@click.option("--out", type=options.PATH, required=True, help="Folder for the calibrated bundle.")
+@options.model
+def calibrate(
+    data: Path,
+    text_column: str,
+    label_column: str,
+    split: str,
+    out: Path,
+    model: Path | None,
+) -> None:
+    """Make a model's probabilities honest and find when it is to say "unsure".
+
+    Needs labelled reviews that the model has not learned from; `reelsense export` does this by
+    itself.
+    """
+    from reelsense import bundle as bundles
+    from reelsense.datasets.sources import Source
+    from reelsense.evaluation.calibrate import calibrate as fit
+    from reelsense.evaluation.summary import calibration_as_text
+    from reelsense.inference.classifier import Classifier
+
+    bundles.check_target(out)
+    bundle = bundles.read(model or bundles.DEFAULT)
+    reviews = Source(data, text_column, label_column).part(split)
+    calibrated = fit(bundle, Classifier(bundle), reviews)
+    manifest = bundles.write(out, calibrated)
+    click.echo(f"{out}: {manifest.name} {manifest.version}\n{calibration_as_text(manifest)}")

@@ -1,0 +1,114 @@
+"""How much of an error is the label's: audited labels, doubles, and labels that look wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reelsense.datasets.evaluation_sets import Audit
+from reelsense.evaluation.judged import Judged
+from reelsense.evaluation.metrics import Share, share
+
+
+@dataclass(frozen=True, slots=True)
+class LabelView:
+    """The accuracy under one way to take the labels."""
+
+    name: str
+    accuracy: Share
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A review whose answer and label differ."""
+
+    name: str
+    text: str
+    label: str
+    answer: str
+    score: float
+    """The probability of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelErrors:
+    """What cleanlab (Northcutt et al. 2021, "Confident Learning") holds for wrong labels."""
+
+    count: int
+    audited: int
+    """Of them, how many people have looked at."""
+    not_upheld: int
+    """Of those, how many of the labels they did not uphold."""
+    likeliest: list[Doubt]
+
+
+def label_views(
+    judged: Judged, audit: Mapping[str, Audit] | None, training_texts: Collection[str]
+) -> list[LabelView]:
+    """Return the accuracy on the labels as given, as audited, and without doubles of training."""
+    views = [LabelView("original labels", _accuracy(judged.correct))]
+    verdicts = [(audit or {}).get(review.name, Audit.UPHELD) for review in judged.reviews]
+    if audit and any(review.name in audit for review in judged.reviews):
+        flipped = np.array([verdict is Audit.FLIPPED for verdict in verdicts])
+        kept = np.array([verdict is not Audit.UNCLEAR for verdict in verdicts])
+        views.append(LabelView("audited labels", _accuracy((judged.correct ^ flipped)[kept])))
+    double = np.array([review.text in training_texts for review in judged.reviews])
+    if double.any():
+        views.append(
+            LabelView(
+                f"original labels, without the {double.sum():,} texts that are in train too",
+                _accuracy(judged.correct[~double]),
+            )
+        )
+    return views
+
+
+def _accuracy(correct: NDArray[np.bool_]) -> Share:
+    return share(int(correct.sum()), len(correct))
+
+
+def worst_mistakes(judged: Judged, most: int = 20) -> list[Doubt]:
+    """Return the wrong answers that the model was surest of, the surest first."""
+    wrong = np.flatnonzero(~judged.correct)
+    order = np.argsort(-judged.confidence[wrong], kind="stable")[:most]
+    return [_doubt(judged, n) for n in wrong[order]]
+
+
+def label_errors(
+    judged: Judged, audit: Mapping[str, Audit] | None, most: int = 20
+) -> LabelErrors | None:
+    """Return the labels that are probably wrong; None where not every label occurs."""
+    if len(set(judged.wanted.tolist())) < len(judged.labels):
+        return None
+    # Here, because it takes a second that a short evaluation need not wait for.
+    from cleanlab.filter import find_label_issues
+
+    found = find_label_issues(
+        labels=judged.wanted,
+        pred_probs=judged.probabilities,
+        return_indices_ranked_by="self_confidence",
+        min_examples_per_class=0,  # a small file is looked at too
+        n_jobs=1,  # others would be forked, from a process that has threads
+    )
+    verdicts = [(audit or {}).get(judged.reviews[n].name) for n in found]
+    looked_at = [verdict for verdict in verdicts if verdict is not None]
+    return LabelErrors(
+        count=len(found),
+        audited=len(looked_at),
+        not_upheld=sum(verdict is not Audit.UPHELD for verdict in looked_at),
+        likeliest=[_doubt(judged, n) for n in found[:most]],
+    )
+
+
+def _doubt(judged: Judged, n: int) -> Doubt:
+    review = judged.reviews[n]
+    return Doubt(
+        name=review.name,
+        text=review.text,
+        label=judged.labels[judged.wanted[n]],
+        answer=judged.labels[judged.answers[n]],
+        score=float(judged.confidence[n]),
+    )

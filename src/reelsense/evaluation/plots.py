@@ -1,0 +1,184 @@
+"""The report's pictures, as SVG text: readable in print, in grey and for the colour-blind.
+
+Colours are those of Okabe and Ito (2008, "Color Universal Design"); shapes say the same again.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reelsense.evaluation.fairness import TOLERANCE, Swaps
+from reelsense.evaluation.judged import Judged
+from reelsense.evaluation.metrics import ECE_BINS, Share, share
+from reelsense.evaluation.robustness import Flips
+from reelsense.evaluation.selective import Decided, accuracy_by_coverage
+from reelsense.evaluation.slices import Slice
+
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#8a8f98"
+
+_STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: small, sharp, and read aloud
+    "svg.hashsalt": "reelsense",  # the same figures give the same file
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e3e5e8",
+}
+
+_POINTS = 300
+"""Points of a curve: more cannot be seen."""
+
+
+def reliability(judged: Judged) -> str:
+    """How often answers of a probability are right; on the diagonal it means what it says."""
+    figure, (axes, counts) = _figure(5, 4.4, rows=(3, 1))
+    edges = np.linspace(0, 1, ECE_BINS + 1)
+    bins = np.minimum((judged.confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    sizes = np.bincount(bins, minlength=ECE_BINS)
+    full = np.flatnonzero(sizes)
+    confidence = np.bincount(bins, judged.confidence, ECE_BINS)[full] / sizes[full]
+    lowest = edges[full[0]]
+    axes.plot([lowest, 1], [lowest, 1], "--", color=_GREY, label="as it should be")
+    hits = np.bincount(bins, judged.correct, ECE_BINS)
+    margins = [_margins(share(int(hits[n]), int(sizes[n]))) for n in full]
+    axes.errorbar(
+        confidence,
+        hits[full] / sizes[full],
+        np.transpose(margins),
+        fmt="o",
+        color=_BLUE,
+        capsize=3,
+        label="measured, with 95% intervals",
+    )
+    axes.set(ylabel="share that is right", xlim=(lowest, 1.01))
+    axes.legend(frameon=False, loc="upper left")
+    counts.bar(edges[full], sizes[full] / sizes.sum(), 1 / ECE_BINS, align="edge", color=_GREY)
+    counts.set(xlabel="probability of the answer", ylabel="of all", xlim=(lowest, 1.01))
+    _percent(axes, "xy")
+    _percent(counts, "xy")
+    return _svg(figure)
+
+
+def coverage(judged: Judged, decided: Sequence[Decided]) -> str:
+    """Accuracy of the surest answers against their share, with the thresholds marked."""
+    figure, (axes,) = _figure(5, 3.4)
+    shares, accuracy = accuracy_by_coverage(judged)
+    start = np.searchsorted(shares, 0.1)  # before it a single answer moves the curve
+    shown = np.unique(np.linspace(start, len(shares) - 1, _POINTS).astype(int))
+    axes.plot(shares[shown], accuracy[shown], color=_BLUE)
+    marked = [each for each in decided if each.threshold and each.decided.count]
+    for each in marked:
+        place = (each.decided.value, 1 - each.wrong.value)
+        axes.plot(*place, "D", color=_ORANGE, markersize=6)
+        axes.annotate(
+            f"risk {each.risk * 100:g}%", place, (-8, -4), textcoords="offset points", ha="right"
+        )
+    axes.set(xlabel="share of the answers that is decided", ylabel="accuracy among them")
+    _percent(axes, "xy")
+    return _svg(figure)
+
+
+def accuracy_of(slices: Sequence[Slice], what: str) -> str:
+    """Accuracy of each part, with its interval."""
+    figure, (axes,) = _figure(5, 3)
+    _intervals(axes, [each.accuracy for each in slices])
+    axes.set_xticks(range(len(slices)), [each.name for each in slices], rotation=20)
+    axes.set(xlabel=what, ylabel="accuracy")
+    _percent(axes, "y")
+    return _svg(figure)
+
+
+def flip_shares(found: Sequence[Flips]) -> str:
+    """Share of answers that each perturbation flips."""
+    figure, (axes,) = _figure(5, 0.6 + 0.42 * len(found))
+    places = np.arange(len(found))[::-1]
+    values = np.array([each.flips.value for each in found])
+    margins = np.array([_margins(each.flips) for each in found]).T
+    axes.barh(places, values, xerr=margins, color=_BLUE, capsize=3, height=0.6)
+    axes.set_yticks(places, [each.name for each in found])
+    axes.set(xlabel="answers that flip")
+    _percent(axes, "x")
+    return _svg(figure)
+
+
+def identities(swaps: Swaps) -> str:
+    """Mean probability of positive for each word of one category."""
+    figure, (axes,) = _figure(5, 0.7 + 0.26 * len(swaps.groups))
+    places = np.arange(len(swaps.groups))
+    means = np.array([group.mean for group in swaps.groups])
+    axes.axvspan(means.mean() - TOLERANCE / 2, means.mean() + TOLERANCE / 2, color="#e9f3ee")
+    axes.hlines(places, 0, means, color=_GREY, linewidth=1)
+    axes.plot(means, places, "o", color=_GREEN)
+    axes.set_yticks(places, [group.word for group in swaps.groups])
+    axes.set(xlabel="mean probability of positive", xlim=(0, 1))
+    _percent(axes, "x")
+    return _svg(figure)
+
+
+def training(curves: Mapping[str, Any]) -> str:
+    """The loss of every step, smoothed, and of the held-out reviews after every epoch."""
+    figure, (axes,) = _figure(5, 3)
+    steps, losses = np.array(curves["loss"]).T
+    axes.plot(steps, losses, color=_BLUE, linewidth=1, label="training loss, mean of steps")
+    held_out = curves["held_out"]
+    axes.plot(
+        [epoch["step"] for epoch in held_out],
+        [epoch["loss"] for epoch in held_out],
+        "D--",
+        color=_ORANGE,
+        label="held-out loss",
+    )
+    for epoch in held_out:
+        axes.annotate(
+            f"{epoch['accuracy']:.1%}",
+            (epoch["step"], epoch["loss"]),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="right",
+        )
+    axes.set(xlabel="step", ylabel="cross-entropy, nats", ylim=(0, None))
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def _figure(
+    width: float, height: float, rows: Sequence[float] = (1,)
+) -> tuple[Figure, Sequence[Axes]]:
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.subplots(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0]
+    return figure, list(axes)
+
+
+def _intervals(axes: Axes, shares: Sequence[Share]) -> None:
+    margins = np.array([_margins(each) for each in shares]).T
+    values = [each.value for each in shares]
+    axes.errorbar(range(len(shares)), values, margins, fmt="o", color=_BLUE, capsize=4)
+
+
+def _margins(share: Share) -> tuple[float, float]:
+    return max(0.0, share.value - share.low), max(0.0, share.high - share.value)
+
+
+def _percent(axes: Axes, which: str) -> None:
+    for name in which:
+        axis = axes.xaxis if name == "x" else axes.yaxis
+        axis.set_major_formatter(mpl.ticker.PercentFormatter(1, symbol="%"))
+
+
+def _svg(figure: Figure) -> str:
+    with mpl.rc_context(_STYLE):
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

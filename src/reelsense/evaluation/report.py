@@ -1,0 +1,150 @@
+"""The report: one HTML page that loads nothing from elsewhere, and a model card.
+
+Turns an `Evaluation` into pages for people; measures nothing itself.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reelsense import __version__
+from reelsense.bundle import Manifest
+from reelsense.datasets import imdb
+from reelsense.evaluation import plots
+from reelsense.evaluation.evaluate import Evaluation
+from reelsense.evaluation.judged import Judged
+from reelsense.files import write_atomically
+
+PAGE, CARD = "index.html", "MODEL_CARD.md"
+
+_TERMS = {
+    "sentence-transformers/all-MiniLM-L6-v2": "Apache-2.0",
+    "google-bert/bert-base-uncased": "Apache-2.0",
+}
+"""The licences of base models, as their cards on the Hugging Face hub state them (2026-11)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What goes into the page and the card."""
+
+    manifest: Manifest
+    data: str
+    """What was measured on, for people: "the official test part of ..."."""
+    evaluation: Evaluation
+    judged: Judged
+    texts: bool = True
+    """Whether to show the texts of mistakes; without, their names alone."""
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write PAGE and CARD into `folder`, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / PAGE, as_page(report))
+    write_atomically(folder / CARD, as_card(report))
+
+
+def as_page(report: Report) -> str:
+    """Return the report as one HTML page."""
+    return _render("report.html", report, plots=_plots(report), summary=_summary(report))
+
+
+def as_card(report: Report) -> str:
+    """Return the model card, in the form of the Hugging Face hub."""
+    base = report.manifest.provenance.get("recipe", {}).get("base", "")
+    text = _render(
+        "card.md",
+        report,
+        base=base,
+        base_terms=_TERMS.get(base, ""),
+        on_imdb=report.manifest.provenance.get("data") == imdb.NAME,
+        summary=_summary(report),
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _render(template: str, report: Report, **more: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("reelsense.evaluation"),
+        autoescape=template.endswith(".html"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "risk": _risk}
+    return environment.get_template(template).render(
+        manifest=report.manifest,
+        data=report.data,
+        e=report.evaluation,
+        texts=report.texts,
+        version=__version__,
+        **more,
+    )
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{share * 100:.{digits}f}%"
+
+
+def _risk(risk: float) -> str:
+    return f"{risk * 100:g}%"
+
+
+def _plots(report: Report) -> dict[str, Markup]:
+    found, judged, curves = report.evaluation, report.judged, report.manifest.provenance
+    drawn = {
+        "reliability": plots.reliability(judged),
+        "coverage": plots.coverage(judged, found.decided),
+        "by_length": plots.accuracy_of(found.by_length, "words"),
+    }
+    if found.by_rating:
+        drawn["by_rating"] = plots.accuracy_of(found.by_rating, "stars the author gave")
+    if found.flips:
+        drawn["flips"] = plots.flip_shares(found.flips)
+    if "curves" in curves:
+        drawn["training"] = plots.training(curves["curves"])
+    for swaps in found.swaps:
+        if swaps.source == "templates":
+            drawn[f"identity {swaps.category}"] = plots.identities(swaps)
+    # Markup: the pictures are our own SVG, in which matplotlib has escaped all text.
+    return {name: Markup(picture) for name, picture in drawn.items()}  # noqa: S704
+
+
+def _summary(report: Report) -> list[str]:
+    """What a hurried reader is to know, good and bad, in whole sentences."""
+    found = report.evaluation
+    lines = [
+        f"{_percent(found.metrics.accuracy)} of {found.metrics.reviews:,} answers are right; of "
+        f"the 80% it is surest of, {_percent(found.surest.value)}.",
+        f"Its probabilities are off by {_percent(found.metrics.ece)} on average.",
+    ]
+    control = report.manifest.risk_control
+    lines += [
+        f"Told to err in at most {_risk(each.risk)} of what it decides, it decides "
+        f"{_percent(each.decided.value)} and errs in {_percent(each.wrong.value)} of that."
+        for each in found.decided
+        if control and each.risk == control.default_risk
+    ]
+    if found.one_liners:
+        lines.append(f"On single sentences {_percent(found.one_liners.metrics.accuracy)} is right.")
+    lines += [
+        f"Of the {each.name}, {_percent(each.edits.value)} of the edited halves are right."
+        for each in found.pairs
+    ]
+    worst = max(
+        (each for each in found.swaps if each.source == "templates"),
+        key=lambda each: each.flips.value,
+        default=None,
+    )
+    if worst and worst.flips.count:
+        lines.append(
+            f"Its answer depends on words of identity: swapping a word of {worst.category} moves "
+            f"the probability by more than 0.1 in {_percent(worst.flips.value)} of the templates."
+        )
+    return lines

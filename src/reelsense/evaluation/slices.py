@@ -1,0 +1,43 @@
+"""Where a model is good and where it is not: accuracy by length and by star rating."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from reelsense.evaluation.judged import Judged
+from reelsense.evaluation.metrics import Share, share
+
+_WORDS = (0, 50, 100, 150, 200, 300, 500, 1000)
+"""Edges between the lengths that are told apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The accuracy on a part of the reviews."""
+
+    name: str
+    accuracy: Share
+
+
+def by_length(judged: Judged) -> list[Slice]:
+    """Return the accuracy by the number of words."""
+    words = np.array([len(review.text.split()) for review in judged.reviews])
+    edges = [*_WORDS, np.inf]
+    slices = []
+    for low, high in pairwise(edges):
+        name = f"over {low:,}" if high == np.inf else f"{low + 1:,} to {high:,}"
+        slices.append(_slice(judged, name, (words > low) & (words <= high)))
+    return [each for each in slices if each.accuracy.total]
+
+
+def by_rating(judged: Judged) -> list[Slice]:
+    """Return the accuracy by star rating; empty where no review has one."""
+    ratings = np.array([review.rating or 0 for review in judged.reviews])
+    return [_slice(judged, str(rating), ratings == rating) for rating in sorted(set(ratings) - {0})]
+
+
+def _slice(judged: Judged, name: str, chosen: np.ndarray) -> Slice:
+    return Slice(name, share(int(judged.correct[chosen].sum()), int(chosen.sum())))

@@ -1,0 +1,108 @@
+"""Figures as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reelsense.bundle import Manifest
+from reelsense.evaluation.evaluate import Evaluation
+from reelsense.evaluation.metrics import Metrics
+from reelsense.evaluation.selective import Decided
+
+
+def as_text(found: Evaluation) -> str:
+    """Return everything that was measured, one table after the other."""
+    parts = [_figures(found), _confusion(found.metrics)]
+    if found.decided:
+        parts.append(_decided("unsure", found.decided))
+    if found.flips:
+        rows = [(each.name, str(each.flips)) for each in found.flips]
+        parts.append(_table("flips under harmless changes", rows))
+    if found.pairs:
+        rows = [(f"{each.name}: edits right", str(each.edits)) for each in found.pairs]
+        rows += [(f"{each.name}: both right", str(each.both)) for each in found.pairs]
+        parts.append(_table("edited reviews", rows))
+    if found.one_liners:
+        rows = [
+            ("accuracy", f"{found.one_liners.metrics.accuracy:.1%}"),
+            ("calibration error", f"{found.one_liners.metrics.ece:.2%}"),
+        ]
+        parts.append(_table("single sentences (SST-2)", rows))
+        if found.one_liners.decided:
+            parts.append(_decided("unsure, on single sentences", found.one_liners.decided))
+    if found.swaps:
+        rows = [(f"{each.category}, {each.source}", str(each.flips)) for each in found.swaps]
+        parts.append(_table("words of identity: sets that flip by more than 0.1", rows))
+    if found.comparison:
+        other = found.comparison
+        rows = [
+            ("accuracy", f"{other.metrics.accuracy:.2%}"),
+            ("right where this one is wrong", f"{other.only_other_right:,}"),
+            ("wrong where this one is right", f"{other.only_this_right:,}"),
+            ("McNemar's exact p", f"{other.p_value:.2g}"),
+        ]
+        parts.append(_table(f"against {other.name}", rows))
+    return "\n\n".join(parts)
+
+
+def calibration_as_text(manifest: Manifest) -> str:
+    """Return what a calibrated manifest promises."""
+    fitted, control = manifest.calibration, manifest.risk_control
+    if fitted is None or control is None:
+        return "not calibrated"
+    rows = [
+        ("held-out reviews", f"{fitted.reviews:,}"),
+        ("temperature", f"{fitted.temperature:.3f}"),
+        ("window exponent", f"{fitted.window_exponent:.3f}"),
+        ("calibration error before", f"{fitted.ece_before:.2%}"),
+        ("calibration error after", f"{fitted.ece_after:.2%}"),
+    ]
+    rows += [(f"risk {each.risk:.1%}: decided", _from(each.score)) for each in control.thresholds]
+    return _table("calibration", rows)
+
+
+def _from(score: float | None) -> str:
+    if score is None:
+        return "nothing: out of reach"
+    return f"from {score:.1%} on" if score else "everything"
+
+
+def _figures(found: Evaluation) -> str:
+    metrics = found.metrics
+    rows = [
+        ("reviews", f"{metrics.reviews:,}"),
+        ("accuracy", f"{metrics.accuracy:.2%}"),
+        *(
+            (f"accuracy, {view.name}", f"{view.accuracy.value:.2%}")
+            for view in found.label_views[1:]
+        ),
+        ("accuracy of the surest 80 %", f"{found.surest.value:.2%}"),
+        ("macro-F1", f"{metrics.macro_f1:.2%}"),
+        ("AUROC", "-" if metrics.auroc is None else f"{metrics.auroc:.4f}"),
+        ("log-loss", f"{metrics.log_loss:.4f}"),
+        ("calibration error (ECE, 15 bins)", f"{metrics.ece:.2%}"),
+    ]
+    return _table("", rows)
+
+
+def _decided(title: str, decided: Sequence[Decided]) -> str:
+    rows = []
+    for each in decided:
+        fared = f"{each.decided.value:.1%} decided, {each.wrong.value:.2%} of them wrong"
+        rows.append((f"risk {each.risk:.1%}", "out of reach" if each.threshold is None else fared))
+    return _table(title, rows)
+
+
+def _table(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:<{width}}  {value}" for name, value in rows]
+    return "\n".join([title, *lines] if title else lines)
+
+
+def _confusion(metrics: Metrics) -> str:
+    width = max(9, *map(len, metrics.labels))
+    head = " ".join(f"{label:>{width}}" for label in metrics.labels)
+    lines = [f"{'truth / answer':<{width + 10}} {head}"]
+    for label, counts in zip(metrics.labels, metrics.confusion, strict=True):
+        lines.append(f"{label:<{width + 10}} " + " ".join(f"{n:>{width},}" for n in counts))
+    return "\n".join(lines)

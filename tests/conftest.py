@@ -1,0 +1,20 @@
+import random
+
+import pytest
+
+from reelsense.datasets.reviews import Review, Split
+
+LABELS = ["negative", "positive"]
+
+
+@pytest.fixture
+def split() -> Split:
+    """Reviews whose label a single word gives away."""
+    choose = random.Random(0)
+    reviews = []
+    for n in range(160):
+        label = choose.choice(LABELS)
+        word = choose.choice(["good", "great"] if label == "positive" else ["bad", "awful"])
+        words = choose.choices(["the", "a", "film", "was"], k=choose.randint(3, 40))
+        reviews.append(Review(str(n), " ".join([word, *words]), label, None, str(n)))
+    return Split(reviews[:120], reviews[120:])

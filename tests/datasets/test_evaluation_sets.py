@@ -1,0 +1,307 @@
+import hashlib
+import json
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from reelsense.datasets.evaluation_sets import Audit, read_evaluation_sets
+from reelsense.datasets.fetch import EVALUATION_SETS, Archive, fetch_evaluation_sets
+from reelsense.errors import DatasetError, DownloadError
+from tests.local_server import serving
+
+
+def entry(review: str, given: int, guessed: int, neutral: int = 0) -> dict[str, object]:
+    labels = ["Negative", "Positive"] if "/neg/" in review else ["Positive", "Negative"]
+    votes = {"given": given, "guessed": guessed, "neutral": neutral, "off-topic": 0}
+    return {
+        "id": review,
+        "url": "https://example.org",
+        "given_original_label": labels[0],
+        "our_guessed_label": labels[1],
+        "mturk": votes,
+    }
+
+
+ENTRIES = [
+    entry("test/neg/10_3", given=3, guessed=1, neutral=1),
+    entry("test/pos/7_9", given=1, guessed=3, neutral=1),
+    entry("test/pos/8_7", given=2, guessed=2, neutral=1),
+    entry("test/neg/11_4", given=0, guessed=1, neutral=4),
+]
+FILES = {
+    "contrast_dev/original.tsv": (
+        'Sentiment\tText\nNegative\t"a ""dull"" story of two men, alas"\nPositive\tfine songs\n'
+    ),
+    "contrast_dev/contrast.tsv": (
+        'Sentiment\tText\nPositive\t"a ""great"" story of two men, hurray"\nNegative\tno songs\n'
+    ),
+    "cad/orig_dev.tsv": "Sentiment\tText\nNegative\tI slept on the train\nPositive\tsee the fox\n",
+    "cad/new_dev.tsv": "Sentiment\tText\nNegative\tflee the fox\nPositive\tI woke on the train\n",
+    "cad/orig_train.tsv": "Sentiment\tText\nNegative\tbad\n",
+    "cad/new_train.tsv": "Sentiment\tText\nPositive\tgood\n",
+    "imdb_label_audit.json": json.dumps(ENTRIES),
+    "sst2/dev.tsv": 'sentence\tlabel\n"bravo , a film \t1\nnot "good" \t0\n',
+    "sst2/train.tsv": "sentence\tlabel\nbears\t1\n",
+}
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    for place, text in files.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text(text)
+    return folder
+
+
+def test_an_edit_is_found_by_its_words(tmp_path: Path) -> None:
+    contrast, cad = read_evaluation_sets(write(tmp_path, FILES)).pairs
+    assert contrast.name == "contrast sets"
+    assert [r.text for r in contrast.originals] == [
+        'a "dull" story of two men, alas',
+        "fine songs",
+    ]
+    assert [r.text for r in contrast.edits] == [
+        'a "great" story of two men, hurray',
+        "no songs",
+    ]
+    assert cad.name == "counterfactually augmented reviews"
+    assert [(r.name, r.text, r.label) for r in cad.originals] == [
+        ("orig_dev.tsv:2", "I slept on the train", "negative"),
+        ("orig_dev.tsv:3", "see the fox", "positive"),
+    ]
+    assert [(r.name, r.text, r.label) for r in cad.edits] == [
+        ("new_dev.tsv:3", "I woke on the train", "positive"),
+        ("new_dev.tsv:2", "flee the fox", "negative"),
+    ]
+    assert [r.group for r in cad.edits] == [r.group for r in cad.originals]
+
+
+def test_one_liners_know_no_quoting(tmp_path: Path) -> None:
+    one_liners = read_evaluation_sets(write(tmp_path, FILES)).one_liners
+    assert one_liners is not None
+    assert [(r.name, r.text, r.label) for r in one_liners] == [
+        ("dev.tsv:2", '"bravo , a film ', "positive"),
+        ("dev.tsv:3", 'not "good" ', "negative"),
+    ]
+
+
+def test_the_majority_of_five_votes(tmp_path: Path) -> None:
+    assert read_evaluation_sets(write(tmp_path, FILES)).audit == {
+        "test/neg/10_3.txt": Audit.UPHELD,
+        "test/pos/7_9.txt": Audit.FLIPPED,
+        "test/pos/8_7.txt": Audit.UNCLEAR,
+        "test/neg/11_4.txt": Audit.UNCLEAR,
+    }
+
+
+@pytest.mark.parametrize("place", ["sst2/dev.tsv", "imdb_label_audit.json"])
+def test_what_the_folder_lacks(tmp_path: Path, place: str) -> None:
+    sets = read_evaluation_sets(write(tmp_path, {place: FILES[place]}))
+    assert sets.pairs == []
+    assert (sets.one_liners is None) == (place != "sst2/dev.tsv")
+    assert (sets.audit is None) == (place != "imdb_label_audit.json")
+
+
+def test_a_folder_without_the_sets(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"holds none .*data fetch evaluation-sets"):
+        read_evaluation_sets(tmp_path)
+    with pytest.raises(DatasetError, match=r"nowhere does not exist"):
+        read_evaluation_sets(tmp_path / "nowhere")
+
+
+def test_a_pair_of_files_of_which_one_is_missing(tmp_path: Path) -> None:
+    write(tmp_path, FILES)
+    (tmp_path / "cad/orig_dev.tsv").unlink()
+    with pytest.raises(DatasetError, match=r"orig_dev\.tsv cannot be read: No such file"):
+        read_evaluation_sets(tmp_path)
+
+
+HEADER = "Sentiment\tText\n"
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "message"),
+    [
+        ("cad/new_dev.tsv", "Sentiment\tWords\nPositive\ta\n", r"new_dev\.tsv, line 2: no column"),
+        ("cad/new_dev.tsv", HEADER + "Mixed\ta b\n", r"new_dev\.tsv:2: 'Sentiment' is 'Mixed'"),
+        ("cad/new_dev.tsv", HEADER + "\ta b\n", r"new_dev\.tsv:2: 'Sentiment' is '', not"),
+        ("cad/new_dev.tsv", HEADER + "Positive\t\n", r"new_dev\.tsv, line 2: 'Text' is blank"),
+        ("cad/new_dev.tsv", HEADER, r"new_dev\.tsv holds no reviews"),
+        ("cad/new_dev.tsv", HEADER + "Positive\ta b\n", r"do not pair: 2 reviews and 1"),
+        (
+            "cad/new_dev.tsv",  # only one of them is an edit of the negative original
+            HEADER + "Positive\tI woke on the train\nPositive\tsee the fox\n",
+            r"orig_dev\.tsv:3: no review in new_dev\.tsv",
+        ),
+        (
+            "cad/new_dev.tsv",
+            HEADER + "Positive\tsomething else\nNegative\tflee the fox\n",
+            r"orig_dev\.tsv:2: no review in new_dev\.tsv",
+        ),
+        (
+            "cad/orig_dev.tsv",  # two want the same edit
+            HEADER + "Negative\tI sat on the train\nNegative\tI slept on the train\n",
+            r"orig_dev\.tsv:3: no review in new_dev\.tsv",
+        ),
+        ("sst2/dev.tsv", "text\tlabel\na\t1\n", r"dev\.tsv, line 1: the columns are not"),
+        ("sst2/dev.tsv", "", r"dev\.tsv, line 1: the columns are not"),
+        ("sst2/dev.tsv", "sentence\tlabel\n", r"dev\.tsv holds no sentences"),
+        ("sst2/dev.tsv", "sentence\tlabel\na\t1\nb\t2\n", r"dev\.tsv, line 3: 'label' is '2'"),
+        ("sst2/dev.tsv", "sentence\tlabel\na\n", r"dev\.tsv, line 2: 'label' is ''"),
+        ("sst2/dev.tsv", "sentence\tlabel\na\tb\t1\n", r"dev\.tsv, line 2: 'label' is 'b\\t1'"),
+        ("sst2/dev.tsv", "sentence\tlabel\n \t1\n", r"dev\.tsv, line 2: 'sentence' is blank"),
+        ("imdb_label_audit.json", '[\n{"id": }]', r"audit\.json is not JSON: .*line 2"),
+        ("imdb_label_audit.json", "[" * 200_000, r"audit\.json is not JSON"),
+        ("imdb_label_audit.json", "{}", r"audit\.json is not a list"),
+        ("imdb_label_audit.json", "[]", r"audit\.json is not a list"),
+    ],
+)
+def test_a_fault_names_file_and_line(tmp_path: Path, place: str, text: str, message: str) -> None:
+    write(tmp_path, {**FILES, place: text})
+    with pytest.raises(DatasetError, match=message):
+        read_evaluation_sets(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (1, "not a review, two labels"),
+        ({"id": "test/neg/10_3"}, "not a review, two labels"),
+        ({**ENTRIES[0], "mturk": {"given": 5}}, "not a review, two labels"),
+        ({**ENTRIES[0], "our_guessed_label": ["Positive"]}, "not a review, two labels"),
+        (entry("train/neg/1_1", given=5, guessed=0), "'train/neg/1_1' is no review of the test"),
+        ({**ENTRIES[0], "given_original_label": "Positive"}, "'Positive' and 'Positive' are not"),
+        ({**ENTRIES[0], "our_guessed_label": "Negative"}, "'Negative' and 'Negative' are not"),
+        ({**ENTRIES[0], "our_guessed_label": "Neutral"}, "'Negative' and 'Neutral' are not"),
+        (entry("test/neg/1_1", given=5, guessed=1), r"votes \[5, 1, 0, 0\] are not 5"),
+        (entry("test/neg/1_1", given=6, guessed=-1), r"votes \[6, -1, 0, 0\] are not 5"),
+        (ENTRIES[0], r"test/neg/10_3\.txt was audited before"),
+    ],
+)
+def test_a_fault_of_the_audit_names_the_entry(tmp_path: Path, wrong: object, message: str) -> None:
+    write(tmp_path, {"imdb_label_audit.json": json.dumps([ENTRIES[0], wrong])})
+    with pytest.raises(DatasetError, match=rf"audit\.json, entry 2: .*{message}"):
+        read_evaluation_sets(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["cad/new_dev.tsv", "sst2/dev.tsv", "imdb_label_audit.json"])
+def test_other_bytes_than_utf_8(tmp_path: Path, place: str) -> None:
+    path = write(tmp_path, FILES) / place
+    first_line = path.read_bytes().partition(b"\n")[0]
+    path.write_bytes(first_line + b"\nPositive\tcaf\xe9\n")
+    with pytest.raises(DatasetError, match=rf"{path.name}, line 2: not UTF-8"):
+        read_evaluation_sets(tmp_path)
+
+
+def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "sst2/dev.tsv").mkdir(parents=True)
+    with pytest.raises(DatasetError, match=r"dev\.tsv cannot be read: Is a directory"):
+        read_evaluation_sets(tmp_path)
+
+
+class Host:
+    """Serves FILES by their places, by ranges; breaks off after `most` bytes of each."""
+
+    def __init__(self, most: int | None = None, change: Callable[[bytes], bytes] = bytes) -> None:
+        self.most, self.change = most, change
+        self.asked: list[tuple[str, str]] = []
+
+    def __call__(self, request: BaseHTTPRequestHandler) -> None:
+        place = request.path.removeprefix("/")
+        wanted = request.headers["Range"]
+        self.asked.append((place, wanted))
+        content = self.change(FILES[place].encode())
+        start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        request.send_response(206 if start < len(content) else 416)
+        rest = content[start:]
+        request.send_header("Content-Length", str(len(rest)))
+        request.end_headers()
+        request.wfile.write(rest[: self.most])
+
+
+def hosted(address: str) -> dict[str, Archive]:
+    archives = {}
+    for place, text in FILES.items():
+        digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+        archives[place] = Archive(f"{address}/{place}", len(text.encode()), digest)
+    return archives
+
+
+def content_of(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
+
+
+def test_fetches_every_file_once(tmp_path: Path) -> None:
+    host = Host()
+    with serving(host) as address:
+        folder = fetch_evaluation_sets(tmp_path, files=hosted(address))
+        assert folder == tmp_path / "evaluation-sets"
+        assert content_of(folder) == FILES
+        assert [place for place, _ in host.asked] == list(FILES)
+        (folder / "sst2/dev.tsv").write_text("changed")
+        (folder / "cad/new_dev.tsv").unlink()
+        fetch_evaluation_sets(tmp_path, files=hosted(address))
+    assert content_of(folder) == FILES
+    assert [place for place, _ in host.asked[9:]] == ["cad/new_dev.tsv", "sst2/dev.tsv"]
+    assert len(read_evaluation_sets(folder).pairs) == 2
+
+
+def test_the_files_that_are_fetched_are_those_of_the_layout() -> None:
+    assert EVALUATION_SETS.keys() == FILES.keys()
+    assert len({archive.md5 for archive in EVALUATION_SETS.values()}) == len(FILES)
+
+
+def test_fetching_goes_on_where_it_broke_off(tmp_path: Path) -> None:
+    with (
+        serving(Host(most=10)) as address,
+        pytest.raises(DownloadError, match=r"broke off at 10 of .* run again to go on"),
+    ):
+        fetch_evaluation_sets(tmp_path, files=hosted(address))
+    host = Host()
+    with serving(host) as address:
+        folder = fetch_evaluation_sets(tmp_path, files=hosted(address))
+    assert host.asked[:2] == [
+        ("contrast_dev/original.tsv", "bytes=10-"),
+        ("contrast_dev/contrast.tsv", "bytes=0-"),
+    ]
+    assert content_of(folder) == FILES
+
+
+def test_a_damaged_file_is_thrown_away(tmp_path: Path) -> None:
+    with (
+        serving(Host(change=bytes.swapcase)) as address,
+        pytest.raises(DownloadError, match=r"original\.tsv came damaged .*--from PATH"),
+    ):
+        fetch_evaluation_sets(tmp_path, files=hosted(address))
+    assert content_of(tmp_path) == {}
+
+
+def test_a_file_that_changed_at_its_source(tmp_path: Path) -> None:
+    with (
+        serving(Host(change=lambda content: content + b"more")) as address,
+        pytest.raises(DownloadError, match=r"original\.tsv now gives another file .*--from PATH"),
+    ):
+        fetch_evaluation_sets(tmp_path, files=hosted(address))
+    assert content_of(tmp_path) == {}
+
+
+def test_a_file_that_became_shorter_than_what_is_here(tmp_path: Path) -> None:
+    part = tmp_path / "evaluation-sets/contrast_dev/original.tsv.part"
+    part.parent.mkdir(parents=True)
+    part.write_text(FILES["contrast_dev/original.tsv"][:20])
+    with serving(Host(change=lambda content: content[:10])) as address:
+        for message in ("cannot be downloaded", r"now gives another file \(10 bytes"):
+            with pytest.raises(DownloadError, match=message):
+                fetch_evaluation_sets(tmp_path, files=hosted(address))
+    assert not part.exists()
+
+
+def test_a_folder_that_is_here_is_checked_and_taken(tmp_path: Path) -> None:
+    mine = write(tmp_path / "mine", FILES)
+    assert fetch_evaluation_sets(tmp_path / "data", mine) == mine
+    assert not (tmp_path / "data").exists()
+    (mine / "sst2/dev.tsv").write_text("sentence\tlabel\na\t7\n")
+    with pytest.raises(DatasetError, match="'label' is '7'"):
+        fetch_evaluation_sets(tmp_path / "data", mine)
