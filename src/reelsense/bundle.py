@@ -45,8 +45,10 @@ class Calibration:
     window_exponent: float = 0.0
     """The mean logits of n windows are multiplied by n to this power: n windows that agree say
     more than one."""
+    data: str = ""
+    """What it was fitted on, for people."""
     reviews: int = 0
-    """The held-out reviews it was fitted on."""
+    """How many of these there were."""
     ece_before: float | None = None
     """Expected calibration error (15 bins) on them, of the plain softmax."""
     ece_after: float | None = None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+UNSURE = "unsure"
+"""The verdict where no label is sure enough."""
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:

@@ -9,7 +9,7 @@ import html
 import re
 
 _LINE_BREAK = re.compile(r"<br\s{0,4}/?>", re.IGNORECASE)
-_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
+LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def clean(text: str) -> str:
@@ -22,4 +22,4 @@ def clean(text: str) -> str:
     text = _LINE_BREAK.sub(" ", text)
     if "&" in text:
         text = html.unescape(text)
-    return _LONE_SURROGATE.sub("\ufffd", text).strip()
+    return LONE_SURROGATE.sub("\ufffd", text).strip()

@@ -91,6 +91,7 @@ def test_an_unsure_verdict_is_shown_as_such(page: webdriver.Chrome) -> None:
     judge(page, "It has its moments, good ones and bad ones.")
     answer = shown(page, "answer")
     assert answer.startswith("unsure leans ")
+    assert "counts as unsure" in answer
     assert page.find_element(By.ID, "marker").is_displayed()
 
 

@@ -48,8 +48,9 @@ def predict(
 
     from reelsense.cli.files import score_file
     from reelsense.errors import InputError, TextError
-    from reelsense.inference.calibration import UNSURE, least_score
+    from reelsense.inference.calibration import least_score
     from reelsense.inference.classifier import Classifier
+    from reelsense.prediction import UNSURE
 
     classifier = Classifier.load(model)
     if least_score(classifier.manifest, risk) is None:

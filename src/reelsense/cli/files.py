@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -26,13 +25,12 @@ from reelsense.errors import DatasetError, TextError
 from reelsense.files import atomic
 from reelsense.inference.classifier import Classifier
 from reelsense.prediction import Prediction
+from reelsense.review import LONE_SURROGATE
 
 _STEP = 256
 """Rows read, scored and written at a time."""
 
 _Predict = Callable[[list[str]], list[Prediction]]
-
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def score_file(
@@ -169,7 +167,7 @@ class _Json:
     def write(self, row: Row, added: dict[str, object]) -> None:
         present = {name: value for name, value in added.items() if value is not None}
         line = json.dumps(row.values | _renamed(present, row.values), ensure_ascii=False)
-        if _SURROGATE.search(line):  # no UTF-8 can carry these; JSON's escapes can
+        if LONE_SURROGATE.search(line):  # no UTF-8 can carry these; JSON's escapes can
             line = json.dumps(json.loads(line))
         self._file.write(line + "\n")
 
@@ -188,7 +186,9 @@ class _Csv:
             self._writer = csv.DictWriter(self._file, columns, delimiter=self._delimiter)
             self._writer.writeheader()
         answers = {self._columns[name]: value for name, value in added.items()}
-        values = {name: _SURROGATE.sub("\ufffd", str(value)) for name, value in row.values.items()}
+        values = {
+            name: LONE_SURROGATE.sub("\ufffd", str(value)) for name, value in row.values.items()
+        }
         self._writer.writerow(values | answers)
 
 

@@ -13,6 +13,7 @@ from reelsense.cli import options
 
 if TYPE_CHECKING:
     from reelsense.datasets.sources import Source
+    from reelsense.evaluation.evaluate import Material
     from reelsense.evaluation.scorer import Scorer
 
 BAG_OF_WORDS = "bag-of-words"
@@ -66,15 +67,10 @@ def evaluate(
     model: Path | None,
 ) -> None:
     """Measure a model on labelled reviews."""
-    if json_file and not json_file.absolute().parent.is_dir():
-        raise click.UsageError(f"--json {json_file}: there is no such folder")
-    if report and report.exists() and not report.is_dir():
-        raise click.UsageError(f"--report {report} is a file: name a folder")
+    _check_targets(json_file, report)
 
     from reelsense import bundle as bundles
-    from reelsense.datasets.evaluation_sets import EvaluationSets, read_evaluation_sets
     from reelsense.datasets.sources import Source
-    from reelsense.evaluation.evaluate import Material
     from reelsense.evaluation.evaluate import evaluate as measure
     from reelsense.evaluation.report import Report, as_card, write_report
     from reelsense.evaluation.summary import as_text
@@ -83,42 +79,76 @@ def evaluate(
 
     source = Source(data, text_column, label_column)
     part = split or source.usual_part
-    material = Material(
-        reviews=source.part(part),
-        sets=read_evaluation_sets(sets_folder) if sets_folder else EvaluationSets(),
-        training_texts=source.training_texts() if part == "test" else frozenset(),
-    )
+    other = _other(against, source, part) if against else None
     classifier = Classifier.load(model)
     manifest = classifier.manifest
+    if part in ("all", "train") and manifest.provenance.get("data") == source.name:
+        click.echo(f"{manifest.name} has learned from {source.name}: it is flattered", err=True)
     evaluation, judged = measure(
         classifier,
-        material,
+        _material(source, part, sets_folder),
         manifest.risk_control,
         quick=quick,
-        against=(against, _other(against, source)) if against else None,
+        against=other,
     )
-    title = source.title(part)
-    click.echo(f"{manifest.name} {manifest.version} on {title}\n\n{as_text(evaluation)}")
-    if json_file:
-        about = {"model": {"name": manifest.name, "version": manifest.version}, "split": part}
-        write_atomically(json_file, json.dumps(about | asdict(evaluation), indent=2) + "\n")
-    pages = Report(manifest=manifest, data=title, evaluation=evaluation, judged=judged, texts=texts)
+    pages = Report(
+        manifest=manifest,
+        data=source.title(part),
+        on_imdb=source.is_imdb,
+        packaged=model is None,
+        evaluation=evaluation,
+        judged=judged,
+        texts=texts,
+    )
+    click.echo(f"{manifest.name} {manifest.version} on {pages.data}\n\n{as_text(evaluation)}")
     if report:
         write_report(report, pages)
         click.echo(f"\nthe report: {report / 'index.html'}")
+    if json_file:
+        about = {"model": {"name": manifest.name, "version": manifest.version}, "split": part}
+        write_atomically(json_file, json.dumps(about | asdict(evaluation), indent=2) + "\n")
     if update_card:
         folder = model or bundles.DEFAULT
         bundles.write(folder, replace(bundles.read(folder), card=as_card(pages)))
 
 
-def _other(against: str, source: Source) -> Scorer:
-    """The model that `against` names."""
+def _check_targets(json_file: Path | None, report: Path | None) -> None:
+    """Raise UsageError now about what could not be written after an hour of scoring."""
+    if json_file and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
+        raise click.UsageError(f"--json {json_file}: there is no such folder, or it is one")
+    if report and (report / "manifest.json").exists():
+        raise click.UsageError(f"--report {report} is a bundle: name another folder")
+    if report:
+        try:
+            report.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise click.UsageError(f"--report {report}: a file is in the way") from error
+
+
+def _material(source: Source, part: str, sets_folder: Path | None) -> Material:
+    from reelsense.datasets.evaluation_sets import EvaluationSets, read_evaluation_sets
+    from reelsense.evaluation.evaluate import Material
+
+    return Material(
+        reviews=source.part(part),
+        sets=read_evaluation_sets(sets_folder) if sets_folder else EvaluationSets(),
+        training_texts=source.training_texts() if part == "test" else frozenset(),
+    )
+
+
+def _other(against: str, source: Source, part: str) -> tuple[str, Scorer]:
+    """The model that `against` names, and its name."""
     from reelsense.evaluation.baseline import train_baseline
     from reelsense.inference.classifier import Classifier
 
     if against != BAG_OF_WORDS:
-        return Classifier.load(against)
-    return train_baseline(*source.for_training())
+        other = Classifier.load(against)
+        return f"{other.manifest.name} {other.manifest.version}", other
+    if part not in ("held-out", "test"):
+        raise click.UsageError(
+            f"--against {BAG_OF_WORDS} learns from --data: compare on --split held-out"
+        )
+    return "bag of words", train_baseline(*source.for_training())
 
 
 @click.command()
@@ -153,7 +183,8 @@ def calibrate(
 
     bundles.check_target(out)
     bundle = bundles.read(model or bundles.DEFAULT)
-    reviews = Source(data, text_column, label_column).part(split)
-    calibrated = fit(bundle, Classifier(bundle), reviews)
+    source = Source(data, text_column, label_column)
+    reviews = source.part(split)
+    calibrated = fit(bundle, Classifier(bundle), reviews, data=source.title(split))
     manifest = bundles.write(out, calibrated)
     click.echo(f"{out}: {manifest.name} {manifest.version}\n{calibration_as_text(manifest)}")

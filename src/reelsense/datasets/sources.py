@@ -8,6 +8,7 @@ from pathlib import Path
 from reelsense.datasets import imdb, tables
 from reelsense.datasets.reviews import Review, Split, hold_out, labels_of
 from reelsense.errors import DatasetError
+from reelsense.prediction import UNSURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,10 @@ class Source:
             reviews, labels = imdb.read_split(self.path, "train"), list(imdb.LABELS)
         if len(labels) < 2:
             raise DatasetError(f"{self.path}: two labels at least are needed, found {labels}")
+        if UNSURE in labels:
+            raise DatasetError(f"{self.path}: no label can be {UNSURE!r}, which is a verdict")
         split = hold_out([review for review in reviews if review.label is not None])
-        if not split.train:
+        if not (split.train and split.held_out):
             raise DatasetError(f"{self.path}: too few distinct reviews to hold any out")
         return split, labels
 
@@ -40,6 +43,11 @@ class Source:
     def usual_part(self) -> str:
         """The part that a measurement is taken on unless told otherwise."""
         return "all" if self._is_table else "test"
+
+    @property
+    def is_imdb(self) -> bool:
+        """Whether this is the Large Movie Review Dataset."""
+        return not self._is_table
 
     @property
     def name(self) -> str:
@@ -64,7 +72,7 @@ class Source:
         if name == "test":
             return imdb.read_split(self.path, "test")
         if name == "all" and not self._is_table:
-            raise DatasetError("--split all is for tables: of the dataset, pass train or test")
+            raise DatasetError("--split all is for tables; of the dataset, name a part")
         if name == "all":
             return self._table()
         split, _ = self.for_training()

@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from reelsense.bundle import Bundle, Calibration, RiskControl, Threshold
 from reelsense.datasets.reviews import Review
-from reelsense.errors import InputError
+from reelsense.errors import InputError, TextError
+from reelsense.evaluation.judged import Labelled, labelled
 from reelsense.evaluation.metrics import calibration_error
 from reelsense.inference.calibration import probabilities
 from reelsense.inference.classifier import Classifier
@@ -44,9 +45,9 @@ METHOD = (
 )
 
 _STARTS = (1.0, 2.0)
-"""The sequences begin where a calibrated answer is wrong with so many times the risk. The mean above
-is lower: by half in a poor model, by far in a good one, which may have hardly an answer that is
-surer than 1 - risk."""
+"""The sequences begin where a calibrated answer is wrong with so many times the risk. The mean
+above is lower: by half in a poor model, by far in a good one, which may have hardly an answer that
+is surer than 1 - risk."""
 
 _STEP = 0.001
 """Between two thresholds that are tried."""
@@ -70,22 +71,23 @@ class _Answers:
         return probabilities(self.logits, self.windows, calibration)
 
 
-def calibrate(bundle: Bundle, classifier: Classifier, held_out: Sequence[Review]) -> Bundle:
+def calibrate(
+    bundle: Bundle, classifier: Classifier, held_out: Sequence[Review], *, data: str
+) -> Bundle:
     """Return `bundle` with calibration and thresholds fitted on `held_out`.
 
-    `classifier` is the bundle's. The reviews must not have been learned from. Raises InputError if
-    none of them carries a label of the model.
+    `classifier` is the bundle's; `data` says for people what the reviews are. They must not have
+    been learned from. Raises InputError if none carries a label, or one that the model lacks.
     """
-    known = [review for review in held_out if review.label in classifier.labels]
-    if not known:
-        raise InputError(f"no review carries one of the model's labels {list(classifier.labels)}")
+    known = labelled(held_out, classifier.labels)
     answers = _score(classifier, known)
     calibration = _fit(answers)
     final = answers.calibrated(calibration)
-    halved = _by_halves(answers, [review.group for review in known])
+    halved = _by_halves(answers, [review.group for review in known.reviews])
     calibration = replace(
         calibration,
-        reviews=len(known),
+        data=data,
+        reviews=len(known.reviews),
         ece_before=_error(answers.calibrated(Calibration(temperature=1.0)), answers.wanted),
         ece_after=_error(halved, answers.wanted),
     )
@@ -94,18 +96,22 @@ def calibrate(bundle: Bundle, classifier: Classifier, held_out: Sequence[Review]
     return replace(bundle, manifest=manifest)
 
 
-def _score(classifier: Classifier, reviews: Sequence[Review]) -> _Answers:
-    index = {label: n for n, label in enumerate(classifier.labels)}
+def _score(classifier: Classifier, known: Labelled) -> _Answers:
+    reviews = known.reviews
     logits, windows = [], []
     with tqdm(total=len(reviews), desc="calibrating", unit=" reviews") as bar:
         for start in range(0, len(reviews), _SLICE):
             texts = [review.text for review in reviews[start : start + _SLICE]]
-            scored = classifier.score(texts, start)
+            try:
+                scored = classifier.score(texts)
+            except TextError as error:
+                raise InputError(
+                    f"{reviews[start + error.position].name} {error.reason}"
+                ) from error
             logits.append(scored.logits)
             windows.append(scored.windows)
             bar.update(len(texts))
-    wanted = np.array([index[review.label] for review in reviews if review.label is not None])
-    return _Answers(np.concatenate(logits), np.concatenate(windows), wanted)
+    return _Answers(np.concatenate(logits), np.concatenate(windows), known.wanted)
 
 
 def _fit(answers: _Answers) -> Calibration:

@@ -11,7 +11,7 @@ from reelsense.datasets.evaluation_sets import EvaluationSets
 from reelsense.datasets.reviews import Review
 from reelsense.evaluation.compare import Comparison, compare
 from reelsense.evaluation.fairness import Swaps, sentence_swaps, template_swaps
-from reelsense.evaluation.judged import Judged, judge
+from reelsense.evaluation.judged import Judged, judge, labelled
 from reelsense.evaluation.label_quality import (
     Doubt,
     LabelErrors,
@@ -20,7 +20,7 @@ from reelsense.evaluation.label_quality import (
     label_views,
     worst_mistakes,
 )
-from reelsense.evaluation.metrics import Metrics, Share, measure
+from reelsense.evaluation.metrics import Metrics, Share, measure, share
 from reelsense.evaluation.robustness import Flips, Pairs, flips, pairs
 from reelsense.evaluation.scorer import Scorer
 from reelsense.evaluation.selective import Decided, decided_shares, surest_accuracy
@@ -35,6 +35,7 @@ class OneLiners:
     """How the model fares on single sentences."""
 
     metrics: Metrics
+    accuracy: Share
     decided: list[Decided]
 
 
@@ -81,15 +82,13 @@ def evaluate(
     `quick` leaves out robustness and fairness. `against` is another model and its name. Raises
     InputError if no review carries a label, or one that the model does not know.
     """
-    judged = judge(scorer, material.reviews)
-    sets, known = material.sets, set(scorer.labels)
-    comparison = None
     if against:
-        name, other = against
-        comparison = compare(judged, judge(other, material.reviews, f"scoring with {name}"), name)
-    both = {"negative", "positive"} <= known
+        labelled(material.reviews, against[1].labels)  # before an hour of scoring
+    judged = judge(scorer, material.reviews)
+    sets = material.sets
     texts = [review.text for review in judged.reviews]
     sample = random.Random(0).sample(texts, min(_FLIPPED_REVIEWS, len(texts)))
+    sentiment = {"negative", "positive"} <= set(scorer.labels) and not quick
     return Evaluation(
         metrics=measure(judged.wanted, judged.probabilities, judged.labels),
         label_views=label_views(judged, sets.audit, material.training_texts),
@@ -98,17 +97,22 @@ def evaluate(
         by_length=by_length(judged),
         by_rating=by_rating(judged),
         flips=[] if quick else flips(scorer, sample),
-        pairs=[pairs(scorer, each.name, each.originals, each.edits) for each in sets.pairs]
-        if both and not quick
-        else [],
-        one_liners=_one_liners(scorer, sets, control) if both and not quick else None,
-        swaps=[*template_swaps(scorer), *sentence_swaps(scorer, texts)]
-        if both and not quick
-        else [],
-        comparison=comparison,
+        pairs=_pairs(scorer, sets) if sentiment else [],
+        one_liners=_one_liners(scorer, sets, control) if sentiment else None,
+        swaps=[*template_swaps(scorer), *sentence_swaps(scorer, texts)] if sentiment else [],
+        comparison=_comparison(judged, against) if against else None,
         label_errors=label_errors(judged, sets.audit),
         mistakes=worst_mistakes(judged),
     ), judged
+
+
+def _comparison(judged: Judged, against: tuple[str, Scorer]) -> Comparison:
+    name, other = against
+    return compare(judged, judge(other, judged.reviews, f"scoring with {name}"), name)
+
+
+def _pairs(scorer: Scorer, sets: EvaluationSets) -> list[Pairs]:
+    return [pairs(scorer, each.name, each.originals, each.edits) for each in sets.pairs]
 
 
 def _one_liners(
@@ -118,4 +122,5 @@ def _one_liners(
         return None
     judged = judge(scorer, sets.one_liners, "one-liners")
     metrics = measure(judged.wanted, judged.probabilities, judged.labels)
-    return OneLiners(metrics, decided_shares(judged, control) if control else [])
+    accuracy = share(int(judged.correct.sum()), len(judged.reviews))
+    return OneLiners(metrics, accuracy, decided_shares(judged, control) if control else [])

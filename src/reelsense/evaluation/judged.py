@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reelsense.datasets.reviews import Review
-from reelsense.errors import InputError
+from reelsense.errors import InputError, TextError
 from reelsense.evaluation.scorer import Scorer, score
 
 
@@ -39,31 +39,40 @@ class Judged:
         """Whether each answer is the true label."""
         return np.asarray(self.answers == self.wanted)
 
-    def where(self, chosen: NDArray[np.bool_]) -> Judged:
-        """Return the part that is `chosen` (n)."""
-        reviews = [review for review, keep in zip(self.reviews, chosen, strict=True) if keep]
-        return replace(
-            self,
-            reviews=reviews,
-            probabilities=self.probabilities[chosen],
-            wanted=self.wanted[chosen],
-        )
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """Reviews (n) with the index of the true label of each."""
+
+    reviews: list[Review]
+    wanted: NDArray[np.int64]
+
+
+def labelled(reviews: Sequence[Review], labels: Sequence[str]) -> Labelled:
+    """Return those of `reviews` that carry a label.
+
+    Raises InputError if none does, or if one carries a label that is none of `labels`.
+    """
+    index = {label: n for n, label in enumerate(labels)}
+    known = [review for review in reviews if review.label is not None]
+    if not known:
+        raise InputError("there are no labelled reviews to measure on")
+    for review in known:
+        if review.label not in index:
+            raise InputError(
+                f"{review.name} has the label {review.label!r}, the model knows {list(labels)}"
+            )
+    return Labelled(known, np.array([index[str(review.label)] for review in known]))
 
 
 def judge(scorer: Scorer, reviews: Sequence[Review], title: str = "scoring") -> Judged:
     """Score those of `reviews` that carry a label.
 
-    Raises InputError if none does, or if a label is none of the model's.
+    Raises InputError as `labelled` does, and naming a review that cannot be read.
     """
-    labelled = [review for review in reviews if review.label is not None]
-    if not labelled:
-        raise InputError("there are no labelled reviews to measure on")
-    index = {label: n for n, label in enumerate(scorer.labels)}
-    unknown = {review.label for review in labelled if review.label} - set(index)
-    if unknown:
-        raise InputError(
-            f"the data has the labels {sorted(unknown)}, the model knows {list(scorer.labels)}"
-        )
-    wanted = np.array([index[review.label] for review in labelled if review.label is not None])
-    found = score(scorer, [review.text for review in labelled], title)
-    return Judged(labelled, tuple(scorer.labels), found, wanted)
+    known = labelled(reviews, scorer.labels)
+    try:
+        found = score(scorer, [review.text for review in known.reviews], title)
+    except TextError as error:
+        raise InputError(f"{known.reviews[error.position].name} {error.reason}") from error
+    return Judged(known.reviews, tuple(scorer.labels), found, known.wanted)

@@ -12,6 +12,8 @@ from reelsense.datasets.evaluation_sets import Audit
 from reelsense.evaluation.judged import Judged
 from reelsense.evaluation.metrics import Share, share
 
+AUDITED = "audited labels"
+
 
 @dataclass(frozen=True, slots=True)
 class LabelView:
@@ -50,11 +52,11 @@ def label_views(
 ) -> list[LabelView]:
     """Return the accuracy on the labels as given, as audited, and without doubles of training."""
     views = [LabelView("original labels", _accuracy(judged.correct))]
-    verdicts = [(audit or {}).get(review.name, Audit.UPHELD) for review in judged.reviews]
-    if audit and any(review.name in audit for review in judged.reviews):
+    if audit and len(judged.labels) == 2 and any(r.name in audit for r in judged.reviews):
+        verdicts = [audit.get(review.name, Audit.UPHELD) for review in judged.reviews]
         flipped = np.array([verdict is Audit.FLIPPED for verdict in verdicts])
         kept = np.array([verdict is not Audit.UNCLEAR for verdict in verdicts])
-        views.append(LabelView("audited labels", _accuracy((judged.correct ^ flipped)[kept])))
+        views.append(LabelView(AUDITED, _accuracy((judged.correct ^ flipped)[kept])))
     double = np.array([review.text in training_texts for review in judged.reviews])
     if double.any():
         views.append(
@@ -83,7 +85,7 @@ def label_errors(
     """Return the labels that are probably wrong; None where not every label occurs."""
     if len(set(judged.wanted.tolist())) < len(judged.labels):
         return None
-    # Here, because it takes a second that a short evaluation need not wait for.
+    # Here, because it takes a second, which commands that only import this need not wait for.
     from cleanlab.filter import find_label_issues
 
     found = find_label_issues(

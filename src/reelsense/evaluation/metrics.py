@@ -46,7 +46,7 @@ class Metrics:
     labels: tuple[str, ...]
     accuracy: float
     macro_f1: float
-    """The mean over the labels of F1, the harmonic mean of precision and recall."""
+    """The mean of F1, the harmonic mean of precision and recall, over the labels that occur."""
     auroc: float | None
     """Area under the ROC curve, the second label being the positive one; None for 3+ labels."""
     log_loss: float
@@ -80,7 +80,8 @@ def measure(
 def _macro_f1(confusion: NDArray[np.int64]) -> float:
     hits = np.diag(confusion)
     either = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return float(np.mean(2 * hits / np.maximum(either, 1)))
+    occur = either > 0
+    return float(np.mean(2 * hits[occur] / either[occur]))
 
 
 def _auroc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:

@@ -81,7 +81,7 @@ def coverage(judged: Judged, decided: Sequence[Decided]) -> str:
         place = (each.decided.value, 1 - each.wrong.value)
         axes.plot(*place, "D", color=_ORANGE, markersize=6)
         axes.annotate(
-            f"risk {each.risk * 100:g}%", place, (-8, -4), textcoords="offset points", ha="right"
+            f"risk {each.risk * 100:g}%", place, (-6, -13), textcoords="offset points", ha="right"
         )
     axes.set(xlabel="share of the answers that is decided", ylabel="accuracy among them")
     _percent(axes, "xy")

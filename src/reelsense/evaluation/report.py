@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from reelsense import __version__
@@ -19,7 +19,9 @@ from reelsense.datasets import imdb
 from reelsense.evaluation import plots
 from reelsense.evaluation.evaluate import Evaluation
 from reelsense.evaluation.judged import Judged
+from reelsense.evaluation.label_quality import AUDITED
 from reelsense.files import write_atomically
+from reelsense.review import LONE_SURROGATE
 
 PAGE, CARD = "index.html", "MODEL_CARD.md"
 
@@ -37,6 +39,10 @@ class Report:
     manifest: Manifest
     data: str
     """What was measured on, for people: "the official test part of ..."."""
+    on_imdb: bool = False
+    """Whether that is the Large Movie Review Dataset."""
+    packaged: bool = False
+    """Whether the model is the one that comes along."""
     evaluation: Evaluation
     judged: Judged
     texts: bool = True
@@ -52,19 +58,20 @@ def write_report(folder: Path, report: Report) -> None:
 
 def as_page(report: Report) -> str:
     """Return the report as one HTML page."""
-    return _render("report.html", report, plots=_plots(report), summary=_summary(report))
+    return _render("report.html.jinja", report, plots=_plots(report), audited=AUDITED)
 
 
 def as_card(report: Report) -> str:
     """Return the model card, in the form of the Hugging Face hub."""
     base = report.manifest.provenance.get("recipe", {}).get("base", "")
     text = _render(
-        "card.md",
+        "card.md.jinja",
         report,
         base=base,
         base_terms=_TERMS.get(base, ""),
-        on_imdb=report.manifest.provenance.get("data") == imdb.NAME,
-        summary=_summary(report),
+        from_imdb=report.manifest.provenance.get("data") == imdb.NAME,
+        on_imdb=report.on_imdb,
+        packaged=report.packaged,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
@@ -72,20 +79,22 @@ def as_card(report: Report) -> str:
 def _render(template: str, report: Report, **more: Any) -> str:
     environment = Environment(
         loader=PackageLoader("reelsense.evaluation"),
-        autoescape=template.endswith(".html"),
+        autoescape=select_autoescape(["html.jinja"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "risk": _risk}
-    return environment.get_template(template).render(
+    text = environment.get_template(template).render(
         manifest=report.manifest,
         data=report.data,
         e=report.evaluation,
         texts=report.texts,
         version=__version__,
+        summary=_summary(report),
         **more,
     )
+    return LONE_SURROGATE.sub("\ufffd", text)
 
 
 def _percent(share: float, digits: int = 1) -> str:
@@ -129,10 +138,11 @@ def _summary(report: Report) -> list[str]:
         f"Told to err in at most {_risk(each.risk)} of what it decides, it decides "
         f"{_percent(each.decided.value)} and errs in {_percent(each.wrong.value)} of that."
         for each in found.decided
-        if control and each.risk == control.default_risk
+        if control and each.risk == control.default_risk and each.decided.count
     ]
     if found.one_liners:
-        lines.append(f"On single sentences {_percent(found.one_liners.metrics.accuracy)} is right.")
+        accuracy = _percent(found.one_liners.accuracy.value)
+        lines.append(f"On single sentences by critics {accuracy} of the answers are right.")
     lines += [
         f"Of the {each.name}, {_percent(each.edits.value)} of the edited halves are right."
         for each in found.pairs

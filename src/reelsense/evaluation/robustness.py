@@ -19,6 +19,7 @@ from random import Random
 
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
+from reelsense.evaluation.judged import judge
 from reelsense.evaluation.metrics import Share, share
 from reelsense.evaluation.phrases import MEN, NEUTRAL, WOMEN
 from reelsense.evaluation.scorer import Scorer, score
@@ -91,18 +92,7 @@ def pairs(scorer: Scorer, name: str, originals: Sequence[Review], edits: Sequenc
     """
     if len(originals) != len(edits):
         raise InputError(f"{name}: {len(originals)} originals, but {len(edits)} edits")
-    reviews = [*originals, *edits]
-    index = {label: n for n, label in enumerate(scorer.labels)}
-    wanted = []
-    for review in reviews:
-        if review.label not in index:
-            raise InputError(
-                f"{name}: {review.name} has the label {review.label!r}, "
-                f"the model knows {list(scorer.labels)}"
-            )
-        wanted.append(index[review.label])
-    answers = score(scorer, [review.text for review in reviews], name).argmax(axis=1)
-    first, second = (answers == wanted).reshape(2, -1)
+    first, second = judge(scorer, [*originals, *edits], name).correct.reshape(2, -1)
     count = len(originals)
     return Pairs(
         name=name,

@@ -24,7 +24,7 @@ def as_text(found: Evaluation) -> str:
         parts.append(_table("edited reviews", rows))
     if found.one_liners:
         rows = [
-            ("accuracy", f"{found.one_liners.metrics.accuracy:.1%}"),
+            ("accuracy", str(found.one_liners.accuracy)),
             ("calibration error", f"{found.one_liners.metrics.ece:.2%}"),
         ]
         parts.append(_table("single sentences (SST-2)", rows))
@@ -33,6 +33,12 @@ def as_text(found: Evaluation) -> str:
     if found.swaps:
         rows = [(f"{each.category}, {each.source}", str(each.flips)) for each in found.swaps]
         parts.append(_table("words of identity: sets that flip by more than 0.1", rows))
+    if found.label_errors:
+        rows = [("in all", f"{found.label_errors.count:,}")]
+        if found.label_errors.audited:
+            judged, wrong = found.label_errors.audited, found.label_errors.not_upheld
+            rows.append(("of those people have looked at, not upheld", f"{wrong:,} of {judged:,}"))
+        parts.append(_table("labels that look wrong (cleanlab)", rows))
     if found.comparison:
         other = found.comparison
         rows = [

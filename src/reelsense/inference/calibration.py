@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from reelsense.bundle import Calibration, Manifest
 from reelsense.errors import InputError
-
-UNSURE = "unsure"
+from reelsense.prediction import UNSURE
 
 _UNCALIBRATED = Calibration(temperature=1.0)
 

@@ -118,18 +118,22 @@ def load_state(
 
 
 def _drop_metrics_after(path: Path, step: int) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = []
-    for line in lines:
-        with suppress(ValueError):  # the last line of a run that was killed may be torn
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-    write_atomically(path, "".join(kept))
+    kept = [entry for entry in _entries(path) if entry["step"] <= step]
+    write_atomically(path, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """What a run has logged; the last line of one that was killed may be torn."""
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with suppress(ValueError):
+            entries.append(json.loads(line))
+    return entries
 
 
 def curves(out: Path) -> dict[str, list[Any]]:
     """Return how the run in `out` went: mean losses [step, loss], and the held-out epochs."""
-    entries = [json.loads(line) for line in (out / METRICS).read_text("utf-8").splitlines()]
+    entries = _entries(out / METRICS)
     steps = [entry for entry in entries if "epoch" not in entry]
     each = max(1, -(-len(steps) // _CURVE_POINTS))
     parts = [steps[start : start + each] for start in range(0, len(steps), each)]

@@ -105,7 +105,8 @@ def export(folder: Path, split: Split, labels: Sequence[str], out: Path, *, data
             f"{parity.reviews} held-out reviews; at least {LEAST_AGREEMENT:.1%} are needed"
         )
     bundle = replace(bundle, manifest=_with_metrics(manifest, form, parity))
-    bundle = calibrate(bundle, Classifier(bundle), split.held_out)
+    held_out = f"the held-out part of {data}"
+    bundle = calibrate(bundle, Classifier(bundle), split.held_out, data=held_out)
     bundles.write(out, replace(bundle, card=_card(bundle.manifest)))
     return parity
 
@@ -224,7 +225,7 @@ def _card(manifest: Manifest) -> str:
         f"- **Network**: {recipe['base']} (BERT), fine-tuned with an untrained layer on top. "
         f"ONNX, {manifest.provenance['network']}.",
         f"- **Reads** texts of any length, in even windows of at most {manifest.window} tokens; "
-        "the answer is the softmax of the mean of their logits.",
+        "the answer is the mean of their logits, calibrated.",
         f"- **Measured at export** on {measured['reviews']:,} texts held out of training: "
         f"accuracy {measured['accuracy_int8']:.2%}, before int8 "
         f"{measured['accuracy_fp32']:.2%}; the same label as before int8 on "

@@ -12,7 +12,7 @@ async function ask(text) {
   });
   const body = await answer.json();
   if (!answer.ok) throw new Error(body.detail);
-  return body.predictions[0];
+  return { ...body.predictions[0], threshold: body.threshold };
 }
 
 // Rounds towards doubt: nothing short of certainty is shown as 100 %.
@@ -36,6 +36,11 @@ function show(prediction) {
   element("details").textContent = scored === total
     ? `Read whole: ${total.toLocaleString("en")} word pieces.`
     : `Read ${scored.toLocaleString("en")} of ${total.toLocaleString("en")} word pieces.`;
+  if (unsure) {
+    element("details").textContent += prediction.threshold === null
+      ? " This model can be sure enough of nothing."
+      : ` What is below ${percent(prediction.threshold)} counts as unsure.`;
+  }
   element("answer").className = prediction.verdict;
 }
 

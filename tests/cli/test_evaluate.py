@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+from reelsense import bundle as bundles
+from reelsense.cli import cli, main
+from reelsense.datasets import imdb
+from tests import tiny
+
+PACKAGED = bundles.DEFAULT
+
+
+class Counting:
+    """Stands in for the engine, whatever the network."""
+
+    def __init__(self, network: bytes, threads: int | None = None) -> None:
+        self.network = network
+
+    def run(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        return tiny.count_moods(ids, mask)
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle that can say "unsure"; it takes the place of the one that comes along."""
+    made = tiny.bundle()
+    manifest = replace(made.manifest, risk_control=tiny.RISKS)
+    bundles.write(tmp_path / "model", replace(made, manifest=manifest))
+    monkeypatch.setattr("reelsense.inference.classifier.Engine", Counting)
+    monkeypatch.setattr(bundles, "DEFAULT", tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Forty right answers and one that is wrong."""
+    rows = [f"{word} film {n},{label}" for n in range(20) for word, label in WORDS]
+    (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows, "an awful film,positive"]))
+    return tmp_path / "mine.csv"
+
+
+WORDS = [("good", "positive"), ("bad", "negative")]
+
+
+def run(*arguments: str | Path, code: int = 0) -> str:
+    found = CliRunner().invoke(cli, ["evaluate", *map(str, arguments)])
+    assert found.exit_code == code, found.output + repr(found.exception)
+    return found.stdout if code == 0 else found.output
+
+
+def test_figures_and_pages(model: Path, table: Path, tmp_path: Path) -> None:
+    figures, folder = tmp_path / "figures.json", tmp_path / "new" / "report"
+    output = run("--data", table, "--json", figures, "--report", folder, "--quick", "--no-texts")
+    version = bundles.read(model).manifest.version
+    assert output.startswith(f"tiny {version} on mine.csv\n")
+    assert re.search(r"^accuracy +97\.56%$", output, re.MULTILINE)
+    assert re.search(r"^risk 10\.0% +100\.0% decided, 2\.44% of them", output, re.MULTILINE)
+    written = json.loads(figures.read_text())
+    assert written["model"] == {"name": "tiny", "version": version}
+    assert written["split"] == "all"
+    assert written["metrics"]["confusion"] == [[20, 0], [1, 20]]
+    assert written["flips"] == written["swaps"] == []
+    assert {path.name for path in folder.iterdir()} == {"index.html", "MODEL_CARD.md"}
+    page = (folder / "index.html").read_text()
+    assert str(folder / "index.html") in output
+    assert "mine.csv:42" in page
+    assert "an awful film" not in page
+    assert bundles.read(model).card == "# tiny\n"
+
+
+def test_a_bag_of_words_to_compare_with(model: Path, table: Path) -> None:
+    """On held-out reviews alone: it has learned the rest of the table."""
+    options = ("--data", table, "--quick", "--against", "bag-of-words")
+    output = run(*options, "--split", "held-out")
+    assert "against bag of words" in output
+    assert re.search(r"^McNemar's exact p +\d", output, re.MULTILINE)
+    assert "--split held-out" in run(*options, code=2)
+
+
+def test_another_bundle_to_compare_with(model: Path, table: Path, tmp_path: Path) -> None:
+    """Its labels are the other way round: it is right where this one is wrong."""
+    bundles.write(tmp_path / "other", tiny.bundle(labels=("positive", "negative")))
+    output = run("--data", table, "--quick", "--against", tmp_path / "other")
+    assert re.search(r"^right where this one is wrong +1$", output, re.MULTILINE)
+    assert re.search(r"^wrong where this one is right +40$", output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_card_goes_into_the_bundle(model: Path, table: Path, named: bool) -> None:
+    before, packaged = bundles.read(model), (PACKAGED / "MODEL_CARD.md").read_bytes()
+    options: Sequence[str | Path] = ("--model", model) if named else ()
+    run("--data", table, "--quick", "--update-card", *options)
+    after = bundles.read(model)
+    assert after.card.startswith("---\n")
+    assert "97.56%" in after.card
+    files = before.manifest.files | {"MODEL_CARD.md": after.manifest.files["MODEL_CARD.md"]}
+    manifest = replace(before.manifest, files=files)
+    assert after == replace(before, card=after.card, manifest=manifest)
+    assert (PACKAGED / "MODEL_CARD.md").read_bytes() == packaged
+
+
+def test_evaluation_sets_and_the_official_test_part(model: Path, tmp_path: Path) -> None:
+    root, sets = tmp_path / "aclImdb", tmp_path / "sets"
+    for part in ("train", "test"):
+        for folder, rating, word in (("neg", 3, "bad"), ("pos", 8, "good")):
+            home = root / part / folder
+            home.mkdir(parents=True)
+            for n in range(3):
+                text = f"{word} film" + f" {part}" * n  # of n = 0, the same in both parts
+                (home / f"{n}_{rating}.txt").write_text(text)
+            urls = "".join(f"http://www.imdb.com/title/tt000{n}/\n" for n in range(3))
+            (home.parent / f"urls_{folder}.txt").write_text(urls)
+    (sets / "sst2").mkdir(parents=True)
+    (sets / "sst2" / "dev.tsv").write_text("sentence\tlabel\na good film\t1\na good bore\t0\n")
+    votes = {"given": 0, "guessed": 5, "neutral": 0, "off-topic": 0}
+    labels = {"given_original_label": "Negative", "our_guessed_label": "Positive"}
+    entry = {"id": "test/neg/1_3", **labels, "mturk": votes}
+    (sets / "imdb_label_audit.json").write_text(json.dumps([entry]))
+    output = run("--data", root, "--evaluation-sets", sets)
+    assert f" on the official test part of {imdb.NAME}\n" in output
+    for line in (
+        r"reviews +6",
+        r"accuracy, audited labels +83\.33%",
+        r"accuracy, .* the 2 texts that are in train too +100\.00%",
+        r"single sentences \(SST-2\)\naccuracy +50\.0% .*",
+        r"upper case +0\.0% .*",
+        r"religion, templates +0\.0% .*",
+    ):
+        assert re.search(f"^{line}$", output, re.MULTILINE), line
+
+
+def test_a_wrong_folder_of_evaluation_sets_is_one_line(
+    model: Path,
+    table: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["--data", str(table), "--evaluation-sets", str(tmp_path / "none")]
+    monkeypatch.setattr("sys.argv", ["reelsense", "evaluate", *arguments])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    error = capsys.readouterr().err
+    assert error.startswith(f"reelsense: {tmp_path / 'none'} does not exist;")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "target", "reason"),
+    [
+        ("--report", "mine.csv", "a file is in the way"),
+        ("--report", "mine.csv/deeper", "a file is in the way"),
+        ("--report", "model", "is a bundle"),
+        ("--json", ".", "or it is one"),
+        ("--json", "nowhere/figures.json", "there is no such folder"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_is_measured(
+    model: Path, table: Path, option: str, target: str, reason: str
+) -> None:
+    before = bundles.read(model)
+    output = run("--data", table, option, table.parent / target, "--model", "none", code=2)
+    assert reason in re.sub(r"\s+", " ", output)
+    assert bundles.read(model) == before
+
+
+def test_a_model_measured_on_what_it_learned_from_is_flattered(model: Path, table: Path) -> None:
+    bundle = bundles.read(model)
+    manifest = replace(bundle.manifest, provenance={"data": "mine.csv"})
+    bundles.write(model, replace(bundle, manifest=manifest))
+    found = CliRunner().invoke(cli, ["evaluate", "--data", str(table), "--quick"])
+    assert "tiny has learned from mine.csv: it is flattered" in found.stderr
+
+
+def test_calibrate_a_bundle(model: Path, table: Path, tmp_path: Path) -> None:
+    command = ["calibrate", "--data", str(table), "--split", "all", "--out", str(tmp_path / "new")]
+    found = CliRunner().invoke(cli, command)
+    assert found.exit_code == 0, found.output
+    assert re.search(r"^held-out reviews +41$", found.stdout, re.MULTILINE)
+    calibration = bundles.read(tmp_path / "new").manifest.calibration
+    assert calibration is not None
+    assert (calibration.data, calibration.reviews) == ("mine.csv", 41)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from reelsense.datasets.evaluation_sets import Audit, EvaluationSets, PairedReviews
+from reelsense.datasets.reviews import Review
+from reelsense.errors import InputError
+from reelsense.evaluation.evaluate import Evaluation, Material, evaluate
+from reelsense.evaluation.fairness import CATEGORIES
+from reelsense.evaluation.robustness import PERTURBATIONS
+from reelsense.inference.classifier import Classifier
+from tests import tiny
+
+
+def reviews(*cases: tuple[str, str | None], rating: int | None = None) -> list[Review]:
+    return [Review(f"r{n}", *case, rating, str(n)) for n, case in enumerate(cases)]
+
+
+REVIEWS = reviews(
+    *[("the film was good", "positive"), ("the film was bad", "negative")] * 8,
+    ("a great good film", "negative"),
+    ("a bad awful film", "positive"),
+    ("the film", None),
+    rating=7,
+)
+ORIGINALS = reviews(("a good film", "positive"), ("an awful film", "negative"))
+EDITS = reviews(("a bad film", "negative"), ("an awful film", "positive"))
+SETS = EvaluationSets(
+    pairs=[PairedReviews("edited reviews", ORIGINALS, EDITS)],
+    one_liners=reviews(("good", "positive"), ("great good", "positive"), ("bad", "positive")),
+    audit={"r16": Audit.FLIPPED, "r17": Audit.UNCLEAR},
+)
+
+
+def with_everything() -> Evaluation:
+    material = Material(reviews=REVIEWS, sets=SETS, training_texts={"a bad awful film"})
+    scorer = tiny.cautious_classifier()
+    found, _ = evaluate(
+        scorer, material, scorer.manifest.risk_control, against=("itself", tiny.classifier())
+    )
+    return found
+
+
+def test_everything() -> None:
+    found = with_everything()
+    assert found.metrics.reviews == 18
+    assert found.metrics.accuracy == pytest.approx(16 / 18)
+    assert [(each.accuracy.count, each.accuracy.total) for each in found.label_views] == [
+        (16, 18), (17, 17), (16, 17)
+    ]  # fmt: skip
+    assert (found.surest.count, found.surest.total) == (12, 14)
+    assert [(each.decided.count, each.wrong.count) for each in found.decided] == [
+        (0, 0), (2, 2), (18, 2)
+    ]  # fmt: skip
+    assert [each.accuracy.total for each in found.by_length] == [18]
+    assert [each.name for each in found.by_rating] == ["7"]
+    assert [each.name for each in found.flips] == [each.name for each in PERTURBATIONS]
+    assert [(p.name, p.originals.count, p.edits.count, p.both.count) for p in found.pairs] == [
+        ("edited reviews", 2, 1, 1)
+    ]
+    assert found.one_liners is not None
+    assert found.one_liners.metrics.accuracy == pytest.approx(2 / 3)
+    assert [(each.decided.count, each.wrong.count) for each in found.one_liners.decided] == [
+        (0, 0), (1, 0), (3, 1)
+    ]  # fmt: skip
+    assert [each.category for each in found.swaps if each.source == "templates"] == [*CATEGORIES]
+    assert found.comparison is not None
+    assert found.comparison.name == "itself"
+    assert found.comparison.p_value == 1
+    assert found.label_errors is not None
+    assert found.label_errors.audited == found.label_errors.count == 2
+    assert [each.name for each in found.mistakes] == ["r16", "r17"]
+
+
+def test_it_goes_into_json_and_is_the_same_again() -> None:
+    first, second = (json.dumps(asdict(with_everything()), allow_nan=False) for _ in range(2))
+    assert first == second
+    assert json.loads(first)["metrics"]["accuracy"] == pytest.approx(16 / 18)
+
+
+def test_quick_leaves_robustness_and_fairness_out() -> None:
+    found, judged = evaluate(tiny.classifier(), Material(reviews=REVIEWS, sets=SETS), quick=True)
+    assert (found.flips, found.pairs, found.one_liners, found.swaps) == ([], [], None, [])
+    assert (found.decided, found.comparison) == ([], None)
+    assert [each.name for each in found.label_views] == ["original labels", "audited labels"]
+    assert len(found.mistakes) == (~judged.correct).sum() == 2
+
+
+def test_without_evaluation_sets() -> None:
+    found, _ = evaluate(tiny.classifier(), Material(reviews=REVIEWS))
+    assert (found.pairs, found.one_liners, len(found.label_views)) == ([], None, 1)
+    assert found.flips
+    assert found.swaps
+
+
+def test_three_labels() -> None:
+    """Neither fairness nor edited reviews: they are measured by "positive" and "negative"."""
+
+    def network(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        moods = tiny.count_moods(ids, mask)
+        return np.concatenate([moods, np.full((len(moods), 1), 0.5, np.float32)], axis=1)
+
+    labels = ("bad", "good", "mixed")
+    scorer = Classifier(tiny.bundle(labels), network=network)
+    cases = [("a good film", "good"), ("a bad film", "bad"), ("the film", "mixed")] * 4
+    material = Material(reviews=reviews(*cases), sets=SETS)
+    found, judged = evaluate(scorer, material, tiny.RISKS)
+    assert judged.correct.all()
+    assert found.metrics.confusion == [[4, 0, 0], [0, 4, 0], [0, 0, 4]]
+    assert found.metrics.auroc is None
+    assert (found.pairs, found.one_liners, found.swaps, found.mistakes) == ([], None, [], [])
+    assert len(found.flips) == len(PERTURBATIONS)
+
+
+def test_data_of_other_labels() -> None:
+    with pytest.raises(InputError, match="the model knows"):
+        evaluate(tiny.classifier(("bad", "good")), Material(reviews=REVIEWS))

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from reelsense.evaluation import plots
+from reelsense.evaluation.fairness import GroupScore, Swaps
+from reelsense.evaluation.metrics import share
+from reelsense.evaluation.robustness import Flips
+from reelsense.evaluation.selective import decided_shares
+from reelsense.evaluation.slices import Slice
+from tests import tiny
+from tests.evaluation.test_judged import judged
+
+JUDGED = judged(*[("positive", 0.95), ("negative", 0.1)] * 6, ("negative", 0.92), ("positive", 0.4))
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def words(picture: str) -> list[str]:
+    """What can be read in it; fails where it is no SVG."""
+    root = ET.fromstring(picture)  # noqa: S314
+    assert root.tag == f"{SVG}svg"
+    return ["".join(text.itertext()).strip() for text in root.iter(f"{SVG}text")]
+
+
+def test_the_coverage_marks_the_thresholds_that_there_are() -> None:
+    drawn = words(plots.coverage(JUDGED, decided_shares(JUDGED, tiny.RISKS)))
+    assert "risk 2%" in drawn
+    assert "risk 1%" not in drawn
+    assert not any(word.startswith("risk") for word in words(plots.coverage(JUDGED, [])))
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.51, 1.0])
+def test_one_answer_is_enough(probability: float) -> None:
+    one = judged(("positive", probability))
+    assert "share that is right" in words(plots.reliability(one))
+    assert "accuracy among them" in words(plots.coverage(one, decided_shares(one, tiny.RISKS)))
+
+
+def test_names_stand_at_the_axes() -> None:
+    slices = [Slice("1 to 50", share(3, 4)), Slice("over 1,000", share(0, 0))]
+    assert {"1 to 50", "over 1,000", "words"} <= {*words(plots.accuracy_of(slices, "words"))}
+    found = [Flips("typos <b>", "", share(1, 9)), Flips("none changed", "", share(0, 0))]
+    assert {"typos <b>", "none changed"} <= {*words(plots.flip_shares(found))}
+    groups = [GroupScore("Hindu", 0.4, 9), GroupScore("Sikh", 0.6, 9)]
+    swaps = Swaps("religion", "templates", share(1, 9), 0.2, groups, ("a", "b"))
+    assert {"Hindu", "Sikh"} <= {*words(plots.identities(swaps))}
+
+
+def test_the_training() -> None:
+    held_out = [{"step": 20, "loss": 0.3, "accuracy": 0.925}]
+    drawn = words(plots.training({"loss": [[10, 0.7], [20, 0.5]], "held_out": held_out}))
+    assert {"step", "92.5%", "held-out loss"} <= {*drawn}
