@@ -181,6 +181,14 @@ def test_a_model_measured_on_what_it_learned_from_is_flattered(model: Path, tabl
     assert "tiny has learned from mine.csv: it is flattered" in found.stderr
 
 
+def test_published_figures_hold_no_texts(model: Path, table: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    run("--data", table, "--json", figures, "--no-texts")
+    assert "an awful film" not in figures.read_text()
+    run("--data", table, "--json", figures, "--quick")
+    assert "an awful film" in figures.read_text()
+
+
 def test_calibrate_a_bundle(model: Path, table: Path, tmp_path: Path) -> None:
     command = ["calibrate", "--data", str(table), "--split", "all", "--out", str(tmp_path / "new")]
     found = CliRunner().invoke(cli, command)
@@ -189,3 +197,5 @@ def test_calibrate_a_bundle(model: Path, table: Path, tmp_path: Path) -> None:
     calibration = bundles.read(tmp_path / "new").manifest.calibration
     assert calibration is not None
     assert (calibration.data, calibration.reviews) == ("mine.csv", 41)
+    command = ["evaluate", "--data", str(table), "--model", str(tmp_path / "new"), "--quick"]
+    assert "fitted on these reviews" in CliRunner().invoke(cli, command).stderr

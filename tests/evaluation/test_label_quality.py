@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from reelsense.datasets.evaluation_sets import Audit
@@ -34,6 +35,13 @@ def test_audited_labels_by_hand() -> None:
     assert counts(audit, set()) == [("original labels", 3, 5), ("audited labels", 3, 4)]
     del audit["r4"]
     assert counts(audit, set())[1] == ("audited labels", 4, 4)
+
+
+def test_with_three_labels_an_audit_does_not_say_which_is_right() -> None:
+    """That "negative" is wrong does not make "mixed" right."""
+    sure = np.concatenate([FIVE.probabilities / 9, np.full((5, 1), 8 / 9)], axis=1)
+    mixed = replace(FIVE, labels=(*FIVE.labels, "mixed"), probabilities=sure)
+    assert len(label_views(mixed, {"r1": Audit.FLIPPED}, set())) == 1
 
 
 @pytest.mark.parametrize("audit", [None, {}, {"test/neg/1_1.txt": Audit.FLIPPED}])
@@ -81,6 +89,13 @@ def test_planted_wrong_labels_are_found() -> None:
     kept = label_errors(made, {**audit, "r41": Audit.UPHELD})
     assert kept is not None
     assert (kept.audited, kept.not_upheld) == (2, 1)
+
+
+def test_few_reviews_are_enough() -> None:
+    """Without a warning of cleanlab's, too."""
+    found = label_errors(judged(("positive", 0.9), ("negative", 0.1), ("negative", 0.95)), None)
+    assert found is not None
+    assert [each.name for each in found.likeliest] == ["r2"]
 
 
 def test_a_label_that_does_not_occur() -> None:

@@ -90,7 +90,6 @@ class Parsed(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.cells: list[int] = []
         self.feed(page)
         self.close()
         assert self.open == []
@@ -261,13 +260,40 @@ def test_the_terms_of_other_data_and_bases_are_not_made_up(full: Report) -> None
     assert "**Data**: not recorded" in unknown
 
 
+@pytest.mark.parametrize(
+    "name", ["a: b", "on", "1.0", "x # y", "*x", 'the "best"', "C:\\data", "é"]
+)
+def test_no_name_breaks_the_front_matter(full: Report, name: str) -> None:
+    provenance = {"recipe": {"base": name}}
+    made = replace(full, data=name, manifest=replace(MANIFEST, name=name, provenance=provenance))
+    front = front_matter(as_card(made))
+    (model,) = front["model-index"]
+    assert front["base_model"] == model["name"] == name
+    assert model["results"][0]["dataset"]["name"] == name
+
+
+def test_the_card_tells_what_was_learned_from_what_was_measured_on(full: Report) -> None:
+    """And the model that comes along from others: it alone is loaded without a name."""
+    theirs, ours = as_card(full), as_card(replace(full, on_imdb=True, packaged=True))
+    for card, measured_on, load in (
+        (theirs, "custom", 'Classifier.load("FOLDER")'),
+        (ours, "stanfordnlp/imdb", "Classifier.load()"),
+    ):
+        front = front_matter(card)
+        assert front["datasets"] == ["stanfordnlp/imdb"]
+        assert front["model-index"][0]["results"][0]["dataset"]["type"] == measured_on
+        assert load in card
+    assert front_matter(ours)["license"] == "apache-2.0"
+    assert "license" not in front_matter(theirs)
+
+
 def test_the_card_says_what_is_bad(full: Report) -> None:
     """Of the answers that risk 2 % decides, more are wrong than it allows; and the bias."""
     card = as_card(full)
     limits = card.partition("## Limits")[2].partition("\n## ")[0]
     assert "**Words of identity sway it.**" in limits
     swaps = {each.category: each for each in full.evaluation.swaps if each.source == "templates"}
-    assert f"religion: {swaps['religion'].flips}; lowest Muslim" in limits
+    assert f"religion, in templates: {swaps['religion'].flips}; lowest Muslim" in limits
     assert swaps["race"].flips.count == 0
     assert "race" not in limits
     assert "on single sentences they fail" in limits
@@ -297,6 +323,23 @@ def test_both_are_written(tmp_path: Path) -> None:
     write_report(folder, made)
     written = {path.name: path.read_text() for path in folder.iterdir()}
     assert written == {"index.html": as_page(made), "MODEL_CARD.md": as_card(made)}
+
+
+def test_a_text_that_no_file_can_hold(tmp_path: Path) -> None:
+    """JSON's escapes bring half a surrogate pair into a text."""
+    odd = [REVIEWS[0], review("odd", "a bad \ud800 zebra", "positive"), *REVIEWS[9:11]]
+    found, judged = evaluate(Biased(), Material(reviews=odd), quick=True)
+    made = Report(manifest=MANIFEST, data="odd.jsonl", evaluation=found, judged=judged)
+    write_report(tmp_path, made)
+    assert "a bad \ufffd zebra" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_an_audit_is_explained_where_there_is_one(full: Report, page: str) -> None:
+    doubles = [each for each in full.evaluation.label_views if each.name != "audited labels"]
+    assert len(doubles) == 2
+    unaudited = replace(full.evaluation, label_views=doubles)
+    assert "Northcutt" in page
+    assert "Northcutt" not in as_page(replace(full, evaluation=unaudited))
 
 
 def test_the_summary_for_the_terminal(full: Report) -> None:

@@ -12,6 +12,7 @@ import click
 from reelsense.cli import options
 
 if TYPE_CHECKING:
+    from reelsense.bundle import Manifest
     from reelsense.datasets.sources import Source
     from reelsense.evaluation.evaluate import Material
     from reelsense.evaluation.scorer import Scorer
@@ -48,7 +49,7 @@ BAG_OF_WORDS = "bag-of-words"
 @click.option(
     "--texts/--no-texts",
     default=True,
-    help="Whether the report shows the texts of mistakes; not for pages that you publish.",
+    help="Whether report and figures hold the texts of mistakes; not if you publish them.",
 )
 @click.option("--update-card", is_flag=True, help="Put the report's card into the bundle too.")
 @options.model
@@ -72,18 +73,21 @@ def evaluate(
     from reelsense import bundle as bundles
     from reelsense.datasets.sources import Source
     from reelsense.evaluation.evaluate import evaluate as measure
+    from reelsense.evaluation.evaluate import without_texts
     from reelsense.evaluation.report import Report, as_card, write_report
     from reelsense.evaluation.summary import as_text
     from reelsense.files import write_atomically
     from reelsense.inference.classifier import Classifier
 
+    folder = model or bundles.DEFAULT
+    if update_card:
+        bundles.check_target(folder)
     source = Source(data, text_column, label_column)
     part = split or source.usual_part
     other = _other(against, source, part) if against else None
     classifier = Classifier.load(model)
     manifest = classifier.manifest
-    if part in ("all", "train") and manifest.provenance.get("data") == source.name:
-        click.echo(f"{manifest.name} has learned from {source.name}: it is flattered", err=True)
+    _warn_of_flattery(manifest, source, part)
     evaluation, judged = measure(
         classifier,
         _material(source, part, sets_folder),
@@ -91,6 +95,8 @@ def evaluate(
         quick=quick,
         against=other,
     )
+    if not texts:
+        evaluation = without_texts(evaluation)
     pages = Report(
         manifest=manifest,
         data=source.title(part),
@@ -108,7 +114,6 @@ def evaluate(
         about = {"model": {"name": manifest.name, "version": manifest.version}, "split": part}
         write_atomically(json_file, json.dumps(about | asdict(evaluation), indent=2) + "\n")
     if update_card:
-        folder = model or bundles.DEFAULT
         bundles.write(folder, replace(bundles.read(folder), card=as_card(pages)))
 
 
@@ -123,6 +128,17 @@ def _check_targets(json_file: Path | None, report: Path | None) -> None:
             report.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise click.UsageError(f"--report {report}: a file is in the way") from error
+
+
+def _warn_of_flattery(manifest: Manifest, source: Source, part: str) -> None:
+    if part in ("all", "train") and manifest.provenance.get("data") == source.name:
+        click.echo(f"{manifest.name} has learned from {source.name}: it is flattered", err=True)
+    if manifest.calibration and manifest.calibration.data == source.title(part):
+        click.echo(
+            f"the calibration and the thresholds of {manifest.name} were fitted on these reviews: "
+            "both are flattered",
+            err=True,
+        )
 
 
 def _material(source: Source, part: str, sets_folder: Path | None) -> Material:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reelsense.bundle import RiskControl
 from reelsense.datasets.evaluation_sets import EvaluationSets
@@ -104,6 +104,21 @@ def evaluate(
         label_errors=label_errors(judged, sets.audit),
         mistakes=worst_mistakes(judged),
     ), judged
+
+
+def without_texts(found: Evaluation) -> Evaluation:
+    """Return `found` without the texts of the reviews it was measured on, fit to be published."""
+    errors = found.label_errors
+    return replace(
+        found,
+        mistakes=[replace(each, text="") for each in found.mistakes],
+        label_errors=errors
+        and replace(errors, likeliest=[replace(each, text="") for each in errors.likeliest]),
+        swaps=[
+            replace(each, widest=("", "")) if each.source == "sentences" else each
+            for each in found.swaps
+        ],
+    )
 
 
 def _comparison(judged: Judged, against: tuple[str, Scorer]) -> Comparison:

@@ -54,7 +54,7 @@ def as_text(found: Evaluation) -> str:
 def calibration_as_text(manifest: Manifest) -> str:
     """Return what a calibrated manifest promises."""
     fitted, control = manifest.calibration, manifest.risk_control
-    if fitted is None or control is None:
+    if fitted is None or control is None or fitted.ece_before is None or fitted.ece_after is None:
         return "not calibrated"
     rows = [
         ("held-out reviews", f"{fitted.reviews:,}"),
