@@ -98,7 +98,9 @@ def test_another_bundle_to_compare_with(model: Path, table: Path, tmp_path: Path
 def test_the_card_goes_into_the_bundle(model: Path, table: Path, named: bool) -> None:
     before, packaged = bundles.read(model), (PACKAGED / "MODEL_CARD.md").read_bytes()
     options: Sequence[str | Path] = ("--model", model) if named else ()
-    run("--data", table, "--quick", "--update-card", *options)
+    output = run("--data", table, "--update-card", *options)
+    assert str(model / "MODEL_CARD.md") in output
+    assert "without --quick" in run("--data", table, "--quick", "--update-card", code=2)
     after = bundles.read(model)
     assert after.card.startswith("---\n")
     assert "97.56%" in after.card
@@ -194,7 +196,9 @@ def test_calibrate_a_bundle(model: Path, table: Path, tmp_path: Path) -> None:
     found = CliRunner().invoke(cli, command)
     assert found.exit_code == 0, found.output
     assert re.search(r"^held-out reviews +41$", found.stdout, re.MULTILINE)
-    calibration = bundles.read(tmp_path / "new").manifest.calibration
+    made = bundles.read(tmp_path / "new")
+    calibration = made.manifest.calibration
+    assert made.card.startswith("# tiny\n> Calibrated anew on mine.csv (41 reviews)")
     assert calibration is not None
     assert (calibration.data, calibration.reviews) == ("mine.csv", 41)
     command = ["evaluate", "--data", str(table), "--model", str(tmp_path / "new"), "--quick"]

@@ -41,7 +41,7 @@ def test_other_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"text\nfine\n", "line 2: no column 'label'; there are text"),
+        ("a.csv", b"text\nfine\n", "line 2: no column 'label', there are text"),
         ("a.csv", b"text,label\nfine\n", "line 2: 1 fields where the first line has 2"),
         ("a.csv", b'text,label\n"never closed,x\n', "line 2: a quote is never closed"),
         ("a.csv", b"text,label\n ,pos\n", "line 2: 'text' is blank"),

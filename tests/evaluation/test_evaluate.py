@@ -72,9 +72,9 @@ def test_everything() -> None:
     assert found.comparison is not None
     assert found.comparison.name == "itself"
     assert found.comparison.p_value == 1
-    assert found.label_errors is not None
     assert found.label_errors.audited == found.label_errors.count == 2
-    assert [each.name for each in found.mistakes] == ["r16", "r17"]
+    assert {each.name for each in found.label_errors.likeliest} == {"r16", "r17"}
+    assert found.mistakes == []
 
 
 def test_it_goes_into_json_and_is_the_same_again() -> None:
@@ -88,7 +88,7 @@ def test_quick_leaves_robustness_and_fairness_out() -> None:
     assert (found.flips, found.pairs, found.one_liners, found.swaps) == ([], [], None, [])
     assert (found.decided, found.comparison) == ([], None)
     assert [each.name for each in found.label_views] == ["original labels", "audited labels"]
-    assert len(found.mistakes) == (~judged.correct).sum() == 2
+    assert (~judged.correct).sum() == 2
 
 
 def test_without_evaluation_sets() -> None:

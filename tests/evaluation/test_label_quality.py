@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reelsense.datasets.evaluation_sets import Audit
-from reelsense.evaluation.label_quality import label_errors, label_views, worst_mistakes
+from reelsense.evaluation.label_quality import label_errors, label_views, suspects, worst_mistakes
 from tests.evaluation.test_judged import judged
 
 FIVE = judged(
@@ -58,16 +58,20 @@ def test_doubles_of_training_are_left_out() -> None:
     assert (found[1].accuracy.count, found[1].accuracy.total) == (2, 3)
 
 
+NONE = np.empty(0, dtype=np.int64)
+
+
 def test_the_worst_mistakes_come_first() -> None:
     cases = [("positive", 0.4), ("positive", 0.05), ("negative", 0.99), ("negative", 0.01)]
     made = judged(*cases, ("negative", 0.7), text="dull")
-    found = worst_mistakes(made)
+    found = worst_mistakes(made, NONE)
     assert [each.name for each in found] == ["r2", "r1", "r4", "r0"]
     assert [each.score for each in found] == pytest.approx([0.99, 0.95, 0.7, 0.6])
     assert (found[0].label, found[0].answer) == ("negative", "positive")
     assert (found[1].label, found[1].answer, found[1].text) == ("positive", "negative", "dull")
-    assert worst_mistakes(made, most=2) == found[:2]
-    assert worst_mistakes(judged(("positive", 0.9))) == []
+    assert worst_mistakes(made, NONE, most=2) == found[:2]
+    assert worst_mistakes(made, np.array([2, 4])) == [found[1], found[3]]
+    assert worst_mistakes(judged(("positive", 0.9)), NONE) == []
 
 
 def test_planted_wrong_labels_are_found() -> None:
@@ -76,27 +80,23 @@ def test_planted_wrong_labels_are_found() -> None:
     ]
     planted = [("negative", 0.97), ("positive", 0.02), ("negative", 0.96)]
     made = judged(*right, *planted)
-    found = label_errors(made, None)
-    assert found is not None
+    found = label_errors(made, suspects(made), None)
     assert (found.count, found.audited, found.not_upheld) == (3, 0, 0)
     assert [each.name for each in found.likeliest] == ["r41", "r40", "r42"]
     assert (found.likeliest[0].label, found.likeliest[0].answer) == ("positive", "negative")
     audit = {"r40": Audit.UNCLEAR, "r41": Audit.FLIPPED, "r0": Audit.FLIPPED}
-    audited = label_errors(made, audit, most=1)
-    assert audited is not None
+    audited = label_errors(made, suspects(made), audit, most=1)
     assert (audited.count, audited.audited, audited.not_upheld) == (3, 2, 2)
     assert audited.likeliest == found.likeliest[:1]
-    kept = label_errors(made, {**audit, "r41": Audit.UPHELD})
-    assert kept is not None
+    kept = label_errors(made, suspects(made), {**audit, "r41": Audit.UPHELD})
     assert (kept.audited, kept.not_upheld) == (2, 1)
 
 
 def test_few_reviews_are_enough() -> None:
     """Without a warning of cleanlab's, too."""
-    found = label_errors(judged(("positive", 0.9), ("negative", 0.1), ("negative", 0.95)), None)
-    assert found is not None
-    assert [each.name for each in found.likeliest] == ["r2"]
+    made = judged(("positive", 0.9), ("negative", 0.1), ("negative", 0.95))
+    assert suspects(made).tolist() == [2]
 
 
 def test_a_label_that_does_not_occur() -> None:
-    assert label_errors(judged(("positive", 0.9), ("positive", 0.1)), None) is None
+    assert not len(suspects(judged(("positive", 0.9), ("positive", 0.1))))

@@ -298,7 +298,7 @@ def test_the_card_says_what_is_bad(full: Report) -> None:
     assert "race" not in limits
     assert "on single sentences they fail" in limits
     on_test, on_sentences = tables(card)[1:3]
-    assert [row.split("|")[-2].strip() for row in on_test[2:]] == ["", "**no**", "yes"]
+    assert [row.split("|")[-2].strip() for row in on_test[2:]] == ["", "**no**", "unclear"]
     assert "out of reach" in on_test[2]
     assert on_sentences != on_test
     fair = replace(full.evaluation, swaps=[swaps["race"]])

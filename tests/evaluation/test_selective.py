@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelsense.bundle import Threshold
-from reelsense.evaluation.selective import accuracy_by_coverage, decided_shares, surest_accuracy
+from reelsense.evaluation.metrics import share
+from reelsense.evaluation.selective import (
+    Decided,
+    accuracy_by_coverage,
+    decided_shares,
+    surest_accuracy,
+)
 from tests import tiny
 from tests.conftest import LABELS
 from tests.evaluation.test_judged import judged
@@ -45,7 +51,12 @@ def test_decided_shares_by_hand() -> None:
     assert [(each.wrong.count, each.wrong.total) for each in found] == [
         (0, 0), (0, 0), (1, 4), (1, 4), (3, 10)
     ]  # fmt: skip
-    assert [each.broken for each in found] == [False, False, True, False, False]
+    assert [each.kept for each in found] == [None] * 5
+
+
+@pytest.mark.parametrize(("wrong", "kept"), [(50, True), (100, None), (150, False)])
+def test_a_risk_is_kept_or_broken_where_the_interval_says_so(wrong: int, kept: bool | None) -> None:
+    assert Decided(0.1, 0.5, share(1000, 1000), share(wrong, 1000)).kept is kept
 
 
 def test_the_surest_answers() -> None:

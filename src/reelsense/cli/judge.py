@@ -69,6 +69,8 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled reviews."""
     _check_targets(json_file, report)
+    if update_card and quick:
+        raise click.UsageError("--update-card needs the whole evaluation, without --quick")
 
     from reelsense import bundle as bundles
     from reelsense.datasets.sources import Source
@@ -115,6 +117,7 @@ def evaluate(
         write_atomically(json_file, json.dumps(about | asdict(evaluation), indent=2) + "\n")
     if update_card:
         bundles.write(folder, replace(bundles.read(folder), card=as_card(pages)))
+        click.echo(f"\nthe card: {folder / bundles.CARD}")
 
 
 def _check_targets(json_file: Path | None, report: Path | None) -> None:

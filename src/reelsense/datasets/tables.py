@@ -70,7 +70,11 @@ def _review(row: Row, path: Path, text_column: str, label_column: str) -> Review
         raise DatasetError(f"{where}: {row.error}")
     for column in (text_column, label_column):
         if column not in row.values:
-            raise DatasetError(f"{where}: no column {column!r}; there are {', '.join(row.values)}")
+            have = ", ".join(row.values)
+            raise DatasetError(
+                f"{where}: no column {column!r}, there are {have}: pass --text-column and "
+                "--label-column"
+            )
     text, label = row.values[text_column], row.values[label_column]
     if not isinstance(text, str):
         raise DatasetError(f"{where}: {text_column!r} is not a text but {json.dumps(text)[:40]}")

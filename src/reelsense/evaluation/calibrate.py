@@ -49,6 +49,8 @@ _STARTS = (1.0, 2.0)
 above is lower: by half in a poor model, by far in a good one, which may have hardly an answer that
 is surer than 1 - risk."""
 
+_NOTE = "> Calibrated anew"
+
 _STEP = 0.001
 """Between two thresholds that are tried."""
 
@@ -93,7 +95,18 @@ def calibrate(
     )
     risk_control = control_risk(final.max(axis=1), final.argmax(axis=1) == answers.wanted)
     manifest = replace(bundle.manifest, calibration=calibration, risk_control=risk_control)
-    return replace(bundle, manifest=manifest)
+    return replace(bundle, manifest=manifest, card=_with_note(bundle.card, calibration))
+
+
+def _with_note(card: str, calibration: Calibration) -> str:
+    """`card`, saying below its title that probabilities and thresholds are newer than it is."""
+    note = (
+        f"{_NOTE} on {calibration.data} ({calibration.reviews:,} reviews): what is said below of "
+        "probabilities and thresholds is older."
+    )
+    lines = [line for line in card.split("\n") if not line.startswith(_NOTE)]
+    title = next((n for n, line in enumerate(lines) if line.startswith("# ")), -1)
+    return "\n".join([*lines[: title + 1], note, *lines[title + 1 :]])
 
 
 def _score(classifier: Classifier, known: Labelled) -> _Answers:

@@ -18,6 +18,7 @@ from reelsense.evaluation.label_quality import (
     LabelView,
     label_errors,
     label_views,
+    suspects,
     worst_mistakes,
 )
 from reelsense.evaluation.metrics import Metrics, Share, measure, share
@@ -55,7 +56,7 @@ class Evaluation:
     one_liners: OneLiners | None
     swaps: list[Swaps]
     comparison: Comparison | None
-    label_errors: LabelErrors | None
+    label_errors: LabelErrors
     mistakes: list[Doubt]
 
 
@@ -86,6 +87,7 @@ def evaluate(
         labelled(material.reviews, against[1].labels)  # before an hour of scoring
     judged = judge(scorer, material.reviews)
     sets = material.sets
+    suspected = suspects(judged)
     texts = [review.text for review in judged.reviews]
     sample = random.Random(0).sample(texts, min(_FLIPPED_REVIEWS, len(texts)))
     sentiment = {"negative", "positive"} <= set(scorer.labels) and not quick
@@ -101,8 +103,8 @@ def evaluate(
         one_liners=_one_liners(scorer, sets, control) if sentiment else None,
         swaps=[*template_swaps(scorer), *sentence_swaps(scorer, texts)] if sentiment else [],
         comparison=_comparison(judged, against) if against else None,
-        label_errors=label_errors(judged, sets.audit),
-        mistakes=worst_mistakes(judged),
+        label_errors=label_errors(judged, suspected, sets.audit),
+        mistakes=worst_mistakes(judged, suspected),
     ), judged
 
 
@@ -112,8 +114,9 @@ def without_texts(found: Evaluation) -> Evaluation:
     return replace(
         found,
         mistakes=[replace(each, text="") for each in found.mistakes],
-        label_errors=errors
-        and replace(errors, likeliest=[replace(each, text="") for each in errors.likeliest]),
+        label_errors=replace(
+            errors, likeliest=[replace(each, text="") for each in errors.likeliest]
+        ),
         swaps=[
             replace(each, widest=("", "")) if each.source == "sentences" else each
             for each in found.swaps

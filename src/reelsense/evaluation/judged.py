@@ -60,7 +60,8 @@ def labelled(reviews: Sequence[Review], labels: Sequence[str]) -> Labelled:
     for review in known:
         if review.label not in index:
             raise InputError(
-                f"{review.name} has the label {review.label!r}, the model knows {list(labels)}"
+                f"{review.name} has the label {review.label!r}, the model knows {list(labels)}: "
+                "rename the labels of the data, or train a model on them"
             )
     return Labelled(known, np.array([index[str(review.label)] for review in known]))
 

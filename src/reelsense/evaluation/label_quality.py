@@ -72,37 +72,45 @@ def _accuracy(correct: NDArray[np.bool_]) -> Share:
     return share(int(correct.sum()), len(correct))
 
 
-def worst_mistakes(judged: Judged, most: int = 20) -> list[Doubt]:
-    """Return the wrong answers that the model was surest of, the surest first."""
-    wrong = np.flatnonzero(~judged.correct)
-    order = np.argsort(-judged.confidence[wrong], kind="stable")[:most]
-    return [_doubt(judged, n) for n in wrong[order]]
-
-
-def label_errors(
-    judged: Judged, audit: Mapping[str, Audit] | None, most: int = 20
-) -> LabelErrors | None:
-    """Return the labels that are probably wrong; None where not every label occurs."""
+def suspects(judged: Judged) -> NDArray[np.int64]:
+    """Return which labels are probably wrong, the likeliest first; none if a label never occurs."""
     if len(set(judged.wanted.tolist())) < len(judged.labels):
-        return None
+        return np.empty(0, dtype=np.int64)
     # Here, because it takes a second, which commands that only import this need not wait for.
     from cleanlab.filter import find_label_issues
 
-    found = find_label_issues(
+    found: NDArray[np.int64] = find_label_issues(
         labels=judged.wanted,
         pred_probs=judged.probabilities,
         return_indices_ranked_by="self_confidence",
         min_examples_per_class=0,  # a small file is looked at too
         n_jobs=1,  # others would be forked, from a process that has threads
     )
-    verdicts = [(audit or {}).get(judged.reviews[n].name) for n in found]
+    return found
+
+
+def label_errors(
+    judged: Judged,
+    suspected: NDArray[np.int64],
+    audit: Mapping[str, Audit] | None,
+    most: int = 20,
+) -> LabelErrors:
+    """Return what the `suspected` labels are, and what people found them to be."""
+    verdicts = [(audit or {}).get(judged.reviews[n].name) for n in suspected]
     looked_at = [verdict for verdict in verdicts if verdict is not None]
     return LabelErrors(
-        count=len(found),
+        count=len(suspected),
         audited=len(looked_at),
         not_upheld=sum(verdict is not Audit.UPHELD for verdict in looked_at),
-        likeliest=[_doubt(judged, n) for n in found[:most]],
+        likeliest=[_doubt(judged, n) for n in suspected[:most]],
     )
+
+
+def worst_mistakes(judged: Judged, suspected: NDArray[np.int64], most: int = 20) -> list[Doubt]:
+    """Return the wrong answers that the model was surest of, but those with a suspected label."""
+    wrong = np.setdiff1d(np.flatnonzero(~judged.correct), suspected)
+    order = np.argsort(-judged.confidence[wrong], kind="stable")[:most]
+    return [_doubt(judged, n) for n in wrong[order]]
 
 
 def _doubt(judged: Judged, n: int) -> Doubt:

@@ -27,6 +27,8 @@ class Share:
     high: float
 
     def __str__(self) -> str:
+        if not self.total:
+            return "none to count"
         return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
 
 

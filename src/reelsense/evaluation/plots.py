@@ -92,7 +92,7 @@ def accuracy_of(slices: Sequence[Slice], what: str) -> str:
     """Accuracy of each part, with its interval."""
     figure, (axes,) = _figure(5, 3)
     _intervals(axes, [each.accuracy for each in slices])
-    axes.set_xticks(range(len(slices)), [each.name for each in slices], rotation=20)
+    axes.set_xticks(range(len(slices)), [each.name for each in slices], rotation=30)
     axes.set(xlabel=what, ylabel="accuracy")
     _percent(axes, "y")
     return _svg(figure)

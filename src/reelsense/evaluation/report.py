@@ -21,7 +21,7 @@ from reelsense.evaluation.evaluate import Evaluation
 from reelsense.evaluation.judged import Judged
 from reelsense.evaluation.label_quality import AUDITED
 from reelsense.files import write_atomically
-from reelsense.review import LONE_SURROGATE
+from reelsense.review import LONE_SURROGATE, clean
 
 PAGE, CARD = "index.html", "MODEL_CARD.md"
 
@@ -84,7 +84,7 @@ def _render(template: str, report: Report, **more: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "risk": _risk}
+    environment.filters |= {"percent": _percent, "risk": _risk, "clean": clean}
     text = environment.get_template(template).render(
         manifest=report.manifest,
         data=report.data,
@@ -131,7 +131,7 @@ def _summary(report: Report) -> list[str]:
     lines = [
         f"{_percent(found.metrics.accuracy)} of {found.metrics.reviews:,} answers are right; of "
         f"the 80% it is surest of, {_percent(found.surest.value)}.",
-        f"Its probabilities are off by {_percent(found.metrics.ece)} on average.",
+        f"Its probabilities are off by {_percent(found.metrics.ece, 2)} on average.",
     ]
     control = report.manifest.risk_control
     lines += [

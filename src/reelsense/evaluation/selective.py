@@ -25,9 +25,11 @@ class Decided:
     """Of the decided ones; to be at most `risk`."""
 
     @property
-    def broken(self) -> bool:
-        """Whether more of the decided answers are wrong than the risk allows."""
-        return self.wrong.value > self.risk
+    def kept(self) -> bool | None:
+        """Whether the risk is kept; None where the interval of the wrong ones holds it."""
+        if self.wrong.high <= self.risk:
+            return True
+        return False if self.wrong.low > self.risk else None
 
 
 def decided_shares(judged: Judged, control: RiskControl) -> list[Decided]:

@@ -33,7 +33,7 @@ def as_text(found: Evaluation) -> str:
     if found.swaps:
         rows = [(f"{each.category}, {each.source}", str(each.flips)) for each in found.swaps]
         parts.append(_table("words of identity: sets that flip by more than 0.1", rows))
-    if found.label_errors:
+    if found.label_errors.count:
         rows = [("in all", f"{found.label_errors.count:,}")]
         if found.label_errors.audited:
             judged, wrong = found.label_errors.audited, found.label_errors.not_upheld
@@ -64,6 +64,8 @@ def calibration_as_text(manifest: Manifest) -> str:
         ("calibration error after", f"{fitted.ece_after:.2%}"),
     ]
     rows += [(f"risk {each.risk:.1%}: decided", _from(each.score)) for each in control.thresholds]
+    default = control.default_risk
+    rows.append(("where no risk is named", f"{default:.1%}" if default else "all is decided"))
     return _table("calibration", rows)
 
 
@@ -95,7 +97,11 @@ def _decided(title: str, decided: Sequence[Decided]) -> str:
     rows = []
     for each in decided:
         fared = f"{each.decided.value:.1%} decided, {each.wrong.value:.2%} of them wrong"
-        rows.append((f"risk {each.risk:.1%}", "out of reach" if each.threshold is None else fared))
+        if each.threshold is None:
+            fared = "out of reach"
+        elif not each.decided.count:
+            fared = "nothing decided"
+        rows.append((f"risk {each.risk:.1%}", fared))
     return _table(title, rows)
 
 

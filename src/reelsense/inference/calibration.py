@@ -41,8 +41,8 @@ def least_score(manifest: Manifest, risk: float | None) -> float | None:
         if control is None or control.default_risk is None:
             return 0.0
         risk = control.default_risk
-    if not 0 < risk < 1:
-        raise InputError(f"risk must be above 0 and below 1, as 0.02 for 2 %, not {risk}")
+    if not isinstance(risk, int | float) or not 0 < risk < 1:
+        raise InputError(f"risk must be above 0 and below 1, as 0.02 for 2 %, not {risk!r}")
     if control is None:
         raise InputError(
             f"the model {manifest.name} has no thresholds for a risk: `reelsense calibrate` finds "
