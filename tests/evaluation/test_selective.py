@@ -88,5 +88,5 @@ def test_the_curve_ends_at_the_accuracy(cases: list[tuple[str, float]]) -> None:
     assert (np.diff(coverage) > 0).all()
     assert coverage[-1] == 1
     assert accuracy[-1] == pytest.approx(made.correct.mean())
-    for share, value in zip(coverage, accuracy, strict=True):
-        assert surest_accuracy(made, share).value == pytest.approx(value)
+    for part, value in zip(coverage, accuracy, strict=True):
+        assert surest_accuracy(made, part).value == pytest.approx(value)
