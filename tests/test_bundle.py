@@ -142,3 +142,22 @@ def copy(folder: Path, to: Path) -> Path:
     for path in folder.iterdir():
         (to / path.name).write_bytes(path.read_bytes())
     return to
+
+
+def test_star_ratings_are_read_as_written_and_decide_the_version(
+    written: Path, tmp_path: Path
+) -> None:
+    bundle = tiny.bundle(network=bytes(range(256)))
+    starred = replace(bundle, manifest=replace(bundle.manifest, ratings=(1, 5, 10)))
+    bundles.write(tmp_path / "starred", starred)
+    read = bundles.read(tmp_path / "starred").manifest
+    assert read.ratings == (1, 5, 10)
+    assert read.version != bundles.read(written).manifest.version
+
+
+def test_a_bundle_from_before_there_were_stars_is_read(written: Path, tmp_path: Path) -> None:
+    folder = copy(written, tmp_path / "bundle")
+    content = json.loads((folder / "manifest.json").read_text())
+    del content["ratings"], content["sha256"]
+    (folder / "manifest.json").write_bytes(bundles._serialize(content))
+    assert bundles.read(folder).manifest.ratings == ()

@@ -37,6 +37,16 @@ def count_moods(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.f
     return np.stack([-mood, mood], axis=1)
 
 
+STARS = (1, 5, 10)
+
+
+def count_stars(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    """A network of labels and of STARS, the more of them the better the mood."""
+    moods = count_moods(ids, mask)
+    negative, positive = moods[:, :1], moods[:, 1:]
+    return np.concatenate([moods, negative, 0 * negative, positive], axis=1)
+
+
 def bundle(
     labels: tuple[str, ...] = ("negative", "positive"), window: int = 16, network: bytes = b"none"
 ) -> Bundle:
@@ -64,3 +74,10 @@ def cautious_classifier() -> Classifier:
     made = bundle()
     manifest = replace(made.manifest, risk_control=RISKS)
     return Classifier(replace(made, manifest=manifest), network=count_moods)
+
+
+def star_classifier() -> Classifier:
+    """The same, never unsure, with the star ratings STARS: one good word is 8.0 of them."""
+    made = bundle()
+    manifest = replace(made.manifest, ratings=STARS)
+    return Classifier(replace(made, manifest=manifest), network=count_stars)

@@ -89,6 +89,8 @@ class Manifest:
     """In the order of the network's outputs."""
     window: int
     """The most tokens the network reads at once, [CLS] and [SEP] included."""
+    ratings: tuple[int, ...] = ()
+    """The stars of the network's further outputs, behind those of the labels; none: no stars."""
     calibration: Calibration | None = None
     """None: the plain softmax."""
     risk_control: RiskControl | None = None
@@ -109,7 +111,9 @@ class Bundle:
 
     manifest: Manifest
     network: bytes
-    """An ONNX model: int64 `input_ids` and `attention_mask` (n, length) to float32 logits."""
+    """An ONNX model: int64 `input_ids` and `attention_mask` (n, length) to float32 logits.
+
+    These are (n, labels + ratings)."""
     tokenizer: str
     """The JSON of a Hugging Face tokenizer."""
     card: str
@@ -173,7 +177,8 @@ def write(folder: Path, bundle: Bundle) -> Manifest:
 
 def _version(bundle: Bundle) -> str:
     content = asdict(bundle.manifest)
-    deciding = {key: content[key] for key in ("labels", "window", "calibration", "risk_control")}
+    keys = ("labels", "window", "calibration", "risk_control")
+    deciding = {key: content[key] for key in (*keys, *(["ratings"] if content["ratings"] else []))}
     digest = hashlib.sha256(bundle.network + bundle.tokenizer.encode())
     digest.update(json.dumps(deciding, sort_keys=True).encode())
     return digest.hexdigest()[:12]
@@ -213,6 +218,7 @@ def _parse(path: Path, raw: bytes) -> Manifest:
     del content["format"]
     try:
         content["labels"] = tuple(content["labels"])
+        content["ratings"] = tuple(content.get("ratings", ()))
         if content.get("calibration"):
             content["calibration"] = Calibration(**content["calibration"])
         if content.get("risk_control"):

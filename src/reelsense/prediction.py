@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 UNSURE = "unsure"
 """The verdict where no label is sure enough."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """The bare answers for some texts (n)."""
+
+    probabilities: NDArray[np.float64]
+    """(n, labels)."""
+    stars: NDArray[np.float64] | None
+    """The expected star rating of each text; None of a model that has learned none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +41,8 @@ class Prediction:
     """The probability of every label of the model; they sum to 1."""
     verdict: str
     """`label`, or "unsure" where that is not sure enough for the risk."""
+    stars: float | None
+    """The expected star rating, 1.0 to 10.0; None of a model that has learned none."""
     tokens: Coverage
 
     @property

@@ -207,3 +207,13 @@ def test_a_pipe_as_input(tmp_path: Path) -> None:
         pipe.write_text("good film\n")
         scored.result(10)
     assert "good film,positive" in output.read_text()
+
+
+def test_stars_where_the_model_has_them(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text,stars\ngood film,9\n ,1\nbad film,2\n")
+    score_file(tiny.star_classifier(), tmp_path / "in.csv", tmp_path / "out.csv", "text")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
+    names = ["text", "stars", "label", "score", "positive", "verdict", "predicted_stars", "error"]
+    assert list(rows[0]) == names
+    assert [row["stars"] for row in rows] == ["9", "1", "2"]
+    assert [row["predicted_stars"][:4] for row in rows] == ["7.96", "", "2.78"]

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from reelsense.datasets.evaluation_sets import Audit, read_evaluation_sets
+from reelsense.datasets.evaluation_sets import (
+    Audit,
+    read_evaluation_sets,
+    read_training_sets,
+)
 from reelsense.datasets.fetch import EVALUATION_SETS, Archive, fetch_evaluation_sets
 from reelsense.errors import DatasetError, DownloadError
 from tests.local_server import serving
@@ -305,3 +309,25 @@ def test_a_folder_that_is_here_is_checked_and_taken(tmp_path: Path) -> None:
     (mine / "sst2/dev.tsv").write_text("sentence\tlabel\na\t7\n")
     with pytest.raises(DatasetError, match="'label' is '7'"):
         fetch_evaluation_sets(tmp_path / "data", mine)
+
+
+TRAINING_FILES = {
+    "cad/orig_train.tsv": "Sentiment\tText\nNegative\ta bad bear\nPositive\tsee the fox\n",
+    "cad/new_train.tsv": "Sentiment\tText\nNegative\tflee the fox\nPositive\ta good bear\n",
+    "sst2/train.tsv": "sentence\tlabel\nbears\t1\n",
+}
+
+
+def test_the_train_parts_are_read_to_learn_from(tmp_path: Path) -> None:
+    sets = read_training_sets(write(tmp_path, TRAINING_FILES))
+    pairs = zip(sets.edited.originals, sets.edited.edits, strict=True)
+    assert [(a.text, a.label, b.text, b.label) for a, b in pairs] == [
+        ("a bad bear", "negative", "a good bear", "positive"),
+        ("see the fox", "positive", "flee the fox", "negative"),
+    ]
+    assert [(r.name, r.text, r.label) for r in sets.sentences] == [
+        ("train.tsv:2", "bears", "positive")
+    ]
+    (tmp_path / "cad/new_train.tsv").unlink()
+    with pytest.raises(DatasetError, match=r"new_train\.tsv cannot be read: No such file"):
+        read_training_sets(tmp_path)

@@ -134,3 +134,9 @@ def test_column_names_that_are_no_utf8(tmp_path: Path) -> None:
     path.write_bytes(b"text,caf\xe9\na,b\n")
     with pytest.raises(DatasetError, match=r"a\.csv, line 1: the names of the columns are not"):
         read_table(path)
+
+
+def test_the_unlabelled_rows_of_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("text,label\nfine,pos\nodd,\nbad,neg\nlong,\n")
+    assert Source(path).unlabelled_texts() == ["odd", "long"]

@@ -84,3 +84,12 @@ def test_a_review_that_cannot_be_read_is_named() -> None:
     reviews.append(Review("row 300", "<br />", "positive", None, "g"))
     with pytest.raises(InputError, match=r"^row 300 holds nothing that the model can read"):
         judge(tiny.classifier(), reviews)
+
+
+def test_stars_of_many_reviews_keep_their_order() -> None:
+    many = [review(str(n), "good " * (n % 3) + "film", "positive") for n in range(300)]
+    scorer = tiny.star_classifier()
+    found = judge(scorer, many)
+    assert found.stars is not None
+    assert found.stars.tolist() == [each.stars for each in scorer.predict([r.text for r in many])]
+    assert judge(tiny.classifier(), many).stars is None

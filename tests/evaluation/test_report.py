@@ -374,3 +374,12 @@ def test_the_summary_of_a_calibration() -> None:
     ):
         assert re.search(f"^{line}$", text, re.MULTILINE), line
     assert calibration_as_text(tiny.bundle().manifest) == "not calibrated"
+
+
+def test_stars_where_the_model_has_them(full: Report, page: str) -> None:
+    starred = replace(full, evaluation=replace(full.evaluation, stars_off=1.234))
+    assert "<strong>1.23</strong>stars off on average" in as_page(starred)
+    assert "The expected star rating is off by 1.23 on average." in as_card(starred)
+    assert "stars off" not in page
+    assert "star rating" not in as_card(full)
+    assert "\n\n\n" not in as_card(starred)

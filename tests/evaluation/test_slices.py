@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reelsense.evaluation.judged import Judged
-from reelsense.evaluation.slices import by_length, by_rating
+from reelsense.evaluation.slices import by_length, by_rating, stars_off
 from tests.evaluation.test_judged import judged
 
 
@@ -48,3 +50,14 @@ def test_stars() -> None:
         ("2", 1, 1),
         ("10", 1, 1),
     ]
+
+
+def test_how_far_off_the_stars_are() -> None:
+    """Reviews without a rating do not count."""
+    made = of_lengths(1, 1, 1)
+    found = replace(made, stars=np.array([8.5, 3.0, 4.0]))
+    assert stars_off(found) is None
+    ratings = (10, None, 2)
+    reviews = [replace(r, rating=stars) for r, stars in zip(made.reviews, ratings, strict=True)]
+    assert stars_off(replace(made, reviews=reviews)) is None
+    assert stars_off(replace(found, reviews=reviews)) == pytest.approx((1.5 + 2) / 2)

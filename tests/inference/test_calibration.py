@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 
 from reelsense.bundle import Calibration, Manifest, RiskControl
 from reelsense.errors import InputError
-from reelsense.inference.calibration import least_score, probabilities, verdict
+from reelsense.inference.calibration import (
+    expected_stars,
+    least_score,
+    probabilities,
+    verdict,
+)
 from tests import tiny
 
 
@@ -71,3 +76,9 @@ def test_verdicts() -> None:
     assert verdict("yes", 0.9, 0.9) == "yes"
     assert verdict("yes", 0.89, 0.9) == "unsure"
     assert verdict("yes", 1.0, None) == "unsure"
+
+
+def test_expected_stars() -> None:
+    logits = np.array([[0.0, np.log(3)], [5.0, 5.0], [1e4, 0.0]])
+    assert expected_stars(logits, (2, 10)).tolist() == pytest.approx([8, 6, 2])
+    assert expected_stars(np.empty((0, 2)), (2, 10)).shape == (0,)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -87,3 +89,43 @@ def test_an_unsure_answer_keeps_its_label() -> None:
     assert cautious.predict(["a good good film"], risk=0.01)[0].verdict == "unsure"
     with pytest.raises(InputError, match="thresholds"):
         CLASSIFIER.predict(["a good film"], risk=0.1)
+
+
+STARRED = tiny.star_classifier()
+
+
+def stars_of(mood: float) -> float:
+    weights = np.exp([-mood, 0.0, mood])
+    return float(weights @ np.array(tiny.STARS) / weights.sum())
+
+
+@given(Texts)
+def test_stars_beside_the_labels(texts: list[str]) -> None:
+    predictions, found = STARRED.predict(texts), CLASSIFIER.predict(texts)
+    assert [replace(each, stars=None) for each in predictions] == found
+    assert np.array_equal(STARRED.predict_proba(texts), CLASSIFIER.predict_proba(texts))
+    if texts:
+        answers = STARRED.answers(texts)
+        assert np.array_equal(answers.probabilities, STARRED.predict_proba(texts))
+        assert answers.stars is not None
+        assert answers.stars.tolist() == [each.stars for each in predictions]
+
+
+def test_the_stars_of_a_long_text_are_those_of_the_mean_of_its_windows() -> None:
+    """Of two windows the first has the logits of two good words and the second of none."""
+    once, twice = STARRED.predict(["a good film", "good good " + "the " * 26])
+    assert once.stars == pytest.approx(stars_of(1))
+    assert twice.stars == pytest.approx(stars_of(1))
+    assert [each.stars for each in STARRED.predict(["awful", "the film"])] == pytest.approx(
+        [stars_of(-1), stars_of(0)]
+    )
+
+
+def test_a_model_without_ratings_has_no_stars() -> None:
+    assert CLASSIFIER.predict(["good"])[0].stars is None
+    assert CLASSIFIER.answers(["good"]).stars is None
+
+
+def test_answers_name_the_text_that_is_none() -> None:
+    with pytest.raises(TextError, match=r"text 1 .*blank"):
+        STARRED.answers(["good", " "])

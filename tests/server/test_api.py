@@ -179,3 +179,11 @@ def problem(answer: object, status: int, detail: str) -> None:
     assert document["status"] == status
     assert document["title"]
     assert detail in document["detail"]
+
+
+def test_stars_where_the_model_has_them() -> None:
+    client = create_app(classifier=tiny.star_classifier()).test_client()
+    wait_until_ready(client)
+    (prediction,) = client.post("/v1/predict", json={"text": "good"}).get_json()["predictions"]
+    assert prediction["stars"] == pytest.approx(7.966, abs=0.001)
+    assert prediction["positive"] == pytest.approx(0.8808, abs=1e-4)

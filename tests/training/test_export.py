@@ -11,6 +11,7 @@ from reelsense.datasets.reviews import Split
 from reelsense.errors import TrainingError
 from reelsense.training import export as exports
 from reelsense.training.finetune import finetune
+from reelsense.training.pretrain import pretrain
 from reelsense.training.quantize import quantize_weights
 from reelsense.training.recipe import Recipe
 from tests.conftest import LABELS
@@ -89,3 +90,26 @@ def test_what_lost_its_accuracy_in_int8_is_refused(
 def test_what_is_no_checkpoint(split: Split, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not a checkpoint of `reelsense train`"):
         exports.export(tmp_path, split, LABELS, tmp_path / "bundle", data="films.csv")
+
+
+def test_a_checkpoint_with_stars_gives_a_bundle_with_stars(
+    base: Path, rated: Split, tmp_path: Path
+) -> None:
+    calm = replace(RECIPE, lengths=(16,) * 6, learning_rate=5e-3, dropout=0.0, stars_weight=1.0)
+    finetune(calm, base, rated, LABELS, tmp_path / "checkpoint")
+    exports.export(tmp_path / "checkpoint", rated, LABELS, tmp_path / "bundle", data="films.csv")
+    classifier = Classifier.load(tmp_path / "bundle")
+    assert classifier.manifest.ratings == (1, 3, 8, 10)
+    answers = classifier.predict([review.text for review in rated.held_out])
+    stars = [answer.stars or 0 for answer in answers]
+    assert all(1 <= each <= 10 for each in stars)
+    off = [abs(each - (r.rating or 0)) for each, r in zip(stars, rated.held_out, strict=True)]
+    assert sum(off) / len(off) < 2
+    assert all(len(answer.probabilities) == 2 for answer in answers)
+
+
+def test_a_pretrained_base_is_no_checkpoint(base: Path, split: Split, tmp_path: Path) -> None:
+    quick = replace(RECIPE, mlm_length=32, most_steps=1)
+    pretrain(quick, base, ["the good film was not bad " * 4], tmp_path / "read")
+    with pytest.raises(TrainingError, match="not a checkpoint of `reelsense train`"):
+        exports.export(tmp_path / "read", split, LABELS, tmp_path / "bundle", data="films.csv")

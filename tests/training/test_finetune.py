@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from reelsense.datasets.reviews import Split
 from reelsense.errors import RecipeError, StoppedError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training import checkpoint, finetune
+from reelsense.training.examples import Example
 from reelsense.training.model import load_model, logits
 from reelsense.training.recipe import Recipe
 from tests.conftest import LABELS
@@ -32,7 +34,7 @@ RECIPE = Recipe(
 
 def weights(out: Path) -> dict[str, Any]:
     state = torch.load(out / checkpoint.STATE, weights_only=True)
-    return dict(state["model"])
+    return dict(state["parts"]["model"])
 
 
 def test_it_learns_and_leaves_a_standard_checkpoint(
@@ -57,7 +59,9 @@ def test_it_learns_and_leaves_a_standard_checkpoint(
         ids = torch.tensor([read.frame.around(read.encode([text])[0])])
         with torch.no_grad():
             theirs = model(**tokenizer(text, return_tensors="pt")).logits
-            assert torch.allclose(logits(ours.eval(), ids, torch.ones_like(ids)), theirs, atol=1e-4)
+            assert torch.allclose(
+                logits(ours.train(False), ids, torch.ones_like(ids)), theirs, atol=1e-4
+            )
 
     facts = json.loads((out / checkpoint.FACTS).read_text())
     assert facts["held_out"]["loss"] == min(epoch["loss"] for epoch in history)
@@ -202,3 +206,121 @@ def test_most_steps_ends_a_run_early_with_a_whole_checkpoint(
     entries = [json.loads(line) for line in lines]
     assert [entry["step"] for entry in entries] == [1, 2, 3, 3]
     assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+CALM = replace(RECIPE, lengths=(16,), learning_rate=5e-3, dropout=0.0)
+STARRED = replace(CALM, lengths=(16,) * 6, stars_weight=1.0)
+
+
+def test_stars_are_learned_beside_the_labels(base: Path, rated: Split, tmp_path: Path) -> None:
+    out, ratings = tmp_path / "out", [1, 3, 8, 10]
+    history = finetune.finetune(STARRED, base, rated, LABELS, out)
+    assert history[0]["stars_off"] > 3
+    assert history[-1]["stars_off"] < 2
+    facts = json.loads((out / checkpoint.FACTS).read_text())
+    assert facts["ratings"] == ratings
+    assert facts["held_out"] in history
+
+    theirs = AutoModelForSequenceClassification.from_pretrained(out)
+    ours = load_model(out, LABELS, 0.0, 0.0, ratings)
+    read = ReviewTokenizer((out / "tokenizer.json").read_text())
+    off = []
+    for review in rated.held_out:
+        ids = torch.tensor([read.frame.around(read.encode([review.text])[0])])
+        with torch.no_grad():
+            scores = logits(ours.train(False), ids, torch.ones_like(ids))
+            assert scores.shape == (1, 2 + 4)
+            assert torch.allclose(scores[:, :2], theirs(ids).logits, atol=1e-4)
+        expected = scores[0, 2:].softmax(0) @ torch.tensor(ratings, dtype=torch.float32)
+        off.append(abs(expected.item() - (review.rating or 0)))
+    assert sum(off) / len(off) == pytest.approx(facts["held_out"]["stars_off"], abs=0.2)
+
+
+def test_stars_are_learned_only_where_the_recipe_wants_them(
+    base: Path, rated: Split, tmp_path: Path
+) -> None:
+    (result,) = finetune.finetune(
+        replace(RECIPE, most_steps=1), base, rated, LABELS, tmp_path / "out"
+    )
+    assert "stars_off" not in result
+    assert json.loads((tmp_path / "out" / checkpoint.FACTS).read_text())["ratings"] == []
+
+
+def test_held_out_reviews_without_stars_do_not_count(
+    base: Path, rated: Split, tmp_path: Path
+) -> None:
+    one, rest = rated.held_out[:1], rated.held_out[1:]
+    unrated = [replace(review, rating=None) for review in rest]
+    offs = []
+    for name, held_out in (("one", one), ("some", [*one, *unrated]), ("none", unrated)):
+        (result,) = finetune.finetune(
+            replace(STARRED, most_steps=1),
+            base,
+            Split(rated.train, held_out),
+            LABELS,
+            tmp_path / name,
+        )
+        offs.append(result.get("stars_off"))
+    assert offs == [pytest.approx(offs[0]), pytest.approx(offs[0]), None]
+
+
+def test_soft_targets_pull_the_probabilities_to_them(
+    base: Path, rated: Split, tmp_path: Path
+) -> None:
+    soft = [
+        Example("the good good film", (0.3, 0.7)),
+        Example("the awful awful film", (0.85, 0.15)),
+    ]
+    out = tmp_path / "out"
+    finetune.finetune(CALM, base, Split([], rated.held_out), LABELS, out, extra=soft * 300)
+    model = load_model(out, LABELS, 0.0, 0.0)
+    read = ReviewTokenizer((out / "tokenizer.json").read_text())
+    for each in soft:
+        ids = torch.tensor([read.frame.around(read.encode([each.text])[0])])
+        with torch.no_grad():
+            found = logits(model.train(False), ids, torch.ones_like(ids)).softmax(1)[0]
+        assert found.tolist() == pytest.approx(each.target, abs=0.1)
+
+
+def test_examples_alone_bring_stars_and_belong_to_the_run(
+    base: Path, split: Split, tmp_path: Path
+) -> None:
+    out, quick = tmp_path / "out", replace(STARRED, most_steps=2)
+    extra = [Example("the film", (0.5, 0.5), 5)] * 20
+    finetune.finetune(quick, base, split, LABELS, out, extra=extra)
+    assert json.loads((out / checkpoint.FACTS).read_text())["ratings"] == [5]
+    with pytest.raises(TrainingError, match="other reviews"):
+        finetune.finetune(quick, base, split, LABELS, out, resume=True)
+    softer = [replace(extra[0], target=(0.4, 0.6)), *extra[1:]]
+    with pytest.raises(TrainingError, match="other reviews"):
+        finetune.finetune(quick, base, split, LABELS, out, extra=softer, resume=True)
+
+
+def test_the_average_of_the_weights_is_kept_and_resumed(
+    base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, lengths=(16,), average=0.8)
+    seen: list[torch.Tensor] = []
+
+    def watched(run: Any, every: float) -> Iterator[None]:
+        for _ in STEPS_OF_EPOCH(run, every):
+            seen.append(run.model.classifier.weight.detach().clone())
+            yield
+
+    monkeypatch.setattr(finetune._Run, "steps_of_epoch", watched)
+    finetune.finetune(recipe, base, split, LABELS, tmp_path / "whole")
+    average = seen[0]
+    for weight in seen[1:]:
+        average = 0.8 * average + 0.2 * weight
+    kept = load_file(tmp_path / "whole" / "model.safetensors")["classifier.weight"]
+    assert torch.allclose(kept, average, atol=1e-6)
+    assert not torch.allclose(kept, seen[-1], atol=1e-3)
+
+    stopping = StopAt(5)
+    monkeypatch.setattr(finetune._Run, "steps_of_epoch", lambda run, every: stopping(run, every))
+    with pytest.raises(StoppedError):
+        finetune.finetune(recipe, base, split, LABELS, tmp_path / "parts")
+    monkeypatch.undo()
+    finetune.finetune(recipe, base, split, LABELS, tmp_path / "parts", resume=True)
+    written = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("whole", "parts")]
+    assert written[0] == written[1]

@@ -31,6 +31,11 @@ def test_the_recipes_that_come_with_it_are_read(path: Path) -> None:
         ("learning_rate = nan", "learning_rate: a number above 0"),
         ("weight_decay = -0.1", "weight_decay: a number of 0 or more"),
         ("most_steps = -3", "most_steps: a number of 0 or more"),
+        ("stars_weight = -1", "stars_weight: a number of 0 or more"),
+        ("average = 1", "average: a share"),
+        ("mlm_share = 0", "mlm_share: a share"),
+        ("mlm_length = 7", "mlm_length: 8 tokens"),
+        ("mlm_learning_rate = 0", "mlm_learning_rate: a number above 0"),
         ("seed =", "not TOML"),
     ],
 )

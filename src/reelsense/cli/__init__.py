@@ -9,7 +9,7 @@ import click
 from reelsense import __version__
 from reelsense.cli.answer import predict, serve
 from reelsense.cli.judge import calibrate, evaluate
-from reelsense.cli.learn import baseline, data, export, train
+from reelsense.cli.learn import baseline, data, export, pretrain, teach, train
 from reelsense.errors import ReelsenseError
 
 
@@ -19,7 +19,18 @@ def cli() -> None:
     """The sentiment of movie reviews, from BERT."""
 
 
-for _command in (predict, serve, evaluate, calibrate, data, train, export, baseline):
+for _command in (
+    predict,
+    serve,
+    evaluate,
+    calibrate,
+    data,
+    pretrain,
+    teach,
+    train,
+    export,
+    baseline,
+):
     cli.add_command(_command)
 
 

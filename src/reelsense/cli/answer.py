@@ -66,10 +66,10 @@ def predict(
             raise InputError(f"the text {error.reason}") from error
         # Rounds towards doubt: nothing short of certainty is shown as 100 %.
         sureness = f"{math.floor(answer.score * 1000) / 10:.1f}%"
+        verdict = f"{answer.label}  {sureness}"
         if answer.verdict == UNSURE:
-            click.echo(f"{UNSURE}  ({answer.label} {sureness})")
-        else:
-            click.echo(f"{answer.label}  {sureness}")
+            verdict = f"{UNSURE}  ({answer.label} {sureness})"
+        click.echo(verdict if answer.stars is None else f"{verdict}  {answer.stars:.1f} stars")
 
 
 @click.command()

@@ -20,6 +20,7 @@ from typing import IO, BinaryIO
 import click
 from tqdm import tqdm
 
+from reelsense.bundle import Manifest
 from reelsense.datasets.tables import SUFFIXES, Row, rows
 from reelsense.errors import DatasetError, TextError
 from reelsense.files import atomic
@@ -40,7 +41,7 @@ def score_file(
     column: str,
     risk: float | None = None,
 ) -> None:
-    """Add label, score, positive and verdict to every row of `source` ("-": standard input).
+    """Add label, score, positive, verdict and stars to every row of `source` ("-": standard input).
 
     Writes to `output`, which appears when it is whole, or to standard output. Where the input
     already has a column of that name, ours is called predicted_label and so on. Raises
@@ -61,7 +62,7 @@ def score_file(
         while step := list(islice(remaining, _STEP)):
             answers = _answers(predict, step, column)
             for row, answer in zip(step, answers, strict=True):
-                writer.write(row, _added(answer, classifier.labels))
+                writer.write(row, _added(answer, classifier.manifest))
             failed += sum(isinstance(answer, str) for answer in answers)
             bar(len(step))
     if failed:
@@ -152,9 +153,15 @@ def _predict(predict: _Predict, texts: list[str]) -> list[Prediction | str]:
             return [answers[n] if n in answers else reasons[n] for n in range(len(texts))]
 
 
-def _added(answer: Prediction | str, labels: Sequence[str]) -> dict[str, object]:
+def _added(answer: Prediction | str, manifest: Manifest) -> dict[str, object]:
     """The columns that are added to a row."""
-    shown = ["label", "score", *(["positive"] if "positive" in labels else []), "verdict"]
+    shown = [
+        "label",
+        "score",
+        *(["positive"] if "positive" in manifest.labels else []),
+        "verdict",
+        *(["stars"] if manifest.ratings else []),
+    ]
     if isinstance(answer, str):
         return dict.fromkeys(shown) | {"error": answer}
     return {name: getattr(answer, name) for name in shown} | {"error": None}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from reelsense.cli import options
+
+if TYPE_CHECKING:
+    from reelsense.training.recipe import Recipe
 
 
 @click.group()
@@ -39,14 +44,24 @@ def fetch(dataset: str, given: Path | None, out: Path) -> None:
         click.echo(f"evaluation-sets are ready: --evaluation-sets {folder}")
 
 
+_recipe = click.option(
+    "--recipe", "recipe_file", type=options.PATH, required=True, help="A TOML file."
+)
+_base = click.option(
+    "--base", help="The pre-trained BERT: a hub id or a folder; by default the recipe's."
+)
+_resume = click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out.")
+_steps = click.option("--steps", type=click.IntRange(1), help="Stop after so many, for a try.")
+
+
 @click.command()
 @options.labelled_data
-@click.option("--recipe", "recipe_file", type=options.PATH, required=True, help="A TOML file.")
-@click.option("--base", help="The pre-trained BERT: a hub id or a folder; by default the recipe's.")
-@click.option("--out", type=options.PATH, required=True, help="Folder for the checkpoint.")
-@click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out.")
-@click.option("--steps", type=click.IntRange(1), help="Stop after so many steps, for a try.")
-def train(
+@_recipe
+@_base
+@click.option("--out", type=options.PATH, required=True, help="Folder for the new base.")
+@_resume
+@_steps
+def pretrain(
     data: Path,
     text_column: str,
     label_column: str,
@@ -56,23 +71,145 @@ def train(
     resume: bool,
     steps: int | None,
 ) -> None:
+    """Let a pre-trained BERT read on in your texts before it is fine-tuned.
+
+    It guesses hidden words; labels are not looked at. `reelsense train --base OUT` goes on.
+    """
+    from reelsense.datasets.sources import Source
+    from reelsense.training.pretrain import pretrain as read_on
+
+    recipe, folder = _recipe_and_base(recipe_file, base, steps)
+    source = Source(data, text_column, label_column)
+    split, _ = source.for_training()
+    texts = list(dict.fromkeys([*(r.text for r in split.train), *source.unlabelled_texts()]))
+    click.echo(f"{len(texts):,} texts to read")
+    loss = read_on(recipe, folder, texts, out, resume=resume)
+    click.echo(f"loss of the last steps {loss:.3f}; the new base is in {out}")
+
+
+@click.command()
+@options.labelled_data
+@click.option(
+    "--teacher",
+    "teachers",
+    type=options.PATH,
+    multiple=True,
+    help="Folder of a bundle; several are averaged. By default the model that comes along.",
+)
+@click.option(
+    "--evaluation-sets",
+    "sets_folder",
+    type=options.PATH,
+    help="Take edited reviews and single sentences from there: their train parts.",
+)
+@click.option(
+    "--unlabelled",
+    type=click.IntRange(0),
+    help="How many of the unlabelled reviews, drawn by chance; by default all.",
+)
+@click.option("--out", type=options.PATH, required=True, help="A .jsonl file of examples.")
+def teach(
+    data: Path,
+    text_column: str,
+    label_column: str,
+    teachers: tuple[Path, ...],
+    sets_folder: Path | None,
+    unlabelled: int | None,
+    out: Path,
+) -> None:
+    """Make examples to learn from beside the labelled reviews.
+
+    A teacher says what it thinks of the unlabelled reviews, and of sentences in which words of
+    identity are swapped, which then all get the same probabilities. Stopped and called again, it
+    goes on where it was.
+    """
+    from reelsense.datasets.evaluation_sets import read_training_sets
+    from reelsense.datasets.sources import Source
+    from reelsense.inference.classifier import Classifier
+    from reelsense.training.examples import write_examples
+    from reelsense.training.teach import (
+        identity_examples,
+        outside_examples,
+        unlabelled_examples,
+    )
+
+    source = Source(data, text_column, label_column)
+    split, labels = source.for_training()
+    loaded = [Classifier.load(teacher) for teacher in teachers or [None]]
+    for each in loaded:
+        if list(each.labels) != labels:
+            raise click.UsageError(f"a teacher knows {list(each.labels)}, the data {labels}")
+    taught_by = "-".join(each.manifest.version for each in loaded)
+    kept = [
+        out.with_name(f".{out.name}.{part}.{taught_by}.part") for part in ("unlabelled", "identity")
+    ]
+    texts = source.unlabelled_texts()
+    if unlabelled is not None and unlabelled < len(texts):
+        texts = random.Random(0).sample(texts, unlabelled)
+    examples = unlabelled_examples(loaded, texts, kept[0])
+    if {"negative", "positive"} <= set(labels):
+        examples += identity_examples(loaded, split.train, kept[1])
+    if sets_folder:
+        apart = source.texts_kept_apart()
+        examples += outside_examples(read_training_sets(sets_folder), labels, apart)
+    write_examples(out, examples, labels)
+    for path in kept:
+        path.unlink(missing_ok=True)
+    click.echo(f"{len(examples):,} examples in {out}: reelsense train --extra {out}")
+
+
+@click.command()
+@options.labelled_data
+@_recipe
+@_base
+@click.option(
+    "--extra",
+    type=options.PATH,
+    multiple=True,
+    help="A file of examples to learn from as well, as `reelsense teach` makes it.",
+)
+@click.option("--out", type=options.PATH, required=True, help="Folder for the checkpoint.")
+@_resume
+@_steps
+def train(
+    data: Path,
+    text_column: str,
+    label_column: str,
+    recipe_file: Path,
+    base: str | None,
+    extra: tuple[Path, ...],
+    out: Path,
+    resume: bool,
+    steps: int | None,
+) -> None:
     """Fine-tune a pre-trained BERT on labelled reviews."""
     from reelsense.datasets.sources import Source
-    from reelsense.training.base import find_base
+    from reelsense.training.examples import read_examples
     from reelsense.training.finetune import finetune
+
+    recipe, folder = _recipe_and_base(recipe_file, base, steps)
+    split, labels = Source(data, text_column, label_column).for_training()
+    examples = [example for path in extra for example in read_examples(path, labels)]
+    click.echo(
+        f"{len(split.train):,} reviews{f' and {len(examples):,} examples' if examples else ''} to "
+        f"learn from, {len(split.held_out):,} held out"
+    )
+    history = finetune(recipe, folder, split, labels, out, extra=examples, resume=resume)
+    best = min(history, key=lambda epoch: epoch["loss"])
+    click.echo(f"held-out accuracy {best['accuracy']:.2%}; the checkpoint is in {out}")
+
+
+def _recipe_and_base(recipe_file: Path, base: str | None, steps: int | None) -> tuple[Recipe, Path]:
+    from reelsense.training.base import base_name, find_base
     from reelsense.training.recipe import read_recipe
 
     recipe = read_recipe(recipe_file)
     if steps:
         recipe = replace(recipe, most_steps=steps)
     folder = find_base(base or recipe.base)
-    if base:  # of a folder, the name: where it lies is nobody's business
-        recipe = replace(recipe, base=folder.absolute().name if Path(base).is_dir() else base)
-    split, labels = Source(data, text_column, label_column).for_training()
-    click.echo(f"{len(split.train):,} reviews to learn from, {len(split.held_out):,} held out")
-    history = finetune(recipe, folder, split, labels, out, resume=resume)
-    best = min(history, key=lambda epoch: epoch["loss"])
-    click.echo(f"held-out accuracy {best['accuracy']:.2%}; the checkpoint is in {out}")
+    if base:
+        recipe = replace(recipe, base=base_name(base))
+    return recipe, folder
 
 
 @click.command()

@@ -93,6 +93,26 @@ def read_evaluation_sets(folder: Path) -> EvaluationSets:
     return sets
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingSets:
+    """The train parts of the same sets, to learn from. Labels are those of `imdb`."""
+
+    edited: PairedReviews
+    sentences: list[Review]
+    """Sentences and phrases of SST-2."""
+
+
+def read_training_sets(folder: Path) -> TrainingSets:
+    """Read CAD's and SST-2's train parts. Raises DatasetError as `read_evaluation_sets`."""
+    cad = folder / "cad"
+    return TrainingSets(
+        _read_pairs(
+            "counterfactually augmented reviews", cad / "orig_train.tsv", cad / "new_train.tsv"
+        ),
+        _read_one_liners(folder / "sst2" / "train.tsv"),
+    )
+
+
 def _read_pairs(name: str, originals_file: Path, edits_file: Path) -> PairedReviews:
     """Read two files and find each original's edit: the counterfactual files are shuffled.
 

@@ -61,6 +61,20 @@ class Source:
         words = {"held-out": "the held-out part of", "test": "the official test part of"}
         return f"{words.get(part, f'the {part} part of')} {self.name}"
 
+    def unlabelled_texts(self) -> list[str]:
+        """Return the texts without labels, but those that are held out or in the test part too."""
+        if self._is_table:
+            return [review.text for review in self._table() if review.label is None]
+        known = self.texts_kept_apart()
+        texts = dict.fromkeys(review.text for review in imdb.read_split(self.path, "unsup"))
+        return [text for text in texts if text not in known]
+
+    def texts_kept_apart(self) -> set[str]:
+        """Return the texts that nothing may be learned from: held out, or in the test part."""
+        split, _ = self.for_training()
+        test = [] if self._is_table else imdb.read_split(self.path, "test")
+        return {review.text for review in [*split.held_out, *test]}
+
     def training_texts(self) -> frozenset[str]:
         """Return the texts of the dataset's official train part, held-out ones included."""
         return frozenset(review.text for review in imdb.read_split(self.path, "train"))

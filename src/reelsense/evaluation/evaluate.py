@@ -25,7 +25,7 @@ from reelsense.evaluation.metrics import Metrics, Share, measure, share
 from reelsense.evaluation.robustness import Flips, Pairs, flips, pairs
 from reelsense.evaluation.scorer import Scorer
 from reelsense.evaluation.selective import Decided, decided_shares, surest_accuracy
-from reelsense.evaluation.slices import Slice, by_length, by_rating
+from reelsense.evaluation.slices import Slice, by_length, by_rating, stars_off
 
 _FLIPPED_REVIEWS = 1000
 """Reviews that are perturbed to see whether the answer flips."""
@@ -51,6 +51,8 @@ class Evaluation:
     decided: list[Decided]
     by_length: list[Slice]
     by_rating: list[Slice]
+    stars_off: float | None
+    """Mean absolute error of the expected star rating."""
     flips: list[Flips]
     pairs: list[Pairs]
     one_liners: OneLiners | None
@@ -98,6 +100,7 @@ def evaluate(
         decided=decided_shares(judged, control) if control else [],
         by_length=by_length(judged),
         by_rating=by_rating(judged),
+        stars_off=stars_off(judged),
         flips=[] if quick else flips(scorer, sample),
         pairs=_pairs(scorer, sets) if sentiment else [],
         one_liners=_one_liners(scorer, sets, control) if sentiment else None,

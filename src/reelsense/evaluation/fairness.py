@@ -43,7 +43,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _LAST_ARTICLE = re.compile(r"\ban?\s+$", re.IGNORECASE)
 _NEXT_WORD = re.compile(r"\s+([\w'-]+)")
 
-_Set = dict[str, str]
+SwapSet = dict[str, str]
 """A word of identity -> the text with it."""
 
 
@@ -80,10 +80,7 @@ def template_swaps(scorer: Scorer) -> list[Swaps]:
     Raises InputError if none of its labels is "positive".
     """
     sets = {
-        category.name: [
-            {word: _fill(template, word) for word in category.words}
-            for template in category.templates
-        ]
+        category.name: [template_set(template, category.words) for template in category.templates]
         for category in identities.CATEGORIES
     }
     return _measure(scorer, "templates", sets)
@@ -95,21 +92,31 @@ def sentence_swaps(scorer: Scorer, texts: Sequence[str], most: int = 200) -> lis
     Of each category at most `most` sentences are taken, always the same ones; categories without
     any are left out. Raises InputError if none of the scorer's labels is "positive".
     """
-    found: dict[str, list[_Set]] = {category.name: [] for category in identities.CATEGORIES}
-    for sentence in dict.fromkeys(_sentences(texts)):
-        for category in identities.CATEGORIES:
-            swapped = _swap(category, sentence)
-            if swapped:
-                found[category.name].append(swapped)
     chosen = {}
-    for name, sets in found.items():
+    for name, sets in sentence_sets(texts).items():
         some = sorted(Random(name).sample(range(len(sets)), min(most, len(sets))))
         if some:
             chosen[name] = [sets[n] for n in some]
     return _measure(scorer, "sentences", chosen)
 
 
-def _measure(scorer: Scorer, source: str, sets: Mapping[str, Sequence[_Set]]) -> list[Swaps]:
+def sentence_sets(texts: Iterable[str]) -> dict[str, list[SwapSet]]:
+    """Return, for every category, the sets made of the sentences of `texts` that hold its words."""
+    found: dict[str, list[SwapSet]] = {category.name: [] for category in identities.CATEGORIES}
+    for sentence in dict.fromkeys(_sentences(texts)):
+        for category in identities.CATEGORIES:
+            swapped = _swap(category, sentence)
+            if swapped:
+                found[category.name].append(swapped)
+    return found
+
+
+def template_set(template: str, words: Iterable[str]) -> SwapSet:
+    """Return the set that `template` makes with `words`; see `identities.Category`."""
+    return {word: _fill(template, word) for word in words}
+
+
+def _measure(scorer: Scorer, source: str, sets: Mapping[str, Sequence[SwapSet]]) -> list[Swaps]:
     """Score the texts of all `sets` (by category) in one go, and sum up each category."""
     if "positive" not in scorer.labels:
         raise InputError(
@@ -125,7 +132,7 @@ def _measure(scorer: Scorer, source: str, sets: Mapping[str, Sequence[_Set]]) ->
 
 
 def _summary(
-    category: str, source: str, sets: Sequence[_Set], scores: Sequence[Sequence[float]]
+    category: str, source: str, sets: Sequence[SwapSet], scores: Sequence[Sequence[float]]
 ) -> Swaps:
     """Sum up `sets`; the words of every set are the same and in the same order."""
     table = np.array(scores)  # (sets, words)
@@ -159,7 +166,7 @@ def _sentences(texts: Iterable[str]) -> Iterator[str]:
                 yield sentence
 
 
-def _swap(category: Category, sentence: str) -> _Set:
+def _swap(category: Category, sentence: str) -> SwapSet:
     """Return `sentence` with each word of `category`; nothing if it is not fit for that."""
     found = list(_PATTERNS[category.name].finditer(sentence))
     if len(found) != 1:

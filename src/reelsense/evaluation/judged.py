@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError, TextError
-from reelsense.evaluation.scorer import Scorer, score
+from reelsense.evaluation.scorer import Scorer, answer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +23,8 @@ class Judged:
     """(n, labels)."""
     wanted: NDArray[np.int64]
     """Index of the true label of each review."""
+    stars: NDArray[np.float64] | None = None
+    """The star rating that the classifier expects of each review."""
 
     @property
     def answers(self) -> NDArray[np.int64]:
@@ -73,7 +75,8 @@ def judge(scorer: Scorer, reviews: Sequence[Review], title: str = "scoring") -> 
     """
     known = labelled(reviews, scorer.labels)
     try:
-        found = score(scorer, [review.text for review in known.reviews], title)
+        found = answer(scorer, [review.text for review in known.reviews], title)
     except TextError as error:
         raise InputError(f"{known.reviews[error.position].name} {error.reason}") from error
-    return Judged(known.reviews, tuple(scorer.labels), found, known.wanted)
+    labels = tuple(scorer.labels)
+    return Judged(known.reviews, labels, found.probabilities, known.wanted, found.stars)

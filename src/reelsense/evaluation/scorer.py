@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from reelsense.errors import TextError
+from reelsense.prediction import Answers
 
 _STEP = 256
 """Texts scored between two moves of the progress bar."""
@@ -28,17 +29,41 @@ class Scorer(Protocol):
         ...
 
 
+@runtime_checkable
+class RatingScorer(Scorer, Protocol):
+    """A classifier that may know stars too; `reelsense.Classifier` is one."""
+
+    def answers(self, texts: Sequence[str]) -> Answers:
+        """Return probabilities and stars of `texts`."""
+        ...
+
+
 def score(scorer: Scorer, texts: Sequence[str], title: str = "scoring") -> NDArray[np.float64]:
-    """Return what `scorer` says of `texts`, (texts, labels), showing progress as `title`.
+    """Return the probabilities that `scorer` gives `texts`, as `answer` does."""
+    return answer(scorer, texts, title).probabilities
+
+
+def answer(scorer: Scorer, texts: Sequence[str], title: str = "scoring") -> Answers:
+    """Return what `scorer` says of `texts`, showing progress as `title`.
 
     Raises TextError, counting from the first of `texts`, if one cannot be read.
     """
     parts = [np.empty((0, len(scorer.labels)))]
+    stars = []
     with tqdm(total=len(texts), unit=" reviews", desc=title) as bar:
         for start in range(0, len(texts), _STEP):
             try:
-                parts.append(scorer.predict_proba(texts[start : start + _STEP]))
+                found = _answers(scorer, texts[start : start + _STEP])
             except TextError as error:
                 raise TextError(start + error.position, error.reason) from error
-            bar.update(len(parts[-1]))
-    return np.concatenate(parts)
+            parts.append(found.probabilities)
+            if found.stars is not None:
+                stars.append(found.stars)
+            bar.update(len(found.probabilities))
+    return Answers(np.concatenate(parts), np.concatenate(stars) if stars else None)
+
+
+def _answers(scorer: Scorer, texts: Sequence[str]) -> Answers:
+    if isinstance(scorer, RatingScorer):
+        return scorer.answers(texts)
+    return Answers(scorer.predict_proba(texts), None)

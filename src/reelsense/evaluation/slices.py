@@ -39,5 +39,13 @@ def by_rating(judged: Judged) -> list[Slice]:
     return [_slice(judged, str(rating), ratings == rating) for rating in sorted(set(ratings) - {0})]
 
 
+def stars_off(judged: Judged) -> float | None:
+    """Return by how many stars the expected ratings are off on average; None without stars."""
+    ratings = np.array([review.rating or 0 for review in judged.reviews])
+    if judged.stars is None or not ratings.any():
+        return None
+    return float(np.abs(judged.stars - ratings)[ratings > 0].mean())
+
+
 def _slice(judged: Judged, name: str, chosen: np.ndarray) -> Slice:
     return Slice(name, share(int(judged.correct[chosen].sum()), int(chosen.sum())))

@@ -90,6 +90,8 @@ def _figures(found: Evaluation) -> str:
         ("log-loss", f"{metrics.log_loss:.4f}"),
         ("calibration error (ECE, 15 bins)", f"{metrics.ece:.2%}"),
     ]
+    if found.stars_off is not None:
+        rows.append(("stars, mean absolute error", f"{found.stars_off:.2f}"))
     return _table("", rows)
 
 

@@ -5,6 +5,8 @@ Knows numbers alone; `evaluation.calibrate` finds them on held-out reviews.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -28,6 +30,11 @@ def probabilities(
     scaled = logits * np.reshape(scale, (-1, 1))
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def expected_stars(logits: NDArray[np.float64], ratings: Sequence[int]) -> NDArray[np.float64]:
+    """Return the mean of `ratings` (k), weighted by the softmax of `logits` (n, k)."""
+    return np.asarray(probabilities(logits) @ np.array(ratings, dtype=np.float64))
 
 
 def least_score(manifest: Manifest, risk: float | None) -> float | None:

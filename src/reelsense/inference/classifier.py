@@ -17,10 +17,10 @@ from reelsense import bundle as bundles
 from reelsense.bundle import Bundle
 from reelsense.errors import BundleError, InputError, TextError
 from reelsense.inference.batching import BatchQueue, Network
-from reelsense.inference.calibration import least_score, probabilities, verdict
+from reelsense.inference.calibration import expected_stars, least_score, probabilities, verdict
 from reelsense.inference.engine import Engine
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
-from reelsense.prediction import Coverage, Prediction
+from reelsense.prediction import Answers, Coverage, Prediction
 
 TOKENS_PER_BATCH = 512
 """Larger batches were no faster on two cores and took two to three times the memory."""
@@ -35,6 +35,8 @@ class Scored:
 
     logits: NDArray[np.float64]
     """(texts, labels), the mean over each text's windows."""
+    stars: NDArray[np.float64]
+    """(texts, ratings), the same of the star ratings; no columns without any."""
     windows: NDArray[np.int64]
     """How many, of each text."""
     tokens: list[int]
@@ -92,27 +94,38 @@ class Classifier:
         As scikit-learn has it; LIME, SHAP and cleanlab take it. Raises TextError as `predict`.
         """
         parts = [
-            self._probabilities(self.score(texts[start : start + _SLICE], start))
+            self._answers(self.score(texts[start : start + _SLICE], start)).probabilities
             for start in range(0, len(_checked(texts)), _SLICE)
         ]
         return np.concatenate([np.empty((0, len(self.labels))), *parts])
 
-    def _probabilities(self, scored: Scored) -> NDArray[np.float64]:
-        return probabilities(scored.logits, scored.windows, self.manifest.calibration)
+    def answers(self, texts: Sequence[str]) -> Answers:
+        """Return probabilities and stars of a few `texts`. Raises TextError as `predict`."""
+        return self._answers(self.score(_checked(texts)))
+
+    def _answers(self, scored: Scored) -> Answers:
+        ratings = self.manifest.ratings
+        return Answers(
+            probabilities(scored.logits, scored.windows, self.manifest.calibration),
+            expected_stars(scored.stars, ratings) if ratings else None,
+        )
 
     def _predictions(
         self, texts: Sequence[str], first: int, least: float | None
     ) -> list[Prediction]:
         scored = self.score(texts, first)
+        found = self._answers(scored)
+        stars = [None] * len(texts) if found.stars is None else found.stars.tolist()
         return [
             Prediction(
                 label=(label := self.labels[int(row.argmax())]),
                 score=(score := float(row.max())),
                 probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
                 verdict=verdict(label, score, least),
+                stars=rating,
                 tokens=Coverage(total=tokens, scored=tokens),
             )
-            for row, tokens in zip(self._probabilities(scored), scored.tokens, strict=True)
+            for row, rating, tokens in zip(found.probabilities, stars, scored.tokens, strict=True)
         ]
 
     def score(self, texts: Sequence[str], first: int = 0) -> Scored:
@@ -128,8 +141,10 @@ class Classifier:
         logits = self._queue.run([window for each in cut for window in each]).astype(np.float64)
         starts = np.cumsum([0, *map(len, cut)])[:-1]
         counts = np.array([len(each) for each in cut])
+        means = np.add.reduceat(logits, starts, axis=0) / counts[:, None]
         return Scored(
-            logits=np.add.reduceat(logits, starts, axis=0) / counts[:, None],
+            logits=means[:, : len(self.labels)],
+            stars=means[:, len(self.labels) :],
             windows=counts,
             tokens=[len(ids) for ids in encoded],
         )

@@ -45,10 +45,11 @@ class ReviewTokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
-        first, last, pad = map(self._tokenizer.token_to_id, ("[CLS]", "[SEP]", "[PAD]"))
-        if first is None or last is None or pad is None:
-            raise BundleError("tokenizer.json is not BERT's: it lacks [CLS], [SEP] or [PAD]")
-        self.frame, self.pad = Frame(first, last), pad
+        names = ("[CLS]", "[SEP]", "[PAD]", "[MASK]")
+        first, last, pad, mask = map(self._tokenizer.token_to_id, names)
+        if first is None or last is None or pad is None or mask is None:
+            raise BundleError(f"tokenizer.json is not BERT's: it lacks one of {', '.join(names)}")
+        self.frame, self.pad, self.mask = Frame(first, last), pad, mask
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Clean `texts` and return their token ids, whole, without [CLS] and [SEP]."""

@@ -140,5 +140,6 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
             if binary
             else {"probabilities": probabilities}
         ),
+        **({} if prediction.stars is None else {"stars": prediction.stars}),
         "tokens": {"total": prediction.tokens.total, "scored": prediction.tokens.scored},
     }

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
 
 from reelsense.errors import DownloadError
+from reelsense.training.checkpoint import FACTS
 
 _FILES = ["config.json", "model.safetensors", "tokenizer.json"]
+
+
+def base_name(base: str) -> str:
+    """Return what a checkpoint tells of the `base` it began with; where that lies is not told.
+
+    Of the hub's its id, of a folder that `reelsense pretrain` made what that began with, of any
+    other folder its name.
+    """
+    folder = Path(base)
+    if not folder.is_dir():
+        return base
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        return str(facts["recipe"]["base"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder.absolute().name
 
 
 def find_base(base: str) -> Path:

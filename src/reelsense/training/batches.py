@@ -14,10 +14,12 @@ from reelsense.inference.batching import fill
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Reviews as whole token ids without [CLS] and [SEP], and the index of each label."""
+    """Texts (n) as whole token ids without [CLS] and [SEP], and what is to be learned of them."""
 
     ids: list[list[int]]
-    labels: list[int]
+    targets: list[tuple[float, ...]]
+    """The probability of every label."""
+    ratings: list[int | None]
 
 
 _POOL = 64

@@ -10,11 +10,12 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -48,7 +49,7 @@ def fingerprint(
     """Return a hash of everything that a resumed run must share with the first."""
     digest = hashlib.sha256(json.dumps([recipe, labels]).encode())
     for part in (train, held_out):
-        digest.update(repr(part.labels).encode())
+        digest.update(repr((part.targets, part.ratings)).encode())
         for ids in part.ids:
             digest.update(repr(ids).encode())
     return digest.hexdigest()
@@ -68,18 +69,25 @@ def refuse_to_overwrite(out: Path) -> None:
     (out / METRICS).unlink(missing_ok=True)
 
 
+class Stateful(Protocol):
+    """A model, an optimizer, an average: what has a state to save."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        ...
+
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Take over a state."""
+        ...
+
+
 def save_state(
-    out: Path,
-    fingerprint: str,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
+    out: Path, fingerprint: str, parts: Mapping[str, Stateful], progress: Progress
 ) -> None:
     """Save all that the next step depends on."""
     state = {
         "fingerprint": fingerprint,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "parts": {name: part.state_dict() for name, part in parts.items()},
         "progress": asdict(progress),
         "random": torch.get_rng_state(),
         "random_gpus": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -89,10 +97,8 @@ def save_state(
     os.replace(beside, out / STATE)
 
 
-def load_state(
-    out: Path, fingerprint: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer
-) -> Progress:
-    """Put the state saved in `out` into `model` and `optimizer`; return how far it was.
+def load_state(out: Path, fingerprint: str, parts: Mapping[str, Stateful]) -> Progress:
+    """Put the state saved in `out` into `parts`; return how far it was.
 
     Raises TrainingError if there is none, or if it is of another recipe or other reviews.
     """
@@ -107,8 +113,8 @@ def load_state(
         raise TrainingError(
             f"{path} was made with another recipe, base or other reviews: train into another --out"
         )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    for name, part in parts.items():
+        part.load_state_dict(state["parts"][name])
     torch.set_rng_state(state["random"])
     if torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["random_gpus"])

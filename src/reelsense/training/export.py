@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import BertForSequenceClassification
 
 from reelsense import bundle as bundles
 from reelsense.bundle import Bundle, Manifest
@@ -33,7 +32,7 @@ from reelsense.inference.batching import Network
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
 from reelsense.training import checkpoint
-from reelsense.training.model import load_model, logits
+from reelsense.training.model import ReviewModel, load_model, logits
 from reelsense.training.quantize import quantize, quantize_weights
 
 LEAST_AGREEMENT = 0.995
@@ -69,7 +68,8 @@ def export(folder: Path, split: Split, labels: Sequence[str], out: Path, *, data
     if facts["labels"] != list(labels):
         raise TrainingError(f"{folder} knows the labels {facts['labels']}, the data {list(labels)}")
     window = int(facts["recipe"]["window"])
-    model = load_model(folder, labels, dropout=0.0, attention_dropout=0.0)
+    ratings = facts.get("ratings", ())
+    model = load_model(folder, labels, dropout=0.0, attention_dropout=0.0, ratings=ratings)
     model.train(False)
     serialized = (folder / "tokenizer.json").read_text(encoding="utf-8")
     tokenizer = ReviewTokenizer(serialized)
@@ -77,6 +77,7 @@ def export(folder: Path, split: Split, labels: Sequence[str], out: Path, *, data
     manifest = Manifest(
         name=facts["recipe"]["name"],
         labels=tuple(labels),
+        ratings=tuple(facts.get("ratings", ())),
         window=window,
         provenance={
             "recipe": facts["recipe"],
@@ -129,13 +130,17 @@ def _facts(folder: Path) -> dict[str, Any]:
         raise TrainingError(
             f"{folder} is not a checkpoint of `reelsense train`: {checkpoint.FACTS}: {error}"
         ) from error
+    if "labels" not in facts:
+        raise TrainingError(
+            f"{folder} is not a checkpoint of `reelsense train`: {checkpoint.FACTS} has no labels"
+        )
     return facts
 
 
 class _Inputs(nn.Module):
     """The network as the bundle has it: ids and mask in, logits out."""
 
-    def __init__(self, model: BertForSequenceClassification) -> None:
+    def __init__(self, model: ReviewModel) -> None:
         super().__init__()
         self.model = model
 
@@ -143,7 +148,7 @@ class _Inputs(nn.Module):
         return logits(self.model, input_ids, attention_mask)
 
 
-def _to_onnx(model: BertForSequenceClassification) -> onnx.ModelProto:
+def _to_onnx(model: ReviewModel) -> onnx.ModelProto:
     ids = torch.zeros(2, 16, dtype=torch.int64)
     axes = {0: "batch", 1: "length"}
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
@@ -176,9 +181,7 @@ def _first_windows(
 class _Comparison:
     """Compares int8 networks with the checkpoint on the same held-out reviews."""
 
-    def __init__(
-        self, model: BertForSequenceClassification, frame: Bundle, held_out: Sequence[Review]
-    ) -> None:
+    def __init__(self, model: ReviewModel, frame: Bundle, held_out: Sequence[Review]) -> None:
         """`frame` is a bundle without a network."""
         chosen = random.Random(1).sample(held_out, min(_PARITY_REVIEWS, len(held_out)))
         self._texts = [review.text for review in chosen]
@@ -205,7 +208,7 @@ class _Comparison:
         return np.array(labels)
 
 
-def _torch_network(model: BertForSequenceClassification) -> Network:
+def _torch_network(model: ReviewModel) -> Network:
     @torch.no_grad()
     def run(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = logits(

@@ -18,18 +18,21 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
-from transformers import BertForSequenceClassification, set_seed
+from transformers import set_seed
 
-from reelsense.datasets.reviews import Review, Split
+from reelsense.datasets.reviews import Split
 from reelsense.errors import StoppedError, TrainingError
 from reelsense.inference.batching import fill, stack
 from reelsense.inference.tokenizer import ReviewTokenizer, head_and_tail
 from reelsense.training import checkpoint
 from reelsense.training.batches import Encoded, plan_epoch
+from reelsense.training.examples import Example, hard_examples
 from reelsense.training.machine import interruptible, keep_freed_memory, mixed_precision
-from reelsense.training.model import load_model, logits, parameter_groups
+from reelsense.training.model import ReviewModel, load_model, logits, parameter_groups
 from reelsense.training.recipe import Recipe, check_lengths
 
 CHECKPOINT_EVERY = 180.0
@@ -46,26 +49,31 @@ def finetune(
     labels: Sequence[str],
     out: Path,
     *,
+    extra: Sequence[Example] = (),
     resume: bool = False,
     checkpoint_every: float = CHECKPOINT_EVERY,
 ) -> list[dict[str, float]]:
     """Train as `recipe` says and leave the best epoch in `out`; return the held-out history.
 
-    `base` is the folder of the pre-trained model. With `resume`, goes on from the state saved in
-    `out`. Raises StoppedError when interrupted and TrainingError when the run cannot go on.
+    `base` is the folder of the pre-trained model, `extra` what is learned from beside
+    `split.train`. With `resume`, goes on from the state saved in `out`. Raises StoppedError when
+    interrupted and TrainingError when the run cannot go on.
     """
     if not resume:
         checkpoint.refuse_to_overwrite(out)
     keep_freed_memory()
     set_seed(recipe.seed)
-    model = load_model(base, labels, recipe.dropout, recipe.attention_dropout)
-    check_lengths(recipe, model.config.max_position_embeddings)
-    tokenizer = _tokenizer(base)
-    train = _encode(split.train, labels, tokenizer)
-    held_out = _encode(split.held_out, labels, tokenizer)
+    examples = [*hard_examples(split.train, labels), *extra]
+    ratings = sorted({each.rating for each in examples if each.rating and recipe.stars_weight})
+    model = load_model(base, labels, recipe.dropout, recipe.attention_dropout, ratings)
+    positions = model.config.max_position_embeddings
+    check_lengths(positions, lengths=max(recipe.lengths), window=recipe.window)
+    tokenizer = read_tokenizer(base)
+    train = _encode(examples, tokenizer)
+    held_out = _encode(hard_examples(split.held_out, labels), tokenizer)
     run = _Run(recipe, base, labels, out, tokenizer, model, train, held_out)
     if resume:
-        run.progress = checkpoint.load_state(out, run.fingerprint, model, run.optimizer)
+        run.load_state()
     else:
         run.save_state()  # there is always one to resume from
     with interruptible() as interrupt:
@@ -88,7 +96,7 @@ class _Run:
         labels: Sequence[str],
         out: Path,
         tokenizer: ReviewTokenizer,
-        model: BertForSequenceClassification,
+        model: ReviewModel,
         train: Encoded,
         held_out: Encoded,
     ) -> None:
@@ -100,10 +108,12 @@ class _Run:
             parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, fused=True
         )
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.ratings: list[int] = model.config.star_ratings
+        self.averaged = _averaged(self.accelerator.unwrap_model(self.model), recipe.average)
         self.progress = checkpoint.Progress()
         self.plans = self._plans()
         self.total = sum(map(len, self.plans))
-        self.base_sha256 = _sha256(base / "model.safetensors")
+        self.base_sha256 = sha256(base / "model.safetensors")
         self.fingerprint = checkpoint.fingerprint(
             asdict(recipe) | {"base_sha256": self.base_sha256}, self.labels, train, held_out
         )
@@ -146,17 +156,33 @@ class _Run:
         """One batch forward and back; returns its mean loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
-        scores = self._logits(self.train, batch, self.recipe.lengths[self.progress.epoch])
-        wanted = torch.tensor([self.train.labels[n] for n in batch], device=scores.device)
-        loss = functional.cross_entropy(scores.float(), wanted)
+        length = self.recipe.lengths[self.progress.epoch]
+        scores = self._logits(self.model, self.train, batch, length).float()
+        loss = self._loss(scores, self.train, batch)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.accelerator.unwrap_model(self.model))
         value = loss.item()
         if value != value:
             raise TrainingError("the loss is not a number any more: lower learning_rate")
         return value
+
+    def _loss(self, scores: Tensor, examples: Encoded, batch: list[int]) -> Tensor:
+        """The cross-entropy of the labels, and of the stars of those reviews that have them."""
+        labels = len(self.labels)
+        wanted = torch.tensor([examples.targets[n] for n in batch], device=scores.device)
+        loss = functional.cross_entropy(scores[:, :labels], wanted)
+        rated = [row for row, n in enumerate(batch) if examples.ratings[n] in self.ratings]
+        if not (self.ratings and rated):
+            return loss
+        stars = [self.ratings.index(examples.ratings[batch[row]] or 0) for row in rated]
+        off = functional.cross_entropy(
+            scores[rated, labels:], torch.tensor(stars, device=scores.device), reduction="sum"
+        )
+        return loss + self.recipe.stars_weight * off / len(batch)
 
     def _rate(self) -> float:
         """Learning rate of the next step: a linear rise, then a linear fall to zero."""
@@ -166,14 +192,16 @@ class _Run:
         down = (self.total - done) / max(1, self.total - warm)
         return self.recipe.learning_rate * max(0.0, min(up, down, 1.0))
 
-    def _logits(self, reviews: Encoded, batch: list[int], length: int) -> torch.Tensor:
+    def _logits(
+        self, model: ReviewModel, reviews: Encoded, batch: list[int], length: int
+    ) -> Tensor:
         share = self.recipe.head_share
         rows = [head_and_tail(reviews.ids[n], length, share, self.frame) for n in batch]
         ids, mask = (
             torch.from_numpy(part).to(self.accelerator.device) for part in stack(rows, self.pad)
         )
         with self.accelerator.autocast():
-            return logits(self.model, ids, mask)
+            return logits(model, ids, mask)
 
     def finish_epoch(self) -> None:
         """Score the held-out part, keep the epoch if it is the best, and save the state."""
@@ -183,12 +211,13 @@ class _Run:
         if result["loss"] < best:
             checkpoint.save_model(
                 self.out,
-                self.accelerator.unwrap_model(self.model),
+                self._best_model(),
                 self.base / "tokenizer.json",
                 {
                     "recipe": asdict(self.recipe),
                     "base_sha256": self.base_sha256,
                     "labels": self.labels,
+                    "ratings": self.ratings,
                     "held_out": result,
                 },
             )
@@ -201,36 +230,60 @@ class _Run:
         self.progress.step = 0
         self.save_state()
 
+    def _best_model(self) -> ReviewModel:
+        """The averaged weights where an average is kept, else the last ones."""
+        kept = self.model if self.averaged is None else self.averaged.module
+        model: ReviewModel = self.accelerator.unwrap_model(kept)
+        return model
+
     @torch.no_grad()
     def _score_held_out(self) -> dict[str, float]:
-        self.model.eval()
+        model = self._best_model()
+        model.train(False)
         longest = max(self.recipe.lengths)
         lengths = [min(len(ids) + 2, longest) for ids in self.held_out.ids]
         order = sorted(range(len(lengths)), key=lambda n: lengths[n])
         loss = correct = 0.0
+        off: list[float] = []
         for batch in tqdm(fill(order, lengths, self.recipe.tokens_per_batch), desc="held-out"):
-            scores = self._logits(self.held_out, batch, longest).float().cpu()
-            wanted = torch.tensor([self.held_out.labels[n] for n in batch])
-            loss += functional.cross_entropy(scores, wanted, reduction="sum").item()
-            correct += (scores.argmax(1) == wanted).sum().item()
-        return {"loss": loss / len(lengths), "accuracy": correct / len(lengths)}
+            scores = self._logits(model, self.held_out, batch, longest).float().cpu()
+            labels = scores[:, : len(self.labels)]
+            wanted = torch.tensor([self.held_out.targets[n] for n in batch]).argmax(1)
+            loss += functional.cross_entropy(labels, wanted, reduction="sum").item()
+            correct += (labels.argmax(1) == wanted).sum().item()
+            if self.ratings:
+                stars = scores[:, len(self.labels) :].softmax(1) @ torch.tensor(
+                    self.ratings, dtype=torch.float32
+                )
+                known = [self.held_out.ratings[n] for n in batch]
+                off += [abs(s - r) for s, r in zip(stars.tolist(), known, strict=True) if r]
+        result = {"loss": loss / len(lengths), "accuracy": correct / len(lengths)}
+        return result | ({"stars_off": sum(off) / len(off)} if off else {})
 
     def save_state(self) -> None:
-        checkpoint.save_state(self.out, self.fingerprint, self.model, self.optimizer, self.progress)
+        checkpoint.save_state(self.out, self.fingerprint, self._parts(), self.progress)
+
+    def load_state(self) -> None:
+        self.progress = checkpoint.load_state(self.out, self.fingerprint, self._parts())
+
+    def _parts(self) -> dict[str, checkpoint.Stateful]:
+        parts: dict[str, checkpoint.Stateful] = {"model": self.model, "optimizer": self.optimizer}
+        return parts if self.averaged is None else parts | {"averaged": self.averaged}
 
     def _log(self, entry: dict[str, float]) -> None:
         with (self.out / checkpoint.METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
 
-def _tokenizer(base: Path) -> ReviewTokenizer:
+def read_tokenizer(base: Path) -> ReviewTokenizer:
+    """Read the tokenizer of the pre-trained model in `base`. Raises TrainingError without one."""
     try:
         return ReviewTokenizer((base / "tokenizer.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainingError(f"{base} holds no tokenizer.json: {error.strerror}") from error
 
 
-def _sha256(weights: Path) -> str | None:
+def sha256(weights: Path) -> str | None:
     """The SHA-256 of `weights`; None where a base has them in another file."""
     if not weights.is_file():
         return None
@@ -238,16 +291,19 @@ def _sha256(weights: Path) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _encode(
-    reviews: Sequence[Review], labels: Sequence[str], tokenizer: ReviewTokenizer
-) -> Encoded:
-    index = {label: n for n, label in enumerate(labels)}
-    known = [(review.text, index[review.label]) for review in reviews if review.label in index]
-    if not known:
+def _averaged(model: ReviewModel, decay: float) -> AveragedModel | None:
+    """A moving average of the weights of `model`, or None for a decay of 0."""
+    if not decay:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+def _encode(examples: Sequence[Example], tokenizer: ReviewTokenizer) -> Encoded:
+    if not examples:
         raise TrainingError("there are no labelled reviews to train on or to hold out")
     ids: list[list[int]] = []
-    with tqdm(total=len(known), desc="tokenizing", unit=" reviews") as bar:
-        for start in range(0, len(known), _SLICE):
-            ids += tokenizer.encode([text for text, _ in known[start : start + _SLICE]])
+    with tqdm(total=len(examples), desc="tokenizing", unit=" reviews") as bar:
+        for start in range(0, len(examples), _SLICE):
+            ids += tokenizer.encode([each.text for each in examples[start : start + _SLICE]])
             bar.update(len(ids) - bar.n)
-    return Encoded(ids, [label for _, label in known])
+    return Encoded(ids, [each.target for each in examples], [each.rating for each in examples])

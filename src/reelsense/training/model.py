@@ -9,26 +9,64 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, BertForSequenceClassification
+from transformers import AutoConfig, BertForSequenceClassification, BertModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from reelsense.errors import TrainingError
 
+_Model = TypeVar("_Model", bound=PreTrainedModel)
+
+
+class ReviewModel(BertForSequenceClassification):
+    """BERT with a layer over the labels, and one over star ratings where there are any.
+
+    Its checkpoint opens as transformers' BertForSequenceClassification too, which has the same
+    logits and leaves the stars out.
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        ratings = getattr(config, "star_ratings", None)
+        self.stars = nn.Linear(config.hidden_size, len(ratings)) if ratings else None
+        self.post_init()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+
 
 def load_model(
-    folder: Path, labels: Sequence[str], dropout: float, attention_dropout: float
-) -> BertForSequenceClassification:
-    """Load the BERT in `folder` and put an untrained classifier over `labels` on top.
+    folder: Path,
+    labels: Sequence[str],
+    dropout: float,
+    attention_dropout: float,
+    ratings: Sequence[int] = (),
+) -> ReviewModel:
+    """Load the BERT in `folder` and put untrained layers over `labels` and `ratings` on top.
 
-    A checkpoint that already is a classifier over as many labels keeps its layer. Raises
-    TrainingError if the folder holds no BERT.
+    A checkpoint that already has such layers keeps them. Raises TrainingError if the folder holds
+    no BERT.
     """
+    config = _config(folder)
+    config.num_labels = len(labels)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: n for n, label in enumerate(labels)}
+    config.hidden_dropout_prob = dropout
+    config.attention_probs_dropout_prob = attention_dropout
+    config.star_ratings = list(ratings)
+    return _load(ReviewModel, folder, config)
+
+
+def load_bert(folder: Path) -> BertModel:
+    """Load the bare BERT in `folder`, without dropout. Raises TrainingError as `load_model`."""
+    config = _config(folder)
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    return _load(BertModel, folder, config)
+
+
+def _config(folder: Path) -> Any:
     # Its report that the classifier is new would worry people; its bars drown ours.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -38,13 +76,12 @@ def load_model(
         raise TrainingError(f"{folder} holds no pre-trained model: {error}") from error
     if config.model_type != "bert":
         raise TrainingError(f"{folder} holds a {config.model_type} model; reelsense trains BERT")
-    config.num_labels = len(labels)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: n for n, label in enumerate(labels)}
-    config.hidden_dropout_prob = dropout
-    config.attention_probs_dropout_prob = attention_dropout
+    return config
+
+
+def _load(kind: type[_Model], folder: Path, config: Any) -> _Model:
     try:
-        model = BertForSequenceClassification.from_pretrained(
+        model: _Model = kind.from_pretrained(
             folder, config=config, local_files_only=True, dtype=torch.float32
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
@@ -52,23 +89,39 @@ def load_model(
     return model
 
 
-def logits(model: BertForSequenceClassification, ids: Tensor, mask: Tensor) -> Tensor:
-    """Return the logits (batch, labels) for token `ids` and `mask` (batch, length), 1 where read.
+def logits(model: ReviewModel, ids: Tensor, mask: Tensor) -> Tensor:
+    """Return the logits (batch, labels + ratings) for token `ids` and `mask` (batch, length).
 
-    Equal to `model(input_ids=ids, attention_mask=mask).logits` up to rounding (tested).
+    The mask is 1 where to read. The first columns equal
+    `model(input_ids=ids, attention_mask=mask).logits` up to rounding (tested).
     """
     bert: Any = model.bert
-    hidden = bert.embeddings(input_ids=ids)
-    # Added to the attention scores: enough to make padding vanish. As a number and not as a bool,
-    # because the export of a bool mask guards against rows without any token (half the memory).
-    blocked = (1.0 - mask[:, None, None, :].to(hidden.dtype)) * -1e4
     *layers, last = bert.encoder.layer
+    hidden, blocked = _embedded(bert, ids, mask)
     for layer in layers:
         hidden = _layer(layer, hidden, hidden, blocked)
     first = _layer(last, hidden[:, :1], hidden, blocked)
     pooled = model.dropout(bert.pooler(first))
     scores: Tensor = model.classifier(pooled)
-    return scores
+    return scores if model.stars is None else torch.cat([scores, model.stars(pooled)], dim=1)
+
+
+def hidden_states(bert: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    """Return the last hidden states (batch, length, hidden) of `bert`."""
+    hidden, blocked = _embedded(bert, ids, mask)
+    for layer in bert.encoder.layer:
+        hidden = _layer(layer, hidden, hidden, blocked)
+    return hidden
+
+
+def _embedded(bert: Any, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The input of the first layer, and what is added to the attention scores.
+
+    That is enough to make padding vanish. As a number and not as a bool, because the export of a
+    bool mask guards against rows without any token (half the memory).
+    """
+    hidden = bert.embeddings(input_ids=ids)
+    return hidden, (1.0 - mask[:, None, None, :].to(hidden.dtype)) * -1e4
 
 
 def _layer(layer: Any, queries: Tensor, hidden: Tensor, blocked: Tensor) -> Tensor:

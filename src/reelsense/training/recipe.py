@@ -31,6 +31,15 @@ class Recipe:
     attention_dropout: float = 0.0
     """On the attention weights; above 0 it costs a third of the speed on processors."""
     max_gradient_norm: float = 1.0
+    stars_weight: float = 0.0
+    """Of the loss over star ratings, where the reviews have them; 0: no stars are learned."""
+    average: float = 0.0
+    """The decay of the moving average of the weights that is kept (as 0.999); 0: the last ones."""
+    mlm_length: int = 256
+    """The window that masked language modelling reads at once."""
+    mlm_learning_rate: float = 3e-4
+    mlm_share: float = 0.2
+    """The share of the tokens that are hidden and guessed."""
     seed: int = 1
     most_steps: int = 0
     """Stop after so many steps, for a try; 0: after the last epoch."""
@@ -45,23 +54,27 @@ class Recipe:
             raise RecipeError("tokens_per_batch is less than the longest of lengths")
         if not 0 <= self.head_share <= 1:
             raise RecipeError("head_share: a number from 0 to 1")
-        if not 0 < self.learning_rate < float("inf"):
-            raise RecipeError("learning_rate: a number above 0")
-        if self.window < 8:
-            raise RecipeError("window: 8 tokens or more")
-        for name in ("weight_decay", "max_gradient_norm", "most_steps"):
+        for name in ("learning_rate", "mlm_learning_rate"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise RecipeError(f"{name}: a number above 0")
+        for name in ("window", "mlm_length"):
+            if getattr(self, name) < 8:
+                raise RecipeError(f"{name}: 8 tokens or more")
+        if not 0 < self.mlm_share < 1:
+            raise RecipeError("mlm_share: a share above 0 and below 1")
+        for name in ("weight_decay", "max_gradient_norm", "most_steps", "stars_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise RecipeError(f"{name}: a number of 0 or more")
         if not 0 <= self.warmup < 1:
             raise RecipeError("warmup: a share from 0 up to 1")
-        for name in ("dropout", "attention_dropout"):
+        for name in ("dropout", "attention_dropout", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise RecipeError(f"{name}: a share from 0 up to 1")
 
 
-def check_lengths(recipe: Recipe, positions: int) -> None:
-    """Raise RecipeError if `recipe` cuts reviews longer than a model of `positions` can read."""
-    for name, length in (("lengths", max(recipe.lengths)), ("window", recipe.window)):
+def check_lengths(positions: int, **lengths: int) -> None:
+    """Raise RecipeError if one of `lengths` is more than a model of `positions` can read."""
+    for name, length in lengths.items():
         if length > positions:
             raise RecipeError(f"{name}: {length} tokens, but the model reads {positions}")
 

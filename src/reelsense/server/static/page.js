@@ -36,6 +36,10 @@ function show(prediction) {
   element("details").textContent = scored === total
     ? `Read whole: ${total.toLocaleString("en")} word pieces.`
     : `Read ${scored.toLocaleString("en")} of ${total.toLocaleString("en")} word pieces.`;
+  if (prediction.stars !== undefined) {
+    element("details").textContent =
+      `About ${prediction.stars.toFixed(1)} of 10 stars. ${element("details").textContent}`;
+  }
   if (unsure) {
     element("details").textContent += prediction.threshold === null
       ? " This model can be sure enough of nothing."

@@ -1,0 +1,193 @@
+"""Masked language modelling: BERT reads on in the language of the reviews before it is fine-tuned.
+
+Devlin et al. (2019) hid 15 % of the tokens; Wettig et al. (2023, "Should You Mask 15% in Masked
+Language Modeling?") found more to be better. Sun et al. (2019) found that reading on in the task's
+own texts helped fine-tuning more than anything else they tried. Every text is cut into even
+windows, each is read once; the result is a base model like the one it began with. The state is
+saved every few minutes, so that an interrupted run goes on exactly where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+from transformers import BertForMaskedLM, BertModel, set_seed
+
+from reelsense.errors import StoppedError, TrainingError
+from reelsense.inference.batching import stack
+from reelsense.inference.tokenizer import ReviewTokenizer, windows
+from reelsense.training import checkpoint
+from reelsense.training.batches import plan_epoch
+from reelsense.training.finetune import CHECKPOINT_EVERY, read_tokenizer, sha256
+from reelsense.training.machine import interruptible, keep_freed_memory, mixed_precision
+from reelsense.training.model import hidden_states, load_bert, parameter_groups
+from reelsense.training.recipe import Recipe, check_lengths
+
+_SHORTEST = 12
+"""Windows of fewer tokens are left out: there is little to guess a word from."""
+
+_SLICE = 1000
+
+
+def pretrain(
+    recipe: Recipe,
+    base: Path,
+    texts: Sequence[str],
+    out: Path,
+    *,
+    resume: bool = False,
+    checkpoint_every: float = CHECKPOINT_EVERY,
+) -> float:
+    """Let the BERT in `base` read `texts` as `recipe` says; leave it in `out` as a new base.
+
+    Returns the mean loss over the last tenth of the steps. Raises StoppedError when interrupted and
+    TrainingError when the run cannot go on.
+    """
+    if not resume:
+        checkpoint.refuse_to_overwrite(out)
+    keep_freed_memory()
+    set_seed(recipe.seed)
+    run = _Run(recipe, base, texts, out)
+    if resume:
+        run.progress = checkpoint.load_state(out, run.fingerprint, run.parts)
+    else:
+        run.save_state()
+    saved = time.monotonic()
+    with interruptible() as interrupt:
+        for _ in run.steps():
+            if interrupt.requested:
+                run.save_state()
+                raise StoppedError(f"stopped; the state is saved in {out}: go on with --resume")
+            if time.monotonic() - saved > checkpoint_every:
+                run.save_state()
+                saved = time.monotonic()
+    run.save_state()
+    run.save_model()
+    last = run.progress.history[-max(1, len(run.plan) // 10) :]
+    return sum(entry["loss"] for entry in last) / max(1, len(last))
+
+
+class _Run:
+    """Everything one run holds."""
+
+    def __init__(self, recipe: Recipe, base: Path, texts: Sequence[str], out: Path) -> None:
+        self.recipe, self.base, self.out = recipe, base, out
+        self.tokenizer = read_tokenizer(base)
+        self.rows = _rows(texts, recipe.mlm_length, self.tokenizer)
+        bert: BertModel = load_bert(base)
+        check_lengths(bert.config.max_position_embeddings, mlm_length=recipe.mlm_length)
+        self.accelerator = Accelerator(mixed_precision=mixed_precision())
+        model = BertForMaskedLM(bert.config)
+        model.bert = bert  # with its pooler, which fine-tuning goes on with
+        model.tie_weights()
+        optimizer = torch.optim.AdamW(
+            parameter_groups(model, recipe.weight_decay), lr=recipe.mlm_learning_rate, fused=True
+        )
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        lengths = [len(row) for row in self.rows]
+        self.plan = plan_epoch(lengths, recipe.tokens_per_batch, recipe.seed, epoch=0)
+        self.plan = self.plan[: recipe.most_steps or len(self.plan)]
+        self.progress = checkpoint.Progress()
+        content = [asdict(recipe), sha256(base / "model.safetensors"), self.rows]
+        self.fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    @property
+    def parts(self) -> dict[str, checkpoint.Stateful]:
+        return {"model": self.model, "optimizer": self.optimizer}
+
+    def steps(self) -> Iterator[None]:
+        self.model.train()
+        progress = self.progress
+        with tqdm(total=len(self.plan), initial=progress.step, desc="reading", unit="step") as bar:
+            while progress.step < len(self.plan):
+                loss = self._step(self.plan[progress.step])
+                progress.step += 1
+                progress.steps_done += 1
+                progress.history.append({"loss": loss})
+                bar.set_postfix(loss=f"{loss:.3f}")
+                bar.update()
+                yield
+
+    def _step(self, batch: list[int]) -> float:
+        """One batch forward and back; returns its mean loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate()
+        ids, mask = stack([self.rows[n] for n in batch], self.tokenizer.pad)
+        read, hidden = self._hide(ids)
+        device = self.accelerator.device
+        with self.accelerator.autocast():
+            states = hidden_states(
+                self.model.bert,
+                torch.from_numpy(read).to(device),
+                torch.from_numpy(mask).to(device),
+            )
+            guesses: Tensor = self.model.cls(states[torch.from_numpy(hidden).to(device)])
+        wanted = torch.from_numpy(ids[hidden]).to(device)
+        loss = functional.cross_entropy(guesses.float(), wanted)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_gradient_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        value = loss.item()
+        if value != value:
+            raise TrainingError("the loss is not a number any more: lower mlm_learning_rate")
+        return value
+
+    def _rate(self) -> float:
+        done, total = self.progress.step, len(self.plan)
+        warm = max(1, round(total * self.recipe.warmup))
+        down = (total - done) / max(1, total - warm)
+        return self.recipe.mlm_learning_rate * min((done + 1) / warm, down, 1.0)
+
+    def _hide(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return what is read in the place of `ids`, and which of them are to be guessed.
+
+        Of these 80 % become [MASK], 10 % another word, 10 % stay (Devlin et al. 2019, A.1).
+        """
+        random = np.random.default_rng([self.recipe.seed, self.progress.step])
+        frame = self.tokenizer.frame
+        special = [frame.first, frame.last, self.tokenizer.pad]
+        hidden = (random.random(ids.shape) < self.recipe.mlm_share) & ~np.isin(ids, special)
+        hidden[0, 1] = True  # never none at all
+        fate = random.random(ids.shape)
+        read = ids.copy()
+        read[hidden & (fate < 0.8)] = self.tokenizer.mask
+        others = hidden & (fate >= 0.9)
+        read[others] = random.integers(0, self.model.config.vocab_size, int(others.sum()))
+        return read, hidden
+
+    def save_state(self) -> None:
+        checkpoint.save_state(self.out, self.fingerprint, self.parts, self.progress)
+
+    def save_model(self) -> None:
+        model: Any = self.accelerator.unwrap_model(self.model)
+        checkpoint.save_model(
+            self.out, model.bert, self.base / "tokenizer.json", {"recipe": asdict(self.recipe)}
+        )
+
+
+def _rows(texts: Sequence[str], length: int, tokenizer: ReviewTokenizer) -> list[list[int]]:
+    rows: list[list[int]] = []
+    with tqdm(total=len(texts), desc="tokenizing", unit=" reviews") as bar:
+        for start in range(0, len(texts), _SLICE):
+            some = tokenizer.encode(texts[start : start + _SLICE])
+            for ids in some:
+                rows += windows(ids, length, tokenizer.frame)
+            bar.update(len(some))
+    rows = [row for row in rows if len(row) >= _SHORTEST]
+    if not rows:
+        raise TrainingError("there are no texts to read")
+    return rows
