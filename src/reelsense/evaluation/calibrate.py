@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 from reelsense.bundle import Bundle, Calibration, RiskControl, Threshold
 from reelsense.datasets.reviews import Review
-from reelsense.errors import InputError, TextError
-from reelsense.evaluation.judged import Labelled, labelled
+from reelsense.errors import TextError
+from reelsense.evaluation.judged import Labelled, labelled, unreadable
 from reelsense.evaluation.metrics import calibration_error
 from reelsense.inference.calibration import probabilities
 from reelsense.inference.classifier import Classifier
@@ -116,11 +116,9 @@ def _score(classifier: Classifier, known: Labelled) -> _Answers:
         for start in range(0, len(reviews), _SLICE):
             texts = [review.text for review in reviews[start : start + _SLICE]]
             try:
-                scored = classifier.score(texts)
+                scored = classifier.score(texts, start)
             except TextError as error:
-                raise InputError(
-                    f"{reviews[start + error.position].name} {error.reason}"
-                ) from error
+                raise unreadable(reviews, error) from error
             logits.append(scored.logits)
             windows.append(scored.windows)
             bar.update(len(texts))

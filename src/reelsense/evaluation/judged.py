@@ -68,6 +68,11 @@ def labelled(reviews: Sequence[Review], labels: Sequence[str]) -> Labelled:
     return Labelled(known, np.array([index[str(review.label)] for review in known]))
 
 
+def unreadable(reviews: Sequence[Review], error: TextError) -> InputError:
+    """Return the error that names the one of `reviews` that `error` is about."""
+    return InputError(f"{reviews[error.position].name} {error.reason}")
+
+
 def judge(scorer: Scorer, reviews: Sequence[Review], title: str = "scoring") -> Judged:
     """Score those of `reviews` that carry a label.
 
@@ -77,6 +82,6 @@ def judge(scorer: Scorer, reviews: Sequence[Review], title: str = "scoring") -> 
     try:
         found = answer(scorer, [review.text for review in known.reviews], title)
     except TextError as error:
-        raise InputError(f"{known.reviews[error.position].name} {error.reason}") from error
+        raise unreadable(known.reviews, error) from error
     labels = tuple(scorer.labels)
     return Judged(known.reviews, labels, found.probabilities, known.wanted, found.stars)

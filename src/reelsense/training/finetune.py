@@ -33,6 +33,7 @@ from reelsense.training.batches import Encoded, plan_epoch
 from reelsense.training.examples import Example, hard_examples
 from reelsense.training.machine import interruptible, keep_freed_memory, mixed_precision
 from reelsense.training.model import ReviewModel, load_model, logits, parameter_groups
+from reelsense.training.optimize import rate_at, take_step
 from reelsense.training.recipe import Recipe, check_lengths
 
 CHECKPOINT_EVERY = 180.0
@@ -154,21 +155,20 @@ class _Run:
 
     def _step(self, batch: list[int]) -> float:
         """One batch forward and back; returns its mean loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
         length = self.recipe.lengths[self.progress.epoch]
         scores = self._logits(self.model, self.train, batch, length).float()
-        loss = self._loss(scores, self.train, batch)
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_gradient_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        loss = take_step(
+            self.accelerator,
+            self.model,
+            self.optimizer,
+            self._loss(scores, self.train, batch),
+            rate=self._rate(),
+            rate_setting="learning_rate",
+            max_gradient_norm=self.recipe.max_gradient_norm,
+        )
         if self.averaged is not None:
             self.averaged.update_parameters(self.accelerator.unwrap_model(self.model))
-        value = loss.item()
-        if value != value:
-            raise TrainingError("the loss is not a number any more: lower learning_rate")
-        return value
+        return loss
 
     def _loss(self, scores: Tensor, examples: Encoded, batch: list[int]) -> Tensor:
         """The cross-entropy of the labels, and of the stars of those reviews that have them."""
@@ -185,12 +185,9 @@ class _Run:
         return loss + self.recipe.stars_weight * off / len(batch)
 
     def _rate(self) -> float:
-        """Learning rate of the next step: a linear rise, then a linear fall to zero."""
-        warm = max(1, round(self.total * self.recipe.warmup))
-        done = self.progress.steps_done
-        up = (done + 1) / warm
-        down = (self.total - done) / max(1, self.total - warm)
-        return self.recipe.learning_rate * max(0.0, min(up, down, 1.0))
+        """Learning rate of the next step."""
+        recipe = self.recipe
+        return rate_at(self.progress.steps_done, self.total, recipe.learning_rate, recipe.warmup)
 
     def _logits(
         self, model: ReviewModel, reviews: Encoded, batch: list[int], length: int

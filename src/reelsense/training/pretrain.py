@@ -34,6 +34,7 @@ from reelsense.training.batches import plan_epoch
 from reelsense.training.finetune import CHECKPOINT_EVERY, read_tokenizer, sha256
 from reelsense.training.machine import interruptible, keep_freed_memory, mixed_precision
 from reelsense.training.model import hidden_states, load_bert, parameter_groups
+from reelsense.training.optimize import rate_at, take_step
 from reelsense.training.recipe import Recipe, check_lengths
 
 _SHORTEST = 12
@@ -123,8 +124,6 @@ class _Run:
 
     def _step(self, batch: list[int]) -> float:
         """One batch forward and back; returns its mean loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
         ids, mask = stack([self.rows[n] for n in batch], self.tokenizer.pad)
         read, hidden = self._hide(ids)
         device = self.accelerator.device
@@ -136,21 +135,19 @@ class _Run:
             )
             guesses: Tensor = self.model.cls(states[torch.from_numpy(hidden).to(device)])
         wanted = torch.from_numpy(ids[hidden]).to(device)
-        loss = functional.cross_entropy(guesses.float(), wanted)
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_gradient_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        value = loss.item()
-        if value != value:
-            raise TrainingError("the loss is not a number any more: lower mlm_learning_rate")
-        return value
+        return take_step(
+            self.accelerator,
+            self.model,
+            self.optimizer,
+            functional.cross_entropy(guesses.float(), wanted),
+            rate=self._rate(),
+            rate_setting="mlm_learning_rate",
+            max_gradient_norm=self.recipe.max_gradient_norm,
+        )
 
     def _rate(self) -> float:
-        done, total = self.progress.step, len(self.plan)
-        warm = max(1, round(total * self.recipe.warmup))
-        down = (total - done) / max(1, total - warm)
-        return self.recipe.mlm_learning_rate * min((done + 1) / warm, down, 1.0)
+        recipe = self.recipe
+        return rate_at(self.progress.step, len(self.plan), recipe.mlm_learning_rate, recipe.warmup)
 
     def _hide(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return what is read in the place of `ids`, and which of them are to be guessed.
