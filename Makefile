@@ -4,10 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# What `make train` learns from, begins with (the recipe's, if empty) and makes.
+# What `make train` learns from, begins with (the recipe's, if empty), writes on its way and makes.
 DATA ?= data/aclImdb
+SETS ?= data/evaluation-sets
 BASE ?=
-CHECKPOINT ?= runs/default
+RUNS ?= runs
+CHECKPOINT ?= checkpoints/default
 BUNDLE ?= src/reelsense/models/default
 
 .PHONY: serve test test-slow check fix train clean
@@ -32,12 +34,42 @@ fix: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Stopped at any moment and called again, it goes on where it was.
+# Stopped at any moment and called again, it goes on where it was. docs/accuracy.md says what each
+# step brings and how long it takes.
 train: .venv/dev
-	test -d $(DATA) || $(BIN)/reelsense data fetch imdb --out $(dir $(DATA))
-	$(BIN)/reelsense train --recipe recipes/default.toml --data $(DATA) $(if $(BASE),--base $(BASE)) \
-	    --out $(CHECKPOINT) $(if $(wildcard $(CHECKPOINT)/training-state.pt),--resume)
-	$(BIN)/reelsense export $(CHECKPOINT) --data $(DATA) --out $(BUNDLE)
+	@$(MAKE) --no-print-directory $(RUNS)/default.done
+	$(BIN)/reelsense export $(RUNS)/default --data $(DATA) --out $(BUNDLE)
+	mkdir -p $(CHECKPOINT)
+	cp $(addprefix $(RUNS)/default/,config.json model.safetensors reelsense.json tokenizer.json \
+	    tokenizer_config.json) $(CHECKPOINT)
+
+resumed = $(if $(wildcard $(1)/training-state.pt),--resume)
+
+$(RUNS)/plain.done: | $(DATA)
+	$(BIN)/reelsense train --recipe recipes/plain.toml --data $(DATA) $(if $(BASE),--base $(BASE)) \
+	    --out $(RUNS)/plain $(call resumed,$(RUNS)/plain)
+	$(BIN)/reelsense export $(RUNS)/plain --data $(DATA) --out $(RUNS)/teacher
+	@touch $@
+
+$(RUNS)/read.done: | $(DATA)
+	$(BIN)/reelsense pretrain --recipe recipes/default.toml --data $(DATA) \
+	    $(if $(BASE),--base $(BASE)) --steps 2100 --out $(RUNS)/read $(call resumed,$(RUNS)/read)
+	@touch $@
+
+$(RUNS)/examples.jsonl: $(RUNS)/plain.done | $(SETS)
+	$(BIN)/reelsense teach --data $(DATA) --teacher $(RUNS)/teacher --unlabelled 25000 \
+	    --evaluation-sets $(SETS) --out $@
+
+$(RUNS)/default.done: $(RUNS)/read.done $(RUNS)/examples.jsonl
+	$(BIN)/reelsense train --recipe recipes/default.toml --data $(DATA) --base $(RUNS)/read \
+	    --extra $(RUNS)/examples.jsonl --out $(RUNS)/default $(call resumed,$(RUNS)/default)
+	@touch $@
+
+$(DATA):
+	$(BIN)/reelsense data fetch imdb --out $(dir $(DATA))
+
+$(SETS):
+	$(BIN)/reelsense data fetch evaluation-sets --out $(dir $(SETS))
 
 clean:
 	rm -rf .venv

@@ -5,7 +5,7 @@
 The other way, that of VikasSingh-DS/Movies-Reviews-Bert-Sentiment-Flask-API: every review padded
 to 512 tokens, fp32, batches of 8, AdamW at 2e-5, pooled output -> dropout 0.3 -> linear(1). Ours:
 the loop of `reelsense train` at three cuts. 512 shows the same tokens as the other way does; 128
-and 320 are the epochs of recipes/default.toml.
+and 320 are the epochs of recipes/plain.toml.
 
 Same model, same reviews, same cores; each measurement is a process of its own, and they take
 turns, so that a machine whose speed drifts slows them all alike. Ours is timed as the whole call,
@@ -36,7 +36,7 @@ from reelsense.training.base import find_base
 from reelsense.training.finetune import finetune
 from reelsense.training.recipe import read_recipe
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "default.toml"
+RECIPE = Path(__file__).parents[1] / "recipes" / "plain.toml"
 CUTS = (512, 320, 128)
 OTHER = 0
 """Stands among the cuts for the other way."""

@@ -71,6 +71,8 @@ def test_from_pretraining_to_a_model_that_was_taught(
     assert f"36 reviews and {len(examples):,} examples to learn from, 4 held out\n" in said
     facts = json.loads((out / checkpoint.FACTS).read_text())
     assert (facts["recipe"]["base"], facts["labels"]) == ("bert", LABELS)
+    assert facts["read"] == {"texts": 56, "steps": 2}
+    assert sum(facts["extra_examples"].values()) == len(examples)
 
 
 def test_a_teacher_of_other_labels(

@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from reelsense.bundle import Calibration, Manifest
 from reelsense.datasets import imdb
-from reelsense.datasets.evaluation_sets import Audit, EvaluationSets, PairedReviews
+from reelsense.datasets.evaluation_sets import (
+    SENTENCES,
+    Audit,
+    EvaluationSets,
+    PairedReviews,
+)
 from reelsense.datasets.reviews import Review
 from reelsense.evaluation.evaluate import Material, evaluate
 from reelsense.evaluation.report import Report, as_card, as_page, write_report
@@ -245,6 +250,18 @@ def test_the_card_says_where_it_comes_from(full: Report) -> None:
     assert "Maas et al. 2011" in terms
     assert "states no licence" in terms
     assert f"{BERT}, Apache-2.0" in terms
+
+
+def test_the_card_says_what_else_it_learned_from(full: Report) -> None:
+    provenance = MANIFEST.provenance | {
+        "read": {"texts": 70_000, "steps": 9},
+        "extra_examples": {SENTENCES: 67_349, "mine": 3},
+    }
+    card = as_card(replace(full, manifest=replace(MANIFEST, provenance=provenance)))
+    assert "which read on in 70,000 texts, guessing hidden words, fine-tuned" in card
+    assert "\n- mine (3)\n" in card
+    assert "\n- phrases and sentences of SST-2 (67,349; Socher et al. 2013" in card
+    assert "learned from:" not in as_card(full)
 
 
 def test_the_terms_of_other_data_and_bases_are_not_made_up(full: Report) -> None:

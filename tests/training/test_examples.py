@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ EXAMPLES = st.builds(
     st.text(min_size=1).filter(str.strip),
     st.floats(0, 1).map(lambda negative: (negative, 1 - negative)),
     st.none() | st.integers(1, 10),
+    st.text(),
 )
 
 
@@ -25,7 +27,7 @@ def test_what_was_written_is_read(
     path = tmp_path_factory.mktemp("examples") / "mine.jsonl"
     write_examples(path, examples, LABELS)
     assert read_examples(path, LABELS) == examples
-    backwards = [Example(each.text, each.target[::-1], each.rating) for each in examples]
+    backwards = [replace(each, target=each.target[::-1]) for each in examples]
     assert read_examples(path, LABELS[::-1]) == backwards
 
 
@@ -48,6 +50,7 @@ WRONG = [
     RIGHT.replace('"rating": 8', '"rating": "8"'),
     RIGHT.replace('"rating": 8', '"rating": true'),
     RIGHT.replace('"rating": 8', '"rating": 8.5'),
+    RIGHT.replace('"rating": 8', '"source": null'),
 ]
 
 
@@ -71,7 +74,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_label_gets_all_of_the_probability() -> None:
     labels = ("positive", None, "negative", "mixed")
     reviews = [Review(str(n), f"text {n}", label, 7 + n, "") for n, label in enumerate(labels)]
-    assert hard_examples(reviews, LABELS) == [
-        Example("text 0", (0.0, 1.0), 7),
-        Example("text 2", (1.0, 0.0), 9),
+    assert hard_examples(reviews, LABELS, "mine") == [
+        Example("text 0", (0.0, 1.0), 7, "mine"),
+        Example("text 2", (1.0, 0.0), 9, "mine"),
     ]

@@ -79,7 +79,7 @@ def test_what_lost_its_accuracy_in_int8_is_refused(
     trained: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     swapped = [replace(r, label=None) for r in split.held_out]
-    monkeypatch.setattr(exports, "_torch_network", lambda _model: lambda ids, mask: -ids[:, :2])
+    monkeypatch.setattr(exports, "torch_network", lambda _model: lambda ids, mask: -ids[:, :2])
     with pytest.raises(TrainingError, match=r"at least 99\.5% are needed"):
         exports.export(
             trained, Split(split.train, swapped), LABELS, tmp_path / "bundle", data="films.csv"

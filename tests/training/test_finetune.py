@@ -67,6 +67,19 @@ def test_it_learns_and_leaves_a_standard_checkpoint(
     assert facts["held_out"]["loss"] == min(epoch["loss"] for epoch in history)
 
 
+def test_the_checkpoint_has_16_bits_a_weight_and_opens_with_32(
+    base: Path, split: Split, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    finetune.finetune(replace(RECIPE, most_steps=3), base, split, LABELS, out)
+    last = weights(out)
+    saved = load_file(out / "model.safetensors")
+    assert saved.keys() == last.keys()
+    assert all(torch.equal(saved[name], last[name].half()) for name in saved)
+    opened = AutoModelForSequenceClassification.from_pretrained(out)
+    assert {part.dtype for part in opened.state_dict().values()} == {torch.float32}
+
+
 class StopAt:
     """Sends this process a SIGINT when the step is done."""
 
@@ -286,9 +299,12 @@ def test_examples_alone_bring_stars_and_belong_to_the_run(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     out, quick = tmp_path / "out", replace(STARRED, most_steps=2)
-    extra = [Example("the film", (0.5, 0.5), 5)] * 20
+    extra = [Example("the film", (0.5, 0.5), 5, "somewhere")] * 19
+    extra.append(replace(extra[0], source=""))
     finetune.finetune(quick, base, split, LABELS, out, extra=extra)
-    assert json.loads((out / checkpoint.FACTS).read_text())["ratings"] == [5]
+    facts = json.loads((out / checkpoint.FACTS).read_text())
+    assert facts["ratings"] == [5]
+    assert facts["extra_examples"] == {"somewhere": 19, "examples": 1}
     with pytest.raises(TrainingError, match="other reviews"):
         finetune.finetune(quick, base, split, LABELS, out, resume=True)
     softer = [replace(extra[0], target=(0.4, 0.6)), *extra[1:]]
@@ -312,8 +328,8 @@ def test_the_average_of_the_weights_is_kept_and_resumed(
     average = seen[0]
     for weight in seen[1:]:
         average = 0.8 * average + 0.2 * weight
-    kept = load_file(tmp_path / "whole" / "model.safetensors")["classifier.weight"]
-    assert torch.allclose(kept, average, atol=1e-6)
+    kept = load_file(tmp_path / "whole" / "model.safetensors")["classifier.weight"].float()
+    assert torch.allclose(kept, average, atol=2e-4)
     assert not torch.allclose(kept, seen[-1], atol=1e-3)
 
     stopping = StopAt(5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reelsense.datasets.evaluation_sets import PairedReviews, TrainingSets
+from reelsense.datasets.evaluation_sets import SENTENCES, PairedReviews, TrainingSets
 from reelsense.datasets.reviews import Review
 from reelsense.errors import TrainingError
 from reelsense.evaluation.fairness import sentence_sets, template_set
@@ -49,7 +49,8 @@ def test_unlabelled_texts_get_what_the_teachers_say_on_average(tmp_path: Path) -
     teachers = [Teacher(lambda text: 0.2 if "3" in text else 0.9), Teacher(lambda _: 0.5)]
     found = teach.unlabelled_examples(teachers, TEXTS, tmp_path / "kept")
     assert found == [
-        Example(text, (0.65, 0.35) if "3" in text else (0.3, 0.7), None) for text in TEXTS
+        Example(text, (0.65, 0.35) if "3" in text else (0.3, 0.7), None, teach.UNLABELLED)
+        for text in TEXTS
     ]
 
 
@@ -93,6 +94,7 @@ def test_a_set_has_one_target_the_mean_over_all_of_its_words(
     of_reviews = sentence_sets(sentences)
     left = {each.text: each.target for each in found}
     assert len(left) == len(found)
+    assert {each.source for each in found} == {teach.SWAPPED}
     for category in CATEGORIES:
         sets = [template_set(template, category.words) for template in templates(category)]
         learned = 0
@@ -118,9 +120,9 @@ def test_pairs_of_what_is_held_out_are_left_out() -> None:
     sets = TrainingSets(PairedReviews("edited", originals, edits), [review("bears", "positive")])
     found = teach.outside_examples(sets, LABELS, held_out={"I slept", "I wept"})
     assert found == [
-        Example("I sang", (0.0, 1.0)),
-        Example("I wept", (1.0, 0.0)),
-        Example("bears", (0.0, 1.0)),
+        Example("I sang", (0.0, 1.0), source="edited"),
+        Example("I wept", (1.0, 0.0), source="edited"),
+        Example("bears", (0.0, 1.0), source=SENTENCES),
     ]
 
 

@@ -23,6 +23,9 @@ from reelsense.datasets import imdb, tables
 from reelsense.datasets.reviews import Review
 from reelsense.errors import DatasetError
 
+AUGMENTED, SENTENCES = "counterfactually augmented reviews", "phrases and sentences of SST-2"
+"""What the sets that can be learned from are called."""
+
 _LABELS = {label.capitalize(): label for label in imdb.LABELS}
 _LABEL_OF_DIGIT = dict(zip("01", imdb.LABELS, strict=True))
 _LABEL_OF_FOLDER = {"neg": "Negative", "pos": "Positive"}
@@ -76,7 +79,7 @@ def read_evaluation_sets(folder: Path) -> EvaluationSets:
         _read_pairs(name, originals, edits)
         for name, originals, edits in [
             ("contrast sets", contrast / "original.tsv", contrast / "contrast.tsv"),
-            ("counterfactually augmented reviews", cad / "orig_dev.tsv", cad / "new_dev.tsv"),
+            (AUGMENTED, cad / "orig_dev.tsv", cad / "new_dev.tsv"),
         ]
         if originals.exists() or edits.exists()
     ]
@@ -106,9 +109,7 @@ def read_training_sets(folder: Path) -> TrainingSets:
     """Read CAD's and SST-2's train parts. Raises DatasetError as `read_evaluation_sets`."""
     cad = folder / "cad"
     return TrainingSets(
-        _read_pairs(
-            "counterfactually augmented reviews", cad / "orig_train.tsv", cad / "new_train.tsv"
-        ),
+        _read_pairs(AUGMENTED, cad / "orig_train.tsv", cad / "new_train.tsv"),
         _read_one_liners(folder / "sst2" / "train.tsv"),
     )
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from reelsense import __version__
 from reelsense.bundle import Manifest
 from reelsense.datasets import imdb
+from reelsense.datasets.evaluation_sets import AUGMENTED, SENTENCES
 from reelsense.evaluation import plots
 from reelsense.evaluation.evaluate import Evaluation
 from reelsense.evaluation.judged import Judged
@@ -30,6 +31,12 @@ _TERMS = {
     "google-bert/bert-base-uncased": "Apache-2.0",
 }
 """The licences of base models, as their cards on the Hugging Face hub state them (2026-11)."""
+
+_SOURCES = {
+    AUGMENTED: "Kaushik et al. 2020, Apache-2.0",
+    SENTENCES: "Socher et al. 2013, in the form of GLUE, under its terms",
+}
+"""Whose they are, and the terms of what a model may have learned from beside reviews."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +76,7 @@ def as_card(report: Report) -> str:
         report,
         base=base,
         base_terms=_TERMS.get(base, ""),
+        sources=_SOURCES,
         from_imdb=report.manifest.provenance.get("data") == imdb.NAME,
         on_imdb=report.on_imdb,
         packaged=report.packaged,

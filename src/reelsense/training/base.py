@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
 
 from reelsense.errors import DownloadError
-from reelsense.training.checkpoint import FACTS
+from reelsense.training.checkpoint import facts
 
 _FILES = ["config.json", "model.safetensors", "tokenizer.json"]
 
@@ -23,9 +22,8 @@ def base_name(base: str) -> str:
     if not folder.is_dir():
         return base
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        return str(facts["recipe"]["base"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(facts(folder)["recipe"]["base"])
+    except (KeyError, TypeError):
         return folder.absolute().name
 
 

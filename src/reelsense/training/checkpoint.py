@@ -152,11 +152,25 @@ def curves(out: Path) -> dict[str, list[Any]]:
     }
 
 
+def facts(folder: Path) -> dict[str, Any]:
+    """Return what `save_model` noted in `folder` of how the model was made; {} for others."""
+    try:
+        found = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def save_model(out: Path, model: PreTrainedModel, tokenizer: Path, facts: dict[str, Any]) -> None:
-    """Write an ordinary transformers checkpoint with its tokenizer and `facts` into `out`."""
+    """Write an ordinary transformers checkpoint with its tokenizer and `facts` into `out`.
+
+    Weights are rounded to 16 bits, which halves the file and moves logits by about a thousandth;
+    they are float32 again where transformers opens it, because its config says so.
+    """
     beside = out / ".saving"
     shutil.rmtree(beside, ignore_errors=True)
-    model.save_pretrained(beside)
+    rounded = {name: part.half() for name, part in model.state_dict().items()}
+    model.save_pretrained(beside, state_dict=rounded)
     PreTrainedTokenizerFast(
         tokenizer_file=str(tokenizer),
         model_max_length=model.config.max_position_embeddings,

@@ -2,14 +2,14 @@
 
 Labelled reviews, edited reviews and single sentences, and what a teacher has labelled all become
 `Example`s; the loop knows nothing else. A file of them has a JSON object a line:
-{"text": "...", "target": {"negative": 0.1, "positive": 0.9}, "rating": 8}.
+{"text": "...", "target": {"negative": 0.1, "positive": 0.9}, "rating": 8, "source": "SST-2"}.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from reelsense.datasets.reviews import Review
@@ -26,13 +26,17 @@ class Example:
     """The probability that each label should get; they sum to 1."""
     rating: int | None = None
     """Stars, where known."""
+    source: str = ""
+    """Where it comes from, for people; "" if that is not told."""
 
 
-def hard_examples(reviews: Iterable[Review], labels: Sequence[str]) -> list[Example]:
+def hard_examples(
+    reviews: Iterable[Review], labels: Sequence[str], source: str = ""
+) -> list[Example]:
     """Return those of `reviews` that carry one of `labels`, which gets all of the probability."""
     targets = {label: tuple(float(label == each) for each in labels) for label in labels}
     return [
-        Example(review.text, targets[review.label], review.rating)
+        Example(review.text, targets[review.label], review.rating, source)
         for review in reviews
         if review.label in targets
     ]
@@ -43,8 +47,7 @@ def write_examples(path: Path, examples: Iterable[Example], labels: Sequence[str
     with atomic(path) as file:
         for each in examples:
             target = dict(zip(labels, each.target, strict=True))
-            line = {"text": each.text, "target": target, "rating": each.rating}
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(asdict(each) | {"target": target}) + "\n")
 
 
 def read_examples(path: Path, labels: Sequence[str]) -> list[Example]:
@@ -66,10 +69,14 @@ def _parse(line: str, labels: Sequence[str], where: str) -> Example:
         content = json.loads(line)
         target = tuple(float(content["target"][label]) for label in labels)
         text, rating = content["text"], content.get("rating")
+        source = content.get("source", "")
     except (ValueError, OverflowError, KeyError, TypeError, RecursionError) as error:
         raise DatasetError(f"{where}: not an example with the labels {list(labels)}") from error
     fitting = min(target) >= 0 and abs(sum(target) - 1) < 1e-3
-    known = rating is None or type(rating) is int
+    known = (rating is None or type(rating) is int) and isinstance(source, str)
     if not (isinstance(text, str) and text.strip() and fitting and known):
-        raise DatasetError(f"{where}: a text, probabilities that sum to 1 and a rating are needed")
-    return Example(text, target, rating)
+        raise DatasetError(
+            f"{where}: a text and probabilities that sum to 1 are needed; a rating is a whole "
+            "number, a source a text"
+        )
+    return Example(text, target, rating, source)

@@ -6,7 +6,6 @@ and more faithful.
 
 from __future__ import annotations
 
-import json
 import random
 import tempfile
 import warnings
@@ -82,6 +81,8 @@ def export(folder: Path, split: Split, labels: Sequence[str], out: Path, *, data
         provenance={
             "recipe": facts["recipe"],
             "data": data,
+            "extra_examples": facts.get("extra_examples", {}),
+            "read": facts.get("read", {}),
             "base_sha256": facts["base_sha256"],
             "curves": checkpoint.curves(folder),
             "held_out_of_training": facts["held_out"],
@@ -124,15 +125,11 @@ def _with_metrics(manifest: Manifest, form: str, parity: Parity) -> Manifest:
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    try:
-        facts: dict[str, Any] = json.loads((folder / checkpoint.FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TrainingError(
-            f"{folder} is not a checkpoint of `reelsense train`: {checkpoint.FACTS}: {error}"
-        ) from error
+    facts = checkpoint.facts(folder)
     if "labels" not in facts:
         raise TrainingError(
-            f"{folder} is not a checkpoint of `reelsense train`: {checkpoint.FACTS} has no labels"
+            f"{folder} is not a checkpoint of `reelsense train`: there is no {checkpoint.FACTS} "
+            "with labels"
         )
     return facts
 
@@ -186,7 +183,7 @@ class _Comparison:
         chosen = random.Random(1).sample(held_out, min(_PARITY_REVIEWS, len(held_out)))
         self._texts = [review.text for review in chosen]
         self._wanted = np.array([review.label for review in chosen])
-        self._fp32 = self._labels("fp32", Classifier(frame, network=_torch_network(model)))
+        self._fp32 = self._labels("fp32", Classifier(frame, network=torch_network(model)))
 
     def __call__(self, form: str, bundle: Bundle) -> Parity:
         """Measure `bundle`."""
@@ -208,7 +205,9 @@ class _Comparison:
         return np.array(labels)
 
 
-def _torch_network(model: ReviewModel) -> Network:
+def torch_network(model: ReviewModel) -> Network:
+    """Return what a Classifier runs windows through: `model` in PyTorch, fp32."""
+
     @torch.no_grad()
     def run(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = logits(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -73,6 +74,7 @@ def finetune(
     train = _encode(examples, tokenizer)
     held_out = _encode(hard_examples(split.held_out, labels), tokenizer)
     run = _Run(recipe, base, labels, out, tokenizer, model, train, held_out)
+    run.extra = Counter(each.source or "examples" for each in extra)
     if resume:
         run.load_state()
     else:
@@ -111,6 +113,8 @@ class _Run:
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.ratings: list[int] = model.config.star_ratings
         self.averaged = _averaged(self.accelerator.unwrap_model(self.model), recipe.average)
+        self.extra: Counter[str] = Counter()
+        """How many examples beside the reviews, by where they come from: told, not looked at."""
         self.progress = checkpoint.Progress()
         self.plans = self._plans()
         self.total = sum(map(len, self.plans))
@@ -216,6 +220,8 @@ class _Run:
                     "labels": self.labels,
                     "ratings": self.ratings,
                     "held_out": result,
+                    "extra_examples": self.extra,
+                    "read": checkpoint.facts(self.base).get("read", {}),
                 },
             )
         self._log({"epoch": self.progress.epoch + 1, **result, "step": self.progress.steps_done})

@@ -87,6 +87,7 @@ class _Run:
     def __init__(self, recipe: Recipe, base: Path, texts: Sequence[str], out: Path) -> None:
         self.recipe, self.base, self.out = recipe, base, out
         self.tokenizer = read_tokenizer(base)
+        self.texts = len(texts)
         self.rows = _rows(texts, recipe.mlm_length, self.tokenizer)
         bert: BertModel = load_bert(base)
         check_lengths(bert.config.max_position_embeddings, mlm_length=recipe.mlm_length)
@@ -171,9 +172,9 @@ class _Run:
 
     def save_model(self) -> None:
         model: Any = self.accelerator.unwrap_model(self.model)
-        checkpoint.save_model(
-            self.out, model.bert, self.base / "tokenizer.json", {"recipe": asdict(self.recipe)}
-        )
+        read = {"texts": self.texts, "steps": self.progress.steps_done}
+        facts = {"recipe": asdict(self.recipe), "read": read}
+        checkpoint.save_model(self.out, model.bert, self.base / "tokenizer.json", facts)
 
 
 def _rows(texts: Sequence[str], length: int, tokenizer: ReviewTokenizer) -> list[list[int]]:

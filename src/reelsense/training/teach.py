@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from reelsense import review
-from reelsense.datasets.evaluation_sets import TrainingSets
+from reelsense.datasets.evaluation_sets import SENTENCES, TrainingSets
 from reelsense.datasets.reviews import Review
 from reelsense.errors import TrainingError
 from reelsense.evaluation.fairness import SwapSet, sentence_sets, template_set
@@ -34,6 +34,9 @@ from reelsense.evaluation.scorer import Scorer
 from reelsense.files import write_atomically
 from reelsense.training.examples import Example, hard_examples
 from reelsense.training.templates import ADJECTIVES, NOUNS
+
+UNLABELLED = "unlabelled reviews, labelled by a teacher"
+SWAPPED = "sentences with swapped words of identity"
 
 _STEP = 256
 
@@ -58,7 +61,10 @@ def outside_examples(
         if _letters(original.text) not in avoided
         for half in (original, edit)
     ]
-    return hard_examples([*edited, *sets.sentences], labels)
+    return [
+        *hard_examples(edited, labels, sets.edited.name),
+        *hard_examples(sets.sentences, labels, SENTENCES),
+    ]
 
 
 def unlabelled_examples(
@@ -66,7 +72,10 @@ def unlabelled_examples(
 ) -> list[Example]:
     """Return `texts` with the mean of what the `teachers` say; their answers are kept at `kept`."""
     targets = _teach(teachers, texts, kept)
-    return [Example(text, _rounded(row)) for text, row in zip(texts, targets, strict=True)]
+    return [
+        Example(text, _rounded(row), source=UNLABELLED)
+        for text, row in zip(texts, targets, strict=True)
+    ]
 
 
 def identity_examples(
@@ -81,7 +90,7 @@ def identity_examples(
     for number, each in enumerate(sets):
         target = _rounded(np.mean(list(islice(rows, len(each))), axis=0))
         chosen = Random(number).sample(sorted(each.values()), min(_WORDS, len(each)))
-        examples += [Example(text, target) for text in chosen if text not in seen]
+        examples += [Example(text, target, source=SWAPPED) for text in chosen if text not in seen]
         seen.update(chosen)
     return examples
 

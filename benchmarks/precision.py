@@ -1,0 +1,65 @@
+"""What int8 costs: a bundle against its own checkpoint in PyTorch, fp32, on the test part.
+
+    python benchmarks/precision.py --data data/aclImdb --checkpoint checkpoints/default
+
+Both read the same windows of the same tokens. Takes half an hour on two cores; every use of it is
+a look at the test part, to be noted in docs/test-looks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from reelsense import Classifier
+from reelsense.bundle import DEFAULT, read
+from reelsense.datasets.sources import Source
+from reelsense.training import checkpoint
+from reelsense.training.export import torch_network
+from reelsense.training.model import load_model
+
+STEP = 200
+
+
+def labels(title: str, classifier: Classifier, texts: list[str]) -> NDArray[np.str_]:
+    """The label that `classifier` gives each of `texts`."""
+    found: list[str] = []
+    with tqdm(total=len(texts), desc=title, unit=" reviews") as bar:
+        while len(found) < len(texts):
+            some = classifier.predict(texts[len(found) : len(found) + STEP])
+            found += [each.label for each in some]
+            bar.update(len(some))
+    return np.array(found)
+
+
+def main() -> None:
+    """Print accuracy of both and how often they agree."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--model", type=Path, default=DEFAULT, help="a bundle")
+    options = parser.parse_args()
+
+    bundle = read(options.model)
+    ratings = checkpoint.facts(options.checkpoint)["ratings"]
+    model = load_model(
+        options.checkpoint, bundle.manifest.labels, dropout=0, attention_dropout=0, ratings=ratings
+    )
+    reviews = Source(options.data).part("test")
+    texts = [review.text for review in reviews]
+    wanted = np.array([review.label for review in reviews])
+    int8 = labels("bundle", Classifier(bundle), texts)
+    fp32 = labels("fp32", Classifier(bundle, network=torch_network(model.train(False))), texts)
+    print(
+        f"bundle {bundle.manifest.version}: {(int8 == wanted).mean():.3%} of {len(texts):,} right"
+    )
+    print(f"its checkpoint in PyTorch, fp32: {(fp32 == wanted).mean():.3%}")
+    print(f"the same label: {(int8 == fp32).mean():.3%}")
+
+
+if __name__ == "__main__":
+    main()
