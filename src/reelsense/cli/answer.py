@@ -69,7 +69,9 @@ def predict(
         verdict = f"{answer.label}  {sureness}"
         if answer.verdict == UNSURE:
             verdict = f"{UNSURE}  ({answer.label} {sureness})"
-        click.echo(verdict if answer.stars is None else f"{verdict}  {answer.stars:.1f} stars")
+        click.echo(
+            verdict if answer.stars is None else f"{verdict}  {answer.stars:.1f} of 10 stars"
+        )
 
 
 @click.command()
