@@ -156,6 +156,9 @@ def test_fetch_evaluation_sets(
 
 def test_stars_where_the_model_has_them(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Classifier, "load", lambda _path: tiny.star_classifier())
-    assert runner.invoke(cli, ["predict", "a good film"]).output == "positive  88.0%  8.0 of 10 stars\n"
+    assert (
+        runner.invoke(cli, ["predict", "a good film"]).output
+        == "positive  88.0%  8.0 of 10 stars\n"
+    )
     table = runner.invoke(cli, ["predict", "-"], input="good film\n").stdout
     assert table.startswith("text,label,score,positive,verdict,stars,error\n")

@@ -11,6 +11,7 @@ from reelsense.datasets.reviews import Split
 from reelsense.errors import TrainingError
 from reelsense.training import export as exports
 from reelsense.training.finetune import finetune
+from reelsense.training.model import load_model
 from reelsense.training.pretrain import pretrain
 from reelsense.training.quantize import quantize_weights
 from reelsense.training.recipe import Recipe
@@ -68,6 +69,14 @@ def test_where_int8_throughout_is_not_faithful_the_weights_alone_are(
     assert parity.agreement >= exports.LEAST_AGREEMENT
     manifest = Classifier.load(tmp_path / "bundle").manifest
     assert manifest.provenance["network"] == exports.WEIGHTS_INT8
+
+
+def test_nothing_is_turned_around_that_engines_would_have_to_turn_back(base: Path) -> None:
+    model = load_model(base, LABELS, dropout=0.0, attention_dropout=0.0)
+    network = exports.to_onnx(model.train(False))
+    turned = [node for node in network.graph.node if node.op_type == "Transpose"]
+    queries_keys_values_context = 4
+    assert len(turned) == queries_keys_values_context * model.config.num_hidden_layers
 
 
 def test_labels_of_other_data_are_refused(trained: Path, split: Split, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def export(folder: Path, split: Split, labels: Sequence[str], out: Path, *, data
             "versions": {name: version(name) for name in ("nncf", "onnx", "torch", "transformers")},
         },
     )
-    network = _to_onnx(model)
+    network = to_onnx(model)
     compare = _Comparison(model, Bundle(manifest, b"", serialized, ""), split.held_out)
     forms: dict[str, Callable[[], bytes]] = {
         ALL_INT8: lambda: quantize(network, calibration),
@@ -145,7 +145,8 @@ class _Inputs(nn.Module):
         return logits(self.model, input_ids, attention_mask)
 
 
-def _to_onnx(model: ReviewModel) -> onnx.ModelProto:
+def to_onnx(model: ReviewModel) -> onnx.ModelProto:
+    """Return `model` as an fp32 network over token ids and mask, of any batch and length."""
     ids = torch.zeros(2, 16, dtype=torch.int64)
     axes = {0: "batch", 1: "length"}
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:

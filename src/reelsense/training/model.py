@@ -127,17 +127,34 @@ def _embedded(bert: Any, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 def _layer(layer: Any, queries: Tensor, hidden: Tensor, blocked: Tensor) -> Tensor:
     """One encoder layer; `queries` are the positions of `hidden` whose output is wanted."""
     attention = layer.attention.self
-    context = functional.scaled_dot_product_attention(
+    context = _attend(
         _heads(attention.query(queries), attention.num_attention_heads),
         _heads(attention.key(hidden), attention.num_attention_heads),
         _heads(attention.value(hidden), attention.num_attention_heads),
-        attn_mask=blocked,
-        dropout_p=attention.dropout.p if layer.training else 0.0,
+        blocked,
+        dropout=attention.dropout.p if layer.training else 0.0,
     )
     context = context.transpose(1, 2).flatten(2)
     attended = layer.attention.output(context, queries)
     output: Tensor = layer.output(layer.intermediate(attended), attended)
     return output
+
+
+def _attend(
+    queries: Tensor, keys: Tensor, values: Tensor, blocked: Tensor, dropout: float
+) -> Tensor:
+    """What each query takes from the values: fused, and in an export written out.
+
+    OpenVINO makes one kernel of the written-out form; of the fused one, torch's exporter turns the
+    keys around three times, which that kernel leaves out.
+    """
+    if not torch.compiler.is_exporting():
+        return functional.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=blocked, dropout_p=dropout
+        )
+    scores = queries @ keys.transpose(2, 3) * queries.shape[-1] ** -0.5
+    taken: Tensor = (scores + blocked).softmax(dim=-1) @ values
+    return taken
 
 
 def _heads(states: Tensor, heads: int) -> Tensor:
