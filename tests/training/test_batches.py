@@ -5,11 +5,18 @@ from reelsense.inference.batching import padded
 from reelsense.training.batches import plan_epoch
 
 
-@given(st.lists(st.integers(2, 512), min_size=1, max_size=300), st.integers(512, 6144))
-def test_every_review_once_and_never_over_budget(lengths: list[int], budget: int) -> None:
-    plan = plan_epoch(lengths, budget, seed=1, epoch=0)
+@given(
+    st.lists(st.integers(2, 512), min_size=1, max_size=300),
+    st.integers(512, 6144),
+    st.integers(1, 400),
+)
+def test_every_review_once_and_never_over_budget(
+    lengths: list[int], budget: int, most: int
+) -> None:
+    plan = plan_epoch(lengths, budget, seed=1, epoch=0, most=most)
     assert sorted(index for batch in plan for index in batch) == list(range(len(lengths)))
     for batch in plan:
+        assert len(batch) <= most
         assert len(batch) * padded(max(lengths[n] for n in batch)) <= budget
 
 

@@ -181,6 +181,13 @@ def test_a_run_can_be_resumed_from_its_first_moment(
     assert len(history) == len(RECIPE.lengths)
 
 
+def test_a_recipe_says_how_many_texts_a_batch_has(base: Path, split: Split, tmp_path: Path) -> None:
+    narrow = replace(RECIPE, lengths=(16,), texts_per_batch=2)
+    finetune.finetune(narrow, base, split, LABELS, tmp_path / "out")
+    *_, last = (tmp_path / "out" / checkpoint.METRICS).read_text().splitlines()
+    assert json.loads(last)["step"] == len(split.train) / 2
+
+
 def test_what_already_lies_in_out_is_not_overwritten(
     base: Path, split: Split, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ def test_the_recipes_that_come_with_it_are_read(path: Path) -> None:
         ("dropout = 1", "dropout: a share"),
         ("attention_dropout = -0.1", "attention_dropout: a share"),
         ("tokens_per_batch = 64", "tokens_per_batch is less"),
+        ("texts_per_batch = 0", "texts_per_batch: 1 or more"),
         ("head_share = 2", "head_share"),
         ("learning_rate = 0", "learning_rate"),
         ("warmup = 1.0", "warmup"),

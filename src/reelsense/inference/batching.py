@@ -6,6 +6,7 @@ ids and mask.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,12 +29,18 @@ def padded(length: int) -> int:
     return -(-length // BUCKET) * BUCKET
 
 
-def fill(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Cut `order` (indices, sorted by length) into consecutive batches within `budget` tokens."""
+def fill(
+    order: Sequence[int], lengths: Sequence[int], budget: int, most: int = sys.maxsize
+) -> list[list[int]]:
+    """Cut `order` (indices, sorted by length) into consecutive batches within `budget` tokens.
+
+    None has more than `most` texts.
+    """
     batches: list[list[int]] = []
     batch: list[int] = []
     for index in order:
-        if batch and (len(batch) + 1) * padded(lengths[index]) > budget:
+        full = len(batch) == most or (len(batch) + 1) * padded(lengths[index]) > budget
+        if batch and full:
             batches.append(batch)
             batch = []
         batch.append(index)

@@ -6,6 +6,7 @@ Knows lengths and token ids; no labels, no model.
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,11 +27,14 @@ _POOL = 64
 """Reviews are sorted by length within pools of about this many batches, then shuffled again."""
 
 
-def plan_epoch(lengths: Sequence[int], budget: int, seed: int, epoch: int) -> list[list[int]]:
+def plan_epoch(
+    lengths: Sequence[int], budget: int, seed: int, epoch: int, most: int = sys.maxsize
+) -> list[list[int]]:
     """Return batches of indices into `lengths`, each index once, in random order.
 
-    A batch's size times its padded length stays within `budget` tokens (one item at least). The
-    plan depends on the arguments alone, so a resumed run sees the same batches.
+    A batch's size times its padded length stays within `budget` tokens (one item at least), and
+    its size within `most`. The plan depends on the arguments alone, so a resumed run sees the same
+    batches.
     """
     shuffler = random.Random(f"{seed}-{epoch}")
     order = list(range(len(lengths)))
@@ -40,6 +44,6 @@ def plan_epoch(lengths: Sequence[int], budget: int, seed: int, epoch: int) -> li
     batches: list[list[int]] = []
     for start in range(0, len(order), pool):
         members = sorted(order[start : start + pool], key=lambda index: lengths[index])
-        batches += fill(members, lengths, budget)
+        batches += fill(members, lengths, budget, most)
     shuffler.shuffle(batches)
     return batches

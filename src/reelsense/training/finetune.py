@@ -136,7 +136,10 @@ class _Run:
     def _plan(self, epoch: int) -> list[list[int]]:
         longest = self.recipe.lengths[epoch]
         lengths = [min(len(ids) + 2, longest) for ids in self.train.ids]
-        return plan_epoch(lengths, self.recipe.tokens_per_batch, self.recipe.seed, epoch)
+        recipe = self.recipe
+        return plan_epoch(
+            lengths, recipe.tokens_per_batch, recipe.seed, epoch, recipe.texts_per_batch
+        )
 
     def steps_of_epoch(self, checkpoint_every: float) -> Iterator[None]:
         """Yield after every step of the epoch that `progress` stands in."""

@@ -21,6 +21,8 @@ class Recipe:
     head_share: float = 1 / 3
     """The share of a cut review that is its beginning; the rest is its end."""
     tokens_per_batch: int = 6144
+    texts_per_batch: int = 1024
+    """The most texts of a batch: in large batches each of many short ones teaches little."""
     learning_rate: float = 8e-5
     """The peak; rises over `warmup`, then falls linearly to zero."""
     warmup: float = 0.06
@@ -57,6 +59,8 @@ class Recipe:
         for name in ("learning_rate", "mlm_learning_rate"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise RecipeError(f"{name}: a number above 0")
+        if self.texts_per_batch < 1:
+            raise RecipeError("texts_per_batch: 1 or more")
         for name in ("window", "mlm_length"):
             if getattr(self, name) < 8:
                 raise RecipeError(f"{name}: 8 tokens or more")

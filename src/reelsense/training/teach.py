@@ -40,11 +40,8 @@ SWAPPED = "sentences with swapped words of identity"
 
 _STEP = 256
 
-_SETS = 400
+_SETS = 600
 """The most sets of sentences from reviews, and of templates, of one category."""
-
-_WORDS = 8
-"""The most words of a set that are learned from; the mean is over all of them."""
 
 
 def outside_examples(
@@ -87,11 +84,12 @@ def identity_examples(
     texts = [text for each in sets for text in each.values()]
     rows = iter(_teach(teachers, texts, kept))
     examples = []
-    for number, each in enumerate(sets):
+    for each in sets:
         target = _rounded(np.mean(list(islice(rows, len(each))), axis=0))
-        chosen = Random(number).sample(sorted(each.values()), min(_WORDS, len(each)))
-        examples += [Example(text, target, source=SWAPPED) for text in chosen if text not in seen]
-        seen.update(chosen)
+        examples += [
+            Example(text, target, source=SWAPPED) for text in each.values() if text not in seen
+        ]
+        seen.update(each.values())
     return examples
 
 
