@@ -37,10 +37,10 @@ fix: .venv/dev
 # Stopped at any moment and called again, it goes on where it was. docs/accuracy.md says what each
 # step brings and how long it takes.
 train: .venv/dev
-	@$(MAKE) --no-print-directory $(RUNS)/default.done
-	$(BIN)/reelsense export $(RUNS)/default --data $(DATA) --out $(BUNDLE)
+	@$(MAKE) --no-print-directory $(RUNS)/polished.done
+	$(BIN)/reelsense export $(RUNS)/polished --data $(DATA) --out $(BUNDLE)
 	mkdir -p $(CHECKPOINT)
-	cp $(addprefix $(RUNS)/default/,config.json model.safetensors reelsense.json tokenizer.json \
+	cp $(addprefix $(RUNS)/polished/,config.json model.safetensors reelsense.json tokenizer.json \
 	    tokenizer_config.json) $(CHECKPOINT)
 
 resumed = $(if $(wildcard $(1)/training-state.pt),--resume)
@@ -48,7 +48,7 @@ resumed = $(if $(wildcard $(1)/training-state.pt),--resume)
 $(RUNS)/plain.done: | $(DATA)
 	$(BIN)/reelsense train --recipe recipes/plain.toml --data $(DATA) $(if $(BASE),--base $(BASE)) \
 	    --out $(RUNS)/plain $(call resumed,$(RUNS)/plain)
-	$(BIN)/reelsense export $(RUNS)/plain --data $(DATA) --out $(RUNS)/teacher
+	$(BIN)/reelsense export $(RUNS)/plain --data $(DATA) --out $(RUNS)/plain-bundle
 	@touch $@
 
 $(RUNS)/read.done: | $(DATA)
@@ -56,13 +56,28 @@ $(RUNS)/read.done: | $(DATA)
 	    $(if $(BASE),--base $(BASE)) --steps 2100 --out $(RUNS)/read $(call resumed,$(RUNS)/read)
 	@touch $@
 
-$(RUNS)/examples.jsonl: $(RUNS)/plain.done | $(SETS)
-	$(BIN)/reelsense teach --data $(DATA) --teacher $(RUNS)/teacher --unlabelled 25000 \
+$(RUNS)/plain-says.jsonl: $(RUNS)/plain.done | $(SETS)
+	$(BIN)/reelsense teach --data $(DATA) --teacher $(RUNS)/plain-bundle --unlabelled 25000 \
 	    --evaluation-sets $(SETS) --out $@
 
-$(RUNS)/default.done: $(RUNS)/read.done $(RUNS)/examples.jsonl
+$(RUNS)/student.done: $(RUNS)/read.done $(RUNS)/plain-says.jsonl
 	$(BIN)/reelsense train --recipe recipes/default.toml --data $(DATA) --base $(RUNS)/read \
-	    --extra $(RUNS)/examples.jsonl --out $(RUNS)/default $(call resumed,$(RUNS)/default)
+	    --extra $(RUNS)/plain-says.jsonl --out $(RUNS)/student $(call resumed,$(RUNS)/student)
+	$(BIN)/reelsense export $(RUNS)/student --data $(DATA) --out $(RUNS)/student-bundle
+	@touch $@
+
+$(RUNS)/student-says.jsonl: $(RUNS)/student.done | $(SETS)
+	$(BIN)/reelsense teach --data $(DATA) --teacher $(RUNS)/student-bundle --unlabelled 12500 \
+	    --evaluation-sets $(SETS) --out $@
+
+$(RUNS)/edits.jsonl: $(RUNS)/student-says.jsonl
+	grep '"source": "counterfactually' $< > $@
+
+# The edited reviews are given three times: there are few of them.
+$(RUNS)/polished.done: $(RUNS)/student-says.jsonl $(RUNS)/edits.jsonl
+	$(BIN)/reelsense train --recipe recipes/polish.toml --data $(DATA) --base $(RUNS)/student \
+	    $(addprefix --extra ,$(RUNS)/student-says.jsonl $(RUNS)/edits.jsonl $(RUNS)/edits.jsonl) \
+	    --out $(RUNS)/polished $(call resumed,$(RUNS)/polished)
 	@touch $@
 
 $(DATA):

@@ -73,6 +73,17 @@ def test_from_pretraining_to_a_model_that_was_taught(
     assert (facts["recipe"]["base"], facts["labels"]) == ("bert", LABELS)
     assert facts["read"] == {"texts": 56, "steps": 2}
     assert sum(facts["extra_examples"].values()) == len(examples)
+    assert [each["mlm_length"] for each in facts["earlier_recipes"]] == [32]
+
+    (tmp_path / "one.jsonl").write_text(extra.read_text().splitlines()[0] + "\n")
+    twice = ("--extra", tmp_path / "one.jsonl", "--extra", tmp_path / "one.jsonl")
+    run("train", *data, *recipe, "--base", out, *twice, "--out", tmp_path / "polished")
+    polished = json.loads((tmp_path / "polished" / checkpoint.FACTS).read_text())
+    assert polished["earlier_recipes"] == [*facts["earlier_recipes"], facts["recipe"]]
+    assert (polished["read"], polished["extra_examples"]) == (
+        facts["read"],
+        facts["extra_examples"],
+    )
 
 
 def test_a_teacher_of_other_labels(

@@ -306,12 +306,12 @@ def test_examples_alone_bring_stars_and_belong_to_the_run(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     out, quick = tmp_path / "out", replace(STARRED, most_steps=2)
-    extra = [Example("the film", (0.5, 0.5), 5, "somewhere")] * 19
+    extra = [Example(f"the film {n}", (0.5, 0.5), 5, "somewhere") for n in range(10)] * 2
     extra.append(replace(extra[0], source=""))
     finetune.finetune(quick, base, split, LABELS, out, extra=extra)
     facts = json.loads((out / checkpoint.FACTS).read_text())
     assert facts["ratings"] == [5]
-    assert facts["extra_examples"] == {"somewhere": 19, "examples": 1}
+    assert facts["extra_examples"] == {"somewhere": 10, "examples": 1}
     with pytest.raises(TrainingError, match="other reviews"):
         finetune.finetune(quick, base, split, LABELS, out, resume=True)
     softer = [replace(extra[0], target=(0.4, 0.6)), *extra[1:]]

@@ -40,6 +40,9 @@ LEAST_AGREEMENT = 0.995
 ALL_INT8 = "int8 throughout"
 WEIGHTS_INT8 = "int8 weights"
 
+HISTORY = ("read", "earlier_recipes", "extra_examples")
+"""What a checkpoint notes of the way to it, and the bundle passes on."""
+
 _PARITY_REVIEWS = 1000
 _CALIBRATION_REVIEWS = 300
 
@@ -81,8 +84,7 @@ def export(folder: Path, split: Split, labels: Sequence[str], out: Path, *, data
         provenance={
             "recipe": facts["recipe"],
             "data": data,
-            "extra_examples": facts.get("extra_examples", {}),
-            "read": facts.get("read", {}),
+            **{name: facts[name] for name in HISTORY if name in facts},
             "base_sha256": facts["base_sha256"],
             "curves": checkpoint.curves(folder),
             "held_out_of_training": facts["held_out"],

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -74,7 +75,9 @@ def finetune(
     train = _encode(examples, tokenizer)
     held_out = _encode(hard_examples(split.held_out, labels), tokenizer)
     run = _Run(recipe, base, labels, out, tokenizer, model, train, held_out)
-    run.extra = Counter(each.source or "examples" for each in extra)
+    run.extra = Counter(
+        source for source, _ in {(each.source or "examples", each.text) for each in extra}
+    )
     if resume:
         run.load_state()
     else:
@@ -223,8 +226,7 @@ class _Run:
                     "labels": self.labels,
                     "ratings": self.ratings,
                     "held_out": result,
-                    "extra_examples": self.extra,
-                    "read": checkpoint.facts(self.base).get("read", {}),
+                    **self._history(),
                 },
             )
         self._log({"epoch": self.progress.epoch + 1, **result, "step": self.progress.steps_done})
@@ -235,6 +237,16 @@ class _Run:
         self.progress.epoch += 1
         self.progress.step = 0
         self.save_state()
+
+    def _history(self) -> dict[str, Any]:
+        """What the model has learned from beside the reviews, before this run and in it."""
+        before = checkpoint.facts(self.base)
+        recipe = [before["recipe"]] if "recipe" in before else []
+        return {
+            "read": before.get("read", {}),
+            "earlier_recipes": [*before.get("earlier_recipes", []), *recipe],
+            "extra_examples": self.extra | Counter(before.get("extra_examples", {})),
+        }
 
     def _best_model(self) -> ReviewModel:
         """The averaged weights where an average is kept, else the last ones."""
