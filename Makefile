@@ -34,8 +34,7 @@ fix: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Stopped at any moment and called again, it goes on where it was. docs/accuracy.md says what each
-# step brings and how long it takes.
+# Stopped at any moment and called again, it goes on where it was.
 train: .venv/dev
 	@$(MAKE) --no-print-directory $(RUNS)/polished.done
 	$(BIN)/reelsense export $(RUNS)/polished --data $(DATA) --out $(BUNDLE)

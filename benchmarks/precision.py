@@ -12,28 +12,14 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
 
 from reelsense import Classifier
 from reelsense.bundle import DEFAULT, read
 from reelsense.datasets.sources import Source
+from reelsense.evaluation.scorer import likeliest_labels
 from reelsense.training import checkpoint
 from reelsense.training.export import torch_network
 from reelsense.training.model import load_model
-
-STEP = 200
-
-
-def labels(title: str, classifier: Classifier, texts: list[str]) -> NDArray[np.str_]:
-    """The label that `classifier` gives each of `texts`."""
-    found: list[str] = []
-    with tqdm(total=len(texts), desc=title, unit=" reviews") as bar:
-        while len(found) < len(texts):
-            some = classifier.predict(texts[len(found) : len(found) + STEP])
-            found += [each.label for each in some]
-            bar.update(len(some))
-    return np.array(found)
 
 
 def main() -> None:
@@ -52,8 +38,9 @@ def main() -> None:
     reviews = Source(options.data).part("test")
     texts = [review.text for review in reviews]
     wanted = np.array([review.label for review in reviews])
-    int8 = labels("bundle", Classifier(bundle), texts)
-    fp32 = labels("fp32", Classifier(bundle, network=torch_network(model.train(False))), texts)
+    int8 = likeliest_labels(Classifier(bundle), texts, "bundle")
+    exact = Classifier(bundle, network=torch_network(model.train(False)))
+    fp32 = likeliest_labels(exact, texts, "fp32")
     print(
         f"bundle {bundle.manifest.version}: {(int8 == wanted).mean():.3%} of {len(texts):,} right"
     )

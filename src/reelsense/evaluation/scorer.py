@@ -43,6 +43,14 @@ def score(scorer: Scorer, texts: Sequence[str], title: str = "scoring") -> NDArr
     return answer(scorer, texts, title).probabilities
 
 
+def likeliest_labels(
+    scorer: Scorer, texts: Sequence[str], title: str = "scoring"
+) -> NDArray[np.str_]:
+    """Return the label that `scorer` finds most probable for each of `texts`, as `answer` does."""
+    found: NDArray[np.str_] = np.array(scorer.labels)[score(scorer, texts, title).argmax(axis=1)]
+    return found
+
+
 def answer(scorer: Scorer, texts: Sequence[str], title: str = "scoring") -> Answers:
     """Return what `scorer` says of `texts`, showing progress as `title`.
 

@@ -20,13 +20,13 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from reelsense import bundle as bundles
 from reelsense.bundle import Bundle, Manifest
 from reelsense.datasets.reviews import Review, Split
 from reelsense.errors import TrainingError
 from reelsense.evaluation.calibrate import calibrate
+from reelsense.evaluation.scorer import likeliest_labels
 from reelsense.inference.batching import Network
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
@@ -79,7 +79,7 @@ def export(folder: Path, split: Split, labels: Sequence[str], out: Path, *, data
     manifest = Manifest(
         name=facts["recipe"]["name"],
         labels=tuple(labels),
-        ratings=tuple(facts.get("ratings", ())),
+        ratings=tuple(ratings),
         window=window,
         provenance={
             "recipe": facts["recipe"],
@@ -186,26 +186,18 @@ class _Comparison:
         chosen = random.Random(1).sample(held_out, min(_PARITY_REVIEWS, len(held_out)))
         self._texts = [review.text for review in chosen]
         self._wanted = np.array([review.label for review in chosen])
-        self._fp32 = self._labels("fp32", Classifier(frame, network=torch_network(model)))
+        exact = Classifier(frame, network=torch_network(model))
+        self._fp32 = likeliest_labels(exact, self._texts, "held-out, fp32")
 
     def __call__(self, form: str, bundle: Bundle) -> Parity:
         """Measure `bundle`."""
-        int8 = self._labels(form, Classifier(bundle))
+        int8 = likeliest_labels(Classifier(bundle), self._texts, f"held-out, {form}")
         return Parity(
             reviews=len(self._texts),
             agreement=float((self._fp32 == int8).mean()),
             accuracy_fp32=float((self._fp32 == self._wanted).mean()),
             accuracy_int8=float((int8 == self._wanted).mean()),
         )
-
-    def _labels(self, title: str, classifier: Classifier) -> NDArray[np.str_]:
-        labels: list[str] = []
-        with tqdm(total=len(self._texts), desc=f"held-out, {title}", unit=" reviews") as bar:
-            for start in range(0, len(self._texts), 50):
-                answers = classifier.predict(self._texts[start : start + 50])
-                labels += [answer.label for answer in answers]
-                bar.update(len(answers))
-        return np.array(labels)
 
 
 def torch_network(model: ReviewModel) -> Network:

@@ -74,10 +74,10 @@ def finetune(
     tokenizer = read_tokenizer(base)
     train = _encode(examples, tokenizer)
     held_out = _encode(hard_examples(split.held_out, labels), tokenizer)
-    run = _Run(recipe, base, labels, out, tokenizer, model, train, held_out)
-    run.extra = Counter(
+    sources = Counter(
         source for source, _ in {(each.source or "examples", each.text) for each in extra}
     )
+    run = _Run(recipe, base, labels, out, tokenizer, model, train, held_out, sources)
     if resume:
         run.load_state()
     else:
@@ -105,8 +105,11 @@ class _Run:
         model: ReviewModel,
         train: Encoded,
         held_out: Encoded,
+        sources: Counter[str],
     ) -> None:
+        """`sources` says how many examples beside the reviews came from where: noted, not used."""
         self.recipe, self.base, self.labels, self.out = recipe, base, list(labels), out
+        self.sources = sources
         self.frame, self.train, self.held_out = tokenizer.frame, train, held_out
         self.pad = tokenizer.pad
         self.accelerator = Accelerator(mixed_precision=mixed_precision())
@@ -116,8 +119,6 @@ class _Run:
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.ratings: list[int] = model.config.star_ratings
         self.averaged = _averaged(self.accelerator.unwrap_model(self.model), recipe.average)
-        self.extra: Counter[str] = Counter()
-        """How many examples beside the reviews, by where they come from: told, not looked at."""
         self.progress = checkpoint.Progress()
         self.plans = self._plans()
         self.total = sum(map(len, self.plans))
@@ -137,9 +138,8 @@ class _Run:
         return [plan for plan in shortened if plan]
 
     def _plan(self, epoch: int) -> list[list[int]]:
-        longest = self.recipe.lengths[epoch]
-        lengths = [min(len(ids) + 2, longest) for ids in self.train.ids]
         recipe = self.recipe
+        lengths = [min(len(ids) + 2, recipe.lengths[epoch]) for ids in self.train.ids]
         return plan_epoch(
             lengths, recipe.tokens_per_batch, recipe.seed, epoch, recipe.texts_per_batch
         )
@@ -245,7 +245,7 @@ class _Run:
         return {
             "read": before.get("read", {}),
             "earlier_recipes": [*before.get("earlier_recipes", []), *recipe],
-            "extra_examples": self.extra | Counter(before.get("extra_examples", {})),
+            "extra_examples": self.sources | Counter(before.get("extra_examples", {})),
         }
 
     def _best_model(self) -> ReviewModel:
