@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from reelsense import Classifier
 from reelsense.cli import cli
-from reelsense.training import checkpoint, teach
+from reelsense.training import checkpoint
 from reelsense.training.examples import read_examples
 from tests import tiny
 from tests.conftest import LABELS
@@ -45,7 +45,6 @@ def test_from_pretraining_to_a_model_that_was_taught(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Classifier, "load", lambda _path: tiny.classifier())
-    monkeypatch.setattr(teach, "_SETS", 1)
     (tmp_path / "recipe.toml").write_text(RECIPE)
     data = ("--data", table)
     recipe = ("--recipe", tmp_path / "recipe.toml", "--steps", "2")
@@ -58,7 +57,7 @@ def test_from_pretraining_to_a_model_that_was_taught(
     extra = tmp_path / "extra.jsonl"
     sets = write(tmp_path / "sets", TRAINING_FILES)
     options = ("--evaluation-sets", sets, "--unlabelled", "7", "--out", extra)
-    said = run("teach", *data, *options)
+    said = run("teach", *data, *options, "--identity-sets", "1")
     examples = read_examples(extra, LABELS)
     assert said == f"{len(examples):,} examples in {extra}: reelsense train --extra {extra}\n"
     assert sum("great awful" in each.text for each in examples) == 7

@@ -83,13 +83,11 @@ def templates(category: Category) -> tuple[str, ...]:
     return ADJECTIVES if category.nouns else NOUNS
 
 
-def test_a_set_has_one_target_the_mean_over_all_of_its_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(teach, "_SETS", 3)
+def test_a_set_has_one_target_the_mean_over_all_of_its_words(tmp_path: Path) -> None:
     sentences = ["We saw the Polish actor there.", "An old cop walks on the stage."]
     reviews = [Review("r", " ".join(sentences), "negative", 2, "")]
-    found = teach.identity_examples([Teacher(by_chance)], reviews, tmp_path / "kept")
+    kept = tmp_path / "kept"
+    found = teach.identity_examples([Teacher(by_chance)], reviews, kept, most=3)
 
     of_reviews = sentence_sets(sentences)
     left = {each.text: each.target for each in found}

@@ -107,6 +107,13 @@ def pretrain(
     type=click.IntRange(0),
     help="How many of the unlabelled reviews, drawn by chance; by default all.",
 )
+@click.option(
+    "--identity-sets",
+    type=click.IntRange(0),
+    default=600,
+    show_default=True,
+    help="The most sets of sentences with swapped words of identity, of each category and origin.",
+)
 @click.option("--out", type=options.PATH, required=True, help="A .jsonl file of examples.")
 def teach(
     data: Path,
@@ -115,6 +122,7 @@ def teach(
     teachers: tuple[Path, ...],
     sets_folder: Path | None,
     unlabelled: int | None,
+    identity_sets: int,
     out: Path,
 ) -> None:
     """Make examples to learn from beside the labelled reviews.
@@ -148,7 +156,7 @@ def teach(
         texts = random.Random(0).sample(texts, unlabelled)
     examples = unlabelled_examples(loaded, texts, kept[0])
     if {"negative", "positive"} <= set(labels):
-        examples += identity_examples(loaded, split.train, kept[1])
+        examples += identity_examples(loaded, split.train, kept[1], identity_sets)
     if sets_folder:
         apart = source.texts_kept_apart()
         examples += outside_examples(read_training_sets(sets_folder), labels, apart)

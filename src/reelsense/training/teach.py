@@ -40,7 +40,7 @@ SWAPPED = "sentences with swapped words of identity"
 
 _STEP = 256
 
-_SETS = 600
+IDENTITY_SETS = 600
 """The most sets of sentences from reviews, and of templates, of one category."""
 
 
@@ -76,11 +76,14 @@ def unlabelled_examples(
 
 
 def identity_examples(
-    teachers: Sequence[Scorer], reviews: Iterable[Review], kept: Path
+    teachers: Sequence[Scorer], reviews: Iterable[Review], kept: Path, most: int = IDENTITY_SETS
 ) -> list[Example]:
-    """Return sets of sentences that differ in a word of identity, each set with one target."""
+    """Return sets of sentences that differ in a word of identity, each set with one target.
+
+    Of each category at most `most` sets come from `reviews`, and as many from templates.
+    """
     seen: set[str] = set()  # a text may stand in the sets of two categories: it gets one target
-    sets = _identity_sets([each.text for each in reviews])
+    sets = _identity_sets([each.text for each in reviews], most)
     texts = [text for each in sets for text in each.values()]
     rows = iter(_teach(teachers, texts, kept))
     examples = []
@@ -93,15 +96,15 @@ def identity_examples(
     return examples
 
 
-def _identity_sets(texts: Sequence[str]) -> list[SwapSet]:
+def _identity_sets(texts: Sequence[str], most: int) -> list[SwapSet]:
     random = Random(0)
     sets: list[SwapSet] = []
     found = sentence_sets(texts)
     for category in CATEGORIES:
         of_reviews = found[category.name]
-        sets += random.sample(of_reviews, min(_SETS, len(of_reviews)))
+        sets += random.sample(of_reviews, min(most, len(of_reviews)))
         templates = ADJECTIVES if category.nouns else NOUNS
-        chosen = random.sample(templates, min(_SETS, len(templates)))
+        chosen = random.sample(templates, min(most, len(templates)))
         sets += [template_set(template, category.words) for template in chosen]
     return sets
 
