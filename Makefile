@@ -36,10 +36,10 @@ fix: .venv/dev
 
 # Stopped at any moment and called again, it goes on where it was.
 train: .venv/dev
-	@$(MAKE) --no-print-directory $(RUNS)/polished.done
-	$(BIN)/reelsense export $(RUNS)/polished --data $(DATA) --out $(BUNDLE)
+	@$(MAKE) --no-print-directory $(RUNS)/fair.done
+	$(BIN)/reelsense export $(RUNS)/fair --data $(DATA) --out $(BUNDLE)
 	mkdir -p $(CHECKPOINT)
-	cp $(addprefix $(RUNS)/polished/,config.json model.safetensors reelsense.json tokenizer.json \
+	cp $(addprefix $(RUNS)/fair/,config.json model.safetensors reelsense.json tokenizer.json \
 	    tokenizer_config.json) $(CHECKPOINT)
 
 resumed = $(if $(wildcard $(1)/training-state.pt),--resume)
@@ -74,6 +74,15 @@ $(RUNS)/polished.done: $(RUNS)/student-says.jsonl
 	$(BIN)/reelsense train --recipe recipes/polish.toml --data $(DATA) --base $(RUNS)/student \
 	    $(student_learns) --extra $(RUNS)/student-says.jsonl \
 	    --out $(RUNS)/polished $(call resumed,$(RUNS)/polished)
+	@touch $@
+
+$(RUNS)/swaps.jsonl: $(RUNS)/student-says.jsonl
+	grep '"source": "sentences with swapped' $< > $@
+
+$(RUNS)/fair.done: $(RUNS)/polished.done $(RUNS)/swaps.jsonl
+	$(BIN)/reelsense train --recipe recipes/fair.toml --data $(DATA) --base $(RUNS)/polished \
+	    $(addprefix --extra $(RUNS)/,sets.jsonl edits.jsonl edits.jsonl edits.jsonl swaps.jsonl \
+	    swaps.jsonl swaps.jsonl swaps.jsonl) --out $(RUNS)/fair $(call resumed,$(RUNS)/fair)
 	@touch $@
 
 $(DATA):

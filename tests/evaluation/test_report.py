@@ -254,11 +254,13 @@ def test_the_card_says_where_it_comes_from(full: Report) -> None:
 
 def test_the_card_says_what_else_it_learned_from(full: Report) -> None:
     provenance = MANIFEST.provenance | {
-        "read": {"texts": 70_000, "steps": 9},
+        "read": {"texts": 70_000, "steps": 1_300},
         "extra_examples": {SENTENCES: 67_349, "mine": 3},
     }
     card = as_card(replace(full, manifest=replace(MANIFEST, provenance=provenance)))
-    assert "which read on in 70,000 texts, guessing hidden words, fine-tuned" in card
+    assert (
+        "which read on in 70,000 texts for 1,300 steps, guessing hidden words, fine-tuned" in card
+    )
     assert "\n- mine (3)\n" in card
     assert "\n- phrases and sentences of SST-2 (67,349; Socher et al. 2013" in card
     assert "learned from:" not in as_card(full)

@@ -33,6 +33,7 @@ from reelsense.inference.tokenizer import ReviewTokenizer, head_and_tail
 from reelsense.training import checkpoint
 from reelsense.training.batches import Encoded, plan_epoch
 from reelsense.training.examples import Example, hard_examples
+from reelsense.training.identities import equalize_identities
 from reelsense.training.machine import interruptible, keep_freed_memory, mixed_precision
 from reelsense.training.model import ReviewModel, load_model, logits, parameter_groups
 from reelsense.training.optimize import rate_at, take_step
@@ -72,6 +73,8 @@ def finetune(
     positions = model.config.max_position_embeddings
     check_lengths(positions, lengths=max(recipe.lengths), window=recipe.window)
     tokenizer = read_tokenizer(base)
+    if recipe.equal_identities:
+        equalize_identities(model, tokenizer)
     train = _encode(examples, tokenizer)
     held_out = _encode(hard_examples(split.held_out, labels), tokenizer)
     sources = Counter(

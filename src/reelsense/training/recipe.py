@@ -35,6 +35,8 @@ class Recipe:
     max_gradient_norm: float = 1.0
     stars_weight: float = 0.0
     """Of the loss over star ratings, where the reviews have them; 0: no stars are learned."""
+    equal_identities: bool = False
+    """Whether the words of identity of a category begin with one embedding, their mean."""
     average: float = 0.0
     """The decay of the moving average of the weights that is kept (as 0.999); 0: the last ones."""
     mlm_length: int = 256
@@ -111,7 +113,7 @@ def _typed(value: object, kind: str, where: str) -> object:
     match kind, value:
         case ("int" | "float", bool()):
             pass
-        case ("int", int()) | ("float", float()) | ("str", str()):
+        case ("bool", bool()) | ("int", int()) | ("float", float()) | ("str", str()):
             return value
         case ("float", int()):
             return float(value)
