@@ -319,6 +319,21 @@ def test_examples_alone_bring_stars_and_belong_to_the_run(
         finetune.finetune(quick, base, split, LABELS, out, extra=softer, resume=True)
 
 
+def test_half_way_back_to_the_weights_it_began_with(
+    base: Path, split: Split, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, lengths=(16,), learning_rate=5e-3)
+    begun = load_model(base, LABELS, 0.0, 0.0).state_dict()
+    finetune.finetune(recipe, base, split, LABELS, tmp_path / "became")
+    finetune.finetune(replace(recipe, base_share=0.5), base, split, LABELS, tmp_path / "half")
+    became, half = (
+        load_model(tmp_path / name, LABELS, 0.0, 0.0).state_dict() for name in ("became", "half")
+    )
+    words = "bert.embeddings.word_embeddings.weight"
+    assert (became[words] - begun[words]).abs().max() > 1e-2
+    assert torch.allclose(half[words], (became[words] + begun[words]) / 2, atol=1e-3)
+
+
 def test_the_average_of_the_weights_is_kept_and_resumed(
     base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

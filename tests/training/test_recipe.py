@@ -34,6 +34,7 @@ def test_the_recipes_that_come_with_it_are_read(path: Path) -> None:
         ("most_steps = -3", "most_steps: a number of 0 or more"),
         ("stars_weight = -1", "stars_weight: a number of 0 or more"),
         ("average = 1", "average: a share"),
+        ("base_share = 1", "base_share: a share"),
         ("equal_identities = 1", "equal_identities must be bool"),
         ("mlm_share = 0", "mlm_share: a share"),
         ("mlm_length = 7", "mlm_length: 8 tokens"),

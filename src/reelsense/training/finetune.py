@@ -14,6 +14,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,7 @@ class _Run:
         )
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.ratings: list[int] = model.config.star_ratings
+        self.begun = deepcopy(model.state_dict()) if recipe.base_share else {}
         self.averaged = _averaged(self.accelerator.unwrap_model(self.model), recipe.average)
         self.progress = checkpoint.Progress()
         self.plans = self._plans()
@@ -252,9 +254,19 @@ class _Run:
         }
 
     def _best_model(self) -> ReviewModel:
-        """The averaged weights where an average is kept, else the last ones."""
+        """The averaged weights where an average is kept, else the last ones.
+
+        Where the recipe wants a `base_share`, a copy between them and those it began with: what
+        was learned before keeps more of its strength (Wortsman et al. 2022, "Robust Fine-Tuning of
+        Zero-Shot Models").
+        """
         kept = self.model if self.averaged is None else self.averaged.module
         model: ReviewModel = self.accelerator.unwrap_model(kept)
+        if self.begun:
+            model = deepcopy(model)
+            with torch.no_grad():
+                for name, weights in model.state_dict().items():
+                    weights.lerp_(self.begun[name].to(weights.device), self.recipe.base_share)
         return model
 
     @torch.no_grad()

@@ -39,6 +39,8 @@ class Recipe:
     """Whether the words of identity of a category begin with one embedding, their mean."""
     average: float = 0.0
     """The decay of the moving average of the weights that is kept (as 0.999); 0: the last ones."""
+    base_share: float = 0.0
+    """How far the weights that are kept go back to those the run began with; 0: not at all."""
     mlm_length: int = 256
     """The window that masked language modelling reads at once."""
     mlm_learning_rate: float = 3e-4
@@ -73,7 +75,7 @@ class Recipe:
                 raise RecipeError(f"{name}: a number of 0 or more")
         if not 0 <= self.warmup < 1:
             raise RecipeError("warmup: a share from 0 up to 1")
-        for name in ("dropout", "attention_dropout", "average"):
+        for name in ("dropout", "attention_dropout", "average", "base_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise RecipeError(f"{name}: a share from 0 up to 1")
 
