@@ -16,7 +16,7 @@ def equalize_identities(model: ReviewModel, tokenizer: ReviewTokenizer) -> None:
     After Bolukbasi et al. (2016, "Man is to Computer Programmer as Woman is to Homemaker?"), whose
     equalizing does so along one direction. Words of several tokens stay as they are.
     """
-    table = model.get_input_embeddings().weight
+    table = model.bert.embeddings.word_embeddings.weight
     for category in CATEGORIES:
         encoded = tokenizer.encode(category.words)
         rows = sorted({ids[0] for ids in encoded if len(ids) == 1})
