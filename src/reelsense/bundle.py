@@ -34,6 +34,8 @@ NETWORK, TOKENIZER, CARD, MANIFEST = (
     "manifest.json",
 )
 _PARTS = (NETWORK, TOKENIZER, CARD)
+_LATER_KEYS = ("ratings", "int8_activations")
+"""Of the manifest, which the first bundles of its format did without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,9 @@ class Manifest:
     """None: the plain softmax."""
     risk_control: RiskControl | None = None
     """None: the model cannot say "unsure"."""
+    int8_activations: bool = False
+    """The network was found to keep its labels where the inputs of its linear layers are rounded
+    to int8; False: its weights alone are int8."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """What was measured when the bundle was made, and on what."""
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -107,13 +112,12 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified bundle, in memory."""
+    """A verified bundle."""
 
     manifest: Manifest
-    network: bytes
-    """An ONNX model: int64 `input_ids` and `attention_mask` (n, length) to float32 logits.
-
-    These are (n, labels + ratings)."""
+    network: bytes | Path
+    """An ONNX model, or its file: int64 `input_ids` and `attention_mask` (n, length) to float32
+    logits (n, labels + ratings). A file can be mapped where bytes would be copied."""
     tokenizer: str
     """The JSON of a Hugging Face tokenizer."""
     card: str
@@ -129,14 +133,14 @@ def read(folder: Path) -> Bundle:
     if not (folder / MANIFEST).exists():
         raise BundleError(f"{folder} is not a bundle: there is no {MANIFEST} in it")
     manifest = _parse(folder / MANIFEST, _read(folder / MANIFEST))
-    parts = {name: _read(folder / name) for name in _PARTS}
-    for name, content in parts.items():
-        if hashlib.sha256(content).hexdigest() != manifest.files.get(name):
+    for name in _PARTS:
+        if _digest(folder / name) != manifest.files.get(name):
             raise BundleError(
                 f"{folder / name} is not the file the bundle was made with (its SHA-256 differs "
                 f"from {MANIFEST}): copy the bundle again"
             )
-    return Bundle(manifest, parts[NETWORK], parts[TOKENIZER].decode(), parts[CARD].decode())
+    tokenizer, card = (_read(folder / name).decode() for name in (TOKENIZER, CARD))
+    return Bundle(manifest, folder.absolute() / NETWORK, tokenizer, card)
 
 
 def check_target(folder: Path) -> None:
@@ -154,11 +158,12 @@ def write(folder: Path, bundle: Bundle) -> Manifest:
     """
     folder = folder.absolute()
     check_target(folder)
+    network = _read(bundle.network) if isinstance(bundle.network, Path) else bundle.network
     parts = dict(
-        zip(_PARTS, (bundle.network, bundle.tokenizer.encode(), bundle.card.encode()), strict=True)
+        zip(_PARTS, (network, bundle.tokenizer.encode(), bundle.card.encode()), strict=True)
     )
-    content = asdict(bundle.manifest) | {
-        "version": _version(bundle),
+    content = _known(bundle.manifest) | {
+        "version": _version(bundle.manifest, network + bundle.tokenizer.encode()),
         "files": {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()},
     }
     parts[MANIFEST] = _serialize(content)
@@ -175,13 +180,28 @@ def write(folder: Path, bundle: Bundle) -> Manifest:
     return _parse(folder / MANIFEST, parts[MANIFEST])
 
 
-def _version(bundle: Bundle) -> str:
-    content = asdict(bundle.manifest)
-    keys = ("labels", "window", "calibration", "risk_control")
-    deciding = {key: content[key] for key in (*keys, *(["ratings"] if content["ratings"] else []))}
-    digest = hashlib.sha256(bundle.network + bundle.tokenizer.encode())
+def _known(manifest: Manifest) -> dict[str, Any]:
+    """What `manifest` says, without what earlier versions did not know where it says nothing."""
+    content = asdict(manifest)
+    return {key: value for key, value in content.items() if value or key not in _LATER_KEYS}
+
+
+def _version(manifest: Manifest, network_and_tokenizer: bytes) -> str:
+    content = _known(manifest)
+    keys = ("labels", "window", "calibration", "risk_control", *_LATER_KEYS)
+    deciding = {key: content[key] for key in keys if key in content}
+    digest = hashlib.sha256(network_and_tokenizer)
     digest.update(json.dumps(deciding, sort_keys=True).encode())
     return digest.hexdigest()[:12]
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file, which need not fit into memory."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _read(path: Path) -> bytes:

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
-from numpy.typing import NDArray
 
 from reelsense import bundle as bundles
 from reelsense.cli import cli, main
@@ -22,11 +20,11 @@ PACKAGED = bundles.DEFAULT
 class Counting:
     """Stands in for the engine, whatever the network."""
 
-    def __init__(self, network: bytes, threads: int | None = None) -> None:
-        self.network = network
-
-    def run(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        return tiny.count_moods(ids, mask)
+    def __init__(
+        self, network: Path, threads: int | None = None, *, int8_activations: bool = False
+    ) -> None:
+        self.whole = tiny.count_moods
+        self.side_by_side = [self.whole]
 
 
 @pytest.fixture

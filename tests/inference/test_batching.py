@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from reelsense.inference.batching import BUCKET, BatchQueue, fill, padded, stack
+from reelsense.inference.batching import BUCKET, BatchQueue, _Call, fill, padded, stack
 
 Ids = NDArray[np.int64]
 Windows = st.lists(st.lists(st.integers(1, 50), min_size=1, max_size=60), min_size=1, max_size=40)
@@ -50,7 +50,7 @@ def test_every_window_gets_its_own_answer_within_the_budget(
     windows: list[list[int]], budget: int
 ) -> None:
     network = Counting()
-    logits = BatchQueue(network, pad=0, budget=budget).run(windows)
+    logits = BatchQueue([network], pad=0, budget=budget).run(windows)
     assert logits.tolist() == [[sum(ids), len(ids)] for ids in windows]
     assert all(rows == 1 or rows * length <= budget for rows, length in network.shapes)
 
@@ -64,7 +64,7 @@ def test_concurrent_callers_are_joined_into_batches() -> None:
         assert free.wait(10)
         return counting(ids, mask)
 
-    queue = BatchQueue(network, pad=0, budget=160)
+    queue = BatchQueue([network], pad=0, budget=160)
     with ThreadPoolExecutor(11) as pool:
         first = pool.submit(queue.run, [[1]])
         assert entered.wait(10)  # the network is busy: the others have to wait, and so meet
@@ -83,7 +83,7 @@ def test_an_error_reaches_its_caller_alone_and_the_queue_lives_on() -> None:
             raise RuntimeError("unlucky")
         return total(ids, mask)
 
-    queue = BatchQueue(network, pad=0, budget=16)
+    queue = BatchQueue([network], pad=0, budget=16)
     with ThreadPoolExecutor(8) as pool:
         results = [pool.submit(queue.run, [[n], [n]]) for n in range(30)]
         for n, result in enumerate(results):
@@ -95,20 +95,41 @@ def test_an_error_reaches_its_caller_alone_and_the_queue_lives_on() -> None:
     assert queue._waiting == []
 
 
-def test_a_caller_told_to_stop_leaves_the_others_waiting() -> None:
-    stop = True
+def test_a_caller_told_to_stop_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Lock()
+    counting = Counting()
 
     def network(ids: Ids, mask: Ids) -> NDArray[np.float32]:
-        if stop:
-            raise KeyboardInterrupt
+        with gate:
+            return counting(ids, mask)
+
+    def stop(_call: object) -> None:
+        raise KeyboardInterrupt
+
+    queue = BatchQueue([network], pad=0, budget=16)
+    with gate, monkeypatch.context() as patch:
+        patch.setattr(_Call, "wait", stop)
+        with pytest.raises(KeyboardInterrupt):
+            queue.run([[1], [2], [3]])
+    assert queue._waiting == []
+    assert queue.run([[4]])[0, 0] == 4
+    assert len(counting.shapes) == 2  # the one that was running, and ours
+
+
+def test_networks_run_side_by_side_and_one_batch_runs_on_the_whole() -> None:
+    both = threading.Barrier(2)
+    whole = Counting()
+
+    def one_of_two(ids: Ids, mask: Ids) -> NDArray[np.float32]:
+        both.wait(10)  # breaks, and fails the test, unless the other runs at the same time
         return total(ids, mask)
 
-    queue = BatchQueue(network, pad=0, budget=64)
-    with pytest.raises(KeyboardInterrupt):
-        queue.run([[1], [2]])
-    assert queue._waiting == []
-    stop = False
-    assert queue.run([[3]])[0, 0] == 3
+    networks = [one_of_two, lambda ids, mask: one_of_two(ids, mask)]
+    queue = BatchQueue(networks, pad=0, budget=32, whole=whole)
+    assert queue.run([[n] for n in range(1, 5)])[:, 0].tolist() == [1, 2, 3, 4]
+    assert whole.shapes == []
+    assert queue.run([[5], [6]])[:, 0].tolist() == [5, 6]
+    assert whole.shapes == [(2, 16)]
 
 
 def test_a_long_text_does_not_hold_up_a_short_one() -> None:
@@ -121,12 +142,12 @@ def test_a_long_text_does_not_hold_up_a_short_one() -> None:
         assert asked.wait(10)
         return total(ids, mask)
 
-    queue = BatchQueue(network, pad=0, budget=16)
+    queue = BatchQueue([network], pad=0, budget=16)
     with ThreadPoolExecutor(2) as pool:
         long = pool.submit(queue.run, [[1]] * 500)
         assert entered.wait(10)
         short = pool.submit(queue.run, [[2]])
-        while not any(window.ids == [2] for window in queue._waiting):
+        while not any(each.call.windows == [[2]] for each in queue._waiting):
             pass
         asked.set()
         assert short.result(10).tolist() == [[2, 1]]

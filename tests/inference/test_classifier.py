@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from reelsense import Classifier
 from reelsense.errors import InputError, TextError
 from reelsense.inference import classifier as classifiers
 from tests import tiny
@@ -129,3 +131,22 @@ def test_a_model_without_ratings_has_no_stars() -> None:
 def test_answers_name_the_text_that_is_none() -> None:
     with pytest.raises(TextError, match=r"text 1 .*blank"):
         STARRED.answers(["good", " "])
+
+
+def test_a_text_that_comes_again_is_not_computed_again() -> None:
+    rows: list[int] = []
+
+    def counted(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        rows.append(len(ids))
+        return tiny.count_moods(ids, mask)
+
+    classifier = Classifier(tiny.bundle(), network=counted, remembered=10)
+    texts = ["good film", "bad film", "good film"]
+    first = classifier.predict(texts)
+    assert first == tiny.classifier().predict(texts)
+    assert sum(rows) == 2
+    assert classifier.predict(["a great film", *texts[:2]])[1:] == first[:2]
+    assert sum(rows) == 3
+    with pytest.raises(TextError) as error:
+        classifier.predict(["bad film", "good film", "\u200b"])
+    assert error.value.position == 2

@@ -12,7 +12,7 @@ from tests.server.conftest import wait_until_ready
 def test_not_ready_until_the_model_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = threading.Event()
 
-    def slow(bundle: Bundle) -> object:
+    def slow(bundle: Bundle, *, remembered: int) -> object:
         assert loaded.wait(10)
         return tiny.classifier()
 

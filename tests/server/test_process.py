@@ -123,13 +123,19 @@ def test_a_taken_port_is_one_line() -> None:
 
 def test_host_and_port_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[object] = []
-    monkeypatch.setattr("reelsense.server.run.run", lambda *given: found.extend(given))
+
+    def run(*given: object, remembered: int) -> None:
+        found.extend([*given, remembered])
+
+    monkeypatch.setattr("reelsense.server.run.run", run)
     monkeypatch.setenv("HOST", "0.0.0.0")  # noqa: S104
     monkeypatch.setenv("PORT", "5051")
     from click.testing import CliRunner
 
     from reelsense.cli import cli
+    from reelsense.server import REMEMBERED
 
     assert CliRunner().invoke(cli, ["serve"]).exit_code == 0
+    monkeypatch.setenv("REELSENSE_CACHE", "0")
     assert CliRunner().invoke(cli, ["serve", "--port", "5052"]).exit_code == 0
-    assert found == ["0.0.0.0", 5051, None, "0.0.0.0", 5052, None]  # noqa: S104
+    assert found == ["0.0.0.0", 5051, None, REMEMBERED, "0.0.0.0", 5052, None, 0]  # noqa: S104

@@ -1,19 +1,29 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from reelsense import Classifier
+from reelsense.bundle import Bundle
 from reelsense.datasets.reviews import Split
 from reelsense.errors import TrainingError
+from reelsense.inference.batching import Network
+from reelsense.inference.engine import Engine
 from reelsense.training import export as exports
 from reelsense.training.finetune import finetune
 from reelsense.training.model import load_model
 from reelsense.training.pretrain import pretrain
-from reelsense.training.quantize import quantize_weights
+from reelsense.training.quantize import quantize
 from reelsense.training.recipe import Recipe
 from tests.conftest import LABELS
 
@@ -31,7 +41,7 @@ def trained(base: Path, split: Split, tmp_path: Path) -> Path:
 def test_a_bundle_answers_as_its_checkpoint_does(
     trained: Path, split: Split, tmp_path: Path
 ) -> None:
-    parity = exports.export(trained, split, LABELS, tmp_path / "bundle", data="films.csv")
+    parity = exports.export(trained, split.held_out, LABELS, tmp_path / "bundle", data="films.csv")
     assert parity.reviews == len(split.held_out)
     assert parity.agreement >= exports.LEAST_AGREEMENT
 
@@ -52,23 +62,56 @@ def test_a_bundle_answers_as_its_checkpoint_does(
     assert b"site-packages" not in content
 
 
-def test_where_int8_throughout_is_not_faithful_the_weights_alone_are(
+def test_where_int8_activations_are_not_faithful_they_are_left_exact(
     trained: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def swapped(network: onnx.ModelProto, _calibration: object) -> bytes:
-        """The network with the two labels exchanged."""
-        network = onnx.load_from_string(quantize_weights(network))
-        for part in network.graph.initializer:
-            if part.name in ("model.classifier.weight_scale", "model.classifier.bias"):
-                content = -onnx.numpy_helper.to_array(part)
-                part.CopyFrom(onnx.numpy_helper.from_array(content, part.name))
-        return bytes(network.SerializeToString())
+    def swapped(bundle: Bundle) -> Classifier:
+        """Its classifier, which says the opposite if activations are int8."""
+        exact = Engine(bundle.network)
+        sign = -1 if bundle.manifest.int8_activations else 1
+        return Classifier(bundle, network=lambda ids, mask: sign * exact.whole(ids, mask))
 
-    monkeypatch.setattr(exports, "quantize", swapped)
-    parity = exports.export(trained, split, LABELS, tmp_path / "bundle", data="films.csv")
+    def classifier(bundle: Bundle, network: Network | None = None) -> Classifier:
+        return Classifier(bundle, network=network) if network else swapped(bundle)
+
+    monkeypatch.setattr(exports, "Classifier", classifier)
+    parity = exports.export(trained, split.held_out, LABELS, tmp_path / "bundle", data="films.csv")
     assert parity.agreement >= exports.LEAST_AGREEMENT
     manifest = Classifier.load(tmp_path / "bundle").manifest
-    assert manifest.provenance["network"] == exports.WEIGHTS_INT8
+    assert not manifest.int8_activations
+    assert manifest.provenance["network"] == exports.FORMS[False]
+
+
+@given(
+    arrays(np.float32, (7, 48), elements=st.floats(-3, 3, width=32)),
+    arrays(np.int64, (2, 5), elements=st.integers(0, 6)),
+)
+def test_what_is_stored_in_bytes_is_looked_up_and_multiplied_within_half_a_step(
+    table: NDArray[np.float32], ids: NDArray[np.int64]
+) -> None:
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["found"]),
+        helper.make_node("MatMul", ["found", "weights"], ["products"]),
+    ]
+    kinds: dict[str, list[str | int | None]] = {
+        "found": ["n", "length", 48],
+        "products": ["n", "length", 7],
+    }
+    graph = helper.make_graph(
+        nodes,
+        "",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["n", "length"])],
+        [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in kinds.items()],
+        [numpy_helper.from_array(table, "table"), numpy_helper.from_array(table.T, "weights")],
+    )
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)])
+    stored = onnx.load_from_string(quantize(network))
+    found, products = map(np.asarray, ReferenceEvaluator(stored).run(None, {"ids": ids}))
+    half_step = np.abs(table.reshape(7, 3, 16)).max(axis=2).repeat(16, axis=1) / 127 / 2
+    assert (np.abs(found - table[ids]) <= half_step[ids] * 1.02 + 1e-4).all()
+    half_row = np.abs(table).max(axis=1) / 127 / 2
+    bound = np.abs(found).sum(axis=2, keepdims=True) * (half_row * 1.02 + 1e-4)
+    assert (np.abs(products - found @ table.T) <= bound + 1e-4).all()
 
 
 def test_nothing_is_turned_around_that_engines_would_have_to_turn_back(base: Path) -> None:
@@ -81,7 +124,9 @@ def test_nothing_is_turned_around_that_engines_would_have_to_turn_back(base: Pat
 
 def test_labels_of_other_data_are_refused(trained: Path, split: Split, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="knows the labels"):
-        exports.export(trained, split, ["no", "yes"], tmp_path / "bundle", data="films.csv")
+        exports.export(
+            trained, split.held_out, ["no", "yes"], tmp_path / "bundle", data="films.csv"
+        )
 
 
 def test_what_lost_its_accuracy_in_int8_is_refused(
@@ -90,15 +135,13 @@ def test_what_lost_its_accuracy_in_int8_is_refused(
     swapped = [replace(r, label=None) for r in split.held_out]
     monkeypatch.setattr(exports, "torch_network", lambda _model: lambda ids, mask: -ids[:, :2])
     with pytest.raises(TrainingError, match=r"at least 99\.5% are needed"):
-        exports.export(
-            trained, Split(split.train, swapped), LABELS, tmp_path / "bundle", data="films.csv"
-        )
+        exports.export(trained, swapped, LABELS, tmp_path / "bundle", data="films.csv")
     assert not (tmp_path / "bundle").exists()
 
 
 def test_what_is_no_checkpoint(split: Split, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not a checkpoint of `reelsense train`"):
-        exports.export(tmp_path, split, LABELS, tmp_path / "bundle", data="films.csv")
+        exports.export(tmp_path, split.held_out, LABELS, tmp_path / "bundle", data="films.csv")
 
 
 def test_a_checkpoint_with_stars_gives_a_bundle_with_stars(
@@ -106,7 +149,9 @@ def test_a_checkpoint_with_stars_gives_a_bundle_with_stars(
 ) -> None:
     calm = replace(RECIPE, lengths=(16,) * 6, learning_rate=5e-3, dropout=0.0, stars_weight=1.0)
     finetune(calm, base, rated, LABELS, tmp_path / "checkpoint")
-    exports.export(tmp_path / "checkpoint", rated, LABELS, tmp_path / "bundle", data="films.csv")
+    exports.export(
+        tmp_path / "checkpoint", rated.held_out, LABELS, tmp_path / "bundle", data="films.csv"
+    )
     classifier = Classifier.load(tmp_path / "bundle")
     assert classifier.manifest.ratings == (1, 3, 8, 10)
     answers = classifier.predict([review.text for review in rated.held_out])
@@ -121,4 +166,6 @@ def test_a_pretrained_base_is_no_checkpoint(base: Path, split: Split, tmp_path: 
     quick = replace(RECIPE, mlm_length=32, most_steps=1)
     pretrain(quick, base, ["the good film was not bad " * 4], tmp_path / "read")
     with pytest.raises(TrainingError, match="not a checkpoint of `reelsense train`"):
-        exports.export(tmp_path / "read", split, LABELS, tmp_path / "bundle", data="films.csv")
+        exports.export(
+            tmp_path / "read", split.held_out, LABELS, tmp_path / "bundle", data="films.csv"
+        )

@@ -84,9 +84,19 @@ def predict(
     show_default=True,
     show_envvar=True,
 )
+@click.option(
+    "--cache",
+    "remembered",
+    envvar="REELSENSE_CACHE",
+    type=click.IntRange(0),
+    default=10_000,
+    show_default=True,
+    show_envvar=True,
+    help="Answers kept for texts that come again; 0: every text is computed.",
+)
 @options.model
-def serve(host: str, port: int, model: Path | None) -> None:
+def serve(host: str, port: int, remembered: int, model: Path | None) -> None:
     """Answer over HTTP: a page at /, JSON at /v1/predict."""
     from reelsense.server.run import run
 
-    run(host, port, model)
+    run(host, port, model, remembered=remembered)

@@ -235,7 +235,7 @@ def export(checkpoint: Path, data: Path, text_column: str, label_column: str, ou
 
     source = Source(data, text_column, label_column)
     split, labels = source.for_training()
-    parity = pack(checkpoint, split, labels, out, data=source.name)
+    parity = pack(checkpoint, split.held_out, labels, out, data=source.name)
     click.echo(
         f"{out}: the label of the checkpoint on {parity.agreement:.2%} of {parity.reviews} "
         f"held-out reviews; accuracy {parity.accuracy_int8:.2%}, before int8 "

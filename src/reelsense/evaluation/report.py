@@ -124,7 +124,7 @@ def _plots(report: Report) -> dict[str, Markup]:
         drawn["by_rating"] = plots.accuracy_of(found.by_rating, "stars the author gave")
     if found.flips:
         drawn["flips"] = plots.flip_shares(found.flips)
-    if "curves" in curves:
+    if curves.get("curves", {}).get("loss"):  # a checkpoint may come without its log
         drawn["training"] = plots.training(curves["curves"])
     for swaps in found.swaps:
         if swaps.source == "templates":

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,100 +60,124 @@ def stack(rows: Sequence[Sequence[int]], pad: int) -> tuple[NDArray[np.int64], N
     return ids, mask
 
 
-@dataclass(slots=True, eq=False)
+class _Call:
+    """The windows of one caller: those to come, and the logits of those that ran."""
+
+    def __init__(self, windows: Sequence[Sequence[int]]) -> None:
+        """The longest windows come first: what is left for the end then fits beside others."""
+        self.windows = windows
+        order = sorted(range(len(windows)), key=lambda n: -len(windows[n]))
+        self.later = deque(_Waiting(self, n, len(windows[n])) for n in order)
+        self.logits: list[NDArray[np.float32] | None] = [None] * len(windows)
+        self.left = len(windows)
+        self.error: BaseException | None = None
+        self.done = threading.Event()
+
+    def wait(self) -> None:
+        """Return when all windows ran. Raises the error of one that failed."""
+        self.done.wait()
+        if self.error is not None:
+            raise self.error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
-    """One window in the queue; `logits` or `error` once it ran."""
+    """Window number `n` of `call`, in the queue."""
 
-    ids: Sequence[int]
-    logits: NDArray[np.float32] | None = None
-    error: Exception | None = None
-
-    @property
-    def done(self) -> bool:
-        return self.logits is not None or self.error is not None
+    call: _Call
+    n: int
+    length: int
 
 
 class BatchQueue:
-    """Joins the windows of concurrent callers into batches for one network.
+    """Joins the windows of concurrent callers into batches for networks that run side by side.
 
-    There is no thread of its own and no timer: the caller that finds the network free runs a
-    batch of whatever is waiting, its own and others', until its own are done. At low load
-    nobody waits for company; under load batches fill up by themselves. A caller puts a few
-    windows at a time into the queue, so that a long text does not hold up the short ones.
+    There is no timer: when a network comes free it takes whatever is waiting, up to a budget. At
+    low load nobody waits for company; under load batches fill up by themselves. A caller has a few
+    windows at a time in the queue, so that a long text does not hold up the short ones.
     """
 
-    def __init__(self, network: Network, pad: int, budget: int) -> None:
-        """`pad` is the id that fills up rows; a batch holds at most `budget` padded tokens."""
-        self._network, self._pad, self._budget = network, pad, budget
+    def __init__(
+        self, networks: Sequence[Network], pad: int, budget: int, whole: Network | None = None
+    ) -> None:
+        """Run `networks` side by side, and `whole` in their place if one batch is all there is.
+
+        `pad` is the id that fills up rows; a batch holds at most `budget` padded tokens.
+        """
+        self._networks, self._whole = networks, whole
+        self._pad, self._budget = pad, budget
+        self._free = list(networks)
         self._waiting: list[_Waiting] = []
-        self._free = True
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._threads = ThreadPoolExecutor(len(networks), thread_name_prefix="network")
 
     def run(self, windows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Return the logits (windows, labels) of `windows`, token ids each, at least one."""
-        mine = [_Waiting(ids) for ids in windows]
-        ordered = sorted(mine, key=lambda window: len(window.ids))
-        for start in range(0, len(ordered), _AT_ONCE):
-            self._run_all(ordered[start : start + _AT_ONCE])
-        return np.stack([window.logits for window in mine if window.logits is not None])
+        """Return the logits (windows, labels) of `windows`, token ids each, at least one.
 
-    def _run_all(self, mine: list[_Waiting]) -> None:
-        """Return when all of `mine` are done. Raises the error of the first that failed."""
-        with self._changed:
-            self._waiting += mine
+        Raises what the network raised for one of them.
+        """
+        call = _Call(windows)
+        with self._lock:
+            self._queue_some(call, _AT_ONCE)
+            self._start()
         try:
-            while not all(window.done for window in mine):
-                self._run_batch_or_wait(mine)
-        except BaseException:
-            self._forget(mine)
+            call.wait()
+        except BaseException:  # one of its windows failed, or this thread is told to stop
+            with self._lock:
+                self._forget(call)
             raise
-        for window in mine:
-            if window.error is not None:
-                raise window.error
+        return np.stack([row for row in call.logits if row is not None])
 
-    def _run_batch_or_wait(self, mine: list[_Waiting]) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._free or all(window.done for window in mine))
-            if all(window.done for window in mine):
-                return
-            # The network is free, so what is not done is on no batch's way: it is waiting.
-            batch, self._free = self._take(), False
-        try:
-            self._run_batch(batch)
-        finally:
-            with self._changed:
-                self._free = True
-                self._changed.notify_all()
+    def _queue_some(self, call: _Call, count: int) -> None:
+        while call.later and count:
+            self._waiting.append(call.later.popleft())
+            count -= 1
 
-    def _run_batch(self, batch: list[_Waiting]) -> None:
+    def _start(self) -> None:
+        """Give waiting windows to free networks. Call it with the lock held."""
+        while self._waiting and self._free:
+            batch = self._take()
+            all_free = len(self._free) == len(self._networks)
+            alone = self._whole is not None and all_free and not self._waiting
+            taken = [self._free.pop() for _ in range(len(self._free) if alone else 1)]
+            network = self._whole if self._whole is not None and alone else taken[0]
+            self._threads.submit(self._run_batch, network, batch, taken)
+
+    def _run_batch(self, network: Network, batch: list[_Waiting], taken: list[Network]) -> None:
         try:
-            logits = self._network(*stack([window.ids for window in batch], self._pad))
-        except Exception as error:  # noqa: BLE001  # each caller raises the error of its own windows
-            for window in batch:
-                window.error = error
-        except BaseException:  # this thread is told to stop: the others' windows wait again
-            with self._changed:
-                self._waiting = batch + self._waiting
-            raise
+            logits = network(*stack([each.call.windows[each.n] for each in batch], self._pad))
+        except BaseException as error:  # noqa: BLE001  # each caller raises it
+            for each in batch:
+                each.call.error = error
+                each.call.done.set()
         else:
-            for window, row in zip(batch, logits, strict=True):
-                window.logits = row
+            for each, row in zip(batch, logits, strict=True):
+                each.call.logits[each.n] = row
+        with self._lock:
+            self._free += taken
+            for each in batch:
+                each.call.left -= 1
+                if not each.call.left:
+                    each.call.done.set()
+            self._start()
 
     def _take(self) -> list[_Waiting]:
         """Take the window that waited longest, and with it those nearest to it in length."""
         oldest = self._waiting[0]
-        near = sorted(self._waiting, key=lambda other: abs(len(other.ids) - len(oldest.ids)))
+        near = sorted(self._waiting, key=lambda other: abs(other.length - oldest.length))
         batch: list[_Waiting] = []
         longest = 0
-        for window in near:
-            longest = max(longest, padded(len(window.ids)))
+        for each in near:
+            longest = max(longest, padded(each.length))
             if batch and (len(batch) + 1) * longest > self._budget:
                 break
-            batch.append(window)
-        self._forget(batch)
+            batch.append(each)
+        taken = set(batch)
+        self._waiting = [each for each in self._waiting if each not in taken]
+        for each in batch:
+            self._queue_some(each.call, 1)
         return batch
 
-    def _forget(self, windows: list[_Waiting]) -> None:
-        with self._changed:
-            gone = set(map(id, windows))
-            self._waiting = [window for window in self._waiting if id(window) not in gone]
+    def _forget(self, call: _Call) -> None:
+        call.later.clear()
+        self._waiting = [each for each in self._waiting if each.call is not call]

@@ -17,6 +17,7 @@ from reelsense import bundle as bundles
 from reelsense.bundle import Bundle
 from reelsense.errors import BundleError, InputError, TextError
 from reelsense.inference.batching import BatchQueue, Network
+from reelsense.inference.cache import AnswerCache
 from reelsense.inference.calibration import expected_stars, least_score, probabilities, verdict
 from reelsense.inference.engine import Engine
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
@@ -43,22 +44,38 @@ class Scored:
     """Of each text, without [CLS] and [SEP]."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """The same of one text."""
+
+    logits: NDArray[np.float64]
+    """(labels + ratings)"""
+    windows: int
+    tokens: int
+
+
 class Classifier:
     """A sentiment model, ready to answer. Safe to share between threads."""
 
     def __init__(
-        self, bundle: Bundle, *, threads: int | None = None, network: Network | None = None
+        self,
+        bundle: Bundle,
+        *,
+        threads: int | None = None,
+        network: Network | None = None,
+        remembered: int = 0,
     ) -> None:
         """Compile the network of `bundle` for `threads` cores, by default all there are.
 
-        `network` takes its place where given: the checkpoint before int8, or a test's.
+        `network` takes its place where given: the checkpoint before int8, or a test's. With
+        `remembered`, that many answers are kept for texts that come again.
         """
         self.manifest = bundle.manifest
         if self.manifest.window < 3:
             raise BundleError(f"a window of {self.manifest.window} tokens has no room for text")
         self._tokenizer = ReviewTokenizer(bundle.tokenizer)
-        run = network or Engine(bundle.network, threads).run
-        self._queue = BatchQueue(run, self._tokenizer.pad, TOKENS_PER_BATCH)
+        self._queue = _queue(bundle, threads, network, self._tokenizer.pad)
+        self._cache = AnswerCache[_Row](remembered, self.manifest.version) if remembered else None
 
     @classmethod
     def load(cls, path: str | Path | None = None, *, threads: int | None = None) -> Classifier:
@@ -133,21 +150,40 @@ class Classifier:
 
         In an error, the first of `texts` counts as number `first`.
         """
+
+        def run(places: Sequence[int]) -> list[_Row]:
+            return self._run([texts[n] for n in places], [first + n for n in places])
+
+        rows = self._cache.get(texts, run) if self._cache else run(range(len(texts)))
+        logits = np.array([row.logits for row in rows])
+        return Scored(
+            logits=logits[:, : len(self.labels)],
+            stars=logits[:, len(self.labels) :],
+            windows=np.array([row.windows for row in rows]),
+            tokens=[row.tokens for row in rows],
+        )
+
+    def _run(self, texts: Sequence[str], numbers: Sequence[int]) -> list[_Row]:
+        """Clean, cut and run `texts`, which an error calls by their `numbers`."""
         encoded = self._tokenizer.encode(texts)
-        for n, ids in enumerate(encoded, start=first):
+        for n, ids in zip(numbers, encoded, strict=True):
             if not ids:
                 raise TextError(n, "holds nothing that the model can read")
         cut = [windows(ids, self.manifest.window, self._tokenizer.frame) for ids in encoded]
         logits = self._queue.run([window for each in cut for window in each]).astype(np.float64)
         starts = np.cumsum([0, *map(len, cut)])[:-1]
-        counts = np.array([len(each) for each in cut])
-        means = np.add.reduceat(logits, starts, axis=0) / counts[:, None]
-        return Scored(
-            logits=means[:, : len(self.labels)],
-            stars=means[:, len(self.labels) :],
-            windows=counts,
-            tokens=[len(ids) for ids in encoded],
-        )
+        means = np.add.reduceat(logits, starts, axis=0) / np.array([[len(each)] for each in cut])
+        return [
+            _Row(mean, len(each), len(ids))
+            for mean, each, ids in zip(means, cut, encoded, strict=True)
+        ]
+
+
+def _queue(bundle: Bundle, threads: int | None, network: Network | None, pad: int) -> BatchQueue:
+    if network:
+        return BatchQueue([network], pad, TOKENS_PER_BATCH)
+    engine = Engine(bundle.network, threads, int8_activations=bundle.manifest.int8_activations)
+    return BatchQueue(engine.side_by_side, pad, TOKENS_PER_BATCH, whole=engine.whole)
 
 
 def _checked(texts: Sequence[str]) -> Sequence[str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +18,34 @@ from reelsense.errors import BundleError
 
 _INPUTS = ("input_ids", "attention_mask")
 
+_GROUP = 128
+"""Inputs of a linear layer that share an int8 scale, within one token. Groups of 384 were 4 %
+faster and gave other labels on twice as many reviews (docs/decisions/0004-speed.md)."""
+
+
+class Network:
+    """A compiled network. Runs one batch at a time; not for two threads at once."""
+
+    def __init__(self, compiled: Any) -> None:
+        """Run `compiled`, OpenVINO's own."""
+        self._request = compiled.create_infer_request()
+
+    def __call__(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return logits (n, labels) for token `ids` and `mask` (n, length), 1 where to read."""
+        outputs = self._request.infer(dict(zip(_INPUTS, (ids, mask), strict=True)))
+        return np.array(outputs[0], dtype=np.float32)
+
 
 class Engine:
-    """One compiled network. Runs one batch at a time; not for two threads at once."""
+    """The network of a bundle, compiled for many texts and for few."""
 
-    def __init__(self, network: bytes, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        network: bytes | Path,
+        threads: int | None = None,
+        *,
+        int8_activations: bool = False,
+    ) -> None:
         """Compile `network` (ONNX) for `threads` processor cores, by default all there are.
 
         Raises BundleError if it is no network over token ids and mask.
@@ -37,25 +62,27 @@ class Engine:
         names = {name for port in model.inputs for name in port.get_names()}
         if names != set(_INPUTS):
             raise BundleError(f"the network reads {sorted(names)}, not {sorted(_INPUTS)}")
+        cores = threads or available_cores()
         settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads or available_cores(),
+            "INFERENCE_NUM_THREADS": cores,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP if int8_activations else 0,
             # Every new shape of batch leaves prepared code behind; without a bound, memory grows.
             "CPU_RUNTIME_CACHE_CAPACITY": 32,
         }
-        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
-
-    def run(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return logits (n, labels) for token `ids` and `mask` (n, length), 1 where to read."""
-        outputs = self._request.infer(dict(zip(_INPUTS, (ids, mask), strict=True)))
-        return np.array(outputs[0], dtype=np.float32)
+        self.whole = Network(core.compile_model(model, "CPU", settings | {"NUM_STREAMS": 1}))
+        """On all cores: the soonest answer for one batch."""
+        self.side_by_side = [self.whole]
+        """On one core each: the most answers where there are batches for all."""
+        if cores > 1:
+            compiled = core.compile_model(model, "CPU", settings | {"NUM_STREAMS": cores})
+            self.side_by_side = [Network(compiled) for _ in range(cores)]
 
 
 def without_telemetry() -> None:
-    """Keep the openvino and nncf that are imported from now on from reporting their use.
+    """Keep the openvino that is imported from now on from reporting its use.
 
-    By themselves they write an id into the user's home and report to Google Analytics on import.
-    Both leave that out where the package openvino_telemetry is missing, which None here makes it.
+    By itself it writes an id into the user's home and reports to Google Analytics on import. It
+    leaves that out where the package openvino_telemetry is missing, which None here makes it.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # typeshed: no None
 

@@ -17,15 +17,21 @@ _log = logging.getLogger(__name__)
 class ServedModel:
     """A classifier, or the promise of one: it is ready once it has answered a first time."""
 
-    def __init__(self, model: Bundle | Classifier) -> None:
-        """Take a classifier, or begin to load a bundle; /healthz answers meanwhile."""
+    def __init__(self, model: Bundle | Classifier, remembered: int) -> None:
+        """Take a classifier, or begin to load a bundle; /healthz answers meanwhile.
+
+        That of a bundle keeps its `remembered` last answers.
+        """
         self._classifier: Classifier | None = None
         self._state = "the model is being loaded"
-        threading.Thread(target=self._prepare, args=(model,), daemon=True).start()
+        threading.Thread(target=self._prepare, args=(model, remembered), daemon=True).start()
 
-    def _prepare(self, model: Bundle | Classifier) -> None:
+    def _prepare(self, model: Bundle | Classifier, remembered: int) -> None:
         try:
-            classifier = Classifier(model) if isinstance(model, Bundle) else model
+            if isinstance(model, Bundle):
+                classifier = Classifier(model, remembered=remembered)
+            else:
+                classifier = model
             classifier.predict(["A first answer, so that the next one is quick."])
         except Exception as error:  # noqa: BLE001  # /readyz tells it, whatever it is
             _log.exception("the model could not be loaded")

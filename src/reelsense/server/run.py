@@ -18,20 +18,22 @@ from gunicorn.app.base import BaseApplication
 from reelsense import bundle as bundles
 from reelsense.bundle import Bundle
 from reelsense.errors import ReelsenseError
-from reelsense.server import create_app
+from reelsense.server import REMEMBERED, create_app
 
-THREADS = 32
-"""Requests in hand at a time. Most of them wait for the engine, so more than there are cores."""
+THREADS = 128
+"""Requests in hand at a time. Nearly all of them wait for the network, which finds the better
+batches the more there are."""
 
 
-def run(host: str, port: int, model: Path | None = None) -> None:
+def run(host: str, port: int, model: Path | None = None, *, remembered: int = REMEMBERED) -> None:
     """Serve the bundle in `model` (default: the one that comes along) until told to stop.
 
+    It keeps the `remembered` last answers for texts that come again.
     Raises BundleError if it cannot be loaded and ReelsenseError if the address is taken.
     """
     bundle = bundles.read(model or bundles.DEFAULT)
     _check_free(host, port)
-    _Server(bundle, host, port).run()
+    _Server(bundle, host, port, remembered).run()
 
 
 def _check_free(host: str, port: int) -> None:
@@ -53,8 +55,9 @@ def _check_free(host: str, port: int) -> None:
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
-    def __init__(self, bundle: Bundle, host: str, port: int) -> None:
+    def __init__(self, bundle: Bundle, host: str, port: int, remembered: int) -> None:
         self._bundle, self._host, self._port = bundle, host, port
+        self._remembered = remembered
         super().__init__()
 
     def load_config(self) -> None:
@@ -76,7 +79,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        return create_app(self._bundle)
+        return create_app(self._bundle, remembered=self._remembered)
 
     def _announce(self, arbiter: Any) -> None:
         manifest = self._bundle.manifest

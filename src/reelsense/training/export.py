@@ -1,7 +1,7 @@
 """From a fine-tuned checkpoint to a bundle: ONNX, int8, and proof that it still says the same.
 
-Where int8 throughout does not give the checkpoint's labels, int8 weights alone are tried: slower,
-and more faithful.
+Where rounding the inputs of linear layers as well does not give the checkpoint's labels, int8
+weights alone are tried: slower, and more faithful.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,28 +23,26 @@ from torch import Tensor, nn
 
 from reelsense import bundle as bundles
 from reelsense.bundle import Bundle, Manifest
-from reelsense.datasets.reviews import Review, Split
+from reelsense.datasets.reviews import Review
 from reelsense.errors import TrainingError
 from reelsense.evaluation.calibrate import calibrate
 from reelsense.evaluation.scorer import likeliest_labels
 from reelsense.inference.batching import Network
 from reelsense.inference.classifier import Classifier
-from reelsense.inference.tokenizer import ReviewTokenizer, windows
 from reelsense.training import checkpoint
 from reelsense.training.model import ReviewModel, load_model, logits
-from reelsense.training.quantize import quantize, quantize_weights
+from reelsense.training.quantize import quantize
 
 LEAST_AGREEMENT = 0.995
 """The share of held-out reviews on which bundle and checkpoint must give the same label."""
 
-ALL_INT8 = "int8 throughout"
-WEIGHTS_INT8 = "int8 weights"
+FORMS = {True: "int8 weights and activations", False: "int8 weights"}
+"""What a network is called, by `Manifest.int8_activations`; the fastest first."""
 
 HISTORY = ("read", "earlier_recipes", "extra_examples")
 """What a checkpoint notes of the way to it, and the bundle passes on."""
 
 _PARITY_REVIEWS = 1000
-_CALIBRATION_REVIEWS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +56,14 @@ class Parity:
     accuracy_int8: float
 
 
-def export(folder: Path, split: Split, labels: Sequence[str], out: Path, *, data: str) -> Parity:
+def export(
+    folder: Path, held_out: Sequence[Review], labels: Sequence[str], out: Path, *, data: str
+) -> Parity:
     """Write the checkpoint in `folder` as a bundle to `out`; return the measured parity.
 
-    `data` names what it was trained on, of which `split` and `labels` are: calibrates on reviews
-    of `split.train`, checks on `split.held_out`. Raises TrainingError, and writes nothing, if
-    labels agree on less than LEAST_AGREEMENT of them.
+    `data` names what it was trained on, with these `labels`; the `held_out` part of it calibrates
+    and checks. Raises TrainingError, and writes nothing, if labels agree on less than
+    LEAST_AGREEMENT of them.
     """
     bundles.check_target(out)
     facts = _facts(folder)
@@ -74,8 +74,6 @@ def export(folder: Path, split: Split, labels: Sequence[str], out: Path, *, data
     model = load_model(folder, labels, dropout=0.0, attention_dropout=0.0, ratings=ratings)
     model.train(False)
     serialized = (folder / "tokenizer.json").read_text(encoding="utf-8")
-    tokenizer = ReviewTokenizer(serialized)
-    calibration = _first_windows(split.train, window, tokenizer)
     manifest = Manifest(
         name=facts["recipe"]["name"],
         labels=tuple(labels),
@@ -88,17 +86,13 @@ def export(folder: Path, split: Split, labels: Sequence[str], out: Path, *, data
             "base_sha256": facts["base_sha256"],
             "curves": checkpoint.curves(folder),
             "held_out_of_training": facts["held_out"],
-            "versions": {name: version(name) for name in ("nncf", "onnx", "torch", "transformers")},
+            "versions": {name: version(name) for name in ("onnx", "torch", "transformers")},
         },
     )
-    network = to_onnx(model)
-    compare = _Comparison(model, Bundle(manifest, b"", serialized, ""), split.held_out)
-    forms: dict[str, Callable[[], bytes]] = {
-        ALL_INT8: lambda: quantize(network, calibration),
-        WEIGHTS_INT8: lambda: quantize_weights(network),
-    }
-    for form, make in forms.items():
-        bundle = Bundle(manifest, make(), serialized, card="")
+    frame = Bundle(manifest, quantize(to_onnx(model)), serialized, card="")
+    compare = _Comparison(model, frame, held_out)
+    for int8_activations, form in FORMS.items():
+        bundle = replace(frame, manifest=replace(manifest, int8_activations=int8_activations))
         parity = compare(form, bundle)
         print(f"{form}: the label of the checkpoint on {parity.agreement:.2%}")
         if parity.agreement >= LEAST_AGREEMENT:
@@ -108,21 +102,20 @@ def export(folder: Path, split: Split, labels: Sequence[str], out: Path, *, data
             f"the int8 network gives the label of the checkpoint on {parity.agreement:.2%} of "
             f"{parity.reviews} held-out reviews; at least {LEAST_AGREEMENT:.1%} are needed"
         )
-    bundle = replace(bundle, manifest=_with_metrics(manifest, form, parity))
-    held_out = f"the held-out part of {data}"
-    bundle = calibrate(bundle, Classifier(bundle), split.held_out, data=held_out)
+    bundle = replace(bundle, manifest=_with_metrics(bundle.manifest, parity))
+    bundle = calibrate(bundle, Classifier(bundle), held_out, data=f"the held-out part of {data}")
     bundles.write(out, replace(bundle, card=_card(bundle.manifest)))
     return parity
 
 
-def _with_metrics(manifest: Manifest, form: str, parity: Parity) -> Manifest:
+def _with_metrics(manifest: Manifest, parity: Parity) -> Manifest:
     measured = {
         "reviews": parity.reviews,
         "label_agreement_with_fp32": parity.agreement,
         "accuracy_fp32": parity.accuracy_fp32,
         "accuracy_int8": parity.accuracy_int8,
     }
-    provenance = manifest.provenance | {"network": form}
+    provenance = manifest.provenance | {"network": FORMS[manifest.int8_activations]}
     return replace(manifest, metrics={"held_out": measured}, provenance=provenance)
 
 
@@ -170,19 +163,11 @@ def to_onnx(model: ReviewModel) -> onnx.ModelProto:
         return onnx.load(path)
 
 
-def _first_windows(
-    reviews: Sequence[Review], window: int, tokenizer: ReviewTokenizer
-) -> list[list[int]]:
-    chosen = random.Random(0).sample(reviews, min(_CALIBRATION_REVIEWS, len(reviews)))
-    encoded = tokenizer.encode([review.text for review in chosen])
-    return [windows(ids, window, tokenizer.frame)[0] for ids in encoded]
-
-
 class _Comparison:
     """Compares int8 networks with the checkpoint on the same held-out reviews."""
 
     def __init__(self, model: ReviewModel, frame: Bundle, held_out: Sequence[Review]) -> None:
-        """`frame` is a bundle without a network."""
+        """Of `frame`, what is around the network is used."""
         chosen = random.Random(1).sample(held_out, min(_PARITY_REVIEWS, len(held_out)))
         self._texts = [review.text for review in chosen]
         self._wanted = np.array([review.label for review in chosen])

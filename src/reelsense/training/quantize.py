@@ -1,105 +1,108 @@
-"""An fp32 ONNX network of BERT to int8: all of it, or its weights alone.
+"""An fp32 ONNX network of BERT to int8 weights.
 
-Weights and activations become int8 with scales fixed on calibration texts (NNCF), so that a text's
-answer cannot depend on what else is in its batch. Such weights use 7 of the 8 bits: on processors
-without VNNI two products are added in 16 bits, and with 8 bits that sum can overflow. Matrices that
-are not multiplied in int8 are stored in it all the same, with a scale for each row.
+Every matrix is stored in bytes. Those that are multiplied have a scale for each output; engines
+multiply them in int8 where they round the inputs as well, each token by itself, so that a text's
+answer cannot depend on its neighbours. Those that are looked up have a scale for each group of 32
+numbers, because one for each row moved the answers more than all the other rounding together
+(docs/decisions/0004-speed.md).
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+import math
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from reelsense.inference.engine import without_telemetry
-
-
-def quantize(network: onnx.ModelProto, calibration: Sequence[Sequence[int]]) -> bytes:
-    """Return `network` with weights and activations in int8: the fastest form.
-
-    `calibration` are windows of token ids. What is computed for the first token alone (in the last
-    layer and the classifier) stays in floating point: in int8 it would save nothing.
-    """
-    without_telemetry()
-    import nncf
-    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
-
-    nncf.set_log_level(logging.WARNING)
-    samples = [
-        {"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), dtype=np.int64)}
-        for ids in calibration
-    ]
-    quantized = nncf.quantize(
-        deepcopy(network),
-        nncf.Dataset(samples),
-        subset_size=len(samples),
-        model_type=nncf.ModelType.TRANSFORMER,
-        preset=nncf.QuantizationPreset.MIXED,
-        ignored_scope=nncf.IgnoredScope(names=_exact_nodes(network.graph)),
-        advanced_parameters=AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE),
-    )
-    return _packed(quantized)
+_GROUP = 32
+_ZERO = 128  # OpenVINO multiplies unsigned weights in int8 and signed ones in floating point
 
 
-def quantize_weights(network: onnx.ModelProto) -> bytes:
-    """Return `network` with the matrices that are still fp32 stored in int8: the faithful form."""
-    return _packed(deepcopy(network))
-
-
-def _packed(network: onnx.ModelProto) -> bytes:
-    """Serialize `network`, which is changed: matrices in int8, no notes."""
-    _store_in_bytes(network.graph)
+def quantize(network: onnx.ModelProto) -> bytes:
+    """Return `network`, serialized, with its matrices in uint8, of which 128 stands for 0."""
+    network = deepcopy(network)
+    graph = network.graph
+    matrices = {
+        part.name: part
+        for part in graph.initializer
+        if part.data_type == TensorProto.FLOAT and len(part.dims) == 2
+    }
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Gather" and (part := matrices.get(node.input[0])):
+            nodes += _look_up(graph, part, node)
+        elif node.op_type in ("MatMul", "Gemm") and (part := matrices.get(node.input[1])):
+            nodes += [_weights(graph, part, outputs=node.op_type == "MatMul"), node]
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
     return _without_notes(network)
 
 
-def _exact_nodes(graph: onnx.GraphProto) -> list[str]:
-    """The nodes that stay in floating point: look-ups, and the products of the first token."""
-    makers = {name: node for node in graph.node for name in node.output}
-    products = {}
-    for node in graph.node:
-        bias = next((name for name in node.input if name.endswith(".bias")), "")
-        if node.op_type == "Gemm":
-            products[bias] = node.name
-        elif node.op_type == "Add" and bias and makers[node.input[0]].op_type == "MatMul":
-            products[bias] = makers[node.input[0]].name
-    layers = [name.split(".attention.self.query")[0] for name in products if ".query." in name]
-    matrices = {part.name for part in graph.initializer if len(part.dims) == 2}
+def _weights(graph: onnx.GraphProto, part: TensorProto, *, outputs: int) -> NodeProto:
+    """Store `part`, whose axis `outputs` has the outputs, in bytes; return the node that reads it.
+
+    ONNX's MatMul has them in columns (1), its Gemm from PyTorch's Linear in rows (0).
+    """
+    weights = numpy_helper.to_array(part)
+    rounded, scales = _round(weights, axis=1 - outputs)
+    graph.initializer.remove(part)
+    contents: dict[str, NDArray[Any]] = {
+        f"{part.name}_uint8": rounded,
+        f"{part.name}_scale": scales.ravel(),
+        f"{part.name}_zero": np.full(scales.size, _ZERO, np.uint8),
+    }
+    graph.initializer.extend(numpy_helper.from_array(*each[::-1]) for each in contents.items())
+    return helper.make_node("DequantizeLinear", list(contents), [part.name], axis=outputs)
+
+
+def _look_up(graph: onnx.GraphProto, part: TensorProto, node: NodeProto) -> list[NodeProto]:
+    """Store the table `part` in bytes; return the nodes that look up and scale what `node` did.
+
+    Bytes are looked up first and scaled then: engines unpack a table whose rows are scaled before.
+    """
+    table = numpy_helper.to_array(part)
+    group = math.gcd(_GROUP, table.shape[1])
+    rounded, scales = _round(table.reshape(len(table), -1, group), axis=2)
+    graph.initializer.remove(part)
+    ids, name = node.input[1], part.name
+    contents: dict[str, NDArray[Any]] = {
+        f"{name}_uint8": rounded,
+        f"{name}_scale": scales.astype(np.float16),
+        f"{name}_zero": np.array(_ZERO, np.float32),
+        f"{name}_shape": np.array([0, 0, table.shape[1]]),  # as many texts and tokens as there are
+    }
+    graph.initializer.extend(numpy_helper.from_array(*each[::-1]) for each in contents.items())
+
+    make = helper.make_node
+    found, scale = f"{name}_found", f"{name}_found_scale"
     return [
-        *(n.name for n in graph.node if n.op_type == "Gather" and n.input[0] in matrices),
-        *(
-            node
-            for name, node in products.items()
-            if ".layer." not in name
-            or (name.startswith(f"{layers[-1]}.") and ".key." not in name and ".value." not in name)
-        ),
+        make("Gather", [f"{name}_uint8", ids], [found]),
+        make("Cast", [found], [f"{found}_float"], to=TensorProto.FLOAT),
+        make("Sub", [f"{found}_float", f"{name}_zero"], [f"{found}_signed"]),
+        make("Gather", [f"{name}_scale", ids], [scale]),
+        make("Cast", [scale], [f"{scale}_float"], to=TensorProto.FLOAT),
+        make("Mul", [f"{found}_signed", f"{scale}_float"], [f"{name}_scaled"]),
+        make("Reshape", [f"{name}_scaled", f"{name}_shape"], [node.output[0]]),
     ]
 
 
-def _store_in_bytes(graph: onnx.GraphProto) -> None:
-    """Put int8 weights and a DequantizeLinear in the place of every matrix that is still fp32."""
-    axes = {}  # of the scales: the outputs of a product, the rows of a look-up
-    for node in graph.node:
-        if node.op_type == "MatMul":
-            axes[node.input[1]] = 1
-        elif node.op_type in ("Gather", "Gemm"):
-            axes[node.input[0] if node.op_type == "Gather" else node.input[1]] = 0
-    for part in list(graph.initializer):
-        if part.data_type != onnx.TensorProto.FLOAT or len(part.dims) != 2 or part.name not in axes:
-            continue
-        weights, axis = numpy_helper.to_array(part), axes[part.name]
-        scales = np.maximum(np.abs(weights).max(axis=1 - axis) / 127, np.finfo(np.float32).tiny)
-        small = np.rint(weights / np.expand_dims(scales, 1 - axis)).astype(np.int8)
-        inputs = [f"{part.name}_int8", f"{part.name}_scale"]
-        graph.initializer.remove(part)
-        for name, content in zip(inputs, (small, scales.astype(np.float32)), strict=True):
-            graph.initializer.append(numpy_helper.from_array(content, name))
-        node = onnx.helper.make_node("DequantizeLinear", inputs, [part.name], axis=axis)
-        graph.node.insert(0, node)
+def _round(
+    numbers: NDArray[np.float32], axis: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return `numbers` in bytes and their scales: of all along `axis`, the largest becomes 127.
+
+    The scales are such that float16 holds them.
+    """
+    largest = np.abs(numbers).max(axis=axis, keepdims=True)
+    scales = np.maximum(largest / 127, np.finfo(np.float16).tiny).astype(np.float16)
+    scales = scales.astype(np.float32)
+    return (np.rint(numbers / scales) + _ZERO).astype(np.uint8), scales
 
 
 def _without_notes(network: onnx.ModelProto) -> bytes:
