@@ -20,6 +20,8 @@ PACKAGED = bundles.DEFAULT
 class Counting:
     """Stands in for the engine, whatever the network."""
 
+    tokens_per_batch = 512
+
     def __init__(
         self, network: Path, threads: int | None = None, *, int8_activations: bool = False
     ) -> None:

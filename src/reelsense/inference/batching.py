@@ -69,9 +69,12 @@ class _Call:
         order = sorted(range(len(windows)), key=lambda n: -len(windows[n]))
         self.later = deque(_Waiting(self, n, len(windows[n])) for n in order)
         self.logits: list[NDArray[np.float32] | None] = [None] * len(windows)
-        self.left = len(windows)
         self.error: BaseException | None = None
         self.done = threading.Event()
+
+    def is_done(self) -> bool:
+        """Say whether all windows ran, or one of them failed."""
+        return self.error is not None or all(row is not None for row in self.logits)
 
     def wait(self) -> None:
         """Return when all windows ran. Raises the error of one that failed."""
@@ -87,6 +90,15 @@ class _Waiting:
     call: _Call
     n: int
     length: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A batch, the network that is to run it, and the networks that are free when it has."""
+
+    network: Network
+    batch: list[_Waiting]
+    taken: list[Network]
 
 
 class BatchQueue:
@@ -134,32 +146,47 @@ class BatchQueue:
             count -= 1
 
     def _start(self) -> None:
-        """Give waiting windows to free networks. Call it with the lock held."""
-        while self._waiting and self._free:
-            batch = self._take()
-            all_free = len(self._free) == len(self._networks)
-            alone = self._whole is not None and all_free and not self._waiting
-            taken = [self._free.pop() for _ in range(len(self._free) if alone else 1)]
-            network = self._whole if self._whole is not None and alone else taken[0]
-            self._threads.submit(self._run_batch, network, batch, taken)
+        """Put all free networks to work for which there is some. Call it with the lock held."""
+        while job := self._next_job():
+            self._threads.submit(self._work, job)
 
-    def _run_batch(self, network: Network, batch: list[_Waiting], taken: list[Network]) -> None:
+    def _next_job(self) -> _Job | None:
+        """Give waiting windows to free networks. Call it with the lock held."""
+        if not self._waiting or not self._free:
+            return None
+        batch = self._take()
+        if self._whole and not self._waiting and len(self._free) == len(self._networks):
+            job = _Job(self._whole, batch, self._free)
+            self._free = []
+            return job
+        network = self._free.pop()
+        return _Job(network, batch, [network])
+
+    def _work(self, job: _Job | None) -> None:
+        """Run `job` and what is waiting then.
+
+        The next job is begun before the callers of the last one wake up: only one thread at a
+        time runs Python, and the network should not be the one that waits.
+        """
+        while job:
+            self._run_batch(job)
+            with self._lock:
+                self._free += job.taken
+                done = [each.call for each in job.batch if each.call.is_done()]
+                job = self._next_job()
+                self._start()
+            for call in done:
+                call.done.set()
+
+    def _run_batch(self, job: _Job) -> None:
         try:
-            logits = network(*stack([each.call.windows[each.n] for each in batch], self._pad))
-        except BaseException as error:  # noqa: BLE001  # each caller raises it
-            for each in batch:
-                each.call.error = error
-                each.call.done.set()
-        else:
-            for each, row in zip(batch, logits, strict=True):
+            rows = [each.call.windows[each.n] for each in job.batch]
+            logits = job.network(*stack(rows, self._pad))
+            for each, row in zip(job.batch, logits, strict=True):
                 each.call.logits[each.n] = row
-        with self._lock:
-            self._free += taken
-            for each in batch:
-                each.call.left -= 1
-                if not each.call.left:
-                    each.call.done.set()
-            self._start()
+        except BaseException as error:  # noqa: BLE001  # each caller raises it
+            for each in job.batch:
+                each.call.error = error
 
     def _take(self) -> list[_Waiting]:
         """Take the window that waited longest, and with it those nearest to it in length."""

@@ -20,11 +20,9 @@ from reelsense.inference.batching import BatchQueue, Network
 from reelsense.inference.cache import AnswerCache
 from reelsense.inference.calibration import expected_stars, least_score, probabilities, verdict
 from reelsense.inference.engine import Engine
+from reelsense.inference.gpu import gpu_engine
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
 from reelsense.prediction import Answers, Coverage, Prediction
-
-TOKENS_PER_BATCH = 512
-"""Larger batches were no faster on two cores and took two to three times the memory."""
 
 _SLICE = 512
 """Texts tokenized at a time, so that memory does not grow with the length of a list."""
@@ -181,9 +179,11 @@ class Classifier:
 
 def _queue(bundle: Bundle, threads: int | None, network: Network | None, pad: int) -> BatchQueue:
     if network:
-        return BatchQueue([network], pad, TOKENS_PER_BATCH)
-    engine = Engine(bundle.network, threads, int8_activations=bundle.manifest.int8_activations)
-    return BatchQueue(engine.side_by_side, pad, TOKENS_PER_BATCH, whole=engine.whole)
+        return BatchQueue([network], pad, Engine.tokens_per_batch)
+    engine = gpu_engine(bundle.network) or Engine(
+        bundle.network, threads, int8_activations=bundle.manifest.int8_activations
+    )
+    return BatchQueue(engine.side_by_side, pad, engine.tokens_per_batch, whole=engine.whole)
 
 
 def _checked(texts: Sequence[str]) -> Sequence[str]:

@@ -39,6 +39,9 @@ class Network:
 class Engine:
     """The network of a bundle, compiled for many texts and for few."""
 
+    tokens_per_batch = 512
+    """Larger batches were hardly faster and took more memory (docs/decisions/0004-speed.md)."""
+
     def __init__(
         self,
         network: bytes | Path,
@@ -76,6 +79,8 @@ class Engine:
         if cores > 1:
             compiled = core.compile_model(model, "CPU", settings | {"NUM_STREAMS": cores})
             self.side_by_side = [Network(compiled) for _ in range(cores)]
+        # The first call of a process sets up what hands arrays over; two at once have hung there.
+        self.whole(np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
 
 
 def without_telemetry() -> None:

@@ -1,0 +1,127 @@
+"""What scoring a file costs on top of the network, and how its time grows with the rows.
+
+    python benchmarks/files.py --reviews data/aclImdb
+
+Scores whole reviews held out of training in turns with the network alone, and then 1,000, 10,000
+and 100,000 sentences of them. Takes eight minutes on two cores. Writes its section of RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import random
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import machine
+from reelsense import Classifier
+from reelsense.bundle import DEFAULT, read
+from reelsense.cli.files import score_file
+from reelsense.datasets.sources import Source
+from reelsense.inference.batching import BatchQueue
+from reelsense.inference.engine import Engine
+from reelsense.inference.tokenizer import ReviewTokenizer, windows
+from sections import replace_section, table
+from serving import RESULTS
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--reviews", type=Path, required=True)
+    parser.add_argument("--sample", type=int, default=1500, help="whole reviews, default: 1500")
+    parser.add_argument("--rows", default="1000,10000,100000", help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+
+    choose = random.Random(0)
+    held_out = [review.text for review in Source(options.reviews).part("held-out")]
+    reviews = choose.sample(held_out, options.sample)
+    classifier = Classifier.load()
+    score_file_of(classifier, reviews[:50])
+    shares = compared(classifier, reviews, options.rounds)
+    growth = [
+        (rows, score_file_of(classifier, sentences(held_out, rows, choose)))
+        for rows in map(int, options.rows.split(","))
+    ]
+    text = section(options.sample, shares, growth)
+    print(text)
+    replace_section(RESULTS, "files", text)
+
+
+def compared(classifier: Classifier, reviews: Sequence[str], rounds: int) -> list[float]:
+    """Return the seconds of the network alone over those of scoring a file, in turns."""
+    alone = network_alone(reviews)
+    shares = []
+    for _ in range(rounds):
+        network, file = alone(), score_file_of(classifier, reviews)
+        shares.append(network / file)
+        print(f"network {len(reviews) / network:.1f}, file {len(reviews) / file:.1f} reviews/s")
+    return shares
+
+
+def network_alone(reviews: Sequence[str]) -> Callable[[], float]:
+    """Return what times the bundle's network on all windows of `reviews`, made beforehand."""
+    bundle = read(DEFAULT)
+    tokenizer = ReviewTokenizer(bundle.tokenizer)
+    cut = [
+        window
+        for ids in tokenizer.encode(reviews)
+        for window in windows(ids, bundle.manifest.window, tokenizer.frame)
+    ]
+    engine = Engine(bundle.network, int8_activations=bundle.manifest.int8_activations)
+    queue = BatchQueue(
+        engine.side_by_side, tokenizer.pad, engine.tokens_per_batch, whole=engine.whole
+    )
+    return lambda: seconds(lambda: queue.run(cut))
+
+
+def score_file_of(classifier: Classifier, texts: Sequence[str]) -> float:
+    """Return the seconds that a .csv of `texts` takes, read and written."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "texts.csv"
+        with source.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["text"], *([text] for text in texts)])
+        return seconds(lambda: score_file(classifier, source, Path(folder) / "scored.csv", "text"))
+
+
+def sentences(reviews: Sequence[str], rows: int, choose: random.Random) -> list[str]:
+    """Return `rows` stretches of twenty words from `reviews`."""
+    found = []
+    for words in (review.split() for review in choose.choices(reviews, k=rows)):
+        start = choose.randint(0, max(0, len(words) - 20))
+        found.append(" ".join(words[start : start + 20]))
+    return found
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Return how long `run` takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def section(sample: int, shares: Sequence[float], growth: Sequence[tuple[int, float]]) -> str:
+    """Return the Markdown of what was measured."""
+    rows = [[f"{rows:,}", f"{spent:.1f}", f"{spent / rows * 1000:.2f}"] for rows, spent in growth]
+    low, high = min(shares), max(shares)
+    return "\n".join(
+        [
+            "## Scoring a file",
+            f"{machine.describe()}. `python benchmarks/files.py --reviews data/aclImdb`",
+            "",
+            f"A .csv of {sample:,} whole reviews is scored at **{median(shares):.1%}** of the rate "
+            f"of the network alone ({low:.1%} to {high:.1%} in {len(shares)} turns); at least 95 % "
+            "was asked. Rows of 20 words:",
+            "",
+            table(["rows", "seconds", "ms a row"], rows),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
