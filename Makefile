@@ -12,7 +12,7 @@ RUNS ?= runs
 CHECKPOINT ?= checkpoints/default
 BUNDLE ?= src/reelsense/models/default
 
-.PHONY: serve test test-slow check fix train clean
+.PHONY: serve test test-slow check fix bench bench-quick soak train clean
 
 # HOST and PORT come from the environment: PORT=5050 make serve
 serve: .venv/base
@@ -33,6 +33,21 @@ check: .venv/dev
 fix: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Two minutes; needs no dataset.
+bench-quick: .venv/dev
+	@$(BIN)/python benchmarks/quick.py
+
+# An hour and a half on two quiet cores, with the rivals' environments (13 GB) another half. It scores
+# official test reviews: note that in docs/test-looks.md. Stopped, it goes on with the cell it was at.
+bench: .venv/dev | $(DATA)
+	$(PIP) --editable '.[bench]'
+	$(BIN)/python benchmarks/engines.py --reviews $(DATA)
+	$(BIN)/python benchmarks/serving.py --reviews $(DATA)
+	$(BIN)/python benchmarks/files.py --reviews $(DATA)
+
+soak: .venv/dev | $(DATA)
+	$(BIN)/python benchmarks/soak.py --reviews $(DATA)
 
 # Stopped at any moment and called again, it goes on where it was.
 train: .venv/dev

@@ -1,8 +1,9 @@
-"""The picture of RESULTS.md: reviews a second of each server, as bars."""
+"""The pictures of RESULTS.md: reviews a second, as bars."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,42 +24,53 @@ _STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.bottom": False,
 }
+_HATCH: Any = {"edgecolor": "white", "linewidth": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A bar and its name."""
+
+    name: str
+    rate: float
+    ours: bool
+    marked: bool
 
 
 def draw(standings: Sequence[Standing], clients: int, cores: int, path: Path = PLACE) -> None:
     """Draw who answers how many reviews a second at `clients` clients, the fastest on top."""
     cell = str(clients)
-    shown = [each for each in by_rate(standings, cell) if each.mean(cell, rate)]
-    rates = [each.mean(cell, rate) or 0.0 for each in shown]
-    places = range(len(shown), 0, -1)
+    rows = [
+        Row(each.server.name, mean, ours=each.server.key == OURS, marked=bool(each.mark))
+        for each in by_rate(standings, cell)
+        if (mean := each.mean(cell, rate))
+    ]
+    title = f"Whole movie reviews answered a second, {cores} cores, {clients} clients"
+    draw_rows(rows, title, "cut at 512 tokens / different labels", path)
+
+
+def draw_rows(rows: Sequence[Row], title: str, mark: str, path: Path) -> None:
+    """Draw `rows` from the top; `mark` says what is wrong with those that are marked."""
+    places = range(len(rows), 0, -1)
+    rates = [row.rate for row in rows]
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(8, 1.1 + 0.36 * len(shown)), layout="constrained")
+        figure = Figure(figsize=(8, 1.1 + 0.36 * len(rows)), layout="constrained")
         axes = figure.subplots()
         bars = axes.barh(
             places,
             rates,
             height=0.7,
-            color=[_BLUE if each.server.key == OURS else _GREY for each in shown],
-            hatch=["//" if each.mark else "" for each in shown],
-            edgecolor="white",
-            linewidth=0,
+            color=[_BLUE if row.ours else _GREY for row in rows],
+            hatch=["//" if row.marked else "" for row in rows],
+            **_HATCH,
         )
         axes.bar_label(bars, [f"{value:.1f}" for value in rates], padding=4)
-        axes.set_yticks(places, [each.server.name for each in shown])
+        axes.set_yticks(places, [row.name for row in rows])
         axes.tick_params(left=False, bottom=False, labelbottom=False)
         axes.set_xlim(0, 1.1 * max(rates, default=1))
-        figure.suptitle(
-            f"Whole movie reviews answered a second, {cores} cores, {clients} clients",
-            fontweight="bold",
-        )
-        if any(each.mark for each in shown):
-            hatched = Patch(
-                facecolor=_GREY,
-                edgecolor="white",
-                linewidth=0,
-                hatch="//",
-                label="cut at 512 tokens / different labels",
-            )
+        figure.suptitle(title, fontweight="bold")
+        if any(row.marked for row in rows):
+            hatched = Patch(facecolor=_GREY, hatch="//", label=mark, **_HATCH)
             figure.legend(handles=[hatched], loc="outside lower right", frameon=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150, metadata={"Software": None})

@@ -17,9 +17,8 @@ from reelsense import Classifier
 from reelsense.bundle import DEFAULT, read
 from reelsense.datasets.sources import Source
 from reelsense.evaluation.scorer import likeliest_labels
-from reelsense.training import checkpoint
 from reelsense.training.export import torch_network
-from reelsense.training.model import load_model
+from reference import CHECKPOINT, load_checkpoint
 
 
 def main() -> None:
@@ -27,20 +26,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", choices=["held-out", "test"], default="held-out")
-    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/default"))
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--model", type=Path, default=DEFAULT, help="a bundle")
     options = parser.parse_args()
 
     bundle = read(options.model)
-    ratings = checkpoint.facts(options.checkpoint)["ratings"]
-    model = load_model(
-        options.checkpoint, bundle.manifest.labels, dropout=0, attention_dropout=0, ratings=ratings
-    )
     reviews = Source(options.data).part(options.split)
     texts = [review.text for review in reviews]
     wanted = np.array([review.label for review in reviews])
     int8 = likeliest_labels(Classifier(bundle), texts, "bundle")
-    exact = Classifier(bundle, network=torch_network(model.train(False)))
+    exact = Classifier(bundle, network=torch_network(load_checkpoint(bundle, options.checkpoint)))
     fp32 = likeliest_labels(exact, texts, "fp32")
     print(
         f"bundle {bundle.manifest.version}: {(int8 == wanted).mean():.3%} of {len(texts):,} right"

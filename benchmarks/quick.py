@@ -21,13 +21,15 @@ from statistics import median
 import numpy as np
 
 import machine
-from engines import Run, load_checkpoint, ours, p50_ms, prepare, pytorch, seconds
+from contenders import ours, pytorch, seconds, ways
+from engines import Prepared, p50_ms, prepare
 from load import Load, LoadError, Target, first_answer, measure
 from reelsense import Classifier
 from reelsense import bundle as bundles
 from reelsense.inference.batching import BatchQueue, Network
-from reelsense.inference.engine import Engine, available_cores
+from reelsense.inference.engine import available_cores
 from reelsense.inference.tokenizer import ReviewTokenizer
+from reference import load_checkpoint
 from serving import SHORT_REVIEW, ask, read_label
 
 _DECILES = (13, 116, 150, 169, 191, 222, 263, 319, 412, 585, 1200)
@@ -48,7 +50,7 @@ _SERVED_SECONDS = 3.0
 _SHORT_SECONDS = 1.0
 _START_SECONDS = 60.0
 _PYTORCH_BUDGET = 1024
-"""Tokens in a batch; about the best of those that benchmarks/engines.py tries."""
+"""Tokens in a batch; about the best of those that benchmarks/contenders.py has."""
 
 
 def texts(count: int = _TEXTS) -> list[str]:
@@ -87,13 +89,13 @@ def rates(port: int, meter: machine.Tree) -> Measures:
     bundle, cores = bundles.read(bundles.DEFAULT), available_cores()
     tokenizer = ReviewTokenizer(bundle.tokenizer)
     mine, other = ours(bundle, cores), pytorch(load_checkpoint(bundle), cores)
-    queue = BatchQueue(mine.side_by_side, tokenizer.pad, Engine.tokens_per_batch, mine.whole)
+    (served,) = ways(mine, tokenizer.pad)
     plain = BatchQueue(other.side_by_side, tokenizer.pad, _PYTORCH_BUDGET)
     classifier, asked = Classifier(bundle), texts()
     prepared, short = prepare(asked, bundle), prepare([SHORT_REVIEW], bundle)
     return Measures(
-        pytorch=_rate(plain.run, prepared.windows, len(asked)),
-        alone=_rate(queue.run, prepared.windows, len(asked)),
+        pytorch=_rate(plain, prepared),
+        alone=_rate(served.queue, prepared),
         predict=lambda: len(asked) / seconds(lambda: classifier.predict(asked)),
         served=lambda: _over_http(port, meter, asked, _CLIENTS, _SERVED_SECONDS)[0],
         short_alone=_short(mine.whole, short.windows[0], tokenizer.pad),
@@ -101,9 +103,9 @@ def rates(port: int, meter: machine.Tree) -> Measures:
     )
 
 
-def _rate(run: Run, windows: Sequence[Sequence[int]], count: int) -> Callable[[], float]:
-    run(windows[:1])  # one alone: an engine's first call may not bear another beside it
-    return lambda: count / seconds(lambda: run(windows))
+def _rate(queue: BatchQueue, texts: Prepared) -> Callable[[], float]:
+    queue.run(texts.windows[:1])  # one alone: an engine's first call may not bear another beside it
+    return lambda: len(texts) / seconds(lambda: queue.run(texts.windows))
 
 
 def _short(network: Network, window: Sequence[int], pad: int) -> Callable[[], float]:

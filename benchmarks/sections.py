@@ -26,8 +26,8 @@ SHORT = "short"
 """The cell of one short review and one client."""
 
 OURS, STARTING = "reelsense", "starting-system"
-_DIFFER = 0.1
-"""Rounds that differ by more than this share of their mean are shown with their range."""
+DIFFER = 0.1
+"""Rounds that differ by more than this share of their middle are shown with their range."""
 
 
 def replace_section(path: Path, name: str, text: str) -> None:
@@ -87,11 +87,7 @@ class Standing:
     def show(self, cell: str, of: Callable[[Figures], float]) -> str:
         """Return the mean for people, with the range where the rounds differ."""
         found = [of(figures) for figures in self.cells.get(cell, ())]
-        if not found:
-            return "-"
-        mean, low, high = fmean(found), min(found), max(found)
-        shown = _number(mean)
-        return f"{shown} ({_number(low)}-{_number(high)})" if high - low > _DIFFER * mean else shown
+        return shown(fmean(found), found) if found else "-"
 
 
 def rate(figures: Figures) -> float:
@@ -181,7 +177,7 @@ walk through the same reviews. An answer counts where it arrives within the wind
 once there was an answer for each client, and closes after the seconds of a cell; with fewer than
 {LEAST_ANSWERS} answers it stays open, for at most {LONGEST_WINDOW:.0f} s. Processor seconds and
 memory (PSS) are those of all processes of the server; the clients share its cores. Figures are
-means over the rounds, with the range where that is more than {_DIFFER:.0%} of the mean; start is
+means over the rounds, with the range where that is more than {DIFFER:.0%} of the mean; start is
 the best and peak the most of them. Agreement is with the labels of the checkpoint in PyTorch,
 fp32, over whole reviews. A server that agrees on less than {LEAST_AGREEMENT:.1%}, or is less
 accurate by more than {MOST_LOSS * 100:.1f} point, is marked and not ranked."""
@@ -328,3 +324,9 @@ def _number(value: float) -> str:
     if value == 0:
         return "0"
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def shown(middle: float, values: Sequence[float]) -> str:
+    """Return the `middle` of `values` for people, with the range where they differ."""
+    text, low, high = _number(middle), min(values), max(values)
+    return f"{text} ({_number(low)}-{_number(high)})" if high - low > DIFFER * middle else text

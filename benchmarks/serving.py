@@ -11,12 +11,10 @@ noted in docs/test-looks.md.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import random
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,13 +33,12 @@ from reelsense.datasets.reviews import Review
 from reelsense.datasets.sources import Source
 from reelsense.files import write_atomically
 from reelsense.inference.engine import available_cores
+from reference import CHECKPOINT, ROOT, digest, reference_labels, weights
 from rivals import install
 from rivals.server import Request, Server
 from rivals.servers import RIVALS, UNAVAILABLE
 from sections import OURS, SHORT, Standing, replace_section, serving_section
 
-ROOT = Path(__file__).resolve().parents[1]
-CHECKPOINT = ROOT / "checkpoints" / "default"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 
 SHORT_REVIEW = (
@@ -53,8 +50,6 @@ SHORT_REVIEW = (
 _START = "start"
 _SHORT_SECONDS = 8.0
 _START_SECONDS = 180.0
-_STAMP = "requirements.sha256"
-"""In an environment, as rivals/install.py leaves it: what it was made from."""
 
 
 def ask(text: str) -> Request:
@@ -134,10 +129,10 @@ class Store:
         return self._folder / f"{server.key}.{turn}.{cell}.json"
 
     def _stamp(self, server: Server) -> str:
-        made = environment(server) / _STAMP
+        made = environment(server) / install.STAMP
         installed = made.read_text() if made.exists() else ""
         facts = [self._settings, installed, server.command, sorted(server.environ.items())]
-        return _digest([json.dumps(facts).encode()])[:16]
+        return digest([json.dumps(facts).encode()])[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +230,7 @@ class Bench:
                 for cell in self.plan.cells
             },
             start_s=min((each["seconds"] for each in records if "seconds" in each), default=None),
-            install_mb=install.size_mb(folder) if (folder / _STAMP).exists() else None,
+            install_mb=install.size_mb(folder) if (folder / install.STAMP).exists() else None,
             answered=len(labels),
             accuracy=_share(labels[n] == right[n] for n in labels),
             agreement=_share(labels[n] == reference[n] for n in labels),
@@ -281,75 +276,11 @@ def make_environment(server: Server) -> None:
     """Make the environment of `server`; where that fails, say so, and it will not start."""
     try:
         if server is REELSENSE:
-            _install_ours(environment(server))
+            install.install_ours(environment(server))
         else:
             install.install(server.environment, install.DEFAULT_FOLDER)
     except subprocess.CalledProcessError as error:
         print(f"{server.environment} cannot be made: {error.stderr}", flush=True)
-
-
-def _install_ours(folder: Path) -> None:
-    """Install this checkout into `folder` as the README says, unless that was done already."""
-    files = [path for path in (ROOT / "src").rglob("*") if path.is_file()]
-    files = [path for path in files if "__pycache__" not in path.parts]
-    made_from = _digest(
-        path.read_bytes()
-        for path in [ROOT / "pyproject.toml", ROOT / "constraints.txt", *sorted(files)]
-    )
-    stamp = folder / _STAMP
-    if stamp.exists() and stamp.read_text() == made_from:
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    pip = (folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet")
-    _run(sys.executable, "-m", "venv", folder)
-    _run(*pip, "install", "--constraint", ROOT / "constraints.txt", ROOT)
-    stamp.write_text(made_from)
-
-
-def _run(*command: str | Path) -> None:
-    subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own
-
-
-def _digest(parts: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest()
-
-
-def _weights() -> str:
-    """Return what tells the weights apart from others."""
-    files = (CHECKPOINT / "model.safetensors", bundles.DEFAULT / bundles.NETWORK)
-    return _digest(path.read_bytes() for path in files)
-
-
-def reference_labels(texts: Sequence[str], folder: Path) -> list[str]:
-    """Return the labels that the checkpoint gives whole `texts` in PyTorch, fp32.
-
-    They are kept in `folder`: of 1,500 reviews they take some minutes.
-    """
-    key = _digest([_weights().encode(), *(text.encode() for text in texts)])[:16]
-    path = folder / f"reference-{key}.json"
-    if not path.exists():
-        from reelsense.evaluation.scorer import likeliest_labels
-        from reelsense.inference.classifier import Classifier
-        from reelsense.training import checkpoint
-        from reelsense.training.export import torch_network
-        from reelsense.training.model import load_model
-
-        bundle = bundles.read(bundles.DEFAULT)
-        model = load_model(
-            CHECKPOINT,
-            bundle.manifest.labels,
-            dropout=0,
-            attention_dropout=0,
-            ratings=checkpoint.facts(CHECKPOINT)["ratings"],
-        )
-        exact = Classifier(bundle, network=torch_network(model.train(False)))
-        labels = likeliest_labels(exact, texts, "reference, PyTorch fp32")
-        write_atomically(path, json.dumps(labels.tolist()) + "\n")
-    found: list[str] = json.loads(path.read_text())
-    return found
 
 
 def write_report(bench: Bench, servers: Sequence[Server], command: str) -> None:
@@ -397,7 +328,7 @@ def main() -> None:
         rounds=options.rounds,
         results=options.results,
     )
-    settings = [plan.part, len(plan.reviews), plan.seconds, _weights(), machine.processor()]
+    settings = [plan.part, len(plan.reviews), plan.seconds, weights(), machine.processor()]
     bench = Bench(plan, Store(options.results, settings))
     if not options.report_only:
         reference_labels([review.text for review in plan.reviews], plan.results)

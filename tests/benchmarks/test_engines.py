@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import engines
-from engines import BASELINE, OURS, Contender, Figures, Prepared, Product, Report, Task
+from contenders import BASELINE, OURS, Contender, best_way, ways
+from engines import Prepared, Task
+from engines_report import Figures, Report
+from products import Product, best_rates, limits, operations
 
 
 def network(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -18,7 +20,7 @@ def network(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float
 def figures(name: str, rate: float, precision: str = "int8") -> Figures:
     contender = Contender(name, precision, network, [network, network])
     labels = [np.array([0, 1, 1])]
-    return Figures(contender, engines.ways(contender, 0)[0], [rate], [0.1], [2.0], [9.0], labels)
+    return Figures(contender, ways(contender, 0)[0], [rate], [0.1], [2.0], [9.0], labels)
 
 
 @pytest.fixture
@@ -36,30 +38,27 @@ def test_operations_are_those_of_the_layers() -> None:
     whole = 5 * (8 * 4 + 4 * 2 * 3 + 4 * 5 * 2)
     last = 5 * 4 * 4 + 4 * 4 + 4 * 2 * 3 + 4 * 5 * 2
     heads = 2 * 4 + 2 * 2 * 7
-    assert engines.operations(config, 7, [5]) == whole + last + heads
-    assert engines.operations(config, 7, [5, 5]) == 2 * (whole + last + heads)
+    assert operations(config, 7, [5]) == whole + last + heads
+    assert operations(config, 7, [5, 5]) == 2 * (whole + last + heads)
 
 
 def test_the_limit_is_the_third_best() -> None:
-    found = engines.limits({"int8": {"A": 8.0, "B": 9.0, "C": 7.0, "D": 1.0}, "bf16": {"A": 1.0}})
+    found = limits({"int8": {"A": 8.0, "B": 9.0, "C": 7.0, "D": 1.0}, "bf16": {"A": 1.0}})
     assert set(found) == {"int8"}
-    assert (found["int8"].rate, found["int8"].library) == (7.0, "C")
-    assert (found["int8"].best, found["int8"].best_library) == (9.0, "B")
+    assert (found["int8"].rate, found["int8"].best) == (7.0, 9.0)
 
 
 def test_a_library_counts_with_the_best_of_its_medians() -> None:
     small, large = (Product("A", "int8", size, list) for size in (8, 16))
-    assert engines.best_rates([(small, [1.0, 5.0, 2.0]), (large, [3.0, 3.0])]) == {
-        "int8": {"A": 3.0}
-    }
+    assert best_rates([(small, [1.0, 5.0, 2.0]), (large, [3.0, 3.0])]) == {"int8": {"A": 3.0}}
     assert small.rate(0.0) > 0
 
 
 def test_ours_runs_as_served_and_others_are_tried() -> None:
     mine, other = figures(OURS, 1.0).contender, figures(BASELINE, 1.0).contender
-    assert [way.name for way in engines.ways(mine, 0)] == ["as served"]
-    assert len({way.name for way in engines.ways(other, 0)}) == 8
-    assert engines.best_way(other, 0, [[1, 2, 3]]).name.startswith(("512", "1024", "2048", "4096"))
+    assert [way.name for way in ways(mine, 0)] == ["as served"]
+    assert len({way.name for way in ways(other, 0)}) == 8
+    assert best_way(other, 0, [[1, 2, 3]]).name.startswith(("512", "1024", "2048", "4096"))
 
 
 def test_a_round_measures_all_and_a_label_is_of_all_windows() -> None:
@@ -70,7 +69,6 @@ def test_a_round_measures_all_and_a_label_is_of_all_windows() -> None:
     for each in (into.reviews_per_s, into.cpu_s, into.short_ms, into.window_ms, into.labels):
         assert len(each) == 2
     assert into.labels[-1].tolist() == [1, 0]
-    assert reviews.first(1).windows == [[1], [3], [2]]
 
 
 def test_the_report_says_what_is_asked_and_how_far_it_can_go(
@@ -88,7 +86,7 @@ def test_the_report_says_what_is_asked_and_how_far_it_can_go(
     assert facts["network_cpu_s_per_review"] == 0.1
     assert facts["limits"] == {"int8": 800.0}
 
-    engines.draw(report, 2, tmp_path / "images" / "engines.png")
+    report.draw(2, tmp_path / "images" / "engines.png")
     assert (tmp_path / "images" / "engines.png").stat().st_size > 1000
 
 
@@ -96,15 +94,3 @@ def test_without_three_libraries_there_is_no_share(report: Report) -> None:
     few = Report("", report.figures, {"int8": {"A": 1.0}}, 1.0, 1.0)
     assert [bar.got for bar in few.bars()][1:] == [None, None]
     assert "Too few" in few.section()
-
-
-def test_what_was_made_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "network"
-    assert engines._kept(path, lambda place: place.write_text("a")) == path
-    engines._kept(path, lambda place: place.write_text("b"))
-    assert path.read_text() == "a"
-
-
-def test_figures_are_shown_with_their_range_where_they_differ() -> None:
-    assert engines.shown([10.0, 10.2, 10.4]) == "10.2"
-    assert engines.shown([10.0, 12.0, 20.0]) == "12.0 (10.0-20.0)"

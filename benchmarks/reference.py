@@ -1,0 +1,61 @@
+"""The checkpoint in PyTorch, fp32: the network and the labels that all is compared with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from reelsense import bundle as bundles
+from reelsense.bundle import Bundle
+from reelsense.files import write_atomically
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECKPOINT = ROOT / "checkpoints" / "default"
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """Return what tells `parts` apart from others, in hexadecimal digits."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(hashlib.sha256(part).digest())
+    return found.hexdigest()
+
+
+def weights() -> str:
+    """Return what tells the weights of checkpoint and bundle apart from others."""
+    files = (CHECKPOINT / "model.safetensors", bundles.DEFAULT / bundles.NETWORK)
+    return digest(path.read_bytes() for path in files)
+
+
+def load_checkpoint(bundle: Bundle, checkpoint: Path = CHECKPOINT) -> Any:
+    """Return the network that `bundle` was made from."""
+    # Here, because PyTorch takes seconds and memory beside what is measured.
+    from reelsense.training.checkpoint import facts
+    from reelsense.training.model import load_model
+
+    ratings, labels = facts(checkpoint)["ratings"], bundle.manifest.labels
+    model = load_model(checkpoint, labels, dropout=0, attention_dropout=0, ratings=ratings)
+    return model.train(False)
+
+
+def reference_labels(texts: Sequence[str], folder: Path) -> list[str]:
+    """Return the labels that the checkpoint gives whole `texts`.
+
+    They are kept in `folder`: of 1,500 reviews they take some minutes.
+    """
+    key = digest([weights().encode(), *(text.encode() for text in texts)])[:16]
+    path = folder / f"reference-{key}.json"
+    if not path.exists():
+        from reelsense.evaluation.scorer import likeliest_labels
+        from reelsense.inference.classifier import Classifier
+        from reelsense.training.export import torch_network
+
+        bundle = bundles.read(bundles.DEFAULT)
+        exact = Classifier(bundle, network=torch_network(load_checkpoint(bundle)))
+        labels = likeliest_labels(exact, texts, "reference, PyTorch fp32")
+        write_atomically(path, json.dumps(labels.tolist()) + "\n")
+    found: list[str] = json.loads(path.read_text())
+    return found
