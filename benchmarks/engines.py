@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import shlex
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -144,7 +142,7 @@ def report(options: argparse.Namespace) -> Report:
     texts = random.Random(0).sample(texts, min(options.sample, len(texts)))
     work = task(texts, bundle, options.seconds)
     figures, rates = measure(bundle, work, options.rounds)
-    command = shlex.join(["python", "benchmarks/engines.py", *sys.argv[1:]])
+    command = machine.command(options.reviews)
     config = json.loads((CHECKPOINT / "config.json").read_text())
     outputs = len(bundle.manifest.labels) + len(bundle.manifest.ratings)
     lengths = [len(window) for window in work.reviews.windows]

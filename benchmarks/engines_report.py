@@ -96,7 +96,7 @@ class Report:
         }
 
     def bars(self) -> list[Bar]:
-        """Return what issue 5 asks of the network alone."""
+        """Return the targets of the network alone."""
         mine, limit = self.named(OURS), limits(self.rates).get("int8")
         ratio, achieved = mine.rate / self.named(BASELINE).rate, self.achieved(mine)
         third, best = (achieved / limit.rate, achieved / limit.best) if limit else (None, None)
@@ -122,7 +122,7 @@ class Report:
             self._products_table(),
             f"A review takes {self.operations / 1e9:.2f} x 10**9 operations in the mean, for its "
             f"{self.tokens:.0f} tokens (benchmarks/products.py has the formula).",
-            "### Asked and got",
+            "### Targets",
             table(["what", "at least", "aim", "got", ""], [each.row() for each in self.bars()]),
             self._ceiling(),
         ]

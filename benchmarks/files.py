@@ -13,18 +13,15 @@ import csv
 import random
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 import machine
+from network import NetworkAlone
 from reelsense import Classifier
-from reelsense.bundle import DEFAULT, read
 from reelsense.cli.files import score_file
 from reelsense.datasets.sources import Source
-from reelsense.inference.batching import BatchQueue
-from reelsense.inference.engine import Engine
-from reelsense.inference.tokenizer import ReviewTokenizer, windows
 from sections import replace_section, table
 from serving import RESULTS
 
@@ -54,30 +51,14 @@ def main() -> None:
 
 
 def compared(classifier: Classifier, reviews: Sequence[str], rounds: int) -> list[float]:
-    """Return the seconds of the network alone over those of scoring a file, in turns."""
-    alone = network_alone(reviews)
-    shares = []
+    """Return the rate of scoring a file over that of the network alone, in turns."""
+    network, shares = NetworkAlone(reviews), []
     for _ in range(rounds):
-        network, file = alone(), score_file_of(classifier, reviews)
-        shares.append(network / file)
-        print(f"network {len(reviews) / network:.1f}, file {len(reviews) / file:.1f} reviews/s")
+        alone = network.rate().reviews_per_s
+        file = len(reviews) / score_file_of(classifier, reviews)
+        shares.append(file / alone)
+        print(f"network {alone:.1f}, file {file:.1f} reviews/s", flush=True)
     return shares
-
-
-def network_alone(reviews: Sequence[str]) -> Callable[[], float]:
-    """Return what times the bundle's network on all windows of `reviews`, made beforehand."""
-    bundle = read(DEFAULT)
-    tokenizer = ReviewTokenizer(bundle.tokenizer)
-    cut = [
-        window
-        for ids in tokenizer.encode(reviews)
-        for window in windows(ids, bundle.manifest.window, tokenizer.frame)
-    ]
-    engine = Engine(bundle.network, int8_activations=bundle.manifest.int8_activations)
-    queue = BatchQueue(
-        engine.side_by_side, tokenizer.pad, engine.tokens_per_batch, whole=engine.whole
-    )
-    return lambda: seconds(lambda: queue.run(cut))
 
 
 def score_file_of(classifier: Classifier, texts: Sequence[str]) -> float:
@@ -86,7 +67,9 @@ def score_file_of(classifier: Classifier, texts: Sequence[str]) -> float:
         source = Path(folder) / "texts.csv"
         with source.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([["text"], *([text] for text in texts)])
-        return seconds(lambda: score_file(classifier, source, Path(folder) / "scored.csv", "text"))
+        start = time.perf_counter()
+        score_file(classifier, source, Path(folder) / "scored.csv", "text")
+        return time.perf_counter() - start
 
 
 def sentences(reviews: Sequence[str], rows: int, choose: random.Random) -> list[str]:
@@ -96,13 +79,6 @@ def sentences(reviews: Sequence[str], rows: int, choose: random.Random) -> list[
         start = choose.randint(0, max(0, len(words) - 20))
         found.append(" ".join(words[start : start + 20]))
     return found
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """Return how long `run` takes."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def section(sample: int, shares: Sequence[float], growth: Sequence[tuple[int, float]]) -> str:
@@ -116,7 +92,7 @@ def section(sample: int, shares: Sequence[float], growth: Sequence[tuple[int, fl
             "",
             f"A .csv of {sample:,} whole reviews is scored at **{median(shares):.1%}** of the rate "
             f"of the network alone ({low:.1%} to {high:.1%} in {len(shares)} turns); at least 95 % "
-            "was asked. Rows of 20 words:",
+            "is the target. Rows of 20 words:",
             "",
             table(["rows", "seconds", "ms a row"], rows),
         ]

@@ -161,7 +161,7 @@ class Load:
 
 def _ask(client: Client, target: Target, number: int) -> Answer:
     request = target.request(number)
-    start = time.perf_counter()
+    start = arrived = time.perf_counter()
     label = error = ""
     try:
         body = client.ask(request)

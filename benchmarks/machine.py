@@ -9,9 +9,11 @@ import ctypes
 import os
 import platform
 import resource
+import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -58,6 +60,16 @@ def _cpuinfo(key: str) -> str:
         if name.strip() == key:
             return value.strip()
     return "unknown"
+
+
+def command(data: Path, *without: str) -> str:
+    """Return how this program was called, for others: `data` lies elsewhere at their place."""
+    arguments = [
+        "data/aclImdb" if each == str(data) else each
+        for each in sys.argv[1:]
+        if each not in without
+    ]
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
 
 
 def free_port() -> int:

@@ -14,9 +14,7 @@ import argparse
 import json
 import os
 import random
-import shlex
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -28,6 +26,7 @@ from typing import Any
 import chart
 import machine
 from load import Figures, Load, LoadError, Target, first_answer, measure
+from network import NetworkAlone
 from reelsense import bundle as bundles
 from reelsense.datasets.reviews import Review
 from reelsense.datasets.sources import Source
@@ -37,7 +36,7 @@ from reference import CHECKPOINT, ROOT, digest, reference_labels, weights
 from rivals import install
 from rivals.server import Request, Server
 from rivals.servers import RIVALS, UNAVAILABLE
-from sections import OURS, SHORT, Standing, replace_section, serving_section
+from sections import OURS, SHORT, Network, Standing, replace_section, serving_section
 
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 
@@ -121,6 +120,19 @@ class Store:
         text = json.dumps(facts | found, indent=1) + "\n"
         write_atomically(self._path(server, turn, cell), text)
 
+    def read_network(self, turn: int) -> Network | None:
+        """Return what the network alone did in a round; None if it was not measured so."""
+        path = self._folder / f"network.{turn}.json"
+        found = json.loads(path.read_text()) if path.exists() else {}
+        if found.pop("settings", None) != self._settings:
+            return None
+        return Network(**found)
+
+    def write_network(self, turn: int, network: Network) -> None:
+        """Write what the network alone did in a round."""
+        text = json.dumps({"settings": self._settings} | asdict(network), indent=1) + "\n"
+        write_atomically(self._folder / f"network.{turn}.json", text)
+
     def log(self, server: Server, turn: int) -> Path:
         """Return where the server's own output goes."""
         return self._folder / f"{server.key}.{turn}.log"
@@ -148,6 +160,17 @@ class Bench:
             missing = [cell for cell in self.plan.cells if self._is_missing(server, turn, cell)]
             if missing:
                 self._serve(server, turn, missing)
+
+    def network(self, turn: int) -> None:
+        """Measure the network alone on the same reviews, unless that was done."""
+        if self.store.read_network(turn):
+            return
+        print(f"round {turn}, the network alone", flush=True)
+        alone = NetworkAlone([review.text for review in self.plan.reviews])
+        alone.rate()  # warms up
+        rate = alone.rate()
+        short_ms = alone.median_ms(SHORT_REVIEW)
+        self.store.write_network(turn, Network(rate.reviews_per_s, rate.cpu_s, short_ms))
 
     def _is_missing(self, server: Server, turn: int, cell: str) -> bool:
         record = self.store.read(server, turn, cell)
@@ -269,7 +292,8 @@ def _command(server: Server, port: int, scratch: str) -> tuple[list[str], dict[s
 def _last_line(log: Path) -> str:
     """Return what the server said last."""
     lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "said nothing")
+    last = next((line.strip()[:200] for line in reversed(lines) if line.strip()), "said nothing")
+    return last.replace(f"{ROOT}/", "")
 
 
 def make_environment(server: Server) -> None:
@@ -289,8 +313,7 @@ def write_report(bench: Bench, servers: Sequence[Server], command: str) -> None:
     reference = reference_labels([review.text for review in plan.reviews], plan.results)
     standings = [bench.standing(server, reference) for server in servers]
     days = sorted({record["day"] for server in servers for record in bench.records(server)})
-    engines = plan.results.parent / "engines.json"
-    network = json.loads(engines.read_text()) if engines.exists() else {}
+    network = [each for turn in plan.turns if (each := bench.store.read_network(turn))]
     chart.draw(standings, max(plan.clients), available_cores())
     intro = (
         f"{machine.describe(', '.join(days))}.\n\n`{command}`: {len(plan.reviews):,} reviews of "
@@ -336,8 +359,8 @@ def main() -> None:
             make_environment(server)
         for turn in plan.turns:
             bench.round(servers, turn)
-    arguments = [each for each in sys.argv[1:] if each != "--report-only"]
-    write_report(bench, servers, shlex.join(["python", "benchmarks/serving.py", *arguments]))
+            bench.network(turn)
+    write_report(bench, servers, machine.command(options.reviews, "--report-only"))
 
 
 if __name__ == "__main__":

@@ -160,5 +160,6 @@ def test_a_bundle_from_before_there_were_stars_is_read(written: Path, tmp_path: 
     folder = copy(written, tmp_path / "bundle")
     content = json.loads((folder / "manifest.json").read_text())
     del content["sha256"]
+    assert "ratings" not in content
     (folder / "manifest.json").write_bytes(bundles._serialize(content))
     assert bundles.read(folder).manifest.ratings == ()

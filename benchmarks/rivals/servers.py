@@ -161,7 +161,11 @@ RIVALS: tuple[Server, ...] = (
     _litserve("torch", "PyTorch", model="{checkpoint}", workers="{cores}", threads="1"),
     _litserve("openvino", "OpenVINO, int8", model="{bundle}", workers="1", threads="{cores}"),
     _litserve(
-        "onnxruntime", "ONNX Runtime, int8", model="{bundle}", workers="{cores}", threads="1"
+        "onnxruntime",
+        "ONNX Runtime, int8 weights",
+        model="{bundle}",
+        workers="{cores}",
+        threads="1",
     ),
     _infinity(
         "infinity-torch",
@@ -256,4 +260,4 @@ UNAVAILABLE: dict[str, str] = {
     "for huggingfaceserver",
     "vLLM": "its package (0.33.0) is the build for CUDA, and needs torch==2.14.0 with it",
 }
-"""What could not be measured here, and why: nothing but pip's packages was to be had."""
+"""What is not measured, and why: servers come as packages of pip here, not as images."""

@@ -117,7 +117,7 @@ class Bundle:
     manifest: Manifest
     network: bytes | Path
     """An ONNX model, or its file: int64 `input_ids` and `attention_mask` (n, length) to float32
-    logits (n, labels + ratings). A file can be mapped where bytes would be copied."""
+    logits (n, labels + ratings). Of a file there is one copy less in memory."""
     tokenizer: str
     """The JSON of a Hugging Face tokenizer."""
     card: str

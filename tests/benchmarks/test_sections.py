@@ -6,7 +6,7 @@ import pytest
 import chart
 from load import Figures
 from rivals.server import Request, Server
-from sections import Bar, Standing, bars, replace_section, serving_section, table
+from sections import Bar, Network, Standing, bars, replace_section, serving_section, table
 
 
 def figures(rate: float) -> Figures:
@@ -90,7 +90,7 @@ def test_ratios_are_against_the_best_of_all_and_the_best_ranked_one() -> None:
     found = bars(
         [standing("reelsense", 60.0), marked, standing("slow", 10.0), standing("starting-system")],
         [1, 64],
-        {"network_reviews_per_s": 66.0, "network_cpu_s_per_review": 0.016},
+        [Network(66.0, 0.016, 2.0), Network(66.0, 0.016, 2.0)],
     )
     got = [bar.got and round(bar.got, 2) for bar in found]
     assert got[:2] == [3.0, 6.0]
@@ -111,7 +111,7 @@ def test_less_is_better_where_the_aim_is_lower() -> None:
 def test_the_section_names_what_failed_and_ranks_the_rest() -> None:
     failed = replace(standing("broken"), cells={}, start_s=None, answered=0, failure="no port")
     text = serving_section(
-        "A machine.", [failed, standing("reelsense", 60.0)], [1, 64], {}, {"tei": "no package"}
+        "A machine.", [failed, standing("reelsense", 60.0)], [1, 64], [], {"tei": "no package"}
     )
     assert "- **Broken**: no port." in text
     assert "- **tei**: no package." in text

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from reelsense.inference import batching
 from reelsense.inference.batching import BUCKET, BatchQueue, _Call, fill, padded, stack
+from tests.waiting import wait_until
 
 Ids = NDArray[np.int64]
 Windows = st.lists(st.lists(st.integers(1, 50), min_size=1, max_size=60), min_size=1, max_size=40)
@@ -69,8 +71,7 @@ def test_concurrent_callers_are_joined_into_batches() -> None:
         first = pool.submit(queue.run, [[1]])
         assert entered.wait(10)  # the network is busy: the others have to wait, and so meet
         others = [pool.submit(queue.run, [[n]]) for n in range(2, 12)]
-        while len(queue._waiting) < 10:
-            pass
+        wait_until(lambda: len(queue._waiting) == 10)
         free.set()
         assert first.result(10)[0, 0] == 1
         assert [other.result(10)[0, 0] for other in others] == list(range(2, 12))
@@ -95,6 +96,19 @@ def test_an_error_reaches_its_caller_alone_and_the_queue_lives_on() -> None:
     assert queue._waiting == []
 
 
+class Stopped(_Call):
+    """A call whose caller is told to stop while it waits."""
+
+    def __init__(self, windows: list[list[int]]) -> None:
+        super().__init__(windows)
+        self.done = Stopping()
+
+
+class Stopping(threading.Event):
+    def wait(self, timeout: float | None = None) -> bool:
+        raise KeyboardInterrupt
+
+
 def test_a_caller_told_to_stop_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Lock()
     counting = Counting()
@@ -103,12 +117,9 @@ def test_a_caller_told_to_stop_leaves_nothing_behind(monkeypatch: pytest.MonkeyP
         with gate:
             return counting(ids, mask)
 
-    def stop(_call: object) -> None:
-        raise KeyboardInterrupt
-
     queue = BatchQueue([network], pad=0, budget=16)
     with gate, monkeypatch.context() as patch:
-        patch.setattr(_Call, "wait", stop)
+        patch.setattr(batching, "_Call", Stopped)
         with pytest.raises(KeyboardInterrupt):
             queue.run([[1], [2], [3]])
     assert queue._waiting == []
@@ -147,9 +158,25 @@ def test_a_long_text_does_not_hold_up_a_short_one() -> None:
         long = pool.submit(queue.run, [[1]] * 500)
         assert entered.wait(10)
         short = pool.submit(queue.run, [[2]])
-        while not any(each.call.windows == [[2]] for each in queue._waiting):
-            pass
+        wait_until(lambda: any(each.call.windows == [[2]] for each in queue._waiting))
         asked.set()
         assert short.result(10).tolist() == [[2, 1]]
         assert long.result(10).shape == (500, 2)
     assert seen.index(2) < 40
+
+
+def test_no_windows_and_too_few_answers_are_errors() -> None:
+    with pytest.raises(ValueError, match="no windows"):
+        BatchQueue([total], pad=0, budget=16).run([])
+    queue = BatchQueue([lambda ids, mask: total(ids, mask)[:1]], pad=0, budget=64)
+    with pytest.raises(RuntimeError, match="1 rows of logits for 2 windows"):
+        queue.run([[1], [2]])
+    assert queue.run([[1]]).tolist() == [[1, 1]]
+
+
+def test_without_a_thread_the_callers_learn_it_and_the_networks_stay() -> None:
+    queue = BatchQueue([total], pad=0, budget=64)
+    queue._threads.shutdown()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="cannot schedule new futures"):
+            queue.run([[1]])

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelsense.inference.cache import AnswerCache
+from tests.waiting import wait_until
 
 
 class Lengths:
@@ -58,8 +59,7 @@ def test_a_text_in_flight_is_computed_once() -> None:
         assert begun.wait(10)
         other = Lengths(["other", "same"])
         second = pool.submit(cache.get, other.texts, other)
-        while not cache.hits:
-            pass
+        wait_until(lambda: cache.hits)
         go_on.set()
         assert first.result(10) == [7]
         assert second.result(10) == [5, 7]
@@ -80,8 +80,7 @@ def test_the_failure_of_another_caller_is_not_ones_own() -> None:
         assert begun.wait(10)
         mine = Lengths(["same"])
         second = pool.submit(cache.get, mine.texts, mine)
-        while not cache.hits:
-            pass
+        wait_until(lambda: cache.hits)
         go_on.set()
         assert second.result(10) == [4]
         with pytest.raises(ValueError, match="other text"):

@@ -37,14 +37,17 @@ def test_a_gpu_that_cannot_be_used_is_told_and_left(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(gpu, "_DRIVERS", (tmp_path,))
-    monkeypatch.setattr(
-        gpu, "GpuEngine", lambda network, _: GpuEngine(network, ["CPUExecutionProvider"])
-    )
-    with monkeypatch.context() as patch:
-        patch.setattr(gpu, "_CUDA", "CPUExecutionProvider")
-        assert gpu_engine(NETWORK) is not None
-    assert gpu_engine(NETWORK) is None
+    assert gpu_engine(NETWORK) is None  # the library knows no GPU
     assert "cannot use it" in caplog.text
+    caplog.clear()
+    providers = ["CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [gpu._CUDA])
+    monkeypatch.setattr(gpu, "GpuEngine", lambda network: GpuEngine(network, providers))
+    assert gpu_engine(NETWORK) is None  # it knows one, and falls back
+    assert "cannot use it" in caplog.text
+    monkeypatch.setattr(gpu, "_CUDA", providers[0])
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: providers)
+    assert gpu_engine(NETWORK) is not None
 
 
 def test_without_the_library_the_log_says_how_to_get_it(

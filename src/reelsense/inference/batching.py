@@ -20,7 +20,7 @@ BUCKET = 16
 """Lengths are padded to multiples of this. Few distinct shapes keep allocators and engines calm."""
 
 _AT_ONCE = 32
-"""Windows that one caller has in the queue at a time."""
+"""Windows that one caller has in the queue at a time, or as many as the shortest fill a batch."""
 
 Network = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 """Token ids and mask (n, length) to logits (n, labels)."""
@@ -76,12 +76,6 @@ class _Call:
         """Say whether all windows ran, or one of them failed."""
         return self.error is not None or all(row is not None for row in self.logits)
 
-    def wait(self) -> None:
-        """Return when all windows ran. Raises the error of one that failed."""
-        self.done.wait()
-        if self.error is not None:
-            raise self.error
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
@@ -118,9 +112,10 @@ class BatchQueue:
         """
         self._networks, self._whole = networks, whole
         self._pad, self._budget = pad, budget
+        self._at_once = max(_AT_ONCE, budget // BUCKET)
         self._free = list(networks)
         self._waiting: list[_Waiting] = []
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(len(networks), thread_name_prefix="network")
 
     def run(self, windows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
@@ -128,16 +123,20 @@ class BatchQueue:
 
         Raises what the network raised for one of them.
         """
+        if not windows:
+            raise ValueError("no windows to run")
         call = _Call(windows)
-        with self._lock:
-            self._queue_some(call, _AT_ONCE)
-            self._start()
         try:
-            call.wait()
-        except BaseException:  # one of its windows failed, or this thread is told to stop
+            with self._lock:
+                self._queue_some(call, self._at_once)
+                self._start()
+            call.done.wait()
+        except BaseException:  # this thread is told to stop
             with self._lock:
                 self._forget(call)
             raise
+        if call.error is not None:
+            raise RuntimeError(f"the network failed: {call.error}") from call.error
         return np.stack([row for row in call.logits if row is not None])
 
     def _queue_some(self, call: _Call, count: int) -> None:
@@ -148,7 +147,11 @@ class BatchQueue:
     def _start(self) -> None:
         """Put all free networks to work for which there is some. Call it with the lock held."""
         while job := self._next_job():
-            self._threads.submit(self._work, job)
+            try:
+                self._threads.submit(self._work, job)
+            except RuntimeError as error:  # the process ends, or can have no more threads
+                for call in self._finish(job, error):
+                    call.done.set()
 
     def _next_job(self) -> _Job | None:
         """Give waiting windows to free networks. Call it with the lock held."""
@@ -169,24 +172,37 @@ class BatchQueue:
         time runs Python, and the network should not be the one that waits.
         """
         while job:
-            self._run_batch(job)
+            result = self._run_batch(job)
             with self._lock:
-                self._free += job.taken
-                done = [each.call for each in job.batch if each.call.is_done()]
+                done = self._finish(job, result)
                 job = self._next_job()
                 self._start()
             for call in done:
                 call.done.set()
 
-    def _run_batch(self, job: _Job) -> None:
+    def _run_batch(self, job: _Job) -> NDArray[np.float32] | BaseException:
         try:
             rows = [each.call.windows[each.n] for each in job.batch]
             logits = job.network(*stack(rows, self._pad))
-            for each, row in zip(job.batch, logits, strict=True):
-                each.call.logits[each.n] = row
+            if len(logits) != len(rows):
+                raise ValueError(f"{len(logits)} rows of logits for {len(rows)} windows")
         except BaseException as error:  # noqa: BLE001  # each caller raises it
-            for each in job.batch:
-                each.call.error = error
+            return error
+        return logits
+
+    def _finish(self, job: _Job, result: NDArray[np.float32] | BaseException) -> list[_Call]:
+        """Hand out `result` and free the networks; return whose windows all ran.
+
+        Call it with the lock held.
+        """
+        self._free += job.taken
+        for n, each in enumerate(job.batch):
+            if isinstance(result, BaseException):
+                each.call.error = result
+                self._forget(each.call)
+            else:
+                each.call.logits[each.n] = result[n]
+        return [each.call for each in job.batch if each.call.is_done()]
 
     def _take(self) -> list[_Waiting]:
         """Take the window that waited longest, and with it those nearest to it in length."""

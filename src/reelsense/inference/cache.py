@@ -21,7 +21,7 @@ class AnswerCache(Generic[_Answer]):
     def __init__(self, most: int, version: str) -> None:
         """Keep `most` answers of the model `version`; the least recently asked for goes first."""
         self.hits = 0
-        """Texts that were not computed anew."""
+        """Texts that someone else had computed, or was computing."""
         self._most, self._version = most, version.encode()
         self._known: OrderedDict[bytes, _Answer] = OrderedDict()
         self._computed: dict[bytes, Future[_Answer]] = {}

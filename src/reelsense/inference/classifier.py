@@ -62,17 +62,19 @@ class Classifier:
         threads: int | None = None,
         network: Network | None = None,
         remembered: int = 0,
+        gpu: bool = True,
     ) -> None:
         """Compile the network of `bundle` for `threads` cores, by default all there are.
 
         `network` takes its place where given: the checkpoint before int8, or a test's. With
-        `remembered`, that many answers are kept for texts that come again.
+        `remembered`, that many answers are kept for texts that come again. Without `gpu`, the
+        processor answers even if there is one.
         """
         self.manifest = bundle.manifest
         if self.manifest.window < 3:
             raise BundleError(f"a window of {self.manifest.window} tokens has no room for text")
         self._tokenizer = ReviewTokenizer(bundle.tokenizer)
-        self._queue = _queue(bundle, threads, network, self._tokenizer.pad)
+        self._queue = _queue(bundle, threads, network, self._tokenizer.pad, gpu=gpu)
         self._cache = AnswerCache[_Row](remembered, self.manifest.version) if remembered else None
 
     @classmethod
@@ -146,7 +148,7 @@ class Classifier:
     def score(self, texts: Sequence[str], first: int = 0) -> Scored:
         """Return the network's own answers, which a calibration is fitted on.
 
-        In an error, the first of `texts` counts as number `first`.
+        In an error, the first of `texts`, at least one, counts as number `first`.
         """
 
         def run(places: Sequence[int]) -> list[_Row]:
@@ -172,15 +174,17 @@ class Classifier:
         starts = np.cumsum([0, *map(len, cut)])[:-1]
         means = np.add.reduceat(logits, starts, axis=0) / np.array([[len(each)] for each in cut])
         return [
-            _Row(mean, len(each), len(ids))
+            _Row(mean.copy(), len(each), len(ids))  # a view would keep the whole slice's
             for mean, each, ids in zip(means, cut, encoded, strict=True)
         ]
 
 
-def _queue(bundle: Bundle, threads: int | None, network: Network | None, pad: int) -> BatchQueue:
+def _queue(
+    bundle: Bundle, threads: int | None, network: Network | None, pad: int, *, gpu: bool
+) -> BatchQueue:
     if network:
         return BatchQueue([network], pad, Engine.tokens_per_batch)
-    engine = gpu_engine(bundle.network) or Engine(
+    engine = (gpu_engine(bundle.network) if gpu else None) or Engine(
         bundle.network, threads, int8_activations=bundle.manifest.int8_activations
     )
     return BatchQueue(engine.side_by_side, pad, engine.tokens_per_batch, whole=engine.whole)

@@ -19,7 +19,7 @@ from reelsense.errors import BundleError
 _INPUTS = ("input_ids", "attention_mask")
 
 _GROUP = 128
-"""Inputs of a linear layer that share an int8 scale, within one token. Groups of 384 were 4 %
+"""Inputs of a linear layer that share an int8 scale, within one token. Groups of 384 were 3 %
 faster and gave other labels on twice as many reviews (docs/decisions/0004-speed.md)."""
 
 
@@ -40,7 +40,8 @@ class Engine:
     """The network of a bundle, compiled for many texts and for few."""
 
     tokens_per_batch = 512
-    """Larger batches were hardly faster and took more memory (docs/decisions/0004-speed.md)."""
+    """Larger batches were hardly faster for many callers, and slower for a few
+    (docs/decisions/0004-speed.md)."""
 
     def __init__(
         self,

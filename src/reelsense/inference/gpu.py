@@ -11,15 +11,13 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reelsense.errors import BundleError
-
-if TYPE_CHECKING:
-    from reelsense.inference.batching import Network
+from reelsense.inference.batching import Network
 
 _CUDA = "CUDAExecutionProvider"
 _DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))  # Linux; Linux within Windows
@@ -34,7 +32,7 @@ class GpuEngine:
     """A GPU wants far more at once than a processor's core: 32 full windows."""
 
     def __init__(self, network: bytes | Path, providers: Sequence[str] = (_CUDA,)) -> None:
-        """Load `network` (ONNX) with one of the `providers` of ONNX Runtime.
+        """Load `network` (ONNX) with the first of the `providers` of ONNX Runtime that works.
 
         Raises BundleError if it is no network.
         """
@@ -65,8 +63,12 @@ def gpu_engine(network: bytes | Path) -> GpuEngine | None:
     if importlib.util.find_spec("onnxruntime") is None:
         _log.info("there is a GPU; pip install 'reelsense[gpu]' makes use of it")
         return None
-    engine = GpuEngine(network, (_CUDA, "CPUExecutionProvider"))
-    if engine.providers[0] != _CUDA:
+    import onnxruntime
+
+    engine = None
+    if _CUDA in onnxruntime.get_available_providers():
+        engine = GpuEngine(network)
+    if engine is None or engine.providers[0] != _CUDA:
         _log.warning("there is a GPU, but ONNX Runtime cannot use it; the processor answers")
         return None
     return engine

@@ -16,7 +16,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from reelsense import bundle as bundles
-from reelsense.bundle import Bundle
+from reelsense.bundle import Manifest
 from reelsense.errors import ReelsenseError
 from reelsense.server import REMEMBERED, create_app
 
@@ -31,9 +31,10 @@ def run(host: str, port: int, model: Path | None = None, *, remembered: int = RE
     It keeps the `remembered` last answers for texts that come again.
     Raises BundleError if it cannot be loaded and ReelsenseError if the address is taken.
     """
-    bundle = bundles.read(model or bundles.DEFAULT)
+    folder = model or bundles.DEFAULT
+    manifest = bundles.read(folder).manifest
     _check_free(host, port)
-    _Server(bundle, host, port, remembered).run()
+    _Server(folder, manifest, host, port, remembered).run()
 
 
 def _check_free(host: str, port: int) -> None:
@@ -55,9 +56,11 @@ def _check_free(host: str, port: int) -> None:
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
-    def __init__(self, bundle: Bundle, host: str, port: int, remembered: int) -> None:
-        self._bundle, self._host, self._port = bundle, host, port
-        self._remembered = remembered
+    def __init__(
+        self, folder: Path, manifest: Manifest, host: str, port: int, remembered: int
+    ) -> None:
+        self._folder, self._manifest, self._remembered = folder.absolute(), manifest, remembered
+        self._host, self._port = host, port
         super().__init__()
 
     def load_config(self) -> None:
@@ -79,10 +82,11 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        return create_app(self._bundle, remembered=self._remembered)
+        # Read anew: a worker that is started later must not run a file that has changed since.
+        return create_app(bundles.read(self._folder), remembered=self._remembered)
 
     def _announce(self, arbiter: Any) -> None:
-        manifest = self._bundle.manifest
+        manifest = self._manifest
         port = arbiter.LISTENERS[0].sock.getsockname()[1]
         host = f"[{self._host}]" if ":" in self._host else self._host
         print(

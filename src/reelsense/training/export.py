@@ -103,7 +103,9 @@ def export(
             f"{parity.reviews} held-out reviews; at least {LEAST_AGREEMENT:.1%} are needed"
         )
     bundle = replace(bundle, manifest=_with_metrics(bundle.manifest, parity))
-    bundle = calibrate(bundle, Classifier(bundle), held_out, data=f"the held-out part of {data}")
+    bundle = calibrate(
+        bundle, Classifier(bundle, gpu=False), held_out, data=f"the held-out part of {data}"
+    )
     bundles.write(out, replace(bundle, card=_card(bundle.manifest)))
     return parity
 
@@ -176,7 +178,7 @@ class _Comparison:
 
     def __call__(self, form: str, bundle: Bundle) -> Parity:
         """Measure `bundle`."""
-        int8 = likeliest_labels(Classifier(bundle), self._texts, f"held-out, {form}")
+        int8 = likeliest_labels(Classifier(bundle, gpu=False), self._texts, f"held-out, {form}")
         return Parity(
             reviews=len(self._texts),
             agreement=float((self._fp32 == int8).mean()),

@@ -1,0 +1,69 @@
+"""The network as it is served and nothing around it: what HTTP and files are compared with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from reelsense.bundle import DEFAULT, read
+from reelsense.inference.batching import BatchQueue, stack
+from reelsense.inference.engine import Engine
+from reelsense.inference.tokenizer import ReviewTokenizer, windows
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast the network took some reviews."""
+
+    reviews_per_s: float
+    cpu_s: float
+    """Processor seconds a review."""
+
+
+class NetworkAlone:
+    """The bundle's network, with texts that are windows of tokens already."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        bundle = read(DEFAULT)
+        self._tokenizer = ReviewTokenizer(bundle.tokenizer)
+        self._window = bundle.manifest.window
+        self._engine = Engine(bundle.network, int8_activations=bundle.manifest.int8_activations)
+        self._queue = BatchQueue(
+            self._engine.side_by_side,
+            self._tokenizer.pad,
+            self._engine.tokens_per_batch,
+            whole=self._engine.whole,
+        )
+        self._texts = len(texts)
+        self._windows = self._cut(texts)
+
+    def _cut(self, texts: Sequence[str]) -> list[list[int]]:
+        frame = self._tokenizer.frame
+        encoded = self._tokenizer.encode(texts)
+        return [window for ids in encoded for window in windows(ids, self._window, frame)]
+
+    def rate(self) -> Rate:
+        """Run all windows, sorted by length."""
+        start, cpu = time.perf_counter(), time.process_time()
+        self._queue.run(self._windows)
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+        return Rate(self._texts / seconds, cpu / self._texts)
+
+    def median_ms(self, text: str, times: int = 200) -> float:
+        """Return the milliseconds that `text`, of one window, takes on all cores."""
+        batch = stack(self._cut([text]), self._tokenizer.pad)
+        found = []
+        for _ in range(times):
+            start = time.perf_counter()
+            self._engine.whole(*batch)
+            found.append((time.perf_counter() - start) * 1000)
+        return float(np.median(found))
+
+
+def middle(rates: Sequence[Rate]) -> Rate:
+    """Return the medians of `rates`."""
+    return Rate(median(each.reviews_per_s for each in rates), median(each.cpu_s for each in rates))
