@@ -71,7 +71,9 @@ def test_where_int8_activations_are_not_faithful_they_are_left_exact(
         sign = -1 if bundle.manifest.int8_activations else 1
         return Classifier(bundle, network=lambda ids, mask: sign * exact.whole(ids, mask))
 
-    def classifier(bundle: Bundle, network: Network | None = None) -> Classifier:
+    def classifier(
+        bundle: Bundle, network: Network | None = None, *, gpu: bool = True
+    ) -> Classifier:
         return Classifier(bundle, network=network) if network else swapped(bundle)
 
     monkeypatch.setattr(exports, "Classifier", classifier)
