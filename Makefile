@@ -38,8 +38,8 @@ fix: .venv/dev
 bench-quick: .venv/dev
 	@$(BIN)/python benchmarks/quick.py
 
-# An hour and a half on two quiet cores, with the rivals' environments (13 GB) another half. It scores
-# official test reviews: note that in docs/test-looks.md. Stopped, it goes on with the cell it was at.
+# An hour or two on two quiet cores, and the rivals' environments take 15 GB. It scores official
+# test reviews: note that in docs/test-looks.md. Stopped, it goes on with the cell it was at.
 bench: .venv/dev | $(DATA)
 	$(PIP) --editable '.[bench]'
 	$(BIN)/python benchmarks/engines.py --reviews $(DATA)

@@ -70,7 +70,7 @@ class Report:
         return each.rate * self.operations / 1e9
 
     def facts(self) -> dict[str, Any]:
-        """Return all as JSON has it; the first three are what benchmarks/serving.py reads."""
+        """Return all as JSON has it; the first three are ours, as it is served."""
         mine, baseline = self.named(OURS), self.named(BASELINE)
         return {
             "short_review_ms": median(mine.short_ms),

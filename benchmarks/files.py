@@ -45,7 +45,7 @@ def main() -> None:
         (rows, score_file_of(classifier, sentences(held_out, rows, choose)))
         for rows in map(int, options.rows.split(","))
     ]
-    text = section(options.sample, shares, growth)
+    text = section(machine.command(options.reviews), options.sample, shares, growth)
     print(text)
     replace_section(RESULTS, "files", text)
 
@@ -81,14 +81,16 @@ def sentences(reviews: Sequence[str], rows: int, choose: random.Random) -> list[
     return found
 
 
-def section(sample: int, shares: Sequence[float], growth: Sequence[tuple[int, float]]) -> str:
+def section(
+    command: str, sample: int, shares: Sequence[float], growth: Sequence[tuple[int, float]]
+) -> str:
     """Return the Markdown of what was measured."""
     rows = [[f"{rows:,}", f"{spent:.1f}", f"{spent / rows * 1000:.2f}"] for rows, spent in growth]
     low, high = min(shares), max(shares)
     return "\n".join(
         [
             "## Scoring a file",
-            f"{machine.describe()}. `python benchmarks/files.py --reviews data/aclImdb`",
+            f"{machine.describe()}. `{command}`",
             "",
             f"A .csv of {sample:,} whole reviews is scored at **{median(shares):.1%}** of the rate "
             f"of the network alone ({low:.1%} to {high:.1%} in {len(shares)} turns); at least 95 % "

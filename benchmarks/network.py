@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import numpy as np
-
 from reelsense.bundle import DEFAULT, read
 from reelsense.inference.batching import BatchQueue, stack
 from reelsense.inference.engine import Engine
@@ -61,9 +59,4 @@ class NetworkAlone:
             start = time.perf_counter()
             self._engine.whole(*batch)
             found.append((time.perf_counter() - start) * 1000)
-        return float(np.median(found))
-
-
-def middle(rates: Sequence[Rate]) -> Rate:
-    """Return the medians of `rates`."""
-    return Rate(median(each.reviews_per_s for each in rates), median(each.cpu_s for each in rates))
+        return median(found)

@@ -122,14 +122,14 @@ def soak(reviews: Sequence[str], clients: int, minutes: int) -> list[Sample]:
     return samples
 
 
-def section(samples: Sequence[Sample], clients: int) -> str:
+def section(command: str, samples: Sequence[Sample], clients: int) -> str:
     """Return the section of RESULTS.md."""
     grown = growth([sample.memory_mb for sample in samples])
     result = verdict(samples) or f"passed: memory moved by {grown:+.1%}, and no request failed"
     return "\n\n".join(
         [
             f"## {len(samples) // _MINUTE} minutes of mixed lengths, {clients} clients",
-            f"{machine.describe()}.\n`python benchmarks/soak.py`: whole reviews (60 %), single "
+            f"{machine.describe()}.\n`{command}`: whole reviews (60 %), single "
             "sentences (30 %) and 3 to 12 reviews as one text (10 %). Memory is PSS; it is to grow "
             f"by no more than {MOST_GROWTH:.0%} from the mean between a third and half of the time "
             "to that of the last sixth.",
@@ -153,7 +153,9 @@ def main() -> int:
     except LoadError as error:
         print(error, file=sys.stderr)
         return 1
-    replace_section(RESULTS, "soak", section(samples, options.clients))
+    replace_section(
+        RESULTS, "soak", section(machine.command(options.reviews), samples, options.clients)
+    )
     wrong = verdict(samples)
     print(wrong or "passed", file=sys.stderr if wrong else sys.stdout)
     return int(bool(wrong))

@@ -23,7 +23,7 @@ def test_growth_and_errors_are_failures() -> None:
 def test_the_section_has_a_row_a_minute() -> None:
     found = samples(*[100.0] * 6, *[200.0] * 6)
     assert per_minute(found) == [["1", "100", "60.0"], ["2", "200", "60.0"]]
-    assert "| 2 | 200 | 60.0 |" in section(found, 64)
+    assert "| 2 | 200 | 60.0 |" in section("python soak.py", found, 64)
 
 
 def test_texts_are_of_all_lengths_and_each_of_its_own() -> None:

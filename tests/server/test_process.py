@@ -133,7 +133,7 @@ def test_host_and_port_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     from click.testing import CliRunner
 
     from reelsense.cli import cli
-    from reelsense.server import REMEMBERED
+    from reelsense.inference.cache import REMEMBERED
 
     assert CliRunner().invoke(cli, ["serve"]).exit_code == 0
     monkeypatch.setenv("REELSENSE_CACHE", "0")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from reelsense.cli import options
+from reelsense.inference.cache import REMEMBERED
 
 
 @click.command()
@@ -89,7 +90,7 @@ def predict(
     "remembered",
     envvar="REELSENSE_CACHE",
     type=click.IntRange(0),
-    default=10_000,
+    default=REMEMBERED,
     show_default=True,
     show_envvar=True,
     help="Answers kept for texts that come again; 0: every text is computed.",

@@ -12,6 +12,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+REMEMBERED = 10_000
+"""Answers that a server keeps, unless told otherwise; half a kilobyte each."""
+
 _Answer = TypeVar("_Answer")
 
 

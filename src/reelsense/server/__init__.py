@@ -9,15 +9,13 @@ from flask import Flask
 
 from reelsense import bundle as bundles
 from reelsense.bundle import Bundle
+from reelsense.inference.cache import REMEMBERED
 from reelsense.inference.classifier import Classifier
 from reelsense.server import api, compat, health, pages, problems
 from reelsense.server.model import ServedModel
 
 MOST_BYTES = 2 * 1024 * 1024
 """The longest request body."""
-
-REMEMBERED = 10_000
-"""Answers kept for texts that come again; half a kilobyte each."""
 
 
 def create_app(

@@ -18,7 +18,8 @@ from gunicorn.app.base import BaseApplication
 from reelsense import bundle as bundles
 from reelsense.bundle import Manifest
 from reelsense.errors import ReelsenseError
-from reelsense.server import REMEMBERED, create_app
+from reelsense.inference.cache import REMEMBERED
+from reelsense.server import create_app
 
 THREADS = 128
 """Requests in hand at a time. Nearly all of them wait for the network, which finds the better

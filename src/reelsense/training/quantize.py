@@ -51,13 +51,12 @@ def _weights(graph: onnx.GraphProto, part: TensorProto, *, outputs: int) -> Node
     """
     weights = numpy_helper.to_array(part)
     rounded, scales = _round(weights, axis=1 - outputs)
-    graph.initializer.remove(part)
     contents: dict[str, NDArray[Any]] = {
         f"{part.name}_uint8": rounded,
         f"{part.name}_scale": scales.ravel(),
         f"{part.name}_zero": np.full(scales.size, _ZERO, np.uint8),
     }
-    graph.initializer.extend(numpy_helper.from_array(*each[::-1]) for each in contents.items())
+    _replace(graph, part, contents)
     return helper.make_node("DequantizeLinear", list(contents), [part.name], axis=outputs)
 
 
@@ -69,7 +68,6 @@ def _look_up(graph: onnx.GraphProto, part: TensorProto, node: NodeProto) -> list
     table = numpy_helper.to_array(part)
     group = math.gcd(_GROUP, table.shape[1])
     rounded, scales = _round(table.reshape(len(table), -1, group), axis=2)
-    graph.initializer.remove(part)
     ids, name = node.input[1], part.name
     contents: dict[str, NDArray[Any]] = {
         f"{name}_uint8": rounded,
@@ -77,7 +75,7 @@ def _look_up(graph: onnx.GraphProto, part: TensorProto, node: NodeProto) -> list
         f"{name}_zero": np.array(_ZERO, np.float32),
         f"{name}_shape": np.array([0, 0, table.shape[1]]),  # as many texts and tokens as there are
     }
-    graph.initializer.extend(numpy_helper.from_array(*each[::-1]) for each in contents.items())
+    _replace(graph, part, contents)
 
     make = helper.make_node
     found, scale = f"{name}_found", f"{name}_found_scale"
@@ -90,6 +88,12 @@ def _look_up(graph: onnx.GraphProto, part: TensorProto, node: NodeProto) -> list
         make("Mul", [f"{found}_signed", f"{scale}_float"], [f"{name}_scaled"]),
         make("Reshape", [f"{name}_scaled", f"{name}_shape"], [node.output[0]]),
     ]
+
+
+def _replace(graph: onnx.GraphProto, part: TensorProto, contents: dict[str, NDArray[Any]]) -> None:
+    """Put `contents`, by their names, in the place of `part`."""
+    graph.initializer.remove(part)
+    graph.initializer.extend(numpy_helper.from_array(*each[::-1]) for each in contents.items())
 
 
 def _round(
