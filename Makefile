@@ -14,9 +14,9 @@ BUNDLE ?= src/reelsense/models/default
 
 .PHONY: serve test test-slow check fix bench bench-quick soak train clean
 
-# HOST and PORT come from the environment: PORT=5050 make serve
+# HOST and PORT, if given, go before other settings: PORT=5050 make serve
 serve: .venv/base
-	@$(BIN)/reelsense serve
+	@$(BIN)/reelsense serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
 test: .venv/dev
 	$(BIN)/python -m pytest

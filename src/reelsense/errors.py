@@ -9,6 +9,8 @@ ReelsenseError
 ├── RecipeError          a recipe names an unknown or ill-typed setting
 ├── TrainingError        a training run or an export cannot go on
 │   └── StoppedError     the user interrupted a training run; its state is saved
+├── SettingsError        a setting of the server is unknown or ill-typed
+├── DeadlineError        a call's time is up before its answer was there
 ├── NotReadyError        the model is not loaded yet, or is shutting down
 └── MissingExtraError    an optional part is not installed; names the pip command
 
@@ -56,6 +58,14 @@ class TrainingError(ReelsenseError):
 
 class StoppedError(TrainingError):
     """The user interrupted a training run. Its state is saved."""
+
+
+class SettingsError(ReelsenseError, ValueError):
+    """A setting of the server is unknown or ill-typed. The message says where it was set."""
+
+
+class DeadlineError(ReelsenseError, TimeoutError):
+    """A call's time is up before its answer was there."""
 
 
 class NotReadyError(ReelsenseError):

@@ -18,7 +18,7 @@ def wait_until_ready(client: FlaskClient) -> None:
 
 @pytest.fixture
 def app() -> Flask:
-    return create_app(classifier=tiny.classifier())
+    return create_app(model=tiny.classifier())
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ def test_not_ready_until_the_model_has_answered(monkeypatch: pytest.MonkeyPatch)
         assert loaded.wait(10)
         return tiny.classifier()
 
-    monkeypatch.setattr("reelsense.server.model.Classifier", slow)
-    client = create_app(tiny.bundle()).test_client()
+    monkeypatch.setattr("reelsense.server.served.Classifier", slow)
+    client = create_app(model=tiny.bundle()).test_client()
     assert client.get("/healthz").get_json() == {"status": "ok"}
     for answer in (client.get("/readyz"), client.post("/v1/predict", json={"text": "good"})):
         assert answer.status_code == 503
@@ -30,7 +30,7 @@ def test_not_ready_until_the_model_has_answered(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_model_that_cannot_be_loaded_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    client = create_app(tiny.bundle(network=b"no network")).test_client()
+    client = create_app(model=tiny.bundle(network=b"no network")).test_client()
     deadline = time.monotonic() + 10
     while "could not be loaded" not in client.get("/readyz").get_data(as_text=True):
         assert time.monotonic() < deadline

@@ -7,9 +7,10 @@ import sys
 import click
 
 from reelsense import __version__
-from reelsense.cli.answer import predict, serve
+from reelsense.cli.answer import predict
 from reelsense.cli.judge import calibrate, evaluate
 from reelsense.cli.learn import baseline, data, export, pretrain, teach, train
+from reelsense.cli.serve import config, serve
 from reelsense.errors import ReelsenseError
 
 
@@ -22,6 +23,7 @@ def cli() -> None:
 for _command in (
     predict,
     serve,
+    config,
     evaluate,
     calibrate,
     data,

@@ -1,4 +1,4 @@
-"""Commands that answer with a model: predict, serve."""
+"""The command that answers with a model: predict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from reelsense.cli import options
-from reelsense.inference.cache import REMEMBERED
 
 
 @click.command()
@@ -73,31 +72,3 @@ def predict(
         click.echo(
             verdict if answer.stars is None else f"{verdict}  {answer.stars:.1f} of 10 stars"
         )
-
-
-@click.command()
-@click.option("--host", envvar="HOST", default="127.0.0.1", show_default=True, show_envvar=True)
-@click.option(
-    "--port",
-    envvar="PORT",
-    type=click.IntRange(0, 65535),
-    default=5000,
-    show_default=True,
-    show_envvar=True,
-)
-@click.option(
-    "--cache",
-    "remembered",
-    envvar="REELSENSE_CACHE",
-    type=click.IntRange(0),
-    default=REMEMBERED,
-    show_default=True,
-    show_envvar=True,
-    help="Answers kept for texts that come again; 0: every text is computed.",
-)
-@options.model
-def serve(host: str, port: int, remembered: int, model: Path | None) -> None:
-    """Answer over HTTP: a page at /, JSON at /v1/predict."""
-    from reelsense.server.run import run
-
-    run(host, port, model, remembered=remembered)

@@ -31,7 +31,7 @@ from reelsense.review import LONE_SURROGATE
 _STEP = 256
 """Rows read, scored and written at a time."""
 
-_Predict = Callable[[list[str]], list[Prediction]]
+_Predict = Callable[[list[str]], list[Prediction | TextError]]
 
 
 def score_file(
@@ -51,7 +51,7 @@ def score_file(
     kind = output.suffix.lower() if output else {".txt": ".csv"}.get(suffix, suffix)
     _check(source, suffix, output, kind)
     column = "text" if suffix == ".txt" else column
-    predict = partial(classifier.predict, risk=risk)
+    predict = partial(classifier.predict_each, risk=risk)
     failed = 0
     target = nullcontext(sys.stdout) if output is None else atomic(output)
     with _lines(source) as (lines, bar), target as file:
@@ -123,8 +123,8 @@ def _answers(predict: _Predict, step: Sequence[Row], column: str) -> list[Predic
     answers: list[Prediction | str] = [_fault(row, column) for row in step]
     good = [n for n, fault in enumerate(answers) if not fault]
     texts = [str(step[n].values[column]) for n in good]
-    for n, answer in zip(good, _predict(predict, texts), strict=True):
-        answers[n] = answer
+    for n, answer in zip(good, predict(texts), strict=True):
+        answers[n] = answer.reason if isinstance(answer, TextError) else answer
     return answers
 
 
@@ -138,19 +138,6 @@ def _fault(row: Row, column: str) -> str:
     if not isinstance(value, str):
         return f"{column!r} is not a text but {json.dumps(value)[:40]}"
     return "" if value.strip() else f"{column!r} is blank"
-
-
-def _predict(predict: _Predict, texts: list[str]) -> list[Prediction | str]:
-    """Predict; a text that cannot be scored gets the reason in the place of its answer."""
-    reasons: dict[int, str] = {}
-    while True:
-        good = [n for n in range(len(texts)) if n not in reasons]
-        try:
-            answers = dict(zip(good, predict([texts[n] for n in good]), strict=True))
-        except TextError as error:
-            reasons[good[error.position]] = error.reason
-        else:
-            return [answers[n] if n in answers else reasons[n] for n in range(len(texts))]
 
 
 def _added(answer: Prediction | str, manifest: Manifest) -> dict[str, object]:

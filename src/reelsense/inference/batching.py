@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from reelsense.inference.clock import Clock
 
 BUCKET = 16
 """Lengths are padded to multiples of this. Few distinct shapes keep allocators and engines calm."""
@@ -71,6 +74,21 @@ class _Call:
         self.logits: list[NDArray[np.float32] | None] = [None] * len(windows)
         self.error: BaseException | None = None
         self.done = threading.Event()
+        self.network = 0.0
+        """Seconds during which at least one of the windows ran."""
+        self._running, self._began = 0, 0.0
+
+    def begins_batch(self) -> None:
+        """Note that a batch with windows of this call begins."""
+        if not self._running:
+            self._began = time.monotonic()
+        self._running += 1
+
+    def ends_batch(self) -> None:
+        """Note that such a batch has ended."""
+        self._running -= 1
+        if not self._running:
+            self.network += time.monotonic() - self._began
 
     def is_done(self) -> bool:
         """Say whether all windows ran, or one of them failed."""
@@ -118,23 +136,32 @@ class BatchQueue:
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(len(networks), thread_name_prefix="network")
 
-    def run(self, windows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def run(
+        self, windows: Sequence[Sequence[int]], clock: Clock | None = None
+    ) -> NDArray[np.float32]:
         """Return the logits (windows, labels) of `windows`, token ids each, at least one.
 
-        Raises what the network raised for one of them.
+        Raises RuntimeError if the network failed for one of them, and DeadlineError once no time
+        is left on `clock`: what has not run by then never will.
         """
         if not windows:
             raise ValueError("no windows to run")
+        clock = clock or Clock()
+        clock.check()
         call = _Call(windows)
         try:
-            with self._lock:
-                self._queue_some(call, self._at_once)
-                self._start()
-            call.done.wait()
-        except BaseException:  # this thread is told to stop
+            with clock.waiting():
+                with self._lock:
+                    self._queue_some(call, self._at_once)
+                    self._start()
+                if not call.done.wait(clock.left):
+                    raise clock.expired()
+        except BaseException:  # no time is left, or this thread is told to stop
             with self._lock:
                 self._forget(call)
             raise
+        clock.queue -= call.network
+        clock.network += call.network
         if call.error is not None:
             raise RuntimeError(f"the network failed: {call.error}") from call.error
         return np.stack([row for row in call.logits if row is not None])
@@ -196,6 +223,8 @@ class BatchQueue:
         Call it with the lock held.
         """
         self._free += job.taken
+        for call in {each.call for each in job.batch}:
+            call.ends_batch()
         for n, each in enumerate(job.batch):
             if isinstance(result, BaseException):
                 each.call.error = result
@@ -219,6 +248,8 @@ class BatchQueue:
         self._waiting = [each for each in self._waiting if each not in taken]
         for each in batch:
             self._queue_some(each.call, 1)
+        for call in {each.call for each in batch}:
+            call.begins_batch()
         return batch
 
     def _forget(self, call: _Call) -> None:

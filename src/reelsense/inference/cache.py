@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+from reelsense.inference.clock import Clock
+
 REMEMBERED = 10_000
 """Answers that a server keeps, unless told otherwise; half a kilobyte each."""
 
@@ -31,13 +33,18 @@ class AnswerCache(Generic[_Answer]):
         self._lock = threading.Lock()
 
     def get(
-        self, texts: Sequence[str], compute: Callable[[Sequence[int]], Sequence[_Answer]]
+        self,
+        texts: Sequence[str],
+        compute: Callable[[Sequence[int]], Sequence[_Answer]],
+        clock: Clock | None = None,
     ) -> list[_Answer]:
         """Return an answer for each of `texts`.
 
         `compute` takes the places in `texts` of those nobody has computed, or is computing now;
         what it raises is raised here. Who waits for a text whose computing failed computes it.
+        Raises DeadlineError if others compute a text for longer than is left on `clock`.
         """
+        clock = clock or Clock()
         keys = [self._key(text) for text in texts]
         answers: dict[bytes, _Answer] = {}
         others: dict[bytes, Future[_Answer]] = {}
@@ -55,7 +62,8 @@ class AnswerCache(Generic[_Answer]):
                         self._computed[key] = Future()
             self.hits += len(keys) - len(mine)
         answers |= self._compute(mine, compute)
-        failed = {key for key, other in others.items() if other.exception()}
+        with clock.waiting():
+            failed = {key for key, other in others.items() if _failed(other, clock)}
         answers |= {key: other.result() for key, other in others.items() if key not in failed}
         if failed:
             places = [n for n, key in enumerate(keys) if key in failed]
@@ -89,3 +97,10 @@ class AnswerCache(Generic[_Answer]):
         return hashlib.blake2b(
             text.encode(errors="surrogatepass"), key=self._version, digest_size=16
         ).digest()
+
+
+def _failed(computed: Future[_Answer], clock: Clock) -> bool:
+    try:
+        return computed.exception(clock.left) is not None
+    except TimeoutError:
+        raise clock.expired() from None

@@ -6,7 +6,7 @@ is what is served.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from reelsense.errors import BundleError, InputError, TextError
 from reelsense.inference.batching import BatchQueue, Network
 from reelsense.inference.cache import AnswerCache
 from reelsense.inference.calibration import expected_stars, least_score, probabilities, verdict
+from reelsense.inference.clock import Clock
 from reelsense.inference.engine import Engine
 from reelsense.inference.gpu import gpu_engine
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
@@ -26,6 +27,8 @@ from reelsense.prediction import Answers, Coverage, Prediction
 
 _SLICE = 512
 """Texts tokenized at a time, so that memory does not grow with the length of a list."""
+
+_UNREADABLE = "holds nothing that the model can read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,9 @@ class Classifier:
             raise BundleError(f"a window of {self.manifest.window} tokens has no room for text")
         self._tokenizer = ReviewTokenizer(bundle.tokenizer)
         self._queue = _queue(bundle, threads, network, self._tokenizer.pad, gpu=gpu)
-        self._cache = AnswerCache[_Row](remembered, self.manifest.version) if remembered else None
+        self._cache = (
+            AnswerCache[_Row | None](remembered, self.manifest.version) if remembered else None
+        )
 
     @classmethod
     def load(cls, path: str | Path | None = None, *, threads: int | None = None) -> Classifier:
@@ -90,20 +95,32 @@ class Classifier:
         """The labels, in the order of the columns of `predict_proba`."""
         return self.manifest.labels
 
-    def predict(self, texts: Sequence[str], *, risk: float | None = None) -> list[Prediction]:
+    def predict(
+        self, texts: Sequence[str], *, risk: float | None = None, clock: Clock | None = None
+    ) -> list[Prediction]:
         """Return one prediction for each of `texts`, in their order.
 
         A text of any length is read whole, and its answer does not depend on the other texts.
         `risk` is the share of wrong answers you accept among those whose verdict is not "unsure",
-        by default the bundle's. Raises TextError for the first text that is none or holds nothing
-        to read, and InputError if the model has no thresholds for a risk.
+        by default the bundle's. `clock` limits the time and tells where it went. Raises TextError
+        for the first text that is none or holds nothing to read, InputError if the model has no
+        thresholds for a risk, DeadlineError if the time of `clock` is up.
         """
-        least = least_score(self.manifest, risk)
-        return [
-            prediction
-            for start in range(0, len(_checked(texts)), _SLICE)
-            for prediction in self._predictions(texts[start : start + _SLICE], start, least)
-        ]
+        predictions = []
+        for answer in self._each(_checked(texts), risk, clock):
+            if isinstance(answer, TextError):
+                raise answer
+            predictions.append(answer)
+        return predictions
+
+    def predict_each(
+        self, texts: Sequence[str], *, risk: float | None = None, clock: Clock | None = None
+    ) -> list[Prediction | TextError]:
+        """Return one answer for each of `texts`: as `predict`, but no text spoils the others.
+
+        In the place of a text that is none or holds nothing to read is the TextError that says so.
+        """
+        return list(self._each(_list(texts), risk, clock))
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return the probabilities of `texts`, (texts, labels), columns in the order of `labels`.
@@ -127,34 +144,49 @@ class Classifier:
             expected_stars(scored.stars, ratings) if ratings else None,
         )
 
-    def _predictions(
-        self, texts: Sequence[str], first: int, least: float | None
-    ) -> list[Prediction]:
-        scored = self.score(texts, first)
+    def _each(
+        self, texts: Sequence[str], risk: float | None, clock: Clock | None
+    ) -> Iterator[Prediction | TextError]:
+        least = least_score(self.manifest, risk)
+        for start in range(0, len(texts), _SLICE):
+            part = texts[start : start + _SLICE]
+            faults = {n: fault for n, text in enumerate(part) if (fault := _fault(text))}
+            good = [n for n in range(len(part)) if n not in faults]
+            rows = dict(zip(good, self._rows([part[n] for n in good], clock), strict=True))
+            faults |= {n: _UNREADABLE for n, row in rows.items() if row is None}
+            predictions = self._predictions([row for row in rows.values() if row], least)
+            for n in range(len(part)):
+                yield TextError(start + n, faults[n]) if n in faults else next(predictions)
+
+    def _predictions(self, rows: list[_Row], least: float | None) -> Iterator[Prediction]:
+        if not rows:
+            return
+        scored = self._scored(rows)
         found = self._answers(scored)
-        stars = [None] * len(texts) if found.stars is None else found.stars.tolist()
-        return [
-            Prediction(
-                label=(label := self.labels[int(row.argmax())]),
-                score=(score := float(row.max())),
+        stars = [None] * len(rows) if found.stars is None else found.stars.tolist()
+        for row, rating, tokens in zip(found.probabilities, stars, scored.tokens, strict=True):
+            label, score = self.labels[int(row.argmax())], float(row.max())
+            yield Prediction(
+                label=label,
+                score=score,
                 probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
                 verdict=verdict(label, score, least),
                 stars=rating,
                 tokens=Coverage(total=tokens, scored=tokens),
             )
-            for row, rating, tokens in zip(found.probabilities, stars, scored.tokens, strict=True)
-        ]
 
     def score(self, texts: Sequence[str], first: int = 0) -> Scored:
         """Return the network's own answers, which a calibration is fitted on.
 
         In an error, the first of `texts`, at least one, counts as number `first`.
         """
+        rows = self._rows(texts)
+        for n, row in enumerate(rows):
+            if row is None:
+                raise TextError(first + n, _UNREADABLE)
+        return self._scored([row for row in rows if row])
 
-        def run(places: Sequence[int]) -> list[_Row]:
-            return self._run([texts[n] for n in places], [first + n for n in places])
-
-        rows = self._cache.get(texts, run) if self._cache else run(range(len(texts)))
+    def _scored(self, rows: list[_Row]) -> Scored:
         logits = np.array([row.logits for row in rows])
         return Scored(
             logits=logits[:, : len(self.labels)],
@@ -163,20 +195,31 @@ class Classifier:
             tokens=[row.tokens for row in rows],
         )
 
-    def _run(self, texts: Sequence[str], numbers: Sequence[int]) -> list[_Row]:
-        """Clean, cut and run `texts`, which an error calls by their `numbers`."""
-        encoded = self._tokenizer.encode(texts)
-        for n, ids in zip(numbers, encoded, strict=True):
-            if not ids:
-                raise TextError(n, "holds nothing that the model can read")
-        cut = [windows(ids, self.manifest.window, self._tokenizer.frame) for ids in encoded]
-        logits = self._queue.run([window for each in cut for window in each]).astype(np.float64)
+    def _rows(self, texts: Sequence[str], clock: Clock | None = None) -> list[_Row | None]:
+        """Return what the network says of each text; None where there is nothing to read."""
+        clock = clock or Clock()
+        if self._cache is None:
+            return self._run(texts, clock)
+        return self._cache.get(
+            texts, lambda places: self._run([texts[n] for n in places], clock), clock
+        )
+
+    def _run(self, texts: Sequence[str], clock: Clock) -> list[_Row | None]:
+        """Clean, cut and run `texts`."""
+        with clock.tokenizing():
+            encoded = self._tokenizer.encode(texts)
+            frame = self._tokenizer.frame
+            cut = [windows(ids, self.manifest.window, frame) for ids in encoded if ids]
+        if not cut:
+            return [None] * len(texts)
+        logits = self._queue.run([window for each in cut for window in each], clock)
         starts = np.cumsum([0, *map(len, cut)])[:-1]
-        means = np.add.reduceat(logits, starts, axis=0) / np.array([[len(each)] for each in cut])
-        return [
-            _Row(mean.copy(), len(each), len(ids))  # a view would keep the whole slice's
-            for mean, each, ids in zip(means, cut, encoded, strict=True)
-        ]
+        sums = np.add.reduceat(logits.astype(np.float64), starts, axis=0)
+        rows = (
+            _Row(total / len(each), len(each), len(ids))
+            for total, each, ids in zip(sums, cut, filter(None, encoded), strict=True)
+        )
+        return [next(rows) if ids else None for ids in encoded]
 
 
 def _queue(
@@ -191,11 +234,20 @@ def _queue(
 
 
 def _checked(texts: Sequence[str]) -> Sequence[str]:
+    for n, text in enumerate(_list(texts)):
+        if fault := _fault(text):
+            raise TextError(n, fault)
+    return texts
+
+
+def _list(texts: Sequence[str]) -> Sequence[str]:
     if isinstance(texts, str):
         raise InputError("pass a list of texts, not one string")
-    for n, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TextError(n, f"is not a string but {type(text).__name__}")
-        if not text.strip():
-            raise TextError(n, "is blank")
     return texts
+
+
+def _fault(text: object) -> str:
+    """What can be said against `text` unread; blank if nothing."""
+    if not isinstance(text, str):
+        return f"is not a string but {type(text).__name__}"
+    return "" if text.strip() else "is blank"

@@ -1,41 +1,51 @@
-"""The HTTP server: Flask, JSON at /v1/predict, a page at /.
+"""The HTTP server: Flask, JSON at /v1 and as other servers have it, a page at /.
 
 Knows requests and answers; every answer comes from a `Classifier`. Needs no PyTorch.
 """
 
 from __future__ import annotations
 
-from flask import Flask
+from flask_openapi3 import OpenAPI
 
 from reelsense import bundle as bundles
 from reelsense.bundle import Bundle
-from reelsense.inference.cache import REMEMBERED
 from reelsense.inference.classifier import Classifier
-from reelsense.server import api, compat, health, pages, problems
-from reelsense.server.model import ServedModel
-
-MOST_BYTES = 2 * 1024 * 1024
-"""The longest request body."""
+from reelsense.server import api, compat, health, open_inference, pages, problems, tracing
+from reelsense.server.body import JsonRequest
+from reelsense.server.config import Settings
+from reelsense.server.contract import INFO
+from reelsense.server.served import Served
 
 
 def create_app(
-    bundle: Bundle | None = None,
-    classifier: Classifier | None = None,
-    *,
-    remembered: int = REMEMBERED,
-) -> Flask:
-    """Return the application.
+    settings: Settings | None = None, model: Bundle | Classifier | None = None
+) -> OpenAPI:
+    """Return the application: a Flask one.
 
-    It serves `classifier`, or loads `bundle` (default: the one that comes along) meanwhile, which
-    then keeps its `remembered` last answers for texts that come again.
+    It answers with `model`, by default the bundle that `settings` name; a bundle is loaded
+    meanwhile.
     """
-    app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
-    app.extensions["reelsense"] = ServedModel(
-        classifier or bundle or bundles.read(bundles.DEFAULT), remembered
+    settings = settings or Settings()
+    app = OpenAPI(
+        __name__,
+        info=INFO,
+        doc_ui=False,  # pages.py has its own, which asks nobody outside
+        validation_error_model=problems.Problem,
+        validation_error_callback=problems.refuse,
     )
-    for blueprint in (api.blueprint, compat.blueprint, health.blueprint, pages.blueprint):
-        app.register_blueprint(blueprint)
+    app.request_class = JsonRequest
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.extensions["reelsense"] = Served(
+        settings, model or bundles.read(settings.model or bundles.DEFAULT)
+    )
+    for blueprint in (
+        api.blueprint,
+        compat.blueprint,
+        open_inference.blueprint,
+        health.blueprint,
+    ):
+        app.register_api(blueprint)
+    app.register_blueprint(pages.blueprint)
+    tracing.register(app)
     problems.register(app)
     return app

@@ -2,18 +2,119 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify, request
+from typing import Any
 
-from reelsense.server import schemas
-from reelsense.server.model import served_classifier
+from flask import Response
+from flask_openapi3 import APIBlueprint, Tag
 
-blueprint = Blueprint("api", __name__, url_prefix="/v1")
+from reelsense import __version__
+from reelsense.bundle import Manifest
+from reelsense.errors import InputError
+from reelsense.inference.calibration import least_score
+from reelsense.prediction import Prediction as Found
+from reelsense.server.answering import answer_all, answer_each
+from reelsense.server.contract import answers, json_of
+from reelsense.server.problems import FieldError, InvalidRequestError
+from reelsense.server.schemas import (
+    InfoResponse,
+    Limits,
+    Model,
+    ModelInfo,
+    Prediction,
+    PredictRequest,
+    PredictResponse,
+    TextFault,
+    Threshold,
+    Tokens,
+    Unanswered,
+)
+from reelsense.server.served import served
+
+blueprint = APIBlueprint("api", __name__, url_prefix="/v1", abp_tags=[Tag(name="reelsense")])
 
 
-@blueprint.post("/predict")
-def predict() -> Response:
-    """Answer {"text": ...} or {"texts": [...]} with a prediction for each, in order."""
-    asked = schemas.read_request(request)
-    classifier = served_classifier()
-    predictions = classifier.predict(asked.texts, risk=asked.risk)
-    return jsonify(schemas.answer(classifier.manifest, asked.risk, predictions))
+@blueprint.post(
+    "/predict",
+    operation_id="predict",
+    responses=answers(PredictResponse, 400, 413, 415, 422, 503, 504),
+)
+def predict(body: PredictRequest) -> Response:
+    """Judge one text or several.
+
+    Texts of any length are read whole. The answers are in the order of the texts, and none
+    depends on the others.
+    """
+    manifest = served().classifier.manifest
+    threshold = _threshold(manifest, body.risk)
+    several = "texts" in body.model_fields_set
+    found: list[Found | TextFault] = []
+    if several and not body.strict:
+        found += answer_each(body.texts, body.risk)
+    else:
+        texts = body.texts if several else [body.text]
+        places = [f"#/texts/{n}" for n in range(len(texts))] if several else ["#/text"]
+        found += answer_all(texts, places, body.risk)
+    return json_of(
+        PredictResponse(
+            model=Model(name=manifest.name, version=manifest.version),
+            risk=_default_risk(manifest) if body.risk is None else body.risk,
+            threshold=threshold,
+            predictions=[
+                Unanswered(error=each) if isinstance(each, TextFault) else _prediction(each)
+                for each in found
+            ],
+        )
+    )
+
+
+def _threshold(manifest: Manifest, risk: float | None) -> float | None:
+    try:
+        return least_score(manifest, risk)
+    except InputError as error:
+        fault = FieldError(pointer="#/risk", code="no-thresholds", detail=str(error))
+        raise InvalidRequestError([fault]) from error
+
+
+def _default_risk(manifest: Manifest) -> float | None:
+    return manifest.risk_control.default_risk if manifest.risk_control else None
+
+
+def _prediction(found: Found) -> Prediction:
+    """Two fields for negative and positive; a model of other labels has a table of them."""
+    known: dict[str, Any] = {} if found.stars is None else {"stars": found.stars}
+    if set(found.probabilities) == {"positive", "negative"}:
+        known |= {"positive": found.positive, "negative": found.negative}
+    else:
+        known["probabilities"] = found.probabilities
+    return Prediction(
+        verdict=found.verdict,
+        label=found.label,
+        score=found.score,
+        tokens=Tokens(total=found.tokens.total, scored=found.tokens.scored),
+        **known,
+    )
+
+
+@blueprint.get("/info", operation_id="info", responses=answers(InfoResponse, 503))
+def info() -> Response:
+    """Say which model answers, and what the server takes."""
+    manifest = served().classifier.manifest
+    control = manifest.risk_control
+    return json_of(
+        InfoResponse(
+            reelsense=__version__,
+            model=ModelInfo(
+                name=manifest.name,
+                version=manifest.version,
+                labels=list(manifest.labels),
+                window=manifest.window,
+                stars=bool(manifest.ratings),
+                risk=_default_risk(manifest),
+                thresholds=[
+                    Threshold(risk=each.risk, score=each.score)
+                    for each in (control.thresholds if control else ())
+                ],
+            ),
+            limits=Limits.model_validate(served().settings, from_attributes=True),
+        )
+    )

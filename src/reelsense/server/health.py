@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+from flask import Response
+from flask_openapi3 import APIBlueprint, Tag
 
-from reelsense.server.model import served_classifier
+from reelsense.server.contract import answers, json_of
+from reelsense.server.schemas import Model, Told
+from reelsense.server.served import served
 
-blueprint = Blueprint("health", __name__)
+blueprint = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
 
 
-@blueprint.get("/healthz")
-def healthz() -> Response:
+class Alive(Told):
     """The process is alive."""
-    return jsonify(status="ok")
+
+    status: str
 
 
-@blueprint.get("/readyz")
+class ReadyModel(Alive):
+    """The model has answered."""
+
+    model: Model
+
+
+@blueprint.get("/healthz", operation_id="alive", responses=answers(Alive))
+def healthz() -> Response:
+    """Answer as long as the process is alive."""
+    return json_of(Alive(status="ok"))
+
+
+@blueprint.get("/readyz", operation_id="ready", responses=answers(ReadyModel, 503))
 def readyz() -> Response:
-    """The model has answered; 503 until then."""
-    manifest = served_classifier().manifest
-    return jsonify(status="ready", model={"name": manifest.name, "version": manifest.version})
+    """Answer once the model is ready; 503 until then."""
+    manifest = served().classifier.manifest
+    model = Model(name=manifest.name, version=manifest.version)
+    return json_of(ReadyModel(status="ready", model=model))

@@ -1,13 +1,46 @@
-"""The web page: a text box and a verdict."""
+"""The web pages: a text box and a verdict, and the documentation of the interface."""
 
 from __future__ import annotations
 
-from flask import Blueprint, render_template
+from importlib import resources
+from typing import cast
+
+from flask import Blueprint, Response, current_app, jsonify, render_template, send_from_directory
+from flask_openapi3 import OpenAPI
+
+from reelsense.server import contract
+from reelsense.server.kinds import FIELD_CODES, KINDS
 
 blueprint = Blueprint("pages", __name__)
+
+_SWAGGER_UI = resources.files("flask_openapi3_swagger") / "templates" / "swagger"
 
 
 @blueprint.get("/")
 def index() -> str:
     """The page. It asks /v1/predict and loads nothing from elsewhere."""
     return render_template("index.html")
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> Response:
+    """The contract."""
+    return jsonify(contract.document(cast(OpenAPI, current_app)))
+
+
+@blueprint.get("/docs")
+def docs() -> str:
+    """The contract, to read and to try."""
+    return render_template("docs.html")
+
+
+@blueprint.get("/docs/errors")
+def errors() -> str:
+    """What each kind of error means."""
+    return render_template("errors.html", kinds=KINDS.values(), fields=FIELD_CODES)
+
+
+@blueprint.get("/docs/swagger-ui/<path:name>")
+def swagger_ui(name: str) -> Response:
+    """A file of Swagger UI."""
+    return send_from_directory(str(_SWAGGER_UI), name, max_age=86400)

@@ -1,23 +1,132 @@
-"""Errors to answers: one table of statuses, and RFC 9457 problem documents."""
+"""Errors to answers: one table of the kinds there are, and RFC 9457 problem documents."""
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Any, NoReturn
 
-from flask import Flask, Response
-from werkzeug.exceptions import HTTPException, InternalServerError
+from flask import Flask, Response, request
+from pydantic import ConfigDict, Field, ValidationError
+from werkzeug.exceptions import BadRequest, HTTPException
 
-from reelsense.errors import InputError, NotReadyError, ReelsenseError
-
-_STATUS: dict[type[ReelsenseError], HTTPStatus] = {
-    InputError: HTTPStatus.UNPROCESSABLE_ENTITY,
-    NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
-}
-_RETRY_AFTER = {HTTPStatus.SERVICE_UNAVAILABLE: "1"}  # seconds
+from reelsense.errors import DeadlineError, InputError, NotReadyError, ReelsenseError
+from reelsense.server.kinds import FIELD_CODES, KINDS, Kind
+from reelsense.server.schemas import TAGS, Told, absent
+from reelsense.server.tracing import request_id
 
 _log = logging.getLogger(__name__)
+
+_MOST_NAMED = 100
+"""Wrong fields that are listed; a request may have a million."""
+
+
+class FieldError(Told):
+    """One wrong field of a request."""
+
+    pointer: str = Field(
+        description="Where it is: #/texts/3 in the body (RFC 6901), ?sentence in the query."
+    )
+    code: str
+    detail: str
+
+
+class Problem(Told):
+    """A problem document (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="Where this kind of error is explained, on this server.")
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="The kind of error. Does not change between versions.")
+    request_id: str = Field(description="As in the header X-Request-ID and the server's log.")
+    errors: list[FieldError] = absent("The wrong fields.")
+    error: str = absent("The detail once more, where clients of other servers look for it.")
+    error_type: str = absent("validation or backend, for those of text-embeddings-inference.")
+
+
+class NotJsonError(BadRequest):
+    """The body of a request is not JSON."""
+
+
+class InvalidRequestError(InputError):
+    """A request has wrong fields; knows which."""
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        named = [f"{each.pointer.lstrip('#/')}: {each.detail}".lstrip(": ") for each in errors[:3]]
+        if len(errors) > 3:
+            named.append(f"and {len(errors) - 3:,} more")
+        super().__init__("; ".join(named))
+        self.errors = list(errors[:_MOST_NAMED])
+
+
+class InvalidQueryError(InvalidRequestError):
+    """A request has a wrong query."""
+
+
+_BY_STATUS = {kind.status: kind for kind in reversed(KINDS.values())} | {
+    HTTPStatus.BAD_REQUEST: KINDS["bad-request"]
+}
+_BY_ERROR: dict[type[ReelsenseError], Kind] = {
+    InvalidQueryError: KINDS["bad-request"],
+    InputError: KINDS["invalid-request"],
+    NotReadyError: KINDS["not-ready"],
+    DeadlineError: KINDS["deadline-exceeded"],
+}
+_RETRY_AFTER = {"not-ready": "1"}
+"""In seconds."""
+
+
+def refuse(error: ValidationError) -> NoReturn:
+    """Raise InvalidRequestError, or InvalidQueryError, naming the fields of `error`."""
+    fields = error.errors(include_url=False, include_context=False)
+    fault = InvalidQueryError if request.method == "GET" else InvalidRequestError
+    raise fault(
+        [
+            FieldError(
+                pointer=_pointer(field["loc"]),
+                code=_code(field["type"]),
+                detail=_detail(field["type"], field["msg"], field["input"]),
+            )
+            for field in fields
+        ]
+    ) from None
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    parts = [str(part) for part in location if part not in TAGS]
+    if request.method == "GET":
+        return "?" + "/".join(parts)
+    return "/".join(["#", *(part.replace("~", "~0").replace("/", "~1") for part in parts)])
+
+
+def _code(kind: str) -> str:
+    """Return the code for pydantic's `kind` of error, or one of our own."""
+    if kind.endswith("_type"):
+        return "wrong-type"
+    known = {"missing": "missing", "extra_forbidden": "unknown-field"}
+    return known.get(kind) or (kind if kind in FIELD_CODES else "wrong-value")
+
+
+def _detail(kind: str, message: str, value: object) -> str:
+    known = {"missing": "is missing", "extra_forbidden": "is not a field of this request"}
+    message = known.get(kind) or message.removeprefix("Input ")
+    return f"{message}, not {_json_type(value)}" if kind.endswith("_type") else message
+
+
+def _json_type(value: object) -> str:
+    names: dict[type, str] = {
+        dict: "an object",
+        list: "a list",
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
+    return names.get(type(value), "null")
 
 
 def register(app: Flask) -> None:
@@ -28,15 +137,20 @@ def register(app: Flask) -> None:
 
 
 def _domain_error(error: ReelsenseError) -> Response:
-    for kind, status in _STATUS.items():
+    for kind, answer in _BY_ERROR.items():
         if isinstance(error, kind):
-            return _problem(status, str(error))
+            errors = error.errors if isinstance(error, InvalidRequestError) else []
+            return _answer(answer, str(error), errors)
     return _bug(error)
 
 
 def _http_error(error: HTTPException) -> Response:
     status = HTTPStatus(error.code or 500)
-    answer = _problem(status, error.description or "")
+    kind = _BY_STATUS.get(status) or Kind("http-error", status, status.phrase, "")
+    if isinstance(error, NotJsonError):
+        kind = KINDS["invalid-json"]
+    said = error.description if error.description != type(error).description else None
+    answer = _answer(kind, said or kind.advice)
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         answer.headers["Allow"] = dict(error.get_headers()).get("Allow", "")
     return answer
@@ -44,14 +158,28 @@ def _http_error(error: HTTPException) -> Response:
 
 def _bug(error: Exception) -> Response:
     _log.error("a request failed", exc_info=error)
-    return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, InternalServerError.description)
+    return _answer(KINDS["internal-error"], KINDS["internal-error"].advice)
 
 
-def _problem(status: HTTPStatus, detail: str) -> Response:
-    document = {"title": status.phrase, "status": status.value, "detail": detail}
-    answer = Response(
-        json.dumps(document) + "\n", status=status, content_type="application/problem+json"
+def _answer(kind: Kind, detail: str, errors: Sequence[FieldError] = ()) -> Response:
+    more: dict[str, Any] = {"errors": list(errors)} if errors else {}
+    if request.blueprint in ("compat", "open_inference"):
+        more["error"] = detail
+        more["error_type"] = "validation" if kind.status < 500 else "backend"
+    document = Problem(
+        type=kind.uri,
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        code=kind.code,
+        request_id=request_id(),
+        **more,
     )
-    if status in _RETRY_AFTER:
-        answer.headers["Retry-After"] = _RETRY_AFTER[status]
+    answer = Response(
+        document.model_dump_json(exclude_unset=True) + "\n",
+        status=kind.status,
+        content_type="application/problem+json",
+    )
+    if kind.code in _RETRY_AFTER:
+        answer.headers["Retry-After"] = _RETRY_AFTER[kind.code]
     return answer

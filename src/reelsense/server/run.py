@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -18,24 +17,20 @@ from gunicorn.app.base import BaseApplication
 from reelsense import bundle as bundles
 from reelsense.bundle import Manifest
 from reelsense.errors import ReelsenseError
-from reelsense.inference.cache import REMEMBERED
 from reelsense.server import create_app
-
-THREADS = 128
-"""Requests in hand at a time. Nearly all of them wait for the network, which finds the better
-batches the more there are."""
+from reelsense.server.config import Settings
+from reelsense.server.tracing import log_settings
 
 
-def run(host: str, port: int, model: Path | None = None, *, remembered: int = REMEMBERED) -> None:
-    """Serve the bundle in `model` (default: the one that comes along) until told to stop.
+def run(settings: Settings) -> None:
+    """Serve until told to stop.
 
-    It keeps the `remembered` last answers for texts that come again.
-    Raises BundleError if it cannot be loaded and ReelsenseError if the address is taken.
+    Raises BundleError if the bundle cannot be loaded and ReelsenseError if the address is taken.
     """
-    folder = model or bundles.DEFAULT
+    folder = (settings.model or bundles.DEFAULT).absolute()
     manifest = bundles.read(folder).manifest
-    _check_free(host, port)
-    _Server(folder, manifest, host, port, remembered).run()
+    _check_free(settings.host, settings.port)
+    _Server(settings.model_copy(update={"model": folder}), manifest).run()
 
 
 def _check_free(host: str, port: int) -> None:
@@ -57,21 +52,18 @@ def _check_free(host: str, port: int) -> None:
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
-    def __init__(
-        self, folder: Path, manifest: Manifest, host: str, port: int, remembered: int
-    ) -> None:
-        self._folder, self._manifest, self._remembered = folder.absolute(), manifest, remembered
-        self._host, self._port = host, port
+    def __init__(self, settings: Settings, manifest: Manifest) -> None:
+        self._settings, self._manifest = settings, manifest
         super().__init__()
 
     def load_config(self) -> None:
-        host = f"[{self._host}]" if ":" in self._host else self._host
+        given = self._settings
         settings = {
-            "bind": f"{host}:{self._port}",
+            "bind": f"{self._host()}:{given.port}",
             "workers": 1,
             "worker_class": "gthread",
-            "threads": THREADS,
-            "loglevel": "warning",
+            "threads": given.threads,
+            "logconfig_dict": log_settings(given.log_level),
             "proc_name": "reelsense",
             # A whole review fits into GET /predict?sentence=...; gunicorn keeps a cap of 1 MB.
             "limit_request_line": 0,
@@ -83,15 +75,19 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        # Read anew: a worker that is started later must not run a file that has changed since.
-        return create_app(bundles.read(self._folder), remembered=self._remembered)
+        # Reads the bundle anew: a worker that is started later must not run a file that has
+        # changed since.
+        return create_app(self._settings)
 
     def _announce(self, arbiter: Any) -> None:
         manifest = self._manifest
         port = arbiter.LISTENERS[0].sock.getsockname()[1]
-        host = f"[{self._host}]" if ":" in self._host else self._host
         print(
-            f"reelsense serves {manifest.name} {manifest.version} on http://{host}:{port} "
+            f"reelsense serves {manifest.name} {manifest.version} on http://{self._host()}:{port} "
             f"(process {os.getpid()}; Ctrl-C stops it)",
             flush=True,
         )
+
+    def _host(self) -> str:
+        host = self._settings.host
+        return f"[{host}]" if ":" in host else host

@@ -1,145 +1,238 @@
-"""Requests into texts, predictions into JSON. Every fault of a request is found and named here."""
+"""What goes over the wire, as types: requests are checked by them, the contract is made of them.
+
+Knows JSON; knows neither routes nor how texts are scored.
+"""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from flask import Request
-from werkzeug.exceptions import (
-    BadRequest,
-    HTTPException,
-    RequestEntityTooLarge,
-    UnsupportedMediaType,
+from flask import has_app_context
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_validator,
 )
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from reelsense.bundle import Manifest
-from reelsense.errors import InputError
-from reelsense.inference.calibration import least_score
-from reelsense.prediction import Prediction
+from reelsense.review import LONE_SURROGATE
+from reelsense.server.served import served
 
-MOST_TEXTS = 256
-"""The most texts in one request."""
-
-MOST_CHARACTERS = 200_000
-"""The longest text: a tenth of it is longer than any review of the Large Movie Review Dataset."""
+A_TEXT, A_LIST, A_BATCH = TAGS = ("a text", "a list", "a batch")
+"""The choices where a field takes several; not part of its address."""
 
 
-@dataclass(frozen=True, slots=True)
-class PredictRequest:
-    """What a client asks of /v1/predict."""
+class Asked(BaseModel):
+    """A request body. Types are not bent to fit, and a field that nobody knows is an error."""
 
-    texts: list[str]
-    risk: float | None
-    """None: the model's default."""
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-def read_request(request: Request) -> PredictRequest:
-    """Read {"text": "..."} or {"texts": ["...", ...]}, with "risk" where the client names one.
+class Told(BaseModel):
+    """The body of an answer."""
 
-    Raises UnsupportedMediaType, RequestEntityTooLarge or BadRequest if the body is no JSON at
-    all, InputError if it is JSON of another kind.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """Bounds a string or list by a limit of the running server, in the check and the contract.
+
+    It comes before the other checks, so that a million wrong entries are one error.
     """
-    if not request.is_json:
-        raise UnsupportedMediaType("send JSON, with the header Content-Type: application/json")
-    try:
-        body = json.loads(_read_body(request))
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"the body is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise InputError('send an object: {"text": "..."} or {"texts": ["...", ...]}')
-    return PredictRequest(_texts(body), _risk(body.get("risk")))
+
+    limit: str
+    """The name of the setting: max_texts or max_characters."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        found = handler(schema)
+        if has_app_context():
+            found["maxItems" if found["type"] == "array" else "maxLength"] = self._most()
+        return found
+
+    def _check(self, value: object) -> object:
+        if isinstance(value, str | list) and len(value) > (most := self._most()):
+            raise PydanticCustomError(
+                "too-long" if isinstance(value, str) else "too-many",
+                "Input should have at most {most} {unit}, not {found}",
+                {
+                    "most": f"{most:,}",
+                    "unit": "characters" if isinstance(value, str) else "entries",
+                    "found": f"{len(value):,}",
+                },
+            )
+        return value
+
+    def _most(self) -> int:
+        most: int = getattr(served().settings, self.limit)
+        return most
 
 
-def _texts(body: dict[str, Any]) -> list[str]:
-    if ("text" in body) == ("texts" in body):
-        raise InputError('send one of "text" and "texts"')
-    if "text" in body:
-        return [_text(body["text"], '"text"')]
-    texts = body["texts"]
-    if not isinstance(texts, list):
-        raise InputError(f'"texts" must be a list, not {_kind(texts)}')
-    if not 1 <= len(texts) <= MOST_TEXTS:
-        raise InputError(f'"texts" must hold 1 to {MOST_TEXTS} texts, not {len(texts)}')
-    return [_text(text, f'"texts"[{n}]') for n, text in enumerate(texts)]
+class NotBlank:
+    """Refuses a string of nothing but white space, in the check and the contract."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(schema) | {"minLength": 1, "pattern": r"\S"}
+
+    def _check(self, value: object) -> object:
+        if isinstance(value, str) and not value.strip():
+            raise PydanticCustomError("blank", "Input should not be blank")
+        return value
 
 
-def _read_body(request: Request) -> bytes:
-    try:
-        raw = request.get_data()
-    except HTTPException:
-        raise
-    except Exception as error:  # each web server has its own for a body it cannot make out
-        raise BadRequest("the body cannot be read: it is not what its headers announce") from error
-    # Without a Content-Length, werkzeug stops reading at the limit and says nothing.
-    most = request.max_content_length
-    if request.content_length is None and most is not None and len(raw) >= most:
-        raise RequestEntityTooLarge
-    return raw
+AnyText = Annotated[
+    str,
+    # No UTF-8 carries half of a pair, but JSON's escapes do; clients cut emoji in two.
+    BeforeValidator(
+        lambda value: LONE_SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
+    ),
+]
+"""A string."""
+
+Text = Annotated[AnyText, NotBlank(), AtMost("max_characters")]
+"""A string that can be scored."""
+
+Risk = Annotated[float, Field(gt=0, lt=1)]
 
 
-def _risk(value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise InputError('"risk" must be a number above 0 and below 1, as 0.02 for 2 %')
-    return float(value)
+def absent(description: str) -> Any:
+    """Return a field that may be left out, but is never null."""
+    return Field(default=None, description=description, json_schema_extra=_without_default)
 
 
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise InputError(f"{name} must be a string, not {_kind(value)}")
-    if not value.strip():
-        raise InputError(f"{name} is blank")
-    if len(value) > MOST_CHARACTERS:
-        raise InputError(f"{name} is longer than {MOST_CHARACTERS:,} characters")
-    return value
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default")
 
 
-def _kind(value: object) -> str:
-    """The name of a JSON value's type."""
-    names: dict[type, str] = {
-        dict: "an object",
-        list: "a list",
-        str: "a string",
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-        type(None): "null",
-    }
-    return names[type(value)]
+def _one_of_text_and_texts(schema: dict[str, Any]) -> None:
+    schema["oneOf"] = [{"required": ["text"]}, {"required": ["texts"]}]
 
 
-def answer(manifest: Manifest, risk: float | None, predictions: list[Prediction]) -> dict[str, Any]:
-    """Return the body of an answer to a request that named `risk`.
+class PredictRequest(Asked):
+    """One text, or several."""
 
-    "risk" in it is the one that was kept to, "threshold" the least score of a decided answer: null
-    where no threshold keeps to that risk, so that every verdict is "unsure".
-    """
-    control = manifest.risk_control
-    default = control.default_risk if control else None
-    return {
-        "model": {"name": manifest.name, "version": manifest.version},
-        "risk": default if risk is None else risk,
-        "threshold": least_score(manifest, risk),
-        "predictions": [_prediction(prediction) for prediction in predictions],
-    }
+    model_config = ConfigDict(json_schema_extra=_one_of_text_and_texts)
+
+    text: Text = absent("One text.")
+    texts: Annotated[list[AnyText], Field(min_length=1), AtMost("max_texts")] = absent(
+        "Several texts. One that is blank, too long or unreadable gets an error in its place."
+    )
+    risk: Risk | None = Field(
+        default=None,
+        description="The share of wrong answers you accept among those whose verdict is not "
+        "unsure, as 0.02 for 2 %; by default the model's own.",
+    )
+    strict: bool = Field(
+        default=False, description="Refuse the request if one of the texts cannot be scored."
+    )
+
+    @model_validator(mode="after")
+    def _text_or_texts(self) -> PredictRequest:
+        if ("text" in self.model_fields_set) == ("texts" in self.model_fields_set):
+            raise PydanticCustomError("one-of", 'Send one of "text" and "texts"')
+        return self
 
 
-def _prediction(prediction: Prediction) -> dict[str, Any]:
-    """Two keys for negative and positive; a model of other labels has a table of them."""
-    probabilities = prediction.probabilities
-    binary = set(probabilities) == {"positive", "negative"}
-    return {
-        "verdict": prediction.verdict,
-        "label": prediction.label,
-        "score": prediction.score,
-        **(
-            {"positive": prediction.positive, "negative": prediction.negative}
-            if binary
-            else {"probabilities": probabilities}
-        ),
-        **({} if prediction.stars is None else {"stars": prediction.stars}),
-        "tokens": {"total": prediction.tokens.total, "scored": prediction.tokens.scored},
-    }
+class Model(Told):
+    """Which model answered."""
+
+    name: str
+    version: str = Field(description="Changes whenever the answers may.")
+
+
+class Tokens(Told):
+    """How much of the text was read, in word pieces."""
+
+    total: int
+    scored: int
+
+
+class Prediction(Told):
+    """The answer for one text."""
+
+    verdict: str = Field(description="The label, or unsure.")
+    label: str = Field(description="The most probable label.")
+    score: float = Field(ge=0, le=1, description="Its probability.")
+    positive: float = absent("The probability of positive, of a model with these two labels.")
+    negative: float = absent("The probability of negative.")
+    probabilities: dict[str, float] = absent("That of every label, of any other model.")
+    stars: float = absent("The star rating to expect, 1 to 10, of a model that knows stars.")
+    tokens: Tokens
+
+
+class TextFault(Told):
+    """Why there is no answer for a text."""
+
+    code: str = Field(description="blank, too-long or unreadable.")
+    detail: str
+
+
+class Unanswered(Told):
+    """In the place of the answer for one of several texts."""
+
+    error: TextFault
+
+
+class PredictResponse(Told):
+    """An answer for each text, in their order."""
+
+    model: Model
+    risk: float | None = Field(description="The risk that was kept to; null: none.")
+    threshold: float | None = Field(
+        description="The least score of a decided answer; null where no threshold keeps to that "
+        "risk, so that every verdict is unsure."
+    )
+    predictions: list[Prediction | Unanswered]
+
+
+class Threshold(Told):
+    """For a risk, the least score of a decided answer; null: out of reach."""
+
+    risk: float
+    score: float | None
+
+
+class Limits(Told):
+    """What the server takes."""
+
+    max_texts: int = Field(description="Texts in a request.")
+    max_characters: int = Field(description="Characters of a text.")
+    max_body: int = Field(description="Bytes of a request body.")
+    deadline: float = Field(description="Seconds after which a request is given up.")
+
+
+class ModelInfo(Model):
+    """The model in more words."""
+
+    labels: list[str]
+    window: int = Field(description="Tokens read at once; longer texts are read in windows.")
+    stars: bool = Field(description="Whether it knows star ratings.")
+    risk: float | None = Field(description="The risk where a request names none.")
+    thresholds: list[Threshold]
+
+
+class InfoResponse(Told):
+    """What answers here, and what it takes."""
+
+    reelsense: str = Field(description="The version of the server.")
+    model: ModelInfo
+    limits: Limits

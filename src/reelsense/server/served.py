@@ -1,4 +1,4 @@
-"""The model that a server process answers with, and whether it is ready."""
+"""What a server process answers with: its settings, and the model once that is ready."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from flask import current_app
 from reelsense.bundle import Bundle
 from reelsense.errors import NotReadyError
 from reelsense.inference.classifier import Classifier
+from reelsense.server.config import Settings
 
 _log = logging.getLogger(__name__)
 
 
-class ServedModel:
-    """A classifier, or the promise of one: it is ready once it has answered a first time."""
+class Served:
+    """Settings, and a classifier or the promise of one: ready once it has answered a first time."""
 
-    def __init__(self, model: Bundle | Classifier, remembered: int) -> None:
-        """Take a classifier, or begin to load a bundle; /healthz answers meanwhile.
-
-        That of a bundle keeps its `remembered` last answers.
-        """
+    def __init__(self, settings: Settings, model: Bundle | Classifier) -> None:
+        """Take a classifier, or begin to load a bundle; /healthz answers meanwhile."""
+        self.settings = settings
         self._classifier: Classifier | None = None
         self._state = "the model is being loaded"
-        threading.Thread(target=self._prepare, args=(model, remembered), daemon=True).start()
+        threading.Thread(target=self._prepare, args=(model,), daemon=True).start()
 
-    def _prepare(self, model: Bundle | Classifier, remembered: int) -> None:
+    def _prepare(self, model: Bundle | Classifier) -> None:
         try:
             if isinstance(model, Bundle):
-                classifier = Classifier(model, remembered=remembered)
+                classifier = Classifier(model, remembered=self.settings.cache)
             else:
                 classifier = model
             classifier.predict(["A first answer, so that the next one is quick."])
@@ -47,7 +46,7 @@ class ServedModel:
         return self._classifier
 
 
-def served_classifier() -> Classifier:
-    """Return the classifier of the current application. Raises NotReadyError."""
-    served: ServedModel = current_app.extensions["reelsense"]
-    return served.classifier
+def served() -> Served:
+    """Return what the current application serves."""
+    found: Served = current_app.extensions["reelsense"]
+    return found

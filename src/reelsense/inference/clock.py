@@ -1,0 +1,63 @@
+"""The time that one call may take, and where it went.
+
+Knows seconds. Knows neither texts nor who waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from reelsense.errors import DeadlineError
+
+
+class Clock:
+    """The clock of one call, in seconds. Passed down with it; not for several calls at once."""
+
+    def __init__(self, limit: float | None = None) -> None:
+        """Start. The call is given up after `limit` seconds, if any."""
+        self.started = time.monotonic()
+        self.limit = limit
+        self.tokenize = 0.0
+        """Spent on cleaning and cutting texts into tokens."""
+        self.queue = 0.0
+        """Spent waiting: for the network to come free, or for another call that was computing the
+        same text."""
+        self.network = 0.0
+        """During which the network read at least one of the texts."""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until the call is given up, 0 or more; None: it may take as long as it takes."""
+        return None if self.limit is None else max(0.0, self.limit - self.elapsed)
+
+    def check(self) -> None:
+        """Raise DeadlineError if no time is left."""
+        if self.left == 0:
+            raise self.expired()
+
+    def expired(self) -> DeadlineError:
+        """Return the error that says no time is left."""
+        return DeadlineError(f"the answer was not there after {self.limit:g} seconds")
+
+    @contextmanager
+    def tokenizing(self) -> Iterator[None]:
+        """Count the time of the block as tokenizing."""
+        begun = time.monotonic()
+        yield
+        self.tokenize += time.monotonic() - begun
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time of the block as waiting, whatever comes of it."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.queue += time.monotonic() - begun

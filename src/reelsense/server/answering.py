@@ -1,0 +1,49 @@
+"""The one way from the texts of a request to answers, whichever interface they came by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reelsense.prediction import Prediction
+from reelsense.server.problems import FieldError, InvalidRequestError
+from reelsense.server.schemas import TextFault
+from reelsense.server.served import served
+from reelsense.server.tracing import clock
+
+
+def answer_each(texts: Sequence[str], risk: float | None = None) -> list[Prediction | TextFault]:
+    """Return an answer for each of `texts`, or why there is none.
+
+    Raises InputError if the model has no thresholds for a `risk`, NotReadyError, DeadlineError.
+    """
+    most = served().settings.max_characters
+    answers: list[Prediction | TextFault] = [
+        TextFault(code="too-long", detail=f"is longer than {most:,} characters") for _ in texts
+    ]
+    short = [n for n, text in enumerate(texts) if len(text) <= most]
+    found = served().classifier.predict_each([texts[n] for n in short], risk=risk, clock=clock())
+    for n, answer in zip(short, found, strict=True):
+        answers[n] = (
+            answer
+            if isinstance(answer, Prediction)
+            else TextFault(code="unreadable" if texts[n].strip() else "blank", detail=answer.reason)
+        )
+    return answers
+
+
+def answer_all(
+    texts: Sequence[str], pointers: Sequence[str], risk: float | None = None
+) -> list[Prediction]:
+    """Return a prediction for each of `texts`, which stand at `pointers` in the request.
+
+    Raises as `answer_each`, and InvalidRequestError naming each text that cannot be scored.
+    """
+    answers = answer_each(texts, risk)
+    faults = [
+        FieldError(pointer=pointer, code=answer.code, detail=answer.detail)
+        for pointer, answer in zip(pointers, answers, strict=True)
+        if isinstance(answer, TextFault)
+    ]
+    if faults:
+        raise InvalidRequestError(faults)
+    return [answer for answer in answers if isinstance(answer, Prediction)]

@@ -1,0 +1,104 @@
+"""The contract, OpenAPI 3.1: made from the types that check requests and make answers."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from http import HTTPStatus
+from typing import Any, get_type_hints
+
+from flask import Response
+from flask_openapi3 import Info, License, OpenAPI
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from reelsense import __version__
+from reelsense.server.kinds import KINDS
+from reelsense.server.problems import Problem
+
+INFO = Info(
+    title="reelsense",
+    version=__version__,
+    description="The sentiment of movie reviews, from BERT. What is wrong with a request is said "
+    "in a problem document (RFC 9457); /docs/errors explains each kind.",
+    license=License(name="Apache-2.0", identifier="Apache-2.0"),
+)
+
+_REFERENCE = "#/components/schemas/{model}"
+_HEADERS = {
+    "X-Request-ID": "The id of the request: the client's own, or a new one.",
+    "Server-Timing": "Of an answer to texts: the milliseconds they waited (queue), were cut into "
+    "word pieces (tokenize) and were read (network).",
+}
+
+_told: list[type[BaseModel]] = [Problem]
+"""What is answered, of all routes."""
+
+
+def answers(model: type[BaseModel], *problems: int) -> dict[str | int | HTTPStatus, Any]:
+    """Return what a route declares that answers with `model`, or with `problems` by status."""
+    _told.append(model)
+    return {
+        200: _declared("The answer.", "application/json", model),
+        **{
+            status: _declared(
+                "; or: ".join(kind.title for kind in KINDS.values() if kind.status == status) + ".",
+                "application/problem+json",
+                Problem,
+            )
+            for status in problems
+        },
+    }
+
+
+def _declared(description: str, kind: str, model: type[BaseModel]) -> dict[str, Any]:
+    return {
+        "description": description,
+        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in _HEADERS},
+        "content": {kind: {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}},
+    }
+
+
+def json_of(answer: BaseModel) -> Response:
+    """Return `answer` as JSON, without the fields it leaves out."""
+    return Response(answer.model_dump_json(exclude_unset=True) + "\n", mimetype="application/json")
+
+
+def document(app: OpenAPI) -> dict[str, Any]:
+    """Return the contract of `app` with the limits it runs with."""
+    with app.app_context():
+        made = deepcopy(app.api_doc)
+        # flask-openapi3 keeps what it knows of a schema; pydantic has all of it.
+        made["components"]["schemas"] = _schemas(app)
+    made["components"]["headers"] = {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
+    }
+    parameters = _parameters(app)
+    for path in made["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = parameters[parameter["name"]]
+            if "description" in operation:
+                operation["description"] = operation["description"].replace("<br/>", "\n").strip()
+            # It adds this one to all routes, in a form of its own.
+            if "application/json" in operation["responses"]["422"]["content"]:
+                del operation["responses"]["422"]
+    return made
+
+
+def _asked(app: OpenAPI, part: str) -> list[type[BaseModel]]:
+    """Return the types of the "body" or "query" of all views."""
+    views = (getattr(view, "__wrapped__", view) for view in app.view_functions.values())
+    return [hints[part] for view in views if part in (hints := get_type_hints(view))]
+
+
+def _parameters(app: OpenAPI) -> dict[str, Any]:
+    schemas = [query.model_json_schema() for query in _asked(app, "query")]
+    return {name: each for schema in schemas for name, each in schema["properties"].items()}
+
+
+def _schemas(app: OpenAPI) -> dict[str, Any]:
+    modes: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(_told, "serialization")
+    modes |= dict.fromkeys(_asked(app, "body"), "validation")
+    _, found = models_json_schema(list(modes.items()), ref_template=_REFERENCE)
+    schemas: dict[str, Any] = found["$defs"]
+    return schemas

@@ -1,0 +1,107 @@
+"""The kinds of error there are, for the answers and for the pages that explain them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of error."""
+
+    code: str
+    """Does not change between versions."""
+    status: HTTPStatus
+    title: str
+    advice: str
+    """What it means for the client, and what to do."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is explained, on this server."""
+        return f"/docs/errors#{self.code}"
+
+
+KINDS = {
+    kind.code: kind
+    for kind in (
+        Kind(
+            "invalid-json",
+            HTTPStatus.BAD_REQUEST,
+            "The body is not JSON",
+            "The detail names the line and column. NaN and Infinity are no JSON either.",
+        ),
+        Kind(
+            "bad-request",
+            HTTPStatus.BAD_REQUEST,
+            "The request cannot be understood",
+            "A parameter is missing, or the body is not what its headers announce.",
+        ),
+        Kind(
+            "not-found",
+            HTTPStatus.NOT_FOUND,
+            "There is nothing at this address",
+            "/openapi.json lists what there is. The model is called default.",
+        ),
+        Kind(
+            "method-not-allowed",
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            "This address takes other methods",
+            "The header Allow lists them.",
+        ),
+        Kind(
+            "body-too-large",
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "The body is too large",
+            "Send fewer or shorter texts at a time: /v1/info has the limit.",
+        ),
+        Kind(
+            "unsupported-media-type",
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "The body is of another type than JSON",
+            "Send JSON with the header Content-Type: application/json.",
+        ),
+        Kind(
+            "invalid-request",
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "The request has wrong fields",
+            "errors names every one of them. Sent again as it is, it will be refused again.",
+        ),
+        Kind(
+            "internal-error",
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "The server made a mistake",
+            "This is a fault of the server; its log has more under the request_id.",
+        ),
+        Kind(
+            "not-ready",
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "The model is not ready",
+            "Ask again after the seconds in the header Retry-After.",
+        ),
+        Kind(
+            "deadline-exceeded",
+            HTTPStatus.GATEWAY_TIMEOUT,
+            "The answer was not there in time",
+            "Send fewer texts at a time, or ask again when the server has less to do: /v1/info has "
+            "the deadline.",
+        ),
+    )
+}
+
+FIELD_CODES = {
+    "missing": "The field is needed.",
+    "unknown-field": "There is no field of that name.",
+    "wrong-type": "The field is of another JSON type.",
+    "wrong-value": "The type is right, the value is not.",
+    "blank": "The text is empty, or nothing but white space.",
+    "too-long": "The text has more characters than the server takes.",
+    "too-many": "The list has more entries than the server takes.",
+    "unreadable": "The text holds nothing that the model can read.",
+    "one-of": "One of several fields is needed, and only one.",
+    "no-thresholds": "The model cannot say which answers keep to a risk.",
+    "pair": "This model reads one text at a time, no pairs.",
+    "wrong-shape": "The shape says another number of texts than there are.",
+}
+"""The codes of wrong fields and of texts that cannot be scored."""
