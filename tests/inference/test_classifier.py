@@ -150,3 +150,17 @@ def test_a_text_that_comes_again_is_not_computed_again() -> None:
     with pytest.raises(TextError) as error:
         classifier.predict(["bad film", "good film", "\u200b"])
     assert error.value.position == 2
+
+
+def test_each_text_gets_its_answer_or_why_there_is_none() -> None:
+    texts: list[object] = ["good", " ", "bad", "\u200b", 7, *["good"] * 600, "\u200b"]
+    answers = CLASSIFIER.predict_each(texts)  # type: ignore[arg-type]
+    faults = {
+        each.position: each.reason.split()[-1] for each in answers if isinstance(each, TextError)
+    }
+    assert faults == {1: "blank", 3: "read", 4: "int", 605: "read"}
+    assert [answers[0], answers[2]] == CLASSIFIER.predict(["good", "bad"])
+    assert CLASSIFIER.predict_each([]) == []
+    assert all(isinstance(each, TextError) for each in CLASSIFIER.predict_each(["", "\u200b"]))
+    with pytest.raises(InputError, match="a list of texts"):
+        CLASSIFIER.predict_each("good")

@@ -21,7 +21,7 @@ from werkzeug.exceptions import NotFound
 from reelsense.prediction import Prediction
 from reelsense.server.answering import answer_all
 from reelsense.server.contract import answers, json_of
-from reelsense.server.schemas import A_BATCH, A_LIST, A_TEXT, Asked, AtMost, Text, Told
+from reelsense.server.schemas import A_BATCH, A_LIST, A_TEXT, WHOLE, Asked, AtMost, Text, Told
 from reelsense.server.served import served
 
 blueprint = APIBlueprint("compat", __name__)
@@ -78,7 +78,7 @@ class InferenceParameters(Asked):
     model_config = ConfigDict(extra="ignore")
 
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = None
-    top_k: Annotated[int, Field(ge=1)] | None = None
+    top_k: Annotated[int, Field(ge=1), WHOLE] | None = None
 
 
 class InferenceRequest(Asked):

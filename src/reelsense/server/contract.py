@@ -68,11 +68,11 @@ def document(app: OpenAPI) -> dict[str, Any]:
     with app.app_context():
         made = deepcopy(app.api_doc)
         # flask-openapi3 keeps what it knows of a schema; pydantic has all of it.
-        made["components"]["schemas"] = _schemas(app)
-    made["components"]["headers"] = {
+        schemas, parameters = _schemas(app), _parameters(app)
+    headers = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
     }
-    parameters = _parameters(app)
+    made["components"] = {"schemas": schemas, "headers": headers}
     for path in made["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", ()):

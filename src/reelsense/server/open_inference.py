@@ -22,7 +22,7 @@ from reelsense.bundle import Manifest
 from reelsense.prediction import Prediction
 from reelsense.server.answering import answer_all
 from reelsense.server.contract import answers, json_of
-from reelsense.server.schemas import A_BATCH, A_LIST, Asked, AtMost, Text, Told, absent
+from reelsense.server.schemas import A_BATCH, A_LIST, WHOLE, Asked, AtMost, Text, Told, absent
 from reelsense.server.served import served
 
 NAME = "default"
@@ -48,7 +48,7 @@ class InferInput(_Lenient):
     """The texts."""
 
     name: str
-    shape: list[Annotated[int, Field(ge=0)]]
+    shape: list[Annotated[int, Field(ge=0), WHOLE]]
     datatype: Literal["BYTES"]
     data: Annotated[
         Annotated[list[Text], Field(min_length=1), AtMost("max_texts"), Choice(A_LIST)]

@@ -111,6 +111,11 @@ AnyText = Annotated[
 Text = Annotated[AnyText, NotBlank(), AtMost("max_characters")]
 """A string that can be scored."""
 
+WHOLE = BeforeValidator(
+    lambda value: int(value) if isinstance(value, float) and value.is_integer() else value
+)
+"""Of an integer: to JSON Schema 2.0 is one, and there are clients that write it so."""
+
 Risk = Annotated[float, Field(gt=0, lt=1)]
 
 
