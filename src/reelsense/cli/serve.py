@@ -41,7 +41,7 @@ def _metavar(annotation: Any) -> str:
     if annotation in names:
         return names[annotation]
     choices = get_args(annotation)
-    return "|".join(choices) if all(isinstance(each, str) for each in choices) else "PATH"
+    return "PATH" if str in choices else "|".join(choices)
 
 
 _config = click.option(

@@ -5,6 +5,8 @@ Knows requests and answers; every answer comes from a `Classifier`. Needs no PyT
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from flask_openapi3 import OpenAPI
 
 from reelsense import bundle as bundles
@@ -36,7 +38,7 @@ def create_app(
     app.request_class = JsonRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     app.extensions["reelsense"] = Served(
-        settings, model or bundles.read(settings.model or bundles.DEFAULT)
+        settings, model or bundles.read(Path(settings.model or bundles.DEFAULT))
     )
     for blueprint in (
         api.blueprint,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -36,7 +36,7 @@ class Settings(BaseModel):
     port: int = Field(
         default=5000, ge=0, le=65535, description="The port to listen on; 0: any that is free."
     )
-    model: Annotated[Path, Field(strict=False)] | None = Field(
+    model: str | None = Field(
         default=None, description="Folder of a bundle; by default the model that comes along."
     )
     cache: int = Field(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -27,10 +28,10 @@ def run(settings: Settings) -> None:
 
     Raises BundleError if the bundle cannot be loaded and ReelsenseError if the address is taken.
     """
-    folder = (settings.model or bundles.DEFAULT).absolute()
+    folder = Path(settings.model or bundles.DEFAULT).absolute()
     manifest = bundles.read(folder).manifest
     _check_free(settings.host, settings.port)
-    _Server(settings.model_copy(update={"model": folder}), manifest).run()
+    _Server(settings.model_copy(update={"model": str(folder)}), manifest).run()
 
 
 def _check_free(host: str, port: int) -> None:

@@ -1,0 +1,78 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from reelsense.cli import cli
+from reelsense.server.config import Settings, flag, variable
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    found: list[Settings] = []
+    monkeypatch.setattr("reelsense.server.run.run", found.append)
+    return found
+
+
+def test_help_shows_every_flag_with_its_variable_and_default() -> None:
+    for command in ("serve", "config"):
+        shown = " ".join(CliRunner().invoke(cli, [command, "--help"]).output.split())
+        for name, field in Settings.model_fields.items():
+            default = "none" if field.default is None else field.default
+            assert f"{flag(name)} " in shown
+            assert f"{field.description} [env var: {variable(name)}; default: {default}]" in shown
+        assert "[env var: REELSENSE_CONFIG]" in shown
+
+
+def test_settings_reach_the_server(served: list[Settings], tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("cache = 0\nmax_texts = 8\n")
+    asked = ["serve", "--port", "5051", "--max-texts", "9", "--config", str(tmp_path / "a.toml")]
+    found = CliRunner().invoke(cli, asked, env={"REELSENSE_HOST": "0.0.0.0"})  # noqa: S104
+    assert found.exit_code == 0, found.output
+    assert served == [Settings(host="0.0.0.0", port=5051, cache=0, max_texts=9)]  # noqa: S104
+
+
+def test_a_wrong_setting_is_one_line_and_nothing_is_served(served: list[Settings]) -> None:
+    command = [sys.executable, "-m", "reelsense", "serve", "--port", "many"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    assert found.returncode == 1
+    assert found.stdout == ""
+    assert found.stderr.startswith("reelsense: --port: ")
+    assert found.stderr.count("\n") == 1
+    assert served == []
+
+
+def test_config_shows_what_serve_would_run_with(tmp_path: Path) -> None:
+    shown = (
+        CliRunner()
+        .invoke(cli, ["config", "--deadline", "2.5"], env={"REELSENSE_PORT": "5050"})
+        .output
+    )
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["port", "=", "5050", "#", "REELSENSE_PORT"] in lines
+    assert ["deadline", "=", "2.5", "#", "--deadline"] in lines
+    assert ["#", "model:", "not", "set", "#", "default"] in lines
+    file = tmp_path / "saved.toml"
+    file.write_text(shown)
+    again = CliRunner().invoke(cli, ["config", "--config", str(file)]).output
+    assert [line.split("  ")[0] for line in again.splitlines()] == [
+        line.split("  ")[0] for line in shown.splitlines()
+    ]
+
+
+def test_other_commands_do_without_the_server() -> None:
+    program = """
+import sys
+from click.testing import CliRunner
+from reelsense.cli import cli
+assert CliRunner().invoke(cli, ["--help"]).exit_code == 0
+assert CliRunner().invoke(cli, ["predict", "--help"]).exit_code == 0
+print(sorted({"pydantic", "flask", "openvino"} & set(sys.modules)))
+assert CliRunner().invoke(cli, ["serve", "--help"]).exit_code == 0
+print(sorted({"pydantic", "flask", "openvino"} & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", program]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
+    assert found.stdout == "[]\n['flask', 'pydantic']\n"
