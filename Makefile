@@ -12,7 +12,7 @@ RUNS ?= runs
 CHECKPOINT ?= checkpoints/default
 BUNDLE ?= src/reelsense/models/default
 
-.PHONY: serve test test-slow check fix bench bench-quick soak train clean
+.PHONY: serve test test-slow check fix docs bench bench-quick soak train clean
 
 # HOST and PORT, if given, go before other settings: PORT=5050 make serve
 serve: .venv/base
@@ -33,6 +33,13 @@ check: .venv/dev
 fix: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Writes the copy of the contract anew and runs every example of the pages.
+docs: .venv/dev
+	$(BIN)/python -c 'import json; from reelsense.server import contract, create_app; \
+	    print(json.dumps(contract.document(create_app()), indent=2))' > docs/openapi.json.part
+	mv docs/openapi.json.part docs/openapi.json
+	$(BIN)/python -m pytest --no-cov -m "slow or not slow" tests/test_docs.py tests/server/test_contract.py
 
 # Two minutes; needs no dataset.
 bench-quick: .venv/dev

@@ -11,6 +11,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.expected_conditions import element_to_be_clickable
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.processes import server
@@ -119,6 +120,25 @@ def test_markup_in_a_review_stays_text(page: webdriver.Chrome) -> None:
     judge(page, "<img src=x onerror=\"document.title='x'\"> A fine film.")
     shown(page, "answer")
     assert page.title == "reelsense"
+
+
+def test_the_interface_is_shown_and_tried_without_anything_from_elsewhere(
+    page: webdriver.Chrome, address: str
+) -> None:
+    page.get_log("browser")
+    page.get(f"{address}/docs")
+    waiting = WebDriverWait(page, 20)
+    waiting.until(lambda _: page.find_elements(By.CLASS_NAME, "opblock"))
+    page.find_element(By.CSS_SELECTOR, "#operations-reelsense-predict button").click()
+    for name in ("try-out__btn", "execute"):
+        waiting.until(element_to_be_clickable((By.CLASS_NAME, name))).click()
+    found = waiting.until(
+        lambda _: page.find_elements(By.CSS_SELECTOR, ".live-responses-table .response")
+    )
+    assert '"verdict": "negative"' in found[0].text
+    script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    assert all(name.startswith((address, "data:")) for name in page.execute_script(script))
+    assert page.get_log("browser") == []
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_goes_wrong(

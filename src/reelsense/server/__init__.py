@@ -36,6 +36,7 @@ def create_app(
         validation_error_callback=problems.refuse,
     )
     app.request_class = JsonRequest
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     app.extensions["reelsense"] = Served(
         settings, model or bundles.read(Path(settings.model or bundles.DEFAULT))

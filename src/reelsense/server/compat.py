@@ -84,7 +84,9 @@ class InferenceParameters(Asked):
 class InferenceRequest(Asked):
     """Hugging Face's request for text classification."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(
+        extra="ignore", json_schema_extra={"examples": [{"inputs": "A joy to watch."}]}
+    )
 
     inputs: Annotated[
         Annotated[Text, Choice(A_TEXT)]
@@ -97,7 +99,9 @@ class InferenceRequest(Asked):
 class EmbeddingsPredictRequest(Asked):
     """text-embeddings-inference's request for sequence classification."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(
+        extra="ignore", json_schema_extra={"examples": [{"inputs": [["A joy."], ["A bore."]]}]}
+    )
 
     inputs: Annotated[
         Annotated[Text, Choice(A_TEXT)]

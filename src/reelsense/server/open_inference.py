@@ -98,6 +98,18 @@ class InferRequestedOutput(_Lenient):
 class InferRequest(_Lenient):
     """Texts to judge."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "inputs": [
+                        {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["A joy."]}
+                    ]
+                }
+            ]
+        }
+    )
+
     id: str = absent("Given back.")
     inputs: Annotated[list[InferInput], Field(min_length=1, max_length=1)]
     outputs: list[InferRequestedOutput] = absent("By default all.")

@@ -130,6 +130,7 @@ def _without_default(schema: dict[str, Any]) -> None:
 
 def _one_of_text_and_texts(schema: dict[str, Any]) -> None:
     schema["oneOf"] = [{"required": ["text"]}, {"required": ["texts"]}]
+    schema["examples"] = [{"texts": ["A joy from the first scene to the last.", "A bore."]}]
 
 
 class PredictRequest(Asked):
