@@ -39,7 +39,7 @@ docs: .venv/dev
 	$(BIN)/python -c 'import json; from reelsense.server import contract, create_app; \
 	    print(json.dumps(contract.document(create_app()), indent=2))' > docs/openapi.json.part
 	mv docs/openapi.json.part docs/openapi.json
-	$(BIN)/python -m pytest --no-cov -m "slow or not slow" tests/test_docs.py tests/server/test_contract.py
+	$(BIN)/python -m pytest --no-cov -m "slow or not slow" tests/test_examples.py tests/server/test_contract.py
 
 # Two minutes; needs no dataset.
 bench-quick: .venv/dev

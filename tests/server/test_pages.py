@@ -9,7 +9,11 @@ def test_the_page_and_what_it_loads_come_from_here(client: FlaskClient) -> None:
     assert page.mimetype == "text/html"
     text = page.get_data(as_text=True)
     loaded = re.findall(r'(?:src|href)="(/[^"]+)"', text)
-    assert [path.rpartition("/")[2] for path in loaded] == ["page.css", "page.js"]
+    assert [path.rpartition("/")[2] for path in loaded] == [
+        "page.css",
+        "page.js",
+        "docs",
+    ]
     for path in loaded:
         with client.get(path) as answer:
             assert answer.status_code == 200

@@ -97,7 +97,7 @@ def read_settings(
     """Return the settings that `flags` (by field), `environment` and `file` make.
 
     A variable that is empty is not set; without a `file`, REELSENSE_CONFIG names it. Raises
-    SettingsError naming every flag, variable or key of a layer that is unknown or ill-typed.
+    SettingsError naming every flag, variable and key that is unknown or ill-typed.
     """
     given = {
         name: value
@@ -113,12 +113,14 @@ def read_settings(
         ),
         _Layer(flags, {name: flag(name) for name in flags}),
     ]
-    settings: dict[str, Any] = {}
-    origins: dict[str, str] = {}
+    faults: list[str] = []
+    values: dict[str, Any] = {}
     for layer in layers:
-        settings |= layer.checked()
-        origins |= layer.names
-    return Effective(Settings.model_construct(**settings), origins)
+        values |= layer.checked(faults)
+    if faults:
+        raise SettingsError("; ".join(faults))
+    origins = {name: origin for layer in layers for name, origin in layer.names.items()}
+    return Effective(Settings.model_construct(**values), origins)
 
 
 def flag(name: str) -> str:
@@ -139,16 +141,16 @@ class _Layer:
     names: dict[str, str]
     file: Path | None = None
 
-    def checked(self) -> dict[str, Any]:
-        """Return the values as what they are. Raises SettingsError naming all that are wrong."""
+    def checked(self, faults: list[str]) -> dict[str, Any]:
+        """Return the values as what they are; add to `faults` what is wrong with them."""
         try:
             if self.file:
                 made = Settings.model_validate(self.values, strict=True)
             else:
                 made = Settings.model_validate_strings(self.values)
         except ValidationError as error:
-            faults = [self._fault(each) for each in error.errors(include_url=False)]
-            raise SettingsError("; ".join(faults)) from error
+            faults += [self._fault(each) for each in error.errors(include_url=False)]
+            return {}
         return {name: getattr(made, name) for name in made.model_fields_set}
 
     def _fault(self, error: ErrorDetails) -> str:
