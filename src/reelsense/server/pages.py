@@ -24,8 +24,11 @@ def index() -> str:
 
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
-    """The contract."""
-    return jsonify(contract.document(cast(OpenAPI, current_app)))
+    """The contract. Made once: it takes as long as a hundred answers."""
+    app = cast(OpenAPI, current_app)
+    if "reelsense.contract" not in app.extensions:
+        app.extensions["reelsense.contract"] = contract.document(app)
+    return jsonify(app.extensions["reelsense.contract"])
 
 
 @blueprint.get("/docs")
