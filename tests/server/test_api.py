@@ -78,7 +78,7 @@ def test_other_labels_are_followed() -> None:
         (b'{"text": " \\n\\t "}', 422, "text: should not be blank"),
         (b'{"texts": "a"}', 422, "texts: should be a valid list, not a string"),
         (b'{"texts": {"a": 1}}', 422, "texts: should be a valid list, not an object"),
-        (b'{"texts": []}', 422, "texts: List should have at least 1 item"),
+        (b'{"texts": []}', 422, "texts: should have at least 1 item, not 0"),
         (b'{"texts": ["a", true]}', 422, "texts/1: should be a valid string, not a boolean"),
         (b'{"texts": ["a", "b", " "], "strict": true}', 422, "texts/2: is blank"),
         (b'{"text": "a", "Strict": true}', 422, "Strict: is not a field of this request"),

@@ -113,7 +113,9 @@ def _code(kind: str) -> str:
 
 def _detail(kind: str, message: str, value: object) -> str:
     known = {"missing": "is missing", "extra_forbidden": "is not a field of this request"}
-    message = known.get(kind) or message.removeprefix("Input ")
+    # pydantic: "Input should be ...", "List should have at least 1 item after validation, not 0"
+    said = message.removeprefix("Input ").removeprefix("List ").replace(" after validation", "")
+    message = known.get(kind) or said
     return f"{message}, not {_json_type(value)}" if kind.endswith("_type") else message
 
 
