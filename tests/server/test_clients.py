@@ -164,6 +164,8 @@ def test_open_inference_protocol_errors(address: str) -> None:
     ("change", "pointer"),
     [
         ({"shape": [3]}, "#/inputs/0"),
+        ({"shape": [1e300]}, "#/inputs/0/shape/0"),
+        ({"shape": [2**62] * 9}, "#/inputs/0/shape"),
         ({"datatype": "FP32"}, "#/inputs/0/datatype"),
         ({"data": ["good", 1]}, "#/inputs/0/data/1"),
         ({"data": [["good"], ["bad", "bad"]]}, "#/inputs/0/data/1"),

@@ -48,7 +48,8 @@ class InferInput(_Lenient):
     """The texts."""
 
     name: str
-    shape: list[Annotated[int, Field(ge=0), WHOLE]]
+    # Bounded, because its product is taken.
+    shape: Annotated[list[Annotated[int, Field(ge=0, lt=2**63), WHOLE]], Field(max_length=8)]
     datatype: Literal["BYTES"]
     data: Annotated[
         Annotated[list[Text], Field(min_length=1), AtMost("max_texts"), Choice(A_LIST)]
