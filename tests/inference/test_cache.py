@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -87,6 +88,32 @@ def test_the_failure_of_another_caller_is_not_ones_own() -> None:
             first.result(10)
     assert mine.asked == ["same"]
     assert not cache._computed
+
+
+def test_after_a_failure_one_of_those_who_wait_computes() -> None:
+    cache = AnswerCache[int](9, "v1")
+    begun, go_on = threading.Event(), threading.Event()
+    computed: list[int] = []
+
+    def failing(_places: Sequence[int]) -> list[int]:
+        begun.set()
+        assert go_on.wait(10)
+        raise ValueError
+
+    def slow(places: Sequence[int]) -> list[int]:
+        computed.extend(places)
+        time.sleep(0.1)
+        return [4]
+
+    with ThreadPoolExecutor(5) as pool:
+        pool.submit(cache.get, ["same"], failing)
+        assert begun.wait(10)
+        others = [pool.submit(cache.get, ["same"], slow) for _ in range(4)]
+        wait_until(lambda: cache.hits == 4)
+        go_on.set()
+        assert [other.result(10) for other in others] == [[4]] * 4
+    assert computed == [0]
+    assert cache.hits == 3
 
 
 def test_lone_surrogates_have_fingerprints() -> None:

@@ -52,6 +52,21 @@ def test_no_time_left_runs_nothing() -> None:
     assert gate.seen == []
 
 
+def test_no_time_left_tokenizes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = tiny.classifier()
+    clock = Clock(0.01)
+
+    def slow(text: str) -> str:
+        time.sleep(0.02)
+        return text
+
+    monkeypatch.setattr("reelsense.review.clean", slow)
+    with pytest.raises(DeadlineError):
+        classifier.predict(["good"], clock=clock)
+    assert clock.tokenize == 0
+    assert clock.network == 0
+
+
 def test_who_waits_for_anothers_text_gives_up_in_time() -> None:
     cache = AnswerCache[int](9, "v1")
     begun, go_on = threading.Event(), threading.Event()

@@ -90,6 +90,8 @@ def test_other_labels_are_followed() -> None:
         (b'{"text": "a", "risk": NaN}', 400, "NaN is no JSON"),
         (b'{"text": "a", "risk": 0.02}', 422, "no thresholds for a risk"),
         (b'{"text": "\\u0000"}', 422, "text: holds nothing that the model can read"),
+        (b'{"text": "a", "a text": 1}', 422, "a text: is not a field of this request"),
+        (json.dumps(dict.fromkeys(map(str, range(101)))).encode(), 422, "at most 100 fields"),
     ],
 )
 def test_bad_bodies(client: FlaskClient, body: bytes, status: int, detail: str) -> None:
@@ -109,6 +111,23 @@ def test_other_faults_of_a_request(client: FlaskClient) -> None:
     answer = client.get("/v1/predict")
     problem(answer, 405, "Allow")
     assert "POST" in answer.headers["Allow"]
+
+
+def test_the_query_is_wrong_in_one_way_however_it_is_asked(client: FlaskClient) -> None:
+    for sentence in ("", "%00"):
+        assert client.head(f"/predict?sentence={sentence}").status_code == 400
+        answer = client.get(f"/predict?sentence={sentence}")
+        problem(answer, 400, "?sentence: ")
+        assert answer.get_json()["errors"][0]["pointer"] == "?sentence"
+
+
+def test_a_status_without_a_page_of_its_own(client: FlaskClient) -> None:
+    answer = client.get("/static/page.css", headers={"Range": "bytes=99999999-"})
+    problem(answer, 416, "")
+    assert answer.get_json()["code"] == "http-error"
+    assert answer.get_json()["type"] == "about:blank"
+    assert answer.get_json()["detail"]
+    assert "Content-Range" in answer.headers
 
 
 def test_the_most_texts_are_taken(client: FlaskClient) -> None:

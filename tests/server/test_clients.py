@@ -184,3 +184,23 @@ def test_open_inference_protocol_names_what_is_wrong(
     answer = post(url, {"inputs": [tensor | change]})
     assert answer.status_code == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
+
+
+def test_open_inference_protocol_gives_each_output_once(address: str) -> None:
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["good"]}
+    url = f"{address}/v2/models/default/infer"
+    wanted = [{"name": name} for name in ("score", "label", "score")]
+    answer = post(url, {"inputs": [tensor], "outputs": wanted, "id": "half \ud83d"}).json()
+    assert [each["name"] for each in answer["outputs"]] == ["score", "label"]
+    assert answer["id"] == "half \ufffd"
+    answer = post(url, {"inputs": [tensor], "outputs": wanted * 2})
+    assert [each["pointer"] for each in answer.json()["errors"]] == ["#/outputs"]
+
+
+def test_tritonclient_is_told_that_there_is_no_such_model(address: str) -> None:
+    with triton.InferenceServerClient(address.removeprefix("http://")) as client:
+        tensor = triton.InferInput("text", [1], "BYTES")
+        tensor.set_data_from_numpy(np.array(["good"], dtype=np.object_), binary_data=False)
+        for name, version in (("other", ""), ("default", "1")):
+            with pytest.raises(InferenceServerException, match="called default"):
+                client.infer(name, [tensor], model_version=version)

@@ -120,3 +120,8 @@ def test_a_taken_port_is_one_line() -> None:
         port = other.getsockname()[1]
         with pytest.raises(ReelsenseError, match=f"port {port}: .*another with --port"):
             run(Settings(port=port))
+
+
+def test_a_host_that_cannot_be_one_is_one_line() -> None:
+    with pytest.raises(ReelsenseError, match=r"a\.\.b: that is no name of a host"):
+        run(Settings(host="a..b"))

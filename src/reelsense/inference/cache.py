@@ -41,8 +41,9 @@ class AnswerCache(Generic[_Answer]):
         """Return an answer for each of `texts`.
 
         `compute` takes the places in `texts` of those nobody has computed, or is computing now;
-        what it raises is raised here. Who waits for a text whose computing failed computes it.
-        Raises DeadlineError if others compute a text for longer than is left on `clock`.
+        what it raises is raised here. If the computing of a text fails, one of those who wait for
+        it computes it. Raises DeadlineError if others compute a text for longer than is left on
+        `clock`.
         """
         clock = clock or Clock()
         keys = [self._key(text) for text in texts]
@@ -67,7 +68,12 @@ class AnswerCache(Generic[_Answer]):
         answers |= {key: other.result() for key, other in others.items() if key not in failed}
         if failed:
             places = [n for n, key in enumerate(keys) if key in failed]
-            answers |= dict(zip((keys[n] for n in places), compute(places), strict=True))
+            with self._lock:
+                self.hits -= len(places)
+            again = self.get(
+                [texts[n] for n in places], lambda some: compute([places[n] for n in some]), clock
+            )
+            answers |= dict(zip((keys[n] for n in places), again, strict=True))
         return [answers[key] for key in keys]
 
     def _compute(

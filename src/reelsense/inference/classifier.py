@@ -207,7 +207,7 @@ class Classifier:
     def _run(self, texts: Sequence[str], clock: Clock) -> list[_Row | None]:
         """Clean, cut and run `texts`."""
         with clock.tokenizing():
-            encoded = self._tokenizer.encode(texts)
+            encoded = self._tokenizer.encode(texts, clock)
             frame = self._tokenizer.frame
             cut = [windows(ids, self.manifest.window, frame) for ids in encoded if ids]
         if not cut:

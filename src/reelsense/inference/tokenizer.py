@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from reelsense import review
 from reelsense.errors import BundleError
+from reelsense.inference.clock import Clock
 
 _CHARACTERS = 200_000
 """Tokenized at a time. The tokenizer takes about 500 bytes a token while it works."""
@@ -51,10 +52,15 @@ class ReviewTokenizer:
             raise BundleError(f"tokenizer.json is not BERT's: it lacks one of {', '.join(names)}")
         self.frame, self.pad, self.mask = Frame(first, last), pad, mask
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Clean `texts` and return their token ids, whole, without [CLS] and [SEP]."""
+    def encode(self, texts: Sequence[str], clock: Clock | None = None) -> list[list[int]]:
+        """Clean `texts` and return their token ids, whole, without [CLS] and [SEP].
+
+        Raises DeadlineError once no time is left on `clock`.
+        """
+        clock = clock or Clock()
         ids: list[list[int]] = []
         for group in _groups(list(map(review.clean, texts))):
+            clock.check()
             encodings = self._tokenizer.encode_batch_fast(group, add_special_tokens=False)
             ids += [encoding.ids for encoding in encodings]
         return ids

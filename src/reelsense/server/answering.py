@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reelsense.prediction import Prediction
-from reelsense.server.problems import FieldError, InvalidRequestError
+from reelsense.server.problems import FieldError, invalid
 from reelsense.server.schemas import TextFault
 from reelsense.server.served import served
 from reelsense.server.tracing import clock
@@ -45,5 +45,5 @@ def answer_all(
         if isinstance(answer, TextFault)
     ]
     if faults:
-        raise InvalidRequestError(faults)
+        raise invalid(faults)
     return [answer for answer in answers if isinstance(answer, Prediction)]

@@ -15,6 +15,9 @@ from werkzeug.exceptions import (
 
 from reelsense.server.problems import FieldError, InvalidRequestError, NotJsonError
 
+_MOST_FIELDS = 100
+"""Each of a hundred thousand would get an error of its own, which takes seconds."""
+
 
 class JsonRequest(Request):
     """A request whose body is a JSON object, or is refused with the reason."""
@@ -36,6 +39,9 @@ class JsonRequest(Request):
         if not isinstance(body, dict):
             detail = "the body should be an object"
             raise InvalidRequestError([FieldError(pointer="#", code="wrong-type", detail=detail)])
+        if len(body) > _MOST_FIELDS:
+            detail = f"the body should have at most {_MOST_FIELDS} fields, not {len(body):,}"
+            raise InvalidRequestError([FieldError(pointer="#", code="too-many", detail=detail)])
         return body
 
     def _read(self) -> bytes:

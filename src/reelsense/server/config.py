@@ -56,8 +56,8 @@ class Settings(BaseModel):
     deadline: float = Field(
         default=60.0,
         gt=0,
-        allow_inf_nan=False,
-        description="Seconds after which a request is given up.",
+        le=86_400,
+        description="Seconds after which a request that has arrived is given up.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="How much is logged; info has a line for every request."

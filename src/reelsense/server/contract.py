@@ -45,7 +45,7 @@ def answers(model: type[BaseModel], *problems: int) -> dict[str | int | HTTPStat
                 "application/problem+json",
                 Problem,
             )
-            for status in problems
+            for status in sorted([*problems, 500])
         },
     }
 

@@ -19,8 +19,8 @@ class Kind:
 
     @property
     def uri(self) -> str:
-        """Where it is explained, on this server."""
-        return f"/docs/errors#{self.code}"
+        """Where it is explained, on this server; about:blank: the status says it all."""
+        return f"/docs/errors#{self.code}" if self.code in KINDS else "about:blank"
 
 
 KINDS = {
@@ -42,7 +42,7 @@ KINDS = {
             "not-found",
             HTTPStatus.NOT_FOUND,
             "There is nothing at this address",
-            "/openapi.json lists what there is. The model is called default.",
+            "/openapi.json lists what there is. The model is called default; name no version.",
         ),
         Kind(
             "method-not-allowed",
@@ -97,7 +97,7 @@ FIELD_CODES = {
     "wrong-value": "The type is right, the value is not.",
     "blank": "The text is empty, or nothing but white space.",
     "too-long": "The text has more characters than the server takes.",
-    "too-many": "The list has more entries than the server takes.",
+    "too-many": "There are more entries or fields than the server takes.",
     "unreadable": "The text holds nothing that the model can read.",
     "one-of": "One of several fields is needed, and only one.",
     "no-thresholds": "The model cannot say which answers keep to a risk.",

@@ -22,7 +22,17 @@ from reelsense.bundle import Manifest
 from reelsense.prediction import Prediction
 from reelsense.server.answering import answer_all
 from reelsense.server.contract import answers, json_of
-from reelsense.server.schemas import A_BATCH, A_LIST, WHOLE, Asked, AtMost, Text, Told, absent
+from reelsense.server.schemas import (
+    A_BATCH,
+    A_LIST,
+    WHOLE,
+    AnyText,
+    Asked,
+    AtMost,
+    Text,
+    Told,
+    absent,
+)
 from reelsense.server.served import served
 
 NAME = "default"
@@ -111,9 +121,9 @@ class InferRequest(_Lenient):
         }
     )
 
-    id: str = absent("Given back.")
+    id: AnyText = absent("Given back.")
     inputs: Annotated[list[InferInput], Field(min_length=1, max_length=1)]
-    outputs: list[InferRequestedOutput] = absent("By default all.")
+    outputs: Annotated[list[InferRequestedOutput], Field(max_length=4)] = absent("By default all.")
 
 
 class Tensor(Told):
@@ -229,7 +239,8 @@ def infer(body: InferRequest) -> Response:
     manifest = served().classifier.manifest
     predictions = answer_all(body.inputs[0].texts, body.inputs[0].pointers)
     found = {output.name: output for output in _outputs(predictions, manifest)}
-    wanted = [output.name for output in body.outputs] if body.outputs else list(found)
+    # Each once, however often it is asked for.
+    wanted = dict.fromkeys(output.name for output in body.outputs) if body.outputs else found
     return json_of(
         InferResponse(
             model_name=NAME,
@@ -267,7 +278,7 @@ def _outputs(predictions: Sequence[Prediction], manifest: Manifest) -> list[Infe
 
 @blueprint.before_request
 def _no_binary() -> None:
-    if "Inference-Header-Content-Length" in request.headers:
+    if request.method == "POST" and "Inference-Header-Content-Length" in request.headers:
         raise UnsupportedMediaType(
             "binary tensors are not understood here: send the texts as JSON (tritonclient: "
             "set_data_from_numpy(..., binary_data=False))"

@@ -76,6 +76,8 @@ _BY_ERROR: dict[type[ReelsenseError], Kind] = {
     NotReadyError: KINDS["not-ready"],
     DeadlineError: KINDS["deadline-exceeded"],
 }
+_OF_OTHERS = ("/models/", "/predict", "/v2")
+"""Where clients of other servers ask, for what there is and for what there is not."""
 _RETRY_AFTER = {"not-ready": "1"}
 """In seconds."""
 
@@ -83,8 +85,7 @@ _RETRY_AFTER = {"not-ready": "1"}
 def refuse(error: ValidationError) -> NoReturn:
     """Raise InvalidRequestError, or InvalidQueryError, naming the fields of `error`."""
     fields = error.errors(include_url=False, include_context=False)
-    fault = InvalidQueryError if request.method == "GET" else InvalidRequestError
-    raise fault(
+    raise invalid(
         [
             FieldError(
                 pointer=_pointer(field["loc"]),
@@ -96,9 +97,19 @@ def refuse(error: ValidationError) -> NoReturn:
     ) from None
 
 
+def invalid(errors: Sequence[FieldError]) -> InvalidRequestError:
+    """Return the error of the current request that has wrong fields."""
+    return InvalidQueryError(errors) if _has_query() else InvalidRequestError(errors)
+
+
+def _has_query() -> bool:
+    return request.method in ("GET", "HEAD")
+
+
 def _pointer(location: tuple[int | str, ...]) -> str:
-    parts = [str(part) for part in location if part not in TAGS]
-    if request.method == "GET":
+    # The first is a field of the request, whatever it is called.
+    parts = [*map(str, location[:1]), *(str(part) for part in location[1:] if part not in TAGS)]
+    if _has_query():
         return "?" + "/".join(parts)
     return "/".join(["#", *(part.replace("~", "~0").replace("/", "~1") for part in parts)])
 
@@ -148,13 +159,16 @@ def _domain_error(error: ReelsenseError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     status = HTTPStatus(error.code or 500)
-    kind = _BY_STATUS.get(status) or Kind("http-error", status, status.phrase, "")
+    kind = _BY_STATUS.get(status) or Kind(
+        "http-error", status, status.phrase, f"{status.description}."
+    )
     if isinstance(error, NotJsonError):
         kind = KINDS["invalid-json"]
     said = error.description if error.description != type(error).description else None
     answer = _answer(kind, said or kind.advice)
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        answer.headers["Allow"] = dict(error.get_headers()).get("Allow", "")
+    for name, value in error.get_headers():  # Allow, Content-Range
+        if name != "Content-Type":
+            answer.headers[name] = value
     return answer
 
 
@@ -165,7 +179,7 @@ def _bug(error: Exception) -> Response:
 
 def _answer(kind: Kind, detail: str, errors: Sequence[FieldError] = ()) -> Response:
     more: dict[str, Any] = {"errors": list(errors)} if errors else {}
-    if request.blueprint in ("compat", "open_inference"):
+    if request.path.startswith(_OF_OTHERS):
         more["error"] = detail
         more["error_type"] = "validation" if kind.status < 500 else "backend"
     document = Problem(

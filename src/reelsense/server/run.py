@@ -19,7 +19,7 @@ from reelsense import bundle as bundles
 from reelsense.bundle import Manifest
 from reelsense.errors import ReelsenseError
 from reelsense.server import create_app
-from reelsense.server.config import Settings
+from reelsense.server.config import Settings, variable
 from reelsense.server.tracing import log_settings
 
 
@@ -41,9 +41,11 @@ def _check_free(host: str, port: int) -> None:
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
+    except UnicodeError as error:
+        raise ReelsenseError(f"cannot listen on {host}: that is no name of a host") from error
     except OSError as error:
         hint = (
-            "; choose another with --port, or PORT in the environment"
+            f"; choose another with --port or {variable('port')}"
             if error.errno == errno.EADDRINUSE
             else ""
         )

@@ -223,7 +223,9 @@ class Limits(Told):
     max_texts: int = Field(description="Texts in a request.")
     max_characters: int = Field(description="Characters of a text.")
     max_body: int = Field(description="Bytes of a request body.")
-    deadline: float = Field(description="Seconds after which a request is given up.")
+    deadline: float = Field(
+        description="Seconds after which a request that has arrived is given up."
+    )
 
 
 class ModelInfo(Model):
