@@ -39,7 +39,7 @@ def test_variables_are_read_as_what_they_are() -> None:
         "REELSENSE_MODEL": "some/folder",
         "REELSENSE_DEADLINE": "0.5",
         "REELSENSE_LOG_LEVEL": "debug",
-        "HOME": "/root",
+        "HOME": "/home/somebody",
     }
     found = read_settings({}, environment).settings
     assert found == Settings(model="some/folder", deadline=0.5, log_level="debug")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
@@ -46,6 +46,7 @@ blueprint = APIBlueprint(
 )
 
 _Output = Literal["verdict", "label", "score", "probabilities"]
+_EachOnce = Field(max_length=len(get_args(_Output)))
 
 
 class _Lenient(Asked):
@@ -123,7 +124,7 @@ class InferRequest(_Lenient):
 
     id: AnyText = absent("Given back.")
     inputs: Annotated[list[InferInput], Field(min_length=1, max_length=1)]
-    outputs: Annotated[list[InferRequestedOutput], Field(max_length=4)] = absent("By default all.")
+    outputs: Annotated[list[InferRequestedOutput], _EachOnce] = absent("By default all.")
 
 
 class Tensor(Told):

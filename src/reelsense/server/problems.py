@@ -108,7 +108,7 @@ def _has_query() -> bool:
 
 def _pointer(location: tuple[int | str, ...]) -> str:
     # The first is a field of the request, whatever it is called.
-    parts = [*map(str, location[:1]), *(str(part) for part in location[1:] if part not in TAGS)]
+    parts = [str(part) for n, part in enumerate(location) if n == 0 or part not in TAGS]
     if _has_query():
         return "?" + "/".join(parts)
     return "/".join(["#", *(part.replace("~", "~0").replace("/", "~1") for part in parts)])
@@ -160,7 +160,7 @@ def _domain_error(error: ReelsenseError) -> Response:
 def _http_error(error: HTTPException) -> Response:
     status = HTTPStatus(error.code or 500)
     kind = _BY_STATUS.get(status) or Kind(
-        "http-error", status, status.phrase, f"{status.description}."
+        "http-error", status, status.phrase, error.description or status.phrase
     )
     if isinstance(error, NotJsonError):
         kind = KINDS["invalid-json"]
