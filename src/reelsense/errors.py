@@ -11,6 +11,8 @@ ReelsenseError
 │   └── StoppedError     the user interrupted a training run; its state is saved
 ├── SettingsError        a setting of the server is unknown or ill-typed
 ├── DeadlineError        a call's time is up before its answer was there
+├── AbandonedError       nobody waits for the answer of a call any more
+├── OverloadedError      there is more to do than can be done in time; knows when to come back
 ├── NotReadyError        the model is not loaded yet, or is shutting down
 └── MissingExtraError    an optional part is not installed; names the pip command
 
@@ -66,6 +68,18 @@ class SettingsError(ReelsenseError, ValueError):
 
 class DeadlineError(ReelsenseError, TimeoutError):
     """A call's time is up before its answer was there."""
+
+
+class AbandonedError(ReelsenseError):
+    """Nobody waits for the answer of a call any more."""
+
+
+class OverloadedError(ReelsenseError):
+    """There is more to do than can be done in time. Come back in `retry_after` seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class NotReadyError(ReelsenseError):

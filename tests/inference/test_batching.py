@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from reelsense.inference import batching
 from reelsense.inference.batching import BUCKET, BatchQueue, _Call, fill, padded, stack
+from reelsense.inference.clock import Clock
 from tests.waiting import wait_until
 
 Ids = NDArray[np.int64]
@@ -99,8 +100,8 @@ def test_an_error_reaches_its_caller_alone_and_the_queue_lives_on() -> None:
 class Stopped(_Call):
     """A call whose caller is told to stop while it waits."""
 
-    def __init__(self, windows: list[list[int]]) -> None:
-        super().__init__(windows)
+    def __init__(self, windows: list[list[int]], clock: Clock) -> None:
+        super().__init__(windows, clock)
         self.done = Stopping()
 
 

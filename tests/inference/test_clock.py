@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reelsense.errors import DeadlineError
+from reelsense.errors import AbandonedError, DeadlineError
 from reelsense.inference.batching import BatchQueue
 from reelsense.inference.cache import AnswerCache
 from reelsense.inference.clock import Clock
@@ -40,6 +40,36 @@ def test_what_is_given_up_before_it_ran_never_runs() -> None:
         assert first.result(10).tolist() == [[1]]
     assert queue.run([[3]]).tolist() == [[3]]
     assert gate.seen == [1, 3]
+
+
+def test_what_nobody_waits_for_any_more_never_runs() -> None:
+    gate = Gate()
+    queue = BatchQueue([gate], pad=0, budget=16)
+    gone: list[bool] = []
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(queue.run, [[1]])
+        wait_until(lambda: gate.seen)
+        second = pool.submit(queue.run, [[2]] * 40, Clock(abandoned=lambda: bool(gone)))
+        wait_until(lambda: queue._waiting)
+        gone.append(True)
+        gate.open.set()
+        assert first.result(10).tolist() == [[1]]
+        with pytest.raises(AbandonedError):
+            second.result(10)
+    assert gate.seen == [1]
+    assert queue.run([[3]]).tolist() == [[3]]
+
+
+def test_every_batch_is_told_of() -> None:
+    batches: list[tuple[int, int]] = []
+    queue = BatchQueue(
+        [lambda ids, mask: ids[:, :1].astype(np.float32)],
+        pad=0,
+        budget=32,
+        on_batch=lambda windows, tokens: batches.append((windows, tokens)),
+    )
+    queue.run([[1, 2], [3], [4]])
+    assert sorted(batches) == [(1, 1), (2, 3)]
 
 
 def test_no_time_left_runs_nothing() -> None:

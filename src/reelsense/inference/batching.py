@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from reelsense.errors import AbandonedError, DeadlineError
 from reelsense.inference.clock import Clock
 
 BUCKET = 16
@@ -27,6 +28,9 @@ _AT_ONCE = 32
 
 Network = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 """Token ids and mask (n, length) to logits (n, labels)."""
+
+OnBatch = Callable[[int, int], None]
+"""Told of a batch that ran: its windows, and their tokens without padding."""
 
 
 def padded(length: int) -> int:
@@ -66,9 +70,9 @@ def stack(rows: Sequence[Sequence[int]], pad: int) -> tuple[NDArray[np.int64], N
 class _Call:
     """The windows of one caller: those to come, and the logits of those that ran."""
 
-    def __init__(self, windows: Sequence[Sequence[int]]) -> None:
+    def __init__(self, windows: Sequence[Sequence[int]], clock: Clock) -> None:
         """The longest windows come first: what is left for the end then fits beside others."""
-        self.windows = windows
+        self.windows, self.clock = windows, clock
         order = sorted(range(len(windows)), key=lambda n: -len(windows[n]))
         self.later = deque(_Waiting(self, n, len(windows[n])) for n in order)
         self.logits: list[NDArray[np.float32] | None] = [None] * len(windows)
@@ -118,16 +122,24 @@ class BatchQueue:
 
     There is no timer: when a network comes free it takes whatever is waiting, up to a budget. At
     low load nobody waits for company; under load batches fill up by themselves. A caller has a few
-    windows at a time in the queue, so that a long text does not hold up the short ones.
+    windows at a time in the queue, so that a long text does not hold up the short ones. What nobody
+    waits for any more is not run.
     """
 
     def __init__(
-        self, networks: Sequence[Network], pad: int, budget: int, whole: Network | None = None
+        self,
+        networks: Sequence[Network],
+        pad: int,
+        budget: int,
+        whole: Network | None = None,
+        on_batch: OnBatch = lambda *_: None,
     ) -> None:
         """Run `networks` side by side, and `whole` in their place if one batch is all there is.
 
-        `pad` is the id that fills up rows; a batch holds at most `budget` padded tokens.
+        `pad` is the id that fills up rows; a batch holds at most `budget` padded tokens. `on_batch`
+        is told of every batch.
         """
+        self._on_batch = on_batch
         self._networks, self._whole = networks, whole
         self._pad, self._budget = pad, budget
         self._at_once = max(_AT_ONCE, budget // BUCKET)
@@ -141,14 +153,14 @@ class BatchQueue:
     ) -> NDArray[np.float32]:
         """Return the logits (windows, labels) of `windows`, token ids each, at least one.
 
-        Raises RuntimeError if the network failed for one of them, and DeadlineError once no time
-        is left on `clock`: what has not run by then never will.
+        Raises RuntimeError if the network failed for one of them, DeadlineError once no time is
+        left on `clock` and AbandonedError once nobody waits: what has not run by then never will.
         """
         if not windows:
             raise ValueError("no windows to run")
         clock = clock or Clock()
         clock.check()
-        call = _Call(windows)
+        call = _Call(windows, clock)
         try:
             with clock.waiting():
                 with self._lock:
@@ -162,6 +174,8 @@ class BatchQueue:
             raise
         clock.queue -= call.network
         clock.network += call.network
+        if isinstance(call.error, DeadlineError | AbandonedError):
+            raise call.error
         if call.error is not None:
             raise RuntimeError(f"the network failed: {call.error}") from call.error
         return np.stack([row for row in call.logits if row is not None])
@@ -182,6 +196,8 @@ class BatchQueue:
 
     def _next_job(self) -> _Job | None:
         """Give waiting windows to free networks. Call it with the lock held."""
+        if self._free:
+            self._drop_given_up()
         if not self._waiting or not self._free:
             return None
         batch = self._take()
@@ -213,6 +229,7 @@ class BatchQueue:
             logits = job.network(*stack(rows, self._pad))
             if len(logits) != len(rows):
                 raise ValueError(f"{len(logits)} rows of logits for {len(rows)} windows")
+            self._on_batch(len(rows), sum(map(len, rows)))
         except BaseException as error:  # noqa: BLE001  # each caller raises it
             return error
         return logits
@@ -232,6 +249,14 @@ class BatchQueue:
             else:
                 each.call.logits[each.n] = result[n]
         return [each.call for each in job.batch if each.call.is_done()]
+
+    def _drop_given_up(self) -> None:
+        """Let go of calls that nobody waits for. Call it with the lock held."""
+        for call in {each.call for each in self._waiting}:
+            if fault := call.clock.fault():
+                call.error = fault
+                self._forget(call)
+                call.done.set()
 
     def _take(self) -> list[_Waiting]:
         """Take the window that waited longest, and with it those nearest to it in length."""

@@ -25,8 +25,6 @@ class AnswerCache(Generic[_Answer]):
 
     def __init__(self, most: int, version: str) -> None:
         """Keep `most` answers of the model `version`; the least recently asked for goes first."""
-        self.hits = 0
-        """Texts that someone else had computed, or was computing."""
         self._most, self._version = most, version.encode()
         self._known: OrderedDict[bytes, _Answer] = OrderedDict()
         self._computed: dict[bytes, Future[_Answer]] = {}
@@ -61,15 +59,14 @@ class AnswerCache(Generic[_Answer]):
                     else:
                         mine[key] = n
                         self._computed[key] = Future()
-            self.hits += len(keys) - len(mine)
+        clock.remembered += len(keys) - len(mine)
         answers |= self._compute(mine, compute)
         with clock.waiting():
             failed = {key for key, other in others.items() if _failed(other, clock)}
         answers |= {key: other.result() for key, other in others.items() if key not in failed}
         if failed:
             places = [n for n, key in enumerate(keys) if key in failed]
-            with self._lock:
-                self.hits -= len(places)
+            clock.remembered -= len(places)
             again = self.get(
                 [texts[n] for n in places], lambda some: compute([places[n] for n in some]), clock
             )

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from reelsense import bundle as bundles
 from reelsense.bundle import Bundle
 from reelsense.errors import BundleError, InputError, TextError
-from reelsense.inference.batching import BatchQueue, Network
+from reelsense.inference.batching import BatchQueue, Network, OnBatch
 from reelsense.inference.cache import AnswerCache
 from reelsense.inference.calibration import expected_stars, least_score, probabilities, verdict
 from reelsense.inference.clock import Clock
 from reelsense.inference.engine import Engine
-from reelsense.inference.gpu import gpu_engine
+from reelsense.inference.gpu import GpuEngine, gpu_engine
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
 from reelsense.prediction import Answers, Coverage, Prediction
 
@@ -66,18 +66,26 @@ class Classifier:
         network: Network | None = None,
         remembered: int = 0,
         gpu: bool = True,
+        on_batch: OnBatch = lambda *_: None,
     ) -> None:
         """Compile the network of `bundle` for `threads` cores, by default all there are.
 
         `network` takes its place where given: the checkpoint before int8, or a test's. With
         `remembered`, that many answers are kept for texts that come again. Without `gpu`, the
-        processor answers even if there is one.
+        processor answers even if there is one. `on_batch` is told of every batch that ran.
         """
         self.manifest = bundle.manifest
         if self.manifest.window < 3:
             raise BundleError(f"a window of {self.manifest.window} tokens has no room for text")
         self._tokenizer = ReviewTokenizer(bundle.tokenizer)
-        self._queue = _queue(bundle, threads, network, self._tokenizer.pad, gpu=gpu)
+        pad = self._tokenizer.pad
+        if network:
+            self._queue = BatchQueue([network], pad, Engine.tokens_per_batch, on_batch=on_batch)
+        else:
+            engine = _engine(bundle, threads, gpu=gpu)
+            self._queue = BatchQueue(
+                engine.side_by_side, pad, engine.tokens_per_batch, engine.whole, on_batch
+            )
         self._cache = (
             AnswerCache[_Row | None](remembered, self.manifest.version) if remembered else None
         )
@@ -222,15 +230,10 @@ class Classifier:
         return [next(rows) if ids else None for ids in encoded]
 
 
-def _queue(
-    bundle: Bundle, threads: int | None, network: Network | None, pad: int, *, gpu: bool
-) -> BatchQueue:
-    if network:
-        return BatchQueue([network], pad, Engine.tokens_per_batch)
-    engine = (gpu_engine(bundle.network) if gpu else None) or Engine(
+def _engine(bundle: Bundle, threads: int | None, *, gpu: bool) -> Engine | GpuEngine:
+    return (gpu_engine(bundle.network) if gpu else None) or Engine(
         bundle.network, threads, int8_activations=bundle.manifest.int8_activations
     )
-    return BatchQueue(engine.side_by_side, pad, engine.tokens_per_batch, whole=engine.whole)
 
 
 def _checked(texts: Sequence[str]) -> Sequence[str]:

@@ -6,19 +6,22 @@ Knows seconds. Knows neither texts nor who waits.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from reelsense.errors import DeadlineError
+from reelsense.errors import AbandonedError, DeadlineError
 
 
 class Clock:
     """The clock of one call, in seconds. Passed down with it; not for several calls at once."""
 
-    def __init__(self, limit: float | None = None) -> None:
-        """Start. The call is given up after `limit` seconds, if any."""
+    def __init__(
+        self, limit: float | None = None, abandoned: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Start. The call is given up after `limit` seconds, if any, or once it is `abandoned`."""
         self.started = time.monotonic()
         self.limit = limit
+        self._abandoned = abandoned
         self.tokenize = 0.0
         """Spent on cleaning and cutting texts into tokens."""
         self.queue = 0.0
@@ -26,6 +29,9 @@ class Clock:
         same text."""
         self.network = 0.0
         """During which the network read at least one of the texts."""
+        self.remembered = 0
+        """Texts (not seconds) that were not computed for this call: their answers were known, or
+        another call was computing them."""
 
     @property
     def elapsed(self) -> float:
@@ -38,9 +44,15 @@ class Clock:
         return None if self.limit is None else max(0.0, self.limit - self.elapsed)
 
     def check(self) -> None:
-        """Raise DeadlineError if no time is left."""
+        """Raise DeadlineError if no time is left, AbandonedError if nobody waits."""
+        if fault := self.fault():
+            raise fault
+
+    def fault(self) -> DeadlineError | AbandonedError | None:
+        """Return why the call is to be given up, if it is."""
         if self.left == 0:
-            raise self.expired()
+            return self.expired()
+        return AbandonedError("nobody waits for the answer any more") if self._abandoned() else None
 
     def expired(self) -> DeadlineError:
         """Return the error that says no time is left."""
