@@ -34,6 +34,7 @@ NETWORK, TOKENIZER, CARD, MANIFEST = (
     "manifest.json",
 )
 _PARTS = (NETWORK, TOKENIZER, CARD)
+FILES = (*_PARTS, MANIFEST)
 _LATER_KEYS = ("ratings", "int8_activations")
 """Of the manifest, which the first bundles of its format did without."""
 
@@ -147,7 +148,7 @@ def check_target(folder: Path) -> None:
     """Raise BundleError if a bundle cannot be written to `folder`: something else is there."""
     if folder.exists() and not folder.is_dir():
         raise BundleError(f"{folder} is a file: name a folder for the bundle")
-    if folder.exists() and {path.name for path in folder.iterdir()} - {*_PARTS, MANIFEST}:
+    if folder.exists() and {path.name for path in folder.iterdir()} - set(FILES):
         raise BundleError(f"{folder} holds something else than a bundle: name another folder")
 
 

@@ -20,7 +20,8 @@ def test_help_shows_every_flag_with_its_variable_and_default() -> None:
     for command in ("serve", "config"):
         shown = " ".join(CliRunner().invoke(cli, [command, "--help"]).output.split())
         for name, field in Settings.model_fields.items():
-            default = "none" if field.default is None else field.default
+            default = "none" if field.default in (None, "") else str(field.default)
+            default = default.lower() if field.default is False else default
             assert f"{flag(name)} " in shown
             assert f"{field.description} [env var: {variable(name)}; default: {default}]" in shown
         assert "[env var: REELSENSE_CONFIG]" in shown

@@ -2,9 +2,14 @@ import threading
 import time
 
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 
 from reelsense.bundle import Bundle
+from reelsense.inference.classifier import Classifier
 from reelsense.server import create_app
+from reelsense.server.config import Settings
+from reelsense.server.served import Served
 from tests import tiny
 from tests.server.conftest import wait_until_ready
 
@@ -12,20 +17,45 @@ from tests.server.conftest import wait_until_ready
 def test_not_ready_until_the_model_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = threading.Event()
 
-    def slow(bundle: Bundle, *, remembered: int) -> object:
+    def slow(served: Served, bundle: Bundle) -> Classifier:
         assert loaded.wait(10)
         return tiny.classifier()
 
-    monkeypatch.setattr("reelsense.server.served.Classifier", slow)
-    client = create_app(model=tiny.bundle()).test_client()
+    monkeypatch.setattr(Served, "_built", slow)
+    client = create_app(Settings(deadline=0.1), tiny.bundle()).test_client()
     assert client.get("/healthz").get_json() == {"status": "ok"}
-    for answer in (client.get("/readyz"), client.post("/v1/predict", json={"text": "good"})):
+    for answer in (
+        client.get("/readyz"),
+        client.get("/startedz"),
+        client.post("/v1/predict", json={"text": "good"}),
+    ):
         assert answer.status_code == 503
         assert answer.headers["Retry-After"] == "1"
         assert "being loaded" in answer.get_data(as_text=True)
     loaded.set()
     wait_until_ready(client)
     assert client.get("/readyz").get_json()["model"]["name"] == "tiny"
+    assert client.get("/startedz").status_code == 200
+    assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
+
+
+def test_requests_wait_for_a_model_that_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(served: Served, bundle: Bundle) -> Classifier:
+        time.sleep(0.3)
+        return tiny.classifier()
+
+    monkeypatch.setattr(Served, "_built", slow)
+    client = create_app(model=tiny.bundle()).test_client()
+    assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
+
+
+def test_not_ready_but_alive_while_draining(app: Flask, client: FlaskClient) -> None:
+    app.extensions["reelsense"].draining = True
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert "about to end" in answer.get_json()["detail"]
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/startedz").status_code == 200
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
 
 

@@ -124,4 +124,4 @@ def test_a_taken_port_is_one_line() -> None:
 
 def test_a_host_that_cannot_be_one_is_one_line() -> None:
     with pytest.raises(ReelsenseError, match=r"a\.\.b: that is no name of a host"):
-        run(Settings(host="a..b"))
+        run(Settings(host="a..b", insecure_public=True))

@@ -1,17 +1,21 @@
-import logging
+import io
+import json
+import logging.config
 import re
 import threading
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from numpy.typing import NDArray
+from structlog.contextvars import clear_contextvars
 
 from reelsense.inference.classifier import Classifier
 from reelsense.server import create_app
 from reelsense.server.config import Settings
-from reelsense.server.tracing import log_settings
+from reelsense.server.logs import log_settings
 from tests import tiny
 from tests.server.conftest import wait_until_ready
 
@@ -49,51 +53,82 @@ def test_the_time_of_an_answer_is_told_by_phase(client: FlaskClient) -> None:
     assert "Server-Timing" not in client.get("/healthz").headers
 
 
-def test_every_log_line_has_the_id_and_none_has_the_text(
-    client: FlaskClient, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
-    settings = log_settings("info")
-    handler = logging.StreamHandler()
-    handler.addFilter(settings["filters"]["request_id"]["()"]())
-    handler.setFormatter(logging.Formatter(settings["formatters"]["line"]["format"]))
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
+    """What the log has, as `log_settings` wants it with log_format json."""
     root = logging.getLogger()
-    caplog.set_level("INFO")
-    root.addHandler(handler)
+    before = root.handlers[:], root.level
+    written = io.StringIO()
+    monkeypatch.setattr("sys.stderr", written)
+    logging.config.dictConfig(log_settings(Settings(log_format="json")))
     try:
-        headers = {"X-Request-ID": "id-1"}
-        client.get("/predict?sentence=secret", headers=headers)
-        client.post("/v1/predict", json={"text": "secret"}, headers=headers)
-        client.get("/no%0Athing", headers=headers)
-        client.get("/healthz", headers=headers)
+        yield lambda: written.getvalue().splitlines()
     finally:
-        root.removeHandler(handler)
-    lines = capfd.readouterr().err.splitlines()
-    assert [line.split("] ")[1].rsplit(" ", 2)[0] for line in lines] == [
+        root.handlers = before[0]
+        root.setLevel(before[1])
+
+
+def test_every_log_line_has_the_facts_and_none_has_the_text(
+    client: FlaskClient, log: Callable[[], list[str]]
+) -> None:
+    headers = {"X-Request-ID": "id-1"}
+    client.get("/predict?sentence=secret", headers=headers)
+    client.post("/v1/predict", json={"text": "secret"}, headers=headers)
+    client.get("/no%0Athing", headers=headers)
+    client.get("/healthz", headers=headers)
+    lines = log()
+    assert "secret" not in "".join(lines)
+    found = [json.loads(line) for line in lines]
+    assert [line["event"] for line in found] == [
         "GET /predict 200",
         "POST /v1/predict 200",
         "GET /no%0Athing 404",
     ]
-    assert all("[id-1]" in line and "secret" not in line for line in lines)
+    assert all(line["request_id"] == "id-1" and line["level"] == "info" for line in found)
+    assert all(line["ms"] > 0 for line in found)
+    facts = {"queue_ms", "tokenize_ms", "network_ms"}
+    assert [facts <= set(line) for line in found] == [True, True, False]
+    assert [line.get("model") for line in found] == ["0", "0", None]
+
+
+def test_texts_are_logged_where_that_is_asked_for(log: Callable[[], list[str]]) -> None:
+    client = create_app(Settings(log_texts=True), tiny.classifier()).test_client()
+    wait_until_ready(client)
+    client.post("/v1/predict", json={"texts": ["good", "bad"]})
+    assert json.loads(log()[-1])["texts"] == ["good", "bad"]
+
+
+def test_the_log_of_a_terminal_is_for_people() -> None:
+    settings = log_settings(Settings(log_format="console"))
+    formatter = settings["formatters"]["line"]
+    made = formatter["()"](
+        processors=formatter["processors"], foreign_pre_chain=formatter["foreign_pre_chain"]
+    )
+    record = logging.LogRecord("x", logging.INFO, "", 0, "GET %s 200", ("/v1/info",), None)
+    record.ms = 1.5
+    clear_contextvars()
+    line = made.format(record)
+    assert re.match(r"\d\d:\d\d:\d\d \[info +\] GET /v1/info 200 +ms=1.5$", line)
 
 
 def stuck() -> tuple[Flask, threading.Event]:
-    """An application whose network waits for the event, but for the first texts."""
+    """An application whose network, once it is ready, waits for the event."""
     go_on = threading.Event()
-    calls: list[int] = []
+    go_on.set()
 
     def network(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        calls.append(len(ids))
-        assert len(calls) == 1 or go_on.wait(20)
+        assert go_on.wait(20)
         return tiny.count_moods(ids, mask)
 
     app = create_app(Settings(deadline=0.2), Classifier(tiny.bundle(), network=network))
+    wait_until_ready(app.test_client())
+    go_on.clear()
     return app, go_on
 
 
 def test_a_request_is_given_up_at_its_deadline() -> None:
     app, go_on = stuck()
     client = app.test_client()
-    wait_until_ready(client)
     answer = client.post("/v1/predict", json={"text": "good"})
     assert answer.status_code == 504
     assert answer.get_json()["code"] == "deadline-exceeded"

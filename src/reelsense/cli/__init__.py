@@ -10,7 +10,7 @@ from reelsense import __version__
 from reelsense.cli.answer import predict
 from reelsense.cli.judge import calibrate, evaluate
 from reelsense.cli.learn import baseline, data, export, pretrain, teach, train
-from reelsense.cli.serve import config, serve
+from reelsense.cli.serve import config, key, serve
 from reelsense.errors import ReelsenseError
 
 
@@ -24,6 +24,7 @@ for _command in (
     predict,
     serve,
     config,
+    key,
     evaluate,
     calibrate,
     data,

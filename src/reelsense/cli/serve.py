@@ -1,4 +1,4 @@
-"""Commands around the server: serve, config."""
+"""Commands around the server: serve, config, key."""
 
 from __future__ import annotations
 
@@ -27,13 +27,22 @@ class _WithSettings(click.Command):
         made = [
             click.Option(
                 [flag(name), name],
-                metavar=_metavar(field.annotation),
+                # A switch stands alone; what it sets is read as text, like the others.
+                **(
+                    {"is_flag": True, "flag_value": "true"}
+                    if field.annotation is bool
+                    else {"metavar": _metavar(field.annotation)}
+                ),
                 help=f"{field.description}  [env var: {variable(name)}; default: "
-                f"{'none' if field.default is None else field.default}]",
+                f"{_default(field.default)}]",
             )
             for name, field in Settings.model_fields.items()
         ]
         return [*made, *super().get_params(ctx)]
+
+
+def _default(value: object) -> str:
+    return "none" if value in (None, "") else str(value).lower() if value is False else str(value)
 
 
 def _metavar(annotation: Any) -> str:
@@ -41,7 +50,9 @@ def _metavar(annotation: Any) -> str:
     if annotation in names:
         return names[annotation]
     choices = get_args(annotation)
-    return "PATH" if str in choices else "|".join(choices)
+    if type(None) in choices:  # a path, a rate, a secret
+        return "TEXT"
+    return "|".join(choices)
 
 
 _config = click.option(
@@ -79,3 +90,25 @@ def _effective(file: Path | None, flags: dict[str, str | None]) -> Effective:
 
     given = {name: value for name, value in flags.items() if value is not None}
     return read_settings(given, os.environ, file)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--rate", help="Its most requests, as 600/minute; by default the server's.")
+@click.option("--admin", is_flag=True, help="It opens /metrics and /admin, and nothing else.")
+@click.option("--keys-file", type=options.PATH, help="Add its hash to this file, made if need be.")
+def key(name: str, rate: str | None, admin: bool, keys_file: Path | None) -> None:
+    """Make an API key for NAME: print it, this once, and keep its hash.
+
+    Without --keys-file, the line with the hash is printed too, on standard error, for a file or
+    for REELSENSE_KEYS. A server that runs reads its file anew on SIGHUP.
+    """
+    from reelsense.server import keys
+
+    secret, made = keys.make(name, rate, admin=admin)
+    if keys_file:
+        keys.add(keys_file, made)
+        click.echo(f"{name} is in {keys_file}; this is the only time its key is shown:", err=True)
+    else:
+        click.echo(f"For the file of keys, or REELSENSE_KEYS: {made.line()}", err=True)
+    click.echo(secret)

@@ -5,17 +5,26 @@ Knows requests and answers; every answer comes from a `Classifier`. Needs no PyT
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flask_openapi3 import OpenAPI
 
-from reelsense import bundle as bundles
 from reelsense.bundle import Bundle
 from reelsense.inference.classifier import Classifier
-from reelsense.server import api, compat, health, open_inference, pages, problems, tracing
+from reelsense.server import (
+    admin,
+    admission,
+    api,
+    compat,
+    health,
+    open_inference,
+    pages,
+    problems,
+    security,
+    tracing,
+)
 from reelsense.server.body import JsonRequest
 from reelsense.server.config import Settings
 from reelsense.server.contract import INFO
+from reelsense.server.metrics import Metrics
 from reelsense.server.served import Served
 
 
@@ -25,7 +34,7 @@ def create_app(
     """Return the application: a Flask one.
 
     It answers with `model`, by default the bundle that `settings` name; a bundle is loaded
-    meanwhile.
+    meanwhile. Raises SettingsError if the keys that `settings` name cannot be read.
     """
     settings = settings or Settings()
     app = OpenAPI(
@@ -38,8 +47,10 @@ def create_app(
     app.request_class = JsonRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    metrics = app.extensions["reelsense.metrics"] = Metrics()
+    guard = app.extensions["reelsense.guard"] = security.Guard(settings)
     app.extensions["reelsense"] = Served(
-        settings, model or bundles.read(Path(settings.model or bundles.DEFAULT))
+        settings, model, metrics.batch, metrics.loaded, guard.reload
     )
     for blueprint in (
         api.blueprint,
@@ -49,6 +60,10 @@ def create_app(
     ):
         app.register_api(blueprint)
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(admin.blueprint)
+    # In this order a request is named, let in by its key and its rate, and by what there is to do.
     tracing.register(app)
+    security.register(app)
+    admission.register(app)
     problems.register(app)
     return app

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flask import g
+
 from reelsense.prediction import Prediction
+from reelsense.server.metrics import metrics
 from reelsense.server.problems import FieldError, invalid
 from reelsense.server.schemas import TextFault
-from reelsense.server.served import served
+from reelsense.server.served import classifier, served
 from reelsense.server.tracing import clock
 
 
 def answer_each(texts: Sequence[str], risk: float | None = None) -> list[Prediction | TextFault]:
     """Return an answer for each of `texts`, or why there is none.
 
-    Raises InputError if the model has no thresholds for a `risk`, NotReadyError, DeadlineError.
+    Raises InputError if the model has no thresholds for a `risk`, NotReadyError, DeadlineError,
+    AbandonedError.
     """
-    most = served().settings.max_characters
+    settings = served().settings
+    if settings.log_texts:
+        g.texts = list(texts)
+    most = settings.max_characters
     answers: list[Prediction | TextFault] = [
         TextFault(code="too-long", detail=f"is longer than {most:,} characters") for _ in texts
     ]
     short = [n for n, text in enumerate(texts) if len(text) <= most]
-    found = served().classifier.predict_each([texts[n] for n in short], risk=risk, clock=clock())
+    found = classifier().predict_each([texts[n] for n in short], risk=risk, clock=clock())
+    metrics().scored(found, clock())
     for n, answer in zip(short, found, strict=True):
         answers[n] = (
             answer

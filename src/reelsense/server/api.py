@@ -12,6 +12,7 @@ from reelsense.bundle import Manifest
 from reelsense.errors import InputError
 from reelsense.inference.calibration import least_score
 from reelsense.prediction import Prediction as Found
+from reelsense.server.admission import scoring
 from reelsense.server.answering import answer_all, answer_each
 from reelsense.server.contract import answers, json_of
 from reelsense.server.problems import FieldError, InvalidRequestError
@@ -28,7 +29,7 @@ from reelsense.server.schemas import (
     Tokens,
     Unanswered,
 )
-from reelsense.server.served import served
+from reelsense.server.served import classifier, served
 
 blueprint = APIBlueprint("api", __name__, url_prefix="/v1", abp_tags=[Tag(name="reelsense")])
 
@@ -38,13 +39,14 @@ blueprint = APIBlueprint("api", __name__, url_prefix="/v1", abp_tags=[Tag(name="
     operation_id="predict",
     responses=answers(PredictResponse, 400, 413, 415, 422, 503, 504),
 )
+@scoring
 def predict(body: PredictRequest) -> Response:
     """Judge one text or several.
 
     Texts of any length are read whole. The answers are in the order of the texts, and none
     depends on the others.
     """
-    manifest = served().classifier.manifest
+    manifest = classifier().manifest
     threshold = _threshold(manifest, body.risk)
     several = "texts" in body.model_fields_set
     found: list[Found | TextFault] = []
@@ -98,7 +100,7 @@ def _prediction(found: Found) -> Prediction:
 @blueprint.get("/info", operation_id="info", responses=answers(InfoResponse, 503))
 def info() -> Response:
     """Say which model answers, and what the server takes."""
-    manifest = served().classifier.manifest
+    manifest = classifier().manifest
     control = manifest.risk_control
     return json_of(
         InfoResponse(

@@ -19,10 +19,11 @@ from pydantic_core import PydanticCustomError
 from werkzeug.exceptions import NotFound
 
 from reelsense.prediction import Prediction
+from reelsense.server.admission import scoring
 from reelsense.server.answering import answer_all
 from reelsense.server.contract import answers, json_of
 from reelsense.server.schemas import A_BATCH, A_LIST, A_TEXT, WHOLE, Asked, AtMost, Text, Told
-from reelsense.server.served import served
+from reelsense.server.served import classifier
 
 blueprint = APIBlueprint("compat", __name__)
 
@@ -121,6 +122,7 @@ class EmbeddingsPredictRequest(Asked):
     operation_id="hugging_face",
     responses=answers(BatchLabelScores, 400, 413, 415, 422, 503, 504),
 )
+@scoring
 def hugging_face(body: InferenceRequest) -> Response:
     """Answer as Hugging Face's text classification does."""
     texts = body.inputs if isinstance(body.inputs, list) else [body.inputs]
@@ -137,6 +139,7 @@ def hugging_face(body: InferenceRequest) -> Response:
     operation_id="text_embeddings_inference",
     responses=answers(TextOrBatchLabelScores, 400, 413, 415, 422, 503, 504),
 )
+@scoring
 def text_embeddings_inference(body: EmbeddingsPredictRequest) -> Response:
     """Answer as text-embeddings-inference's /predict does."""
     kind = _kind(body.inputs)
@@ -202,10 +205,11 @@ class SentenceResponse(Told):
     operation_id="starting_system",
     responses=answers(SentenceResponse, 400, 404, 422, 503, 504),
 )
+@scoring
 def starting_system(query: SentenceQuery) -> Response:
     """Answer as the starting system does: all strings."""
     started = time.perf_counter()
-    if set(served().classifier.labels) != {"positive", "negative"}:
+    if set(classifier().labels) != {"positive", "negative"}:
         raise NotFound("this model has other labels than positive and negative: POST /v1/predict")
     prediction = answer_all([query.sentence], ["?sentence"])[0]
     return json_of(

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from reelsense.errors import SettingsError
+from reelsense.errors import InputError, SettingsError
 from reelsense.inference.cache import REMEMBERED
 
 PREFIX = "REELSENSE_"
@@ -44,8 +44,23 @@ class Settings(BaseModel):
         ge=0,
         description="Answers kept for texts that come again; 0: every text is computed.",
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        description="Processes that serve, each with the whole model and its share of the cores.",
+    )
     # Nearly all of them wait for the network, which finds the better batches the more there are.
-    threads: int = Field(default=128, ge=1, description="Requests in hand at a time.")
+    queue: int = Field(
+        default=128,
+        ge=1,
+        le=4096,
+        description="Requests for the model in hand at a time; more get 429.",
+    )
+    queue_bytes: int = Field(
+        default=4 * 1024 * 1024,
+        ge=1,
+        description="Bytes of their bodies in hand at a time; more get 429.",
+    )
     max_texts: int = Field(default=256, ge=1, description="The most texts in one request.")
     max_characters: int = Field(
         default=200_000, ge=1, description="The longest text, in characters."
@@ -59,9 +74,64 @@ class Settings(BaseModel):
         le=86_400,
         description="Seconds after which a request that has arrived is given up.",
     )
+    read_timeout: float = Field(
+        default=30.0, gt=0, le=86_400, description="Seconds in which a request has to arrive."
+    )
+    connections: int = Field(
+        default=1000,
+        ge=1,
+        description="Connections open at a time; for one more the one idle longest is closed.",
+    )
+    keys_file: str | None = Field(
+        default=None, description="File of the API keys that open the server: `reelsense key`."
+    )
+    keys: SecretStr | None = Field(
+        default=None, description="The same as text: lines of such a file, parted by ;."
+    )
+    insecure_public: bool = Field(
+        default=False, description="Listen off this machine without keys."
+    )
+    rate: str | None = Field(
+        default=None,
+        description="Requests of each key or, without keys, each address: 1200/minute, but none "
+        "without keys on this machine alone.",
+    )
+    rate_storage: str = Field(
+        default="memory://",
+        description="Where they are counted: by each process for itself, or redis://HOST:6379.",
+    )
+    secret: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Signs the cookies of those who sign in; by default new at each start.",
+    )
+    proxies: int = Field(
+        default=0,
+        ge=0,
+        description="Proxies in front, whose word on address, scheme and host is taken.",
+    )
+    origins: str = Field(
+        default="",
+        description="Sites whose pages may ask, as https://a.example https://b.example.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="How much is logged; info has a line for every request."
     )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="The form of the log; auto: console on a terminal, else json."
+    )
+    log_texts: bool = Field(default=False, description="Log the texts that are scored.")
+
+    @field_validator("rate")
+    @classmethod
+    def _is_rate(cls, rate: str | None) -> str | None:
+        # Here, so that `reelsense --help` need not wait for it.
+        from reelsense.server.keys import check_rate
+
+        try:
+            return check_rate(rate) if rate else rate
+        except InputError as error:
+            raise PydanticCustomError("rate", "{error}", {"error": str(error)}) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +229,9 @@ class _Layer:
         if error["type"] == "extra_forbidden":
             fault = f"{name}: there is no such setting{self._meant(key)}"
         else:
-            fault = f"{name}: {error['msg'].removeprefix('Input ')}, not {error['input']!r}"
+            fault = f"{name}: {error['msg'].removeprefix('Input ')}"
+            if not _is_secret(key):
+                fault += f", not {error['input']!r}"
         if _OF_KUBERNETES.fullmatch(name) and (key != "port" or "://" in str(error["input"])):
             fault += (
                 " (Kubernetes sets this for a service named reelsense: set enableServiceLinks to "
@@ -173,6 +245,10 @@ class _Layer:
             return ""
         how = near[0] if self.file else variable(near[0])
         return f"; did you mean {how}?"
+
+
+def _is_secret(name: str) -> bool:
+    return SecretStr in get_args(Settings.model_fields[name].annotation)
 
 
 def _of_file(path: Path) -> _Layer:

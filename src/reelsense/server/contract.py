@@ -30,12 +30,28 @@ _HEADERS = {
     "word pieces (tokenize) and were read (network).",
 }
 
+_SCHEMES = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key of the server, where it has any.",
+    }
+}
+
 _told: list[type[BaseModel]] = [Problem]
 """What is answered, of all routes."""
 
 
-def answers(model: type[BaseModel], *problems: int) -> dict[str | int | HTTPStatus, Any]:
-    """Return what a route declares that answers with `model`, or with `problems` by status."""
+_OF_ALL_WITH_KEYS = (401, 403, 429)
+
+
+def answers(
+    model: type[BaseModel], *problems: int, keys: bool = True
+) -> dict[str | int | HTTPStatus, Any]:
+    """Return what a route declares that answers with `model`, or with `problems` by status.
+
+    Without `keys` it is open to everyone, also where the server has keys.
+    """
     _told.append(model)
     return {
         200: _declared("The answer.", "application/json", model),
@@ -45,7 +61,7 @@ def answers(model: type[BaseModel], *problems: int) -> dict[str | int | HTTPStat
                 "application/problem+json",
                 Problem,
             )
-            for status in sorted([*problems, 500])
+            for status in sorted([*problems, 500, *(_OF_ALL_WITH_KEYS if keys else ())])
         },
     }
 
@@ -72,7 +88,8 @@ def document(app: OpenAPI) -> dict[str, Any]:
     headers = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
     }
-    made["components"] = {"schemas": schemas, "headers": headers}
+    made["components"] = {"schemas": schemas, "headers": headers, "securitySchemes": _SCHEMES}
+    made["security"] = [{}, {"key": []}]
     for path in made["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", ()):

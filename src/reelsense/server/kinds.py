@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 
+GONE = 499
+"""The status, in the log, of a request whose client went away; nginx's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -12,7 +15,7 @@ class Kind:
 
     code: str
     """Does not change between versions."""
-    status: HTTPStatus
+    status: int
     title: str
     advice: str
     """What it means for the client, and what to do."""
@@ -39,6 +42,19 @@ KINDS = {
             "A parameter is missing, or the body is not what its headers announce.",
         ),
         Kind(
+            "unauthorized",
+            HTTPStatus.UNAUTHORIZED,
+            "A key is needed",
+            "Send one of the server's keys with the header Authorization: Bearer KEY; on the page, "
+            "sign in with it.",
+        ),
+        Kind(
+            "forbidden",
+            HTTPStatus.FORBIDDEN,
+            "This is not open to you",
+            "The key opens other things than this one, or a page of another site asked.",
+        ),
+        Kind(
             "not-found",
             HTTPStatus.NOT_FOUND,
             "There is nothing at this address",
@@ -49,6 +65,12 @@ KINDS = {
             HTTPStatus.METHOD_NOT_ALLOWED,
             "This address takes other methods",
             "The header Allow lists them.",
+        ),
+        Kind(
+            "request-timeout",
+            HTTPStatus.REQUEST_TIMEOUT,
+            "The request did not arrive in time",
+            "Send it faster, or less at a time.",
         ),
         Kind(
             "body-too-large",
@@ -67,6 +89,32 @@ KINDS = {
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "The request has wrong fields",
             "errors names every one of them. Sent again as it is, it will be refused again.",
+        ),
+        Kind(
+            "rate-limited",
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "You ask too often",
+            "Ask again after the seconds in the header Retry-After; X-RateLimit-Limit has the "
+            "limit. Several texts in one request count as one.",
+        ),
+        Kind(
+            "overloaded",
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "The server has its hands full",
+            "Ask again after the seconds in the header Retry-After. Nothing of this request was "
+            "read.",
+        ),
+        Kind(
+            "head-too-large",
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "The address and headers are too long",
+            "Send the text in a body: POST /v1/predict.",
+        ),
+        Kind(
+            "abandoned",
+            GONE,
+            "The client went away",
+            "Only the log and the metrics see this one: nobody listens.",
         ),
         Kind(
             "internal-error",

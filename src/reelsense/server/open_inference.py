@@ -20,6 +20,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from reelsense import __version__
 from reelsense.bundle import Manifest
 from reelsense.prediction import Prediction
+from reelsense.server.admission import scoring
 from reelsense.server.answering import answer_all
 from reelsense.server.contract import answers, json_of
 from reelsense.server.schemas import (
@@ -33,7 +34,7 @@ from reelsense.server.schemas import (
     Told,
     absent,
 )
-from reelsense.server.served import served
+from reelsense.server.served import classifier
 
 NAME = "default"
 """What the one model is called."""
@@ -191,16 +192,16 @@ def server() -> Response:
     return json_of(ServerMetadata(name="reelsense", version=__version__, extensions=[]))
 
 
-@blueprint.get("/health/live", operation_id="v2_live", responses=answers(Live))
+@blueprint.get("/health/live", operation_id="v2_live", responses=answers(Live, keys=False))
 def live() -> Response:
     """Answer as long as the process is alive."""
     return json_of(Live(live=True))
 
 
-@blueprint.get("/health/ready", operation_id="v2_ready", responses=answers(Ready, 503))
+@blueprint.get("/health/ready", operation_id="v2_ready", responses=answers(Ready, 503, keys=False))
 def ready() -> Response:
     """Answer once the model is ready; 503 until then."""
-    return json_of(Ready(ready=bool(served().classifier)))
+    return json_of(Ready(ready=bool(classifier())))
 
 
 @blueprint.get(
@@ -208,13 +209,13 @@ def ready() -> Response:
 )
 def model_ready() -> Response:
     """Answer once the model is ready; 503 until then."""
-    return json_of(ModelReady(name=NAME, ready=bool(served().classifier)))
+    return json_of(ModelReady(name=NAME, ready=bool(classifier())))
 
 
 @blueprint.get(f"/models/{NAME}", operation_id="v2_model", responses=answers(ModelMetadata, 503))
 def model() -> Response:
     """Describe the model's inputs and outputs."""
-    labels = len(served().classifier.labels)
+    labels = len(classifier().labels)
     return json_of(
         ModelMetadata(
             name=NAME,
@@ -235,9 +236,10 @@ def model() -> Response:
     operation_id="v2_infer",
     responses=answers(InferResponse, 400, 413, 415, 422, 503, 504),
 )
+@scoring
 def infer(body: InferRequest) -> Response:
     """Judge texts. The columns of probabilities are in the order of the model's labels."""
-    manifest = served().classifier.manifest
+    manifest = classifier().manifest
     predictions = answer_all(body.inputs[0].texts, body.inputs[0].pointers)
     found = {output.name: output for output in _outputs(predictions, manifest)}
     # Each once, however often it is asked for.

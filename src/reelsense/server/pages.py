@@ -5,11 +5,25 @@ from __future__ import annotations
 from importlib import resources
 from typing import cast
 
-from flask import Blueprint, Response, current_app, jsonify, render_template, send_from_directory
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    g,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    send_from_directory,
+    session,
+    url_for,
+)
 from flask_openapi3 import OpenAPI
+from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense.server import contract
 from reelsense.server.kinds import FIELD_CODES, KINDS
+from reelsense.server.security import guard, require_same_origin
 
 blueprint = Blueprint("pages", __name__)
 
@@ -19,7 +33,34 @@ _SWAGGER_UI = resources.files("flask_openapi3_swagger") / "templates" / "swagger
 @blueprint.get("/")
 def index() -> str:
     """The page. It asks /v1/predict and loads nothing from elsewhere."""
-    return render_template("index.html")
+    return render_template("index.html", name=g.key.name if "key" in g else None)
+
+
+@blueprint.get("/sign-in")
+def sign_in() -> str:
+    """A form for the key, where the server has keys."""
+    return render_template("sign-in.html", wrong=False)
+
+
+@blueprint.post("/sign-in", endpoint="signed_in")
+def signed_in() -> AnyResponse | tuple[str, int]:
+    """Give the browser a cookie in exchange for a key."""
+    require_same_origin()
+    key = guard().key(request.form.get("key", "").strip())
+    session.clear()
+    if key is None or key.admin:
+        return render_template("sign-in.html", wrong=True), 401
+    session.permanent = True
+    session["key"] = [key.name, key.digest[:16]]
+    return redirect(url_for("pages.index"))
+
+
+@blueprint.post("/sign-out")
+def sign_out() -> AnyResponse:
+    """Take the cookie back."""
+    require_same_origin()
+    session.clear()
+    return redirect(url_for("pages.sign_in"))
 
 
 @blueprint.get("/openapi.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -11,8 +12,16 @@ from flask import Flask, Response, request
 from pydantic import ConfigDict, Field, ValidationError
 from werkzeug.exceptions import BadRequest, HTTPException
 
-from reelsense.errors import DeadlineError, InputError, NotReadyError, ReelsenseError
+from reelsense.errors import (
+    AbandonedError,
+    DeadlineError,
+    InputError,
+    NotReadyError,
+    OverloadedError,
+    ReelsenseError,
+)
 from reelsense.server.kinds import FIELD_CODES, KINDS, Kind
+from reelsense.server.metrics import metrics
 from reelsense.server.schemas import TAGS, Told, absent
 from reelsense.server.tracing import request_id
 
@@ -67,7 +76,7 @@ class InvalidQueryError(InvalidRequestError):
     """A request has a wrong query."""
 
 
-_BY_STATUS = {kind.status: kind for kind in reversed(KINDS.values())} | {
+_BY_STATUS: dict[int, Kind] = {kind.status: kind for kind in reversed(KINDS.values())} | {
     HTTPStatus.BAD_REQUEST: KINDS["bad-request"]
 }
 _BY_ERROR: dict[type[ReelsenseError], Kind] = {
@@ -75,11 +84,11 @@ _BY_ERROR: dict[type[ReelsenseError], Kind] = {
     InputError: KINDS["invalid-request"],
     NotReadyError: KINDS["not-ready"],
     DeadlineError: KINDS["deadline-exceeded"],
+    AbandonedError: KINDS["abandoned"],
+    OverloadedError: KINDS["overloaded"],
 }
 _OF_OTHERS = ("/models/", "/predict", "/v2")
 """Where clients of other servers ask, for what there is and for what there is not."""
-_RETRY_AFTER = {"not-ready": "1"}
-"""In seconds."""
 
 
 def refuse(error: ValidationError) -> NoReturn:
@@ -153,23 +162,55 @@ def _domain_error(error: ReelsenseError) -> Response:
     for kind, answer in _BY_ERROR.items():
         if isinstance(error, kind):
             errors = error.errors if isinstance(error, InvalidRequestError) else []
-            return _answer(answer, str(error), errors)
+            found = _answer(answer, str(error), errors)
+            if isinstance(error, NotReadyError | OverloadedError):
+                seconds = error.retry_after if isinstance(error, OverloadedError) else 1
+                found.headers["Retry-After"] = str(seconds)
+            return found
     return _bug(error)
 
 
 def _http_error(error: HTTPException) -> Response:
-    status = HTTPStatus(error.code or 500)
-    kind = _BY_STATUS.get(status) or Kind(
-        "http-error", status, status.phrase, error.description or status.phrase
-    )
+    kind = _of_status(HTTPStatus(error.code or 500), error.description)
     if isinstance(error, NotJsonError):
         kind = KINDS["invalid-json"]
     said = error.description if error.description != type(error).description else None
+    if kind.code == "rate-limited":
+        said = f"no more than {said} are answered"
     answer = _answer(kind, said or kind.advice)
     for name, value in error.get_headers():  # Allow, Content-Range
         if name != "Content-Type":
             answer.headers[name] = value
     return answer
+
+
+def _of_status(status: HTTPStatus, said: str | None) -> Kind:
+    return _BY_STATUS.get(status) or Kind("http-error", status, status.phrase, said or "")
+
+
+def of_no_request(app: Flask, status: HTTPStatus, why: str) -> tuple[list[tuple[str, str]], bytes]:
+    """Return headers and body of the answer to what is no request, and count it.
+
+    There is nothing to be known of it but `status` and `why`.
+    """
+    kind = _of_status(status, why)
+    document = Problem(
+        type=kind.uri,
+        title=kind.title,
+        status=status,
+        detail=why,
+        code=kind.code,
+        request_id=uuid.uuid4().hex,
+    )
+    with app.app_context():
+        metrics().request("none", "none", status, 0)
+    _log.info("no request: %d, %s", status, why, extra={"request_id": document.request_id})
+    headers = [
+        ("Content-Type", "application/problem+json"),
+        ("X-Request-ID", document.request_id),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    return headers, (document.model_dump_json(exclude_unset=True) + "\n").encode()
 
 
 def _bug(error: Exception) -> Response:
@@ -178,6 +219,7 @@ def _bug(error: Exception) -> Response:
 
 
 def _answer(kind: Kind, detail: str, errors: Sequence[FieldError] = ()) -> Response:
+    metrics().refused(kind.code)
     more: dict[str, Any] = {"errors": list(errors)} if errors else {}
     if request.path.startswith(_OF_OTHERS):
         more["error"] = detail
@@ -191,11 +233,8 @@ def _answer(kind: Kind, detail: str, errors: Sequence[FieldError] = ()) -> Respo
         request_id=request_id(),
         **more,
     )
-    answer = Response(
+    return Response(
         document.model_dump_json(exclude_unset=True) + "\n",
         status=kind.status,
         content_type="application/problem+json",
     )
-    if kind.code in _RETRY_AFTER:
-        answer.headers["Retry-After"] = _RETRY_AFTER[kind.code]
-    return answer

@@ -1,37 +1,54 @@
-"""Start the server: gunicorn, one process with threads.
+"""Start the server: gunicorn, and under it one process with threads, or several such.
 
-The process owns the queue and the engine, and the engine owns the processor's cores; more
-processes would only take them from each other.
+A process owns its queue and its engine, and the engine its share of the processor's cores; on a
+machine with few cores more processes would only take them from each other.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import secrets
+import shutil
 import socket
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from pydantic import SecretStr
 
 from reelsense import bundle as bundles
 from reelsense.bundle import Manifest
-from reelsense.errors import ReelsenseError
-from reelsense.server import create_app
+from reelsense.errors import ReelsenseError, SettingsError
+from reelsense.server import create_app, metrics
 from reelsense.server.config import Settings, variable
-from reelsense.server.tracing import log_settings
+from reelsense.server.logs import log_settings
+from reelsense.server.security import check_exposure
+from reelsense.server.worker import ServingWorker, Supervisor
+
+_AFTER_DEADLINE = 5
+"""Seconds from the deadline of the last request to the end of the process."""
 
 
 def run(settings: Settings) -> None:
     """Serve until told to stop.
 
-    Raises BundleError if the bundle cannot be loaded and ReelsenseError if the address is taken.
+    Raises SettingsError if others could reach a server without keys, BundleError if the bundle
+    cannot be loaded and ReelsenseError if the address is taken or there is no room for files.
     """
+    check_exposure(settings)
+    # Not resolved: a link that is turned to another bundle is followed.
     folder = Path(settings.model or bundles.DEFAULT).absolute()
     manifest = bundles.read(folder).manifest
     _check_free(settings.host, settings.port)
-    _Server(settings.model_copy(update={"model": str(folder)}), manifest).run()
+    changed: dict[str, Any] = {"model": str(folder)}
+    if settings.secret is None:
+        changed["secret"] = SecretStr(secrets.token_urlsafe(32))
+    with _ScratchFolder(counts=settings.workers > 1) as scratch:
+        _Server(settings.model_copy(update=changed), manifest, scratch).run()
 
 
 def _check_free(host: str, port: int) -> None:
@@ -54,23 +71,51 @@ def _check_free(host: str, port: int) -> None:
         ) from error
 
 
+class _ScratchFolder:
+    """A folder for the heartbeats of the workers and, where they count together, for their counts.
+
+    In memory where that can be: a full disk then stops nothing.
+    """
+
+    def __init__(self, *, counts: bool) -> None:
+        self._counts = counts
+
+    def __enter__(self) -> str:
+        memory = "/dev/shm"  # noqa: S108  # a folder of our own is made in it
+        where = memory if os.access(memory, os.W_OK) else None
+        try:
+            self._path = tempfile.mkdtemp(prefix="reelsense-", dir=where)
+        except OSError as error:
+            raise SettingsError(
+                "there is no folder for temporary files that can be written: set TMPDIR to one"
+            ) from error
+        if self._counts:
+            os.environ[metrics.FOLDER] = self._path
+        self._owner = os.getpid()
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        if os.getpid() == self._owner:  # a worker leaves through here too
+            shutil.rmtree(self._path, ignore_errors=True)
+
+
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
-    def __init__(self, settings: Settings, manifest: Manifest) -> None:
-        self._settings, self._manifest = settings, manifest
+    def __init__(self, settings: Settings, manifest: Manifest, scratch: str) -> None:
+        self._settings, self._manifest, self._scratch = settings, manifest, scratch
         super().__init__()
 
     def load_config(self) -> None:
         given = self._settings
         settings = {
             "bind": f"{self._host()}:{given.port}",
-            "workers": 1,
-            "worker_class": "gthread",
-            "threads": given.threads,
-            "logconfig_dict": log_settings(given.log_level),
+            "workers": given.workers,
+            "worker_class": ServingWorker,
+            "worker_tmp_dir": self._scratch,
+            "graceful_timeout": int(given.deadline) + _AFTER_DEADLINE,
+            "logconfig_dict": log_settings(given),
             "proc_name": "reelsense",
-            # A whole review fits into GET /predict?sentence=...; gunicorn keeps a cap of 1 MB.
-            "limit_request_line": 0,
             "when_ready": self._announce,
+            "child_exit": _forget,
             # It would lie in the user's home, and two servers would fight for it.
             "control_socket_disable": True,
         }
@@ -78,19 +123,29 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        # Reads the bundle anew: a worker that is started later must not run a file that has
-        # changed since.
         return create_app(self._settings)
 
-    def _announce(self, arbiter: Any) -> None:
+    def run(self) -> None:
+        Supervisor(self).run()
+
+    def _announce(self, supervisor: Any) -> None:
         manifest = self._manifest
-        port = arbiter.LISTENERS[0].sock.getsockname()[1]
-        print(
-            f"reelsense serves {manifest.name} {manifest.version} on http://{self._host()}:{port} "
-            f"(process {os.getpid()}; Ctrl-C stops it)",
-            flush=True,
-        )
+        port = supervisor.LISTENERS[0].sock.getsockname()[1]
+        with suppress(OSError):  # a full disk behind standard output is no reason not to serve
+            print(
+                f"reelsense serves {manifest.name} {manifest.version} on "
+                f"http://{self._host()}:{port} (process {os.getpid()}; Ctrl-C stops it)",
+                flush=True,
+            )
 
     def _host(self) -> str:
         host = self._settings.host
         return f"[{host}]" if ":" in host else host
+
+
+def _forget(_supervisor: Any, worker: Any) -> None:
+    """Take a process that has ended out of what all of them count together."""
+    if os.environ.get(metrics.FOLDER):
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

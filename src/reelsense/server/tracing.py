@@ -1,17 +1,18 @@
-"""What a request is called and where its time went: in its answer and in every line of the log."""
+"""What a request is called and where its time went: in its answer, the log and the metrics."""
 
 from __future__ import annotations
 
 import logging
 import re
-import sys
 import uuid
 from typing import Any
 from urllib.parse import quote
 
 from flask import Flask, Response, g, has_request_context, request
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from reelsense.inference.clock import Clock
+from reelsense.server.metrics import metrics
 from reelsense.server.served import served
 
 _log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 """What is taken from a client: nothing that could forge a line of the log."""
 
-_POLLED = {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
+_POLLED = {"/healthz", "/readyz", "/startedz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 """Asked for again and again by machines."""
 
 
@@ -43,7 +44,11 @@ def request_id() -> str:
 def _begin() -> None:
     given = request.headers.get("X-Request-ID", "")
     g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-    g.clock = Clock(served().settings.deadline)
+    clear_contextvars()
+    bind_contextvars(request_id=g.request_id)
+    # Where the web server knows whether the client still listens, as waitress does.
+    gone = request.environ.get("waitress.client_disconnected", lambda: False)
+    g.clock = Clock(served().settings.deadline, gone)
 
 
 def _end(answer: Response) -> Response:
@@ -54,42 +59,33 @@ def _end(answer: Response) -> Response:
         answer.headers["Server-Timing"] = ", ".join(
             f"{name};dur={seconds * 1000:.2f}" for name, seconds in phases.items()
         )
+    metrics().request(
+        request.url_rule.rule if request.url_rule else "none",
+        request.method,
+        answer.status_code,
+        took.elapsed,
+    )
     _log.log(
         logging.DEBUG if request.path in _POLLED else logging.INFO,
         # Without the query: it may hold a review.
-        "%s %s %d %.1f ms",
+        "%s %s %d",
         request.method,
         quote(request.path),
         answer.status_code,
-        took.elapsed * 1000,
+        extra=_facts(phases),
     )
     return answer
 
 
-class _RequestId(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = request_id()
-        return True
-
-
-def log_settings(level: str) -> dict[str, Any]:
-    """Return the settings, for logging.config.dictConfig, of a log on standard error."""
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "filters": {"request_id": {"()": _RequestId}},
-        "formatters": {
-            "line": {"format": "%(asctime)s %(levelname)-7s [%(request_id)s] %(message)s"}
-        },
-        "handlers": {
-            "stderr": {
-                "class": "logging.StreamHandler",
-                "stream": sys.stderr,
-                "filters": ["request_id"],
-                "formatter": "line",
-            }
-        },
-        "root": {"level": level.upper(), "handlers": ["stderr"]},
-        # Its own words on starting and stopping are for its developers.
-        "loggers": {"gunicorn.error": {"level": "WARNING", "handlers": [], "propagate": True}},
-    }
+def _facts(phases: dict[str, float]) -> dict[str, Any]:
+    """Return what the log tells of the current request beside its status."""
+    facts: dict[str, Any] = {"ms": round(clock().elapsed * 1000, 1)}
+    if any(phases.values()):
+        facts |= {f"{name}_ms": round(seconds * 1000, 1) for name, seconds in phases.items()}
+    if "classifier" in g:
+        facts["model"] = g.classifier.manifest.version
+    if "key" in g:
+        facts["key"] = g.key.name
+    if "texts" in g:
+        facts["texts"] = g.texts
+    return facts

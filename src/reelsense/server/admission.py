@@ -1,0 +1,100 @@
+"""How much may be in hand at a time: what comes beyond is told to come back, before it is read.
+
+Knows sizes. Knows neither who asks nor what.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from flask import Flask, current_app, g, request
+
+from reelsense.errors import OverloadedError
+from reelsense.server.served import classifier
+from reelsense.server.tracing import clock
+
+_View = TypeVar("_View", bound=Callable[..., object])
+
+
+class Admission:
+    """Requests in hand, and the bytes of their bodies, within bounds."""
+
+    def __init__(
+        self, most: int, most_bytes: int, tell: Callable[[int, int], None] = lambda *_: None
+    ) -> None:
+        """Let `most` requests in at a time, with `most_bytes` in all.
+
+        A request that is larger than that is let in where it is alone. `tell` is told how many
+        there are, and how many bytes, whenever that changes.
+        """
+        self.requests = self.bytes = 0
+        self._tell = tell
+        self._most, self._most_bytes = most, most_bytes
+        self._last = 0.0
+        self._lock = threading.Lock()
+
+    def enter(self, size: int) -> None:
+        """Let in a request of `size` bytes. Raises OverloadedError."""
+        with self._lock:
+            full = self.requests >= self._most
+            if full or (self.requests and self.bytes + size > self._most_bytes):
+                raise OverloadedError(
+                    f"{self.requests:,} requests are in hand, and that is as much as can be "
+                    "answered in time",
+                    max(1, math.ceil(self._last)),
+                )
+            self.requests += 1
+            self.bytes += size
+            self._tell(self.requests, self.bytes)
+
+    def leave(self, size: int, took: float) -> None:
+        """Let go of a request of `size` bytes that took so many seconds."""
+        with self._lock:
+            self.requests -= 1
+            self.bytes -= size
+            self._last = took
+            self._tell(self.requests, self.bytes)
+
+
+def scoring(view: _View) -> _View:
+    """Say of a view that it asks the model: it is let in while there is room."""
+    view.scoring = True  # type: ignore[attr-defined]
+    return view
+
+
+def register(app: Flask) -> None:
+    """Let `app` refuse what it cannot answer in time."""
+    settings = app.extensions["reelsense"].settings
+    app.extensions["reelsense.admission"] = Admission(
+        settings.queue, settings.queue_bytes, app.extensions["reelsense.metrics"].in_hand
+    )
+    app.before_request(_enter)
+    app.teardown_request(_leave)
+
+
+def admission() -> Admission:
+    """Return the admission of the current application."""
+    found: Admission = current_app.extensions["reelsense.admission"]
+    return found
+
+
+def _enter() -> None:
+    view = current_app.view_functions.get(request.endpoint or "")
+    if not getattr(view, "scoring", False):
+        return
+    # Without a Content-Length nothing is known of it yet; a web server that reads bodies whole
+    # before they get here sets one.
+    size = (request.content_length or 0) + len(request.query_string)
+    admission().enter(size)
+    g.admitted = size
+    # A worker that has just taken the place of another may be loading yet.
+    classifier(clock().left or 0)
+
+
+def _leave(_error: BaseException | None) -> None:
+    size = g.pop("admitted", None)
+    if size is not None:
+        admission().leave(size, clock().elapsed)

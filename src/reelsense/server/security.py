@@ -1,0 +1,260 @@
+"""Who may ask, and how often; what browsers may do with the answers.
+
+Everything wants a key but what is listed here. Knows requests; how keys are kept is in `keys`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, current_app, g, redirect, request, session, url_for
+from flask.sessions import SecureCookieSessionInterface
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Forbidden, Unauthorized
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.wrappers import Response as AnyResponse
+
+from reelsense.errors import SettingsError
+from reelsense.server import keys as keys_
+from reelsense.server.config import Settings
+from reelsense.server.keys import Key
+
+_log = logging.getLogger(__name__)
+
+_OPEN = {
+    "health.healthz",
+    "health.readyz",
+    "health.startedz",
+    "open_inference.live",
+    "open_inference.ready",
+    "pages.docs",
+    "pages.errors",
+    "pages.openapi",
+    "pages.sign_in",
+    "pages.sign_out",
+    "pages.signed_in",
+    "pages.swagger_ui",
+    "static",
+}
+"""For everyone: it says nothing of texts, and costs next to nothing."""
+
+_RATE = "1200/minute"
+"""For each key that has no rate of its own and, without keys, each address off this machine."""
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class Guard:
+    """The keys that open the server."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the keys that `settings` name. Raises SettingsError."""
+        self._settings = settings
+        self.keys = read_keys(settings)
+
+    def reload(self) -> None:
+        """Read the keys anew; where they cannot be read, those that are known stay."""
+        try:
+            self.keys = read_keys(self._settings)
+        except SettingsError as error:
+            _log.error("the keys stay as they were: %s", error)
+
+    def key(self, secret: str) -> Key | None:
+        """Return which key `secret` is."""
+        return keys_.find(self.keys, secret)
+
+    def signed_in(self) -> Key | None:
+        """Return the key that the browser has signed in with, if that is one still."""
+        known = session.get("key")
+        return next((key for key in self.keys if [key.name, key.digest[:16]] == known), None)
+
+
+def read_keys(settings: Settings) -> list[Key]:
+    """Return the keys that `settings` name. Raises SettingsError."""
+    found: list[Key] = []
+    if settings.keys_file:
+        path = Path(settings.keys_file)
+        try:
+            found += keys_.read(path.read_text(), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise SettingsError(f"the keys in {path} cannot be read: {reason}") from error
+        if not found:
+            raise SettingsError(f"there is no key in {path}: `reelsense key NAME` makes one")
+    if settings.keys:
+        found += keys_.read(settings.keys.get_secret_value(), "keys")
+    if twice := {key.name for key in found if [each.name for each in found].count(key.name) > 1}:
+        raise SettingsError(f"there are two keys named {min(twice)}")
+    return found
+
+
+def check_exposure(settings: Settings) -> None:
+    """Raise SettingsError if `settings` open the server to others, with neither key nor intent."""
+    if read_keys(settings) or settings.insecure_public or is_loopback(settings.host):
+        return
+    raise SettingsError(
+        f"on {settings.host} everyone who reaches this machine could use the server: make a key "
+        "with `reelsense key NAME --keys-file FILE` and start with --keys-file FILE, or say "
+        "--insecure-public if that is meant"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def guard() -> Guard:
+    """Return the guard of the current application."""
+    found: Guard = current_app.extensions["reelsense.guard"]
+    return found
+
+
+class _Sessions(SecureCookieSessionInterface):
+    def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002  # so Flask calls it
+        """Only over TLS where that is how it came; ProxyFix knows where a proxy ends it."""
+        return request.is_secure
+
+
+def register(app: Flask) -> None:
+    """Let `app` ask for keys, count requests and tell browsers what they may do."""
+    settings = app.extensions["reelsense"].settings
+    app.secret_key = (
+        settings.secret.get_secret_value() if settings.secret else secrets.token_urlsafe(32)
+    )
+    app.session_interface = _Sessions()
+    app.config.update(
+        SESSION_COOKIE_NAME="reelsense",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Strict",
+        PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
+    )
+    if settings.proxies:
+        count = settings.proxies
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=count, x_proto=count, x_host=count
+        )
+    app.before_request(_authenticate)
+    app.after_request(_protect)
+    _limit_rate(app, settings)
+    _allow_origins(app, settings)
+
+
+def _authenticate() -> AnyResponse | None:
+    endpoint = request.endpoint
+    admin = (endpoint or "").startswith("admin.")
+    if not guard().keys:
+        if endpoint == "admin.reload":
+            raise Forbidden("this takes an admin key, and the server has no keys at all")
+        return None
+    if endpoint is None or endpoint in _OPEN or request.method == "OPTIONS":
+        return None
+    key = _presented()
+    if key is None and endpoint == "pages.index":
+        return redirect(url_for("pages.sign_in"))
+    if key is None:
+        raise _unauthorized()
+    if key.admin != admin:
+        raise Forbidden(
+            "this takes an admin key" if admin else "an admin key opens /metrics and /admin alone"
+        )
+    g.key = key
+    return None
+
+
+def _presented() -> Key | None:
+    """Return the key of the current request: one that is sent, or the browser's."""
+    sent = request.authorization
+    if sent is not None:
+        return guard().key(sent.token) if sent.type == "bearer" and sent.token else None
+    key = guard().signed_in()
+    if key and request.method not in ("GET", "HEAD"):
+        require_same_origin()
+    return key
+
+
+def _unauthorized() -> Unauthorized:
+    wrong = request.authorization is not None
+    facts: dict[str, str | None] = {"realm": "reelsense"}
+    if wrong:
+        facts["error"] = "invalid_token"
+    return Unauthorized(
+        "this key is not known here" if wrong else "send a key: Authorization: Bearer KEY",
+        www_authenticate=WWWAuthenticate("bearer", facts),
+    )
+
+
+def require_same_origin() -> None:
+    """Raise Forbidden if another site let the browser ask: it would be with the cookie of ours.
+
+    Fetch metadata where the browser sends it, the Origin where not.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        same = site in ("same-origin", "none")
+    else:
+        same = urlsplit(request.headers.get("Origin", "")).netloc == request.host
+    if not same:
+        raise Forbidden("this was asked by a page of another site")
+
+
+def _protect(answer: Response) -> Response:
+    for name, value in _HEADERS.items():
+        answer.headers[name] = value
+    if request.endpoint not in ("static", "pages.swagger_ui"):
+        answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+def _limit_rate(app: Flask, settings: Settings) -> None:
+    keyed = bool(app.extensions["reelsense.guard"].keys)
+    if not (keyed or settings.rate or not is_loopback(settings.host)):
+        return
+    from flask_limiter import Limiter
+
+    def rate() -> str:
+        return (g.key.rate if "key" in g else None) or settings.rate or _RATE
+
+    limiter = Limiter(
+        lambda: f"key {g.key.name}" if "key" in g else f"address {request.remote_addr}",
+        app=app,
+        application_limits=[rate],
+        strategy="sliding-window-counter",
+        storage_uri=settings.rate_storage,
+        # Where the storage is gone, each process counts for itself.
+        in_memory_fallback_enabled=settings.rate_storage != "memory://",
+        headers_enabled=True,
+    )
+    limiter.request_filter(
+        lambda: request.endpoint in _OPEN and request.endpoint != "pages.signed_in"
+    )
+
+
+def _allow_origins(app: Flask, settings: Settings) -> None:
+    origins = settings.origins.replace(",", " ").split()
+    if not origins:
+        return
+    from flask_cors import CORS
+
+    CORS(
+        app,
+        origins=origins,
+        resources=[r"/v1/.*", r"/v2/.*", "/models/.*", "/predict"],
+        expose_headers=["X-Request-ID", "Server-Timing", "Retry-After"],
+        max_age=3600,
+    )

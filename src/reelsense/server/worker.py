@@ -1,0 +1,112 @@
+"""The process that serves: started, watched and replaced by gunicorn, one or several of a kind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import time
+from contextlib import suppress
+from types import FrameType
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
+
+from reelsense.server import problems
+from reelsense.server.connections import Connections
+from reelsense.server.served import Served
+
+_log = logging.getLogger(__name__)
+
+_FILES = 200
+"""That a process has open beside its connections."""
+
+
+class Supervisor(Arbiter):  # type: ignore[misc]  # gunicorn ships no types
+    """Starts the workers, replaces one that dies, and passes on what it is told by signals.
+
+    TERM, and INT as Ctrl-C sends it: end once everything accepted is answered; INT again, or QUIT:
+    end now. HUP: load the model anew. Others do nothing.
+    """
+
+    _spawned = 0.0
+
+    def spawn_worker(self) -> int:
+        """Start a worker; where they die as they start, one a second."""
+        if self.worker_age >= self.num_workers:
+            time.sleep(max(0.0, self._spawned + 1 - time.monotonic()))
+        self._spawned = time.monotonic()
+        pid: int = super().spawn_worker()
+        return pid
+
+    def handle_int(self) -> None:
+        """End as for TERM."""
+        raise StopIteration
+
+    def handle_hup(self) -> None:
+        """Let the workers load the model anew."""
+        self.kill_workers(signal.SIGHUP)
+
+    def _ignore(self) -> None:
+        _log.warning("this signal does nothing here")
+
+    handle_ttin = handle_ttou = handle_usr1 = handle_usr2 = handle_winch = _ignore
+
+
+class ServingWorker(Worker):  # type: ignore[misc]
+    """One loop of connections, many threads."""
+
+    _connections: Connections | None = None
+
+    def init_signals(self) -> None:
+        """Say what each signal means."""
+        super().init_signals()
+        # Ctrl-C reaches every process of the terminal; the supervisor says what it means.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, self._handle_hup)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end."""
+        super().handle_exit(sig, frame)
+        if self._connections:
+            self._connections.wake()
+
+    def _handle_hup(self, _sig: int, _frame: FrameType | None) -> None:
+        self._served().reload()
+
+    def _served(self) -> Served:
+        found: Served = self.wsgi.extensions["reelsense"]
+        return found
+
+    def run(self) -> None:
+        """Serve until told to end, and until what was accepted by then is answered."""
+        served = self._served()
+        _allow_files(served.settings.connections + _FILES)
+        connections = self._connections = Connections(
+            self.wsgi,
+            [each.sock for each in self.sockets],
+            served.settings,
+            lambda status, why: problems.of_no_request(self.wsgi, status, why),
+        )
+        served.reload_everywhere = lambda: os.kill(self.ppid, signal.SIGHUP)
+        told = 0.0
+        while self.alive and self.ppid == os.getppid():
+            if (now := time.monotonic()) - told > 1:
+                self.notify()
+                told = now
+            connections.turn(1)
+        served.draining = True
+        connections.drain(self.cfg.graceful_timeout, self.notify)
+        served.close()
+        if cut := connections.count:
+            _log.warning("%d connections are cut off: their time is up", cut)
+
+
+def _allow_files(count: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count:
+        most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
