@@ -286,6 +286,11 @@ class Connections:
             for listener in self._listeners:
                 listener.maintenance(time.time())
 
+    def close(self) -> None:
+        """Close what is open, and end the threads."""
+        self._threads.shutdown()
+        wasyncore.close_all(self._map, ignore_all=True)
+
     def _accept_all(self, listener: _Listener) -> None:
         """Accept what the kernel has accepted already."""
         before = -1
