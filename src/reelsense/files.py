@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What a disk that is full, or full for this user, says."""
 
 
 @contextmanager
@@ -17,6 +21,10 @@ def atomic(path: Path) -> Iterator[IO[str]]:
         with beside.open("w", encoding="utf-8", newline="") as file:
             yield file
         os.replace(beside, path)
+    except OSError as error:
+        if error.errno in NO_ROOM:  # writing does not say where
+            error.filename = str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ from reelsense.cli.judge import calibrate, evaluate
 from reelsense.cli.learn import baseline, data, export, pretrain, teach, train
 from reelsense.cli.serve import config, key, serve
 from reelsense.errors import ReelsenseError
+from reelsense.files import NO_ROOM
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -44,9 +45,9 @@ def main() -> None:
     except ReelsenseError as error:
         _give_up(str(error))
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in NO_ROOM:
             raise
-        _give_up(f"{error.filename}: {error.strerror}")
+        _give_up(f"{error.filename or 'what was to be written'}: {error.strerror}")
 
 
 def _give_up(reason: str) -> None:

@@ -1,0 +1,50 @@
+"""A bundle on disk whose network is real ONNX, and so small that it loads in a moment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from reelsense import bundle as bundles
+from reelsense.bundle import Calibration, Manifest
+from tests import tiny
+
+
+def network(weight: float = 1.0) -> bytes:
+    """`tiny.count_moods` as ONNX; every good word counts `weight`."""
+    moods = np.stack([-tiny._MOOD, tiny._MOOD], axis=1) * np.float32(weight)
+    axes = numpy_helper.from_array(np.array([1], dtype=np.int64), "axes")
+    last = numpy_helper.from_array(np.array([2], dtype=np.int64), "last")
+    nodes = [
+        helper.make_node("Gather", ["moods", "input_ids"], ["each"]),
+        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask", "last"], ["wide"]),
+        helper.make_node("Mul", ["each", "wide"], ["read"]),
+        helper.make_node("ReduceSum", ["read", "axes"], ["logits"], keepdims=0),
+    ]
+    shape = ["texts", "length"]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64, shape)
+            for name in ("input_ids", "attention_mask")
+        ],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["texts", 2])],
+        [numpy_helper.from_array(moods, "moods"), axes, last],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    serialized: bytes = model.SerializeToString()
+    return serialized
+
+
+def write(folder: Path, name: str, *, temperature: float = 1.0, weight: float = 1.0) -> Manifest:
+    """Write such a bundle to `folder`; the lower the `temperature`, the surer it is."""
+    made = tiny.bundle(network=network(weight))
+    manifest = replace(made.manifest, name=name, calibration=Calibration(temperature=temperature))
+    return bundles.write(folder, replace(made, manifest=manifest))
