@@ -12,7 +12,7 @@ RUNS ?= runs
 CHECKPOINT ?= checkpoints/default
 BUNDLE ?= src/reelsense/models/default
 
-.PHONY: serve test test-slow check fix docs bench bench-quick soak train clean
+.PHONY: serve test test-slow check fix docs bench bench-quick soak train sbom clean
 
 # HOST and PORT, if given, go before other settings: PORT=5050 make serve
 serve: .venv/base
@@ -29,6 +29,7 @@ check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive src
 
 fix: .venv/dev
 	$(BIN)/ruff format .
@@ -63,6 +64,21 @@ train: .venv/dev
 	mkdir -p $(CHECKPOINT)
 	cp $(addprefix $(RUNS)/fair/,config.json model.safetensors reelsense.json tokenizer.json \
 	    tokenizer_config.json) $(CHECKPOINT)
+
+# What a server is made of: reelsense and what it needs, no more, in an environment of its own.
+sbom: build/sbom.json
+
+build/sbom.json: pyproject.toml constraints.txt
+	rm -rf build/sbom
+	$(PYTHON) -m venv build/sbom/serving
+	build/sbom/serving/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint constraints.txt .
+	$(PYTHON) -m venv build/sbom/tool
+	build/sbom/tool/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom
+	build/sbom/tool/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
+	    --output-reproducible --of JSON -o $@.part build/sbom/serving
+	mv $@.part $@
+	@echo "$@ lists $$(grep -c '"purl"' $@) packages"
 
 resumed = $(if $(wildcard $(1)/training-state.pt),--resume)
 

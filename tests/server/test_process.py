@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import pickle
 import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reelsense import bundle as bundles
-from reelsense.errors import ReelsenseError
+from reelsense.errors import BundleError, ReelsenseError
+from reelsense.inference.classifier import Classifier
 from reelsense.server.config import Settings
 from reelsense.server.run import run
+from tests import tiny
 from tests.processes import ask, server
 
 REVIEWS = [f"{'A wonderful film. ' * n}The best of the year." for n in range(1, 9)]
@@ -90,6 +94,53 @@ print(sorted({"torch", "transformers", "sklearn", "onnx", "onnxruntime"} & set(s
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert found.stdout == "[]\n"
+
+
+def test_no_pickle_is_read_on_the_way_to_an_answer() -> None:
+    program = """
+import sys
+found = []
+sys.addaudithook(lambda event, _: found.append(event) if event.startswith("pickle.") else None)
+import pickle
+pickle.loads(pickle.dumps(complex))  # the hook works
+assert found.pop() == "pickle.find_class"
+from reelsense.server import create_app
+client = create_app().test_client()
+answer = client.post("/v1/predict", json={"text": "A fine film."})
+assert answer.status_code == 200, answer.get_data()
+assert client.get("/metrics").status_code == 200
+print(found)
+"""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "[]\n"
+
+
+class Payload:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("part", ["network", "tokenizer"])
+def test_a_pickle_in_a_bundle_runs_nothing(tmp_path: Path, part: str) -> None:
+    trap = tmp_path / "it-ran"
+    evil = pickle.dumps(Payload(trap), protocol=0)
+    made = tiny.bundle()
+    parts = {"network": made.network, "tokenizer": made.tokenizer} | {
+        part: evil if part == "network" else evil.decode()
+    }
+    bundles.write(tmp_path / "evil", replace(made, **parts))  # type: ignore[arg-type]
+    with pytest.raises(BundleError):
+        Classifier.load(tmp_path / "evil")
+    assert not trap.exists()
+    pickle.loads(evil).close()  # noqa: S301  # it would have
+    assert trap.exists()
 
 
 def test_nothing_is_left_in_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ class _ScratchFolder:
         self._counts = counts
 
     def __enter__(self) -> str:
-        memory = "/dev/shm"  # noqa: S108  # a folder of our own is made in it
+        memory = "/dev/shm"  # noqa: S108  # nosec B108  # a folder of our own is made in it
         where = memory if os.access(memory, os.W_OK) else None
         try:
             self._path = tempfile.mkdtemp(prefix="reelsense-", dir=where)
