@@ -130,7 +130,7 @@ def _plots(report: Report) -> dict[str, Markup]:
         if swaps.source == "templates":
             drawn[f"identity {swaps.category}"] = plots.identities(swaps)
     # Markup: the pictures are our own SVG, in which matplotlib has escaped all text.
-    return {name: Markup(picture) for name, picture in drawn.items()}  # noqa: S704  # nosec B704
+    return {name: Markup(picture) for name, picture in drawn.items()}  # noqa: S704
 
 
 def _summary(report: Report) -> list[str]:

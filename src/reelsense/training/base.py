@@ -36,8 +36,7 @@ def find_base(base: str) -> Path:
     if Path(base).is_dir():
         return Path(base)
     try:
-        # The user names it, with or without a revision; safetensors and JSON alone are taken.
-        return Path(snapshot_download(base, allow_patterns=_FILES))  # nosec B615
+        return Path(snapshot_download(base, allow_patterns=_FILES))
     except Exception as error:  # its client lets through what its transport raises
         reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
         raise DownloadError(

@@ -71,7 +71,7 @@ def _config(folder: Path) -> Any:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)  # nosec B615  # a folder
+        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise TrainingError(f"{folder} holds no pre-trained model: {error}") from error
     if config.model_type != "bert":
