@@ -95,14 +95,15 @@ def add(path: Path, key: Key) -> None:
     Raises SettingsError if the file cannot be read or written or has a key of that name.
     """
     try:
-        before = path.read_text() if path.exists() else ""
+        before, mode = "", 0o600
+        if path.exists():
+            before, mode = path.read_text(), path.stat().st_mode
         if before and not before.endswith("\n"):
             before += "\n"
         after = f"{before}{key.line()}\n"
         read(after, str(path))
         write_atomically(path, after)
-        if not before:
-            path.chmod(0o600)
+        path.chmod(mode)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise SettingsError(f"{path} cannot be read and written: {reason}") from error

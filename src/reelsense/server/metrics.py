@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from flask import current_app
@@ -17,6 +18,7 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 _METHODS = {"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"}
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60)
+_OUTCOMES = ("served", "refused")
 _SHED = {"overloaded": "queue", "rate-limited": "rate"}
 
 
@@ -39,7 +41,7 @@ class Metrics:
             counter, "requests", "Requests that were answered.", "route", "method", "status"
         )
         self._seconds = made(
-            histogram, "request_seconds", "Time to the answer.", "route", buckets=_SECONDS
+            histogram, "request_seconds", "Time to any answer but 429.", "route", buckets=_SECONDS
         )
         self._phases = made(
             histogram, "phase_seconds", "Time of an answer to texts.", "phase", buckets=_SECONDS
@@ -68,14 +70,18 @@ class Metrics:
             buckets=[0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1],
         )  # fmt: skip
         self._served: tuple[str, str] | None = None
-        for child in (*_SHED.values(),):
-            self._shed.labels(child)
+        # From 0 on, so that the first one is an increase.
+        for reason in _SHED.values():
+            self._shed.labels(reason)
+        for outcome in _OUTCOMES:
+            self._loads.labels(outcome)
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request; `route` is the pattern of the address, not the address."""
         known = method if method in _METHODS else "other"
         self._requests.labels(route, known, status).inc()
-        self._seconds.labels(route).observe(seconds)
+        if status != HTTPStatus.TOO_MANY_REQUESTS:  # a thousand of these would hide the others
+            self._seconds.labels(route).observe(seconds)
 
     def scored(self, answers: Sequence[object], clock: Clock) -> None:
         """Count the answers to texts, and where their time went."""
@@ -104,7 +110,7 @@ class Metrics:
 
     def loaded(self, classifier: Classifier | None) -> None:
         """Count a model that serves now, or with None one that could not be loaded."""
-        self._loads.labels("served" if classifier else "refused").inc()
+        self._loads.labels(_OUTCOMES[classifier is None]).inc()
         if classifier:
             if self._served:
                 self._model.labels(*self._served).set(0)
