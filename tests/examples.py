@@ -35,6 +35,9 @@ _VARYING = "|".join(
         r"dur=[\d.]+",
         r"Content-Length: \d+",
         r"\"time_taken\":\"[\d.e-]+",
+        r"\"timestamp\": \"[^\"]+",
+        r"ms\": [\d.]+",
+        r"RateLimit-Reset: \d+",
     )
 )
 _TOKEN = re.compile(rf"({_VARYING}|\d+\.\d+(?:e-?\d+)?)")

@@ -16,7 +16,7 @@ PAGES = Path(__file__).parents[1] / "docs"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["api.md", "python.md"])
+@pytest.mark.parametrize("page", ["api.md", "operations.md", "python.md"])
 def test_examples_give_what_the_page_says(page: str) -> None:
     wrong = [each for each in examples.run(PAGES / page) if not each.holds()]
     assert not wrong, "python -m tests.examples writes the outputs of a page anew"
@@ -58,8 +58,14 @@ def test_every_error_is_listed() -> None:
     assert {row[0] for row in rows("The codes of wrong fields")} == set(FIELD_CODES)
 
 
+def default(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
 def test_every_setting_is_listed() -> None:
     assert [row[:4] for row in rows("## Settings")] == [
-        [flag(name), variable(name), name, "" if field.default is None else str(field.default)]
+        [flag(name), variable(name), name, default(field.default)]
         for name, field in Settings.model_fields.items()
     ]

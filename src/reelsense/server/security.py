@@ -190,7 +190,8 @@ def _presented() -> Key | None:
 
 def _unauthorized() -> Unauthorized:
     wrong = request.authorization is not None
-    facts: dict[str, str | None] = {"realm": "reelsense"}
+    # With a space, because werkzeug leaves out the quotes that RFC 9110 wants if there is none.
+    facts: dict[str, str | None] = {"realm": "reelsense server"}
     if wrong:
         facts["error"] = "invalid_token"
     return Unauthorized(
