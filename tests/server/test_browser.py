@@ -14,6 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.expected_conditions import element_to_be_clickable
 from selenium.webdriver.support.ui import WebDriverWait
 
+from reelsense.server import keys
 from tests.processes import server
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -151,3 +152,45 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_goes_wrong(
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     assert all(name.startswith((address, "data:")) for name in page.execute_script(script))
     assert page.get_log("browser") == []
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The address of a server with keys, and one of them."""
+    secret, key = keys.make("shop")
+    keys.add(tmp_path / "keys", key)
+    with server("--keys-file", str(tmp_path / "keys")) as (address, _):
+        yield address, secret
+
+
+def test_with_keys_one_signs_in(browser: webdriver.Chrome, keyed: tuple[str, str]) -> None:
+    address, secret = keyed
+    browser.get_log("browser")
+    browser.get(address)
+    assert browser.current_url == f"{address}/sign-in"
+    browser.find_element(By.ID, "key").send_keys("rs_guessed", Keys.ENTER)
+    assert "not known" in shown(browser, "problem")
+    browser.get_log("browser")  # that there was a 401
+    browser.find_element(By.ID, "key").send_keys(secret, Keys.ENTER)
+    WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.ID, "text"))
+    judge(browser, "Wonderful!")
+    assert "positive" in shown(browser, "answer")
+    assert browser.execute_script("return document.cookie") == ""
+    assert "Signed in as shop" in browser.find_element(By.TAG_NAME, "main").text
+    assert browser.get_log("browser") == []
+    browser.find_element(By.CLASS_NAME, "quiet").click()
+    WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.ID, "key"))
+    browser.get(address)
+    assert browser.current_url == f"{address}/sign-in"
+
+
+def test_a_session_that_has_ended_is_said(
+    browser: webdriver.Chrome, keyed: tuple[str, str]
+) -> None:
+    address, secret = keyed
+    browser.get(address)
+    browser.find_element(By.ID, "key").send_keys(secret, Keys.ENTER)
+    WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.ID, "text"))
+    browser.delete_all_cookies()
+    judge(browser, "Wonderful!")
+    assert "Sign in again" in shown(browser, "problem")

@@ -11,6 +11,7 @@ async function ask(text) {
     body: JSON.stringify({ text }),
   });
   const body = await answer.json();
+  if (answer.status === 401) throw new Error("You are no longer signed in. Sign in again: load this page anew.");
   if (!answer.ok) throw new Error(body.detail);
   return { ...body.predictions[0], threshold: body.threshold };
 }
