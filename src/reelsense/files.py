@@ -9,16 +9,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What a disk that is full, or full for this user, says."""
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[str]]:
-    """Open a text file that takes the place of `path` once the block ends well."""
+def atomic(path: Path, mode: int = 0o666) -> Iterator[IO[str]]:
+    """Open a text file that takes the place of `path` once the block ends well.
+
+    It gets the permissions `mode`, less the umask's.
+    """
     beside = path.with_name(f".{path.name}.part")
     try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
+        beside.unlink(missing_ok=True)
+        with os.fdopen(os.open(beside, _NEW, mode), "w", encoding="utf-8", newline="") as file:
             yield file
         os.replace(beside, path)
     except OSError as error:
@@ -29,7 +35,7 @@ def atomic(path: Path) -> Iterator[IO[str]]:
         beside.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
-    with atomic(path) as file:
+def write_atomically(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write `text` to `path`, whole or not at all, with permissions as `atomic`."""
+    with atomic(path, mode) as file:
         file.write(text)

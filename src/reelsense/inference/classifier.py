@@ -214,6 +214,7 @@ class Classifier:
 
     def _run(self, texts: Sequence[str], clock: Clock) -> list[_Row | None]:
         """Clean, cut and run `texts`."""
+        clock.computed += len(texts)
         with clock.tokenizing():
             encoded = self._tokenizer.encode(texts, clock)
             frame = self._tokenizer.frame

@@ -32,6 +32,8 @@ class Clock:
         self.remembered = 0
         """Texts (not seconds) that were not computed for this call: their answers were known, or
         another call was computing them."""
+        self.computed = 0
+        """Texts that were."""
 
     @property
     def elapsed(self) -> float:

@@ -42,8 +42,7 @@ class Admission:
             full = self.requests >= self._most
             if full or (self.requests and self.bytes + size > self._most_bytes):
                 raise OverloadedError(
-                    f"{self.requests:,} requests are in hand, and that is as much as can be "
-                    "answered in time",
+                    "as much is in hand already as can be answered in time",
                     max(1, math.ceil(self._last)),
                 )
             self.requests += 1
@@ -83,7 +82,7 @@ def admission() -> Admission:
 
 def _enter() -> None:
     view = current_app.view_functions.get(request.endpoint or "")
-    if not getattr(view, "scoring", False):
+    if request.method == "OPTIONS" or not getattr(view, "scoring", False):
         return
     # Without a Content-Length nothing is known of it yet; a web server that reads bodies whole
     # before they get here sets one.

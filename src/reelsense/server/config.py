@@ -24,6 +24,9 @@ PREFIX = "REELSENSE_"
 FILE = f"{PREFIX}CONFIG"
 """The variable that names the file."""
 
+_PASSWORD = re.compile(r"(://[^/@]*:)[^/@]*@")
+"""In an address."""
+
 _OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_HOST|(SERVICE_)?PORT(_.*)?)")
 
 
@@ -157,6 +160,8 @@ class Effective:
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, str):
+        value = _PASSWORD.sub(r"\1**********@", value)
     # TOML writes these as JSON does, but for one more character that needs an escape.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

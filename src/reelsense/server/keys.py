@@ -10,17 +10,18 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import limits
 
 from reelsense.errors import InputError, SettingsError
 from reelsense.files import write_atomically
 
 _NAME = re.compile(r"[\w.@-]{1,64}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_ONE_RATE = r"[1-9][0-9]{0,8}/(second|minute|hour|day)"
+_RATE = re.compile(rf"{_ONE_RATE}(,{_ONE_RATE})*")
 _ADMIN = "admin"
 _PREFIX = "rs_"
 """What a key begins with, so that scanners for leaked secrets can know it."""
@@ -56,10 +57,8 @@ def make(name: str, rate: str | None = None, *, admin: bool = False) -> tuple[st
 
 def check_rate(rate: str) -> str:
     """Return `rate`, or raise InputError if it is none."""
-    try:
-        limits.parse(rate.replace(" ", ""))
-    except ValueError:
-        raise InputError(f"{rate!r} is no rate: 600/minute is one, 10/second another") from None
+    if not _RATE.fullmatch(rate):
+        raise InputError(f"{rate!r} is no rate: 600/minute is one; second, hour, day are others")
     return rate
 
 
@@ -69,24 +68,28 @@ def read(text: str, source: str) -> list[Key]:
     Raises SettingsError naming `source` and the line; it never shows what stands there.
     """
     keys: list[Key] = []
-    for number, line in enumerate(re.split(r"[\n;]", text), 1):
-        words = line.split("#")[0].split()
-        if not words:
-            continue
+    for number, said in _statements(text):
+        words = said.split()
         where = f"{source}, line {number}"
         if len(words) < 2 or not _NAME.fullmatch(words[0]) or not _DIGEST.fullmatch(words[1]):
             raise SettingsError(
                 f"{where}: a key is NAME SHA256 [RATE] [admin], as `reelsense key NAME` prints it"
             )
-        rates = [word for word in words[2:] if word != _ADMIN]
-        try:
-            rate = check_rate("".join(rates)) if rates else None
-        except InputError as error:
-            raise SettingsError(f"{where}: {error}") from None
+        rate = "".join(word for word in words[2:] if word != _ADMIN) or None
+        if rate and not _RATE.fullmatch(rate):
+            raise SettingsError(f"{where}: what follows the SHA-256 is no rate: 600/minute is one")
         if words[0] in {key.name for key in keys}:
             raise SettingsError(f"{where}: there is a key named {words[0]} already")
         keys.append(Key(words[0], words[1], rate, _ADMIN in words[2:]))
     return keys
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Cut `text` at lines and ;, without comments and blanks; yields the number of the line too."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for said in line.split("#")[0].split(";"):
+            if said.strip():
+                yield number, said
 
 
 def add(path: Path, key: Key) -> None:
@@ -95,15 +98,15 @@ def add(path: Path, key: Key) -> None:
     Raises SettingsError if the file cannot be read or written or has a key of that name.
     """
     try:
+        path = path.resolve()  # a link to the file stays one
         before, mode = "", 0o600
         if path.exists():
-            before, mode = path.read_text(), path.stat().st_mode
+            before, mode = path.read_text(), stat.S_IMODE(path.stat().st_mode)
         if before and not before.endswith("\n"):
             before += "\n"
         after = f"{before}{key.line()}\n"
         read(after, str(path))
-        write_atomically(path, after)
-        path.chmod(mode)
+        write_atomically(path, after, mode)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise SettingsError(f"{path} cannot be read and written: {reason}") from error

@@ -50,6 +50,8 @@ def log_settings(settings: Settings) -> dict[str, Any]:
             "gunicorn.error": {"level": "WARNING", "handlers": [], "propagate": True},
             # It counts tasks as queued that a thread is just about to take.
             "waitress.queue": {"level": "ERROR"},
+            # Ours has the same.
+            "flask-limiter": {"level": "WARNING"},
             # That a client has gone is in the line of its request.
             "waitress": {"level": "WARNING"},
         },

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from flask import current_app
 
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.clock import Clock
 from reelsense.prediction import Prediction
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable that names the folder in which several processes count together."""
@@ -88,7 +92,7 @@ class Metrics:
         for phase in ("queue", "tokenize", "network"):
             self._phases.labels(phase).observe(getattr(clock, phase))
         self._hits.inc(clock.remembered)
-        self._misses.inc(max(0, len(answers) - clock.remembered))
+        self._misses.inc(clock.computed)
         for each in answers:
             if isinstance(each, Prediction):
                 self._answers.labels(each.label, each.verdict).inc()
@@ -125,13 +129,27 @@ class Metrics:
     def text(self) -> bytes:
         """Return all of it, of all processes, as Prometheus reads it."""
         from prometheus_client import CollectorRegistry, generate_latest
-        from prometheus_client.multiprocess import MultiProcessCollector
 
         registry = self._registry
-        if os.environ.get(FOLDER):
+        if folder := os.environ.get(FOLDER):
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            registry.register(_Together(Path(folder)))
         return generate_latest(registry)
+
+
+class _Together:
+    """What the processes have counted that share `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        # prometheus_client stumbles over one that a process has just made and not yet filled.
+        files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size]
+        found: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return found
 
 
 def metrics() -> Metrics:

@@ -23,7 +23,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense.server import contract
 from reelsense.server.kinds import FIELD_CODES, KINDS
-from reelsense.server.security import guard, require_same_origin
+from reelsense.server.security import guard, require_same_origin, unauthorized
 
 blueprint = Blueprint("pages", __name__)
 
@@ -37,19 +37,24 @@ def index() -> str:
 
 
 @blueprint.get("/sign-in")
-def sign_in() -> str:
+def sign_in() -> str | AnyResponse:
     """A form for the key, where the server has keys."""
+    if not guard().keys:
+        return redirect(url_for("pages.index"))
     return render_template("sign-in.html", wrong=False)
 
 
 @blueprint.post("/sign-in", endpoint="signed_in")
-def signed_in() -> AnyResponse | tuple[str, int]:
+def signed_in() -> AnyResponse:
     """Give the browser a cookie in exchange for a key."""
     require_same_origin()
     key = guard().key(request.form.get("key", "").strip())
     session.clear()
     if key is None or key.admin:
-        return render_template("sign-in.html", wrong=True), 401
+        refused = Response(render_template("sign-in.html", wrong=True), 401)
+        refused.headers.extend(unauthorized().get_headers())
+        refused.content_type = "text/html; charset=utf-8"
+        return refused
     session.permanent = True
     session["key"] = [key.name, key.digest[:16]]
     return redirect(url_for("pages.index"))

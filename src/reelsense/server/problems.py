@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from pydantic import ConfigDict, Field, ValidationError
 from werkzeug.exceptions import BadRequest, HTTPException
 
@@ -165,7 +165,7 @@ def _domain_error(error: ReelsenseError) -> Response:
             found = _answer(answer, str(error), errors)
             if isinstance(error, NotReadyError | OverloadedError):
                 seconds = error.retry_after if isinstance(error, OverloadedError) else 1
-                found.headers["Retry-After"] = str(seconds)
+                g.retry_after = seconds
             return found
     return _bug(error)
 

@@ -26,7 +26,7 @@ from reelsense.errors import ReelsenseError, SettingsError
 from reelsense.server import create_app, metrics
 from reelsense.server.config import Settings, variable
 from reelsense.server.logs import log_settings
-from reelsense.server.security import check_exposure
+from reelsense.server.security import check
 from reelsense.server.worker import ServingWorker, Supervisor
 
 _AFTER_DEADLINE = 5
@@ -39,7 +39,7 @@ def run(settings: Settings) -> None:
     Raises SettingsError if others could reach a server without keys, BundleError if the bundle
     cannot be loaded and ReelsenseError if the address is taken or there is no room for files.
     """
-    check_exposure(settings)
+    check(settings)
     # Not resolved: a link that is turned to another bundle is followed.
     folder = Path(settings.model or bundles.DEFAULT).absolute()
     manifest = bundles.read(folder).manifest
@@ -91,6 +91,8 @@ class _ScratchFolder:
             ) from error
         if self._counts:
             os.environ[metrics.FOLDER] = self._path
+        else:
+            os.environ.pop(metrics.FOLDER, None)  # another program's
         self._owner = os.getpid()
         return self._path
 

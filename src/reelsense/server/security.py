@@ -8,8 +8,11 @@ from __future__ import annotations
 import ipaddress
 import logging
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, redirect, request, session, url_for
@@ -94,21 +97,43 @@ def read_keys(settings: Settings) -> list[Key]:
         if not found:
             raise SettingsError(f"there is no key in {path}: `reelsense key NAME` makes one")
     if settings.keys:
-        found += keys_.read(settings.keys.get_secret_value(), "keys")
+        given = keys_.read(settings.keys.get_secret_value(), "keys")
+        if not given:
+            raise SettingsError("there is no key in keys: `reelsense key NAME` makes one")
+        found += given
     if twice := {key.name for key in found if [each.name for each in found].count(key.name) > 1}:
         raise SettingsError(f"there are two keys named {min(twice)}")
     return found
 
 
-def check_exposure(settings: Settings) -> None:
-    """Raise SettingsError if `settings` open the server to others, with neither key nor intent."""
-    if read_keys(settings) or settings.insecure_public or is_loopback(settings.host):
+def check(settings: Settings) -> None:
+    """Raise SettingsError if `settings` open the server to others, with neither key nor intent.
+
+    Or if requests cannot be counted where they say.
+    """
+    keys = read_keys(settings)
+    if _counts(settings, keys):
+        _check_storage(settings)
+    if keys or settings.insecure_public or is_loopback(settings.host):
         return
     raise SettingsError(
         f"on {settings.host} everyone who reaches this machine could use the server: make a key "
         "with `reelsense key NAME --keys-file FILE` and start with --keys-file FILE, or say "
         "--insecure-public if that is meant"
     )
+
+
+def _check_storage(settings: Settings) -> None:
+    from limits.errors import ConfigurationError
+    from limits.storage import storage_from_string
+
+    try:
+        storage_from_string(settings.rate_storage, **_storage_options(settings))
+    except ConfigurationError as error:
+        hint = ": pip install 'reelsense[redis]'" if "prerequisite" in str(error) else ""
+        raise SettingsError(f"rate_storage: {error}{hint}") from error
+    except ValueError as error:  # a port that is none
+        raise SettingsError(f"rate_storage: {error}") from error
 
 
 def is_loopback(host: str) -> bool:
@@ -168,7 +193,7 @@ def _authenticate() -> AnyResponse | None:
     if key is None and endpoint == "pages.index":
         return redirect(url_for("pages.sign_in"))
     if key is None:
-        raise _unauthorized()
+        raise unauthorized()
     if key.admin != admin:
         raise Forbidden(
             "this takes an admin key" if admin else "an admin key opens /metrics and /admin alone"
@@ -188,8 +213,10 @@ def _presented() -> Key | None:
     return key
 
 
-def _unauthorized() -> Unauthorized:
-    wrong = request.authorization is not None
+def unauthorized() -> Unauthorized:
+    """Return the error of a request that lacks a key, or has one that nobody knows."""
+    sent = request.authorization
+    wrong = sent is not None and sent.type == "bearer" and bool(sent.token or sent.parameters)
     # With a space, because werkzeug leaves out the quotes that RFC 9110 wants if there is none.
     facts: dict[str, str | None] = {"realm": "reelsense server"}
     if wrong:
@@ -215,6 +242,7 @@ def require_same_origin() -> None:
 
 
 def _protect(answer: Response) -> Response:
+    _say_when(answer)
     for name, value in _HEADERS.items():
         answer.headers[name] = value
     if request.endpoint not in ("static", "pages.swagger_ui"):
@@ -222,9 +250,28 @@ def _protect(answer: Response) -> Response:
     return answer
 
 
+def _say_when(answer: Response) -> None:
+    """Leave Retry-After to where it means something: flask-limiter has put it everywhere."""
+    limited = answer.headers.pop("Retry-After", None)
+    if "retry_after" in g:
+        answer.headers["Retry-After"] = str(g.retry_after)
+    elif answer.status_code == HTTPStatus.TOO_MANY_REQUESTS and limited:
+        answer.headers["Retry-After"] = str(max(1, int(limited)))
+
+
+def _counts(settings: Settings, keys: Sequence[Key]) -> bool:
+    """Whether requests are counted: not on this machine alone, unless that is asked for."""
+    return bool(keys or settings.rate or not is_loopback(settings.host))
+
+
+def _storage_options(settings: Settings) -> dict[str, Any]:
+    # A Redis that hangs holds up a request no longer than this, in seconds.
+    waits = {"socket_timeout": 1, "socket_connect_timeout": 1}
+    return waits if settings.rate_storage.startswith("redis") else {}
+
+
 def _limit_rate(app: Flask, settings: Settings) -> None:
-    keyed = bool(app.extensions["reelsense.guard"].keys)
-    if not (keyed or settings.rate or not is_loopback(settings.host)):
+    if not _counts(settings, app.extensions["reelsense.guard"].keys):
         return
     from flask_limiter import Limiter
 
@@ -237,12 +284,16 @@ def _limit_rate(app: Flask, settings: Settings) -> None:
         application_limits=[rate],
         strategy="sliding-window-counter",
         storage_uri=settings.rate_storage,
+        storage_options=_storage_options(settings),
         # Where the storage is gone, each process counts for itself.
         in_memory_fallback_enabled=settings.rate_storage != "memory://",
         headers_enabled=True,
     )
     limiter.request_filter(
-        lambda: request.endpoint in _OPEN and request.endpoint != "pages.signed_in"
+        lambda: (
+            request.method == "OPTIONS"
+            or (request.endpoint in _OPEN and request.endpoint != "pages.signed_in")
+        )
     )
 
 
@@ -255,7 +306,10 @@ def _allow_origins(app: Flask, settings: Settings) -> None:
     CORS(
         app,
         origins=origins,
-        resources=[r"/v1/.*", r"/v2/.*", "/models/.*", "/predict"],
-        expose_headers=["X-Request-ID", "Server-Timing", "Retry-After"],
+        resources=[r"/v1/.*", r"/v2(/.*)?", "/models/.*", "/predict"],
+        expose_headers=[
+            *("X-Request-ID", "Server-Timing", "Retry-After"),
+            *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
+        ],
         max_age=3600,
     )

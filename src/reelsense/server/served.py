@@ -90,15 +90,15 @@ class Served:
         seen = _look(self._folder)
         self._load(model)
         self._tried.set()
-        while model is None:
-            asked = self._wake.wait(_LOOK_EVERY)
+        while True:
+            asked = self._wake.wait(None if model else _LOOK_EVERY)
             self._wake.clear()
             if self._closed:
                 return
             if asked:
                 self._on_reload()
             found = _look(self._folder)
-            if asked or found != seen:
+            if model is None and (asked or found != seen):
                 seen = found
                 self._load(None)
 
