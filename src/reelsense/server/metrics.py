@@ -147,9 +147,16 @@ class _Together:
         from prometheus_client.multiprocess import MultiProcessCollector
 
         # prometheus_client stumbles over one that a process has just made and not yet filled.
-        files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size]
+        files = [str(path) for path in self._folder.glob("*.db") if _is_filled(path)]
         found: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
         return found
+
+
+def _is_filled(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:  # that of a process which has just ended
+        return False
 
 
 def metrics() -> Metrics:
