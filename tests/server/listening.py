@@ -22,7 +22,7 @@ def listening(app: Flask) -> Iterator[tuple[int, Connections]]:
             app,
             [listener],
             app.extensions["reelsense"].settings,
-            lambda status, why: problems.of_no_request(app, status, why),
+            lambda status: problems.of_no_request(app, status),
         )
 
         def serve() -> None:

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import numpy as np
 import pytest
@@ -95,13 +95,31 @@ def test_a_body_in_chunks(port: int) -> None:
         (post(b"", length=10**30), 413, "body-too-large"),
         (GET[:-2] + b"X: " + b"y" * HEAD, 431, "head-too-large"),
         (b"GET /" + b"y" * HEAD, 431, "head-too-large"),
-        (post(b"", "Transfer-Encoding: gzip"), 501, "http-error"),
+        (post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: gzip"), 501, "http-error"),
+        (post(b"", "Transfer-Encoding: chunked"), 400, "bad-request"),
+        (post(b"", "Transfer-Encoding: chunked").replace(b"1.1", b"1.0"), 400, "bad-request"),
+        (post(b"").replace(b"h: 0", b"h: " + b"9" * 5000), 400, "bad-request"),
+        (GET.replace(b"/healthz", b"http://[bad/"), 400, "bad-request"),
     ],
 )
 def test_what_is_no_request_gets_a_problem_document(
     port: int, sent: bytes, status: int, code: str
 ) -> None:
     assert problem(answer_to(port, sent)) == (status, code)
+
+
+def test_nothing_of_what_is_no_request_is_told_again(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    secret = b"Authorization: Bearer rs_SECRET\n12:00:00 [error] forged\x1b[31m\r\n"
+    answer = answer_to(port, GET[:-2] + secret + b"\r\n")
+    assert problem(answer) == (400, "bad-request")
+    assert b"SECRET" not in answer
+    answer_to(port, b"GE\x1b[31mT /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert "SECRET" not in caplog.text
+    assert "forged" not in caplog.text
+    assert "\x1b" not in "".join(record.getMessage() for record in caplog.records)
 
 
 def test_who_sends_more_than_is_taken_can_read_the_answer(port: int) -> None:
@@ -187,6 +205,53 @@ def test_who_reads_slowly_holds_no_thread() -> None:
             connection.close()
 
 
+def test_who_asks_and_asks_and_does_not_read_has_one_answer_under_way() -> None:
+    asked = []
+
+    def large() -> Response:
+        asked.append(1)
+        return Response(b"x" * 4_000_000)
+
+    app = create_app(Settings(queue=1), tiny.classifier())
+    app.add_url_rule("/large", view_func=large)
+    wait_until_ready(app.test_client())
+    with listening(app) as (port, _), ExitStack() as stack:
+        for _ in range(40):  # more than there are threads
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(GET.replace(b"/healthz", b"/large") * 50)
+        assert b"200 OK" in answer_to(port, post(b'{"text": "good"}'))
+        wait_until(lambda: len(asked) == 40)
+        time.sleep(0.2)
+        assert len(asked) == 40
+
+
+def test_an_answer_that_nobody_reads_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reelsense.server.connections._STALLED", 0.3)
+    app = create_app(Settings(), tiny.classifier())
+    app.add_url_rule("/large", view_func=lambda: Response(b"x" * 9_000_000))
+    with listening(app) as (port, connections), socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(GET.replace(b"/healthz", b"/large"))
+        wait_until(lambda: connections.count == 1)
+        wait_until(lambda: connections.count == 0)
+
+
+def test_what_is_between_the_network_and_the_threads_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("reelsense.server.connections._BETWEEN", 3_000_000)
+    with listening(made()) as (port, connections), ExitStack() as stack:
+        for _ in range(8):
+            connection = stack.enter_context(connect(port))
+            connection.sendall(post(b"x" * 900_000, length=1_000_000))
+        wait_until(lambda: connections.count <= 3)
+        time.sleep(1.2)
+        assert connections.count == 3
+
+
 class Gate:
     """A network that waits, once it is closed, and counts the rows that it reads."""
 
@@ -229,6 +294,21 @@ def test_whose_client_has_gone_costs_no_forward_pass() -> None:
         counted = app.extensions["reelsense.metrics"].text()
         assert b"reelsense_abandoned_total 1.0" in counted
         assert b'route="/v1/predict",status="499"' in counted
+
+
+def test_who_has_gone_costs_nothing_however_much_was_asked() -> None:
+    app, gate = gated()
+    admission = app.extensions["reelsense.admission"]
+    with listening(app) as (port, connections):
+        with connect(port) as gone:
+            one = post(b'{"text": "good"}').replace(b"Connection: close\r\n", b"")
+            gone.sendall(one * 50)
+            wait_until(lambda: gate.rows == 1)
+        time.sleep(0.1)
+        gate.open.set()
+        wait_until(lambda: connections.count == 0)
+        wait_until(lambda: admission.requests == 0)
+    assert gate.rows <= 2
 
 
 def test_what_expires_while_it_waits_costs_no_forward_pass() -> None:

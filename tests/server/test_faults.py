@@ -16,6 +16,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +27,7 @@ from typing import Any
 
 import pytest
 
+from reelsense.server import keys
 from tests import tiny_network
 from tests.processes import ask, server
 from tests.server.test_process import megabytes
@@ -275,6 +278,88 @@ def test_a_bad_bundle_is_refused_and_the_old_one_serves_on(tmp_path: Path) -> No
     }
 
 
+def test_a_storm_of_hups_ends_no_worker(tmp_path: Path) -> None:
+    tiny_network.write(tmp_path / "model", "tiny")
+    with server("--model", str(tmp_path / "model"), ready=False) as (address, process):
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            for each in (process, *workers(process)):
+                with suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGHUP)
+        wait_until(lambda: ask(f"{address}/readyz").status == 200, 20)
+        before = workers(process)
+        for _ in range(2000):
+            os.kill(before[0], signal.SIGHUP)
+        assert ask(f"{address}/v1/predict", {"text": "good"}).status == 200
+        assert workers(process) == before
+
+
+def test_keys_that_cannot_be_read_any_more_stay_as_they_were(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    secret, made = keys.make("shop")
+    keys.add(file, made)
+    with server("--keys-file", str(file)) as (address, process):
+
+        def asked() -> int:
+            request = urllib.request.Request(  # noqa: S310
+                f"{address}/v1/info", headers={"Authorization": f"Bearer {secret}"}
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                error.close()
+                return error.code
+
+        assert asked() == 200
+        file.write_text("a broken line")
+        os.kill(process, signal.SIGHUP)
+        time.sleep(0.5)
+        assert asked() == 200
+        (worker,) = workers(process)
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: workers(process) not in ([], [worker]), 20)
+        wait_until(lambda: ask(f"{address}/readyz").status == 200, 20)
+        assert asked() == 200
+        _, other = keys.make("other")
+        file.write_text(other.line())
+        os.kill(process, signal.SIGHUP)
+        wait_until(lambda: asked() == 401, 20)
+
+
+def test_where_few_files_may_be_open_it_still_answers(tmp_path: Path) -> None:
+    log = (tmp_path / "log").open("w+")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "reelsense", "serve", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=log,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160)),
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(address), 30)
+        with ExitStack() as stack:
+            for _ in range(200):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            for _ in range(3):
+                assert ask(f"{address}/v1/predict", {"text": "A fine film."}).status == 200
+        log.seek(0)
+        assert "the limit of open files is 160" in log.read()
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+
+
+def answers(address: str) -> bool:
+    try:
+        return ask(f"{address}/readyz").status == 200
+    except OSError:
+        return False
+
+
 def test_slow_half_open_and_oversized_requests_hold_up_nobody() -> None:
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     with server("--read-timeout", "4") as (address, _), ExitStack() as stack:
@@ -340,14 +425,7 @@ def test_a_full_disk_does_not_keep_the_server_from_answering(how: str, tmp_path:
         )
         try:
             address = f"http://127.0.0.1:{port}"
-
-            def ready() -> bool:
-                try:
-                    return ask(f"{address}/readyz").status == 200
-                except OSError:
-                    return False
-
-            wait_until(ready, 30)
+            wait_until(lambda: answers(address), 30)
             for n in range(20):
                 assert ask(f"{address}/v1/predict", {"text": review(n)}).status == 200
         finally:

@@ -792,3 +792,36 @@ def test_two_servers_share_a_rate_and_do_without_where_that_cannot_be(tmp_path: 
     for client in (one, other):  # each for itself
         assert asked(client, 4, headers=headers) == [200, 200, 200, 429]
     assert asked(made(**shared).test_client(), 4, headers=headers) == [200, 200, 200, 429]
+
+
+def test_wrong_keys_are_counted_by_address() -> None:
+    client = made(keys=KEYS, rate="2/day").test_client()
+    statuses = [client.get("/v1/info", headers=bearer("rs_wrong")).status_code for _ in range(3)]
+    assert statuses == [401, 401, 429]
+    assert client.get("/v1/info", headers=bearer(SHOP)).status_code == 200
+    assert client.get("/healthz").status_code == 200
+
+
+def test_an_ipv6_network_is_one_address() -> None:
+    client = made(rate="1/day").test_client()
+
+    def asked(address: str) -> int:
+        environ = {"REMOTE_ADDR": address}
+        return client.get("/v1/info", environ_base=environ).status_code
+
+    assert asked("2001:db8:1:2::1") == 200
+    assert asked("2001:db8:1:2:ffff::9") == 429
+    assert asked("2001:db8:1:3::1") == 200
+    assert asked("::ffff:192.0.2.1") == asked("::ffff:192.0.2.2") == 200
+
+
+def test_behind_a_proxy_it_is_reached_too() -> None:
+    with pytest.raises(SettingsError, match="behind a proxy everyone"):
+        check(Settings(proxies=1))
+    check(Settings(proxies=1, insecure_public=True))
+
+
+def test_where_requests_cannot_be_counted_is_told_at_the_start() -> None:
+    for storage in ("nonsense://x", "redis://h:99999"):
+        with pytest.raises(SettingsError, match=r"^rate_storage: "):
+            check(Settings(rate="2/day", rate_storage=storage))

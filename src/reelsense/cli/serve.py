@@ -33,12 +33,18 @@ class _WithSettings(click.Command):
                     if field.annotation is bool
                     else {"metavar": _metavar(field.annotation)}
                 ),
-                help=f"{field.description}  [env var: {variable(name)}; default: "
+                help=f"{field.description}{_warning(name)}  [env var: {variable(name)}; default: "
                 f"{_default(field.default)}]",
             )
             for name, field in Settings.model_fields.items()
         ]
         return [*made, *super().get_params(ctx)]
+
+
+def _warning(name: str) -> str:
+    from reelsense.server.config import is_secret
+
+    return " Better by its variable: others see command lines." if is_secret(name) else ""
 
 
 def _default(value: object) -> str:

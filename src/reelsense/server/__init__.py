@@ -5,6 +5,8 @@ Knows requests and answers; every answer comes from a `Classifier`. Needs no PyT
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flask_openapi3 import OpenAPI
 
 from reelsense.bundle import Bundle
@@ -24,17 +26,21 @@ from reelsense.server import (
 from reelsense.server.body import JsonRequest
 from reelsense.server.config import Settings
 from reelsense.server.contract import INFO
+from reelsense.server.keys import Key
 from reelsense.server.metrics import Metrics
 from reelsense.server.served import Served
 
 
 def create_app(
-    settings: Settings | None = None, model: Bundle | Classifier | None = None
+    settings: Settings | None = None,
+    model: Bundle | Classifier | None = None,
+    known_keys: Sequence[Key] | None = None,
 ) -> OpenAPI:
     """Return the application: a Flask one.
 
     It answers with `model`, by default the bundle that `settings` name; a bundle is loaded
-    meanwhile. Raises SettingsError if the keys that `settings` name cannot be read.
+    meanwhile. Raises SettingsError if the keys that `settings` name cannot be read and there are
+    no `known_keys`, which then take their place.
     """
     settings = settings or Settings()
     app = OpenAPI(
@@ -48,7 +54,7 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     metrics = app.extensions["reelsense.metrics"] = Metrics()
-    guard = app.extensions["reelsense.guard"] = security.Guard(settings)
+    guard = app.extensions["reelsense.guard"] = security.Guard(settings, known_keys)
     app.extensions["reelsense"] = Served(
         settings, model, metrics.batch, metrics.loaded, guard.reload
     )

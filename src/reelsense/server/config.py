@@ -235,7 +235,7 @@ class _Layer:
             fault = f"{name}: there is no such setting{self._meant(key)}"
         else:
             fault = f"{name}: {error['msg'].removeprefix('Input ')}"
-            if not _is_secret(key):
+            if not is_secret(key) and error["type"] != "rate":  # which says it already
                 fault += f", not {error['input']!r}"
         if _OF_KUBERNETES.fullmatch(name) and (key != "port" or "://" in str(error["input"])):
             fault += (
@@ -252,7 +252,8 @@ class _Layer:
         return f"; did you mean {how}?"
 
 
-def _is_secret(name: str) -> bool:
+def is_secret(name: str) -> bool:
+    """Say whether the field `name` is not to be shown."""
     return SecretStr in get_args(Settings.model_fields[name].annotation)
 
 

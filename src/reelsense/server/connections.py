@@ -7,7 +7,10 @@ request with a problem document, and ends well. Knows HTTP; knows neither routes
 
 from __future__ import annotations
 
+import errno
+import logging
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -16,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
-from waitress.utilities import Error
+from waitress.utilities import BadRequest, Error
 
 from reelsense.server.config import Settings
 
@@ -31,8 +35,11 @@ HEAD = 256 * 1024
 _IDLE = 75.0
 """Seconds that a connection is kept where nothing moves: longer than proxies keep theirs."""
 
-_ARRIVING = 256 * 1024 * 1024
-"""Bytes of bodies that are still arriving, of all connections."""
+_STALLED = 30.0
+"""Seconds in which nothing of an answer is read, after which it is not sent on."""
+
+_BETWEEN = 256 * 1024 * 1024
+"""Bytes of bodies that are still arriving and of answers that are not read yet, in all."""
 
 _MUCH = 64 * 1024
 """Bytes of an answer that are sent before it is complete."""
@@ -46,12 +53,34 @@ _GRACE = 1.0
 _SPARE = 16
 """Threads beyond those that a full queue holds, for everything else: a full queue is answered."""
 
-Refuse = Callable[[HTTPStatus, str], tuple[list[tuple[str, str]], bytes]]
-"""Makes the headers and body of the answer to what is no request, from the status and why."""
+Refuse = Callable[[HTTPStatus], tuple[list[tuple[str, str]], bytes]]
+"""Makes the headers and body of the answer to what is no request, from its status."""
+
+_log = logging.getLogger(__name__)
 
 
 class _TooSlowError(Error):  # type: ignore[misc]  # waitress ships no types
     code, reason = 408, "Request Timeout"
+
+
+class _Request(HTTPRequestParser):  # type: ignore[misc]
+    """A request that is arriving. What waitress stumbles over or lets pass is refused with 400."""
+
+    def received(self, data: bytes) -> int:
+        try:
+            taken: int = super().received(data)
+        except ValueError:  # a length of 5,000 digits, an address with half a bracket
+            self.error, self.completed = BadRequest(""), True
+            return len(data)
+        return taken
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        # Two ways to tell where a body ends, or one that HTTP/1.0 does not know: what is in front
+        # may have seen another end (RFC 9112, 6.1).
+        coded = self.chunked or "TRANSFER_ENCODING" in self.headers
+        if coded and (self.version != "1.1" or "CONTENT_LENGTH" in self.headers):
+            raise ParsingError("ambiguous")
 
 
 class _Answer(WSGITask):  # type: ignore[misc]
@@ -71,7 +100,7 @@ class _Refusal(ErrorTask):  # type: ignore[misc]
 
     def execute(self) -> None:
         error = self.request.error
-        headers, body = self.channel.server.refuse(HTTPStatus(error.code), error.body)
+        headers, body = self.channel.server.refuse(HTTPStatus(error.code))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend(headers)
         self.set_close_on_finish()
@@ -80,24 +109,52 @@ class _Refusal(ErrorTask):  # type: ignore[misc]
 
 
 class _Connection(HTTPChannel):  # type: ignore[misc]
-    task_class, error_task_class = _Answer, _Refusal
+    """A connection. It has one request in hand at a time, and one answer to be read."""
 
-    # These three are waitress's.
+    task_class, error_task_class, parser_class = _Answer, _Refusal, _Request
+
+    # These are waitress's.
+    sent_continue: bool = False
     request: Any = None
     requests: list[Any]
     will_close: bool = False
 
     begun = 0.0
     """When the first byte of the request that is arriving came; 0: none is."""
+    rest = b""
+    """What was sent behind the request that is in hand."""
     lingers_until = 0.0
 
     @property
     def busy(self) -> bool:
         """Whether a request is arriving or in hand, or an answer is being sent."""
-        return bool(self.requests or self.request or self.total_outbufs_len)
+        return bool(self.requests or self.request or self.rest or self.total_outbufs_len)
+
+    @property
+    def between(self) -> int:
+        """The bytes that are held for it: of a body that arrives, of an answer not yet read."""
+        arrived = self.request.body_bytes_received if self.request else 0
+        return int(arrived + self.total_outbufs_len)
 
     def readable(self) -> bool:
-        return bool(self.lingers_until or super().readable())
+        """Say whether to read on. The loop asks on every turn: here what is left is taken up."""
+        ready = bool(self.lingers_until or super().readable())
+        if ready and self.rest:
+            rest, self.rest = self.rest, b""
+            self.received(rest)
+            return False
+        return ready
+
+    def check_client_disconnected(self) -> bool:
+        """Say whether the client has gone. Nothing is read while its request is in hand."""
+        if not self.connected:
+            return True
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def writable(self) -> bool:
         if self.lingers_until:
@@ -113,13 +170,36 @@ class _Connection(HTTPChannel):  # type: ignore[misc]
             self._flush_exception(self._flush_some, do_close=False)
 
     def received(self, data: bytes) -> bool:
-        if self.lingers_until:
-            return False
-        self.begun = self.begun or time.monotonic()
-        taken: bool = super().received(data)
+        """Take `data`, of which what comes after a request waits until that is answered.
+
+        waitress would begin with all of them, and keep all of their answers for who does not read.
+        """
+        with self.requests_lock:
+            if self.will_close or self.close_when_flushed or self.lingers_until:
+                return False
+            while data and not self.requests:
+                data = self._take(data)
+            self.rest = data
+        return True
+
+    def _take(self, data: bytes) -> bytes:
+        """Take what belongs to the request that is arriving; return the rest of `data`."""
         if self.request is None:
-            self.begun = 0.0
-        return taken
+            self.request, self.begun = self.parser_class(self.adj), time.monotonic()
+        taken = self.request.received(data)
+        if (
+            self.request.expect_continue
+            and self.request.headers_finished
+            and not self.sent_continue
+        ):
+            self.send_continue()
+        if self.request.completed:
+            self.sent_continue = False
+            if not self.request.empty:
+                self.requests.append(self.request)
+                self.server.add_task(self)
+            self.request, self.begun = None, 0.0
+        return data[taken:]
 
     def handle_close(self) -> None:
         """Close; but first let the client read the answer if it has not sent all it meant to.
@@ -141,18 +221,16 @@ class _Connection(HTTPChannel):  # type: ignore[misc]
         """Close at once."""
         super().handle_close()
 
-    def give_up(self, seconds: float) -> None:
-        """Answer that the request took longer than `seconds` to arrive."""
+    def give_up(self) -> None:
+        """Answer that the request took too long to arrive."""
         with self.requests_lock:
             request = self.request
             if request is None:
                 return
-            request.error = _TooSlowError(f"the request had not arrived after {seconds:g} seconds")
-            request.completed = True
+            request.error, request.completed = _TooSlowError(""), True
             self.requests.append(request)
             self.request, self.begun = None, 0.0
-            if len(self.requests) == 1:
-                self.server.add_task(self)
+            self.server.add_task(self)
 
 
 class _Listener(TcpWSGIServer):  # type: ignore[misc]
@@ -162,34 +240,55 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]
     read_timeout: float
     refuse: Refuse
 
-    def handle_accept(self) -> None:
+    accepted = 0
+    deaf_until = 0.0
+    """Nothing is accepted before: the process may open no more files."""
+
+    def readable(self) -> bool:
+        return bool(super().readable() and time.monotonic() >= self.deaf_until)
+
+    def accept(self) -> Any:
         """Accept a connection; where there are too many, the one that is idle the longest goes."""
         if len(self.active_channels) >= self.most:
-            waiting = [each for each in self.active_channels.values() if not each.requests]
-            if waiting:
-                min(waiting, key=lambda each: each.last_activity).cut()
-        super().handle_accept()
+            self._cut_idlest()
+        try:
+            found = super().accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                _log.warning("no connection can be accepted: %s", error.strerror)
+                self._cut_idlest()
+                self.deaf_until = time.monotonic() + 1
+            return None
+        self.accepted += found is not None
+        return found
+
+    def _cut_idlest(self) -> None:
+        waiting = [each for each in self.active_channels.values() if not each.requests]
+        if waiting:
+            min(waiting, key=lambda each: each.last_activity).cut()
 
     def maintenance(self, now: float) -> None:
-        super().maintenance(now)
+        """Close what does not move, or not fast enough; called every second."""
         clock = time.monotonic()
         for each in list(self.active_channels.values()):
+            still = now - each.last_activity
             if each.lingers_until and clock > each.lingers_until:
                 each.cut()
             elif each.begun and clock > each.begun + self.read_timeout:
-                each.give_up(self.read_timeout)
-        self._bound_what_arrives()
+                each.give_up()
+            elif still > _STALLED and each.total_outbufs_len:
+                each.cut()
+            elif still > _IDLE and not each.busy:
+                each.will_close = True
+        self._bound_what_is_between()
 
-    def _bound_what_arrives(self) -> None:
-        arriving = sorted(
-            (each for each in self.active_channels.values() if each.request is not None),
-            key=lambda each: each.begun,
-        )
-        size = sum(each.request.body_bytes_received for each in arriving)
-        for each in arriving:
-            if size <= _ARRIVING:
+    def _bound_what_is_between(self) -> None:
+        sizes = {each: each.between for each in self.active_channels.values() if each.between}
+        size = sum(sizes.values())
+        for each in sorted(sizes, key=lambda each: each.last_activity):
+            if size <= _BETWEEN:
                 return
-            size -= each.request.body_bytes_received
+            size -= sizes[each]
             each.cut()
 
 
@@ -202,8 +301,12 @@ class Connections:
         sockets: Iterable[socket.socket],
         settings: Settings,
         refuse: Refuse,
+        most: int = sys.maxsize,
     ) -> None:
-        """Listen on `sockets`. Nothing moves but in `turn` and `drain`."""
+        """Listen on `sockets`. Nothing moves but in `turn` and `drain`.
+
+        There are `most` connections at a time, and no more than `settings` say.
+        """
         self._map: dict[int, Any] = {}
         self._threads = ThreadedTaskDispatcher()
         self._threads.set_thread_count(settings.queue + _SPARE)
@@ -212,8 +315,6 @@ class Connections:
             connection_limit=settings.connections + 100,
             channel_timeout=_IDLE,
             cleanup_interval=1,
-            # A client that hangs up is noticed while its request is in hand.
-            channel_request_lookahead=1,
             max_request_header_size=HEAD,
             # waitress refuses what is as long as these, and writes what is longer to disk.
             max_request_body_size=settings.max_body + 1,
@@ -228,7 +329,8 @@ class Connections:
         # It warns of the argument, and has nothing in its place.
         adjustments.send_bytes = _MUCH
         self._listeners = [
-            self._listener(application, each, adjustments, settings, refuse) for each in sockets
+            self._listener(application, each, adjustments, settings, refuse, most)
+            for each in sockets
         ]
 
     def _listener(
@@ -238,6 +340,7 @@ class Connections:
         adjustments: Adjustments,
         settings: Settings,
         refuse: Refuse,
+        most: int,
     ) -> _Listener:
         made = _Listener(
             application,
@@ -249,7 +352,8 @@ class Connections:
             sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
             bind_socket=False,
         )
-        made.most, made.read_timeout = settings.connections, settings.read_timeout
+        made.most = min(settings.connections, most)
+        made.read_timeout = settings.read_timeout
         made.refuse = refuse
         return made
 
@@ -294,7 +398,7 @@ class Connections:
     def _accept_all(self, listener: _Listener) -> None:
         """Accept what the kernel has accepted already."""
         before = -1
-        while before != (before := len(listener.active_channels)):
+        while before != (before := listener.accepted):
             listener.handle_accept()
 
     def _open(self) -> list[_Connection]:

@@ -30,6 +30,7 @@ _HEADERS = {
     "word pieces (tokenize) and were read (network).",
 }
 
+_OF_ALL_WITH_KEYS = (401, 403, 429)
 _SCHEMES = {
     "key": {
         "type": "http",
@@ -40,9 +41,6 @@ _SCHEMES = {
 
 _told: list[type[BaseModel]] = [Problem]
 """What is answered, of all routes."""
-
-
-_OF_ALL_WITH_KEYS = (401, 403, 429)
 
 
 def answers(

@@ -39,7 +39,7 @@ KINDS = {
             "bad-request",
             HTTPStatus.BAD_REQUEST,
             "The request cannot be understood",
-            "A parameter is missing, or the body is not what its headers announce.",
+            "A parameter is missing, the body is not what its headers announce, or it is not HTTP.",
         ),
         Kind(
             "unauthorized",

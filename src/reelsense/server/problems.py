@@ -188,23 +188,23 @@ def _of_status(status: HTTPStatus, said: str | None) -> Kind:
     return _BY_STATUS.get(status) or Kind("http-error", status, status.phrase, said or "")
 
 
-def of_no_request(app: Flask, status: HTTPStatus, why: str) -> tuple[list[tuple[str, str]], bytes]:
+def of_no_request(app: Flask, status: HTTPStatus) -> tuple[list[tuple[str, str]], bytes]:
     """Return headers and body of the answer to what is no request, and count it.
 
-    There is nothing to be known of it but `status` and `why`.
+    It says nothing of what was sent: that may be a key, or made to forge a line of the log.
     """
-    kind = _of_status(status, why)
+    kind = _of_status(status, "")
     document = Problem(
         type=kind.uri,
         title=kind.title,
         status=status,
-        detail=why,
+        detail=kind.advice or kind.title,
         code=kind.code,
         request_id=uuid.uuid4().hex,
     )
     with app.app_context():
         metrics().request("none", "none", status, 0)
-    _log.info("no request: %d, %s", status, why, extra={"request_id": document.request_id})
+    _log.info("no request: %d", status, extra={"request_id": document.request_id})
     headers = [
         ("Content-Type", "application/problem+json"),
         ("X-Request-ID", document.request_id),

@@ -26,7 +26,7 @@ from reelsense.errors import ReelsenseError, SettingsError
 from reelsense.server import create_app, metrics
 from reelsense.server.config import Settings, variable
 from reelsense.server.logs import log_settings
-from reelsense.server.security import check
+from reelsense.server.security import Guard, check
 from reelsense.server.worker import ServingWorker, Supervisor
 
 _AFTER_DEADLINE = 5
@@ -104,6 +104,7 @@ class _ScratchFolder:
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     def __init__(self, settings: Settings, manifest: Manifest, scratch: str) -> None:
         self._settings, self._manifest, self._scratch = settings, manifest, scratch
+        self._guard = Guard(settings)
         super().__init__()
 
     def load_config(self) -> None:
@@ -125,7 +126,11 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        return create_app(self._settings)
+        return create_app(self._settings, known_keys=self._guard.keys)
+
+    def read_keys(self) -> None:
+        """Read the keys anew, for workers that are started later: they may not be able to."""
+        self._guard.reload()
 
     def run(self) -> None:
         Supervisor(self).run()

@@ -62,10 +62,17 @@ _HEADERS = {
 class Guard:
     """The keys that open the server."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Read the keys that `settings` name. Raises SettingsError."""
+    def __init__(self, settings: Settings, known: Sequence[Key] | None = None) -> None:
+        """Read the keys that `settings` name.
+
+        Raises SettingsError if they cannot be read and none are `known`.
+        """
         self._settings = settings
-        self.keys = read_keys(settings)
+        if known is None:
+            self.keys: Sequence[Key] = read_keys(settings)
+        else:
+            self.keys = known
+            self.reload()
 
     def reload(self) -> None:
         """Read the keys anew; where they cannot be read, those that are known stay."""
@@ -114,13 +121,19 @@ def check(settings: Settings) -> None:
     keys = read_keys(settings)
     if _counts(settings, keys):
         _check_storage(settings)
-    if keys or settings.insecure_public or is_loopback(settings.host):
+    if keys or settings.insecure_public or not _is_reached(settings):
         return
+    where = "behind a proxy" if is_loopback(settings.host) else f"on {settings.host}"
     raise SettingsError(
-        f"on {settings.host} everyone who reaches this machine could use the server: make a key "
-        "with `reelsense key NAME --keys-file FILE` and start with --keys-file FILE, or say "
+        f"{where} everyone who reaches this machine could use the server: make a key with "
+        "`reelsense key NAME --keys-file FILE` and start with --keys-file FILE, or say "
         "--insecure-public if that is meant"
     )
+
+
+def _is_reached(settings: Settings) -> bool:
+    """Whether others than this machine reach the server."""
+    return bool(settings.proxies) or not is_loopback(settings.host)
 
 
 def _check_storage(settings: Settings) -> None:
@@ -174,43 +187,51 @@ def register(app: Flask) -> None:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=count, x_proto=count, x_host=count
         )
-    app.before_request(_authenticate)
+    # Who gives no key or a wrong one is counted too, by address, before being refused.
+    app.before_request(_identify)
     app.after_request(_protect)
     _limit_rate(app, settings)
+    app.before_request(_authorize)
     _allow_origins(app, settings)
 
 
-def _authenticate() -> AnyResponse | None:
-    endpoint = request.endpoint
-    admin = (endpoint or "").startswith("admin.")
+def _is_open() -> bool:
+    """Whether the current request is for everyone; that for nothing at all is."""
+    return request.endpoint is None or request.endpoint in _OPEN or request.method == "OPTIONS"
+
+
+def _identify() -> None:
+    """Look whose key the current request has: one that is sent, or the browser's."""
+    if not guard().keys or _is_open():
+        return
+    sent = request.authorization
+    if sent is None:
+        key = guard().signed_in()
+    else:
+        key = guard().key(sent.token) if sent.type == "bearer" and sent.token else None
+    if key:
+        g.key = key
+
+
+def _authorize() -> AnyResponse | None:
     if not guard().keys:
-        if endpoint == "admin.reload":
+        if request.endpoint == "admin.reload":
             raise Forbidden("this takes an admin key, and the server has no keys at all")
         return None
-    if endpoint is None or endpoint in _OPEN or request.method == "OPTIONS":
+    if _is_open():
         return None
-    key = _presented()
-    if key is None and endpoint == "pages.index":
-        return redirect(url_for("pages.sign_in"))
-    if key is None:
+    if "key" not in g:
+        if request.endpoint == "pages.index":
+            return redirect(url_for("pages.sign_in"))
         raise unauthorized()
-    if key.admin != admin:
+    admin = (request.endpoint or "").startswith("admin.")
+    if g.key.admin != admin:
         raise Forbidden(
             "this takes an admin key" if admin else "an admin key opens /metrics and /admin alone"
         )
-    g.key = key
-    return None
-
-
-def _presented() -> Key | None:
-    """Return the key of the current request: one that is sent, or the browser's."""
-    sent = request.authorization
-    if sent is not None:
-        return guard().key(sent.token) if sent.type == "bearer" and sent.token else None
-    key = guard().signed_in()
-    if key and request.method not in ("GET", "HEAD"):
+    if request.authorization is None and request.method not in ("GET", "HEAD"):
         require_same_origin()
-    return key
+    return None
 
 
 def unauthorized() -> Unauthorized:
@@ -261,7 +282,19 @@ def _say_when(answer: Response) -> None:
 
 def _counts(settings: Settings, keys: Sequence[Key]) -> bool:
     """Whether requests are counted: not on this machine alone, unless that is asked for."""
-    return bool(keys or settings.rate or not is_loopback(settings.host))
+    return bool(keys or settings.rate or _is_reached(settings))
+
+
+def _address() -> str:
+    """Return the address of the client; of IPv6 its network, which is as much as one has."""
+    address = request.remote_addr or ""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address) and not found.ipv4_mapped:
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return address
 
 
 def _storage_options(settings: Settings) -> dict[str, Any]:
@@ -279,7 +312,7 @@ def _limit_rate(app: Flask, settings: Settings) -> None:
         return (g.key.rate if "key" in g else None) or settings.rate or _RATE
 
     limiter = Limiter(
-        lambda: f"key {g.key.name}" if "key" in g else f"address {request.remote_addr}",
+        lambda: f"key {g.key.name}" if "key" in g else f"address {_address()}",
         app=app,
         application_limits=[rate],
         strategy="sliding-window-counter",
@@ -289,12 +322,7 @@ def _limit_rate(app: Flask, settings: Settings) -> None:
         in_memory_fallback_enabled=settings.rate_storage != "memory://",
         headers_enabled=True,
     )
-    limiter.request_filter(
-        lambda: (
-            request.method == "OPTIONS"
-            or (request.endpoint in _OPEN and request.endpoint != "pages.signed_in")
-        )
-    )
+    limiter.request_filter(lambda: _is_open() and request.endpoint not in (None, "pages.signed_in"))
 
 
 def _allow_origins(app: Flask, settings: Settings) -> None:

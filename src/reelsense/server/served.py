@@ -65,11 +65,11 @@ class Served:
         )
         self._thread.start()
 
-    def close(self) -> None:
-        """Look for no more models; wait for one that is being loaded, for it cannot be stopped."""
+    def close(self, seconds: float = 30) -> None:
+        """Look for no more models; wait for one that is being loaded: it cannot be stopped."""
         self._closed = True
         self._wake.set()
-        self._thread.join(30)
+        self._thread.join(seconds)
 
     def reload(self) -> None:
         """Load the bundle anew, soon, and what else can change."""

@@ -69,7 +69,7 @@ def _end(answer: Response) -> Response:
         logging.DEBUG if request.path in _POLLED else logging.INFO,
         # Without the query: it may hold a review.
         "%s %s %d",
-        request.method,
+        quote(request.method),
         quote(request.path),
         answer.status_code,
         extra=_facts(phases),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -19,7 +20,7 @@ from reelsense.server.served import Served
 
 _log = logging.getLogger(__name__)
 
-_FILES = 200
+_FILES = 100
 """That a process has open beside its connections."""
 
 
@@ -46,6 +47,7 @@ class Supervisor(Arbiter):  # type: ignore[misc]  # gunicorn ships no types
 
     def handle_hup(self) -> None:
         """Let the workers load the model anew."""
+        self.app.read_keys()
         self.kill_workers(signal.SIGHUP)
 
     def _ignore(self) -> None:
@@ -58,6 +60,13 @@ class ServingWorker(Worker):  # type: ignore[misc]
     """One loop of connections, many threads."""
 
     _connections: Connections | None = None
+    _reload = False
+    """Whether HUP has come. Nothing is done in its handler, which may be in its own way."""
+
+    def init_process(self) -> None:
+        """Begin. One that takes the place of another and fails does not end the whole server."""
+        self.booted = self.age > self.cfg.workers
+        super().init_process()
 
     def init_signals(self) -> None:
         """Say what each signal means."""
@@ -74,7 +83,9 @@ class ServingWorker(Worker):  # type: ignore[misc]
             self._connections.wake()
 
     def _handle_hup(self, _sig: int, _frame: FrameType | None) -> None:
-        self._served().reload()
+        self._reload = True
+        if self._connections:
+            self._connections.wake()
 
     def _served(self) -> Served:
         found: Served = self.wsgi.extensions["reelsense"]
@@ -83,12 +94,12 @@ class ServingWorker(Worker):  # type: ignore[misc]
     def run(self) -> None:
         """Serve until told to end, and until what was accepted by then is answered."""
         served = self._served()
-        _allow_files(served.settings.connections + _FILES)
         connections = self._connections = Connections(
             self.wsgi,
             [each.sock for each in self.sockets],
             served.settings,
-            lambda status, why: problems.of_no_request(self.wsgi, status, why),
+            lambda status: problems.of_no_request(self.wsgi, status),
+            _possible_connections(served.settings.connections),
         )
         served.reload_everywhere = lambda: os.kill(self.ppid, signal.SIGHUP)
         told = 0.0
@@ -96,17 +107,38 @@ class ServingWorker(Worker):  # type: ignore[misc]
             if (now := time.monotonic()) - told > 1:
                 self.notify()
                 told = now
+            if self._reload:
+                self._reload = False
+                served.reload()
             connections.turn(1)
+        self._end(served, connections)
+
+    def _end(self, served: Served, connections: Connections) -> None:
+        """Answer what was accepted, in a time that ends before the supervisor's does."""
         served.draining = True
-        connections.drain(self.cfg.graceful_timeout, self.notify)
-        served.close()
+        last = time.monotonic() + self.cfg.graceful_timeout - 1
+        connections.drain(self.cfg.graceful_timeout - 2, self.notify)
         if cut := connections.count:
             _log.warning("%d connections are cut off: their time is up", cut)
+        served.close(max(0.0, last - time.monotonic()))
+        if self.ppid != os.getppid():  # nobody else is left who could
+            shutil.rmtree(self.cfg.worker_tmp_dir, ignore_errors=True)
 
 
-def _allow_files(count: int) -> None:
+def _possible_connections(wanted: int) -> int:
+    """Allow the process to open files for so many; return for how many it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = 2 * wanted + _FILES  # an answer may be a file too
     if soft < count:
-        most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        soft = count if hard == resource.RLIM_INFINITY else min(count, hard)
         with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    possible = max(8, (soft - _FILES) // 2)
+    if possible < wanted:
+        _log.warning(
+            "there can be %d connections, not %d: the limit of open files is %d",
+            possible,
+            wanted,
+            soft,
+        )
+    return possible
