@@ -74,7 +74,7 @@ build/sbom.json: pyproject.toml constraints.txt
 	build/sbom/serving/bin/python -m pip install --quiet --disable-pip-version-check \
 	    --constraint constraints.txt .
 	$(PYTHON) -m venv build/sbom/tool
-	build/sbom/tool/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom
+	build/sbom/tool/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7,<8'
 	build/sbom/tool/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
 	    --output-reproducible --of JSON -o $@.part build/sbom/serving
 	mv $@.part $@

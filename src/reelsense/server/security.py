@@ -10,9 +10,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, redirect, request, session, url_for
@@ -24,6 +22,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense.errors import SettingsError
 from reelsense.server import keys as keys_
+from reelsense.server import rates
 from reelsense.server.config import Settings
 from reelsense.server.keys import Key
 
@@ -45,9 +44,6 @@ _OPEN = {
     "static",
 }
 """For everyone: it says nothing of texts, and costs next to nothing."""
-
-_RATE = "1200/minute"
-"""For each key that has no rate of its own and, without keys, each address off this machine."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -120,7 +116,7 @@ def check(settings: Settings) -> None:
     """
     keys = read_keys(settings)
     if _counts(settings, keys):
-        _check_storage(settings)
+        rates.check_storage(settings)
     if keys or settings.insecure_public or not _is_reached(settings):
         return
     where = "behind a proxy" if is_loopback(settings.host) else f"on {settings.host}"
@@ -134,19 +130,6 @@ def check(settings: Settings) -> None:
 def _is_reached(settings: Settings) -> bool:
     """Whether others than this machine reach the server."""
     return bool(settings.proxies) or not is_loopback(settings.host)
-
-
-def _check_storage(settings: Settings) -> None:
-    from limits.errors import ConfigurationError
-    from limits.storage import storage_from_string
-
-    try:
-        storage_from_string(settings.rate_storage, **_storage_options(settings))
-    except ConfigurationError as error:
-        hint = ": pip install 'reelsense[redis]'" if "prerequisite" in str(error) else ""
-        raise SettingsError(f"rate_storage: {error}{hint}") from error
-    except ValueError as error:  # a port that is none
-        raise SettingsError(f"rate_storage: {error}") from error
 
 
 def is_loopback(host: str) -> bool:
@@ -172,6 +155,7 @@ class _Sessions(SecureCookieSessionInterface):
 def register(app: Flask) -> None:
     """Let `app` ask for keys, count requests and tell browsers what they may do."""
     settings = app.extensions["reelsense"].settings
+    guard_: Guard = app.extensions["reelsense.guard"]
     app.secret_key = (
         settings.secret.get_secret_value() if settings.secret else secrets.token_urlsafe(32)
     )
@@ -190,7 +174,8 @@ def register(app: Flask) -> None:
     # Who gives no key or a wrong one is counted too, by address, before being refused.
     app.before_request(_identify)
     app.after_request(_protect)
-    _limit_rate(app, settings)
+    if _counts(settings, guard_.keys):
+        rates.limit(app, settings, _is_free)
     app.before_request(_authorize)
     _allow_origins(app, settings)
 
@@ -198,6 +183,11 @@ def register(app: Flask) -> None:
 def _is_open() -> bool:
     """Whether the current request is for everyone; that for nothing at all is."""
     return request.endpoint is None or request.endpoint in _OPEN or request.method == "OPTIONS"
+
+
+def _is_free() -> bool:
+    """Whether the current request may come as often as it likes: trying keys may not."""
+    return _is_open() and request.endpoint not in (None, "pages.signed_in")
 
 
 def _identify() -> None:
@@ -263,7 +253,7 @@ def require_same_origin() -> None:
 
 
 def _protect(answer: Response) -> Response:
-    _say_when(answer)
+    rates.say_when(answer)
     for name, value in _HEADERS.items():
         answer.headers[name] = value
     if request.endpoint not in ("static", "pages.swagger_ui"):
@@ -271,58 +261,9 @@ def _protect(answer: Response) -> Response:
     return answer
 
 
-def _say_when(answer: Response) -> None:
-    """Leave Retry-After to where it means something: flask-limiter has put it everywhere."""
-    limited = answer.headers.pop("Retry-After", None)
-    if "retry_after" in g:
-        answer.headers["Retry-After"] = str(g.retry_after)
-    elif answer.status_code == HTTPStatus.TOO_MANY_REQUESTS and limited:
-        answer.headers["Retry-After"] = str(max(1, int(limited)))
-
-
 def _counts(settings: Settings, keys: Sequence[Key]) -> bool:
     """Whether requests are counted: not on this machine alone, unless that is asked for."""
     return bool(keys or settings.rate or _is_reached(settings))
-
-
-def _address() -> str:
-    """Return the address of the client; of IPv6 its network, which is as much as one has."""
-    address = request.remote_addr or ""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(found, ipaddress.IPv6Address) and not found.ipv4_mapped:
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return address
-
-
-def _storage_options(settings: Settings) -> dict[str, Any]:
-    # A Redis that hangs holds up a request no longer than this, in seconds.
-    waits = {"socket_timeout": 1, "socket_connect_timeout": 1}
-    return waits if settings.rate_storage.startswith("redis") else {}
-
-
-def _limit_rate(app: Flask, settings: Settings) -> None:
-    if not _counts(settings, app.extensions["reelsense.guard"].keys):
-        return
-    from flask_limiter import Limiter
-
-    def rate() -> str:
-        return (g.key.rate if "key" in g else None) or settings.rate or _RATE
-
-    limiter = Limiter(
-        lambda: f"key {g.key.name}" if "key" in g else f"address {_address()}",
-        app=app,
-        application_limits=[rate],
-        strategy="sliding-window-counter",
-        storage_uri=settings.rate_storage,
-        storage_options=_storage_options(settings),
-        # Where the storage is gone, each process counts for itself.
-        in_memory_fallback_enabled=settings.rate_storage != "memory://",
-        headers_enabled=True,
-    )
-    limiter.request_filter(lambda: _is_open() and request.endpoint not in (None, "pages.signed_in"))
 
 
 def _allow_origins(app: Flask, settings: Settings) -> None:
