@@ -18,13 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
-from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
-from waitress.utilities import BadRequest, Error
+from waitress.task import ThreadedTaskDispatcher
 
 from reelsense.server.config import Settings
+from reelsense.server.connection import MUCH, Connection
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -41,12 +39,6 @@ _STALLED = 30.0
 _BETWEEN = 256 * 1024 * 1024
 """Bytes of bodies that are still arriving and of answers that are not read yet, in all."""
 
-_MUCH = 64 * 1024
-"""Bytes of an answer that are sent before it is complete."""
-
-_LINGER = 2.0
-"""Seconds in which a client may read the answer to a request that was not read to its end."""
-
 _GRACE = 1.0
 """Seconds that a connection on which nothing moves is kept once the process is to end."""
 
@@ -59,182 +51,8 @@ Refuse = Callable[[HTTPStatus], tuple[list[tuple[str, str]], bytes]]
 _log = logging.getLogger(__name__)
 
 
-class _TooSlowError(Error):  # type: ignore[misc]  # waitress ships no types
-    code, reason = 408, "Request Timeout"
-
-
-class _Request(HTTPRequestParser):  # type: ignore[misc]
-    """A request that is arriving. What waitress stumbles over or lets pass is refused with 400."""
-
-    def received(self, data: bytes) -> int:
-        try:
-            taken: int = super().received(data)
-        except ValueError:  # a length of 5,000 digits, an address with half a bracket
-            self.error, self.completed = BadRequest(""), True
-            return len(data)
-        return taken
-
-    def parse_header(self, header_plus: bytes) -> None:
-        super().parse_header(header_plus)
-        # Two ways to tell where a body ends, or one that HTTP/1.0 does not know: what is in front
-        # may have seen another end (RFC 9112, 6.1).
-        coded = self.chunked or "TRANSFER_ENCODING" in self.headers
-        if coded and (self.version != "1.1" or "CONTENT_LENGTH" in self.headers):
-            raise ParsingError("ambiguous")
-
-
-class _Answer(WSGITask):  # type: ignore[misc]
-    def build_response_header(self) -> bytes:
-        if self.channel.server.draining:
-            self.set_close_on_finish()
-        header: bytes = super().build_response_header()
-        return header
-
-    def finish(self) -> None:
-        super().finish()
-        self.channel.flush()
-
-
-class _Refusal(ErrorTask):  # type: ignore[misc]
-    """The answer to what is no request."""
-
-    def execute(self) -> None:
-        error = self.request.error
-        headers, body = self.channel.server.refuse(HTTPStatus(error.code))
-        self.status = f"{error.code} {error.reason}"
-        self.response_headers.extend(headers)
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-
-
-class _Connection(HTTPChannel):  # type: ignore[misc]
-    """A connection. It has one request in hand at a time, and one answer to be read."""
-
-    task_class, error_task_class, parser_class = _Answer, _Refusal, _Request
-
-    # These are waitress's.
-    sent_continue: bool = False
-    request: Any = None
-    requests: list[Any]
-    will_close: bool = False
-
-    begun = 0.0
-    """When the first byte of the request that is arriving came; 0: none is."""
-    rest = b""
-    """What was sent behind the request that is in hand."""
-    lingers_until = 0.0
-
-    @property
-    def busy(self) -> bool:
-        """Whether a request is arriving or in hand, or an answer is being sent."""
-        return bool(self.requests or self.request or self.rest or self.total_outbufs_len)
-
-    @property
-    def between(self) -> int:
-        """The bytes that are held for it: of a body that arrives, of an answer not yet read."""
-        arrived = self.request.body_bytes_received if self.request else 0
-        return int(arrived + self.total_outbufs_len)
-
-    def readable(self) -> bool:
-        """Say whether to read on. The loop asks on every turn: here what is left is taken up."""
-        ready = bool(self.lingers_until or super().readable())
-        if ready and self.rest:
-            rest, self.rest = self.rest, b""
-            self.received(rest)
-            return False
-        return ready
-
-    def check_client_disconnected(self) -> bool:
-        """Say whether the client has gone. Nothing is read while its request is in hand."""
-        if not self.connected:
-            return True
-        try:
-            return not self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    def writable(self) -> bool:
-        if self.lingers_until:
-            return False
-        if self.requests and not self.will_close:
-            # The thread in hand sends; this loop would only spin beside it.
-            return bool(self.total_outbufs_len >= _MUCH)
-        return bool(super().writable())
-
-    def flush(self) -> None:
-        """Send what there is, from the thread that made it: head and body at once."""
-        with self.outbuf_lock:
-            self._flush_exception(self._flush_some, do_close=False)
-
-    def received(self, data: bytes) -> bool:
-        """Take `data`, of which what comes after a request waits until that is answered.
-
-        waitress would begin with all of them, and keep all of their answers for who does not read.
-        """
-        with self.requests_lock:
-            if self.will_close or self.close_when_flushed or self.lingers_until:
-                return False
-            while data and not self.requests:
-                data = self._take(data)
-            self.rest = data
-        return True
-
-    def _take(self, data: bytes) -> bytes:
-        """Take what belongs to the request that is arriving; return the rest of `data`."""
-        if self.request is None:
-            self.request, self.begun = self.parser_class(self.adj), time.monotonic()
-        taken = self.request.received(data)
-        if (
-            self.request.expect_continue
-            and self.request.headers_finished
-            and not self.sent_continue
-        ):
-            self.send_continue()
-        if self.request.completed:
-            self.sent_continue = False
-            if not self.request.empty:
-                self.requests.append(self.request)
-                self.server.add_task(self)
-            self.request, self.begun = None, 0.0
-        return data[taken:]
-
-    def handle_close(self) -> None:
-        """Close; but first let the client read the answer if it has not sent all it meant to.
-
-        Closing at once would reset the connection, and the answer with it (RFC 9112, 9.6).
-        """
-        if self.will_close and self.connected and not self.lingers_until:
-            try:
-                self.socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
-            else:
-                self.will_close = self.close_when_flushed = False
-                self.lingers_until = time.monotonic() + _LINGER
-                return
-        super().handle_close()
-
-    def cut(self) -> None:
-        """Close at once."""
-        super().handle_close()
-
-    def give_up(self) -> None:
-        """Answer that the request took too long to arrive."""
-        with self.requests_lock:
-            request = self.request
-            if request is None:
-                return
-            request.error, request.completed = _TooSlowError(""), True
-            self.requests.append(request)
-            self.request, self.begun = None, 0.0
-            self.server.add_task(self)
-
-
-class _Listener(TcpWSGIServer):  # type: ignore[misc]
-    channel_class = _Connection
+class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
+    channel_class = Connection
     draining = False
     most: int
     read_timeout: float
@@ -327,7 +145,7 @@ class Connections:
             ident="reelsense",
         )
         # It warns of the argument, and has nothing in its place.
-        adjustments.send_bytes = _MUCH
+        adjustments.send_bytes = MUCH
         self._listeners = [
             self._listener(application, each, adjustments, settings, refuse, most)
             for each in sockets
@@ -401,5 +219,5 @@ class Connections:
         while before != (before := listener.accepted):
             listener.handle_accept()
 
-    def _open(self) -> list[_Connection]:
+    def _open(self) -> list[Connection]:
         return [each for one in self._listeners for each in one.active_channels.values()]
