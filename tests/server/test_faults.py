@@ -162,11 +162,13 @@ def test_ten_times_what_it_can_do_is_shed_and_what_is_accepted_is_in_time() -> N
         found, memory = asyncio.run(flood(port_of(address), 10 * capacity, 20, process))
         assert ask(f"{address}/readyz").status == 200
     counts = {status: len(each) for status, each in found.seconds.items()}
-    print(f"{capacity:.1f} requests/s alone; {counts} of ten times as many; memory {memory}")
+    slowest = max(found.seconds[200])
+    print(f"{capacity:.1f} requests/s alone; ten times as many: {counts}, slowest {slowest:.1f} s")
+    print(f"memory {min(memory):.0f} to {max(memory):.0f} MB")
     assert set(counts) <= {200, 429, 504}
     assert counts[429] > counts[200]
     assert counts[200] > 0.4 * capacity * 20
-    assert max(found.seconds[200]) < 20
+    assert slowest < 20
     assert found.retry_after <= {str(seconds) for seconds in range(1, 21)}
     assert max(memory[10:]) < max(memory[2:10]) + 60
 
