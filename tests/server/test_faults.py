@@ -197,6 +197,19 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted() -> None:
     assert found.lost == []
 
 
+def test_quit_ends_at_once_whatever_is_in_hand() -> None:
+    with (
+        server() as (address, process),
+        load(address, 4, lambda n: {"texts": [review(n * 100 + k, 900) for k in range(100)]}),
+    ):
+        time.sleep(1)
+        begun = time.monotonic()
+        os.kill(process, signal.SIGQUIT)
+        wait_until(lambda: not answers(address), 20)
+        wait_until(lambda: not Path(f"/proc/{process}/task/{process}/children").read_text(), 20)
+        assert time.monotonic() - begun < 4
+
+
 def test_a_hundred_swaps_under_load_fail_no_request(tmp_path: Path) -> None:
     scores = {}
     for name, temperature in (("one", 1.0), ("two", 4.0)):

@@ -86,7 +86,7 @@ def serve(file: Path | None, **flags: str | None) -> None:
 def config(file: Path | None, **flags: str | None) -> None:
     """Show the settings that serve would run with, and where each is set.
 
-    What is printed is a file for --config; secrets are stars.
+    What is printed is a file for --config; secrets are left out.
     """
     click.echo(_effective(file, flags).as_toml())
 

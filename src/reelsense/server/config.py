@@ -24,7 +24,7 @@ PREFIX = "REELSENSE_"
 FILE = f"{PREFIX}CONFIG"
 """The variable that names the file."""
 
-_PASSWORD = re.compile(r"(://[^/@]*:)[^/@]*@")
+_PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
 """In an address."""
 
 _OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_HOST|(SERVICE_)?PORT(_.*)?)")
@@ -106,7 +106,8 @@ class Settings(BaseModel):
     secret: SecretStr | None = Field(
         default=None,
         min_length=16,
-        description="Signs the cookies of those who sign in; by default new at each start.",
+        description="Signs the cookies of those who sign in, 16 characters or more; by default new "
+        "at each start.",
     )
     proxies: int = Field(
         default=0,
@@ -124,6 +125,14 @@ class Settings(BaseModel):
         default="auto", description="The form of the log; auto: console on a terminal, else json."
     )
     log_texts: bool = Field(default=False, description="Log the texts that are scored.")
+
+    @field_validator("origins")
+    @classmethod
+    def _are_origins(cls, origins: str) -> str:
+        for each in origins.replace(",", " ").split():
+            if not re.fullmatch(r"https?://[^/\s]+", each):
+                raise PydanticCustomError("origins", "Input should be as https://a.example")
+        return origins
 
     @field_validator("rate")
     @classmethod
@@ -146,12 +155,9 @@ class Effective:
     """The name of a flag, a variable or a file; "default" for the rest."""
 
     def as_toml(self) -> str:
-        """Return the settings as the file that would set them; secrets are stars."""
+        """Return the settings as the file that would set them; secrets are left out."""
         values = self.settings.model_dump(mode="json")
-        lines = [
-            f"# {name}: not set" if value is None else f"{name} = {_toml(value)}"
-            for name, value in values.items()
-        ]
+        lines = [_line(name, value, getattr(self.settings, name)) for name, value in values.items()]
         width = max(map(len, lines))
         return "\n".join(
             f"{line:{width}}  # {self.origins.get(name, 'default')}"
@@ -159,9 +165,15 @@ class Effective:
         )
 
 
+def _line(name: str, value: object, kept: object) -> str:
+    if value is None:
+        return f"# {name}: not set"
+    if isinstance(kept, SecretStr) or (isinstance(kept, str) and _PASSWORD.search(kept)):
+        return f"# {name}: set, and not shown"
+    return f"{name} = {_toml(value)}"
+
+
 def _toml(value: object) -> str:
-    if isinstance(value, str):
-        value = _PASSWORD.sub(r"\1**********@", value)
     # TOML writes these as JSON does, but for one more character that needs an escape.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

@@ -41,7 +41,7 @@ def sign_in() -> str | AnyResponse:
     """A form for the key, where the server has keys."""
     if not guard().keys:
         return redirect(url_for("pages.index"))
-    return render_template("sign-in.html", wrong=False)
+    return render_template("sign-in.html", problem="")
 
 
 @blueprint.post("/sign-in", endpoint="signed_in")
@@ -51,7 +51,12 @@ def signed_in() -> AnyResponse:
     key = guard().key(request.form.get("key", "").strip())
     session.clear()
     if key is None or key.admin:
-        refused = Response(render_template("sign-in.html", wrong=True), 401)
+        problem = (
+            "This is an admin key: it opens /metrics and /admin, and not the page."
+            if key
+            else "This key is not known here."
+        )
+        refused = Response(render_template("sign-in.html", problem=problem), 401)
         refused.headers.extend(unauthorized().get_headers())
         refused.content_type = "text/html; charset=utf-8"
         return refused

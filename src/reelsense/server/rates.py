@@ -24,8 +24,10 @@ def check_storage(settings: Settings) -> None:
     try:
         storage_from_string(settings.rate_storage, **_storage_options(settings))
     except ConfigurationError as error:
-        hint = ": pip install 'reelsense[redis]'" if "prerequisite" in str(error) else ""
-        raise SettingsError(f"rate_storage: {error}{hint}") from error
+        reason = str(error)
+        if "prerequisite" in reason:
+            reason = "Redis wants another package: pip install 'reelsense[redis]'"
+        raise SettingsError(f"rate_storage: {reason}") from error
     except ValueError as error:  # a port that is none
         raise SettingsError(f"rate_storage: {error}") from error
 

@@ -130,7 +130,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
 
     def read_keys(self) -> None:
         """Read the keys anew, for workers that are started later: they may not be able to."""
-        self._guard.reload()
+        self._guard.reload(tell=False)  # the workers do
 
     def run(self) -> None:
         Supervisor(self).run()

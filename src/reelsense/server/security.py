@@ -70,12 +70,19 @@ class Guard:
             self.keys = known
             self.reload()
 
-    def reload(self) -> None:
-        """Read the keys anew; where they cannot be read, those that are known stay."""
+    def reload(self, *, tell: bool = True) -> None:
+        """Read the keys anew; where they cannot be read, those that are known stay.
+
+        The log tells, unless others `tell` it already.
+        """
         try:
             self.keys = read_keys(self._settings)
         except SettingsError as error:
-            _log.error("the keys stay as they were: %s", error)
+            if tell:
+                _log.error("the keys stay as they were: %s", error)
+        else:
+            if tell and self.keys:
+                _log.info("keys in force: %s", ", ".join(key.name for key in self.keys))
 
     def key(self, secret: str) -> Key | None:
         """Return which key `secret` is."""
@@ -249,7 +256,10 @@ def require_same_origin() -> None:
     else:
         same = urlsplit(request.headers.get("Origin", "")).netloc == request.host
     if not same:
-        raise Forbidden("this was asked by a page of another site")
+        raise Forbidden(
+            "with the cookie of the page, only this site's own pages may ask (as Sec-Fetch-Site or "
+            "Origin tell); programs send Authorization: Bearer KEY"
+        )
 
 
 def _protect(answer: Response) -> Response:

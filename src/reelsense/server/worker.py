@@ -82,6 +82,10 @@ class ServingWorker(Worker):  # type: ignore[misc]
         if self._connections:
             self._connections.wake()
 
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # as called
+        """End now. An ordinary exit would wait for all that the network has yet to read."""
+        os._exit(0)
+
     def _handle_hup(self, _sig: int, _frame: FrameType | None) -> None:
         self._reload = True
         if self._connections:
@@ -116,6 +120,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
     def _end(self, served: Served, connections: Connections) -> None:
         """Answer what was accepted, in a time that ends before the supervisor's does."""
         served.draining = True
+        _log.info("ending: what was accepted is being answered; Ctrl-C again or QUIT ends now")
         last = time.monotonic() + self.cfg.graceful_timeout - 1
         connections.drain(self.cfg.graceful_timeout - 2, self.notify)
         if cut := connections.count:
