@@ -364,3 +364,79 @@ def test_the_application_sees_whole_bodies_alone() -> None:
     with listening(app) as (port, _):
         head = post(b"", length=1_500_000).replace(b"/v1/predict", b"/length")
         assert b'{"said":1500000,"read":1500000}' in answer_to(port, head + b"x" * 1_500_000)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (GET[:-2], 200),
+        (post(b"", length=10**9)[:-2], 413),
+        (post(b"", length=-1)[:-2], 400),
+    ],
+)
+def test_nobody_is_told_to_send_a_body_that_is_not_wanted(
+    port: int, head: bytes, status: int
+) -> None:
+    with connect(port) as connection:
+        connection.sendall(head + b"Expect: 100-continue\r\n\r\n")
+        assert int(connection.recv(4096).split()[1]) == status
+
+
+def test_an_empty_line_between_requests_is_none(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(GET + b"\r\n")
+        assert b"200 OK" in connection.recv(4096)
+        time.sleep(2)  # longer than a request may take to arrive
+        connection.sendall(LAST)
+        assert rest_of(connection).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_the_rest_of_a_request_is_not_waited_for_in_vain(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(GET + LAST[:20])
+        assert b"200 OK" in connection.recv(4096)
+        time.sleep(0.1)
+        started = time.monotonic()
+        connection.sendall(LAST[20:])
+        assert b"200 OK" in rest_of(connection)
+        assert time.monotonic() - started < 0.5
+
+
+def test_urgent_data_does_not_keep_the_server_busy(port: int) -> None:
+    with connect(port) as connection:
+        connection.send(b"x", socket.MSG_OOB)
+        with suppress(ConnectionResetError):
+            assert connection.recv(10) == b""
+    assert b"200 OK" in answer_to(port, LAST)
+
+
+def test_a_stalled_connection_that_has_sent_more_is_cut_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("reelsense.server.connections._STALLED", 0.2)
+    app = create_app(Settings(), tiny.classifier())
+    app.add_url_rule("/large", view_func=lambda: Response(b"x" * 6_000_000))
+    wait_until_ready(app.test_client())
+    large = GET.replace(b"/healthz", b"/large")
+    more = post(b"", "Expect: 100-continue", length=10)
+    with listening(app) as (port, connections), ExitStack() as stack:
+        for _ in range(3):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(large + more)
+        wait_until(lambda: connections.count == 3)
+        wait_until(lambda: connections.count == 0)
+        assert b"200 OK" in answer_to(port, LAST)
+
+
+def test_who_comes_among_many_is_served(port: int) -> None:
+    """The numbers of closed connections are given to new ones, their events are not."""
+    with ExitStack() as stack:
+        for _ in range(300):
+            lingering = stack.enter_context(connect(port))
+            lingering.sendall(LAST)
+            assert b"200 OK" in answer_to(port, LAST)
+        time.sleep(2)  # the lingering ones are cut
+        for _ in range(300):
+            assert b"200 OK" in answer_to(port, LAST)

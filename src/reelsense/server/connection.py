@@ -101,20 +101,37 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return int(arrived + self.total_outbufs_len)
 
     def readable(self) -> bool:
-        """Say whether to read on. The loop asks on every turn: here what is left is taken up."""
-        ready = bool(self.lingers_until or super().readable())
-        if ready and self.rest:
+        """Say whether to read on."""
+        return bool(self.connected and (self.lingers_until or super().readable()))
+
+    def take_up_rest(self) -> None:
+        """Begin with what was sent behind a request, once that is answered."""
+        if self.rest and self.readable():
             rest, self.rest = self.rest, b""
             self.received(rest)
-            return False
-        return ready
+
+    def handle_read(self) -> None:
+        """Read. That there is nothing is no reason to close: the event may be an older one's."""
+        try:
+            self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.cut()
+            return
+        super().handle_read()
+
+    def handle_expt(self) -> None:
+        """Close on urgent data, which nobody asks for and which would wake the loop for ever."""
+        self.cut()
 
     def check_client_disconnected(self) -> bool:
         """Say whether the client has gone. Nothing is read while its request is in hand."""
-        if not self.connected:
+        open_socket = self.socket
+        if not self.connected or open_socket is None:
             return True
         try:
-            return not self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return not open_socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except OSError:
@@ -122,7 +139,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     def writable(self) -> bool:
         """Say whether the loop is to send."""
-        if self.lingers_until:
+        if self.lingers_until or not self.connected:
             return False
         if self.requests and not self.will_close:
             # The thread in hand sends; this loop would only spin beside it.
@@ -132,7 +149,8 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     def flush(self) -> None:
         """Send what there is, from the thread that made it: head and body at once."""
         with self.outbuf_lock:
-            self._flush_exception(self._flush_some, do_close=False)
+            if self.connected:
+                self._flush_exception(self._flush_some, do_close=False)
 
     def received(self, data: bytes) -> bool:
         """Take `data`, of which what comes after a request waits until that is answered.
@@ -140,7 +158,8 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         waitress would begin with all of them, and keep all of their answers for who does not read.
         """
         with self.requests_lock:
-            if self.will_close or self.close_when_flushed or self.lingers_until:
+            closing = self.will_close or self.close_when_flushed or self.lingers_until
+            if closing or not self.connected:
                 return False
             while data and not self.requests:
                 data = self._take(data)
@@ -150,11 +169,15 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     def _take(self, data: bytes) -> bytes:
         """Take what belongs to the request that is arriving; return the rest of `data`."""
         if self.request is None:
+            data = data.lstrip(b"\r\n")  # RFC 9112, 2.2
+            if not data:
+                return data
             self.request, self.begun = self.parser_class(self.adj), time.monotonic()
         taken = self.request.received(data)
         if (
             self.request.expect_continue
             and self.request.headers_finished
+            and not self.request.completed
             and not self.sent_continue
         ):
             self.send_continue()
@@ -184,6 +207,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     def cut(self) -> None:
         """Close at once."""
+        self.rest = b""
         super().handle_close()
 
     def give_up(self) -> None:

@@ -42,6 +42,9 @@ _BETWEEN = 256 * 1024 * 1024
 _GRACE = 1.0
 """Seconds that a connection on which nothing moves is kept once the process is to end."""
 
+_AT_ONCE = 64
+"""Connections accepted in a turn; until the next one there may be so many too many."""
+
 _SPARE = 16
 """Threads beyond those that a full queue holds, for everything else: a full queue is answered."""
 
@@ -59,6 +62,9 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
     refuse: Refuse
 
     accepted = 0
+    tidied = 0.0
+    crowded = False
+    """Whether a connection could not be accepted for want of files."""
     deaf_until = 0.0
     """Nothing is accepted before: the process may open no more files."""
 
@@ -66,27 +72,51 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
         return bool(super().readable() and time.monotonic() >= self.deaf_until)
 
     def accept(self) -> Any:
-        """Accept a connection; where there are too many, the one that is idle the longest goes."""
-        if len(self.active_channels) >= self.most:
-            self._cut_idlest()
+        """Accept a connection, if there is one."""
         try:
             found = super().accept()
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 _log.warning("no connection can be accepted: %s", error.strerror)
-                self._cut_idlest()
-                self.deaf_until = time.monotonic() + 1
+                self.crowded = True
+                self.deaf_until = time.monotonic() + 0.1
             return None
         self.accepted += found is not None
         return found
 
-    def _cut_idlest(self) -> None:
-        waiting = [each for each in self.active_channels.values() if not each.requests]
-        if waiting:
-            min(waiting, key=lambda each: each.last_activity).cut()
+    def handle_accept(self) -> None:
+        """Accept those who wait, and not one a turn: a turn may be long."""
+        for _ in range(_AT_ONCE):
+            before = self.accepted
+            super().handle_accept()
+            if self.accepted == before:
+                return
+
+    def tidy(self) -> None:
+        """Make room, take up what waits and, every second, look after all. Before each turn.
+
+        Nothing is closed while the loop goes through its events: a new connection may get the
+        number of a closed one, and then its events.
+        """
+        over = max(len(self.active_channels) - self.most, int(self.crowded))
+        self.crowded = False
+        if over > 0:
+            waiting = [each for each in self.active_channels.values() if not each.requests]
+            for each in sorted(waiting, key=lambda each: each.last_activity)[:over]:
+                each.cut()
+        for each in list(self.active_channels.values()):
+            if each.rest:
+                each.take_up_rest()
+        now = time.monotonic()
+        if now >= self.tidied + 1:
+            self.tidied = now
+            self._look_after(time.time())
 
     def maintenance(self, now: float) -> None:
-        """Close what does not move, or not fast enough; called every second."""
+        """Do nothing where waitress calls this, in the midst of its events."""
+
+    def _look_after(self, now: float) -> None:
+        """Close what does not move, or not fast enough."""
         clock = time.monotonic()
         for each in list(self.active_channels.values()):
             still = now - each.last_activity
@@ -182,6 +212,8 @@ class Connections:
 
     def turn(self, seconds: float) -> None:
         """Serve whatever moves within `seconds`."""
+        for listener in self._listeners:
+            listener.tidy()
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._map, count=1)
 
     def wake(self) -> None:
@@ -205,8 +237,6 @@ class Connections:
                 if spent > _GRACE and not each.busy and not each.lingers_until:
                     each.cut()
             self.turn(0.05)
-            for listener in self._listeners:
-                listener.maintenance(time.time())
 
     def close(self) -> None:
         """Close what is open, and end the threads."""
