@@ -5,22 +5,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from werkzeug.test import TestResponse
 
 from reelsense.errors import OverloadedError
-from reelsense.inference.classifier import Classifier
 from reelsense.server import create_app
 from reelsense.server.admission import Admission
 from reelsense.server.config import Settings
 from tests import tiny
-from tests.server.conftest import wait_until_ready
+from tests.server.conftest import gated, wait_until_ready
 from tests.waiting import wait_until
 
 
@@ -177,26 +174,18 @@ def test_every_route_that_asks_the_model_is_among_these(app: Flask) -> None:
 
 
 class Stuck:
-    """An application whose network, once it is ready, waits for `go_on`."""
+    """Requests that an application has in hand, whose network waits."""
 
     def __init__(self, **settings: Any) -> None:
-        self.go_on = threading.Event()
-        self.go_on.set()
-        classifier = Classifier(tiny.bundle(), network=self._network)
-        self.app = create_app(Settings(**{"deadline": 20} | settings), classifier)
-        wait_until_ready(self.app.test_client())
-        self.go_on.clear()
+        self.app, self.gate = gated(**{"deadline": 20} | settings)
         self.admission: Admission = self.app.extensions["reelsense.admission"]
         self.statuses: list[int] = []
         self._threads: list[threading.Thread] = []
 
-    def _network(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        assert self.go_on.wait(20)
-        return tiny.count_moods(ids, mask)
-
     @contextmanager
     def asked(self, *bodies: object) -> Iterator[FlaskClient]:
         """Meanwhile, POST `bodies`, which stick; let them go on in the end."""
+        self.gate.open.clear()
         try:
             for body in bodies:
                 self._threads.append(threading.Thread(target=self._ask, args=(body,)))
@@ -204,7 +193,7 @@ class Stuck:
             wait_until(lambda: self.admission.requests == len(bodies))
             yield self.app.test_client()
         finally:
-            self.go_on.set()
+            self.gate.open.set()
             for thread in self._threads:
                 thread.join(20)
 
