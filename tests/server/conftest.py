@@ -1,11 +1,16 @@
+import threading
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from numpy.typing import NDArray
 
+from reelsense.inference.classifier import Classifier
 from reelsense.server import create_app
+from reelsense.server.config import Settings
 from tests import tiny
 
 
@@ -26,3 +31,27 @@ def client(app: Flask) -> Iterator[FlaskClient]:
     with app.test_client() as client:
         wait_until_ready(client)
         yield client
+
+
+class Gate:
+    """A network that waits, once it is closed, and counts the rows that it reads."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self.rows = 0
+
+    def __call__(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        self.rows += len(ids)
+        assert self.open.wait(20)
+        return tiny.count_moods(ids, mask)
+
+
+def gated(**settings: object) -> tuple[Flask, Gate]:
+    """An application whose network, now that it is ready, waits."""
+    gate = Gate()
+    app = create_app(Settings.model_validate(settings), Classifier(tiny.bundle(), network=gate))
+    wait_until_ready(app.test_client())
+    gate.open.clear()
+    gate.rows = 0
+    return app, gate

@@ -9,17 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
-import numpy as np
 import pytest
 from flask import Flask, Response, request
-from numpy.typing import NDArray
 
-from reelsense.inference.classifier import Classifier
 from reelsense.server import create_app
 from reelsense.server.config import Settings
 from reelsense.server.connections import HEAD
 from tests import tiny
-from tests.server.conftest import wait_until_ready
+from tests.server.conftest import gated, wait_until_ready
 from tests.server.listening import answer_to, connect, listening, rest_of
 from tests.waiting import wait_until
 
@@ -250,29 +247,6 @@ def test_what_is_between_the_network_and_the_threads_is_bounded(
         wait_until(lambda: connections.count <= 3)
         time.sleep(1.2)
         assert connections.count == 3
-
-
-class Gate:
-    """A network that waits, once it is closed, and counts the rows that it reads."""
-
-    def __init__(self) -> None:
-        self.open = threading.Event()
-        self.open.set()
-        self.rows = 0
-
-    def __call__(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        self.rows += len(ids)
-        assert self.open.wait(20)
-        return tiny.count_moods(ids, mask)
-
-
-def gated(**settings: float) -> tuple[Flask, Gate]:
-    gate = Gate()
-    app = create_app(Settings.model_validate(settings), Classifier(tiny.bundle(), network=gate))
-    wait_until_ready(app.test_client())
-    gate.open.clear()
-    gate.rows = 0
-    return app, gate
 
 
 def test_whose_client_has_gone_costs_no_forward_pass() -> None:

@@ -9,11 +9,9 @@ from os import kill
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
 from reelsense.inference.classifier import Classifier
@@ -22,7 +20,7 @@ from reelsense.server.config import Settings
 from reelsense.server.metrics import FOLDER, Metrics
 from tests import tiny
 from tests.processes import ask, server
-from tests.server.conftest import wait_until_ready
+from tests.server.conftest import gated, wait_until_ready
 from tests.waiting import wait_until
 
 
@@ -231,17 +229,8 @@ def test_so_is_what_comes_too_often() -> None:
 
 
 def test_what_is_in_hand_and_what_is_given_up() -> None:
-    go_on = threading.Event()
-    go_on.set()
-
-    def network(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        assert go_on.wait(20)
-        return tiny.count_moods(ids, mask)
-
-    app = create_app(Settings(deadline=0.3), Classifier(tiny.bundle(), network=network))
+    app, gate = gated(deadline=0.3)
     client = app.test_client()
-    wait_until_ready(client)
-    go_on.clear()
     body = b'{"text": "good"}'
     statuses = []
 
@@ -256,7 +245,7 @@ def test_what_is_in_hand_and_what_is_given_up() -> None:
     assert (found("queue_requests"), found("queue_bytes")) == (1, len(body))
     assert found("expired_total") == 0
     thread.join(20)
-    go_on.set()
+    gate.open.set()
     assert statuses == [504]
     found = counted(client)
     assert (found("queue_requests"), found("queue_bytes")) == (0, 0)

@@ -565,6 +565,9 @@ class Inline(HTMLParser):
             if (value or "").strip().lower().startswith("javascript:"):
                 self.found.append(f"{tag} {name}={value}")
 
+    def handle_endtag(self, tag: str) -> None:
+        self._script = False  # what follows is text of the page
+
     def handle_data(self, data: str) -> None:
         if self._script and data.strip():
             self.found.append(f"script: {data}")

@@ -2,22 +2,17 @@ import io
 import json
 import logging.config
 import re
-import threading
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
-from numpy.typing import NDArray
 from structlog.contextvars import clear_contextvars
 
-from reelsense.inference.classifier import Classifier
 from reelsense.server import create_app
 from reelsense.server.config import Settings
 from reelsense.server.logs import log_settings
 from tests import tiny
-from tests.server.conftest import wait_until_ready
+from tests.server.conftest import gated, wait_until_ready
 
 
 def test_a_request_id_is_taken_or_made(client: FlaskClient) -> None:
@@ -111,27 +106,12 @@ def test_the_log_of_a_terminal_is_for_people() -> None:
     assert re.match(r"\d\d:\d\d:\d\d \[info +\] GET /v1/info 200 +ms=1.5$", line)
 
 
-def stuck() -> tuple[Flask, threading.Event]:
-    """An application whose network, once it is ready, waits for the event."""
-    go_on = threading.Event()
-    go_on.set()
-
-    def network(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        assert go_on.wait(20)
-        return tiny.count_moods(ids, mask)
-
-    app = create_app(Settings(deadline=0.2), Classifier(tiny.bundle(), network=network))
-    wait_until_ready(app.test_client())
-    go_on.clear()
-    return app, go_on
-
-
 def test_a_request_is_given_up_at_its_deadline() -> None:
-    app, go_on = stuck()
+    app, gate = gated(deadline=0.2)
     client = app.test_client()
     answer = client.post("/v1/predict", json={"text": "good"})
     assert answer.status_code == 504
     assert answer.get_json()["code"] == "deadline-exceeded"
     assert "0.2 seconds" in answer.get_json()["detail"]
-    go_on.set()
+    gate.open.set()
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from reelsense.errors import InputError, SettingsError
 from reelsense.inference.cache import REMEMBERED
+from reelsense.server.keys import check_rate
 
 PREFIX = "REELSENSE_"
 FILE = f"{PREFIX}CONFIG"
@@ -129,7 +130,7 @@ class Settings(BaseModel):
     @field_validator("origins")
     @classmethod
     def _are_origins(cls, origins: str) -> str:
-        for each in origins.replace(",", " ").split():
+        for each in listed(origins):
             if not re.fullmatch(r"https?://[^/\s]+", each):
                 raise PydanticCustomError("origins", "Input should be as https://a.example")
         return origins
@@ -137,9 +138,6 @@ class Settings(BaseModel):
     @field_validator("rate")
     @classmethod
     def _is_rate(cls, rate: str | None) -> str | None:
-        # Here, so that `reelsense --help` need not wait for it.
-        from reelsense.server.keys import check_rate
-
         try:
             return check_rate(rate) if rate else rate
         except InputError as error:
@@ -262,6 +260,11 @@ class _Layer:
             return ""
         how = near[0] if self.file else variable(near[0])
         return f"; did you mean {how}?"
+
+
+def listed(text: str) -> list[str]:
+    """Return the entries of `text`, parted by commas or white space."""
+    return text.replace(",", " ").split()
 
 
 def is_secret(name: str) -> bool:

@@ -113,13 +113,15 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     def handle_read(self) -> None:
         """Read. That there is nothing is no reason to close: the event may be an older one's."""
         try:
-            self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            data = self.recv(self.adj.recv_bytes)  # which closes at the end of what is sent
         except BlockingIOError:
             return
         except OSError:
             self.cut()
             return
-        super().handle_read()
+        if data:
+            self.last_activity = time.time()
+            self.received(data)
 
     def handle_expt(self) -> None:
         """Close on urgent data, which nobody asks for and which would wake the loop for ever."""

@@ -104,9 +104,8 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
             waiting = [each for each in self.active_channels.values() if not each.requests]
             for each in sorted(waiting, key=lambda each: each.last_activity)[:over]:
                 each.cut()
-        for each in list(self.active_channels.values()):
-            if each.rest:
-                each.take_up_rest()
+        for each in [each for each in self.active_channels.values() if each.rest]:
+            each.take_up_rest()
         now = time.monotonic()
         if now >= self.tidied + 1:
             self.tidied = now
@@ -161,8 +160,6 @@ class Connections:
         adjustments = Adjustments(
             # Those that are accepted beyond the limit, before another one is closed for them.
             connection_limit=settings.connections + 100,
-            channel_timeout=_IDLE,
-            cleanup_interval=1,
             max_request_header_size=HEAD,
             # waitress refuses what is as long as these, and writes what is longer to disk.
             max_request_body_size=settings.max_body + 1,

@@ -1,7 +1,7 @@
 """API keys: who may ask, and how often. Kept as hashes; the keys themselves are nowhere.
 
 A key is 256 random bits, so that one round of SHA-256 is enough: there is nothing to guess. Knows
-neither requests nor files' owners.
+no requests.
 """
 
 from __future__ import annotations

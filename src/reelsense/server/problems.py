@@ -76,6 +76,8 @@ class InvalidQueryError(InvalidRequestError):
     """A request has a wrong query."""
 
 
+_TYPE = "application/problem+json"
+
 _BY_STATUS: dict[int, Kind] = {kind.status: kind for kind in reversed(KINDS.values())} | {
     HTTPStatus.BAD_REQUEST: KINDS["bad-request"]
 }
@@ -162,11 +164,11 @@ def _domain_error(error: ReelsenseError) -> Response:
     for kind, answer in _BY_ERROR.items():
         if isinstance(error, kind):
             errors = error.errors if isinstance(error, InvalidRequestError) else []
-            found = _answer(answer, str(error), errors)
-            if isinstance(error, NotReadyError | OverloadedError):
-                seconds = error.retry_after if isinstance(error, OverloadedError) else 1
-                g.retry_after = seconds
-            return found
+            if isinstance(error, NotReadyError):
+                g.retry_after = 1
+            elif isinstance(error, OverloadedError):
+                g.retry_after = error.retry_after
+            return _answer(answer, str(error), errors)
     return _bug(error)
 
 
@@ -185,7 +187,8 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _of_status(status: HTTPStatus, said: str | None) -> Kind:
-    return _BY_STATUS.get(status) or Kind("http-error", status, status.phrase, said or "")
+    advice = said or status.phrase
+    return _BY_STATUS.get(status) or Kind("http-error", status, status.phrase, advice)
 
 
 def of_no_request(app: Flask, status: HTTPStatus) -> tuple[list[tuple[str, str]], bytes]:
@@ -193,24 +196,17 @@ def of_no_request(app: Flask, status: HTTPStatus) -> tuple[list[tuple[str, str]]
 
     It says nothing of what was sent: that may be a key, or made to forge a line of the log.
     """
-    kind = _of_status(status, "")
-    document = Problem(
-        type=kind.uri,
-        title=kind.title,
-        status=status,
-        detail=kind.advice or kind.title,
-        code=kind.code,
-        request_id=uuid.uuid4().hex,
-    )
+    kind = _of_status(status, None)
+    made = uuid.uuid4().hex
     with app.app_context():
         metrics().request("none", "none", status, 0)
-    _log.info("no request: %d", status, extra={"request_id": document.request_id})
+    _log.info("no request: %d", status, extra={"request_id": made})
     headers = [
-        ("Content-Type", "application/problem+json"),
-        ("X-Request-ID", document.request_id),
+        ("Content-Type", _TYPE),
+        ("X-Request-ID", made),
         ("X-Content-Type-Options", "nosniff"),
     ]
-    return headers, (document.model_dump_json(exclude_unset=True) + "\n").encode()
+    return headers, _document(kind, kind.advice, made).encode()
 
 
 def _bug(error: Exception) -> Response:
@@ -224,17 +220,18 @@ def _answer(kind: Kind, detail: str, errors: Sequence[FieldError] = ()) -> Respo
     if request.path.startswith(_OF_OTHERS):
         more["error"] = detail
         more["error_type"] = "validation" if kind.status < 500 else "backend"
+    document = _document(kind, detail, request_id(), **more)
+    return Response(document, status=kind.status, content_type=_TYPE)
+
+
+def _document(kind: Kind, detail: str, request_id: str, **more: Any) -> str:
     document = Problem(
         type=kind.uri,
         title=kind.title,
         status=kind.status,
         detail=detail,
         code=kind.code,
-        request_id=request_id(),
+        request_id=request_id,
         **more,
     )
-    return Response(
-        document.model_dump_json(exclude_unset=True) + "\n",
-        status=kind.status,
-        content_type="application/problem+json",
-    )
+    return document.model_dump_json(exclude_unset=True) + "\n"

@@ -12,7 +12,8 @@ import secrets
 import shutil
 import socket
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def run(settings: Settings) -> None:
     changed: dict[str, Any] = {"model": str(folder)}
     if settings.secret is None:
         changed["secret"] = SecretStr(secrets.token_urlsafe(32))
-    with _ScratchFolder(counts=settings.workers > 1) as scratch:
+    with _scratch_folder(counts=settings.workers > 1) as scratch:
         _Server(settings.model_copy(update=changed), manifest, scratch).run()
 
 
@@ -71,34 +72,30 @@ def _check_free(host: str, port: int) -> None:
         ) from error
 
 
-class _ScratchFolder:
-    """A folder for the heartbeats of the workers and, where they count together, for their counts.
+@contextmanager
+def _scratch_folder(*, counts: bool) -> Iterator[str]:
+    """Make a folder for the heartbeats of the workers and, with `counts`, for what they count.
 
     In memory where that can be: a full disk then stops nothing.
     """
-
-    def __init__(self, *, counts: bool) -> None:
-        self._counts = counts
-
-    def __enter__(self) -> str:
-        memory = "/dev/shm"  # noqa: S108  # nosec B108  # a folder of our own is made in it
-        where = memory if os.access(memory, os.W_OK) else None
-        try:
-            self._path = tempfile.mkdtemp(prefix="reelsense-", dir=where)
-        except OSError as error:
-            raise SettingsError(
-                "there is no folder for temporary files that can be written: set TMPDIR to one"
-            ) from error
-        if self._counts:
-            os.environ[metrics.FOLDER] = self._path
-        else:
-            os.environ.pop(metrics.FOLDER, None)  # another program's
-        self._owner = os.getpid()
-        return self._path
-
-    def __exit__(self, *_: object) -> None:
-        if os.getpid() == self._owner:  # a worker leaves through here too
-            shutil.rmtree(self._path, ignore_errors=True)
+    memory = "/dev/shm"  # noqa: S108  # nosec B108  # a folder of our own is made in it
+    try:
+        path = tempfile.mkdtemp(
+            prefix="reelsense-", dir=memory if os.access(memory, os.W_OK) else None
+        )
+    except OSError as error:
+        raise SettingsError(
+            "there is no folder for temporary files that can be written: set TMPDIR to one"
+        ) from error
+    os.environ.pop(metrics.FOLDER, None)  # another program's
+    if counts:
+        os.environ[metrics.FOLDER] = path
+    owner = os.getpid()
+    try:
+        yield path
+    finally:
+        if os.getpid() == owner:  # a worker leaves through here too
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types

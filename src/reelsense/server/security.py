@@ -23,7 +23,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from reelsense.errors import SettingsError
 from reelsense.server import keys as keys_
 from reelsense.server import rates
-from reelsense.server.config import Settings
+from reelsense.server.config import Settings, listed
 from reelsense.server.keys import Key
 
 _log = logging.getLogger(__name__)
@@ -277,7 +277,7 @@ def _counts(settings: Settings, keys: Sequence[Key]) -> bool:
 
 
 def _allow_origins(app: Flask, settings: Settings) -> None:
-    origins = settings.origins.replace(",", " ").split()
+    origins = listed(settings.origins)
     if not origins:
         return
     from flask_cors import CORS

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from flask import current_app, g, has_request_context
+from flask import current_app, g
 
 from reelsense import bundle as bundles
 from reelsense.bundle import Bundle
@@ -181,8 +181,6 @@ def classifier(seconds: float = 0) -> Classifier:
 
     Raises NotReadyError if there is none within `seconds`.
     """
-    if not has_request_context():
-        return served().classifier(seconds)
     if "classifier" not in g:
         g.classifier = served().classifier(seconds)
     found: Classifier = g.classifier
