@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.expected_conditions import element_to_be_clickable
+from selenium.webdriver.support.expected_conditions import (
+    element_to_be_clickable,
+    visibility_of_element_located,
+)
 from selenium.webdriver.support.ui import WebDriverWait
 
 from reelsense.server import keys
@@ -62,10 +66,12 @@ def page(browser: webdriver.Chrome, address: str) -> webdriver.Chrome:
 
 
 def shown(page: webdriver.Chrome, name: str) -> str:
-    """Wait until the element `name` is shown, and return its text."""
-    found = page.find_element(By.ID, name)
-    WebDriverWait(page, 20).until(lambda _: found.is_displayed())
-    return found.text
+    """Wait until the element `name` is there and shown, and return its text.
+
+    A key that was pressed may only now bring the page that has it.
+    """
+    waiting = WebDriverWait(page, 20, ignored_exceptions=[StaleElementReferenceException])
+    return waiting.until(visibility_of_element_located((By.ID, name))).text
 
 
 def judge(page: webdriver.Chrome, text: str) -> None:
