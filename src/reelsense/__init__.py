@@ -1,8 +1,8 @@
 """reelsense: the sentiment of movie reviews, from BERT."""
 
 from reelsense.inference.classifier import Classifier
-from reelsense.prediction import Prediction
+from reelsense.prediction import Explanation, Prediction
 
-__all__ = ["Classifier", "Prediction", "__version__"]
+__all__ = ["Classifier", "Explanation", "Prediction", "__version__"]
 
 __version__ = "0.1.0"

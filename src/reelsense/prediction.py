@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,3 +55,58 @@ class Prediction:
     def negative(self) -> float:
         """The probability of "negative". Raises KeyError for a model without that label."""
         return self.probabilities["negative"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A sentence, a passage or a word of an explained text, and what it carries."""
+
+    start: int
+    """Where it begins in the text as given, in characters."""
+    end: int
+    """Before which character it ends."""
+    weight: float
+    """How much of the calibrated log-odds (nats) towards `Explanation.towards` it carries: those
+    of the whole text less those of the text without it. Above 0 it speaks for that label, below 0
+    against it."""
+
+
+def without(text: str, parts: Sequence[Part]) -> str:
+    """Return `text` without `parts` of it, which are in its order."""
+    starts = [0, *(part.end for part in parts)]
+    ends = [*(part.start for part in parts), len(text)]
+    return "".join(text[start:end] for start, end in zip(starts, ends, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A small set of parts whose removal changes the label: the smallest that was found."""
+
+    unit: str
+    """What `parts` are: "sentences", or "words" where no sentences do it."""
+    parts: tuple[Part, ...]
+    """In the order of the text."""
+    prediction: Prediction
+    """Of the text without them, read anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Which parts of a text carry its answer, each measured by taking it out."""
+
+    prediction: Prediction
+    towards: str
+    """The label that weights count towards: "positive", or the answer's of a model without it."""
+    log_odds: float
+    """The calibrated log-odds of `towards` for the whole text, nats."""
+    sentences: tuple[Part, ...]
+    """All of the text, in its order. Of a text of more sentences than the budget allows, those
+    that weigh little stay together in passages."""
+    words: tuple[Part, ...]
+    """The heaviest words of the sentences that matter most, in the order of the text."""
+    flip: Flip | None
+    """None: no set that changes the label was found within the budget."""
+    passes: int
+    """Windows that the network read for this, the reading of the text itself among them."""
+    budget: int
+    """How many it might have read, beside the text itself and the verification of the flip."""

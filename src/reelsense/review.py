@@ -1,15 +1,72 @@
-"""Clean-up of a review's text, the same for training and for serving.
+"""Clean-up of a review's text, the same for training and for serving, and where its sentences are.
 
-Knows no tokens and no labels: text in, text out.
+Knows no tokens and no labels: text in, text and places in it out.
 """
 
 from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 _LINE_BREAK = re.compile(r"<br\s{0,4}/?>", re.IGNORECASE)
-LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_MARKUP = re.compile(
+    rf"(?P<line_break>{_LINE_BREAK.pattern})"
+    # What html.unescape looks for; it replaces each by itself.
+    r"|&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)",
+    re.IGNORECASE,
+)
+
+_PARAGRAPH = "\u2029"
+_END = re.compile(
+    rf"(?P<gap>{_PARAGRAPH}+|\n[^\S\n]*\n\s*)"
+    r"""|(?P<marks>[.!?\u2026\u3002\uff01\uff1f]+)(?P<closing>["'\u201d\u2019\xbb)\]*]*)"""
+)
+_ABBREVIATED = re.compile(
+    r"\b(?:(?i:mr|mrs|ms|dr|prof|sr|jr|st|vs|vol|dept|feat|approx|e\.g|i\.e|cf|a\.k\.a)|[A-HJ-Z])$"
+)
+_GLUED = re.compile(r"[A-Z][a-z' ]")
+"""What follows the end of a sentence where the space is missing, as in "movie.The"."""
+
+_LONGEST = 60
+"""Words of a sentence; a longer one is cut, so that a text without punctuation has parts too."""
+
+_SOFT_ENDS = (",", ";", ":", "-", "\u2013", "\u2014")
+
+_WORD = re.compile(
+    r"\w+(?:['\u2019-]\w+|[.,/:]\d+)*"
+    r"|[:;=]['-]?[()DPp|]"  # a face made of punctuation
+    r"""|[^\w\s.,;:\u2026"'\u201c\u201d\u2018\u2019()\[\]/*\u2013\u2014-]+"""  # emoji, ! and ?
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a text: its characters from `start` on and before `end`."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A text as the model reads it, which remembers where in the text as given it stood."""
+
+    text: str
+    """As `clean` returns it."""
+    layout: str
+    """The same, with U+2029 in the place of HTML line breaks."""
+    starts: list[int]
+    """Where, in the text as given, each character began."""
+    ends: list[int]
+    """And ended: an entity is several characters there, and one here."""
+
+    def given(self, span: Span) -> Span:
+        """Return where `span` of `text`, at least one character, is in the text as given."""
+        return Span(self.starts[span.start], self.ends[span.end - 1])
 
 
 def clean(text: str) -> str:
@@ -23,3 +80,93 @@ def clean(text: str) -> str:
     if "&" in text:
         text = html.unescape(text)
     return LONE_SURROGATE.sub("\ufffd", text).strip()
+
+
+def trace(text: str) -> Traced:
+    """Clean `text` as `clean` does, and remember where everything stood."""
+    parts: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+
+    def add(part: str, start: int, end: int, *, whole: bool = False) -> None:
+        parts.append(part)
+        starts.extend([start] * len(part) if whole else range(start, end))
+        ends.extend([end] * len(part) if whole else range(start + 1, end + 1))
+
+    at = 0
+    for markup in _MARKUP.finditer(text):
+        add(text[at : markup.start()], at, markup.start())
+        read = _PARAGRAPH if markup["line_break"] else html.unescape(markup[0])
+        add(read, *markup.span(), whole=True)
+        at = markup.end()
+    add(text[at:], at, len(text))
+    layout = LONE_SURROGATE.sub("\ufffd", "".join(parts))
+    kept = slice(len(layout) - len(layout.lstrip()), len(layout.rstrip()))
+    return Traced(clean(text), layout[kept], starts[kept], ends[kept])
+
+
+def sentences(layout: str) -> list[Span]:
+    """Return the sentences of a text, in order; only white space is between them.
+
+    An empty line and an HTML line break (U+2029, as in `Traced.layout`) end one too. What holds
+    no word belongs to the sentence before; one of more than 60 words is cut, where it has commas
+    at these.
+    """
+    found: list[Span] = []
+    start = 0
+    for end in [*_ends(layout), len(layout)]:
+        piece = layout[start:end]
+        stripped = piece.strip()
+        if stripped:
+            span = Span(start + piece.index(stripped[0]), end - len(piece) + len(piece.rstrip()))
+            if found and not re.search(r"\w", stripped):
+                found[-1] = Span(found[-1].start, span.end)
+            else:
+                found.append(span)
+        start = end
+    return [part for span in found for part in _cut(layout, span)]
+
+
+def words(text: str, within: Span) -> list[Span]:
+    """Return the words of `text` `within` a part of it, in order: also emoji, "!" and "?"."""
+    found = _WORD.finditer(text, within.start, within.end)
+    return [Span(*word.span()) for word in found]
+
+
+def _ends(layout: str) -> Iterator[int]:
+    """Yield where the sentences of `layout` end."""
+    for found in _END.finditer(layout):
+        if found["gap"] or _is_end(layout, found):
+            yield found.end()
+
+
+def _is_end(layout: str, found: re.Match[str]) -> bool:
+    """Say whether the punctuation `found` in `layout` ends a sentence."""
+    marks, after = found["marks"], layout[found.end() : found.end() + 40]
+    if marks[-1] in "\u3002\uff01\uff1f":  # no space follows these
+        return True
+    if after and not after[0].isspace():
+        before = layout[: found.start()][-1:]
+        return not before.isupper() and bool(_GLUED.match(after))
+    goes_on = after.lstrip()[:1].islower()
+    if marks == ".":
+        return not _ABBREVIATED.search(layout, max(0, found.start() - 10), found.start())
+    if "!" in marks or "?" in marks:
+        return not (goes_on and found["closing"])
+    return not goes_on
+
+
+def _cut(layout: str, span: Span) -> Iterator[Span]:
+    """Cut what is longer than _LONGEST words in two, near the middle, until nothing is."""
+    chunks = [
+        Span(*chunk.span()) for chunk in re.compile(r"\S+").finditer(layout, span.start, span.end)
+    ]
+    if len(chunks) <= _LONGEST:
+        yield span
+        return
+    middle = len(chunks) // 2
+    near = range(middle // 2, middle + middle // 2)
+    soft = [n for n in near if layout[: chunks[n].end].endswith(_SOFT_ENDS)]
+    last = min(soft, key=lambda n: abs(n - middle), default=middle)
+    yield from _cut(layout, Span(span.start, chunks[last].end))
+    yield from _cut(layout, Span(chunks[last + 1].start, span.end))

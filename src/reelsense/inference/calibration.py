@@ -25,11 +25,18 @@ def probabilities(
     Each row sums to 1; the order within a row is that of the logits. Without `calibration`, the
     plain softmax.
     """
-    calibration = calibration or _UNCALIBRATED
-    scale = np.asarray(windows, np.float64) ** calibration.window_exponent / calibration.temperature
-    scaled = logits * np.reshape(scale, (-1, 1))
+    scaled = calibrated(logits, windows, calibration)
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def calibrated(
+    logits: NDArray[np.float64], windows: ArrayLike = 1, calibration: Calibration | None = None
+) -> NDArray[np.float64]:
+    """Return the logits (n, labels) whose softmax are the `probabilities` of `logits`."""
+    calibration = calibration or _UNCALIBRATED
+    scale = np.asarray(windows, np.float64) ** calibration.window_exponent / calibration.temperature
+    return np.asarray(logits * np.reshape(scale, (-1, 1)))
 
 
 def expected_stars(logits: NDArray[np.float64], ratings: Sequence[int]) -> NDArray[np.float64]:

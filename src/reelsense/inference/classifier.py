@@ -18,12 +18,20 @@ from reelsense.bundle import Bundle
 from reelsense.errors import BundleError, InputError, TextError
 from reelsense.inference.batching import BatchQueue, Network, OnBatch
 from reelsense.inference.cache import AnswerCache
-from reelsense.inference.calibration import expected_stars, least_score, probabilities, verdict
+from reelsense.inference.calibration import (
+    calibrated,
+    expected_stars,
+    least_score,
+    probabilities,
+    verdict,
+)
 from reelsense.inference.clock import Clock
 from reelsense.inference.engine import Engine
+from reelsense.inference.explain import BUDGET, LEAST_BUDGET, Reading, Weighed, explain, log_odds
 from reelsense.inference.gpu import GpuEngine, gpu_engine
-from reelsense.inference.tokenizer import ReviewTokenizer, windows
-from reelsense.prediction import Answers, Coverage, Prediction
+from reelsense.inference.tokenizer import ReviewTokenizer, Tokens, windows
+from reelsense.prediction import Answers, Coverage, Explanation, Flip, Part, Prediction, without
+from reelsense.review import Traced, trace
 
 _SLICE = 512
 """Texts tokenized at a time, so that memory does not grow with the length of a list."""
@@ -130,6 +138,80 @@ class Classifier:
         """
         return list(self._each(_list(texts), risk, clock))
 
+    def explain(
+        self,
+        text: str,
+        *,
+        budget: int = BUDGET,
+        risk: float | None = None,
+        clock: Clock | None = None,
+    ) -> Explanation:
+        """Return which sentences and words of `text` carry its answer, and what would turn it.
+
+        Every weight is measured: by taking the part out, and reading what is left. `budget` is how
+        many windows may be read for that, LEAST_BUDGET at least, beside the text itself. The same
+        text always gets the same explanation. `risk` and `clock` are those of `predict`, and so
+        are the errors; InputError too if `budget` is none.
+        """
+        if not isinstance(budget, int) or budget < LEAST_BUDGET:
+            raise InputError(f"budget is a number, {LEAST_BUDGET} at least, not {budget!r}")
+        least, clock = least_score(self.manifest, risk), clock or Clock()
+        _checked([text])
+        clock.computed += 1
+        with clock.tokenizing():
+            traced = trace(text)
+            tokens = self._tokenizer.locate(traced.text)
+        if not tokens.ids:
+            raise TextError(0, _UNREADABLE)
+        reading = self._reading(tokens, clock)
+        row = _Row(reading.outputs.sum(axis=0), reading.windows, len(tokens.ids))
+        prediction = next(self._predictions([row], least))
+        towards = "positive" if "positive" in self.labels else prediction.label
+        number = self.labels.index(towards)
+        found = explain(reading, traced, number, budget)
+        return Explanation(
+            prediction=prediction,
+            towards=towards,
+            log_odds=float(log_odds(reading.logits[np.newaxis], number)[0]),
+            sentences=_parts(found.sentences, traced),
+            words=_parts(found.words, traced),
+            flip=self._verified(
+                text, found.unit, _parts(found.flip, traced), prediction, risk, clock
+            ),
+            passes=reading.passes,
+            budget=budget,
+        )
+
+    def _reading(self, tokens: Tokens, clock: Clock) -> Reading:
+        def calibrate(logits: NDArray[np.float64], counts: Sequence[int]) -> NDArray[np.float64]:
+            return calibrated(logits[:, : len(self.labels)], counts, self.manifest.calibration)
+
+        return Reading(
+            tokens,
+            self.manifest.window,
+            self._tokenizer.frame,
+            lambda some: self._queue.run(some, clock).astype(np.float64),
+            calibrate,
+        )
+
+    def _verified(
+        self,
+        text: str,
+        unit: str,
+        parts: tuple[Part, ...],
+        whole: Prediction,
+        risk: float | None,
+        clock: Clock,
+    ) -> Flip | None:
+        """Return the flip that is to come of taking `parts` out of `text`, if it does come."""
+        left = without(text, parts)
+        if not parts or not left.strip():
+            return None
+        [answer] = self.predict_each([left], risk=risk, clock=clock)
+        if isinstance(answer, TextError) or answer.label == whole.label:
+            return None
+        return Flip(unit, parts, answer)
+
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return the probabilities of `texts`, (texts, labels), columns in the order of `labels`.
 
@@ -235,6 +317,12 @@ def _engine(bundle: Bundle, threads: int | None, *, gpu: bool) -> Engine | GpuEn
     return (gpu_engine(bundle.network) if gpu else None) or Engine(
         bundle.network, threads, int8_activations=bundle.manifest.int8_activations
     )
+
+
+def _parts(found: Sequence[Weighed], traced: Traced) -> tuple[Part, ...]:
+    """Where `found` are in the text as given."""
+    spans = [(traced.given(each.span), each.weight) for each in found]
+    return tuple(Part(span.start, span.end, weight) for span, weight in spans)
 
 
 def _checked(texts: Sequence[str]) -> Sequence[str]:

@@ -20,6 +20,15 @@ _CHARACTERS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """The token ids of one text, without [CLS] and [SEP]."""
+
+    ids: list[int]
+    places: list[int]
+    """Where each begins in the cleaned text, in characters."""
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """The ids that open and close every window: [CLS] and [SEP]."""
 
@@ -65,6 +74,11 @@ class ReviewTokenizer:
             ids += [encoding.ids for encoding in encodings]
         return ids
 
+    def locate(self, text: str) -> Tokens:
+        """Return the same ids of one `text` that is clean already, and where each begins."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return Tokens(encoding.ids, [start for start, _ in encoding.offsets])
+
 
 def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
     """Cut `texts` into consecutive groups of about _CHARACTERS."""
@@ -80,15 +94,19 @@ def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
         yield group
 
 
-def windows(ids: Sequence[int], length: int, frame: Frame) -> list[list[int]]:
-    """Cut `ids` into as few windows of at most `length` tokens as hold all of them.
+def window_edges(tokens: int, length: int) -> list[int]:
+    """Return where windows of at most `length` tokens cut a text of so many: first, ..., end.
 
-    The windows are of even size (within one token), so that their mean is a fair answer for the
-    whole and none is a stub of two words. An empty `ids` gives one empty window.
+    They are as few as hold all of it, and of even size (within one token), so that their mean is a
+    fair answer for the whole and none is a stub of two words. A text of none has one, empty.
     """
-    room = length - 2
-    count = max(1, -(-len(ids) // room))
-    edges = [len(ids) * n // count for n in range(count + 1)]
+    count = max(1, -(-tokens // (length - 2)))
+    return [tokens * n // count for n in range(count + 1)]
+
+
+def windows(ids: Sequence[int], length: int, frame: Frame) -> list[list[int]]:
+    """Cut `ids` into windows of at most `length` tokens, as `window_edges` has it."""
+    edges = window_edges(len(ids), length)
     return [frame.around(ids[start:end]) for start, end in pairwise(edges)]
 
 

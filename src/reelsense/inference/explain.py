@@ -1,0 +1,282 @@
+"""Which sentences and words of a text carry its answer: take them out, and read what is left.
+
+Every weight is the difference of two readings by the network that answers. Nothing is estimated:
+what is cheap, a sentence read by itself, only chooses what is measured. Knows tokens, windows and
+logits, and where the parts of a text are; knows no bundle and no queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reelsense.inference.tokenizer import Frame, Tokens, window_edges, windows
+from reelsense.review import Span, Traced, sentences, words
+
+BUDGET = 200
+"""Windows that an explanation may read, beside the text itself, unless told otherwise."""
+
+LEAST_BUDGET = 16
+
+_WORDS = 4
+"""Words that are weighed in the whole text: those that matter most within their sentence."""
+
+Run = Callable[[Sequence[Sequence[int]]], NDArray[np.float64]]
+"""Windows of token ids to the network's logits (windows, outputs)."""
+
+Calibrate = Callable[[NDArray[np.float64], Sequence[int]], NDArray[np.float64]]
+"""Mean logits (n, outputs), each over so many windows, to calibrated logits (n, labels)."""
+
+
+class Reading:
+    """A text, and what the network says of what is left when parts are taken out of it."""
+
+    def __init__(
+        self, tokens: Tokens, window: int, frame: Frame, run: Run, calibrate: Calibrate
+    ) -> None:
+        """Read the whole text of `tokens`, at least one, in windows of `window` tokens."""
+        self._ids, self._places = np.array(tokens.ids), np.array(tokens.places)
+        self._window, self._frame, self._run, self._calibrate = window, frame, run, calibrate
+        self._edges = window_edges(len(tokens.ids), window)
+        self.passes = 0
+        """Windows read so far."""
+        self.windows = len(self._edges) - 1
+        self.outputs = self._read(windows(tokens.ids, window, frame))
+        """What the network says of each window of the text (windows, outputs)."""
+        self.logits = calibrate(self.outputs.mean(axis=0, keepdims=True), [self.windows])[0]
+        """Calibrated, of the whole text (labels)."""
+
+    def without_each(self, parts: Sequence[Span]) -> NDArray[np.float64]:
+        """Return the calibrated logits (parts, labels) of the text without each of `parts`.
+
+        The windows of the text stay where they are: one that a part does not touch is not read
+        again, one of which nothing is left is left out.
+        """
+        table, rows = [self.outputs], []
+        new: list[list[int]] = []
+        for part in parts:
+            kept = ~self._tokens_of(part)
+            of_part = []
+            for n, (start, end) in enumerate(pairwise(self._edges)):
+                left = kept[start:end]
+                if left.all():
+                    of_part.append(n)
+                elif left.any():
+                    of_part.append(self.windows + len(new))
+                    new.append(self._frame.around(self._ids[start:end][left].tolist()))
+            if not of_part:  # the part is all there is: what does the network say of nothing?
+                of_part.append(self.windows + len(new))
+                new.append(self._frame.around([]))
+            rows.append(of_part)
+        if new:
+            table.append(self._read(new))
+        outputs = np.concatenate(table)
+        means = np.array([outputs[of_part].mean(axis=0) for of_part in rows])
+        return self._calibrate(means, [len(of_part) for of_part in rows])
+
+    def without_all(self, sets: Sequence[Sequence[Span]]) -> NDArray[np.float64]:
+        """Return the calibrated logits (sets, labels) of the text without all parts of each set.
+
+        What is left is cut into windows anew, as a text of its own is.
+        """
+        return self._of_tokens(
+            [~np.logical_or.reduce([self._tokens_of(part) for part in parts]) for parts in sets]
+        )
+
+    def alone(
+        self, parts: Sequence[Span], without: Sequence[Span] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the calibrated logits (parts, labels) of each of `parts` read by itself.
+
+        With `without`, one for each, that is taken out of the part first.
+        """
+        kept = [self._tokens_of(part) for part in parts]
+        if without:
+            kept = [of & ~self._tokens_of(out) for of, out in zip(kept, without, strict=True)]
+        return self._of_tokens(kept)
+
+    def _tokens_of(self, part: Span) -> NDArray[np.bool_]:
+        """Which tokens begin within `part`."""
+        return np.asarray((self._places >= part.start) & (self._places < part.end))
+
+    def _of_tokens(self, kept: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
+        cut = [windows(self._ids[mask].tolist(), self._window, self._frame) for mask in kept]
+        outputs = self._read([window for each in cut for window in each])
+        counts = [len(each) for each in cut]
+        starts = np.cumsum([0, *counts])[:-1]
+        means = np.add.reduceat(outputs, starts, axis=0) / np.array(counts)[:, np.newaxis]
+        return self._calibrate(means, counts)
+
+    def _read(self, cut: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+        self.passes += len(cut)
+        return self._run(cut)
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A part of the cleaned text, and what it carries of the log-odds of a label."""
+
+    span: Span
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What carries the answer for a text."""
+
+    sentences: list[Weighed]
+    words: list[Weighed]
+    unit: str
+    flip: list[Weighed]
+    """The smallest set found whose removal turns the answer; empty: none."""
+
+
+def explain(reading: Reading, traced: Traced, towards: int, budget: int = BUDGET) -> Found:
+    """Weigh the sentences of `traced`, the text of `reading`, and the words of the heaviest.
+
+    Weights are of the log-odds of label number `towards`. After the reading of the text itself,
+    at most `budget` windows are read.
+    """
+    limit = reading.passes + budget
+    found = _weigh_sentences(reading, sentences(traced.layout), towards, budget // 2)
+    heavy_words = _weigh_words(reading, traced, found, towards, limit - budget // 4)
+    answer = int(reading.logits.argmax())
+    unit, flip = (
+        "sentences",
+        _flip(reading, _speakers(reading, found, answer, limit), answer, limit),
+    )
+    if not flip:
+        sign = 1 if answer == towards else -1
+        speakers = sorted(heavy_words, key=lambda each: -sign * each.weight)
+        speakers = [each for each in speakers if sign * each.weight > 0]
+        unit, flip = "words", _flip(reading, speakers, answer, limit)
+    return Found(found, heavy_words, unit, _ordered(flip))
+
+
+def log_odds(logits: NDArray[np.float64], label: int) -> NDArray[np.float64]:
+    """Return the log-odds (n) of a label against all others, of `logits` (n, labels), in nats."""
+    others = np.delete(logits, label, axis=1)
+    most = others.max(axis=1)
+    total = most + np.log(np.exp(others - most[:, np.newaxis]).sum(axis=1))
+    return np.asarray(logits[:, label] - total)
+
+
+def _weigh(reading: Reading, parts: Sequence[Span], towards: int) -> list[Weighed]:
+    if not parts:
+        return []
+    whole = log_odds(reading.logits[np.newaxis], towards)[0]
+    weights = whole - log_odds(reading.without_each(parts), towards)
+    return [Weighed(*each) for each in zip(parts, weights.tolist(), strict=True)]
+
+
+def _weigh_sentences(
+    reading: Reading, spans: Sequence[Span], towards: int, budget: int
+) -> list[Weighed]:
+    """Weigh sentences; where they are too many, passages, and the sentences of the heaviest.
+
+    A part that crosses the edge of a window costs two readings.
+    """
+    limit = reading.passes + budget
+    size = -(-2 * len(spans) // budget)
+    groups = [spans[n : n + size] for n in range(0, len(spans), size)]
+    found = _weigh(reading, [Span(group[0].start, group[-1].end) for group in groups], towards)
+    if size == 1:
+        return found
+    parts = {group[0].start: group for group in groups}
+    for passage in sorted(found, key=_heaviest_first):
+        of_passage = parts[passage.span.start]
+        if reading.passes + 2 * len(of_passage) > limit:
+            break
+        found.remove(passage)
+        found += _weigh(reading, of_passage, towards)
+    return _ordered(found)
+
+
+def _weigh_words(
+    reading: Reading, traced: Traced, found: Sequence[Weighed], towards: int, limit: int
+) -> list[Weighed]:
+    """Weigh words of the heaviest sentence, and of the next where it is half as heavy.
+
+    Those that matter most when they are taken out of their sentence, read by itself; of a text of
+    one sentence, all.
+    """
+    ranked = sorted(found, key=_heaviest_first)[:2]
+    heavy = [each.span for each in ranked if 2 * abs(each.weight) >= abs(ranked[0].weight)]
+    pairs = [(sentence, word) for sentence in heavy for word in words(traced.text, sentence)]
+    if len(found) > 1 and pairs:
+        pairs = pairs[: max(1, limit - reading.passes - 2 * _WORDS - len(heavy))]
+        alone = log_odds(reading.alone(heavy), towards)
+        whole = dict(zip(heavy, alone.tolist(), strict=True))
+        left = log_odds(reading.alone(*zip(*pairs, strict=True)), towards)
+        moved = [
+            abs(whole[sentence] - after) for (sentence, _), after in zip(pairs, left, strict=True)
+        ]
+        first = sorted(range(len(pairs)), key=lambda n: -moved[n])[:_WORDS]
+        pairs = [pairs[n] for n in first]
+    room = max(1, (limit - reading.passes) // 2)
+    return _ordered(_weigh(reading, [word for _, word in pairs[:room]], towards))
+
+
+def _speakers(reading: Reading, found: Sequence[Weighed], answer: int, limit: int) -> list[Weighed]:
+    """Return the parts that, read by themselves, speak for the answer, the strongest first.
+
+    A sentence whose point others make too weighs little when it alone is taken out.
+    """
+    if len(found) < 2 or reading.passes + len(found) > limit:
+        return []
+    margins = log_odds(reading.alone([each.span for each in found]), answer)
+    ranked = sorted(zip(margins.tolist(), found, strict=True), key=lambda pair: -pair[0])
+    return [each for margin, each in ranked if margin > 0][: len(found) - 1]
+
+
+def _flip(reading: Reading, speakers: Sequence[Weighed], answer: int, limit: int) -> list[Weighed]:
+    """Return few of `speakers`, strongest first, without which the answer is another; or none.
+
+    Grows a set by halving: how many of the strongest have to go. Then shrinks it: whichever can
+    stay without turning the answer back does.
+    """
+
+    def margins(sets: Sequence[Sequence[Weighed]]) -> NDArray[np.float64]:
+        """How far the answer leads; below 0 it is another."""
+        logits = reading.without_all([[each.span for each in some] for some in sets])
+        return np.asarray(logits[:, answer] - np.delete(logits, answer, axis=1).max(axis=1))
+
+    def affordable(sets: int) -> bool:
+        return reading.passes + sets * reading.windows <= limit
+
+    heaviest = sorted(speakers, key=_heaviest_first)[:1]
+    if not speakers or not affordable(2):
+        return []
+    all_of_them, one = margins([speakers, heaviest])
+    if one < 0:
+        return heaviest
+    if all_of_them >= 0:
+        return []
+    few, enough = 0, len(speakers)
+    while enough - few > 1 and affordable(1):
+        middle = (few + enough) // 2
+        if margins([speakers[:middle]])[0] < 0:
+            enough = middle
+        else:
+            few = middle
+    chosen = list(speakers[:enough])
+    while len(chosen) > 1 and affordable(len(chosen)):
+        fewer = [[each for each in chosen if each is not left] for left in chosen]
+        left_over = margins(fewer)
+        best = int(left_over.argmin())
+        if left_over[best] >= 0:
+            break
+        chosen = fewer[best]
+    return chosen
+
+
+def _heaviest_first(part: Weighed) -> float:
+    return -abs(part.weight)
+
+
+def _ordered(parts: Sequence[Weighed]) -> list[Weighed]:
+    return sorted(parts, key=lambda each: each.span.start)
