@@ -43,6 +43,13 @@ _WORD = re.compile(
 )
 
 
+_FUNCTION_WORDS = frozenset(
+    "a an the this that these those i me my you your he him his she her it its we us our they them "
+    "their who which what of to in on at by for from with into as about and or is are was were be "
+    "been being am has have had do does did will there here then it's i'm that's he's she's".split()
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A part of a text: its characters from `start` on and before `end`."""
@@ -128,9 +135,17 @@ def sentences(layout: str) -> list[Span]:
 
 
 def words(text: str, within: Span) -> list[Span]:
-    """Return the words of `text` `within` a part of it, in order: also emoji, "!" and "?"."""
-    found = _WORD.finditer(text, within.start, within.end)
-    return [Span(*word.span()) for word in found]
+    """Return the words of `text` `within` a part of it that can carry an opinion, in order.
+
+    Emoji, "!" and "?" are among them; articles, pronouns, prepositions and auxiliary verbs only
+    where there is nothing else.
+    """
+    found = [
+        (word[0].lower(), Span(*word.span()))
+        for word in _WORD.finditer(text, within.start, within.end)
+    ]
+    telling = [span for word, span in found if word not in _FUNCTION_WORDS]
+    return telling or [span for _, span in found]
 
 
 def _ends(layout: str) -> Iterator[int]:

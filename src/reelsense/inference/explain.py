@@ -22,8 +22,14 @@ BUDGET = 200
 
 LEAST_BUDGET = 16
 
-_WORDS = 4
-"""Words that are weighed in the whole text: those that matter most within their sentence."""
+_WORDS = 3
+"""Words that are weighed in the whole text, those that matter most within their sentence."""
+
+_MATTERS = 0.25
+"""What a word moves there at least, as a share of what the first does."""
+
+_FLIP = 25
+"""The budget in windows for each window that the search for a flip reads: 8 of 200."""
 
 Run = Callable[[Sequence[Sequence[int]]], NDArray[np.float64]]
 """Windows of token ids to the network's logits (windows, outputs)."""
@@ -142,19 +148,16 @@ def explain(reading: Reading, traced: Traced, towards: int, budget: int = BUDGET
     at most `budget` windows are read.
     """
     limit = reading.passes + budget
-    found = _weigh_sentences(reading, sentences(traced.layout), towards, budget // 2)
-    heavy_words = _weigh_words(reading, traced, found, towards, limit - budget // 4)
     answer = int(reading.logits.argmax())
+    found = _weigh_sentences(reading, sentences(traced.layout), towards, budget // 2)
+    heavy = _weigh_words(reading, traced, found, towards, limit - budget // 4)
     unit, flip = (
         "sentences",
-        _flip(reading, _speakers(reading, found, answer, limit), answer, limit),
+        _flip(reading, _speakers(reading, found, answer, towards, limit), answer, limit),
     )
     if not flip:
-        sign = 1 if answer == towards else -1
-        speakers = sorted(heavy_words, key=lambda each: -sign * each.weight)
-        speakers = [each for each in speakers if sign * each.weight > 0]
-        unit, flip = "words", _flip(reading, speakers, answer, limit)
-    return Found(found, heavy_words, unit, _ordered(flip))
+        unit, flip = "words", _flip(reading, _for_answer(heavy, answer, towards), answer, limit)
+    return Found(found, heavy, unit, _ordered(flip))
 
 
 def log_odds(logits: NDArray[np.float64], label: int) -> NDArray[np.float64]:
@@ -199,45 +202,50 @@ def _weigh_sentences(
 def _weigh_words(
     reading: Reading, traced: Traced, found: Sequence[Weighed], towards: int, limit: int
 ) -> list[Weighed]:
-    """Weigh words of the heaviest sentence, and of the next where it is half as heavy.
+    """Weigh words of the heaviest sentence: those that matter most when taken out of it alone.
 
-    Those that matter most when they are taken out of their sentence, read by itself; of a text of
-    one sentence, all.
+    Of a text of one sentence, all.
     """
-    ranked = sorted(found, key=_heaviest_first)[:2]
-    heavy = [each.span for each in ranked if 2 * abs(each.weight) >= abs(ranked[0].weight)]
-    pairs = [(sentence, word) for sentence in heavy for word in words(traced.text, sentence)]
-    if len(found) > 1 and pairs:
-        pairs = pairs[: max(1, limit - reading.passes - 2 * _WORDS - len(heavy))]
-        alone = log_odds(reading.alone(heavy), towards)
-        whole = dict(zip(heavy, alone.tolist(), strict=True))
-        left = log_odds(reading.alone(*zip(*pairs, strict=True)), towards)
-        moved = [
-            abs(whole[sentence] - after) for (sentence, _), after in zip(pairs, left, strict=True)
-        ]
-        first = sorted(range(len(pairs)), key=lambda n: -moved[n])[:_WORDS]
-        pairs = [pairs[n] for n in first]
+    sentence = min(found, key=_heaviest_first).span
+    inside = words(traced.text, sentence)
+    if len(found) > 1 and inside:
+        inside = inside[: max(1, limit - reading.passes - 2 * _WORDS - 1)]
+        logits = reading.alone([sentence] * (len(inside) + 1), [Span(0, 0), *inside])
+        whole, *left = log_odds(logits, towards).tolist()
+        moved = [abs(whole - after) for after in left]
+        first = sorted(range(len(inside)), key=lambda n: -moved[n])[:_WORDS]
+        inside = [inside[n] for n in first if moved[n] >= _MATTERS * moved[first[0]]]
     room = max(1, (limit - reading.passes) // 2)
-    return _ordered(_weigh(reading, [word for _, word in pairs[:room]], towards))
+    return _ordered(_weigh(reading, inside[:room], towards))
 
 
-def _speakers(reading: Reading, found: Sequence[Weighed], answer: int, limit: int) -> list[Weighed]:
-    """Return the parts that, read by themselves, speak for the answer, the strongest first.
+def _for_answer(found: Sequence[Weighed], answer: int, towards: int) -> list[Weighed]:
+    """Return those of `found` that speak for the answer, the heaviest first."""
+    sign = 1 if answer == towards else -1
+    return sorted((each for each in found if sign * each.weight > 0), key=_heaviest_first)
 
-    A sentence whose point others make too weighs little when it alone is taken out.
+
+def _speakers(
+    reading: Reading, found: Sequence[Weighed], answer: int, towards: int, limit: int
+) -> list[Weighed]:
+    """Return the sentences that speak for the answer, the strongest first; one at least is left.
+
+    The strongest by themselves: where others make the same point, one weighs little when it alone
+    is taken out.
     """
     if len(found) < 2 or reading.passes + len(found) > limit:
         return []
-    margins = log_odds(reading.alone([each.span for each in found]), answer)
-    ranked = sorted(zip(margins.tolist(), found, strict=True), key=lambda pair: -pair[0])
-    return [each for margin, each in ranked if margin > 0][: len(found) - 1]
+    alone = log_odds(reading.alone([each.span for each in found]), answer)
+    ranked = sorted(zip(alone.tolist(), found, strict=True), key=lambda pair: -pair[0])
+    weighty = _for_answer(found, answer, towards)
+    return [each for odds, each in ranked if odds > 0 or each in weighty][: len(found) - 1]
 
 
 def _flip(reading: Reading, speakers: Sequence[Weighed], answer: int, limit: int) -> list[Weighed]:
     """Return few of `speakers`, strongest first, without which the answer is another; or none.
 
-    Grows a set by halving: how many of the strongest have to go. Then shrinks it: whichever can
-    stay without turning the answer back does.
+    Tries the heaviest alone. Else grows a set by halving: how many of the strongest have to go?
+    Then shrinks it: what can stay without turning the answer back does.
     """
 
     def margins(sets: Sequence[Sequence[Weighed]]) -> NDArray[np.float64]:
@@ -245,17 +253,17 @@ def _flip(reading: Reading, speakers: Sequence[Weighed], answer: int, limit: int
         logits = reading.without_all([[each.span for each in some] for some in sets])
         return np.asarray(logits[:, answer] - np.delete(logits, answer, axis=1).max(axis=1))
 
+    limit = min(limit, reading.passes + _FLIP)
+    odds = log_odds(reading.logits[np.newaxis], answer)[0]
+
     def affordable(sets: int) -> bool:
         return reading.passes + sets * reading.windows <= limit
 
-    heaviest = sorted(speakers, key=_heaviest_first)[:1]
-    if not speakers or not affordable(2):
+    if not speakers or not affordable(1) or margins([speakers])[0] >= 0:
         return []
-    all_of_them, one = margins([speakers, heaviest])
-    if one < 0:
-        return heaviest
-    if all_of_them >= 0:
-        return []
+    heaviest = min(speakers, key=_heaviest_first)
+    if abs(heaviest.weight) > odds and affordable(1) and margins([[heaviest]])[0] < 0:
+        return [heaviest]
     few, enough = 0, len(speakers)
     while enough - few > 1 and affordable(1):
         middle = (few + enough) // 2
@@ -266,11 +274,10 @@ def _flip(reading: Reading, speakers: Sequence[Weighed], answer: int, limit: int
     chosen = list(speakers[:enough])
     while len(chosen) > 1 and affordable(len(chosen)):
         fewer = [[each for each in chosen if each is not left] for left in chosen]
-        left_over = margins(fewer)
-        best = int(left_over.argmin())
-        if left_over[best] >= 0:
+        leads = margins(fewer)
+        if leads.min() >= 0:
             break
-        chosen = fewer[best]
+        chosen = fewer[int(leads.argmin())]
     return chosen
 
 
