@@ -43,10 +43,11 @@ _WORD = re.compile(
 )
 
 
-_FUNCTION_WORDS = frozenset(
-    "a an the this that these those i me my you your he him his she her it its we us our they them "
-    "their who which what of to in on at by for from with into as about and or is are was were be "
-    "been being am has have had do does did will there here then it's i'm that's he's she's".split()
+_FUNCTION_WORDS = re.compile(
+    r"an?|the|th(?:is|at|ese|ose)|i|me|my|you|your|s?he|him|his|her|its?|we|us|our|the[ym]|their"
+    r"|who|which|what|of|to|in|on|at|by|for|from|with|into|as|about|and|or|is|are|was|were|be"
+    r"|been|being|am|has|have|had|do|does|did|will|t?here|then|(?:it|that|s?he)'s|i'm",
+    re.IGNORECASE,
 )
 
 
@@ -140,12 +141,9 @@ def words(text: str, within: Span) -> list[Span]:
     Emoji, "!" and "?" are among them; articles, pronouns, prepositions and auxiliary verbs only
     where there is nothing else.
     """
-    found = [
-        (word[0].lower(), Span(*word.span()))
-        for word in _WORD.finditer(text, within.start, within.end)
-    ]
-    telling = [span for word, span in found if word not in _FUNCTION_WORDS]
-    return telling or [span for _, span in found]
+    found = list(_WORD.finditer(text, within.start, within.end))
+    telling = [word for word in found if not _FUNCTION_WORDS.fullmatch(word[0])]
+    return [Span(*word.span()) for word in telling or found]
 
 
 def _ends(layout: str) -> Iterator[int]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from reelsense.bundle import Manifest
     from reelsense.datasets.sources import Source
     from reelsense.evaluation.evaluate import Material
+    from reelsense.evaluation.explanations import Scores
     from reelsense.evaluation.scorer import Scorer
 
 BAG_OF_WORDS = "bag-of-words"
@@ -47,6 +48,14 @@ BAG_OF_WORDS = "bag-of-words"
 )
 @click.option("--quick", is_flag=True, help="Leave out robustness and fairness.")
 @click.option(
+    "--explanations", is_flag=True, help="Measure whether explanations are true, on 500 reviews."
+)
+@click.option(
+    "--checkpoint",
+    type=options.PATH,
+    help="With --explanations: the model's checkpoint, to compare with integrated gradients.",
+)
+@click.option(
     "--texts/--no-texts",
     default=True,
     help="Whether report and figures hold the texts of mistakes; not if you publish them.",
@@ -63,6 +72,8 @@ def evaluate(
     sets_folder: Path | None,
     against: str | None,
     quick: bool,
+    explanations: bool,
+    checkpoint: Path | None,
     texts: bool,
     update_card: bool,
     model: Path | None,
@@ -71,6 +82,9 @@ def evaluate(
     _check_targets(json_file, report)
     if update_card and quick:
         raise click.UsageError("--update-card needs the whole evaluation, without --quick")
+
+    if checkpoint and not explanations:
+        raise click.UsageError("--checkpoint goes with --explanations")
 
     from reelsense import bundle as bundles
     from reelsense.datasets.sources import Source
@@ -96,6 +110,8 @@ def evaluate(
         manifest.risk_control,
         quick=quick,
         against=other,
+        explainer=classifier if explanations else None,
+        explained_by=_gradients(checkpoint) if checkpoint else None,
     )
     if not texts:
         evaluation = without_texts(evaluation)
@@ -118,6 +134,12 @@ def evaluate(
     if update_card:
         bundles.write(folder, replace(bundles.read(folder), card=as_card(pages)))
         click.echo(f"\nthe card: {folder / bundles.CARD}")
+
+
+def _gradients(checkpoint: Path) -> tuple[str, Scores]:
+    from reelsense.training.attribute import integrated_gradients
+
+    return "integrated gradients", integrated_gradients(checkpoint)
 
 
 def _check_targets(json_file: Path | None, report: Path | None) -> None:

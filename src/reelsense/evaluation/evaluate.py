@@ -10,6 +10,12 @@ from reelsense.bundle import RiskControl
 from reelsense.datasets.evaluation_sets import EvaluationSets
 from reelsense.datasets.reviews import Review
 from reelsense.evaluation.compare import Comparison, compare
+from reelsense.evaluation.explanations import (
+    Explainer,
+    Explanations,
+    Scores,
+    measure_explanations,
+)
 from reelsense.evaluation.fairness import Swaps, sentence_swaps, template_swaps
 from reelsense.evaluation.judged import Judged, judge, labelled
 from reelsense.evaluation.label_quality import (
@@ -60,6 +66,7 @@ class Evaluation:
     comparison: Comparison | None
     label_errors: LabelErrors
     mistakes: list[Doubt]
+    explanations: Explanations | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +86,15 @@ def evaluate(
     *,
     quick: bool = False,
     against: tuple[str, Scorer] | None = None,
+    explainer: Explainer | None = None,
+    explained_by: tuple[str, Scores] | None = None,
 ) -> tuple[Evaluation, Judged]:
     """Measure `scorer`, whose thresholds are `control`; return the figures and the bare answers.
 
-    `quick` leaves out robustness and fairness. `against` is another model and its name. Raises
-    InputError if no review carries a label, or one that the model does not know.
+    `quick` leaves out robustness and fairness. `against` is another model and its name. With
+    `explainer`, `scorer` itself, its explanations are measured too, beside those that the method
+    `explained_by`, if any, gives. Raises InputError if no review carries a label, or one that the
+    model does not know.
     """
     if against:
         labelled(material.reviews, against[1].labels)  # before an hour of scoring
@@ -108,6 +119,9 @@ def evaluate(
         comparison=_comparison(judged, against) if against else None,
         label_errors=label_errors(judged, suspected, sets.audit),
         mistakes=worst_mistakes(judged, suspected),
+        explanations=measure_explanations(explainer, judged.reviews, explained_by)
+        if explainer
+        else None,
     ), judged
 
 

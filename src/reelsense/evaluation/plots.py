@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reelsense.evaluation.explanations import SHARES, Ranking
 from reelsense.evaluation.fairness import TOLERANCE, Swaps
 from reelsense.evaluation.judged import Judged
 from reelsense.evaluation.metrics import ECE_BINS, Share, share
@@ -22,6 +23,8 @@ from reelsense.evaluation.selective import Decided, accuracy_by_coverage
 from reelsense.evaluation.slices import Slice
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#8a8f98"
+
+_COLOURS = (_BLUE, _ORANGE, _GREY, _GREEN, "#cc79a7")
 
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp, and read aloud
@@ -122,6 +125,31 @@ def identities(swaps: Swaps) -> str:
     axes.set_yticks(places, [group.word for group in swaps.groups])
     axes.set(xlabel="mean probability of positive", xlim=(0, 1))
     _percent(axes, "x")
+    return _svg(figure)
+
+
+def explained(rankings: Sequence[Ranking]) -> str:
+    """What the answer loses without the first sentences of each order, and with these alone."""
+    figure, both = _figure(5, 6, rows=(1, 1))
+    styles = zip(rankings, _COLOURS, "oDsv^", strict=False)
+    for ranking, colour, marker in styles:
+        for axes, lost in zip(both, (ranking.comprehensiveness, ranking.sufficiency), strict=True):
+            axes.plot(SHARES, lost, marker=marker, color=colour, label=ranking.name)
+    both[0].set(ylabel="lost without them")
+    both[1].set(xlabel="share of the text", ylabel="lost with them alone")
+    for axes in both:
+        axes.set_xticks(SHARES)
+        _percent(axes, "xy")
+    both[0].legend(frameon=False)
+    return _svg(figure)
+
+
+def flip_sizes(sizes: Sequence[int]) -> str:
+    """How many sentences the sets have that turn the answer."""
+    figure, (axes,) = _figure(5, 2.6)
+    counts = np.bincount(sizes)
+    axes.bar(range(len(counts)), counts, color=_BLUE)
+    axes.set(xlabel="sentences to take out", ylabel="reviews", xlim=(0.4, len(counts) - 0.4))
     return _svg(figure)
 
 

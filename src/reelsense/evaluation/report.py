@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -19,6 +20,7 @@ from reelsense.datasets import imdb
 from reelsense.datasets.evaluation_sets import AUGMENTED, SENTENCES
 from reelsense.evaluation import plots
 from reelsense.evaluation.evaluate import Evaluation
+from reelsense.evaluation.explanations import SHARES
 from reelsense.evaluation.judged import Judged
 from reelsense.evaluation.label_quality import AUDITED
 from reelsense.files import write_atomically
@@ -92,12 +94,13 @@ def _render(template: str, report: Report, **more: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "risk": _risk, "clean": clean}
+    environment.filters |= {"percent": _percent, "risk": _risk, "clean": clean, "median": median}
     text = environment.get_template(template).render(
         manifest=report.manifest,
         data=report.data,
         e=report.evaluation,
         texts=report.texts,
+        shares=SHARES,
         version=__version__,
         summary=_summary(report),
         **more,
@@ -126,6 +129,10 @@ def _plots(report: Report) -> dict[str, Markup]:
         drawn["flips"] = plots.flip_shares(found.flips)
     if curves.get("curves", {}).get("loss"):  # a checkpoint may come without its log
         drawn["training"] = plots.training(curves["curves"])
+    if found.explanations:
+        drawn["explained"] = plots.explained(found.explanations.rankings)
+        if found.explanations.flips.sizes:
+            drawn["flip_sizes"] = plots.flip_sizes(found.explanations.flips.sizes)
     for swaps in found.swaps:
         if swaps.source == "templates":
             drawn[f"identity {swaps.category}"] = plots.identities(swaps)
@@ -155,6 +162,12 @@ def _summary(report: Report) -> list[str]:
         f"Of the {each.name}, {_percent(each.edits.value)} of the edited halves are right."
         for each in found.pairs
     ]
+    if found.explanations:
+        lines.append(
+            "Taking out the sentence it calls heaviest moves the log-odds "
+            f"{found.explanations.deletion.ratio:.1f} times as far as taking out another of like "
+            "length."
+        )
     worst = max(
         (each for each in found.swaps if each.source == "templates"),
         key=lambda each: each.flips.value,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from reelsense.bundle import Manifest
 from reelsense.evaluation.evaluate import Evaluation
+from reelsense.evaluation.explanations import SHARES, Explanations
 from reelsense.evaluation.metrics import Metrics
 from reelsense.evaluation.selective import Decided
 
@@ -48,6 +50,8 @@ def as_text(found: Evaluation) -> str:
             ("McNemar's exact p", f"{other.p_value:.2g}"),
         ]
         parts.append(_table(f"against {other.name}", rows))
+    if found.explanations:
+        parts.append(_explained(found.explanations))
     return "\n\n".join(parts)
 
 
@@ -93,6 +97,30 @@ def _figures(found: Evaluation) -> str:
     if found.stars_off is not None:
         rows.append(("stars, mean absolute error", f"{found.stars_off:.2f}"))
     return _table("", rows)
+
+
+def _explained(found: Explanations) -> str:
+    deletion, flips, stability = found.deletion, found.flips, found.stability
+    rows = [
+        ("reviews explained", f"{found.reviews:,}"),
+        ("log-odds moved by the heaviest sentence", f"{deletion.heaviest:.2f}"),
+        (
+            "by a random one of like length",
+            f"{deletion.random:.2f}, {deletion.ratio:.1f} times less",
+        ),
+        ("reviews with a flip", str(flips.found)),
+        ("sentences in it, median", f"{median(flips.sizes):g}" if flips.sizes else "-"),
+        ("with typos: same label", str(stability.same_label)),
+        ("with typos: same heaviest sentence", str(stability.same_heaviest)),
+        ("with typos: rank correlation, median", f"{stability.correlation:.2f}"),
+    ]
+    shares = ", ".join(f"{each:.0%}" for each in SHARES)
+    for what, name in (("comprehensiveness", "lost without"), ("sufficiency", "lost with alone")):
+        rows += [
+            (f"{name} {shares}: {each.name}", "  ".join(f"{x:+.3f}" for x in getattr(each, what)))
+            for each in found.rankings
+        ]
+    return _table("explanations", rows)
 
 
 def _decided(title: str, decided: Sequence[Decided]) -> str:

@@ -28,8 +28,8 @@ _WORDS = 3
 _MATTERS = 0.25
 """What a word moves there at least, as a share of what the first does."""
 
-_FLIP = 25
-"""The budget in windows for each window that the search for a flip reads: 8 of 200."""
+_PER_SET = 25
+"""The budget for each set of sentences that the search for a flip may try: 8 sets of 200."""
 
 Run = Callable[[Sequence[Sequence[int]]], NDArray[np.float64]]
 """Windows of token ids to the network's logits (windows, outputs)."""
@@ -151,12 +151,11 @@ def explain(reading: Reading, traced: Traced, towards: int, budget: int = BUDGET
     answer = int(reading.logits.argmax())
     found = _weigh_sentences(reading, sentences(traced.layout), towards, budget // 2)
     heavy = _weigh_words(reading, traced, found, towards, limit - budget // 4)
-    unit, flip = (
-        "sentences",
-        _flip(reading, _speakers(reading, found, answer, towards, limit), answer, limit),
-    )
+    speakers = _speakers(reading, found, answer, towards, limit)
+    unit, flip = "sentences", _flip(reading, speakers, answer, budget, limit)
     if not flip:
-        unit, flip = "words", _flip(reading, _for_answer(heavy, answer, towards), answer, limit)
+        speakers = _for_answer(heavy, answer, towards)
+        unit, flip = "words", _flip(reading, speakers, answer, budget, limit)
     return Found(found, heavy, unit, _ordered(flip))
 
 
@@ -241,7 +240,9 @@ def _speakers(
     return [each for odds, each in ranked if odds > 0 or each in weighty][: len(found) - 1]
 
 
-def _flip(reading: Reading, speakers: Sequence[Weighed], answer: int, limit: int) -> list[Weighed]:
+def _flip(
+    reading: Reading, speakers: Sequence[Weighed], answer: int, budget: int, limit: int
+) -> list[Weighed]:
     """Return few of `speakers`, strongest first, without which the answer is another; or none.
 
     Tries the heaviest alone. Else grows a set by halving: how many of the strongest have to go?
@@ -253,7 +254,7 @@ def _flip(reading: Reading, speakers: Sequence[Weighed], answer: int, limit: int
         logits = reading.without_all([[each.span for each in some] for some in sets])
         return np.asarray(logits[:, answer] - np.delete(logits, answer, axis=1).max(axis=1))
 
-    limit = min(limit, reading.passes + _FLIP)
+    limit = min(limit, reading.passes + max(2, budget // _PER_SET) * reading.windows)
     odds = log_odds(reading.logits[np.newaxis], answer)[0]
 
     def affordable(sets: int) -> bool:

@@ -161,6 +161,16 @@ def facts(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def facts_with_labels(folder: Path) -> dict[str, Any]:
+    """Return the same of a checkpoint that has labels. Raises TrainingError for others."""
+    found = facts(folder)
+    if "labels" not in found:
+        raise TrainingError(
+            f"{folder} is not a checkpoint of `reelsense train`: there is no {FACTS} with labels"
+        )
+    return found
+
+
 def save_model(out: Path, model: PreTrainedModel, tokenizer: Path, facts: dict[str, Any]) -> None:
     """Write an ordinary transformers checkpoint with its tokenizer and `facts` into `out`.
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -66,7 +65,7 @@ def export(
     LEAST_AGREEMENT of them.
     """
     bundles.check_target(out)
-    facts = _facts(folder)
+    facts = checkpoint.facts_with_labels(folder)
     if facts["labels"] != list(labels):
         raise TrainingError(f"{folder} knows the labels {facts['labels']}, the data {list(labels)}")
     window = int(facts["recipe"]["window"])
@@ -119,16 +118,6 @@ def _with_metrics(manifest: Manifest, parity: Parity) -> Manifest:
     }
     provenance = manifest.provenance | {"network": FORMS[manifest.int8_activations]}
     return replace(manifest, metrics={"held_out": measured}, provenance=provenance)
-
-
-def _facts(folder: Path) -> dict[str, Any]:
-    facts = checkpoint.facts(folder)
-    if "labels" not in facts:
-        raise TrainingError(
-            f"{folder} is not a checkpoint of `reelsense train`: there is no {checkpoint.FACTS} "
-            "with labels"
-        )
-    return facts
 
 
 class _Inputs(nn.Module):

@@ -96,8 +96,18 @@ def logits(model: ReviewModel, ids: Tensor, mask: Tensor) -> Tensor:
     `model(input_ids=ids, attention_mask=mask).logits` up to rounding (tested).
     """
     bert: Any = model.bert
+    return _logits(model, *_embedded(bert.embeddings(input_ids=ids), mask))
+
+
+def logits_of_embeddings(model: ReviewModel, embeddings: Tensor, mask: Tensor) -> Tensor:
+    """Return the same for the word `embeddings` (batch, length, hidden) of tokens."""
+    bert: Any = model.bert
+    return _logits(model, *_embedded(bert.embeddings(inputs_embeds=embeddings), mask))
+
+
+def _logits(model: ReviewModel, hidden: Tensor, blocked: Tensor) -> Tensor:
+    bert: Any = model.bert
     *layers, last = bert.encoder.layer
-    hidden, blocked = _embedded(bert, ids, mask)
     for layer in layers:
         hidden = _layer(layer, hidden, hidden, blocked)
     first = _layer(last, hidden[:, :1], hidden, blocked)
@@ -108,19 +118,18 @@ def logits(model: ReviewModel, ids: Tensor, mask: Tensor) -> Tensor:
 
 def hidden_states(bert: Any, ids: Tensor, mask: Tensor) -> Tensor:
     """Return the last hidden states (batch, length, hidden) of `bert`."""
-    hidden, blocked = _embedded(bert, ids, mask)
+    hidden, blocked = _embedded(bert.embeddings(input_ids=ids), mask)
     for layer in bert.encoder.layer:
         hidden = _layer(layer, hidden, hidden, blocked)
     return hidden
 
 
-def _embedded(bert: Any, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _embedded(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The input of the first layer, and what is added to the attention scores.
 
     That is enough to make padding vanish. As a number and not as a bool, because the export of a
     bool mask guards against rows without any token (half the memory).
     """
-    hidden = bert.embeddings(input_ids=ids)
     return hidden, (1.0 - mask[:, None, None, :].to(hidden.dtype)) * -1e4
 
 
