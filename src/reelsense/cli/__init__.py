@@ -7,7 +7,7 @@ import sys
 import click
 
 from reelsense import __version__
-from reelsense.cli.answer import predict
+from reelsense.cli.answer import explain, predict
 from reelsense.cli.judge import calibrate, evaluate
 from reelsense.cli.learn import baseline, data, export, pretrain, teach, train
 from reelsense.cli.serve import config, key, serve
@@ -23,6 +23,7 @@ def cli() -> None:
 
 for _command in (
     predict,
+    explain,
     serve,
     config,
     key,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from flask import g
 
-from reelsense.prediction import Prediction
+from reelsense.errors import TextError
+from reelsense.prediction import Explanation, Prediction
 from reelsense.server.metrics import metrics
 from reelsense.server.problems import FieldError, invalid
 from reelsense.server.schemas import TextFault
@@ -55,3 +56,20 @@ def answer_all(
     if faults:
         raise invalid(faults)
     return [answer for answer in answers if isinstance(answer, Prediction)]
+
+
+def explain_one(text: str, pointer: str, risk: float | None, budget: int) -> Explanation:
+    """Return what carries the answer for `text`, which stands at `pointer` in the request.
+
+    Raises as `answer_all`.
+    """
+    if served().settings.log_texts:
+        g.texts = [text]
+    try:
+        found = classifier().explain(text, risk=risk, budget=budget, clock=clock())
+    except TextError as error:
+        raise invalid(
+            [FieldError(pointer=pointer, code="unreadable", detail=error.reason)]
+        ) from error
+    metrics().scored([found.prediction], clock())
+    return found

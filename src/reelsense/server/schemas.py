@@ -20,11 +20,16 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from reelsense.inference.explain import BUDGET, LEAST_BUDGET
 from reelsense.review import LONE_SURROGATE
 from reelsense.server.served import served
 
 A_TEXT, A_LIST, A_BATCH = TAGS = ("a text", "a list", "a batch")
 """The choices where a field takes several; not part of its address."""
+
+
+MOST_BUDGET = 1000
+"""Windows that one explanation may read: a few seconds of all cores."""
 
 
 class Asked(BaseModel):
@@ -208,6 +213,65 @@ class PredictResponse(Told):
         "risk, so that every verdict is unsure."
     )
     predictions: list[Prediction | Unanswered]
+
+
+class ExplainRequest(Asked):
+    """One text."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"text": "The music is lovely. The plot is a mess."}]}
+    )
+
+    text: Text = Field(description="One text.")
+    risk: Risk | None = Field(default=None, description="As of /v1/predict.")
+    budget: Annotated[int, WHOLE, Field(ge=LEAST_BUDGET, le=MOST_BUDGET)] = Field(
+        default=BUDGET,
+        description="How many windows of the text the network may read for it, beside the text "
+        "itself: the more, the finer the parts of long texts and the smaller the flips.",
+    )
+
+
+class Part(Told):
+    """A part of the text and what it carries."""
+
+    start: int = Field(description="Where it begins in the text as sent, in Unicode code points.")
+    end: int = Field(description="Before which one it ends.")
+    text: str
+    weight: float = Field(
+        description="The log-odds of the whole text less those without this part, calibrated, in "
+        "nats: above 0 it speaks for the label in towards, below 0 against it."
+    )
+
+
+class Flip(Told):
+    """Parts without which the label is another; the smallest such set that was found."""
+
+    unit: str = Field(description="sentences, or words where no sentences do it.")
+    parts: list[Part]
+    prediction: Prediction = Field(description="Of the text without them.")
+
+
+class ExplainResponse(Told):
+    """What carries the answer for a text."""
+
+    model: Model
+    risk: float | None = Field(description="The risk that was kept to; null: none.")
+    prediction: Prediction
+    towards: str = Field(
+        description="The label that weights count towards: positive, or the "
+        "answer's of a model without it."
+    )
+    log_odds: float = Field(description="Of that label for the whole text, calibrated, nats.")
+    sentences: list[Part] = Field(
+        description="All of the text; what weighs little in a text of very many sentences is "
+        "joined to passages."
+    )
+    words: list[Part] = Field(description="The heaviest words of the heaviest sentence.")
+    flip: Flip | None = Field(
+        description="null: no parts that turn the label were found within the budget."
+    )
+    passes: int = Field(description="Windows that the network read for this.")
+    budget: int
 
 
 class Threshold(Told):
