@@ -153,7 +153,7 @@ class Classifier:
         text always gets the same explanation. `risk` and `clock` are those of `predict`, and so
         are the errors; InputError too if `budget` is none.
         """
-        if not isinstance(budget, int) or budget < LEAST_BUDGET:
+        if type(budget) is not int or budget < LEAST_BUDGET:
             raise InputError(f"budget is a number, {LEAST_BUDGET} at least, not {budget!r}")
         least, clock = least_score(self.manifest, risk), clock or Clock()
         _checked([text])
@@ -164,7 +164,7 @@ class Classifier:
         if not tokens.ids:
             raise TextError(0, _UNREADABLE)
         reading = self._reading(tokens, clock)
-        row = _Row(reading.outputs.sum(axis=0), reading.windows, len(tokens.ids))
+        row = _Row(reading.outputs.mean(axis=0), reading.windows, len(tokens.ids))
         prediction = next(self._predictions([row], least))
         towards = "positive" if "positive" in self.labels else prediction.label
         number = self.labels.index(towards)

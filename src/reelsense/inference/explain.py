@@ -22,6 +22,9 @@ BUDGET = 200
 
 LEAST_BUDGET = 16
 
+_OPENED = 8
+"""Parts that a passage is opened into."""
+
 _WORDS = 3
 """Words that are weighed in the whole text, those that matter most within their sentence."""
 
@@ -105,6 +108,12 @@ class Reading:
             kept = [of & ~self._tokens_of(out) for of, out in zip(kept, without, strict=True)]
         return self._of_tokens(kept)
 
+    def cost_alone(self, parts: Sequence[Span]) -> int:
+        """Return how many windows it takes to read each of `parts` by itself."""
+        return sum(
+            len(window_edges(int(self._tokens_of(part).sum()), self._window)) - 1 for part in parts
+        )
+
     def _tokens_of(self, part: Span) -> NDArray[np.bool_]:
         """Which tokens begin within `part`."""
         return np.asarray((self._places >= part.start) & (self._places < part.end))
@@ -178,24 +187,30 @@ def _weigh(reading: Reading, parts: Sequence[Span], towards: int) -> list[Weighe
 def _weigh_sentences(
     reading: Reading, spans: Sequence[Span], towards: int, budget: int
 ) -> list[Weighed]:
-    """Weigh sentences; where they are too many, passages, and the sentences of the heaviest.
+    """Weigh sentences; where they are too many, passages, and what is in the heaviest of them.
 
     A part that crosses the edge of a window costs two readings.
     """
     limit = reading.passes + budget
-    size = -(-2 * len(spans) // budget)
-    groups = [spans[n : n + size] for n in range(0, len(spans), size)]
-    found = _weigh(reading, [Span(group[0].start, group[-1].end) for group in groups], towards)
-    if size == 1:
-        return found
-    parts = {group[0].start: group for group in groups}
-    for passage in sorted(found, key=_heaviest_first):
-        of_passage = parts[passage.span.start]
-        if reading.passes + 2 * len(of_passage) > limit:
+
+    def weigh(groups: Sequence[Sequence[Span]]) -> list[tuple[Weighed, Sequence[Span]]]:
+        wholes = [Span(group[0].start, group[-1].end) for group in groups]
+        return list(zip(_weigh(reading, wholes, towards), groups, strict=True))
+
+    few = len(spans) <= budget // 2
+    found = weigh(_groups(spans, 1 if few else -(-4 * len(spans) // budget)))
+    while passages := [pair for pair in found if len(pair[1]) > 1]:
+        heaviest = min(passages, key=lambda pair: _heaviest_first(pair[0]))
+        parts = _groups(heaviest[1], -(-len(heaviest[1]) // _OPENED))
+        if reading.passes + 2 * len(parts) > limit:
             break
-        found.remove(passage)
-        found += _weigh(reading, of_passage, towards)
-    return _ordered(found)
+        found.remove(heaviest)
+        found += weigh(parts)
+    return _ordered([weighed for weighed, _ in found])
+
+
+def _groups(spans: Sequence[Span], size: int) -> list[Sequence[Span]]:
+    return [spans[n : n + size] for n in range(0, len(spans), size)]
 
 
 def _weigh_words(
@@ -207,14 +222,17 @@ def _weigh_words(
     """
     sentence = min(found, key=_heaviest_first).span
     inside = words(traced.text, sentence)
-    if len(found) > 1 and inside:
-        inside = inside[: max(1, limit - reading.passes - 2 * _WORDS - 1)]
+    if len(found) > 1:
+        room = (limit - reading.passes - 2 * _WORDS) // reading.cost_alone([sentence])
+        inside = inside[: max(0, room - 1)]
+        if not inside:
+            return []
         logits = reading.alone([sentence] * (len(inside) + 1), [Span(0, 0), *inside])
         whole, *left = log_odds(logits, towards).tolist()
         moved = [abs(whole - after) for after in left]
         first = sorted(range(len(inside)), key=lambda n: -moved[n])[:_WORDS]
         inside = [inside[n] for n in first if moved[n] >= _MATTERS * moved[first[0]]]
-    room = max(1, (limit - reading.passes) // 2)
+    room = max(0, (limit - reading.passes) // 2)
     return _ordered(_weigh(reading, inside[:room], towards))
 
 
@@ -232,9 +250,10 @@ def _speakers(
     The strongest by themselves: where others make the same point, one weighs little when it alone
     is taken out.
     """
-    if len(found) < 2 or reading.passes + len(found) > limit:
+    spans = [each.span for each in found]
+    if len(found) < 2 or reading.passes + reading.cost_alone(spans) > limit:
         return []
-    alone = log_odds(reading.alone([each.span for each in found]), answer)
+    alone = log_odds(reading.alone(spans), answer)
     ranked = sorted(zip(alone.tolist(), found, strict=True), key=lambda pair: -pair[0])
     weighty = _for_answer(found, answer, towards)
     return [each for odds, each in ranked if odds > 0 or each in weighty][: len(found) - 1]
