@@ -162,3 +162,59 @@ def test_stars_where_the_model_has_them(runner: CliRunner, monkeypatch: pytest.M
     )
     table = runner.invoke(cli, ["predict", "-"], input="good film\n").stdout
     assert table.startswith("text,label,score,positive,verdict,stars,error\n")
+
+
+def test_a_text_is_explained(runner: CliRunner) -> None:
+    found = runner.invoke(cli, ["explain", "A good, good film.<br />Was \x1b[2J bad."])
+    assert found.exit_code == 0, found.output
+    assert found.output == (
+        "positive  88.0%\n"
+        "\n"
+        "How far each sentence moves the log-odds towards positive:\n"
+        " +4.00 \u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588 A good, good film.\n"
+        " -2.00 \u2588\u2588\u2588\u2588     Was  [2J bad.\n"
+        "\n"
+        "Words that carry most of the heaviest: good +2.00, good +2.00\n"
+        "\n"
+        "Without this sentence: negative  88.0%\n"
+        "  - A good, good film.\n"
+    )
+    assert runner.invoke(cli, ["predict", "--explain", "good film"]).output.endswith(
+        "Nothing was found that turns the label when it is taken out (5 readings, budget 200).\n"
+    )
+
+
+def test_colours_are_for_terminals_that_want_them(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["explain", "A good film."]
+    assert "\x1b[" not in runner.invoke(cli, arguments).output
+    assert "\x1b[" in runner.invoke(cli, arguments, color=True).output
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in runner.invoke(cli, arguments, color=True).output
+
+
+def test_an_explanation_as_json(runner: CliRunner) -> None:
+    text = "Great, good film &amp; \U0001f60d. Bad."
+    found = runner.invoke(cli, ["explain", "-", "--json", "--budget", "50"], input=text)
+    told = json.loads(found.output)
+    assert told["budget"] == 50
+    assert [part["text"] for part in told["sentences"]] == [
+        "Great, good film &amp; \U0001f60d.", "Bad."
+    ]  # fmt: skip
+    assert told["prediction"]["label"] == "positive"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explain", " "], "the text is blank"),
+        (["explain", "\u0001"], "the text holds nothing that the model can read"),
+        (["explain", "good", "--budget", "3"], "budget is a number, 16 at least, not 3"),
+        (["predict", "--explain", " "], "the text is blank"),
+    ],
+)
+def test_what_cannot_be_explained(runner: CliRunner, arguments: list[str], message: str) -> None:
+    found = runner.invoke(cli, arguments)
+    assert found.exit_code == 1
+    assert str(found.exception) == message

@@ -217,3 +217,20 @@ def test_stars_where_the_model_has_them(tmp_path: Path) -> None:
     assert list(rows[0]) == names
     assert [row["stars"] for row in rows] == ["9", "1", "2"]
     assert [row["predicted_stars"][:4] for row in rows] == ["7.96", "", "2.78"]
+
+
+def test_explanations_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('id,text\n1,"Good film. Bad. Good plot."\n2,\n3,awful\n')
+    for name in ("out.csv", "out.jsonl"):
+        score_file(CLASSIFIER, tmp_path / "in.csv", tmp_path / name, "text", explain=True)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
+    assert [row["because"] for row in rows] == ["Good film.", "", "awful"]
+    assert [row["error"] for row in rows] == ["", "'text' is blank", ""]
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    explained = [json.loads(row["explanation"]) for row in rows if row["explanation"]]
+    assert explained == [line["explanation"] for line in lines if "explanation" in line]
+    found = CLASSIFIER.explain("Good film. Bad. Good plot.")
+    assert [part["weight"] for part in explained[0]["sentences"]] == [
+        part.weight for part in found.sentences
+    ]
+    assert "because" not in lines[1]

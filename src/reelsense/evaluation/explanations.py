@@ -59,7 +59,8 @@ class Deletion:
     """The one with the largest weight, nats."""
     random: float
     """Another one of like length."""
-    ratio: float
+    ratio: float | None
+    """The first, in units of the second; None if that is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,7 @@ def _deletion(explainer: Explainer, explained: Sequence[_Explained], seed: int) 
         others = [part for part in parts if part is not heaviest]
         cut.append((each.text, heaviest, _of_like_length(heaviest, others, Random(f"{seed}+{n}"))))
     if not cut:
-        return Deletion(0, 0.0, 0.0, 0.0)
+        return Deletion(0, 0.0, 0.0, None)
     answers = [each.answer for each in explained]
     whole = _log_odds(explainer, [each.text for each in explained], answers, "as given")
     moved = [
@@ -216,7 +217,7 @@ def _deletion(explainer: Explainer, explained: Sequence[_Explained], seed: int) 
             ("without a random one", [without(text, [part]) for text, _, part in cut]),
         )
     ]
-    return Deletion(len(cut), moved[0], moved[1], moved[0] / moved[1] if moved[1] else float("inf"))
+    return Deletion(len(cut), moved[0], moved[1], moved[0] / moved[1] if moved[1] else None)
 
 
 def _of_like_length(wanted: Part, others: Sequence[Part], random: Random) -> Part:
@@ -236,18 +237,18 @@ def _rankings(
 ) -> list[Ranking]:
     answers = [each.answer for each in explained]
     whole = _probabilities(explainer, [each.text for each in explained], answers, "as given")
+    cuts = [(keep, portion) for keep in (False, True) for portion in SHARES]
     found = []
     for name, of_reviews in orders:
-        lost = []
-        for keep in (False, True):
-            for portion in SHARES:
-                texts = [
-                    _cut(each, order, portion, keep=keep)
-                    for each, order in zip(explained, of_reviews, strict=True)
-                ]
-                left = _probabilities(explainer, texts, answers, f"{name}, {portion:.0%}")
-                lost.append(float((whole - left).mean()) if texts else 0.0)
-        found.append(Ranking(name, lost[: len(SHARES)], lost[len(SHARES) :]))
+        texts = [
+            _cut(each, order, portion, keep=keep)
+            for keep, portion in cuts
+            for each, order in zip(explained, of_reviews, strict=True)
+        ]
+        left = _probabilities(explainer, texts, answers * len(cuts), f"cut by {name}")
+        lost = (whole - left.reshape(len(cuts), -1)).sum(axis=1) / max(1, len(explained))
+        without_them, alone = lost.reshape(2, -1).tolist()
+        found.append(Ranking(name, without_them, alone))
     return found
 
 
@@ -304,7 +305,11 @@ def _stability(explainer: Explainer, explained: Sequence[_Explained], seed: int)
         if before.answer == after.answer and len(before.support) == len(after.support) > 1
     ]
     kept = sum(bool(np.abs(old).argmax() == np.abs(new).argmax()) for old, new in same)
-    ranks = [spearmanr(old, new).statistic for old, new in same if len(old) > 2]
+    ranks = [
+        spearmanr(old, new).statistic
+        for old, new in same
+        if len(old) > 2 and np.ptp(old) and np.ptp(new)  # of equal weights there is no order
+    ]
     return Stability(
         same_label=share(sum(old.answer == new.answer for old, new in pairs), len(pairs)),
         same_heaviest=share(kept, len(same)),

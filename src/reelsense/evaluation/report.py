@@ -162,7 +162,7 @@ def _summary(report: Report) -> list[str]:
         f"Of the {each.name}, {_percent(each.edits.value)} of the edited halves are right."
         for each in found.pairs
     ]
-    if found.explanations:
+    if found.explanations and found.explanations.deletion.ratio:
         lines.append(
             "Taking out the sentence it calls heaviest moves the log-odds "
             f"{found.explanations.deletion.ratio:.1f} times as far as taking out another of like "

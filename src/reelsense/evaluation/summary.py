@@ -104,10 +104,8 @@ def _explained(found: Explanations) -> str:
     rows = [
         ("reviews explained", f"{found.reviews:,}"),
         ("log-odds moved by the heaviest sentence", f"{deletion.heaviest:.2f}"),
-        (
-            "by a random one of like length",
-            f"{deletion.random:.2f}, {deletion.ratio:.1f} times less",
-        ),
+        ("by a random one of like length", f"{deletion.random:.2f}"),
+        ("the first to the second", f"{deletion.ratio:.1f}" if deletion.ratio else "-"),
         ("reviews with a flip", str(flips.found)),
         ("sentences in it, median", f"{median(flips.sizes):g}" if flips.sizes else "-"),
         ("with typos: same label", str(stability.same_label)),
