@@ -53,6 +53,7 @@ bench: .venv/dev | $(DATA)
 	$(BIN)/python benchmarks/engines.py --reviews $(DATA)
 	$(BIN)/python benchmarks/serving.py --reviews $(DATA)
 	$(BIN)/python benchmarks/files.py --reviews $(DATA)
+	$(BIN)/python benchmarks/explaining.py --reviews $(DATA)
 
 soak: .venv/dev | $(DATA)
 	$(BIN)/python benchmarks/soak.py --reviews $(DATA)

@@ -16,7 +16,7 @@ PAGES = Path(__file__).parents[1] / "docs"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["api.md", "operations.md", "python.md"])
+@pytest.mark.parametrize("page", ["api.md", "explanations.md", "operations.md", "python.md"])
 def test_examples_give_what_the_page_says(page: str) -> None:
     wrong = [each for each in examples.run(PAGES / page) if not each.holds()]
     assert not wrong, "python -m tests.examples writes the outputs of a page anew"

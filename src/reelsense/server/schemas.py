@@ -224,7 +224,7 @@ class ExplainRequest(Asked):
 
     text: Text = Field(description="One text.")
     risk: Risk | None = Field(default=None, description="As of /v1/predict.")
-    budget: Annotated[int, WHOLE, Field(ge=LEAST_BUDGET, le=MOST_BUDGET)] = Field(
+    budget: Annotated[int, Field(ge=LEAST_BUDGET, le=MOST_BUDGET), WHOLE] = Field(
         default=BUDGET,
         description="How many windows of the text the network may read for it, beside the text "
         "itself: the more, the finer the parts of long texts and the smaller the flips.",
