@@ -138,8 +138,8 @@ def explained(rankings: Sequence[Ranking]) -> str:
     both[0].set(ylabel="lost without them")
     both[1].set(xlabel="share of the text", ylabel="lost with them alone")
     for axes in both:
-        axes.set_xticks(SHARES)
-        _percent(axes, "xy")
+        axes.set_xticks(SHARES, [f"{each:.0%}" for each in SHARES])
+        _percent(axes, "y")
     both[0].legend(frameon=False)
     return _svg(figure)
 

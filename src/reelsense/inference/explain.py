@@ -160,11 +160,12 @@ def explain(reading: Reading, traced: Traced, towards: int, budget: int = BUDGET
     answer = int(reading.logits.argmax())
     found = _weigh_sentences(reading, sentences(traced.layout), towards, budget // 2)
     heavy = _weigh_words(reading, traced, found, towards, limit - budget // 4)
+    one = _for_answer(found, answer, towards)[:1] if len(found) > 1 else []
     speakers = _speakers(reading, found, answer, towards, limit)
-    unit, flip = "sentences", _flip(reading, speakers, answer, budget, limit)
+    unit, flip = "sentences", _flip(reading, one, speakers, answer, budget, limit)
     if not flip:
         speakers = _for_answer(heavy, answer, towards)
-        unit, flip = "words", _flip(reading, speakers, answer, budget, limit)
+        unit, flip = "words", _flip(reading, speakers[:1], speakers, answer, budget, limit)
     return Found(found, heavy, unit, _ordered(flip))
 
 
@@ -260,12 +261,17 @@ def _speakers(
 
 
 def _flip(
-    reading: Reading, speakers: Sequence[Weighed], answer: int, budget: int, limit: int
+    reading: Reading,
+    heaviest: list[Weighed],
+    speakers: Sequence[Weighed],
+    answer: int,
+    budget: int,
+    limit: int,
 ) -> list[Weighed]:
-    """Return few of `speakers`, strongest first, without which the answer is another; or none.
+    """Return few parts without which the answer is another; or none.
 
-    Tries the heaviest alone. Else grows a set by halving: how many of the strongest have to go?
-    Then shrinks it: what can stay without turning the answer back does.
+    Tries the `heaviest` one. Else grows a set by halving: how many of `speakers`, strongest first,
+    have to go? Then shrinks it: what can stay without turning the answer back does.
     """
 
     def margins(sets: Sequence[Sequence[Weighed]]) -> NDArray[np.float64]:
@@ -279,11 +285,10 @@ def _flip(
     def affordable(sets: int) -> bool:
         return reading.passes + sets * reading.windows <= limit
 
+    if heaviest and abs(heaviest[0].weight) > odds and affordable(1) and margins([heaviest])[0] < 0:
+        return heaviest
     if not speakers or not affordable(1) or margins([speakers])[0] >= 0:
         return []
-    heaviest = min(speakers, key=_heaviest_first)
-    if abs(heaviest.weight) > odds and affordable(1) and margins([[heaviest]])[0] < 0:
-        return [heaviest]
     few, enough = 0, len(speakers)
     while enough - few > 1 and affordable(1):
         middle = (few + enough) // 2
