@@ -148,6 +148,7 @@ def infer(*texts: str) -> dict[str, object]:
 ASKED = [
     ("POST", "/v1/predict", {"text": "good"}),
     ("POST", "/v1/predict", {"texts": ["good", "bad"]}),
+    ("POST", "/v1/explain", {"text": "good"}),
     ("POST", "/models/default", {"inputs": "good"}),
     ("POST", "/models/default", {"inputs": ["good", "bad"]}),
     ("POST", "/predict", {"inputs": "good"}),
