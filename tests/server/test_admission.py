@@ -302,7 +302,8 @@ def test_a_bug_lets_it_go(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("reelsense.inference.classifier.Classifier.predict_each", broken)
+    for method in ("predict_each", "explain"):
+        monkeypatch.setattr(f"reelsense.inference.classifier.Classifier.{method}", broken)
     wait_until_ready(app.test_client())
     for asked in ASKED:
         assert ask(app.test_client(), *asked).status_code == 500
