@@ -179,7 +179,7 @@ def _cut(layout: str, span: Span) -> Iterator[Span]:
         return
     middle = len(chunks) // 2
     near = range(middle // 2, middle + middle // 2)
-    soft = [n for n in near if layout[: chunks[n].end].endswith(_SOFT_ENDS)]
+    soft = [n for n in near if layout.endswith(_SOFT_ENDS, 0, chunks[n].end)]
     last = min(soft, key=lambda n: abs(n - middle), default=middle)
     yield from _cut(layout, Span(span.start, chunks[last].end))
     yield from _cut(layout, Span(chunks[last + 1].start, span.end))
