@@ -1,4 +1,5 @@
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ PIECES = [
     "Good film", "bad", " ", "\n", "\n\n", ".", "!", "?!", "...", "<br />", "<BR/>", "&amp;",
     "&quot;", "&eacute", "&#x1F600;", "&NotEqualTilde;", "&", ";", "\U0001f60d", "\ud800",
     "e\u0301", "\u2029", "\u3002", "Mr", "J", '"', ")", ",", "movie.The", "\u0130",
+    "M&Ms.Th", "&ltb",
 ]  # fmt: skip
 Texts = st.lists(st.sampled_from(PIECES) | st.text(st.characters(), max_size=5)).map("".join)
 
@@ -42,6 +44,8 @@ def test_a_trace_reads_what_clean_reads_and_knows_where_it_stood(text: str) -> N
         span = traced.given(Span(n, n + 1))
         given_part = text[span.start : span.end]
         assert letter in {given_part, "\ufffd", " "} or given_part.startswith("&")
+    for span, after in pairwise(sentences(traced.layout)):
+        assert traced.given(span).end <= traced.given(after).start
     assert traced.starts == sorted(traced.starts)
     assert traced.ends == sorted(traced.ends)
 
@@ -62,7 +66,13 @@ def test_sentences_hold_all_but_white_space_in_order(text: str) -> None:
     ("text", "expected"),
     [
         ("One. Two! Three?", ["One.", "Two!", "Three?"]),
-        ("so bad.i left. it was long", ["so bad.i left.", "it was long"]),
+        ("so bad.i left. it was long", ["so bad.", "i left.", "it was long"]),
+        ("See imdb.com or e.g.that. Yes", ["See imdb.com or e.g.that.", "Yes"]),
+        ("At 8 p.m. on it, No. 5, etc. and so.", ["At 8 p.m. on it, No. 5, etc. and so."]),
+        ("He got an A. She got an F. No.", ["He got an A.", "She got an F.", "No."]),
+        ("1. Good acting. 2. Bad plot.", ["1. Good acting.", "2. Bad plot."]),
+        ("So:\n- Good\n- Bad\nand so", ["So:", "- Good", "- Bad\nand so"]),
+        ("M&Ms.They rock. R&B!", ["M&Ms.", "They rock.", "R&B!"]),
         ("A movie.The end (of it).Really.", ["A movie.", "The end (of it).", "Really."]),
         ("Mr. Smith and J. K. Rowling vs. Dr. No.", ["Mr. Smith and J. K. Rowling vs. Dr. No."]),
         ("Than I. And no. Nor he.", ["Than I.", "And no.", "Nor he."]),
@@ -94,6 +104,11 @@ def test_words_are_those_that_can_carry_an_opinion() -> None:
     found = [text[word.start : word.end] for word in words(text, Span(0, len(text)))]
     assert found == [
         "well-made", "film's", "10/10", "wow", "!", "\U0001f60d", ":)", "not", "bad", "don't"
+    ]  # fmt: skip
+    marked = "e\u0301tude R&B good!bad \u0905\u091a\u094d\u091b\u0940 \u0939\u0948\u0964"
+    found = [marked[word.start : word.end] for word in words(marked, Span(0, len(marked)))]
+    assert found == [
+        "e\u0301tude", "R&B", "good", "bad", "\u0905\u091a\u094d\u091b\u0940", "\u0939\u0948"
     ]  # fmt: skip
     assert words("the bad of it", Span(0, 3)) == [Span(0, 3)]
     assert words("the bad of it", Span(0, 7)) == [Span(4, 7)]

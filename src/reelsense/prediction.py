@@ -67,8 +67,8 @@ class Part:
     """Before which character it ends."""
     weight: float
     """How much of the calibrated log-odds (nats) towards `Explanation.towards` it carries: those
-    of the whole text less those of the text without it. Above 0 it speaks for that label, below 0
-    against it."""
+    of the whole text less those of the text without it, whose other windows stay as they were.
+    Above 0 it speaks for that label, below 0 against it."""
 
 
 def without(text: str, parts: Sequence[Part]) -> str:
@@ -83,7 +83,7 @@ class Flip:
     """A small set of parts whose removal changes the label: the smallest that was found."""
 
     unit: str
-    """What `parts` are: "sentences", or "words" where no sentences do it."""
+    """What `parts` are: "sentences", or "words" where no sentences were found that do it."""
     parts: tuple[Part, ...]
     """In the order of the text."""
     prediction: Prediction
@@ -103,7 +103,7 @@ class Explanation:
     """All of the text, in its order. Of a text of more sentences than the budget allows, those
     that weigh little stay together in passages."""
     words: tuple[Part, ...]
-    """The heaviest words of the sentences that matter most, in the order of the text."""
+    """Words that matter most in the heaviest sentence, in the order of the text."""
     flip: Flip | None
     """None: no set that changes the label was found within the budget."""
     passes: int

@@ -9,6 +9,7 @@ import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -22,24 +23,35 @@ _MARKUP = re.compile(
 
 _PARAGRAPH = "\u2029"
 _END = re.compile(
-    rf"(?P<gap>{_PARAGRAPH}+|\n[^\S\n]*\n\s*)"
-    r"""|(?P<marks>[.!?\u2026\u3002\uff01\uff1f]+)(?P<closing>["'\u201d\u2019\xbb)\]*]*)"""
+    rf"(?P<gap>{_PARAGRAPH}+|\n[^\S\n]*\n\s*|\n(?=[^\S\n]*(?:[-*\u2022]|\d{{1,3}}[.)])\s))"
+    r"""|(?P<marks>[.!?\u2026\u3002\uff01\uff1f\u0964\u061f\u06d4]+)(?P<closing>["'\u201d\u2019\xbb)\]*]*)"""
 )
 _ABBREVIATED = re.compile(
-    r"\b(?:(?i:mr|mrs|ms|dr|prof|sr|jr|st|vs|vol|dept|feat|approx|e\.g|i\.e|cf|a\.k\.a)|[A-HJ-Z])$"
+    r"\b(?:(?i:mrs?|ms|dr|prof|gen|capt|lt|sgt|gov|sen|rev|sr|jr|st|vs|vol|dept|feat|approx"
+    r"|e\.g|i\.e|cf|a\.k\.a)|(?<!\ba )(?<!\ban )[A-HJ-Z])$"
 )
-_GLUED = re.compile(r"[A-Z][a-z' ]")
+_MID_SENTENCE = re.compile(r"\b(?i:etc|[ap]\.m|inc|ltd|co)$")
+"""Abbreviations that end a sentence, unless it goes on with a small letter."""
+
+_GLUED = re.compile(r"[A-Z][a-z' ]|(?!(?:com|net|org|co|uk|html?|tv|edu|gov)\b)[a-z]+[\s,']")
 """What follows the end of a sentence where the space is missing, as in "movie.The"."""
+
+_NUMBER = re.compile(r"\d{1,3}[.)]")
+"""Of an entry of a list; it belongs to what follows."""
 
 _LONGEST = 60
 """Words of a sentence; a longer one is cut, so that a text without punctuation has parts too."""
 
 _SOFT_ENDS = (",", ";", ":", "-", "\u2013", "\u2014")
 
+_LETTER = (  # also emoji, and marks that combine with letters
+    r"""[^\s!-/:-@\[-`{-~\u00a1\u00ab\u00b7\u00bb\u00bf\u2010-\u205e\u3000-\u303f\uff00-\uff0f"""
+    r"""\u0964\u061f\u06d4\uff1f]"""
+)
 _WORD = re.compile(
-    r"\w+(?:['\u2019-]\w+|[.,/:]\d+)*"
-    r"|[:;=]['-]?[()DPp|]"  # a face made of punctuation
-    r"""|[^\w\s.,;:\u2026"'\u201c\u201d\u2018\u2019()\[\]/*\u2013\u2014-]+"""  # emoji, ! and ?
+    rf"{_LETTER}+(?:['\u2019&-]{_LETTER}+|[.,/:]\d+)*"
+    rf"|[:;=]['-]?[()DPp|](?!{_LETTER})"  # a face made of punctuation
+    rf"|[!?]+(?!{_LETTER})"
 )
 
 
@@ -105,8 +117,11 @@ def trace(text: str) -> Traced:
     for markup in _MARKUP.finditer(text):
         add(text[at : markup.start()], at, markup.start())
         read = _PARAGRAPH if markup["line_break"] else html.unescape(markup[0])
-        add(read, *markup.span(), whole=True)
-        at = markup.end()
+        # "&ltb" is "<" and then a b that stands for itself; "&Ms" is no entity at all.
+        from_the_end = zip(reversed(markup[0]), reversed(read), strict=False)
+        same = len(list(takewhile(lambda pair: pair[0] == pair[1], from_the_end)))
+        at = markup.end() - same
+        add(read[: len(read) - same], markup.start(), at, whole=True)
     add(text[at:], at, len(text))
     layout = LONE_SURROGATE.sub("\ufffd", "".join(parts))
     kept = slice(len(layout) - len(layout.lstrip()), len(layout.rstrip()))
@@ -127,7 +142,8 @@ def sentences(layout: str) -> list[Span]:
         stripped = piece.strip()
         if stripped:
             span = Span(start + piece.index(stripped[0]), end - len(piece) + len(piece.rstrip()))
-            if found and not re.search(r"\w", stripped):
+            number = found and _NUMBER.fullmatch(layout, found[-1].start, found[-1].end)
+            if number or (found and not re.search(r"\w", stripped)):
                 found[-1] = Span(found[-1].start, span.end)
             else:
                 found.append(span)
@@ -159,11 +175,17 @@ def _is_end(layout: str, found: re.Match[str]) -> bool:
     if marks[-1] in "\u3002\uff01\uff1f":  # no space follows these
         return True
     if after and not after[0].isspace():
-        before = layout[: found.start()][-1:]
-        return not before.isupper() and bool(_GLUED.match(after))
+        before = layout[max(0, found.start() - 3) : found.start()]
+        glued = _GLUED.match(after)
+        return (
+            bool(glued) and not before[-1:].isupper() and (after[0].isupper() or before.isalpha())
+        )
     goes_on = after.lstrip()[:1].islower()
     if marks == ".":
-        return not _ABBREVIATED.search(layout, max(0, found.start() - 10), found.start())
+        before = layout[max(0, found.start() - 10) : found.start()]
+        number = before.lower().endswith(" no") and after.lstrip()[:1].isdigit()
+        within = goes_on and _MID_SENTENCE.search(before)
+        return not (_ABBREVIATED.search(before) or within or number)
     if "!" in marks or "?" in marks:
         return not (goes_on and found["closing"])
     return not goes_on

@@ -180,6 +180,21 @@ def test_windows_that_a_part_does_not_touch_are_not_read_again() -> None:
     assert before <= 3 + 60 + 3
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Great. " + "good\uff0cbad\uff0c" * 2000,
+        "It was a film. " + "good/bad/" * 2000,
+        "good bad " * 3000,
+        "The film was bad. " * 600,
+    ],
+)
+@pytest.mark.parametrize("budget", [16, 17, 200])
+def test_the_budget_holds_for_sentences_of_many_windows(text: str, budget: int) -> None:
+    found = CLASSIFIER.explain(text, budget=budget)
+    assert found.passes <= budget + -(-found.prediction.tokens.total // 14)
+
+
 @pytest.mark.parametrize("budget", [0, 15, -1, 2.5, "many", None, True])
 def test_a_budget_that_is_none(budget: object) -> None:
     with pytest.raises(InputError, match="budget is a number, 16 at least"):

@@ -13,6 +13,7 @@ import click
 from reelsense.cli import options
 from reelsense.errors import InputError, TextError
 from reelsense.prediction import UNSURE
+from reelsense.review import LONE_SURROGATE
 
 if TYPE_CHECKING:
     from reelsense.inference.classifier import Classifier
@@ -97,6 +98,7 @@ def explain(
     """
     if text == "-":
         text = sys.stdin.buffer.read().decode("utf-8-sig", errors="replace")
+    text = LONE_SURROGATE.sub("\ufffd", text)  # an argument that is no UTF-8
     found = _explanation(_load(model, risk), text, risk, budget)
     if as_json:
         from reelsense.cli.explaining import as_dict

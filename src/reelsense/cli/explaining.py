@@ -21,7 +21,7 @@ _BAR = 8
 
 
 def as_dict(text: str, found: Explanation) -> dict[str, Any]:
-    """Return `found`, about `text`, in the form of /v1/explain, ready for JSON."""
+    """Return `found`, about `text`, ready for JSON: its fields, and with each part its text."""
     told = asdict(found)
     for parts in (told["sentences"], told["words"], told["flip"]["parts"] if found.flip else ()):
         for part in parts:
@@ -29,10 +29,10 @@ def as_dict(text: str, found: Explanation) -> dict[str, Any]:
     return told
 
 
-def strongest(found: Explanation) -> Part:
-    """Return the sentence that speaks most for the answer."""
+def strongest(text: str, found: Explanation) -> str:
+    """Return the sentence of `text` that speaks most for the answer, as the model reads it."""
     sign = 1 if found.prediction.label == found.towards else -1
-    return max(found.sentences, key=lambda part: sign * part.weight)
+    return _shown(text, max(found.sentences, key=lambda part: sign * part.weight))
 
 
 def as_text(text: str, found: Explanation) -> str:

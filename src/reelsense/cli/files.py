@@ -187,8 +187,7 @@ def _added(
     if isinstance(answer, str):
         return dict.fromkeys(shown) | why | {"error": answer}
     if isinstance(answer, Explanation):
-        part = strongest(answer)
-        why = {"because": text[part.start : part.end], "explanation": as_dict(text, answer)}
+        why = {"because": strongest(text, answer), "explanation": as_dict(text, answer)}
         answer = answer.prediction
     return {name: getattr(answer, name) for name in shown} | why | {"error": None}
 

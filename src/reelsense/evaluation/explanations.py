@@ -84,7 +84,7 @@ class FlipsFound:
     sizes: list[int]
     """Sentences in each set of sentences."""
     median_share: float
-    """Characters taken out, as a share of the review's."""
+    """Characters in these, as a share of the review's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +93,11 @@ class Stability:
 
     same_label: Share
     same_heaviest: Share
-    """The heaviest sentence is still that one, of the reviews with the same label."""
+    """The heaviest sentence is still that one, of the reviews with the same label and as many
+    sentences."""
     correlation: float
-    """Median of Spearman's rank correlation of the weights within a review, of three sentences
-    or more with the same label."""
+    """Median of Spearman's rank correlation of the weights within a review, of those among them
+    with three sentences or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,15 +283,14 @@ def _log_odds(
 
 def _flips(explained: Sequence[_Explained]) -> FlipsFound:
     flips = [(each.text, each.found.flip) for each in explained if each.found.flip]
+    by_sentences = [(text, flip.parts) for text, flip in flips if flip and flip.unit == "sentences"]
     removed = [
-        sum(part.end - part.start for part in flip.parts) / len(text)
-        for text, flip in flips
-        if flip
+        sum(part.end - part.start for part in parts) / len(text) for text, parts in by_sentences
     ]
     return FlipsFound(
         found=share(len(flips), len(explained)),
-        by_words=sum(flip is not None and flip.unit == "words" for _, flip in flips),
-        sizes=[len(flip.parts) for _, flip in flips if flip and flip.unit == "sentences"],
+        by_words=len(flips) - len(by_sentences),
+        sizes=[len(parts) for _, parts in by_sentences],
         median_share=float(np.median(removed)) if removed else 0.0,
     )
 

@@ -108,6 +108,10 @@ class Reading:
             kept = [of & ~self._tokens_of(out) for of, out in zip(kept, without, strict=True)]
         return self._of_tokens(kept)
 
+    def holds(self, part: Span) -> bool:
+        """Say whether there is something of `part` that the network reads."""
+        return bool(self._tokens_of(part).any())
+
     def cost_alone(self, parts: Sequence[Span]) -> int:
         """Return how many windows it takes to read each of `parts` by itself."""
         return sum(
@@ -222,7 +226,7 @@ def _weigh_words(
     Of a text of one sentence, all.
     """
     sentence = min(found, key=_heaviest_first).span
-    inside = words(traced.text, sentence)
+    inside = [word for word in words(traced.text, sentence) if reading.holds(word)]
     if len(found) > 1:
         room = (limit - reading.passes - 2 * _WORDS) // reading.cost_alone([sentence])
         inside = inside[: max(0, room - 1)]
@@ -287,9 +291,18 @@ def _flip(
 
     if heaviest and abs(heaviest[0].weight) > odds and affordable(1) and margins([heaviest])[0] < 0:
         return heaviest
-    if not speakers or not affordable(1) or margins([speakers])[0] >= 0:
+    if not speakers or not affordable(1):
         return []
     few, enough = 0, len(speakers)
+    if margins([speakers])[0] >= 0:
+        # What is left may not speak against the answer either: is it the fewer that turn it?
+        firsts = [speakers[:n] for n in range(1, min(4, len(speakers)))]
+        if not firsts or not affordable(len(firsts)):
+            return []
+        turning = [n for n, lead in enumerate(margins(firsts), start=1) if lead < 0]
+        if not turning:
+            return []
+        few, enough = turning[0] - 1, turning[0]
     while enough - few > 1 and affordable(1):
         middle = (few + enough) // 2
         if margins([speakers[:middle]])[0] < 0:

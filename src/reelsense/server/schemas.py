@@ -29,7 +29,7 @@ A_TEXT, A_LIST, A_BATCH = TAGS = ("a text", "a list", "a batch")
 
 
 MOST_BUDGET = 1000
-"""Windows that one explanation may read: a few seconds of all cores."""
+"""Windows that one explanation may read: some ten seconds of two cores."""
 
 
 class Asked(BaseModel):
@@ -239,14 +239,15 @@ class Part(Told):
     text: str
     weight: float = Field(
         description="The log-odds of the whole text less those without this part, calibrated, in "
-        "nats: above 0 it speaks for the label in towards, below 0 against it."
+        "nats. The other windows of a long text stay as they were. Above 0 it speaks for "
+        "the label in towards, below 0 against it."
     )
 
 
 class Flip(Told):
     """Parts without which the label is another; the smallest such set that was found."""
 
-    unit: str = Field(description="sentences, or words where no sentences do it.")
+    unit: str = Field(description="sentences, or words where no sentences were found that do it.")
     parts: list[Part]
     prediction: Prediction = Field(description="Of the text without them.")
 
