@@ -110,3 +110,9 @@ class Explanation:
     """Windows that the network read for this, the reading of the text itself among them."""
     budget: int
     """How many it might have read, beside the text itself and the verification of the flip."""
+
+    @property
+    def support(self) -> list[float]:
+        """How much each of `sentences` speaks for the answer, nats; below 0 against it."""
+        sign = 1 if self.prediction.label == self.towards else -1
+        return [sign * each.weight for each in self.sentences]

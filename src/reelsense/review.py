@@ -42,6 +42,7 @@ _NUMBER = re.compile(r"\d{1,3}[.)]")
 _LONGEST = 60
 """Words of a sentence; a longer one is cut, so that a text without punctuation has parts too."""
 
+_CHUNK = re.compile(r"\S+")
 _SOFT_ENDS = (",", ";", ":", "-", "\u2013", "\u2014")
 
 _LETTER = (  # also emoji, and marks that combine with letters
@@ -53,7 +54,6 @@ _WORD = re.compile(
     rf"|[:;=]['-]?[()DPp|](?!{_LETTER})"  # a face made of punctuation
     rf"|[!?]+(?!{_LETTER})"
 )
-
 
 _FUNCTION_WORDS = re.compile(
     r"an?|the|th(?:is|at|ese|ose)|i|me|my|you|your|s?he|him|his|her|its?|we|us|our|the[ym]|their"
@@ -193,9 +193,7 @@ def _is_end(layout: str, found: re.Match[str]) -> bool:
 
 def _cut(layout: str, span: Span) -> Iterator[Span]:
     """Cut what is longer than _LONGEST words in two, near the middle, until nothing is."""
-    chunks = [
-        Span(*chunk.span()) for chunk in re.compile(r"\S+").finditer(layout, span.start, span.end)
-    ]
+    chunks = [Span(*chunk.span()) for chunk in _CHUNK.finditer(layout, span.start, span.end)]
     if len(chunks) <= _LONGEST:
         yield span
         return

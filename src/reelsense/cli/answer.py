@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,10 +74,8 @@ def predict(
     elif text is not None and explained:
         _show(text, _explanation(classifier, text, risk, None))
     elif text is not None:
-        try:
+        with _about_one_text():
             click.echo(said(classifier.predict([text], risk=risk)[0]))
-        except TextError as error:
-            raise InputError(f"the text {error.reason}") from error
 
 
 @click.command()
@@ -125,8 +125,15 @@ def _explanation(
 ) -> Explanation:
     from reelsense.inference.explain import BUDGET
 
-    try:
+    with _about_one_text():
         return classifier.explain(text, risk=risk, budget=BUDGET if budget is None else budget)
+
+
+@contextmanager
+def _about_one_text() -> Iterator[None]:
+    """Let an error speak of the text, not of text 0."""
+    try:
+        yield
     except TextError as error:
         raise InputError(f"the text {error.reason}") from error
 

@@ -31,8 +31,8 @@ def as_dict(text: str, found: Explanation) -> dict[str, Any]:
 
 def strongest(text: str, found: Explanation) -> str:
     """Return the sentence of `text` that speaks most for the answer, as the model reads it."""
-    sign = 1 if found.prediction.label == found.towards else -1
-    return _shown(text, max(found.sentences, key=lambda part: sign * part.weight))
+    support = found.support
+    return _shown(text, found.sentences[support.index(max(support))])
 
 
 def as_text(text: str, found: Explanation) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from reelsense.datasets.sources import Source
     from reelsense.evaluation.evaluate import Material
     from reelsense.evaluation.explanations import Scores
+    from reelsense.evaluation.report import Report
     from reelsense.evaluation.scorer import Scorer
 
 BAG_OF_WORDS = "bag-of-words"
@@ -90,9 +91,7 @@ def evaluate(
     from reelsense.datasets.sources import Source
     from reelsense.evaluation.evaluate import evaluate as measure
     from reelsense.evaluation.evaluate import without_texts
-    from reelsense.evaluation.report import Report, as_card, write_report
-    from reelsense.evaluation.summary import as_text
-    from reelsense.files import write_atomically
+    from reelsense.evaluation.report import Report, as_card
     from reelsense.inference.classifier import Classifier
 
     folder = model or bundles.DEFAULT
@@ -124,6 +123,19 @@ def evaluate(
         judged=judged,
         texts=texts,
     )
+    _tell(pages, part, report, json_file)
+    if update_card:
+        bundles.write(folder, replace(bundles.read(folder), card=as_card(pages)))
+        click.echo(f"\nthe card: {folder / bundles.CARD}")
+
+
+def _tell(pages: Report, part: str, report: Path | None, json_file: Path | None) -> None:
+    """Print the figures, and write the page and the figures where they are wanted."""
+    from reelsense.evaluation.report import write_report
+    from reelsense.evaluation.summary import as_text
+    from reelsense.files import write_atomically
+
+    manifest, evaluation = pages.manifest, pages.evaluation
     click.echo(f"{manifest.name} {manifest.version} on {pages.data}\n\n{as_text(evaluation)}")
     if report:
         write_report(report, pages)
@@ -131,9 +143,6 @@ def evaluate(
     if json_file:
         about = {"model": {"name": manifest.name, "version": manifest.version}, "split": part}
         write_atomically(json_file, json.dumps(about | asdict(evaluation), indent=2) + "\n")
-    if update_card:
-        bundles.write(folder, replace(bundles.read(folder), card=as_card(pages)))
-        click.echo(f"\nthe card: {folder / bundles.CARD}")
 
 
 def _gradients(checkpoint: Path) -> tuple[str, Scores]:

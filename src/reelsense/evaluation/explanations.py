@@ -120,12 +120,6 @@ class _Explained:
     def answer(self) -> str:
         return self.found.prediction.label
 
-    @property
-    def support(self) -> list[float]:
-        """How much each sentence speaks for the answer."""
-        sign = 1 if self.answer == self.found.towards else -1
-        return [sign * each.weight for each in self.found.sentences]
-
 
 def measure_explanations(
     explainer: Explainer,
@@ -142,7 +136,7 @@ def measure_explanations(
     explained = _explain(explainer, texts, "explaining")
     several = [each for each in explained if len(each.found.sentences) > 1]
     orders: list[tuple[str, list[list[int]]]] = [
-        ("weights", [_ranked(each.support) for each in several]),
+        ("weights", [_ranked(each.found.support) for each in several]),
         *_blind_orders(several, seed),
     ]
     if other:
@@ -300,9 +294,10 @@ def _stability(explainer: Explainer, explained: Sequence[_Explained], seed: int)
     again = _explain(explainer, mistyped, "explaining with typos")
     pairs = list(zip(explained, again, strict=True))
     same = [
-        (np.array(before.support), np.array(after.support))
+        (np.array(before.found.support), np.array(after.found.support))
         for before, after in pairs
-        if before.answer == after.answer and len(before.support) == len(after.support) > 1
+        if before.answer == after.answer
+        and len(before.found.support) == len(after.found.support) > 1
     ]
     kept = sum(bool(np.abs(old).argmax() == np.abs(new).argmax()) for old, new in same)
     ranks = [

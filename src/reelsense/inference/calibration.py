@@ -39,6 +39,13 @@ def calibrated(
     return np.asarray(logits * np.reshape(scale, (-1, 1)))
 
 
+def window_means(outputs: NDArray[np.float64], counts: Sequence[int]) -> NDArray[np.float64]:
+    """Return the means (n, outputs) of consecutive rows of `outputs`, `counts` of them (n)."""
+    starts = np.cumsum([0, *counts])[:-1]
+    sums = np.add.reduceat(outputs, starts, axis=0)
+    return np.asarray(sums / np.array(counts)[:, np.newaxis])
+
+
 def expected_stars(logits: NDArray[np.float64], ratings: Sequence[int]) -> NDArray[np.float64]:
     """Return the mean of `ratings` (k), weighted by the softmax of `logits` (n, k)."""
     return np.asarray(probabilities(logits) @ np.array(ratings, dtype=np.float64))

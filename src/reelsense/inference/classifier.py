@@ -24,10 +24,11 @@ from reelsense.inference.calibration import (
     least_score,
     probabilities,
     verdict,
+    window_means,
 )
 from reelsense.inference.clock import Clock
 from reelsense.inference.engine import Engine
-from reelsense.inference.explain import BUDGET, LEAST_BUDGET, Reading, Weighed, explain, log_odds
+from reelsense.inference.explain import BUDGET, LEAST_BUDGET, Reading, Weighed, explain
 from reelsense.inference.gpu import GpuEngine, gpu_engine
 from reelsense.inference.tokenizer import ReviewTokenizer, Tokens, windows
 from reelsense.prediction import Answers, Coverage, Explanation, Flip, Part, Prediction, without
@@ -172,7 +173,7 @@ class Classifier:
         return Explanation(
             prediction=prediction,
             towards=towards,
-            log_odds=float(log_odds(reading.logits[np.newaxis], number)[0]),
+            log_odds=reading.log_odds(number),
             sentences=_parts(found.sentences, traced),
             words=_parts(found.words, traced),
             flip=self._verified(
@@ -304,11 +305,10 @@ class Classifier:
         if not cut:
             return [None] * len(texts)
         logits = self._queue.run([window for each in cut for window in each], clock)
-        starts = np.cumsum([0, *map(len, cut)])[:-1]
-        sums = np.add.reduceat(logits.astype(np.float64), starts, axis=0)
+        means = window_means(logits.astype(np.float64), list(map(len, cut)))
         rows = (
-            _Row(total / len(each), len(each), len(ids))
-            for total, each, ids in zip(sums, cut, filter(None, encoded), strict=True)
+            _Row(mean, len(each), len(ids))
+            for mean, each, ids in zip(means, cut, filter(None, encoded), strict=True)
         )
         return [next(rows) if ids else None for ids in encoded]
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from reelsense.inference.calibration import window_means
 from reelsense.inference.tokenizer import Frame, Tokens, window_edges, windows
 from reelsense.review import Span, Traced, sentences, words
 
@@ -58,6 +59,10 @@ class Reading:
         """What the network says of each window of the text (windows, outputs)."""
         self.logits = calibrate(self.outputs.mean(axis=0, keepdims=True), [self.windows])[0]
         """Calibrated, of the whole text (labels)."""
+
+    def log_odds(self, label: int) -> float:
+        """Return the log-odds of a label for the whole text, nats."""
+        return float(log_odds(self.logits[np.newaxis], label)[0])
 
     def without_each(self, parts: Sequence[Span]) -> NDArray[np.float64]:
         """Return the calibrated logits (parts, labels) of the text without each of `parts`.
@@ -126,9 +131,7 @@ class Reading:
         cut = [windows(self._ids[mask].tolist(), self._window, self._frame) for mask in kept]
         outputs = self._read([window for each in cut for window in each])
         counts = [len(each) for each in cut]
-        starts = np.cumsum([0, *counts])[:-1]
-        means = np.add.reduceat(outputs, starts, axis=0) / np.array(counts)[:, np.newaxis]
-        return self._calibrate(means, counts)
+        return self._calibrate(window_means(outputs, counts), counts)
 
     def _read(self, cut: Sequence[Sequence[int]]) -> NDArray[np.float64]:
         self.passes += len(cut)
@@ -184,8 +187,7 @@ def log_odds(logits: NDArray[np.float64], label: int) -> NDArray[np.float64]:
 def _weigh(reading: Reading, parts: Sequence[Span], towards: int) -> list[Weighed]:
     if not parts:
         return []
-    whole = log_odds(reading.logits[np.newaxis], towards)[0]
-    weights = whole - log_odds(reading.without_each(parts), towards)
+    weights = reading.log_odds(towards) - log_odds(reading.without_each(parts), towards)
     return [Weighed(*each) for each in zip(parts, weights.tolist(), strict=True)]
 
 
@@ -284,7 +286,7 @@ def _flip(
         return np.asarray(logits[:, answer] - np.delete(logits, answer, axis=1).max(axis=1))
 
     limit = min(limit, reading.passes + max(2, budget // _PER_SET) * reading.windows)
-    odds = log_odds(reading.logits[np.newaxis], answer)[0]
+    odds = reading.log_odds(answer)
 
     def affordable(sets: int) -> bool:
         return reading.passes + sets * reading.windows <= limit

@@ -66,7 +66,7 @@ def predict(body: PredictRequest) -> Response:
     return json_of(
         PredictResponse(
             model=Model(name=manifest.name, version=manifest.version),
-            risk=_default_risk(manifest) if body.risk is None else body.risk,
+            risk=_risk(manifest, body.risk),
             threshold=threshold,
             predictions=[
                 Unanswered(error=each) if isinstance(each, TextFault) else _prediction(each)
@@ -95,7 +95,7 @@ def explain(body: ExplainRequest) -> Response:
     return json_of(
         ExplainResponse(
             model=Model(name=manifest.name, version=manifest.version),
-            risk=_default_risk(manifest) if body.risk is None else body.risk,
+            risk=_risk(manifest, body.risk),
             prediction=_prediction(found.prediction),
             towards=found.towards,
             log_odds=found.log_odds,
@@ -136,7 +136,10 @@ def _threshold(manifest: Manifest, risk: float | None) -> float | None:
         raise InvalidRequestError([fault]) from error
 
 
-def _default_risk(manifest: Manifest) -> float | None:
+def _risk(manifest: Manifest, asked: float | None = None) -> float | None:
+    """The risk that is kept to: the one `asked` for, or the model's own, if any."""
+    if asked is not None:
+        return asked
     return manifest.risk_control.default_risk if manifest.risk_control else None
 
 
@@ -170,7 +173,7 @@ def info() -> Response:
                 labels=list(manifest.labels),
                 window=manifest.window,
                 stars=bool(manifest.ratings),
-                risk=_default_risk(manifest),
+                risk=_risk(manifest),
                 thresholds=[
                     Threshold(risk=each.risk, score=each.score)
                     for each in (control.thresholds if control else ())
