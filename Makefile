@@ -145,4 +145,6 @@ clean:
 .venv/dev: .venv/pyvenv.cfg pyproject.toml constraints.txt
 	@echo "installing reelsense with its tools for training and development into .venv (once)"
 	@$(PIP) --editable '.[train,dev]'
+	@# For the axe-core that it carries; without Playwright, which is large and not used.
+	@$(PIP) --no-deps axe-playwright-python
 	@touch $@ .venv/base

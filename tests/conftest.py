@@ -1,10 +1,19 @@
 import random
+from collections.abc import Iterator
 
 import pytest
 
 from reelsense.datasets.reviews import Review, Split
 
 LABELS = ["negative", "positive"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep jobs away from those of whoever runs the tests; servers that are started inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture

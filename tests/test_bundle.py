@@ -138,6 +138,39 @@ def test_a_bundle_takes_the_place_of_an_earlier_one(written: Path, tmp_path: Pat
     assert (folder / "model.onnx").read_bytes() == b"new"
 
 
+def test_a_report_goes_along_and_does_not_change_the_version(written: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "reported"
+    bundle = replace(tiny.bundle(network=bytes(range(256))), report="<p>\u2713</p>")
+    manifest = bundles.write(folder, bundle)
+    plain = bundles.read(written)
+    assert bundles.read(folder).report == "<p>\u2713</p>"
+    assert plain.report is None
+    assert manifest.version == plain.manifest.version
+    assert set(manifest.files) - set(plain.manifest.files) == {bundles.REPORT}
+    assert bundles.read(folder).size == bundle.size == 256
+    bundles.write(folder, plain)
+    assert not (folder / bundles.REPORT).exists()
+
+
+def test_a_report_that_was_changed_or_lost_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    bundles.write(folder, replace(tiny.bundle(), report="as measured"))
+    (folder / bundles.REPORT).write_text("as wished")
+    with pytest.raises(BundleError, match=r"report\.html is not the file"):
+        bundles.read(folder)
+    (folder / bundles.REPORT).unlink()
+    with pytest.raises(BundleError, match=r"report\.html cannot be read"):
+        bundles.read(folder)
+
+
+def test_a_report_that_the_manifest_does_not_list_is_not_read(
+    written: Path, tmp_path: Path
+) -> None:
+    folder = copy(written, tmp_path / "bundle")
+    (folder / bundles.REPORT).write_text("<script>")
+    assert bundles.read(folder).report is None
+
+
 def copy(folder: Path, to: Path) -> Path:
     to.mkdir(parents=True)
     for path in folder.iterdir():

@@ -3,6 +3,7 @@
     model.onnx       the network
     tokenizer.json   its tokenizer
     MODEL_CARD.md    what it is, for people
+    report.html      how good it is, for people; not every bundle has one
     manifest.json    format version, labels, window, calibration, thresholds, metrics, provenance,
                      SHA-256 of every file
 
@@ -33,8 +34,10 @@ NETWORK, TOKENIZER, CARD, MANIFEST = (
     "MODEL_CARD.md",
     "manifest.json",
 )
+REPORT = "report.html"
+"""Not in every bundle, and read only where the manifest lists it."""
 _PARTS = (NETWORK, TOKENIZER, CARD)
-FILES = (*_PARTS, MANIFEST)
+FILES = (*_PARTS, REPORT, MANIFEST)
 _LATER_KEYS = ("ratings", "int8_activations")
 """Of the manifest, which the first bundles of its format did without."""
 
@@ -122,6 +125,14 @@ class Bundle:
     tokenizer: str
     """The JSON of a Hugging Face tokenizer."""
     card: str
+    report: str | None = None
+    """The page that `reelsense evaluate` writes, without texts of reviews."""
+
+    @property
+    def size(self) -> int:
+        """The bytes of the network."""
+        network = self.network
+        return network.stat().st_size if isinstance(network, Path) else len(network)
 
 
 def read(folder: Path) -> Bundle:
@@ -134,14 +145,16 @@ def read(folder: Path) -> Bundle:
     if not (folder / MANIFEST).exists():
         raise BundleError(f"{folder} is not a bundle: there is no {MANIFEST} in it")
     manifest = _parse(folder / MANIFEST, _read(folder / MANIFEST))
-    for name in _PARTS:
+    reported = REPORT in manifest.files
+    for name in (*_PARTS, REPORT) if reported else _PARTS:
         if _digest(folder / name) != manifest.files.get(name):
             raise BundleError(
                 f"{folder / name} is not the file the bundle was made with (its SHA-256 differs "
                 f"from {MANIFEST}): copy the bundle again"
             )
     tokenizer, card = (_read(folder / name).decode() for name in (TOKENIZER, CARD))
-    return Bundle(manifest, folder.absolute() / NETWORK, tokenizer, card)
+    report = _read(folder / REPORT).decode() if reported else None
+    return Bundle(manifest, folder.absolute() / NETWORK, tokenizer, card, report)
 
 
 def check_target(folder: Path) -> None:
@@ -163,6 +176,8 @@ def write(folder: Path, bundle: Bundle) -> Manifest:
     parts = dict(
         zip(_PARTS, (network, bundle.tokenizer.encode(), bundle.card.encode()), strict=True)
     )
+    if bundle.report is not None:
+        parts[REPORT] = bundle.report.encode()
     content = _known(bundle.manifest) | {
         "version": _version(bundle.manifest, network + bundle.tokenizer.encode()),
         "files": {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()},

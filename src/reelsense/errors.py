@@ -3,6 +3,10 @@
 ReelsenseError
 ├── InputError           a value from the user that cannot be used
 │   └── TextError        one of several texts cannot be scored; knows which
+├── NoJobError           there is no job of that name, or no longer
+├── JobStateError        a job is not in the state for what is asked
+├── LostJobError         a job was cancelled, deleted or taken over while it was being worked on
+├── StoreError           what is kept between restarts cannot be read or written
 ├── DatasetError         a dataset is missing, damaged or not what it should be
 │   └── DownloadError    something could not be fetched; says what to pass instead
 ├── BundleError          a model folder is incomplete, changed or too new
@@ -36,6 +40,22 @@ class TextError(InputError):
     def __init__(self, position: int, reason: str) -> None:
         super().__init__(f"text {position} {reason}")
         self.position, self.reason = position, reason
+
+
+class NoJobError(ReelsenseError, LookupError):
+    """There is no job of that name, or no longer."""
+
+
+class JobStateError(ReelsenseError):
+    """A job is not in the state for what is asked."""
+
+
+class LostJobError(ReelsenseError):
+    """A job was cancelled, deleted or taken over while it was being worked on."""
+
+
+class StoreError(ReelsenseError):
+    """What is kept between restarts cannot be read or written."""
 
 
 class DatasetError(ReelsenseError):

@@ -95,7 +95,7 @@ def test_another_bundle_to_compare_with(model: Path, table: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_the_card_goes_into_the_bundle(model: Path, table: Path, named: bool) -> None:
+def test_card_and_report_go_into_the_bundle(model: Path, table: Path, named: bool) -> None:
     before, packaged = bundles.read(model), (PACKAGED / "MODEL_CARD.md").read_bytes()
     options: Sequence[str | Path] = ("--model", model) if named else ()
     output = run("--data", table, "--update-card", *options)
@@ -104,9 +104,13 @@ def test_the_card_goes_into_the_bundle(model: Path, table: Path, named: bool) ->
     after = bundles.read(model)
     assert after.card.startswith("---\n")
     assert "97.56%" in after.card
-    files = before.manifest.files | {"MODEL_CARD.md": after.manifest.files["MODEL_CARD.md"]}
-    manifest = replace(before.manifest, files=files)
-    assert after == replace(before, card=after.card, manifest=manifest)
+    assert after.report is not None
+    assert "97.56%" in after.report
+    assert "mine.csv:42" in after.report
+    assert "an awful film" not in after.report  # though --no-texts was not said
+    new = {name: after.manifest.files[name] for name in ("MODEL_CARD.md", "report.html")}
+    manifest = replace(before.manifest, files=before.manifest.files | new)
+    assert after == replace(before, card=after.card, report=after.report, manifest=manifest)
     assert (PACKAGED / "MODEL_CARD.md").read_bytes() == packaged
 
 
@@ -192,6 +196,7 @@ def test_published_figures_hold_no_texts(model: Path, table: Path, tmp_path: Pat
 
 
 def test_calibrate_a_bundle(model: Path, table: Path, tmp_path: Path) -> None:
+    bundles.write(model, replace(bundles.read(model), report="of the former calibration"))
     command = ["calibrate", "--data", str(table), "--split", "all", "--out", str(tmp_path / "new")]
     found = CliRunner().invoke(cli, command)
     assert found.exit_code == 0, found.output
@@ -199,6 +204,7 @@ def test_calibrate_a_bundle(model: Path, table: Path, tmp_path: Path) -> None:
     made = bundles.read(tmp_path / "new")
     calibration = made.manifest.calibration
     assert made.card.startswith("# tiny\n> Calibrated anew on mine.csv (41 reviews)")
+    assert made.report is None
     assert calibration is not None
     assert (calibration.data, calibration.reviews) == ("mine.csv", 41)
     command = ["evaluate", "--data", str(table), "--model", str(tmp_path / "new"), "--quick"]

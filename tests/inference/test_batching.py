@@ -166,6 +166,28 @@ def test_a_long_text_does_not_hold_up_a_short_one() -> None:
     assert seen.index(2) < 40
 
 
+def test_what_is_in_the_background_is_taken_when_nothing_else_waits() -> None:
+    entered, asked = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def network(ids: Ids, mask: Ids) -> NDArray[np.float32]:
+        seen.extend(ids[:, 0].tolist())
+        entered.set()
+        assert asked.wait(10)
+        return total(ids, mask)
+
+    queue = BatchQueue([network], pad=0, budget=16)
+    with ThreadPoolExecutor(2) as pool:
+        behind = pool.submit(queue.run, [[1]] * 60, Clock(background=True))
+        assert entered.wait(10)
+        live = pool.submit(queue.run, [[2]] * 40)
+        wait_until(lambda: any(each.call.windows == [[2]] * 40 for each in queue._waiting))
+        asked.set()
+        assert live.result(10).shape == (40, 2)
+        assert behind.result(10).shape == (60, 2)
+    assert seen == [1] + [2] * 40 + [1] * 59
+
+
 def test_no_windows_and_too_few_answers_are_errors() -> None:
     with pytest.raises(ValueError, match="no windows"):
         BatchQueue([total], pad=0, budget=16).run([])

@@ -160,6 +160,34 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_goes_wrong(
     assert page.get_log("browser") == []
 
 
+def test_the_plots_of_the_model_are_drawn_and_the_report_is_styled(
+    page: webdriver.Chrome, address: str
+) -> None:
+    page.get_log("browser")
+    page.get(f"{address}/model")
+    pictures = page.find_elements(By.CSS_SELECTOR, ".plot img")
+    assert len(pictures) == 14
+    for picture in pictures:
+        page.execute_script("arguments[0].scrollIntoView()", picture)
+    WebDriverWait(page, 20).until(
+        lambda _: all(picture.get_property("naturalWidth") == 480 for picture in pictures)
+    )
+    # Red, green and blue where a bar is: without the styles in the picture it would be black.
+    script = """const canvas = document.createElement("canvas").getContext("2d");
+        canvas.drawImage(arguments[0], 0, 0);
+        return [...canvas.getImageData(0, 0, 480, 400).data]
+            .some((value, n, all) => n % 4 == 2 && all[n + 1] == 255 && value > all[n - 2] + 100)"""
+    assert page.execute_script(script, pictures[0])
+    page.find_element(By.CSS_SELECTOR, ".plot a").click()
+    WebDriverWait(page, 20).until(lambda _: page.title.endswith("how good it is"))
+    assert page.current_url == f"{address}/model/report#probabilities"
+    nav = page.find_element(By.TAG_NAME, "nav")
+    assert nav.value_of_css_property("display") == "flex"
+    nav.find_element(By.LINK_TEXT, "Model card").click()
+    WebDriverWait(page, 20).until(lambda _: page.current_url == f"{address}/model/MODEL_CARD.md")
+    assert page.get_log("browser") == []
+
+
 @pytest.fixture
 def keyed(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """The address of a server with keys, and one of them."""
@@ -182,6 +210,12 @@ def test_with_keys_one_signs_in(browser: webdriver.Chrome, keyed: tuple[str, str
     judge(browser, "Wonderful!")
     assert "positive" in shown(browser, "answer")
     assert browser.execute_script("return document.cookie") == ""
+    # The report is in a sandbox, whose links must bring the cookie still.
+    browser.get(f"{address}/model/report")
+    browser.find_element(By.LINK_TEXT, "Model card").click()
+    WebDriverWait(browser, 20).until(lambda _: "minilm-l6-movies" in browser.page_source)
+    assert browser.find_element(By.TAG_NAME, "pre").text.startswith("---")
+    browser.get(address)
     assert "Signed in as shop" in browser.find_element(By.TAG_NAME, "main").text
     assert browser.get_log("browser") == []
     browser.find_element(By.CLASS_NAME, "quiet").click()

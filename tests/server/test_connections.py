@@ -240,7 +240,7 @@ def test_what_is_between_the_network_and_the_threads_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("reelsense.server.connections._BETWEEN", 3_000_000)
-    with listening(made()) as (port, connections), ExitStack() as stack:
+    with listening(made(max_upload=1)) as (port, connections), ExitStack() as stack:
         for _ in range(8):
             connection = stack.enter_context(connect(port))
             connection.sendall(post(b"x" * 900_000, length=1_000_000))

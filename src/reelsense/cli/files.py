@@ -5,15 +5,13 @@ Memory does not grow with the file. A bad row gets an error and the rest goes on
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from io import TextIOWrapper
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -22,21 +20,19 @@ from tqdm import tqdm
 
 from reelsense.bundle import Manifest
 from reelsense.cli.explaining import as_dict, strongest
-from reelsense.datasets.tables import SUFFIXES, Row, rows
+from reelsense.datasets.tables import SUFFIXES, rows
+from reelsense.datasets.writing import KINDS, writer
 from reelsense.errors import DatasetError, TextError
 from reelsense.files import atomic
 from reelsense.inference.classifier import Classifier
-from reelsense.prediction import Explanation, Prediction
-from reelsense.review import LONE_SURROGATE
+from reelsense.inference.rows import Answer, Predict, added_columns, answer_rows, with_column
+from reelsense.prediction import Explanation
 
 _STEP = 256
 """Rows read, scored and written at a time."""
 
 _STEP_EXPLAINED = 8
 """The same where each takes a fifth of a second."""
-
-_Answer = Prediction | Explanation | TextError
-_Predict = Callable[[list[str]], Sequence[_Answer]]
 
 
 def score_file(
@@ -61,21 +57,21 @@ def score_file(
     kind = output.suffix.lower() if output else {".txt": ".csv"}.get(suffix, suffix)
     _check(source, suffix, output, kind)
     column = "text" if suffix == ".txt" else column
-    predict: _Predict = partial(classifier.predict_each, risk=risk)
+    predict: Predict = partial(classifier.predict_each, risk=risk)
     if explain:
         predict = partial(_explain_each, classifier, risk)
     rows_at_once = _STEP_EXPLAINED if explain else _STEP
     failed = 0
     target = nullcontext(sys.stdout) if output is None else atomic(output)
     with _lines(source) as (lines, bar), target as file:
-        writer = _Json(file) if kind == ".jsonl" else _Csv(file, "\t" if kind == ".tsv" else ",")
+        output_table = writer(file, kind)
         remaining = rows(lines, suffix, name=str(source))
         if suffix in (".csv", ".tsv"):
-            remaining = _with_column(remaining, column, source)
+            remaining = with_column(remaining, column, str(source))
         while step := list(islice(remaining, rows_at_once)):
-            answers = _answers(predict, step, column)
+            answers = answer_rows(predict, step, column)
             for row, answer in zip(step, answers, strict=True):
-                writer.write(
+                output_table.write(
                     row,
                     _added(
                         answer, str(row.values.get(column)), classifier.manifest, explain=explain
@@ -91,25 +87,12 @@ def score_file(
 def _check(source: Path, suffix: str, output: Path | None, kind: str) -> None:
     if suffix not in SUFFIXES:
         raise DatasetError(f"{source}: not one of {', '.join(SUFFIXES)}")
-    if kind not in (".csv", ".tsv", ".jsonl"):
+    if kind not in KINDS:
         raise DatasetError(f"{output}: the output is a .csv, .tsv or .jsonl file")
     if output and not output.absolute().parent.is_dir():
         raise DatasetError(f"{output}: there is no such folder")
     if suffix == ".jsonl" and kind != ".jsonl":
         raise DatasetError(f"{output}: rows of .jsonl may differ in their keys; write a .jsonl")
-
-
-def _with_column(table: Iterator[Row], column: str, source: Path) -> Iterator[Row]:
-    """Return `table`. Raises DatasetError if its columns do not include `column`."""
-    first = next(table, None)
-    if first is None:
-        return table
-    if column not in first.values:
-        columns = ", ".join(map(repr, first.values))
-        if len(first.values) == 1 and ";" in columns:
-            columns += " (columns are to be separated by commas)"
-        raise DatasetError(f"{source}: no column {column!r}; pass --column, one of {columns}")
-    return chain([first], table)
 
 
 @contextmanager
@@ -138,8 +121,8 @@ def _size(raw: BinaryIO) -> int | None:
 
 def _explain_each(
     classifier: Classifier, risk: float | None, texts: Sequence[str]
-) -> list[_Answer]:
-    answers: list[_Answer] = []
+) -> list[Explanation | TextError]:
+    answers: list[Explanation | TextError] = []
     for text in texts:
         try:
             answers.append(classifier.explain(text, risk=risk))
@@ -148,41 +131,9 @@ def _explain_each(
     return answers
 
 
-def _answers(
-    predict: _Predict, step: Sequence[Row], column: str
-) -> list[Prediction | Explanation | str]:
-    """Return an answer for each row, or what is wrong with it."""
-    answers: list[Prediction | Explanation | str] = [_fault(row, column) for row in step]
-    good = [n for n, fault in enumerate(answers) if not fault]
-    texts = [str(step[n].values[column]) for n in good]
-    for n, answer in zip(good, predict(texts), strict=True):
-        answers[n] = answer.reason if isinstance(answer, TextError) else answer
-    return answers
-
-
-def _fault(row: Row, column: str) -> str:
-    """What is wrong with `row`; blank if nothing is."""
-    if row.error:
-        return row.error
-    if column not in row.values:
-        return f"no {column!r} here; there are: {', '.join(row.values)}"
-    value = row.values[column]
-    if not isinstance(value, str):
-        return f"{column!r} is not a text but {json.dumps(value)[:40]}"
-    return "" if value.strip() else f"{column!r} is blank"
-
-
-def _added(
-    answer: Prediction | Explanation | str, text: str, manifest: Manifest, *, explain: bool
-) -> dict[str, object]:
+def _added(answer: Answer, text: str, manifest: Manifest, *, explain: bool) -> dict[str, object]:
     """The columns that are added to the row of `text`."""
-    shown = [
-        "label",
-        "score",
-        *(["positive"] if "positive" in manifest.labels else []),
-        "verdict",
-        *(["stars"] if manifest.ratings else []),
-    ]
+    shown = added_columns(manifest)
     why: dict[str, object] = dict.fromkeys(["because", "explanation"] if explain else [])
     if isinstance(answer, str):
         return dict.fromkeys(shown) | why | {"error": answer}
@@ -190,48 +141,3 @@ def _added(
         why = {"because": strongest(text, answer), "explanation": as_dict(text, answer)}
         answer = answer.prediction
     return {name: getattr(answer, name) for name in shown} | why | {"error": None}
-
-
-class _Json:
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
-
-    def write(self, row: Row, added: dict[str, object]) -> None:
-        present = {name: value for name, value in added.items() if value is not None}
-        line = json.dumps(row.values | _renamed(present, row.values), ensure_ascii=False)
-        if LONE_SURROGATE.search(line):  # no UTF-8 can carry these; JSON's escapes can
-            line = json.dumps(json.loads(line))
-        self._file.write(line + "\n")
-
-
-class _Csv:
-    """The first row decides the columns."""
-
-    def __init__(self, file: IO[str], delimiter: str) -> None:
-        self._file, self._delimiter = file, delimiter
-        self._writer: csv.DictWriter[str] | None = None
-
-    def write(self, row: Row, added: dict[str, object]) -> None:
-        if self._writer is None:
-            columns = [*row.values, *_renamed(added, row.values)]
-            self._columns = dict(zip(added, columns[len(row.values) :], strict=True))
-            self._writer = csv.DictWriter(self._file, columns, delimiter=self._delimiter)
-            self._writer.writeheader()
-        answers = {self._columns[name]: _cell(value) for name, value in added.items()}
-        values = {name: _cell(str(value)) for name, value in row.values.items()}
-        self._writer.writerow(values | answers)
-
-
-def _cell(value: object) -> object:
-    """What a table holds of `value`."""
-    if isinstance(value, dict):
-        return json.dumps(value)
-    return LONE_SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
-
-
-def _renamed(added: dict[str, object], taken: dict[str, object]) -> dict[str, object]:
-    return {_free_name(name, taken): value for name, value in added.items()}
-
-
-def _free_name(name: str, taken: dict[str, object]) -> str:
-    return _free_name(f"predicted_{name}", taken) if name in taken else name

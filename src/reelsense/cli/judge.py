@@ -61,7 +61,11 @@ BAG_OF_WORDS = "bag-of-words"
     default=True,
     help="Whether report and figures hold the texts of mistakes; not if you publish them.",
 )
-@click.option("--update-card", is_flag=True, help="Put the report's card into the bundle too.")
+@click.option(
+    "--update-card",
+    is_flag=True,
+    help="Put report and card into the bundle too, without the texts of mistakes.",
+)
 @options.model
 def evaluate(
     data: Path,
@@ -91,7 +95,7 @@ def evaluate(
     from reelsense.datasets.sources import Source
     from reelsense.evaluation.evaluate import evaluate as measure
     from reelsense.evaluation.evaluate import without_texts
-    from reelsense.evaluation.report import Report, as_card
+    from reelsense.evaluation.report import Report
     from reelsense.inference.classifier import Classifier
 
     folder = model or bundles.DEFAULT
@@ -125,8 +129,7 @@ def evaluate(
     )
     _tell(pages, part, report, json_file)
     if update_card:
-        bundles.write(folder, replace(bundles.read(folder), card=as_card(pages)))
-        click.echo(f"\nthe card: {folder / bundles.CARD}")
+        _publish(pages, folder)
 
 
 def _tell(pages: Report, part: str, report: Path | None, json_file: Path | None) -> None:
@@ -143,6 +146,18 @@ def _tell(pages: Report, part: str, report: Path | None, json_file: Path | None)
     if json_file:
         about = {"model": {"name": manifest.name, "version": manifest.version}, "split": part}
         write_atomically(json_file, json.dumps(about | asdict(evaluation), indent=2) + "\n")
+
+
+def _publish(pages: Report, folder: Path) -> None:
+    """Put report and card into the bundle in `folder`, as what may be passed on: without texts."""
+    from reelsense import bundle as bundles
+    from reelsense.evaluation.evaluate import without_texts
+    from reelsense.evaluation.report import as_card, as_page
+
+    pages = replace(pages, evaluation=without_texts(pages.evaluation), texts=False)
+    bundle = replace(bundles.read(folder), card=as_card(pages), report=as_page(pages))
+    bundles.write(folder, bundle)
+    click.echo(f"\nthe card: {folder / bundles.CARD}")
 
 
 def _gradients(checkpoint: Path) -> tuple[str, Scores]:

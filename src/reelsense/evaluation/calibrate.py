@@ -95,7 +95,8 @@ def calibrate(
     )
     risk_control = control_risk(final.max(axis=1), final.argmax(axis=1) == answers.wanted)
     manifest = replace(bundle.manifest, calibration=calibration, risk_control=risk_control)
-    return replace(bundle, manifest=manifest, card=_with_note(bundle.card, calibration))
+    card = _with_note(bundle.card, calibration)
+    return replace(bundle, manifest=manifest, card=card, report=None)  # it was of the former
 
 
 def _with_note(card: str, calibration: Calibration) -> str:

@@ -122,8 +122,8 @@ class BatchQueue:
 
     There is no timer: when a network comes free it takes whatever is waiting, up to a budget. At
     low load nobody waits for company; under load batches fill up by themselves. A caller has a few
-    windows at a time in the queue, so that a long text does not hold up the short ones. What nobody
-    waits for any more is not run.
+    windows at a time in the queue, so that a long text does not hold up the short ones, and what is
+    in the background is taken when nothing else waits. What nobody waits for any more is not run.
     """
 
     def __init__(
@@ -260,8 +260,11 @@ class BatchQueue:
 
     def _take(self) -> list[_Waiting]:
         """Take the window that waited longest, and with it those nearest to it in length."""
-        oldest = self._waiting[0]
-        near = sorted(self._waiting, key=lambda other: abs(other.length - oldest.length))
+        waiting = [
+            each for each in self._waiting if not each.call.clock.background
+        ] or self._waiting
+        oldest = waiting[0]
+        near = sorted(waiting, key=lambda other: abs(other.length - oldest.length))
         batch: list[_Waiting] = []
         longest = 0
         for each in near:

@@ -84,6 +84,7 @@ class Classifier:
         processor answers even if there is one. `on_batch` is told of every batch that ran.
         """
         self.manifest = bundle.manifest
+        self.card, self.report, self.size = bundle.card, bundle.report, bundle.size
         if self.manifest.window < 3:
             raise BundleError(f"a window of {self.manifest.window} tokens has no room for text")
         self._tokenizer = ReviewTokenizer(bundle.tokenizer)
@@ -289,7 +290,7 @@ class Classifier:
     def _rows(self, texts: Sequence[str], clock: Clock | None = None) -> list[_Row | None]:
         """Return what the network says of each text; None where there is nothing to read."""
         clock = clock or Clock()
-        if self._cache is None:
+        if self._cache is None or clock.background:  # a large file would push out all the others
             return self._run(texts, clock)
         return self._cache.get(
             texts, lambda places: self._run([texts[n] for n in places], clock), clock

@@ -16,11 +16,19 @@ class Clock:
     """The clock of one call, in seconds. Passed down with it; not for several calls at once."""
 
     def __init__(
-        self, limit: float | None = None, abandoned: Callable[[], bool] = lambda: False
+        self,
+        limit: float | None = None,
+        abandoned: Callable[[], bool] = lambda: False,
+        *,
+        background: bool = False,
     ) -> None:
-        """Start. The call is given up after `limit` seconds, if any, or once it is `abandoned`."""
+        """Start. The call is given up after `limit` seconds, if any, or once it is `abandoned`.
+
+        What is `background` is computed when nothing else waits, and not remembered.
+        """
         self.started = time.monotonic()
         self.limit = limit
+        self.background = background
         self._abandoned = abandoned
         self.tokenize = 0.0
         """Spent on cleaning and cutting texts into tokens."""

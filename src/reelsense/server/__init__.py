@@ -17,12 +17,17 @@ from reelsense.server import (
     api,
     compat,
     health,
+    job_pages,
+    jobs,
+    model_page,
     open_inference,
     pages,
     problems,
+    review_page,
     security,
     tracing,
 )
+from reelsense.server.background import Background
 from reelsense.server.body import JsonRequest
 from reelsense.server.config import Settings
 from reelsense.server.contract import INFO
@@ -53,23 +58,30 @@ def create_app(
     app.request_class = JsonRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body
     metrics = app.extensions["reelsense.metrics"] = Metrics()
     guard = app.extensions["reelsense.guard"] = security.Guard(settings, known_keys)
     app.extensions["reelsense"] = Served(
         settings, model, metrics.batch, metrics.loaded, guard.reload
     )
+    app.extensions["reelsense.jobs"] = Background(app.extensions["reelsense"], metrics)
     for blueprint in (
         api.blueprint,
         compat.blueprint,
         open_inference.blueprint,
+        jobs.blueprint,
         health.blueprint,
     ):
         app.register_api(blueprint)
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(review_page.blueprint)
+    app.register_blueprint(job_pages.blueprint)
+    app.register_blueprint(model_page.blueprint)
     app.register_blueprint(admin.blueprint)
     # In this order a request is named, let in by its key and its rate, and by what there is to do.
     tracing.register(app)
     security.register(app)
     admission.register(app)
     problems.register(app)
+    pages.register(app)
     return app

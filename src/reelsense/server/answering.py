@@ -6,13 +6,27 @@ from collections.abc import Sequence
 
 from flask import g
 
-from reelsense.errors import TextError
+from reelsense.bundle import Manifest
+from reelsense.errors import InputError, TextError
+from reelsense.inference.calibration import least_score
 from reelsense.prediction import Explanation, Prediction
 from reelsense.server.metrics import metrics
-from reelsense.server.problems import FieldError, invalid
+from reelsense.server.problems import FieldError, InvalidRequestError, invalid
 from reelsense.server.schemas import TextFault
 from reelsense.server.served import classifier, served
 from reelsense.server.tracing import clock
+
+
+def threshold(manifest: Manifest, risk: float | None, pointer: str = "#/risk") -> float | None:
+    """Return the least score of a decided answer at a `risk`, which stands at `pointer`.
+
+    Raises InvalidRequestError if the model has no thresholds.
+    """
+    try:
+        return least_score(manifest, risk)
+    except InputError as error:
+        fault = FieldError(pointer=pointer, code="no-thresholds", detail=str(error))
+        raise InvalidRequestError([fault]) from error
 
 
 def answer_each(texts: Sequence[str], risk: float | None = None) -> list[Prediction | TextFault]:

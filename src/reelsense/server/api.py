@@ -10,15 +10,12 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from reelsense import __version__
 from reelsense.bundle import Manifest
-from reelsense.errors import InputError
-from reelsense.inference.calibration import least_score
 from reelsense.prediction import Flip as FoundFlip
 from reelsense.prediction import Part as FoundPart
 from reelsense.prediction import Prediction as Found
 from reelsense.server.admission import scoring
-from reelsense.server.answering import answer_all, answer_each, explain_one
+from reelsense.server.answering import answer_all, answer_each, explain_one, threshold
 from reelsense.server.contract import answers, json_of
-from reelsense.server.problems import FieldError, InvalidRequestError
 from reelsense.server.schemas import (
     ExplainRequest,
     ExplainResponse,
@@ -54,7 +51,7 @@ def predict(body: PredictRequest) -> Response:
     depends on the others.
     """
     manifest = classifier().manifest
-    threshold = _threshold(manifest, body.risk)
+    least = threshold(manifest, body.risk)
     several = "texts" in body.model_fields_set
     found: list[Found | TextFault] = []
     if several and not body.strict:
@@ -67,7 +64,7 @@ def predict(body: PredictRequest) -> Response:
         PredictResponse(
             model=Model(name=manifest.name, version=manifest.version),
             risk=_risk(manifest, body.risk),
-            threshold=threshold,
+            threshold=least,
             predictions=[
                 Unanswered(error=each) if isinstance(each, TextFault) else _prediction(each)
                 for each in found
@@ -90,7 +87,7 @@ def explain(body: ExplainRequest) -> Response:
     prediction alone.
     """
     manifest = classifier().manifest
-    _threshold(manifest, body.risk)
+    threshold(manifest, body.risk)
     found = explain_one(body.text, "#/text", body.risk, body.budget)
     return json_of(
         ExplainResponse(
@@ -126,14 +123,6 @@ def _parts(text: str, parts: Sequence[FoundPart]) -> list[Part]:
         )
         for each in parts
     ]
-
-
-def _threshold(manifest: Manifest, risk: float | None) -> float | None:
-    try:
-        return least_score(manifest, risk)
-    except InputError as error:
-        fault = FieldError(pointer="#/risk", code="no-thresholds", detail=str(error))
-        raise InvalidRequestError([fault]) from error
 
 
 def _risk(manifest: Manifest, asked: float | None = None) -> float | None:

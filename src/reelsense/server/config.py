@@ -72,6 +72,26 @@ class Settings(BaseModel):
     max_body: int = Field(
         default=2 * 1024 * 1024, ge=1, description="The longest request body, in bytes."
     )
+    max_upload: int = Field(
+        default=100 * 1024 * 1024,
+        ge=1,
+        description="The largest file of texts that is sent as a job, in bytes.",
+    )
+    max_rows: int = Field(default=1_000_000, ge=1, description="The most rows of such a file.")
+    max_jobs: int = Field(
+        default=100, ge=0, description="Jobs kept at a time; more get 429. 0: there are no jobs."
+    )
+    keep_jobs: float = Field(
+        default=24.0,
+        gt=0,
+        le=87_600,
+        description="Hours after which a job that has ended is deleted with its texts.",
+    )
+    database: str | None = Field(
+        default=None,
+        description="Where jobs are kept, as postgresql+psycopg://HOST/NAME; by default an SQLite "
+        "file of the user's.",
+    )
     deadline: float = Field(
         default=60.0,
         gt=0,

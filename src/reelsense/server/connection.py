@@ -16,6 +16,8 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import BadRequest, Error
 
+from reelsense.files import NO_ROOM
+
 MUCH = 64 * 1024
 """Bytes of an answer that are sent before it is complete."""
 
@@ -23,12 +25,24 @@ _LINGER = 2.0
 """Seconds in which a client may read the answer to a request that was not read to its end."""
 
 
+UPLOADS = {"/v1/jobs", "/jobs"}
+"""Where files are posted, which may be larger than other bodies and take longer."""
+
+
 class _TooSlowError(Error):  # type: ignore[misc]  # waitress ships no types
     code, reason = 408, "Request Timeout"
 
 
+class _NoRoomError(Error):  # type: ignore[misc]
+    code, reason = 507, "Insufficient Storage"
+
+
 class _Request(HTTPRequestParser):  # type: ignore[misc]
     """A request that is arriving. What waitress stumbles over or lets pass is refused with 400."""
+
+    adj: Any
+    times = 1
+    """How many times as long as others it may take to arrive."""
 
     def received(self, data: bytes) -> int:
         try:
@@ -36,10 +50,18 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
         except ValueError:  # a length of 5,000 digits, an address with half a bracket
             self.error, self.completed = BadRequest(""), True
             return len(data)
+        except OSError as error:  # a large body is kept in a file
+            if error.errno not in NO_ROOM:
+                raise
+            self.error, self.completed = _NoRoomError(""), True
+            return len(data)
         return taken
 
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
+        if self.command == "POST" and self.path in UPLOADS:
+            self.times = 1 + self.content_length // self.adj.max_request_body_size
+            self.adj = self.adj.of_uploads
         # Two ways to tell where a body ends, or one that HTTP/1.0 does not know: what is in front
         # may have seen another end (RFC 9112, 6.1).
         coded = self.chunked or "TRANSFER_ENCODING" in self.headers
@@ -93,6 +115,11 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     def busy(self) -> bool:
         """Whether a request is arriving or in hand, or an answer is being sent."""
         return bool(self.requests or self.request or self.rest or self.total_outbufs_len)
+
+    @property
+    def times(self) -> int:
+        """How many times as long as others the request may take that is arriving."""
+        return self.request.times if self.request else 1
 
     @property
     def between(self) -> int:

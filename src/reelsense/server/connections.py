@@ -37,7 +37,8 @@ _STALLED = 30.0
 """Seconds in which nothing of an answer is read, after which it is not sent on."""
 
 _BETWEEN = 256 * 1024 * 1024
-"""Bytes of bodies that are still arriving and of answers that are not read yet, in all."""
+"""Bytes of bodies that are still arriving and of answers that are not read yet, in all; two files
+of jobs at least."""
 
 _GRACE = 1.0
 """Seconds that a connection on which nothing moves is kept once the process is to end."""
@@ -58,6 +59,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
     channel_class = Connection
     draining = False
     most: int
+    between: int
     read_timeout: float
     refuse: Refuse
 
@@ -121,7 +123,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
             still = now - each.last_activity
             if each.lingers_until and clock > each.lingers_until:
                 each.cut()
-            elif each.begun and clock > each.begun + self.read_timeout:
+            elif each.begun and clock > each.begun + self.read_timeout * each.times:
                 each.give_up()
             elif still > _STALLED and each.total_outbufs_len:
                 each.cut()
@@ -133,7 +135,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
         sizes = {each: each.between for each in self.active_channels.values() if each.between}
         size = sum(sizes.values())
         for each in sorted(sizes, key=lambda each: each.last_activity):
-            if size <= _BETWEEN:
+            if size <= self.between:
                 return
             size -= sizes[each]
             each.cut()
@@ -157,22 +159,8 @@ class Connections:
         self._map: dict[int, Any] = {}
         self._threads = ThreadedTaskDispatcher()
         self._threads.set_thread_count(settings.queue + _SPARE)
-        adjustments = Adjustments(
-            # Those that are accepted beyond the limit, before another one is closed for them.
-            connection_limit=settings.connections + 100,
-            max_request_header_size=HEAD,
-            # waitress refuses what is as long as these, and writes what is longer to disk.
-            max_request_body_size=settings.max_body + 1,
-            inbuf_overflow=settings.max_body + 1,
-            outbuf_overflow=1 << 30,
-            # The application knows whom to trust.
-            clear_untrusted_proxy_headers=False,
-            log_socket_errors=False,
-            asyncore_use_poll=True,
-            ident="reelsense",
-        )
-        # It warns of the argument, and has nothing in its place.
-        adjustments.send_bytes = MUCH
+        adjustments = _adjustments(settings, settings.max_body)
+        adjustments.of_uploads = _adjustments(settings, settings.max_upload)
         self._listeners = [
             self._listener(application, each, adjustments, settings, refuse, most)
             for each in sockets
@@ -198,6 +186,7 @@ class Connections:
             bind_socket=False,
         )
         made.most = min(settings.connections, most)
+        made.between = max(_BETWEEN, 2 * settings.max_upload)
         made.read_timeout = settings.read_timeout
         made.refuse = refuse
         return made
@@ -248,3 +237,24 @@ class Connections:
 
     def _open(self) -> list[Connection]:
         return [each for one in self._listeners for each in one.active_channels.values()]
+
+
+def _adjustments(settings: Settings, max_body: int) -> Any:
+    """Return what waitress is to keep to, where a body has at most `max_body` bytes."""
+    adjustments = Adjustments(
+        # Those that are accepted beyond the limit, before another one is closed for them.
+        connection_limit=settings.connections + 100,
+        max_request_header_size=HEAD,
+        # waitress refuses what is as long as these, and writes what is longer to disk.
+        max_request_body_size=max_body + 1,
+        inbuf_overflow=settings.max_body + 1,
+        outbuf_overflow=1 << 30,
+        # The application knows whom to trust.
+        clear_untrusted_proxy_headers=False,
+        log_socket_errors=False,
+        asyncore_use_poll=True,
+        ident="reelsense",
+    )
+    # It warns of the argument, and has nothing in its place.
+    adjustments.send_bytes = MUCH
+    return adjustments

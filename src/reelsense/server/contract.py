@@ -44,7 +44,7 @@ _told: list[type[BaseModel]] = [Problem]
 
 
 def answers(
-    model: type[BaseModel], *problems: int, keys: bool = True
+    model: type[BaseModel], *problems: int, keys: bool = True, status: int = 200
 ) -> dict[str | int | HTTPStatus, Any]:
     """Return what a route declares that answers with `model`, or with `problems` by status.
 
@@ -52,23 +52,42 @@ def answers(
     """
     _told.append(model)
     return {
-        200: _declared("The answer.", "application/json", model),
-        **{
-            status: _declared(
-                "; or: ".join(kind.title for kind in KINDS.values() if kind.status == status) + ".",
-                "application/problem+json",
-                Problem,
-            )
-            for status in sorted([*problems, 500, *(_OF_ALL_WITH_KEYS if keys else ())])
-        },
+        status: _declared("The answer.", {"application/json": _reference(model)}),
+        **_problems(*problems, keys=keys),
     }
 
 
-def _declared(description: str, kind: str, model: type[BaseModel]) -> dict[str, Any]:
+def files(*problems: int) -> dict[str | int | HTTPStatus, Any]:
+    """Return the same of a route that answers with a table."""
+    kinds = ("text/csv", "text/tab-separated-values", "application/jsonl")
+    tables = {kind: {"type": "string"} for kind in kinds}
+    return {200: _declared("The table.", tables), **_problems(*problems)}
+
+
+def nothing(*problems: int) -> dict[str | int | HTTPStatus, Any]:
+    """Return the same of a route that has nothing to answer."""
+    return {204: {"description": "It is done."}, **_problems(*problems)}
+
+
+def _problems(*statuses: int, keys: bool = True) -> dict[str | int | HTTPStatus, Any]:
+    return {
+        status: _declared(
+            "; or: ".join(kind.title for kind in KINDS.values() if kind.status == status) + ".",
+            {"application/problem+json": _reference(Problem)},
+        )
+        for status in sorted({*statuses, 500, *(_OF_ALL_WITH_KEYS if keys else ())})
+    }
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REFERENCE.format(model=model.__name__)}
+
+
+def _declared(description: str, content: dict[str, dict[str, str]]) -> dict[str, Any]:
     return {
         "description": description,
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in _HEADERS},
-        "content": {kind: {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}},
+        "content": {kind: {"schema": schema} for kind, schema in content.items()},
     }
 
 
@@ -95,19 +114,21 @@ def document(app: OpenAPI) -> dict[str, Any]:
             if "description" in operation:
                 operation["description"] = operation["description"].replace("<br/>", "\n").strip()
             # It adds this one to all routes, in a form of its own.
-            if "application/json" in operation["responses"]["422"]["content"]:
+            added = operation["responses"].get("422", {"content": {}})
+            if "application/json" in added["content"]:
                 del operation["responses"]["422"]
     return made
 
 
 def _asked(app: OpenAPI, part: str) -> list[type[BaseModel]]:
-    """Return the types of the "body" or "query" of all views."""
+    """Return the types of the "body", "query" or "path" of all views."""
     views = (getattr(view, "__wrapped__", view) for view in app.view_functions.values())
     return [hints[part] for view in views if part in (hints := get_type_hints(view))]
 
 
 def _parameters(app: OpenAPI) -> dict[str, Any]:
-    schemas = [query.model_json_schema() for query in _asked(app, "query")]
+    asked = [*_asked(app, "query"), *_asked(app, "path")]
+    schemas = [part.model_json_schema() for part in asked]
     return {name: each for schema in schemas for name, each in schema["properties"].items()}
 
 

@@ -73,16 +73,23 @@ KINDS = {
             "Send it faster, or less at a time.",
         ),
         Kind(
+            "not-ended",
+            HTTPStatus.CONFLICT,
+            "The job has not ended",
+            "Ask for the job until its state is done, then for its result.",
+        ),
+        Kind(
             "body-too-large",
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "The body is too large",
-            "Send fewer or shorter texts at a time: /v1/info has the limit.",
+            "Send fewer or shorter texts at a time: /v1/info has the limits.",
         ),
         Kind(
             "unsupported-media-type",
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "The body is of another type than JSON",
-            "Send JSON with the header Content-Type: application/json.",
+            "The body is of a type that is not taken here",
+            "Send JSON with the header Content-Type: application/json; a file of texts as it "
+            "is, with its name or its own type.",
         ),
         Kind(
             "invalid-request",
@@ -129,6 +136,13 @@ KINDS = {
             "Ask again after the seconds in the header Retry-After.",
         ),
         Kind(
+            "storage",
+            HTTPStatus.INSUFFICIENT_STORAGE,
+            "Jobs cannot be kept now",
+            "The database of the server is full, locked or not to be reached; its log tells more. "
+            "Everything else goes on.",
+        ),
+        Kind(
             "deadline-exceeded",
             HTTPStatus.GATEWAY_TIMEOUT,
             "The answer was not there in time",
@@ -150,6 +164,8 @@ FIELD_CODES = {
     "one-of": "One of several fields is needed, and only one.",
     "no-thresholds": "The model cannot say which answers keep to a risk.",
     "pair": "This model reads one text at a time, no pairs.",
+    "unusable-file": "The file is no table of texts that can be scored.",
+    "no-such-column": "The file has no column of that name.",
     "wrong-shape": "The shape says another number of texts than there are.",
 }
 """The codes of wrong fields and of texts that cannot be scored."""

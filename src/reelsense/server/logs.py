@@ -50,6 +50,7 @@ def log_settings(settings: Settings) -> dict[str, Any]:
             "gunicorn.error": {"level": "WARNING", "handlers": [], "propagate": True},
             # It counts tasks as queued that a thread is just about to take.
             "waitress.queue": {"level": "ERROR"},
+            "alembic": {"level": "WARNING"},
             # Ours has the same.
             "flask-limiter": {"level": "WARNING"},
             # That a client has gone is in the line of its request.

@@ -73,6 +73,8 @@ class Metrics:
             histogram, "confidence", "The probability of the likeliest label.",
             buckets=[0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1],
         )  # fmt: skip
+        self._job_rows = made(counter, "job_rows", "Rows of jobs, scored or not.", "outcome")
+        self._jobs = made(counter, "jobs", "Jobs that have come to their end.", "state")
         self._served: tuple[str, str] | None = None
         # From 0 on, so that the first one is an increase.
         for reason in _SHED.values():
@@ -102,6 +104,15 @@ class Metrics:
         """Count a batch that the network read."""
         self._batches.observe(windows)
         self._tokens.inc(tokens)
+
+    def job_rows(self, scored: int, rows: int) -> None:
+        """Count `rows` of a job, so many of them scored."""
+        self._job_rows.labels("scored").inc(scored)
+        self._job_rows.labels("unscored").inc(rows - scored)
+
+    def job_ended(self, state: str) -> None:
+        """Count a job that has come to its end."""
+        self._jobs.labels(state).inc()
 
     def refused(self, code: str) -> None:
         """Count a request that got a problem of kind `code`."""

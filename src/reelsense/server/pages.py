@@ -1,15 +1,16 @@
-"""The web pages: a text box and a verdict, and the documentation of the interface."""
+"""The pages beside those for one review, for many and about the model: sign-in, documentation."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from importlib import resources
 from typing import cast
 
 from flask import (
     Blueprint,
+    Flask,
     Response,
     current_app,
-    g,
     jsonify,
     redirect,
     render_template,
@@ -21,26 +22,36 @@ from flask import (
 from flask_openapi3 import OpenAPI
 from werkzeug.wrappers import Response as AnyResponse
 
-from reelsense.server import contract
+from reelsense import __version__
+from reelsense.server import contract, shown
 from reelsense.server.kinds import FIELD_CODES, KINDS
 from reelsense.server.security import guard, require_same_origin, unauthorized
 
 blueprint = Blueprint("pages", __name__)
 
+_FILTERS = {
+    "percent": shown.percent,
+    "counted": shown.counted,
+    "signed": shown.signed,
+    "duration": shown.duration,
+    "moment": lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%-d %B, %H:%M} UTC",
+}
+
 _SWAGGER_UI = resources.files("flask_openapi3_swagger") / "templates" / "swagger"
 
 
-@blueprint.get("/")
-def index() -> str:
-    """The page. It asks /v1/predict and loads nothing from elsewhere."""
-    return render_template("index.html", name=g.key.name if "key" in g else None)
+def register(app: Flask) -> None:
+    """Let the templates of `app` have what they use."""
+    app.jinja_env.filters |= _FILTERS
+    app.jinja_env.globals["version"] = __version__
+    app.jinja_env.globals["jobs_kept"] = bool(app.extensions["reelsense"].settings.max_jobs)
 
 
 @blueprint.get("/sign-in")
 def sign_in() -> str | AnyResponse:
     """A form for the key, where the server has keys."""
     if not guard().keys:
-        return redirect(url_for("pages.index"))
+        return redirect(url_for("review_page.index"))
     return render_template("sign-in.html", problem="")
 
 
@@ -62,7 +73,7 @@ def signed_in() -> AnyResponse:
         return refused
     session.permanent = True
     session["key"] = [key.name, key.digest[:16]]
-    return redirect(url_for("pages.index"))
+    return redirect(url_for("review_page.index"))
 
 
 @blueprint.post("/sign-out")

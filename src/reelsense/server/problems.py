@@ -16,9 +16,12 @@ from reelsense.errors import (
     AbandonedError,
     DeadlineError,
     InputError,
+    JobStateError,
+    NoJobError,
     NotReadyError,
     OverloadedError,
     ReelsenseError,
+    StoreError,
 )
 from reelsense.server.kinds import FIELD_CODES, KINDS, Kind
 from reelsense.server.metrics import metrics
@@ -84,6 +87,9 @@ _BY_STATUS: dict[int, Kind] = {kind.status: kind for kind in reversed(KINDS.valu
 _BY_ERROR: dict[type[ReelsenseError], Kind] = {
     InvalidQueryError: KINDS["bad-request"],
     InputError: KINDS["invalid-request"],
+    NoJobError: KINDS["not-found"],
+    JobStateError: KINDS["not-ended"],
+    StoreError: KINDS["storage"],
     NotReadyError: KINDS["not-ready"],
     DeadlineError: KINDS["deadline-exceeded"],
     AbandonedError: KINDS["abandoned"],
@@ -114,7 +120,7 @@ def invalid(errors: Sequence[FieldError]) -> InvalidRequestError:
 
 
 def _has_query() -> bool:
-    return request.method in ("GET", "HEAD")
+    return request.method in ("GET", "HEAD") or request.blueprint == "jobs"
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:
@@ -164,6 +170,9 @@ def _domain_error(error: ReelsenseError) -> Response:
     for kind, answer in _BY_ERROR.items():
         if isinstance(error, kind):
             errors = error.errors if isinstance(error, InvalidRequestError) else []
+            if isinstance(error, StoreError):
+                _log.error("%s", error)
+                return _answer(answer, answer.advice)  # where it is, is not for everyone
             if isinstance(error, NotReadyError):
                 g.retry_after = 1
             elif isinstance(error, OverloadedError):

@@ -6,6 +6,7 @@ Knows JSON; knows neither routes nor how texts are scored.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 from flask import has_app_context
@@ -288,9 +289,64 @@ class Limits(Told):
     max_texts: int = Field(description="Texts in a request.")
     max_characters: int = Field(description="Characters of a text.")
     max_body: int = Field(description="Bytes of a request body.")
+    max_upload: int = Field(description="Bytes of a file that is sent as a job.")
+    max_rows: int = Field(description="Rows of such a file.")
+    keep_jobs: float = Field(description="Hours after which a job that has ended is deleted.")
     deadline: float = Field(
         description="Seconds after which a request that has arrived is given up."
     )
+
+
+class Job(Told):
+    """A file of texts that is scored in the background."""
+
+    id: str = Field(description="Keep it: whoever knows it may read the job, and nobody else.")
+    name: str
+    column: str = Field(description="Of the texts.")
+    state: str = Field(description="waiting, running, done, cancelled or failed.")
+    rows: int
+    done: int = Field(description="Rows that are scored, or were found not to be texts.")
+    seconds_left: float | None = Field(
+        description="How long the rest should take; null before it has begun and at its end."
+    )
+    risk: float | None = Field(description="As asked for; null: the model's own.")
+    model: str
+    version: str | None = Field(description="Of the model that answers; null before it has begun.")
+    verdicts: dict[str, int] = Field(description="How many rows of each; error: not scored.")
+    stars: dict[int, int] = Field(description="How many rows of each, rounded.")
+    created: datetime
+    ended: datetime | None
+    expires: datetime | None = Field(description="When it is deleted; null until it has ended.")
+    error: str | None = Field(description="Why it failed.")
+
+
+class JobRow(Told):
+    """A row of a job and its answer."""
+
+    n: int = Field(description="Which row, from 0.")
+    line: int = Field(description="Where it ends in the file.")
+    text: str
+    label: str | None
+    score: float | None
+    positive: float | None
+    verdict: str | None
+    stars: float | None
+    error: str | None = Field(description="Why it could not be scored.")
+
+
+class JobRows(Told):
+    """Some rows of a job."""
+
+    total: int = Field(description="How many there are in all.")
+    rows: list[JobRow]
+
+
+class Preview(Told):
+    """What is in a file at a glance."""
+
+    columns: list[str]
+    rows: list[list[str]] = Field(description="The first ones, cut short.")
+    suggested: str = Field(description="The column that seems to hold the texts.")
 
 
 class ModelInfo(Model):

@@ -45,6 +45,9 @@ _OPEN = {
 }
 """For everyone: it says nothing of texts, and costs next to nothing."""
 
+_PAGES = {"review_page.index", "model_page.model", "model_page.report", "model_page.card"}
+"""For people: who has no key is asked to sign in."""
+
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -52,7 +55,9 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
 }
+"""Of every answer that does not say otherwise itself."""
 
 
 class Guard:
@@ -218,7 +223,7 @@ def _authorize() -> AnyResponse | None:
     if _is_open():
         return None
     if "key" not in g:
-        if request.endpoint == "pages.index":
+        if request.endpoint in _PAGES:
             return redirect(url_for("pages.sign_in"))
         raise unauthorized()
     admin = (request.endpoint or "").startswith("admin.")
@@ -265,9 +270,7 @@ def require_same_origin() -> None:
 def _protect(answer: Response) -> Response:
     rates.say_when(answer)
     for name, value in _HEADERS.items():
-        answer.headers[name] = value
-    if request.endpoint not in ("static", "pages.swagger_ui"):
-        answer.headers["Cache-Control"] = "no-store"
+        answer.headers.setdefault(name, value)
     return answer
 
 

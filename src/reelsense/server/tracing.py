@@ -70,11 +70,19 @@ def _end(answer: Response) -> Response:
         # Without the query: it may hold a review.
         "%s %s %d",
         quote(request.method),
-        quote(request.path),
+        quote(_path()),
         answer.status_code,
         extra=_facts(phases),
     )
     return answer
+
+
+def _path() -> str:
+    """Return the path of the current request; of the id of a job, which opens it, the first part."""
+    name = (request.view_args or {}).get("id") or (request.view_args or {}).get("name")
+    if request.blueprint in ("jobs", "job_pages") and name:
+        return request.path.replace(name, f"{name[:6]}...")
+    return request.path
 
 
 def _facts(phases: dict[str, float]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from reelsense.server import problems
+from reelsense.server.background import Background
 from reelsense.server.connections import Connections
 from reelsense.server.served import Served
 
@@ -95,6 +96,10 @@ class ServingWorker(Worker):  # type: ignore[misc]
         found: Served = self.wsgi.extensions["reelsense"]
         return found
 
+    def _background(self) -> Background:
+        found: Background = self.wsgi.extensions["reelsense.jobs"]
+        return found
+
     def run(self) -> None:
         """Serve until told to end, and until what was accepted by then is answered."""
         served = self._served()
@@ -105,6 +110,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
             lambda status: problems.of_no_request(self.wsgi, status),
             _possible_connections(served.settings.connections),
         )
+        self._background().start()
         served.reload_everywhere = lambda: os.kill(self.ppid, signal.SIGHUP)
         told = 0.0
         while self.alive and self.ppid == os.getppid():
@@ -125,6 +131,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
         connections.drain(self.cfg.graceful_timeout - 2, self.notify)
         if cut := connections.count:
             _log.warning("%d connections are cut off: their time is up", cut)
+        self._background().close(max(0.0, last - time.monotonic()))
         served.close(max(0.0, last - time.monotonic()))
         if self.ppid != os.getppid():  # nobody else is left who could
             shutil.rmtree(self.cfg.worker_tmp_dir, ignore_errors=True)

@@ -1,0 +1,162 @@
+"""The pages for many reviews at once: send a file, watch it, look through the answers, download.
+
+Each page is whole without JavaScript; with it, parts of it are asked for anew.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from reelsense.errors import DatasetError
+from reelsense.server import review_page, shown
+from reelsense.server.jobs import background, receive
+from reelsense.server.problems import InvalidRequestError
+from reelsense.server.served import classifier, served
+from reelsense.server.uploads import upload
+from reelsense.store import listing
+from reelsense.store.jobs import Job
+
+blueprint = Blueprint("job_pages", __name__)
+
+_ROWS = 25
+"""Shown at a time."""
+
+
+@blueprint.get("/jobs")
+def index() -> str:
+    """Where a file is dropped."""
+    background()
+    return _index()
+
+
+@blueprint.post("/jobs", endpoint="sent")
+def sent() -> AnyResponse | tuple[str, int]:
+    """Take a file from a browser without JavaScript."""
+    request.max_content_length = served().settings.max_upload
+    file = request.files.get("file")
+    if file is None or not file.filename:
+        return _index("Choose a file first."), 422
+    try:
+        job = receive(upload(file.filename, file.stream), request.form.get("column") or None, None)
+    except DatasetError as error:
+        return _index(str(error)), 422
+    except InvalidRequestError as error:
+        return _index(error.errors[0].detail), 422
+    return redirect(url_for("job_pages.show", name=job.id), 303)
+
+
+@blueprint.get("/jobs/<name>")
+def show(name: str) -> str:
+    """A job: how far it is, what it found."""
+    return render_template("job.html", **_progress(name) | _table(name))
+
+
+@blueprint.get("/jobs/<name>/progress")
+def progress(name: str) -> str:
+    """How far it is, alone."""
+    return render_template("progress.html", **_progress(name))
+
+
+@blueprint.get("/jobs/<name>/table")
+def table(name: str) -> str:
+    """The rows that are asked for, alone."""
+    return render_template("rows.html", **_table(name))
+
+
+@blueprint.get("/jobs/<name>/rows/<int:n>")
+def row(name: str, n: int) -> str:
+    """The page for one review, with that of row `n`."""
+    jobs = background().jobs
+    return review_page.page(jobs.text(jobs.job(name), n), judge=True)
+
+
+@blueprint.post("/jobs/<name>/cancel")
+def cancel(name: str) -> AnyResponse:
+    """End a job before its end."""
+    background().jobs.cancel(name)
+    return redirect(url_for("job_pages.show", name=name), 303)
+
+
+@blueprint.post("/jobs/<name>/delete")
+def remove(name: str) -> AnyResponse:
+    """Delete a job, its texts and its answers."""
+    background().jobs.delete(name)
+    background().sweep_soon()
+    return redirect(url_for("job_pages.index"), 303)
+
+
+def _index(problem: str = "") -> str:
+    return render_template("jobs.html", problem=problem, settings=served().settings)
+
+
+def _progress(name: str) -> dict[str, Any]:
+    jobs = background().jobs
+    job = jobs.job(name)
+    counts = listing.counts(jobs.database, job)
+    return {
+        "job": job,
+        "share": job.done / job.rows,
+        "failed": counts.verdicts.get(listing.ERROR, 0),
+        "keep": served().settings.keep_jobs,
+        "verdicts": shown.bars(_verdicts(counts.verdicts)),
+        "stars": shown.bars(_stars(counts.stars)),
+    }
+
+
+def _verdicts(found: dict[str, int]) -> dict[str, int]:
+    """The verdicts of the model in the order they are shown in; what was not scored comes last."""
+    labels = [*reversed(classifier().labels), "unsure"]
+    counted = {label: found.get(label, 0) for label in labels}
+    return counted | ({listing.ERROR: found[listing.ERROR]} if listing.ERROR in found else {})
+
+
+def _stars(found: dict[int, int]) -> dict[str, int]:
+    """The stars that the model knows, most first."""
+    ratings = classifier().manifest.ratings
+    if not ratings:
+        return {}
+    return {str(star): found.get(star, 0) for star in range(max(ratings), min(ratings) - 1, -1)}
+
+
+def _table(name: str) -> dict[str, Any]:
+    jobs = background().jobs
+    job = jobs.job(name)
+    asked, number = _asked(), max(1, request.args.get("page", 1, type=int))
+    found = listing.page(
+        jobs.database, job, listing.Asked(**asked, offset=_ROWS * (number - 1), limit=_ROWS)
+    )
+    return {
+        "job": job,
+        "asked": asked,
+        "found": found,
+        "number": number,
+        "pages": max(1, ceil(found.total / _ROWS)),
+        "labels": classifier().labels,
+        "link": lambda **changes: _link(job, asked, **changes),
+    }
+
+
+def _asked() -> dict[str, Any]:
+    """Return what the address asks for; what makes no sense is left out."""
+    sort = request.args.get("sort", "n")
+    return {
+        "verdict": request.args.get("verdict", ""),
+        "search": request.args.get("search", ""),
+        "sort": sort if sort in listing.SORTS else "n",
+        "descending": request.args.get("descending") == "1",
+    }
+
+
+def _link(job: Job, asked: dict[str, Any], **changes: Any) -> str:
+    """Return the address of other rows of the same job."""
+    wanted = {**asked, **changes}
+    wanted["descending"] = "1" if wanted["descending"] else ""
+    if wanted["sort"] == "n":
+        wanted["sort"] = ""
+    query = urlencode({name: value for name, value in wanted.items() if value != ""})
+    return url_for("job_pages.show", name=job.id) + (f"?{query}" if query else "")

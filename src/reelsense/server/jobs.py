@@ -1,0 +1,266 @@
+"""Jobs over HTTP, /v1/jobs: files of texts that are scored in the background."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from flask import Response, current_app, request, url_for
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel, ConfigDict, Field
+from werkzeug.exceptions import NotFound
+
+from reelsense.datasets.writing import writer
+from reelsense.errors import DatasetError, OverloadedError
+from reelsense.server.answering import threshold
+from reelsense.server.background import Background
+from reelsense.server.contract import answers, files, json_of, nothing
+from reelsense.server.problems import FieldError, InvalidRequestError
+from reelsense.server.schemas import Job, JobRow, JobRows, Preview
+from reelsense.server.served import classifier, served
+from reelsense.server.uploads import MEDIA_TYPES, Upload, preview, upload, with_texts
+from reelsense.store import listing
+from reelsense.store.jobs import Job as Kept
+from reelsense.store.jobs import NewJob, check_ended
+
+blueprint = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", abp_tags=[Tag(name="jobs")])
+
+MEDIA = {".csv": "text/csv", ".tsv": "text/tab-separated-values", ".jsonl": "application/jsonl"}
+
+_CHUNK = 1000
+"""Rows of a result that are sent at a time."""
+
+_TABLE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The file as it is.",
+        "content": {kind: {"schema": {"type": "string"}} for kind in MEDIA_TYPES},
+    }
+}
+
+
+class _Query(BaseModel):
+    """What comes in the address, as text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class JobId(_Query):
+    """Which job."""
+
+    id: str = Field(description="Of the job. Whoever knows it may read it.")
+
+
+class New(_Query):
+    """What there is to say of a file."""
+
+    name: str = Field(
+        default="", description="Of the file; its ending says of which kind it is, .csv for one."
+    )
+    column: str | None = Field(
+        default=None, description="Of the texts; by default text, or the only one there is."
+    )
+    risk: float | None = Field(default=None, gt=0, lt=1, description="As of /v1/predict.")
+
+
+class Glance(_Query):
+    """What there is to say of the beginning of a file."""
+
+    name: str = ""
+    cut: bool = Field(default=False, description="The file goes on; its last row may be half.")
+
+
+class ResultAs(_Query):
+    """The form of a result."""
+
+    kind: str | None = Field(
+        default=None,
+        pattern=r"^\.?(csv|tsv|jsonl)$",
+        description="csv, tsv or jsonl; by default that of the file, and csv of a .txt.",
+    )
+
+
+class Wanted(_Query):
+    """Which rows to list."""
+
+    verdict: str = Field(default="", description="A label, unsure, or error: not scored.")
+    search: str = Field(default="", description="What is to be in the text.")
+    sort: str = Field(default="n", pattern=f"^({'|'.join(listing.SORTS)})$")
+    descending: bool = False
+    offset: int = Field(default=0, ge=0, le=1_000_000_000)
+    limit: int = Field(default=50, ge=0, le=500)
+
+
+def background() -> Background:
+    """Return the jobs of the current application. Raises NotFound if it has none."""
+    if not served().settings.max_jobs:
+        raise NotFound("there are no jobs on this server")
+    found: Background = current_app.extensions["reelsense.jobs"]
+    return found
+
+
+@blueprint.post(
+    "",
+    operation_id="create_job",
+    responses=answers(Job, 400, 408, 413, 415, 422, 503, 507, status=202),
+    openapi_extensions=_TABLE,
+)
+def create(query: New) -> Response:
+    """Send a file of texts, to be scored in the background.
+
+    It is worked on when nothing else waits, and goes on after a restart of the server. Ask for the
+    job until its state is done; then for its result.
+    """
+    request.max_content_length = served().settings.max_upload
+    job = receive(upload(query.name, request.stream), query.column, query.risk)
+    answer = json_of(told(job))
+    answer.status_code = 202
+    answer.headers["Location"] = url_for("jobs.show", id=job.id)
+    return answer
+
+
+def receive(sent: Upload, column: str | None, risk: float | None) -> Kept:
+    """Keep what is `sent` as a job.
+
+    Raises InvalidRequestError if it is no table that can be scored, OverloadedError if there are
+    as many jobs as are kept, StoreError.
+    """
+    behind, settings = background(), served().settings
+    manifest = classifier().manifest
+    threshold(manifest, risk, "?risk")
+    try:
+        column, rows = with_texts(sent, column)
+        new = NewJob(sent.name, sent.suffix, column, risk, manifest.name)
+        with behind.receiving:
+            if behind.jobs.count() >= settings.max_jobs:
+                raise OverloadedError("as many jobs are kept as may be; some end soon", 60)
+            job = behind.jobs.receive(new, rows, settings.max_rows)
+    except DatasetError as error:
+        raise unusable(error) from error
+    behind.wake()
+    return job
+
+
+def unusable(error: DatasetError) -> InvalidRequestError:
+    """Return the error of a request whose file is no table that can be scored."""
+    return InvalidRequestError([FieldError(pointer="#", code="unusable-file", detail=str(error))])
+
+
+@blueprint.post(
+    "/preview",
+    operation_id="preview",
+    responses=answers(Preview, 400, 413, 415, 422),
+    openapi_extensions=_TABLE,
+)
+def glance(query: Glance) -> Response:
+    """Show the columns and first rows of a file, of which the beginning is sent."""
+    background()
+    try:
+        found = preview(upload(query.name, request.stream), cut=query.cut)
+    except DatasetError as error:
+        raise unusable(error) from error
+    return json_of(Preview.model_validate(found, from_attributes=True))
+
+
+@blueprint.get("/<id>", operation_id="job", responses=answers(Job, 400, 404, 507))
+def show(path: JobId) -> Response:
+    """Say how far a job has come."""
+    return json_of(told(background().jobs.job(path.id)))
+
+
+@blueprint.post("/<id>/cancel", operation_id="cancel_job", responses=answers(Job, 400, 404, 507))
+def cancel(path: JobId) -> Response:
+    """End a job before its end. What is scored by then stays."""
+    return json_of(told(background().jobs.cancel(path.id)))
+
+
+@blueprint.delete("/<id>", operation_id="delete_job", responses=nothing(400, 404, 507))
+def remove(path: JobId) -> Response:
+    """Delete a job with its texts and answers, whether it has ended or not."""
+    behind = background()
+    behind.jobs.delete(path.id)
+    behind.sweep_soon()
+    return Response(status=204)
+
+
+@blueprint.get("/<id>/rows", operation_id="job_rows", responses=answers(JobRows, 400, 404, 507))
+def rows(path: JobId, query: Wanted) -> Response:
+    """List answers, filtered and sorted, also while the job goes on."""
+    jobs = background().jobs
+    asked = listing.Asked(**query.model_dump())
+    found = listing.page(jobs.database, jobs.job(path.id), asked)
+    return json_of(
+        JobRows(
+            total=found.total,
+            rows=[JobRow.model_validate(each, from_attributes=True) for each in found.rows],
+        )
+    )
+
+
+@blueprint.get("/<id>/result", operation_id="job_result", responses=files(400, 404, 409, 422, 507))
+def result(path: JobId, query: ResultAs) -> Response:
+    """The rows of the file with label, score, positive, verdict, stars and error beside them.
+
+    The same as `reelsense predict --input` makes of it. Of a job that was cancelled, as many rows
+    as were scored.
+    """
+    jobs = background().jobs
+    job = jobs.job(path.id)
+    check_ended(job)
+    kind = f".{query.kind.lstrip('.')}" if query.kind else {".txt": ".csv"}.get(job.suffix, "")
+    kind = kind or job.suffix
+    if job.suffix == ".jsonl" and kind != ".jsonl":
+        detail = "rows of .jsonl may differ in their keys: take it as jsonl"
+        raise InvalidRequestError([FieldError(pointer="?kind", code="wrong-value", detail=detail)])
+    stem = job.name.removesuffix(job.suffix)
+    answer = Response(_lines(job, kind), content_type=f"{MEDIA[kind]}; charset=utf-8")
+    answer.headers["Content-Disposition"] = (
+        f"attachment; filename*=UTF-8''{quote(f'{stem}-scored{kind}', safe='')}"
+    )
+    return answer
+
+
+def _lines(job: Kept, kind: str) -> Iterator[str]:
+    buffer = io.StringIO(newline="")
+    table = writer(buffer, kind)
+    jobs = background().jobs
+
+    def written() -> Iterator[str]:
+        for n, (row, added) in enumerate(jobs.results(job), start=1):
+            table.write(row, added)
+            if n % _CHUNK == 0 or n == job.done:
+                yield buffer.getvalue()
+                buffer.seek(0)
+                buffer.truncate()
+
+    return written()
+
+
+def told(job: Kept) -> Job:
+    """Return what is told of `job`."""
+    counts = listing.counts(background().jobs.database, job)
+    return Job(
+        id=job.id,
+        name=job.name,
+        column=job.column,
+        state=job.state,
+        rows=job.rows,
+        done=job.done,
+        seconds_left=job.seconds_left,
+        risk=job.risk,
+        model=job.model,
+        version=job.version,
+        verdicts=counts.verdicts,
+        stars=counts.stars,
+        created=_time(job.created),
+        ended=_time(job.ended) if job.ended else None,
+        expires=_time(job.expires) if job.expires else None,
+        error=job.error,
+    )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,104 @@
+"""The page for one review: the verdict, and what carries it. Works without JavaScript too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, render_template, request
+
+from reelsense.inference.calibration import least_score
+from reelsense.inference.explain import BUDGET
+from reelsense.prediction import Prediction
+from reelsense.server import shown
+from reelsense.server.admission import scoring
+from reelsense.server.answering import answer_all, explain_one
+from reelsense.server.problems import FieldError, InvalidRequestError, invalid
+from reelsense.server.served import classifier, served
+from reelsense.server.tracing import clock
+
+blueprint = Blueprint("review_page", __name__)
+
+EXAMPLES = {
+    "A rave": "I went in expecting little, and left having laughed more than all year. The two "
+    "leads are a joy together, the script never wastes a line, and the last ten minutes had the "
+    "whole row in tears. See it with someone you love.",
+    "A pan": "Two hours of my life that I will not get back. The plot makes no sense, the jokes "
+    "were old when my father told them, and the sound is so bad that you miss half of what is "
+    "said. The dog is good. Avoid.",
+    "Neither": "The first half is as good as anything she has made: quiet, funny, beautifully "
+    "shot. Then it loses its nerve, and an hour of noise follows. I do not regret going, and I "
+    "will not go again.",
+    "Irony": "Oh, wonderful, another sequel nobody asked for. What a treat to see the same three "
+    "jokes again, only louder. I could hardly wait for the end, and when it came it was the best "
+    "part.",
+}
+"""Written for this page."""
+
+
+@blueprint.get("/")
+def index() -> str:
+    """The page; with ?example=, an example is in it."""
+    name = request.args.get("example", "")
+    return page(EXAMPLES.get(name, ""))
+
+
+@blueprint.post("/", endpoint="judged")
+@scoring
+def judged() -> str | tuple[str, int]:
+    """The page with the answer and what carries it, for browsers without JavaScript."""
+    text = _text()
+    try:
+        found = explain_one(_checked(text), "#/text", None, BUDGET)
+    except InvalidRequestError as error:
+        return page(text, problem=error.errors[0].detail), 422
+    return page(text, why=shown.why(text, found), **_facts(found.prediction))
+
+
+@blueprint.post("/answer")
+@scoring
+def answer() -> str:
+    """The answer alone, which the page's JavaScript puts into it."""
+    [found] = answer_all([_checked(_text())], ["#/text"])
+    return render_template("answer.html", **_facts(found))
+
+
+@blueprint.post("/explanation")
+@scoring
+def explanation() -> Response:
+    """What carries the answer, likewise."""
+    text = _checked(_text())
+    found = explain_one(text, "#/text", None, BUDGET)
+    return Response(render_template("explanation.html", why=shown.why(text, found)))
+
+
+def page(text: str, **more: Any) -> str:
+    """Return the page with `text` in it; with `judge`, it asks for the answer by itself."""
+    return render_template("index.html", text=text, examples=EXAMPLES, **more)
+
+
+def _text() -> str:
+    # A form sends every line break as two characters.
+    return request.form.get("text", "").replace("\r\n", "\n")
+
+
+def _checked(text: str) -> str:
+    """Return `text`. Raises InvalidRequestError if it is blank or too long."""
+    most = served().settings.max_characters
+    if not text.strip():
+        fault = FieldError(pointer="#/text", code="blank", detail="Write or paste a review first.")
+    elif len(text) > most:
+        detail = f"This is longer than {most:,} characters."
+        fault = FieldError(pointer="#/text", code="too-long", detail=detail)
+    else:
+        return text
+    raise invalid([fault])
+
+
+def _facts(found: Prediction) -> dict[str, Any]:
+    least = least_score(classifier().manifest, None)
+    return {
+        "prediction": found,
+        "said": shown.in_words(found, least),
+        "gauge": shown.gauge(found, least),
+        "ms": clock().elapsed * 1000,
+    }

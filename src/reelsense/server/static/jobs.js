@@ -1,0 +1,147 @@
+"use strict";
+
+const element = (id) => document.getElementById(id);
+const form = element("form");
+const GLANCE = 256 * 1024; // of the file is sent for a preview
+const RECENT = "reelsense.jobs";
+let file;
+
+function tell(problem) {
+  element("problem").textContent = problem;
+  element("problem").hidden = problem === "";
+}
+
+async function refusal(answer) {
+  if (answer.status === 401) return "You are no longer signed in. Sign in again: load this page anew.";
+  const problem = await answer.json();
+  return problem.errors?.[0].detail ?? problem.detail;
+}
+
+function cell(kind, text) {
+  const made = document.createElement(kind);
+  made.textContent = text;
+  return made;
+}
+
+function choose(column) {
+  const place = [...element("preview").querySelectorAll("th input")].findIndex((input) => input.checked);
+  for (const row of element("preview").querySelectorAll("tr")) {
+    [...row.cells].forEach((each, n) => each.classList.toggle("chosen", n === place));
+  }
+  element("send").textContent = file.name.toLowerCase().endsWith(".txt") ? "Score it" : `Score \u201c${column}\u201d`;
+}
+
+function header(column, suggested) {
+  const made = document.createElement("th");
+  made.scope = "col";
+  const label = document.createElement("label");
+  const input = document.createElement("input");
+  Object.assign(input, { type: "radio", name: "preview-column", value: column, checked: column === suggested });
+  input.addEventListener("change", () => choose(column));
+  label.append(input, column);
+  made.append(label);
+  return made;
+}
+
+async function glance() {
+  const query = new URLSearchParams({ name: file.name, cut: file.size > GLANCE });
+  const answer = await fetch(`${form.dataset.preview}?${query}`, { method: "POST", body: file.slice(0, GLANCE) });
+  if (!answer.ok) throw new Error(await refusal(answer));
+  const { columns, rows, suggested } = await answer.json();
+  const head = document.createElement("tr");
+  head.append(...columns.map((column) => header(column, suggested)));
+  element("preview").querySelector("thead").replaceChildren(head);
+  element("preview").querySelector("tbody").replaceChildren(...rows.map((row) => {
+    const made = document.createElement("tr");
+    made.append(...row.map((value) => cell("td", value)));
+    return made;
+  }));
+  choose(suggested);
+  element("preview").hidden = false;
+  element("glance").textContent = columns.length > 1 ? "Which column holds the reviews?" : "Is this it?";
+  element("send").focus();
+}
+
+async function take(chosen) {
+  if (!chosen) return;
+  file = chosen;
+  tell("");
+  element("preview").hidden = true;
+  try {
+    await glance();
+  } catch (error) {
+    tell(error instanceof TypeError ? "The server cannot be reached." : error.message);
+  }
+}
+
+// XMLHttpRequest, because fetch does not tell how much is sent.
+function send() {
+  const column = element("preview").querySelector("th input:checked").value;
+  const query = new URLSearchParams({ name: file.name, column });
+  const request = new XMLHttpRequest();
+  request.open("POST", `${form.dataset.send}?${query}`);
+  request.responseType = "json";
+  request.upload.addEventListener("progress", ({ loaded, total }) => {
+    element("bar").value = loaded / total;
+    element("sent").textContent = loaded < total ? `${Math.floor((100 * loaded) / total)} %` : "all of it; it is being read";
+  });
+  request.addEventListener("load", () => {
+    if (request.status === 202) {
+      remember(request.response);
+      location.assign(form.dataset.job + request.response.id);
+    } else {
+      fail(request.response?.errors?.[0].detail ?? request.response?.detail ?? "The server did not understand.");
+    }
+  });
+  request.addEventListener("error", () => fail("The server cannot be reached."));
+  element("send").disabled = true;
+  element("sending").hidden = false;
+  request.send(file);
+}
+
+function fail(problem) {
+  element("send").disabled = false;
+  element("sending").hidden = true;
+  tell(problem);
+}
+
+function remembered() {
+  const week = Date.now() - 7 * 24 * 3600 * 1000;
+  try {
+    return JSON.parse(localStorage.getItem(RECENT) ?? "[]").filter((each) => each.sent > week);
+  } catch {
+    return []; // somebody else's, or none are allowed
+  }
+}
+
+function remember({ id, name }) {
+  try {
+    localStorage.setItem(RECENT, JSON.stringify([{ id, name, sent: Date.now() }, ...remembered()].slice(0, 20)));
+  } catch { /* then the link alone is the way back */ }
+}
+
+function list() {
+  const items = remembered().map(({ id, name, sent }) => {
+    const made = document.createElement("li");
+    const link = cell("a", name);
+    link.href = form.dataset.job + encodeURIComponent(id);
+    made.append(link, cell("span", ` ${new Date(sent).toLocaleString()}`));
+    made.lastChild.className = "hint";
+    return made;
+  });
+  element("recent").querySelector("ul").replaceChildren(...items);
+  element("recent").hidden = items.length === 0;
+}
+
+element("file").addEventListener("change", () => take(element("file").files[0]));
+element("send").addEventListener("click", send);
+element("other").addEventListener("click", () => element("file").click());
+form.addEventListener("submit", (event) => event.preventDefault());
+for (const name of ["dragover", "dragleave", "drop"]) {
+  element("drop").addEventListener(name, (event) => {
+    event.preventDefault();
+    element("drop").classList.toggle("over", name === "dragover");
+    if (name === "drop") take(event.dataTransfer.files[0]);
+  });
+}
+list();

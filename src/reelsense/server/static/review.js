@@ -1,0 +1,71 @@
+"use strict";
+
+const element = (id) => document.getElementById(id);
+const form = element("form");
+let latest = new AbortController();
+
+async function ask(path, text, signal) {
+  const body = new FormData();
+  body.append("text", text);
+  const answer = await fetch(path, { method: "POST", body, signal });
+  if (answer.status === 401) throw new Error("You are no longer signed in. Sign in again: load this page anew.");
+  if (!answer.ok) {
+    const problem = await answer.json();
+    throw new Error(problem.errors?.[0].detail ?? problem.detail);
+  }
+  return answer.text();
+}
+
+function tell(problem) {
+  element("problem").textContent = problem;
+  element("problem").hidden = problem === "";
+}
+
+function inWords(error) {
+  return {
+    TypeError: "The server cannot be reached.",
+    SyntaxError: "The server did not understand.",
+  }[error.name] ?? error.message;
+}
+
+// The verdict first; what carries it takes some twenty times as long.
+async function judge(text) {
+  latest.abort();
+  latest = new AbortController();
+  const { signal } = latest;
+  element("judge").disabled = true;
+  tell("");
+  element("why").replaceChildren();
+  try {
+    element("answer").innerHTML = await ask(form.dataset.answer, text, signal);
+    element("answer").scrollIntoView({ block: "nearest" });
+    element("judge").disabled = false;
+    element("why").innerHTML = '<p class="hint waiting">Reading it again, without one sentence or another, to see what carries the verdict&hellip;</p>';
+    element("why").innerHTML = await ask(form.dataset.why, text, signal);
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!element("judge").disabled) element("why").replaceChildren();
+    else element("answer").replaceChildren();
+    tell(inWords(error));
+  }
+  element("judge").disabled = false;
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  judge(element("text").value);
+});
+
+element("text").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+});
+
+element("examples").addEventListener("click", (event) => {
+  const { text } = event.target.dataset;
+  if (text === undefined) return;
+  event.preventDefault();
+  element("text").value = text;
+  form.requestSubmit();
+});
+
+if ("judge" in form.dataset) form.requestSubmit();

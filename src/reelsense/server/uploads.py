@@ -1,0 +1,138 @@
+"""A file of texts that is sent: its kind, its rows, its column, what is in it at a glance.
+
+Knows bytes that arrive and tables; knows neither jobs nor answers.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import PurePosixPath
+from typing import IO
+
+from flask import request
+from werkzeug.exceptions import UnsupportedMediaType
+
+from reelsense.datasets.tables import SUFFIXES, Row, rows
+from reelsense.errors import DatasetError
+from reelsense.server.problems import FieldError, InvalidRequestError
+
+MEDIA_TYPES = {
+    "text/csv": ".csv",
+    "text/tab-separated-values": ".tsv",
+    "application/jsonl": ".jsonl",
+    "application/x-ndjson": ".jsonl",
+    "text/plain": ".txt",
+}
+"""Of what is sent, and the kind of table it is."""
+
+SHOWN = 5
+"""Rows of a preview."""
+
+_LONGEST_NAME = 200
+_LIKELY = ("text", "review", "reviews", "body", "content", "comment", "sentence", "message")
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A table that arrives."""
+
+    name: str
+    suffix: str
+    rows: Iterator[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What is in a file at a glance."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    suggested: str
+    """The column that seems to hold the texts."""
+
+
+def upload(name: str, stream: IO[bytes]) -> Upload:
+    """Return what arrives in `stream`, a file called `name`; blank: the media type says its kind.
+
+    Raises UnsupportedMediaType if neither says which kind of table it is.
+    """
+    # As a browser of another system might send it: with its folders.
+    name = PurePosixPath(name.replace("\\", "/")).name.strip()[-_LONGEST_NAME:]
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix not in SUFFIXES:
+        if name and suffix:
+            raise UnsupportedMediaType(f"{name} is not one of {', '.join(SUFFIXES)}")
+        suffix = MEDIA_TYPES.get(request.mimetype, "")
+    if not suffix:
+        raise UnsupportedMediaType(
+            "say what it is: ?name=reviews.csv, or Content-Type: one of " + ", ".join(MEDIA_TYPES)
+        )
+    name = name or f"texts{suffix}"
+    buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
+    lines = io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    return Upload(name, suffix, rows(lines, suffix, name))
+
+
+def with_texts(sent: Upload, column: str | None) -> tuple[str, Iterator[Row]]:
+    """Return the column of the texts, `column` or the evident one, and all rows.
+
+    Raises InvalidRequestError if there is no such column, or none is evident.
+    """
+    if sent.suffix == ".txt":
+        return "text", sent.rows
+    first = next(sent.rows, None)
+    if first is None:
+        raise DatasetError(f"{sent.name}: there are no rows in it")
+    table = chain([first], sent.rows)
+    columns = list(first.values)
+    if column is None:
+        column = columns[0] if len(columns) == 1 else "text"
+    elif sent.suffix == ".jsonl":  # rows may differ in their keys
+        return column, table
+    if column not in columns:
+        detail = f"there is no column {column!r} in {sent.name}; there are {_quoted(columns)}"
+        fault = FieldError(pointer="?column", code="no-such-column", detail=detail)
+        raise InvalidRequestError([fault])
+    return column, table
+
+
+def preview(sent: Upload, *, cut: bool) -> Preview:
+    """Return what the first rows hold; of a file that was `cut`, the last row may be half.
+
+    Raises DatasetError if that is no table.
+    """
+    found: list[Row] = []
+    try:
+        found.extend(islice(sent.rows, SHOWN + 1))
+    except DatasetError:
+        if not (cut and found):
+            raise
+    if cut and 1 < len(found) <= SHOWN:
+        found.pop()
+    if not found:
+        raise DatasetError(f"{sent.name}: there are no rows in it")
+    columns = list(dict.fromkeys(name for row in found for name in row.values))
+    if not columns:
+        raise DatasetError(f"{sent.name}: {found[0].error or 'there are no columns in it'}")
+    shown = [[_cell(row.values.get(name, "")) for name in columns] for row in found[:SHOWN]]
+    return Preview(columns, shown, _suggested(columns, shown))
+
+
+def _suggested(columns: list[str], shown: list[list[str]]) -> str:
+    for likely in _LIKELY:
+        for name in columns:
+            if name.strip().lower() == likely:
+                return name
+    lengths = [sum(len(row[n]) for row in shown) for n in range(len(columns))]
+    return columns[lengths.index(max(lengths))]
+
+
+def _cell(value: object) -> str:
+    return str(value).encode("utf-8", "replace").decode()[:300]
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")

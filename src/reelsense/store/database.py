@@ -1,0 +1,183 @@
+"""A database: opened, brought to the newest schema, read and written.
+
+SQLite wants no set-up; any other that SQLAlchemy knows is named by its URL.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from reelsense.errors import StoreError
+
+REVISION = "0001"
+"""The newest migration. Named here too, because Alembic takes a while to import."""
+
+_WAIT = 30
+"""Seconds that one who writes waits for another."""
+
+_MIGRATING = 20.0
+"""Seconds in which another process that has begun to migrate should be done."""
+
+
+def default_url() -> str:
+    """Return the URL of the SQLite file that is the user's own."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return f"sqlite:///{state / 'reelsense' / 'jobs.db'}"
+
+
+class Database:
+    """A database with the newest schema. Safe to share between threads, not over a fork."""
+
+    def __init__(self, url: str) -> None:
+        """Open the database at `url`, SQLAlchemy's, and make or migrate its tables if need be.
+
+        Raises StoreError saying why that cannot be.
+        """
+        self._engine = _engine(url)
+        self._name = self._engine.url.render_as_string(hide_password=True)
+        try:
+            self._migrate()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Lend a connection to read from. Raises StoreError if that fails."""
+        with self._failing(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Lend a connection to write in one transaction. Raises StoreError if that fails."""
+        with self._failing(), self._engine.connect().execution_options(writes=True) as connection:
+            yield connection
+            connection.commit()
+
+    def shrink(self) -> None:
+        """Give the room of what was deleted back, where the database does not do so by itself."""
+        if self._engine.dialect.name == "sqlite":
+            connection = self._engine.raw_connection()
+            # As a script: a single statement would be stepped through once, and free one page.
+            connection.cursor().executescript(
+                "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(truncate)"
+            )
+            connection.close()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            raise StoreError(f"the database {self._name} fails: {reason}") from error
+
+    def _migrate(self) -> None:
+        """Bring the schema to REVISION; another process may be doing the same."""
+        deadline = time.monotonic() + _MIGRATING
+        while True:
+            with self.reading() as connection:
+                if _revision(connection) == REVISION:
+                    return
+            try:
+                with self.writing() as connection:
+                    if _revision(connection) != REVISION:
+                        _upgrade(connection, self._name)
+            except StoreError:
+                # SQLite makes the others wait; elsewhere two may make the same table.
+                if self._engine.dialect.name == "sqlite" or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _upgrade(connection: Connection, name: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    folder = Path(__file__).parent / "migrations"
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreError(
+            f"the database {name} was written by a newer reelsense: pip install --upgrade "
+            f"reelsense, or name another ({error})"
+        ) from error
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StoreError(
+            "the database is named by a URL, as sqlite:////var/lib/reelsense/jobs.db or "
+            "postgresql+psycopg://HOST/NAME"
+        ) from error
+    if parsed.get_backend_name() == "sqlite":
+        _make_file(parsed)
+    try:
+        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+    except (NoSuchModuleError, ImportError) as error:
+        raise StoreError(
+            f"the database {parsed.render_as_string(hide_password=True)} wants a package that is "
+            f"not installed: {error}"
+        ) from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _make_file(url: URL) -> None:
+    """Make an SQLite file that only this user reads: reviews may be in it."""
+    if not url.database or url.database == ":memory:":
+        raise StoreError("the database is to outlive the process: name a file, as sqlite:///FILE")
+    path = Path(url.database)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise StoreError(f"the database {path} cannot be written: {error.strerror}") from error
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    # Transactions are begun in _begin_sqlite; by itself the driver begins them late.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {_WAIT * 1000}",
+        "auto_vacuum = incremental",  # of a new file: what is deleted makes it smaller
+        "journal_mode = wal",  # who reads does not wait for who writes
+        "synchronous = normal",
+        "foreign_keys = on",
+        "secure_delete = on",  # what is deleted is not left in the file
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes")
+    # One that begins to read and then writes would fail, not wait, if another has written.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

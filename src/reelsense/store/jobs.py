@@ -1,0 +1,384 @@
+"""Jobs: files of texts that are scored in the background, and their answers so far.
+
+A job is worked on by one owner at a time, who has a lease; if it runs out, another takes over. What
+is answered is kept with the mark of how far it goes in one transaction, so that after a crash every
+row has one answer. Knows rows, answers and times; knows neither HTTP nor models.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
+
+from reelsense.datasets.tables import Row
+from reelsense.errors import DatasetError, JobStateError, LostJobError, NoJobError
+from reelsense.inference.rows import Answer
+from reelsense.prediction import Prediction
+from reelsense.review import LONE_SURROGATE
+from reelsense.store.database import Database
+from reelsense.store.tables import job_answers, job_rows, jobs
+
+RECEIVING, WAITING, RUNNING, DONE, CANCELLED, FAILED, DELETED = (
+    "receiving",
+    "waiting",
+    "running",
+    "done",
+    "cancelled",
+    "failed",
+    "deleted",
+)
+"""The states of a job. Of a job that is being received or was deleted, others see nothing."""
+
+_OPEN = (WAITING, RUNNING)
+_UNSEEN = (RECEIVING, DELETED)
+
+_CHUNK = 1000
+"""Rows that are written or read at a time: others get their turn in between."""
+
+_ABANDONED = 3600.0
+"""Seconds after which a job that is still being received never will be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A file of texts, and how far it has come. Times are seconds since 1970."""
+
+    id: str
+    """Whoever knows it may read the job."""
+    name: str
+    suffix: str
+    column: str
+    risk: float | None
+    model: str
+    """The name of the model that is to answer."""
+    version: str | None
+    """And its version, once it has begun."""
+    added: tuple[str, ...]
+    """The columns that it adds, beside error."""
+    state: str
+    rows: int
+    done: int
+    characters: int
+    characters_done: int
+    worked: float
+    """Seconds that were spent on what is done."""
+    created: float
+    ended: float | None
+    expires: float | None
+    """When it is deleted; None: it has not ended."""
+    error: str | None
+    owner: str | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not at its end."""
+        return self.state in _OPEN
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest should take, by its length; None before anything is done."""
+        if not self.characters_done or not self.is_open:
+            return None
+        left = self.characters - self.characters_done
+        return self.worked * left / self.characters_done
+
+
+_FIELDS = [jobs.c[name] for name in Job.__slots__]
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What is known of a file before its rows."""
+
+    name: str
+    suffix: str
+    column: str
+    risk: float | None
+    model: str
+
+
+class Jobs:
+    """The jobs in a database. Every method raises StoreError if that fails."""
+
+    def __init__(
+        self, database: Database, keep: float, now: Callable[[], float] = time.time
+    ) -> None:
+        """Keep jobs for `keep` seconds after they have ended."""
+        self.database, self._keep, self._now = database, keep, now
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def count(self) -> int:
+        """Return how many jobs are kept."""
+        with self.database.reading() as connection:
+            query = select(func.count()).where(jobs.c.state != DELETED).select_from(jobs)
+            return int(connection.scalar(query) or 0)
+
+    def receive(self, new: NewJob, rows: Iterable[Row], most: int) -> Job:
+        """Keep a new job with its `rows`, at most so many, to be worked on.
+
+        Raises DatasetError if there are none or more, and what `rows` raise; then nothing is kept.
+        """
+        name = secrets.token_urlsafe(16)
+        blank = dict.fromkeys(("rows", "done", "characters", "characters_done", "worked"), 0)
+        with self.database.writing() as connection:
+            values = {field: getattr(new, field) for field in NewJob.__slots__} | blank
+            values |= {"id": name, "state": RECEIVING, "created": self._now(), "lease": 0.0}
+            connection.execute(insert(jobs).values(values))
+        try:
+            count, characters = self._receive_rows(name, new, iter(rows), most)
+        except BaseException:
+            self._end(name, (RECEIVING,), DELETED)
+            raise
+        with self.database.writing() as connection:
+            self._update(connection, name, state=WAITING, rows=count, characters=characters)
+        return self.job(name)
+
+    def _receive_rows(
+        self, name: str, new: NewJob, rows: Iterator[Row], most: int
+    ) -> tuple[int, int]:
+        count = characters = 0
+        while chunk := list(islice(rows, _CHUNK)):
+            kept = [_kept(name, count + n, row, new.column) for n, row in enumerate(chunk)]
+            count += len(chunk)
+            if count > most:
+                raise DatasetError(f"{new.name}: there are more than {most:,} rows in it")
+            characters += sum(_length(row, new.column) for row in chunk)
+            with self.database.writing() as connection:
+                connection.execute(insert(job_rows), kept)
+        if not count:
+            raise DatasetError(f"{new.name}: there are no rows in it")
+        return count, characters
+
+    def job(self, name: str) -> Job:
+        """Return the job `name`. Raises NoJobError."""
+        with self.database.reading() as connection:
+            return _job(connection, name)
+
+    def claim(self, owner: str, model: str, seconds: float) -> Job | None:
+        """Lend the oldest job for `model` that nobody works on to `owner`; None: there is none."""
+        now = self._now()
+        free = (
+            jobs.c.state.in_(_OPEN),
+            jobs.c.model == model,
+            or_(jobs.c.lease < now, jobs.c.owner == owner),
+        )
+        while True:
+            with self.database.reading() as connection:
+                query = select(jobs.c.id).where(*free).order_by(jobs.c.created).limit(1)
+                name = connection.scalar(query)
+            if name is None:
+                return None
+            with self.database.writing() as connection:
+                change = update(jobs).where(jobs.c.id == name, *free)
+                taken = connection.execute(
+                    change.values(state=RUNNING, owner=owner, lease=now + seconds)
+                )
+                if taken.rowcount:
+                    return _job(connection, name)
+
+    def begin(self, job: Job, version: str, added: Sequence[str]) -> Job:
+        """Note what answers: the model's `version` and the columns it adds.
+
+        Answers of another version are dropped: a result is of one model.
+        """
+        if job.version == version:
+            return job
+        with self.database.writing() as connection:
+            self._check_owner(connection, job)
+            connection.execute(delete(job_answers).where(job_answers.c.job == job.id))
+            nothing = {"done": 0, "characters_done": 0, "worked": 0.0}
+            self._update(connection, job.id, version=version, added=list(added), **nothing)
+            return _job(connection, job.id)
+
+    def next_rows(self, job: Job, count: int) -> list[Row]:
+        """Return the next rows to be answered, `count` at most."""
+        return self._rows(job, job.done, count)
+
+    def text(self, job: Job, n: int) -> str:
+        """Return the text of row number `n`, from 0. Raises NoJobError if there is none."""
+        rows = self._rows(job, n, 1)
+        text = rows[0].values.get(job.column) if rows else None
+        if not isinstance(text, str):
+            raise NoJobError("there is no such text")
+        return text
+
+    def record(self, job: Job, rows: Sequence[Row], answers: Sequence[Answer], took: float) -> Job:
+        """Keep the `answers` to the next `rows`, and that they took so many seconds.
+
+        The job ends with its last row. Raises LostJobError if it is no longer its owner's.
+        """
+        kept = [_answered(job, job.done + n, answer) for n, answer in enumerate(answers)]
+        done = job.done + len(rows)
+        changes: dict[str, object] = {
+            "done": done,
+            "characters_done": job.characters_done + sum(_length(row, job.column) for row in rows),
+            "worked": job.worked + took,
+        }
+        if done >= job.rows:
+            changes |= self._ended(DONE)
+        with self.database.writing() as connection:
+            self._check_owner(connection, job)
+            connection.execute(insert(job_answers), kept)
+            self._update(connection, job.id, **changes)
+            return _job(connection, job.id)
+
+    def renew(self, job: Job, seconds: float) -> None:
+        """Lend `job` on. Raises LostJobError if it is no longer its owner's."""
+        with self.database.writing() as connection:
+            self._check_owner(connection, job)
+            self._update(connection, job.id, lease=self._now() + seconds)
+
+    def release(self, job: Job) -> None:
+        """Give `job` back, so that the next owner goes on at once."""
+        with self.database.writing() as connection:
+            change = update(jobs).where(jobs.c.id == job.id, jobs.c.owner == job.owner)
+            connection.execute(change.values(owner=None, lease=0.0))
+
+    def fail(self, job: Job, reason: str) -> None:
+        """End `job`, because of `reason`."""
+        self._end(job.id, _OPEN, FAILED, error=reason)
+
+    def cancel(self, name: str) -> Job:
+        """End the job `name`, if it has not ended; what is answered stays. Raises NoJobError."""
+        self._end(name, _OPEN, CANCELLED)
+        return self.job(name)
+
+    def delete(self, name: str) -> None:
+        """Let nobody see the job `name` any more; `sweep` deletes it. Raises NoJobError."""
+        self.job(name)
+        self._end(name, (*_OPEN, DONE, CANCELLED, FAILED), DELETED)
+
+    def sweep(self) -> int:
+        """Delete what was deleted, has expired or was never received whole; return how many."""
+        now = self._now()
+        gone = or_(
+            jobs.c.state == DELETED,
+            jobs.c.expires < now,
+            (jobs.c.state == RECEIVING) & (jobs.c.created < now - _ABANDONED),
+        )
+        with self.database.reading() as connection:
+            names = connection.scalars(select(jobs.c.id).where(gone)).all()
+        for name in names:
+            self._end(name, (RECEIVING, *_OPEN, DONE, CANCELLED, FAILED), DELETED)
+            self._sweep_job(name)
+        if names:
+            self.database.shrink()
+        return len(names)
+
+    def _sweep_job(self, name: str) -> None:
+        for table in (job_answers, job_rows):
+            left = True
+            while left:
+                with self.database.writing() as connection:
+                    some = select(table.c.n).where(table.c.job == name).limit(5 * _CHUNK)
+                    gone = delete(table).where(
+                        table.c.job == name, table.c.n.in_(some.scalar_subquery())
+                    )
+                    left = connection.execute(gone).rowcount > 0
+        with self.database.writing() as connection:
+            connection.execute(delete(jobs).where(jobs.c.id == name))
+
+    def results(self, job: Job) -> Iterator[tuple[Row, dict[str, object]]]:
+        """Yield every row that is answered and what is added to it, in order."""
+        for start in range(0, job.done, _CHUNK):
+            rows = self._rows(job, start, min(_CHUNK, job.done - start))
+            with self.database.reading() as connection:
+                query = _in_order(select(job_answers), job, start, len(rows))
+                answers = connection.execute(query).mappings().all()
+            for row, answer in zip(rows, answers, strict=True):
+                yield row, {name: answer[name] for name in (*job.added, "error")}
+
+    def _rows(self, job: Job, start: int, count: int) -> list[Row]:
+        with self.database.reading() as connection:
+            query = _in_order(select(job_rows), job, start, count)
+            return [as_row(kept, job.column) for kept in connection.execute(query).mappings()]
+
+    def _end(self, name: str, states: Sequence[str], state: str, **more: object) -> None:
+        with self.database.writing() as connection:
+            change = update(jobs).where(jobs.c.id == name, jobs.c.state.in_(states))
+            connection.execute(change.values(self._ended(state) | more))
+
+    def _ended(self, state: str) -> dict[str, object]:
+        now = self._now()
+        ended = {"state": state, "ended": now, "expires": now + self._keep}
+        return ended | {"owner": None, "lease": 0.0}
+
+    def _check_owner(self, connection: Connection, job: Job) -> None:
+        now = _job(connection, job.id, lost=True)
+        if now.owner != job.owner or now.state != RUNNING or now.done != job.done:
+            raise LostJobError(f"the job {job.name} is no longer this one's")
+
+    def _update(self, connection: Connection, name: str, **values: object) -> None:
+        connection.execute(update(jobs).where(jobs.c.id == name).values(values))
+
+
+def as_row(kept: Any, column: str) -> Row:
+    """Return the row that a line of `job_rows` is."""
+    values = kept["values"]
+    if kept["text"] is not None:
+        values[column] = kept["text"]
+    return Row(kept["line"], values, kept["fault"])
+
+
+def check_ended(job: Job) -> None:
+    """Raise JobStateError if `job` has no result yet."""
+    if job.is_open:
+        raise JobStateError(f"{job.done:,} of {job.rows:,} rows are scored: ask again later")
+
+
+def _in_order(query: Any, job: Job, start: int, count: int) -> Any:
+    n = query.selected_columns.n
+    mine = query.selected_columns.job == job.id
+    return query.where(mine, n >= start, n < start + count).order_by(n)
+
+
+def _job(connection: Connection, name: str, *, lost: bool = False) -> Job:
+    query = select(*_FIELDS).where(jobs.c.id == name, jobs.c.state.not_in(_UNSEEN))
+    found = connection.execute(query).mappings().first()
+    if found is None:
+        if lost:
+            raise LostJobError("the job was deleted")
+        raise NoJobError("there is no such job, or it is deleted by now")
+    return Job(**{**found, "added": tuple(found["added"] or ())})
+
+
+def _kept(name: str, n: int, row: Row, column: str) -> dict[str, object]:
+    text = row.values.get(column)
+    apart = isinstance(text, str) and _is_storable(text)
+    return {
+        "job": name,
+        "n": n,
+        "line": row.line,
+        "values": row.values | {column: None} if apart else row.values,
+        "text": text if apart else None,
+        "fault": row.error,
+    }
+
+
+def _is_storable(text: str) -> bool:
+    """Whether every database takes it: no half of a pair, no zero byte."""
+    return "\0" not in text and not LONE_SURROGATE.search(text)
+
+
+def _length(row: Row, column: str) -> int:
+    """How much work it is: a row costs something, however short."""
+    text = row.values.get(column)
+    return 20 + (len(text) if isinstance(text, str) else 0)
+
+
+def _answered(job: Job, n: int, answer: Answer) -> dict[str, object]:
+    kept: dict[str, object] = dict.fromkeys(job_answers.c.keys()) | {"job": job.id, "n": n}
+    if isinstance(answer, str):
+        return kept | {"error": answer}
+    if not isinstance(answer, Prediction):
+        raise TypeError("answers are kept without explanations")
+    return kept | {name: getattr(answer, name) for name in job.added}

@@ -1,0 +1,125 @@
+"""Answers of a job to look at: filtered, searched, sorted, a page at a time; and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+
+from reelsense.store.database import Database
+from reelsense.store.jobs import Job, as_row
+from reelsense.store.tables import job_answers as answers
+from reelsense.store.tables import job_rows as rows
+
+ERROR = "error"
+"""In the place of a verdict: the row could not be scored."""
+
+SORTS = ("n", "score", "positive", "stars", "verdict")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which answers to list, and how."""
+
+    verdict: str = ""
+    """A label, "unsure" or ERROR; blank: all."""
+    search: str = ""
+    """What is to be in the text; blank: anything."""
+    sort: str = "n"
+    descending: bool = False
+    offset: int = 0
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A row and its answer."""
+
+    n: int
+    """Counted from 0."""
+    line: int
+    """Of the file."""
+    text: str
+    values: Mapping[str, object]
+    label: str | None
+    score: float | None
+    positive: float | None
+    verdict: str | None
+    stars: float | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the answers, and how many there are in all."""
+
+    total: int
+    rows: list[Listed]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many answers there are of each kind."""
+
+    verdicts: dict[str, int]
+    """By verdict, ERROR among them."""
+    stars: dict[int, int]
+    """By stars, rounded."""
+
+
+def page(database: Database, job: Job, asked: Asked) -> Page:
+    """Return the answers that are `asked` for. Raises StoreError."""
+    wanted = [answers.c.job == job.id]
+    if asked.verdict == ERROR:
+        wanted.append(answers.c.error.is_not(None))
+    elif asked.verdict:
+        wanted.append(answers.c.verdict == asked.verdict)
+    table: Any = answers
+    both = answers.join(rows, (rows.c.job == answers.c.job) & (rows.c.n == answers.c.n))
+    if asked.search:
+        wanted.append(rows.c.text.icontains(asked.search, autoescape=True))
+        table = both
+    by = answers.c[asked.sort]
+    order: list[Any] = [by.desc() if asked.descending else by.asc()]
+    if asked.sort != "n":
+        order = [by.is_(None), *order, answers.c.n]  # what has no answer comes last
+    with database.reading() as connection:
+        total = connection.scalar(select(func.count()).select_from(table).where(*wanted)) or 0
+        numbers = select(answers.c.n).select_from(table).where(*wanted).order_by(*order)
+        shown = list(connection.scalars(numbers.offset(asked.offset).limit(asked.limit)))
+        # The wide rows of those alone that are shown.
+        query = select(answers, rows.c.line, rows.c["values"], rows.c.text, rows.c.fault)
+        query = query.select_from(both).where(answers.c.job == job.id, answers.c.n.in_(shown))
+        found = {each["n"]: each for each in connection.execute(query).mappings()}
+    return Page(total, [_listed(found[n], job.column) for n in shown])
+
+
+def counts(database: Database, job: Job) -> Counts:
+    """Return how many answers there are of each kind. Raises StoreError."""
+    mine = answers.c.job == job.id
+    stars = func.round(answers.c.stars)
+    with database.reading() as connection:
+        verdicts = connection.execute(
+            select(answers.c.verdict, func.count()).where(mine).group_by(answers.c.verdict)
+        )
+        by_verdict = {verdict or ERROR: number for verdict, number in verdicts}
+        by_stars = connection.execute(
+            select(stars, func.count()).where(mine, answers.c.stars.is_not(None)).group_by(stars)
+        )
+        return Counts(by_verdict, {int(star): number for star, number in by_stars})
+
+
+def _listed(found: Mapping[Any, Any], column: str) -> Listed:
+    row = as_row(found, column)
+    text = row.values.get(column)
+    answer = {name: found[name] for name in ("label", "score", "positive", "verdict", "stars")}
+    return Listed(
+        n=found["n"],
+        line=row.line,
+        text=text if isinstance(text, str) else "",
+        values=row.values,
+        error=found["error"],
+        **answer,
+    )
