@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from click.testing import CliRunner
@@ -210,14 +211,24 @@ OPEN = {
     "static",
 }
 PAGES = {"review_page.index", "model_page.model", "model_page.report", "model_page.card"}
+PAGES |= {"job_pages.index", "job_pages.show", "job_pages.row"}
 OF_A_REPORT = {"model_page.report", "model_page.plot"}
+OF_A_JOB = {"job_pages.row"} | {
+    f"{place}.{name}"
+    for place, names in {
+        "jobs": ("show", "rows", "result", "cancel", "remove"),
+        "job_pages": ("show", "progress", "table", "cancel", "remove"),
+    }.items()
+    for name in names
+}
+"""There is none."""
 FILES = {"static": "/static/page.css", "pages.swagger_ui": "/docs/swagger-ui/css/swagger-ui.css"}
 
 
 def routes(app: Flask) -> list[tuple[str, str, str]]:
     """Endpoint, method and address of every route there is."""
     return [
-        (rule.endpoint, method, FILES.get(rule.endpoint, rule.rule))
+        (rule.endpoint, method, FILES.get(rule.endpoint, rule.rule.replace("<int:n>", "0")))
         for rule in app.url_map.iter_rules()
         for method in sorted((rule.methods or set()) - {"OPTIONS"})
     ]
@@ -234,7 +245,8 @@ def test_everything_wants_a_key_but_what_is_listed() -> None:
                 assert answer.status_code < 400 or endpoint == "pages.signed_in", path
                 assert code(answer) == "", path
             elif endpoint in PAGES:
-                assert (answer.status_code, answer.location) == (302, "/sign-in")
+                wanted = "" if path == "/" else f"?{urlencode({'next': path}, safe='/')}"
+                assert (answer.status_code, answer.location) == (302, f"/sign-in{wanted}")
             else:
                 assert answer.status_code == 401, path
                 assert b"new" not in answer.data
@@ -247,7 +259,8 @@ def test_every_route_opens_with_its_key(app: Flask, client: FlaskClient) -> None
         with client.open(path, method=method, headers=bearer(secret) | SAME_ORIGIN) as answer:
             assert answer.status_code not in (403, 405), path
             # These tiny models have no report.
-            assert (answer.status_code == 404) == (endpoint in OF_A_REPORT), path
+            gone = endpoint in OF_A_REPORT | OF_A_JOB
+            assert (answer.status_code == 404) == gone, path
             assert code(answer) != "unauthorized", path
 
 
@@ -520,7 +533,7 @@ def test_every_answer_tells_browsers_what_they_may_do(
         ("GET", "/docs"),
         ("GET", "/docs/errors"),
         ("GET", "/docs/swagger-ui/css/swagger-ui.css"),
-        ("GET", "/static/page.js"),
+        ("GET", "/static/review.js"),
         ("GET", "/openapi.json"),
         ("GET", "/healthz"),
         ("GET", "/v1/info"),

@@ -26,7 +26,7 @@ from reelsense.store import listing
 from reelsense.store.jobs import Job as Kept
 from reelsense.store.jobs import NewJob, check_ended
 
-blueprint = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", abp_tags=[Tag(name="jobs")])
+blueprint = APIBlueprint("jobs", __name__, url_prefix="/v1", abp_tags=[Tag(name="jobs")])
 
 MEDIA = {".csv": "text/csv", ".tsv": "text/tab-separated-values", ".jsonl": "application/jsonl"}
 
@@ -37,7 +37,7 @@ _TABLE: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "The file as it is.",
-        "content": {kind: {"schema": {"type": "string"}} for kind in MEDIA_TYPES},
+        "content": {kind: {"schema": {"type": "string", "minLength": 1}} for kind in MEDIA_TYPES},
     }
 }
 
@@ -103,7 +103,7 @@ def background() -> Background:
 
 
 @blueprint.post(
-    "",
+    "/jobs",
     operation_id="create_job",
     responses=answers(Job, 400, 408, 413, 415, 422, 503, 507, status=202),
     openapi_extensions=_TABLE,
@@ -165,19 +165,21 @@ def glance(query: Glance) -> Response:
     return json_of(Preview.model_validate(found, from_attributes=True))
 
 
-@blueprint.get("/<id>", operation_id="job", responses=answers(Job, 400, 404, 507))
+@blueprint.get("/jobs/<id>", operation_id="job", responses=answers(Job, 400, 404, 507))
 def show(path: JobId) -> Response:
     """Say how far a job has come."""
     return json_of(told(background().jobs.job(path.id)))
 
 
-@blueprint.post("/<id>/cancel", operation_id="cancel_job", responses=answers(Job, 400, 404, 507))
+@blueprint.post(
+    "/jobs/<id>/cancel", operation_id="cancel_job", responses=answers(Job, 400, 404, 507)
+)
 def cancel(path: JobId) -> Response:
     """End a job before its end. What is scored by then stays."""
     return json_of(told(background().jobs.cancel(path.id)))
 
 
-@blueprint.delete("/<id>", operation_id="delete_job", responses=nothing(400, 404, 507))
+@blueprint.delete("/jobs/<id>", operation_id="delete_job", responses=nothing(400, 404, 507))
 def remove(path: JobId) -> Response:
     """Delete a job with its texts and answers, whether it has ended or not."""
     behind = background()
@@ -186,7 +188,9 @@ def remove(path: JobId) -> Response:
     return Response(status=204)
 
 
-@blueprint.get("/<id>/rows", operation_id="job_rows", responses=answers(JobRows, 400, 404, 507))
+@blueprint.get(
+    "/jobs/<id>/rows", operation_id="job_rows", responses=answers(JobRows, 400, 404, 507)
+)
 def rows(path: JobId, query: Wanted) -> Response:
     """List answers, filtered and sorted, also while the job goes on."""
     jobs = background().jobs
@@ -200,7 +204,9 @@ def rows(path: JobId, query: Wanted) -> Response:
     )
 
 
-@blueprint.get("/<id>/result", operation_id="job_result", responses=files(400, 404, 409, 422, 507))
+@blueprint.get(
+    "/jobs/<id>/result", operation_id="job_result", responses=files(400, 404, 409, 422, 507)
+)
 def result(path: JobId, query: ResultAs) -> Response:
     """The rows of the file with label, score, positive, verdict, stars and error beside them.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from importlib import resources
 from typing import cast
@@ -36,6 +37,8 @@ _FILTERS = {
     "duration": shown.duration,
     "moment": lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%-d %B, %H:%M} UTC",
 }
+
+_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 
 _SWAGGER_UI = resources.files("flask_openapi3_swagger") / "templates" / "swagger"
 
@@ -73,7 +76,9 @@ def signed_in() -> AnyResponse:
         return refused
     session.permanent = True
     session["key"] = [key.name, key.digest[:16]]
-    return redirect(url_for("review_page.index"))
+    wanted = request.form.get("next", "")
+    # A path of this site alone: no other host, whichever way browsers read a slash.
+    return redirect(wanted if _PATH.fullmatch(wanted) else url_for("review_page.index"))
 
 
 @blueprint.post("/sign-out")

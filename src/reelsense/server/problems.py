@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, render_template, request
 from pydantic import ConfigDict, Field, ValidationError
 from werkzeug.exceptions import BadRequest, HTTPException
 
@@ -229,8 +229,18 @@ def _answer(kind: Kind, detail: str, errors: Sequence[FieldError] = ()) -> Respo
     if request.path.startswith(_OF_OTHERS):
         more["error"] = detail
         more["error_type"] = "validation" if kind.status < 500 else "backend"
+    if _is_for_people():
+        page = render_template("problem.html", kind=kind, detail=detail, request_id=request_id())
+        return Response(page, status=kind.status)
     document = _document(kind, detail, request_id(), **more)
     return Response(document, status=kind.status, content_type=_TYPE)
+
+
+def _is_for_people() -> bool:
+    """Whether a browser asked, and not a script of the page."""
+    if request.blueprint not in (None, "job_pages", "model_page", "pages", "review_page"):
+        return False
+    return request.accept_mimetypes.best_match([_TYPE, "text/html"]) == "text/html"
 
 
 def _document(kind: Kind, detail: str, request_id: str, **more: Any) -> str:

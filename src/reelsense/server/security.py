@@ -45,7 +45,15 @@ _OPEN = {
 }
 """For everyone: it says nothing of texts, and costs next to nothing."""
 
-_PAGES = {"review_page.index", "model_page.model", "model_page.report", "model_page.card"}
+_PAGES = {
+    "job_pages.index",
+    "job_pages.row",
+    "job_pages.show",
+    "model_page.card",
+    "model_page.model",
+    "model_page.report",
+    "review_page.index",
+}
 """For people: who has no key is asked to sign in."""
 
 _HEADERS = {
@@ -224,7 +232,8 @@ def _authorize() -> AnyResponse | None:
         return None
     if "key" not in g:
         if request.endpoint in _PAGES:
-            return redirect(url_for("pages.sign_in"))
+            asked = request.full_path.rstrip("?")
+            return redirect(url_for("pages.sign_in", next=None if asked == "/" else asked))
         raise unauthorized()
     admin = (request.endpoint or "").startswith("admin.")
     if g.key.admin != admin:

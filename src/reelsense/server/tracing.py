@@ -78,7 +78,7 @@ def _end(answer: Response) -> Response:
 
 
 def _path() -> str:
-    """Return the path of the current request; of the id of a job, which opens it, the first part."""
+    """Return the path that was asked for; of the id of a job, which opens it, the beginning."""
     name = (request.view_args or {}).get("id") or (request.view_args or {}).get("name")
     if request.blueprint in ("jobs", "job_pages") and name:
         return request.path.replace(name, f"{name[:6]}...")

@@ -63,12 +63,12 @@ def upload(name: str, stream: IO[bytes]) -> Upload:
     name = PurePosixPath(name.replace("\\", "/")).name.strip()[-_LONGEST_NAME:]
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in SUFFIXES:
-        if name and suffix:
-            raise UnsupportedMediaType(f"{name} is not one of {', '.join(SUFFIXES)}")
         suffix = MEDIA_TYPES.get(request.mimetype, "")
     if not suffix:
         raise UnsupportedMediaType(
-            "say what it is: ?name=reviews.csv, or Content-Type: one of " + ", ".join(MEDIA_TYPES)
+            f"{name} is not one of {', '.join(SUFFIXES)}"
+            if name
+            else f"say what it is: ?name=a.csv, or Content-Type: one of {', '.join(MEDIA_TYPES)}"
         )
     name = name or f"texts{suffix}"
     buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream

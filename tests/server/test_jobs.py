@@ -1,0 +1,415 @@
+"""Files of texts over HTTP: sent, scored in the background, watched, taken home, deleted."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from reelsense.cli.files import score_file
+from reelsense.inference.classifier import Classifier
+from reelsense.server import create_app
+from reelsense.server.background import Background
+from reelsense.server.config import Settings
+from reelsense.store.database import Database
+from tests import tiny
+from tests.server.conftest import Gate, wait_until_ready
+from tests.waiting import wait_until
+
+Make = Callable[..., Flask]
+
+TABLE = 'id,review,label\n1,a good film,x\n2,,y\n3,"a bad, ""awful"" film",z\n4,one,two,three\n'
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Makes applications that work on the same database, in the background too."""
+    made: list[Background] = []
+
+    def make(model: Classifier | None = None, *, start: bool = True, **settings: Any) -> Flask:
+        given = {"database": f"sqlite:///{tmp_path / 'jobs.db'}"} | settings
+        app = create_app(Settings.model_validate(given), model or tiny.star_classifier())
+        wait_until_ready(app.test_client())
+        made.append(app.extensions["reelsense.jobs"])
+        if start:
+            made[-1].start()
+        return app
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def client(make: Make) -> FlaskClient:
+    return make().test_client()
+
+
+def send(client: FlaskClient, body: str | bytes = TABLE, **query: str) -> TestResponse:
+    asked = {"name": "films.csv", "column": "review"} | query
+    return client.post("/v1/jobs", query_string=asked, data=body)
+
+
+def ended(client: FlaskClient, name: str) -> dict[str, Any]:
+    def state() -> dict[str, Any]:
+        found: dict[str, Any] = client.get(f"/v1/jobs/{name}").get_json()
+        return found
+
+    wait_until(lambda: state()["state"] in ("done", "failed"))
+    return state()
+
+
+def test_a_file_is_scored(client: FlaskClient) -> None:
+    answer = send(client)
+    assert answer.status_code == 202
+    job = answer.get_json()
+    assert answer.headers["Location"] == f"/v1/jobs/{job['id']}"
+    assert (job["rows"], job["column"], job["name"]) == (4, "review", "films.csv")
+    assert job["expires"] is None
+    job = ended(client, job["id"])
+    assert (job["state"], job["done"], job["version"]) == ("done", 4, "0")
+    assert job["verdicts"] == {"positive": 1, "negative": 1, "error": 2}
+    assert sum(job["stars"].values()) == 2
+    assert job["expires"] > job["ended"]
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "body"),
+    [
+        ("a.csv", "review", TABLE.encode()),
+        ("a.csv", "text", "label,text\n\u00e9,good \U0001f600\n,bad\n".encode()),
+        ("a.csv", "text", b"label,text\nx,caf\xe9\ny,good\nz, \n"),
+        ("a.tsv", "text", b"text\tn\na good film\t1\n\t2\n"),
+        ("a.txt", "text", "\ufeffgood\n\nbad film\n".encode()),
+        (
+            "a.jsonl",
+            "text",
+            b'{"text": "good", "score": [1]}\n{"n": 1}\n\n{"text": "half \\ud83d"}\n[]\n'
+            b'{"text": 7}\n',
+        ),
+    ],
+)
+def test_the_result_is_that_of_the_command_line(
+    client: FlaskClient, tmp_path: Path, name: str, column: str, body: bytes
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(body)
+    target = tmp_path / f"out{'.csv' if name.endswith('.txt') else file.suffix}"
+    score_file(tiny.star_classifier(), file, target, column)
+    sent = send(client, body, name=name, column=column).get_json()
+    ended(client, sent["id"])
+    answer = client.get(f"/v1/jobs/{sent['id']}/result")
+    assert answer.status_code == 200
+    assert answer.data == target.read_bytes()
+    assert f"a-scored{target.suffix}" in answer.headers["Content-Disposition"]
+
+
+def test_a_result_in_another_form(client: FlaskClient) -> None:
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    lines = client.get(f"/v1/jobs/{name}/result?kind=jsonl").text.splitlines()
+    assert json.loads(lines[0])["verdict"] == "positive"
+    assert client.get(f"/v1/jobs/{name}/result?kind=xls").status_code == 400
+    sent = send(client, '{"review": "good"}\n', name="a.jsonl").get_json()
+    ended(client, sent["id"])
+    refused = client.get(f"/v1/jobs/{sent['id']}/result?kind=csv")
+    assert refused.get_json()["errors"][0]["pointer"] == "?kind"
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status", "said"),
+    [
+        ({"column": "text"}, TABLE, 422, "there are 'id', 'review', 'label'"),
+        ({}, "", 422, "there are no rows in it"),
+        ({}, "review\n", 422, "there are no rows in it"),
+        ({}, 'review\n"open', 422, "a quote is never closed"),
+        ({}, "review,review\na,b\n", 422, "two columns have the same name"),
+        ({"name": "a.xlsx"}, TABLE, 415, "a.xlsx is not one of .csv"),
+        ({"name": ""}, TABLE, 415, "say what it is"),
+        ({"risk": "2"}, TABLE, 400, "less than 1"),
+        ({"risk": "0.1"}, TABLE, 422, "no thresholds"),
+        ({"rsik": "0.1"}, TABLE, 400, "not a field"),
+    ],
+)
+def test_what_is_no_table_of_texts_is_refused_and_not_kept(
+    client: FlaskClient, query: dict[str, str], body: str, status: int, said: str
+) -> None:
+    answer = send(client, body, **query)
+    assert answer.status_code == status
+    assert said in answer.get_json()["detail"]
+    assert client.application.extensions["reelsense.jobs"].jobs.count() == 0
+
+
+def test_a_kind_can_be_said_by_its_media_type(client: FlaskClient) -> None:
+    answer = client.post("/v1/jobs", data="text\ngood\n", content_type="text/csv; charset=utf-8")
+    assert answer.get_json()["name"] == "texts.csv"
+    assert answer.get_json()["column"] == "text"
+
+
+def test_a_name_brings_no_folder_along(client: FlaskClient) -> None:
+    assert send(client, name="C:\\up\\..\\my films.csv").get_json()["name"] == "my films.csv"
+
+
+def test_no_more_rows_bytes_and_jobs_than_may_be(make: Make) -> None:
+    client = make(start=False, max_rows=3, max_upload=1000, max_jobs=1).test_client()
+    assert "more than 3 rows" in send(client).get_json()["detail"]
+    assert send(client, "review\n" + "good " * 400).status_code == 413
+    assert send(client, "review\na\n").status_code == 202
+    answer = send(client, "review\na\n")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
+
+
+def test_a_file_may_be_larger_than_other_bodies(make: Make) -> None:
+    client = make(start=False, max_body=1000).test_client()
+    assert send(client, "review\n" + "good " * 400).status_code == 202
+    assert client.post("/v1/predict", json={"text": "good " * 400}).status_code == 413
+
+
+def test_there_may_be_no_jobs_at_all(make: Make) -> None:
+    client = make(max_jobs=0).test_client()
+    assert send(client).status_code == 404
+    assert client.get("/jobs").status_code == 404
+    assert b"Many at once" not in client.get("/").data
+
+
+def test_rows_are_listed_while_they_come(client: FlaskClient) -> None:
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    answer = client.get(f"/v1/jobs/{name}/rows?sort=positive&limit=1").get_json()
+    assert answer["total"] == 4
+    assert answer["rows"] == [
+        {
+            "n": 2,
+            "line": 4,
+            "text": 'a bad, "awful" film',
+            "label": "negative",
+            "score": pytest.approx(0.982, abs=0.001),
+            "positive": pytest.approx(0.018, abs=0.001),
+            "verdict": "negative",
+            "stars": pytest.approx(1.2, abs=0.5),
+            "error": None,
+        }
+    ]
+    found = client.get(f"/v1/jobs/{name}/rows?verdict=error").get_json()
+    assert [each["error"] for each in found["rows"]] == [
+        "'review' is blank",
+        "4 fields where the first line has 3",
+    ]
+    assert client.get(f"/v1/jobs/{name}/rows?sort=sideways").status_code == 400
+
+
+def test_nobody_sees_what_is_not_there(client: FlaskClient) -> None:
+    for method, path in [
+        ("GET", "/v1/jobs/guessed"),
+        ("GET", "/v1/jobs/guessed/result"),
+        ("GET", "/v1/jobs/guessed/rows"),
+        ("POST", "/v1/jobs/guessed/cancel"),
+        ("DELETE", "/v1/jobs/guessed"),
+    ]:
+        answer = client.open(path, method=method)
+        assert (answer.status_code, answer.get_json()["code"]) == (404, "not-found")
+    assert client.get("/v1/jobs").status_code == 405
+
+
+def test_what_is_deleted_is_gone_and_its_rows_too(client: FlaskClient, tmp_path: Path) -> None:
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    assert client.delete(f"/v1/jobs/{name}").status_code == 204
+    assert client.get(f"/v1/jobs/{name}").status_code == 404
+    database = Database(f"sqlite:///{tmp_path / 'jobs.db'}")
+
+    def left() -> int:
+        with database.reading() as connection:
+            return len(connection.exec_driver_sql("SELECT * FROM job_rows").all())
+
+    wait_until(lambda: left() == 0)
+    database.close()
+
+
+class Slow:
+    """A classifier whose network waits."""
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self.classifier = Classifier(tiny.bundle(), network=self.gate)
+
+
+MANY = "review\n" + "".join(f"{'good' if n % 3 else 'bad'} film\n" for n in range(300))
+
+
+def test_one_that_is_cancelled_gives_what_is_done(make: Make) -> None:
+    slow = Slow()
+    client = make(slow.classifier).test_client()
+    slow.gate.open.clear()
+    name = send(client, MANY).get_json()["id"]
+    wait_until(lambda: client.get(f"/v1/jobs/{name}").get_json()["state"] == "running")
+    refused = client.get(f"/v1/jobs/{name}/result")
+    assert (refused.status_code, refused.get_json()["code"]) == (409, "not-ended")
+    assert client.post(f"/v1/jobs/{name}/cancel").get_json()["state"] == "cancelled"
+    slow.gate.open.set()
+    assert client.get(f"/v1/jobs/{name}/result").status_code == 200
+    assert client.get(f"/v1/jobs/{name}").get_json()["done"] == 0
+    following = send(client).get_json()["id"]
+    assert ended(client, following)["state"] == "done"
+
+
+def test_live_requests_go_before_a_job(make: Make) -> None:
+    slow = Slow()
+    client = make(slow.classifier).test_client()
+    slow.gate.open.clear()
+    slow.gate.rows = 0
+    name = send(client, MANY).get_json()["id"]
+    wait_until(lambda: slow.gate.rows > 0)
+    before = slow.gate.rows
+    answers: list[int] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(client.post("/v1/predict", json={"text": "good"}).status_code)
+    )
+    asking.start()
+    slow.gate.open.set()
+    asking.join(10)
+    assert answers == [200]
+    assert before <= 64
+    assert ended(client, name)["done"] == 300
+
+
+def test_a_job_goes_on_where_it_was_in_the_next_process(make: Make) -> None:
+    first = Slow()
+    app = make(first.classifier)
+    name = send(app.test_client(), MANY).get_json()["id"]
+    behind: Background = app.extensions["reelsense.jobs"]
+    wait_until(lambda: behind.jobs.job(name).done >= 64)
+    first.gate.open.clear()
+    closing = threading.Thread(target=behind.close)
+    closing.start()
+    wait_until(lambda: behind._closing.is_set())
+    first.gate.open.set()
+    closing.join(10)
+
+    second = Slow()
+    app = make(second.classifier, start=False)
+    client = app.test_client()
+    second.gate.rows = 0
+    app.extensions["reelsense.jobs"].start()
+    found = ended(client, name)
+    assert (found["state"], found["done"]) == ("done", 300)
+    assert second.gate.rows <= 300 - 64
+    lines = client.get(f"/v1/jobs/{name}/result").text.splitlines()
+    assert [line.split(",")[0] for line in lines] == MANY.splitlines()
+    assert {line.split(",")[-1] for line in lines[1:]} == {""}
+
+
+def test_a_server_of_another_model_leaves_a_job_alone(make: Make) -> None:
+    name = send(make(start=False).test_client()).get_json()["id"]
+    other = tiny.bundle()
+    object.__setattr__(other.manifest, "name", "other")
+    client = make(Classifier(other, network=tiny.count_moods)).test_client()
+    following = send(client).get_json()["id"]
+    ended(client, following)
+    assert client.get(f"/v1/jobs/{name}").get_json()["state"] == "waiting"
+
+
+def test_a_network_that_fails_ends_the_job_with_the_reason(make: Make) -> None:
+    fails = threading.Event()
+
+    def broken(ids: Any, mask: Any) -> Any:
+        if fails.is_set():
+            raise ValueError("out of memory")
+        return tiny.count_moods(ids, mask)
+
+    client = make(Classifier(tiny.bundle(), network=broken)).test_client()
+    fails.set()
+    found = ended(client, send(client, MANY).get_json()["id"])
+    assert (found["state"], found["error"]) == ("failed", "the network failed: out of memory")
+
+
+def test_a_database_that_fails_is_a_507_that_tells_no_place(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    app = make(start=False, database=f"sqlite:///{tmp_path / 'file' / 'jobs.db'}")
+    with caplog.at_level(logging.ERROR):
+        answer = send(app.test_client())
+    assert (answer.status_code, answer.get_json()["code"]) == (507, "storage")
+    assert str(tmp_path) not in answer.text
+    assert str(tmp_path) in caplog.text
+    assert app.test_client().post("/v1/predict", json={"text": "good"}).status_code == 200
+
+
+def test_the_log_does_not_tell_the_link(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        name = send(client).get_json()["id"]
+        ended(client, name)
+        client.get(f"/jobs/{name}")
+    assert f"GET /jobs/{name[:6]}... 200" in caplog.text
+    assert name not in caplog.text
+
+
+def test_what_is_in_a_file_at_a_glance(client: FlaskClient) -> None:
+    def glance(body: str, **query: str) -> Any:
+        asked = {"name": "a.csv"} | query
+        return client.post("/v1/preview", query_string=asked, data=body).get_json()
+
+    found = glance(TABLE)
+    assert found["columns"] == ["id", "review", "label"]
+    assert found["suggested"] == "review"
+    assert found["rows"][2] == ["3", 'a bad, "awful" film', "z"]
+    cut = glance('n,words\n1,some words\n2,more words\n3,"half of i', cut="true")
+    assert [row[1] for row in cut["rows"]] == ["some words"]
+    assert cut["suggested"] == "words"
+    assert len(glance("a\n" + "x\n" * 50)["rows"]) == 5
+    assert "no rows" in glance("a\n")["detail"]
+    assert "never closed" in glance('a\n"')["detail"]
+    assert glance("one\ntwo\n", name="a.txt")["columns"] == ["text"]
+    assert glance('{"a": 1}\n{"b": "x"}\n', name="a.jsonl")["columns"] == ["a", "b"]
+
+
+def test_a_form_sends_a_file_without_javascript(client: FlaskClient) -> None:
+    form = {"file": (io.BytesIO(TABLE.encode()), "films.csv"), "column": "review"}
+    answer = client.post("/jobs", data=form)
+    assert answer.status_code == 303
+    page = client.get(answer.location).text
+    assert "films.csv" in page
+    wrong = client.post("/jobs", data={"file": (io.BytesIO(TABLE.encode()), "films.csv")})
+    assert wrong.status_code == 422
+    assert "there is no column &#39;text&#39; in films.csv" in wrong.text
+    assert "Choose a file first" in client.post("/jobs", data={}).text
+
+
+def test_the_page_of_a_job_filters_sorts_and_searches_without_javascript(
+    client: FlaskClient,
+) -> None:
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    page = client.get(f"/jobs/{name}?verdict=negative&sort=stars&descending=1").text
+    assert "a bad, &#34;awful&#34; film" in page
+    assert "a good film" not in page
+    assert "1 row<" in page
+    assert "No row is like that" in client.get(f"/jobs/{name}?search=zzz").text
+    assert "is blank" in client.get(f"/jobs/{name}?verdict=error").text
+    assert client.get(f"/jobs/{name}?sort=nonsense&page=x").status_code == 200
+    text = client.get(f"/jobs/{name}/rows/0").text
+    assert "\na good film</textarea>" in text
+    assert client.get(f"/jobs/{name}/rows/9").status_code == 404
+    assert client.post(f"/jobs/{name}/delete").status_code == 303
+    gone = client.get(f"/jobs/{name}", headers={"Accept": "text/html"})
+    assert gone.status_code == 404
+    assert "There is no such job" in gone.text
+
+
+def test_markup_in_a_file_stays_text(client: FlaskClient) -> None:
+    evil = "<script>alert(1)</script>"
+    name = send(client, f"review,{evil}\n{evil} good,x\n", name=f"{evil}.csv").get_json()["id"]
+    ended(client, name)
+    assert evil not in client.get(f"/jobs/{name}").text
