@@ -27,3 +27,15 @@ def split() -> Split:
         words = choose.choices(["the", "a", "film", "was"], k=choose.randint(3, 40))
         reviews.append(Review(str(n), " ".join([word, *words]), label, None, str(n)))
     return Split(reviews[:120], reviews[120:])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say last what was left out for want of a browser: it is easily overlooked."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if count := sum("test_browser" in report.nodeid for report in skipped):
+        terminalreporter.write_sep("=", yellow=True)
+        terminalreporter.write_line(
+            f"{count} tests of the page were left out: they need chromium and chromedriver "
+            "(Debian: apt install chromium chromium-driver)",
+            yellow=True,
+        )

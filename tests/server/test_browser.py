@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.expected_conditions import (
-    element_to_be_clickable,
-    visibility_of_element_located,
-)
+from selenium.webdriver.support.expected_conditions import element_to_be_clickable
 from selenium.webdriver.support.ui import WebDriverWait
 
 from reelsense.server import keys
 from tests.processes import server
+from tests.server.chromium import (
+    chromium,
+    overflows,
+    scheme,
+    screen,
+    serious_faults,
+    shown,
+    wanted,
+    without_javascript,
+)
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = wanted
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (BROWSER and DRIVER), reason="needs chromium and chromedriver on the PATH"
-    ),
-]
+PAINT = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+"""Milliseconds until something was seen."""
+
+WEIGHT = """
+return ["navigation", "resource"]
+  .flatMap((kind) => performance.getEntriesByType(kind))
+  .reduce((sum, each) => sum + each.transferSize, 0)
+"""
+"""Bytes of the page and all that it loaded."""
 
 
 @pytest.fixture(scope="module")
@@ -39,24 +48,8 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER or ""
-    for option in (
-        "--headless",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--window-size=900,900",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-        # Chromium's sandbox refuses to run as root, as in many a container.
-        *(["--no-sandbox"] if os.geteuid() == 0 else []),
-    ):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    try:
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
-    finally:
-        driver.quit()
 
 
 @pytest.fixture
@@ -65,18 +58,9 @@ def page(browser: webdriver.Chrome, address: str) -> webdriver.Chrome:
     return browser
 
 
-def shown(page: webdriver.Chrome, name: str) -> str:
-    """Wait until the element `name` is there and shown, and return its text.
-
-    A key that was pressed may only now bring the page that has it.
-    """
-    waiting = WebDriverWait(page, 20, ignored_exceptions=[StaleElementReferenceException])
-    return waiting.until(visibility_of_element_located((By.ID, name))).text
-
-
 def judge(page: webdriver.Chrome, text: str) -> None:
     page.find_element(By.ID, "text").send_keys(text)
-    page.find_element(By.TAG_NAME, "button").click()
+    page.find_element(By.ID, "judge").click()
 
 
 @pytest.mark.parametrize(
@@ -85,35 +69,93 @@ def judge(page: webdriver.Chrome, text: str) -> None:
 )
 def test_a_review_gets_its_verdict(page: webdriver.Chrome, text: str, label: str) -> None:
     judge(page, text)
-    answer = shown(page, "answer")
-    assert answer.startswith(f"{label} ")
-    assert float(answer.split()[1]) > 50
-    assert "Read whole" in answer
-    share = page.find_element(By.ID, "bar").get_attribute("aria-label")
-    assert share is not None
-    assert (float(share.split()[1]) > 50) == (label == "positive")
+    assert shown(page, "verdict") == label
+    assert "Read whole" in shown(page, "details")
+    assert "of 10 stars" in page.find_element(By.CLASS_NAME, "stars").text
+    gauge = page.find_element(By.CLASS_NAME, "gauge").get_attribute("aria-label")
+    assert gauge is not None
+    share = float(gauge.split()[-2])
+    assert (share > 96) == (label == "positive")
+    needle = page.find_element(By.CSS_SELECTOR, "path.needle").get_attribute("transform")
+    assert needle is not None
+    assert float(needle.split("(")[1].split()[0]) == pytest.approx(1.8 * share, abs=0.3)
     assert not page.find_element(By.ID, "problem").is_displayed()
 
 
 def test_an_unsure_verdict_is_shown_as_such(page: webdriver.Chrome) -> None:
     judge(page, "It has its moments, good ones and bad ones.")
-    answer = shown(page, "answer")
-    assert answer.startswith("unsure leans ")
-    assert "counts as unsure" in answer
-    assert page.find_element(By.ID, "marker").is_displayed()
+    assert shown(page, "verdict") == "unsure"
+    assert "It leans positive" in shown(page, "said")
+
+
+def test_a_sentence_tells_what_it_carries_to_the_mouse_the_keyboard_and_a_reader(
+    page: webdriver.Chrome,
+) -> None:
+    judge(page, "The music is lovely, and so is she. The plot is a dull, lazy mess. I went home.")
+    shown(page, "review")
+    first, second, *_ = page.find_elements(By.CSS_SELECTOR, "#review .s")
+    assert "for" in (first.get_attribute("class") or "").split()
+    assert {"against", "s4", "turns"} <= set((second.get_attribute("class") or "").split())
+    value = second.find_element(By.CLASS_NAME, "value")
+
+    def is_shown() -> bool:
+        return int(value.size["width"]) > 50 and value.value_of_css_property("clip-path") == "none"
+
+    assert not is_shown()
+    ActionChains(page).move_to_element(second).perform()
+    WebDriverWait(page, 5).until(lambda _: is_shown())
+    assert re.search(r"Without this: \d+\.\d % positive\. Weight \u2212\d", value.text)
+    ActionChains(page).move_to_element(page.find_element(By.TAG_NAME, "h1")).perform()
+    WebDriverWait(page, 5).until(lambda _: not is_shown())
+    first.send_keys("")  # to be there
+    page.execute_script("arguments[0].focus()", first)
+    ActionChains(page).send_keys(Keys.TAB).perform()
+    assert page.switch_to.active_element == second
+    assert is_shown()
+    assert "Weight" in (second.get_attribute("textContent") or "")
+    assert "would be positive" in shown(page, "flip")
 
 
 def test_the_keyboard_is_enough(page: webdriver.Chrome) -> None:
     page.find_element(By.ID, "text").send_keys("Wonderful!", Keys.CONTROL, Keys.ENTER)
-    assert "positive" in shown(page, "answer")
+    assert shown(page, "verdict") == "positive"
+
+
+def test_an_example_is_tried_with_one_click(page: webdriver.Chrome) -> None:
+    page.find_element(By.LINK_TEXT, "A pan").click()
+    assert shown(page, "verdict") == "negative"
+    assert "Two hours" in str(page.find_element(By.ID, "text").get_property("value"))
+
+
+def test_a_paste_of_20_000_characters_stays_smooth(page: webdriver.Chrome) -> None:
+    text = ("The plot is thin. The songs are lovely, and I laughed a lot. " * 400)[:20_000]
+    # Longest time in which the page could not have painted, in milliseconds.
+    page.execute_script(
+        """
+        window.worst = 0;
+        new PerformanceObserver((list) => {
+          for (const { duration } of list.getEntries()) worst = Math.max(worst, duration);
+        }).observe({ type: "longtask" });
+        const field = document.getElementById("text");
+        field.focus();
+        document.execCommand("insertText", false, arguments[0]);
+    """,
+        text,
+    )
+    page.find_element(By.ID, "judge").click()
+    assert shown(page, "verdict")
+    shown(page, "review", 60)
+    assert page.execute_script("return document.getElementById('text').value.length") == 20_000
+    assert page.execute_script("return worst") < 500
 
 
 def test_what_cannot_be_scored_is_said_and_the_next_one_is_answered(page: webdriver.Chrome) -> None:
     judge(page, "   ")
-    assert "blank" in shown(page, "problem")
+    assert shown(page, "problem") == "Write or paste a review first."
     page.find_element(By.ID, "text").clear()
     judge(page, "Wonderful!")
-    assert "positive" in shown(page, "answer")
+    assert shown(page, "verdict") == "positive"
+    assert not page.find_element(By.ID, "problem").is_displayed()
 
 
 def test_a_server_that_is_gone_is_said(browser: webdriver.Chrome) -> None:
@@ -124,9 +166,52 @@ def test_a_server_that_is_gone_is_said(browser: webdriver.Chrome) -> None:
 
 
 def test_markup_in_a_review_stays_text(page: webdriver.Chrome) -> None:
-    judge(page, "<img src=x onerror=\"document.title='x'\"> A fine film.")
-    shown(page, "answer")
+    evil = "<img src=x onerror=\"document.title='x'\"><script>document.title='y'</script>"
+    judge(page, f"{evil} A fine film. <b>Truly</b> fine.")
+    assert "<img src=x" in shown(page, "review")
+    assert not page.find_elements(By.CSS_SELECTOR, "#review img, #review script, #review b")
     assert page.title == "reelsense"
+
+
+def test_without_javascript_the_form_answers(browser: webdriver.Chrome, address: str) -> None:
+    with without_javascript(browser):
+        browser.get(address)
+        judge(browser, "The plot is a mess. But the songs are lovely.")
+        assert shown(browser, "verdict")
+        assert shown(browser, "review").startswith("The plot is a mess.")
+        assert browser.find_element(By.ID, "text").text.startswith("The plot")
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_is_fit_for_all_people_and_screens(
+    browser: webdriver.Chrome, address: str, colours: str, width: int
+) -> None:
+    with scheme(browser, colours), screen(browser, width):
+        browser.get(address)
+        judge(browser, "The music is lovely, and so is she. The plot is a dull, lazy mess.")
+        shown(browser, "review")
+        assert serious_faults(browser) == []
+        assert not overflows(browser)
+        paper = browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
+        red = int(re.findall(r"\d+", paper)[0])
+        assert (red < 60) == (colours == "dark")
+        for path in ("/jobs", "/model", "/docs/errors", "/nowhere"):
+            browser.get(address + path)
+            assert serious_faults(browser) == [], path
+            assert not overflows(browser), path
+
+
+def test_pages_paint_soon_and_weigh_little(browser: webdriver.Chrome, address: str) -> None:
+    for path in ("/", "/jobs", "/model"):
+        browser.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
+        browser.get(address + path)
+        if path == "/model":
+            for picture in browser.find_elements(By.CSS_SELECTOR, ".plot img"):
+                browser.execute_script("arguments[0].scrollIntoView()", picture)
+        paint = WebDriverWait(browser, 10).until(lambda _: browser.execute_script(PAINT))
+        assert paint < 1000, path
+        assert browser.execute_script(WEIGHT) < 150_000, path
 
 
 def test_the_interface_is_shown_and_tried_without_anything_from_elsewhere(
@@ -154,7 +239,7 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_goes_wrong(
     page.get_log("browser")
     page.get(address)
     judge(page, "A fine film.")
-    shown(page, "answer")
+    shown(page, "review")
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     assert all(name.startswith((address, "data:")) for name in page.execute_script(script))
     assert page.get_log("browser") == []
@@ -208,7 +293,7 @@ def test_with_keys_one_signs_in(browser: webdriver.Chrome, keyed: tuple[str, str
     browser.find_element(By.ID, "key").send_keys(secret, Keys.ENTER)
     WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.ID, "text"))
     judge(browser, "Wonderful!")
-    assert "positive" in shown(browser, "answer")
+    assert shown(browser, "verdict") == "positive"
     assert browser.execute_script("return document.cookie") == ""
     # The report is in a sandbox, whose links must bring the cookie still.
     browser.get(f"{address}/model/report")
@@ -216,9 +301,9 @@ def test_with_keys_one_signs_in(browser: webdriver.Chrome, keyed: tuple[str, str
     WebDriverWait(browser, 20).until(lambda _: "minilm-l6-movies" in browser.page_source)
     assert browser.find_element(By.TAG_NAME, "pre").text.startswith("---")
     browser.get(address)
-    assert "Signed in as shop" in browser.find_element(By.TAG_NAME, "main").text
+    assert "Signed in as shop" in browser.find_element(By.TAG_NAME, "footer").text
     assert browser.get_log("browser") == []
-    browser.find_element(By.CLASS_NAME, "quiet").click()
+    browser.find_element(By.CSS_SELECTOR, "footer button").click()
     WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.ID, "key"))
     browser.get(address)
     assert browser.current_url == f"{address}/sign-in"

@@ -48,7 +48,8 @@ def window_means(outputs: NDArray[np.float64], counts: Sequence[int]) -> NDArray
 
 def expected_stars(logits: NDArray[np.float64], ratings: Sequence[int]) -> NDArray[np.float64]:
     """Return the mean of `ratings` (k), weighted by the softmax of `logits` (n, k)."""
-    return np.asarray(probabilities(logits) @ np.array(ratings, dtype=np.float64))
+    # Not as a product of matrices, whose last digit depends on how many texts there are.
+    return np.asarray((probabilities(logits) * np.array(ratings, dtype=np.float64)).sum(axis=1))
 
 
 def least_score(manifest: Manifest, risk: float | None) -> float | None:

@@ -97,7 +97,7 @@ class Background:
             self._jobs.close()
 
     def _work(self) -> None:
-        pause = 0.0
+        pause, said = 0.0, ""
         while True:
             self._wake.wait(pause)
             self._wake.clear()
@@ -105,10 +105,11 @@ class Background:
                 return
             try:
                 self._sweep()
-                pause = 0.0 if self._turn() else _LOOK_EVERY
+                pause, said = (0.0 if self._turn() else _LOOK_EVERY), ""
             except StoreError as error:
-                _log.error("jobs stand still: %s", error)
-                pause = _AFTER_ERROR
+                if str(error) != said:
+                    _log.error("jobs stand still: %s", error)
+                pause, said = _AFTER_ERROR, str(error)
 
     def _sweep(self) -> None:
         if (now := time.monotonic()) > self._swept + _SWEEP_EVERY:

@@ -160,7 +160,10 @@ class Connections:
         self._threads = ThreadedTaskDispatcher()
         self._threads.set_thread_count(settings.queue + _SPARE)
         adjustments = _adjustments(settings, settings.max_body)
-        adjustments.of_uploads = _adjustments(settings, settings.max_upload)
+        adjustments.of_uploads = _adjustments(
+            settings,
+            max(settings.max_upload, settings.max_body) if settings.max_jobs else settings.max_body,
+        )
         self._listeners = [
             self._listener(application, each, adjustments, settings, refuse, most)
             for each in sockets

@@ -29,6 +29,7 @@ from reelsense.server.config import Settings, variable
 from reelsense.server.logs import log_settings
 from reelsense.server.security import Guard, check
 from reelsense.server.worker import ServingWorker, Supervisor
+from reelsense.store.database import Database
 
 _AFTER_DEADLINE = 5
 """Seconds from the deadline of the last request to the end of the process."""
@@ -37,10 +38,13 @@ _AFTER_DEADLINE = 5
 def run(settings: Settings) -> None:
     """Serve until told to stop.
 
-    Raises SettingsError if others could reach a server without keys, BundleError if the bundle
-    cannot be loaded and ReelsenseError if the address is taken or there is no room for files.
+    Raises SettingsError if others could reach a server without keys, StoreError if the database
+    that is named cannot be used, BundleError if the bundle cannot be loaded and ReelsenseError if
+    the address is taken or there is no room for files.
     """
     check(settings)
+    if settings.database and settings.max_jobs:
+        Database(settings.database).close()
     # Not resolved: a link that is turned to another bundle is followed.
     folder = Path(settings.model or bundles.DEFAULT).absolute()
     manifest = bundles.read(folder).manifest

@@ -1,0 +1,112 @@
+"""A real Chromium, driven by Selenium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import visibility_of_element_located
+from selenium.webdriver.support.ui import WebDriverWait
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+wanted = pytest.mark.skipif(
+    not (BROWSER and DRIVER), reason="needs chromium and chromedriver on the PATH"
+)
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
+    """Run a Chromium of its own in the folder `profile`; what it downloads lands there too."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER or ""
+    for option in (
+        "--headless",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--window-size=1280,900",
+        f"--user-data-dir={profile}",
+        # Chromium's sandbox refuses to run as root, as in many a container.
+        *(["--no-sandbox"] if os.geteuid() == 0 else []),
+    ):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(profile)}
+    )
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+@contextmanager
+def screen(browser: webdriver.Chrome, width: int, height: int = 844) -> Iterator[None]:
+    """Let `browser` be a screen of that size, of a phone if it is narrow."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@contextmanager
+def scheme(browser: webdriver.Chrome, name: str) -> Iterator[None]:
+    """Let `browser` prefer the colour scheme `name`: light or dark."""
+    feature = {"name": "prefers-color-scheme", "value": name}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+@contextmanager
+def without_javascript(browser: webdriver.Chrome) -> Iterator[None]:
+    """Let `browser` run no scripts of pages."""
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def shown(page: webdriver.Chrome, name: str, seconds: float = 20) -> str:
+    """Wait until the element `name` is there and shown, and return its text.
+
+    A key that was pressed may only now bring the page that has it.
+    """
+    waiting = WebDriverWait(page, seconds, ignored_exceptions=[StaleElementReferenceException])
+    return waiting.until(visibility_of_element_located((By.ID, name))).text
+
+
+def overflows(page: webdriver.Chrome) -> bool:
+    """Say whether the page is wider than its window."""
+    wider = "return document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    return bool(page.execute_script(wider))
+
+
+def serious_faults(page: webdriver.Chrome) -> list[str]:
+    """Return what axe-core finds on the page that shuts people out: serious or critical."""
+    axe = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
+    page.execute_script(axe)
+    found = page.execute_async_script(
+        "const done = arguments[0];"
+        "axe.run().then((result) => done(result.violations), (error) => done([{id: `${error}`}]))"
+    )
+    return [
+        f"{each['id']}: {node['html'][:200]} {node.get('failureSummary', '')}"
+        for each in found
+        if each.get("impact", "critical") in ("serious", "critical")
+        for node in each.get("nodes", [{"html": ""}])
+    ]

@@ -1,0 +1,244 @@
+"""Many reviews at once as a person meets them: a real Chromium, the real server and model."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from reelsense import Classifier
+from reelsense.cli.files import score_file
+from tests.processes import server
+from tests.server.chromium import (
+    chromium,
+    overflows,
+    scheme,
+    screen,
+    serious_faults,
+    shown,
+    wanted,
+    without_javascript,
+)
+from tests.waiting import wait_until
+
+pytestmark = wanted
+
+KINDS = [
+    "A joy from the first scene to the last, number {}.",
+    "A dull, lazy mess, number {}.",
+    "It has its moments, good ones and bad ones, number {}.",
+    "",
+    "<script>document.title = 'x'</script> <b>Fine</b> film, number {}.",
+]
+
+
+def write(path: Path, count: int, longer: int = 1) -> Path:
+    """A table of so many rows, one in five of which is blank."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "site", "what they said"])
+        for n in range(count):
+            table.writerow([n, f"site {n % 3}", KINDS[n % 5].format(n) * longer])
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("browser")
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    with server("--database", f"sqlite:///{folder / 'jobs.db'}") as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(folder: Path) -> Iterator[webdriver.Chrome]:
+    with chromium(folder / "profile") as driver:
+        yield driver
+
+
+def send(browser: webdriver.Chrome, address: str, file: Path) -> str:
+    """Drop `file` on the page as a person would; return the address of the job."""
+    browser.get(f"{address}/jobs")
+    browser.find_element(By.ID, "file").send_keys(str(file))
+    shown(browser, "preview")
+    browser.find_element(By.ID, "send").click()
+    shown(browser, "state")
+    return browser.current_url
+
+
+def is_done(browser: webdriver.Chrome) -> bool:
+    return "Done" in shown(browser, "state")
+
+
+def cells(browser: webdriver.Chrome, place: int) -> list[str]:
+    """The texts of a column of the table."""
+    script = (
+        "return [...document.querySelectorAll('.rows tbody tr')]"
+        ".map((row) => row.cells[arguments[0]]?.innerText)"
+    )
+    found: list[str] = browser.execute_script(script, place)
+    return found
+
+
+def caption(browser: webdriver.Chrome) -> str:
+    """What stands over the table."""
+    return str(browser.execute_script("return document.querySelector('caption').innerText"))
+
+
+def test_a_file_is_sent_watched_looked_through_and_taken_home(
+    browser: webdriver.Chrome, address: str, folder: Path
+) -> None:
+    file = write(folder / "films.csv", 100)
+    browser.get_log("browser")
+    browser.get(f"{address}/jobs")
+    browser.find_element(By.ID, "file").send_keys(str(file))
+    assert "what they said" in shown(browser, "preview")
+    chosen = browser.find_element(By.CSS_SELECTOR, "#preview th input:checked")
+    assert chosen.get_attribute("value") == "what they said"
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#preview tbody tr")) == 5
+    browser.find_element(By.ID, "send").click()
+    WebDriverWait(browser, 30).until(lambda _: is_done(browser))
+    assert "100 of 100 rows" in shown(browser, "state")
+    assert "20 rows could not be scored" in shown(browser, "state")
+    charts = browser.find_element(By.CLASS_NAME, "charts").text.split("\n")
+    assert "not scored" in charts
+    assert charts[charts.index("not scored") + 1] == "20 20.0 %"
+
+    # The download is what the command line makes of the same file.
+    browser.find_element(By.LINK_TEXT, "Download").click()
+    download = folder / "profile" / "films-scored.csv"
+    wait_until(download.exists, 20)
+    score_file(Classifier.load(), file, folder / "predicted.csv", "what they said")
+    with download.open(newline="") as ours, (folder / "predicted.csv").open(newline="") as theirs:
+        rows = list(csv.DictReader(theirs))
+        assert len(rows) == 100
+        for mine, its in zip(csv.DictReader(ours), rows, strict=True):
+            assert mine == its
+
+    # What the file brings along is text.
+    assert browser.title == "films.csv: reelsense"
+    assert "<b>Fine</b>" in cells(browser, 1)[4]
+    assert not browser.find_elements(By.CSS_SELECTOR, ".rows b, .rows script")
+    assert browser.get_log("browser") == []
+
+    browser.get(f"{address}/jobs")
+    recent = browser.find_element(By.ID, "recent")
+    assert recent.find_element(By.TAG_NAME, "a").text == "films.csv"
+
+
+def test_the_table_is_filtered_searched_sorted_and_turned(
+    browser: webdriver.Chrome, address: str, folder: Path
+) -> None:
+    page = send(browser, address, write(folder / "table.csv", 100))
+    WebDriverWait(browser, 30).until(lambda _: is_done(browser))
+    browser.get(page)
+    assert len(cells(browser, 0)) == 25
+    browser.find_element(By.LINK_TEXT, "Next").click()
+    WebDriverWait(browser, 10).until(lambda _: cells(browser, 0)[0] == "26")
+    browser.find_element(By.LINK_TEXT, "Positive").click()
+    WebDriverWait(browser, 10).until(lambda _: cells(browser, 2)[0] == "negative")
+    browser.find_element(By.PARTIAL_LINK_TEXT, "Positive").click()
+    WebDriverWait(browser, 10).until(lambda _: cells(browser, 2)[0] == "positive")
+    shares = [float(cell.split()[0]) for cell in cells(browser, 3)]
+    assert shares == sorted(shares, reverse=True)
+    browser.find_element(By.NAME, "search").send_keys("LAZY")
+    WebDriverWait(browser, 10).until(lambda _: caption(browser) == "20 rows")
+    assert all("lazy mess" in text for text in cells(browser, 1))
+    browser.refresh()  # the address says what is shown
+    assert len(cells(browser, 1)) == 20
+    browser.get(f"{page}?verdict=error")
+    assert {each.split(":")[0] for each in cells(browser, 2)} == {"not scored"}
+    browser.get(f"{page}?verdict=unsure")
+    browser.find_element(By.TAG_NAME, "summary").click()
+    browser.find_element(By.PARTIAL_LINK_TEXT, "what carries the verdict").click()
+    assert shown(browser, "verdict") == "unsure"
+    assert "It has its moments" in shown(browser, "review")
+
+
+def test_it_is_stopped_and_deleted(browser: webdriver.Chrome, address: str, folder: Path) -> None:
+    page = send(browser, address, write(folder / "long.csv", 4000, longer=20))
+    WebDriverWait(browser, 30).until(lambda _: " left" in shown(browser, "state"))
+    browser.find_element(By.XPATH, "//button[text()='Stop']").click()
+    WebDriverWait(browser, 10).until(lambda _: "Stopped" in shown(browser, "state"))
+    assert browser.find_elements(By.LINK_TEXT, "Download what is scored")
+    browser.find_element(By.XPATH, "//button[text()='Delete now']").click()
+    WebDriverWait(browser, 10).until(lambda _: browser.current_url == f"{address}/jobs")
+    browser.get(page)
+    assert "There is no such job" in browser.find_element(By.TAG_NAME, "main").text
+
+
+def test_a_server_that_is_started_anew_in_the_middle_goes_on(
+    browser: webdriver.Chrome, folder: Path
+) -> None:
+    file = write(folder / "restart.csv", 1200, longer=5)
+    options = ("--database", f"sqlite:///{folder / 'restart.db'}")
+    with server(*options) as (address, _):
+        page = send(browser, address, file)
+        WebDriverWait(browser, 30).until(
+            lambda _: re.search(r"[1-9]\d* of 1,200 rows \(", shown(browser, "state"))
+        )
+    port = address.rpartition(":")[2]
+    with server("--port", port, *options):
+        # The page that is open takes up where it was, by itself.
+        assert browser.current_url == page
+        WebDriverWait(browser, 60).until(lambda _: is_done(browser))
+        assert "1,200 of 1,200 rows" in shown(browser, "state")
+        (folder / "profile" / "restart-scored.csv").unlink(missing_ok=True)
+        browser.find_element(By.LINK_TEXT, "Download").click()
+        download = folder / "profile" / "restart-scored.csv"
+        wait_until(download.exists, 20)
+    with download.open(newline="") as found:
+        assert [row["id"] for row in csv.DictReader(found)] == [str(n) for n in range(1200)]
+
+
+def test_without_javascript_a_file_is_sent_and_seen(
+    browser: webdriver.Chrome, address: str, folder: Path
+) -> None:
+    file = write(folder / "plain.csv", 10)
+    with without_javascript(browser):
+        browser.get(f"{address}/jobs")
+        browser.find_element(By.ID, "file").send_keys(str(file))
+        browser.find_element(By.XPATH, "//button[text()='Score it']").click()
+        assert "there is no column 'text'" in shown(browser, "problem")
+        browser.find_element(By.ID, "file").send_keys(str(file))
+        browser.find_element(By.ID, "column").send_keys("what they said")
+        browser.find_element(By.XPATH, "//button[text()='Score it']").click()
+        WebDriverWait(browser, 20).until(lambda _: is_done(browser))
+        browser.get(f"{browser.current_url}?verdict=error")
+        assert "is blank" in browser.find_element(By.CLASS_NAME, "rows").text
+
+
+def test_what_is_no_table_is_said(browser: webdriver.Chrome, address: str, folder: Path) -> None:
+    (folder / "a.xlsx").write_bytes(b"PK\x03\x04")
+    (folder / "empty.csv").write_text("")
+    for name, said in (("a.xlsx", "a.xlsx is not one of .csv"), ("empty.csv", "no rows in it")):
+        browser.get(f"{address}/jobs")
+        browser.find_element(By.ID, "file").send_keys(str(folder / name))
+        assert said in shown(browser, "problem")
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_job_is_fit_for_all_people_and_screens(
+    browser: webdriver.Chrome, address: str, folder: Path, colours: str, width: int
+) -> None:
+    file = write(folder / "fit.csv", 60)
+    with scheme(browser, colours), screen(browser, width):
+        browser.get(f"{address}/jobs")
+        browser.find_element(By.ID, "file").send_keys(str(file))
+        shown(browser, "preview")
+        assert serious_faults(browser) == []
+        assert not overflows(browser)
+        browser.find_element(By.ID, "send").click()
+        WebDriverWait(browser, 30).until(lambda _: is_done(browser))
+        assert serious_faults(browser) == []
+        assert not overflows(browser)
