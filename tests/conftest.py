@@ -1,5 +1,5 @@
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -29,8 +29,12 @@ def split() -> Split:
     return Split(reviews[:120], reviews[120:])
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter,
+) -> Generator[None]:
     """Say last what was left out for want of a browser: it is easily overlooked."""
+    yield
     skipped = terminalreporter.stats.get("skipped", [])
     if count := sum("test_browser" in report.nodeid for report in skipped):
         terminalreporter.write_sep("=", yellow=True)
