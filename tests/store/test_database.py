@@ -1,61 +1,238 @@
-"""A database that is opened, made, migrated, refused."""
-
-from __future__ import annotations
-
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import insert, select, text
 
-from reelsense import store
 from reelsense.errors import StoreError
+from reelsense.store import database
 from reelsense.store.database import REVISION, Database, default_url
-from reelsense.store.tables import metadata
+from reelsense.store.tables import jobs, metadata
+
+on_sqlite = pytest.mark.skipif(
+    "REELSENSE_TEST_DATABASE" in os.environ, reason="of SQLite's files alone"
+)
+
+JOB = {
+    "id": "a",
+    "name": "in.csv",
+    "suffix": ".csv",
+    "column": "text",
+    "model": "tiny",
+    "state": "waiting",
+    **dict.fromkeys(("rows", "done", "characters", "characters_done"), 0),
+    **dict.fromkeys(("worked", "created", "lease"), 0.0),
+}
 
 
-def url(folder: Path) -> str:
-    return f"sqlite:///{folder / 'new' / 'jobs.db'}"
+def folder() -> str:
+    return str(Path(database.__file__).parent / "migrations")
 
 
-def test_a_new_file_gets_the_tables_and_is_the_users_alone(tmp_path: Path) -> None:
-    database = Database(url(tmp_path))
-    with database.reading() as connection:
+def pragma(opened: Database, name: str) -> object:
+    with opened.reading() as connection:
+        return connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+
+
+def test_the_newest_migration_is_named_in_the_code() -> None:
+    assert ScriptDirectory(folder()).get_current_head() == REVISION
+
+
+def test_migrations_make_the_tables_of_the_code(url: str) -> None:
+    opened = Database(url)
+    with opened.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-    file = tmp_path / "new" / "jobs.db"
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    database.close()
+    opened.close()
 
 
-def test_the_revision_is_the_newest_migration() -> None:
-    config = Config()
-    folder = Path(store.__file__).parent / "migrations"
-    config.set_main_option("script_location", str(folder))
-    assert ScriptDirectory.from_config(config).get_current_head() == REVISION
+def test_opening_says_nothing(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    Database(url).close()
+    assert capfd.readouterr() == ("", "")
 
 
-def test_what_is_up_to_date_is_opened_without_alembic(tmp_path: Path) -> None:
-    Database(url(tmp_path)).close()
-    script = (
+def test_an_open_schema_needs_no_alembic(url: str) -> None:
+    Database(url).close()
+    code = (
         "import sys; from reelsense.store.database import Database; "
-        f"Database({url(tmp_path)!r}).close(); sys.exit('alembic' in sys.modules)"
+        "Database(sys.argv[1]).close(); sys.exit('alembic' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0  # noqa: S603
+    subprocess.run([sys.executable, "-c", code, url], check=True)  # noqa: S603
 
 
-def test_several_may_make_it_at_once(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        for database in pool.map(Database, [url(tmp_path)] * 8):
-            database.close()
+def test_what_is_written_outlives_the_connection(url: str) -> None:
+    opened = Database(url)
+    with opened.writing() as connection:
+        connection.execute(insert(jobs).values(JOB))
+    opened.close()
+    opened = Database(url)
+    with opened.reading() as connection:
+        assert connection.scalar(select(jobs.c.name)) == "in.csv"
+    opened.close()
+
+
+def test_what_fails_half_way_leaves_nothing(url: str) -> None:
+    opened = Database(url)
+
+    def half() -> None:
+        with opened.writing() as connection:
+            connection.execute(insert(jobs).values(JOB))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        half()
+    with opened.reading() as connection:
+        assert connection.scalar(select(jobs.c.name)) is None
+    opened.close()
+
+
+def test_errors_of_the_database_are_ours(url: str) -> None:
+    opened = Database(url)
+    with pytest.raises(StoreError, match=r"the database .* fails"), opened.reading() as connection:
+        connection.execute(text("SELECT * FROM nowhere"))
+    opened.close()
+
+
+def test_threads_that_open_a_new_database_at_once(url: str) -> None:
+    together = threading.Barrier(6)
+
+    def open_it(_n: int) -> str | None:
+        together.wait(30)
+        opened = Database(url)
+        with opened.reading() as connection:
+            found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        opened.close()
+        return found
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(open_it, range(6))) == [REVISION] * 6
+
+
+def test_processes_that_open_a_new_database_at_once(url: str) -> None:
+    code = "import sys; from reelsense.store.database import Database; Database(sys.argv[1])"
+    command = [sys.executable, "-c", code, url]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]  # noqa: S603
+    assert [each.communicate(timeout=60)[1] for each in started] == [b""] * 4
+    assert [each.returncode for each in started] == [0] * 4
+
+
+def test_a_schema_of_a_newer_version(url: str) -> None:
+    opened = Database(url)
+    with opened.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    opened.close()
+    with pytest.raises(StoreError, match="written by a newer reelsense: pip install --upgrade"):
+        Database(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("jobs.db", "named by a URL"),
+        ("sqlite://", "name a file"),
+        ("sqlite:///:memory:", "name a file"),
+        ("nosuch://me:secret@host/name", "nosuch://me:.*@host/name wants a package"),
+        ("mysql+pymysql://me:secret@host/name", "wants a package .*: pip install pymysql"),
+    ],
+)
+def test_urls_that_cannot_be_used(url: str, message: str) -> None:
+    with pytest.raises(StoreError, match=message) as caught:
+        Database(url)
+    assert "secret" not in str(caught.value)
+
+
+@on_sqlite
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no database, and long enough to be told from one" * 20)
+    for name, reason in (("file", "not a database"), ("file/jobs.db", "cannot be written")):
+        with pytest.raises(StoreError, match=reason) as caught:
+            Database(f"sqlite:///{tmp_path / name}")
+        assert str(tmp_path / name) in str(caught.value)
+    with pytest.raises(StoreError, match="cannot be written: Is a directory"):
+        Database(f"sqlite:///{tmp_path}")
+
+
+@on_sqlite
+def test_only_the_user_reads_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "jobs.db"
+    opened = Database(f"sqlite:///{path}")
+    with opened.writing() as connection:
+        connection.execute(insert(jobs).values(JOB))
+        beside = list(path.parent.iterdir())
+        assert len(beside) == 3  # its log and index too
+        assert {stat.S_IMODE(each.stat().st_mode) for each in beside} == {0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    opened.close()
+
+
+@on_sqlite
+def test_how_sqlite_is_set_up(url: str) -> None:
+    opened = Database(url)
+    wanted = {"journal_mode": "wal", "auto_vacuum": 2, "secure_delete": 1, "foreign_keys": 1}
+    wanted["busy_timeout"] = 30_000
+    assert {name: pragma(opened, name) for name in wanted} == wanted
+    opened.close()
+
+
+@on_sqlite
+def test_who_reads_does_not_wait_for_who_writes(url: str) -> None:
+    opened = Database(url)
+    with opened.writing() as writes:
+        writes.execute(insert(jobs).values(JOB))
+        with opened.reading() as reads:
+            assert reads.scalar(select(jobs.c.name)) is None
+    opened.close()
+
+
+@on_sqlite
+def test_a_lock_that_is_held_too_long(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_WAIT", 0)
+    opened = Database(url)
+    other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="database is locked"), opened.writing() as connection:
+        connection.execute(insert(jobs).values(JOB))
+    with pytest.raises(StoreError, match="database is locked"):
+        opened.shrink()
+    other.close()
+    opened.close()
+
+
+@on_sqlite
+def test_a_full_disk(url: str) -> None:
+    opened = Database(url)
+
+    def fill() -> None:
+        with opened.writing() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+            connection.execute(insert(jobs).values(JOB | {"name": "long" * 100_000}))
+
+    with pytest.raises(StoreError, match="full"):
+        fill()
+    opened.close()
+
+
+@on_sqlite
+def test_what_is_deleted_makes_the_file_smaller(url: str) -> None:
+    opened, path = Database(url), Path(url.removeprefix("sqlite:///"))
+    with opened.writing() as connection:
+        connection.execute(insert(jobs).values(JOB | {"name": "long" * 1_000_000}))
+    opened.shrink()
+    assert path.stat().st_size > 4_000_000
+    with opened.writing() as connection:
+        connection.execute(jobs.delete())
+    opened.shrink()
+    assert path.stat().st_size < 200_000
+    opened.close()
 
 
 def test_a_default_is_in_the_users_state(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,58 +241,3 @@ def test_a_default_is_in_the_users_state(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/home/ann")
     assert default_url() == "sqlite:////home/ann/.local/state/reelsense/jobs.db"
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("no url", "named by a URL"),
-        ("sqlite://", "name a file"),
-        ("nodb://u:secret@h/x", "package that is not installed"),
-        ("mysql+pymysql://u:secret@h/x", "package that is not installed"),
-    ],
-)
-def test_what_cannot_be_opened_is_said_without_the_password(name: str, reason: str) -> None:
-    with pytest.raises(StoreError, match=reason) as caught:
-        Database(name)
-    assert "secret" not in str(caught.value)
-
-
-def test_a_file_in_the_way_and_a_file_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "new").write_text("a file")
-    with pytest.raises(StoreError, match="cannot be written: "):
-        Database(url(tmp_path))
-    (tmp_path / "text").write_text("no database " * 100)
-    with pytest.raises(StoreError, match="not a database"):
-        Database(f"sqlite:///{tmp_path / 'text'}")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(StoreError, match=r"jobs\.db cannot be written: Permission denied"):
-        Database(url(tmp_path))
-
-
-def test_a_database_of_a_later_version_is_refused(tmp_path: Path) -> None:
-    database = Database(url(tmp_path))
-    with database.writing() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    database.close()
-    with pytest.raises(StoreError, match="newer reelsense"):
-        Database(url(tmp_path))
-
-
-def test_what_fails_leaves_nothing_half_written(tmp_path: Path) -> None:
-    database = Database(url(tmp_path))
-
-    def fail() -> None:
-        with database.writing() as connection:
-            connection.execute(text("DELETE FROM alembic_version"))
-            connection.execute(text("SELECT nonsense"))
-
-    with pytest.raises(StoreError, match="fails"):
-        fail()
-    with database.reading() as connection:
-        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == REVISION
-    database.close()

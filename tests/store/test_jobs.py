@@ -1,337 +1,465 @@
-"""Jobs from the first row to the last, over crashes, and what is listed of them."""
-
-from __future__ import annotations
-
-import os
+import io
+import json
 import random
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import func, select
 
+from reelsense.cli.files import score_file
+from reelsense.datasets import tables
 from reelsense.datasets.tables import Row
-from reelsense.errors import DatasetError, JobStateError, LostJobError, NoJobError
-from reelsense.prediction import Coverage, Prediction
+from reelsense.datasets.writing import writer
+from reelsense.errors import DatasetError, JobStateError, LostJobError, NoJobError, StoreError
+from reelsense.inference.classifier import Classifier
+from reelsense.prediction import Prediction
 from reelsense.store import listing
-from reelsense.store.database import Database
-from reelsense.store.jobs import CANCELLED, DONE, RUNNING, WAITING, Job, Jobs, NewJob, check_ended
-from reelsense.store.listing import Asked
+from reelsense.store.jobs import Job, Jobs, check_ended
+from reelsense.store.tables import job_answers, job_rows
+from reelsense.store.tables import jobs as job_table
+from tests import tiny
+from tests.store.conftest import KEEP, Time
+from tests.store.work import ADDED, LEASE, answer, answered, claimed, new, rows, score, step
 
-ADDED = ["label", "score", "positive", "verdict", "stars"]
-NEW = NewJob("films.csv", ".csv", "text", 0.02, "tiny")
-
-
-class Time:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+CLASSIFIER = tiny.star_classifier()
 
 
-@pytest.fixture
-def time() -> Time:
-    return Time()
+def texts(found: list[Row]) -> list[object]:
+    return [row.values["text"] for row in found]
 
 
-@pytest.fixture
-def jobs(tmp_path: Path, time: Time) -> Iterator[Jobs]:
-    # REELSENSE_TEST_DATABASE: another kind of database than SQLite, which is emptied.
-    made = Jobs(
-        Database(os.environ.get("REELSENSE_TEST_DATABASE") or f"sqlite:///{tmp_path / 'jobs.db'}"),
-        keep=100,
-        now=time,
-    )
-    yield made
-    time.now += 1e6
-    made.sweep()
-    made.close()
+def stored(jobs: Jobs) -> list[int]:
+    """Lines in each of the tables."""
+    with jobs.database.reading() as connection:
+        return [
+            connection.scalar(select(func.count()).select_from(table)) or 0
+            for table in (job_table, job_rows, job_answers)
+        ]
 
 
-def rows(*texts: str) -> list[Row]:
-    return [Row(n + 2, {"id": str(n), "text": text, "x": "y"}) for n, text in enumerate(texts)]
+def written(jobs: Jobs, job: Job, kind: str) -> str:
+    buffer = io.StringIO(newline="")
+    table = writer(buffer, kind)
+    for row, added in jobs.results(job):
+        table.write(row, added)
+    return buffer.getvalue()
 
 
-def answer(positive: float, verdict: str = "unsure") -> Prediction:
-    label = "positive" if positive >= 0.5 else "negative"
-    both = {"negative": 1 - positive, "positive": positive}
-    return Prediction(label, max(both.values()), both, verdict, 1 + 9 * positive, Coverage(1, 1))
-
-
-def begun(jobs: Jobs, *texts: str) -> Job:
-    received = jobs.receive(NEW, rows(*texts), 1000)
-    job = jobs.claim("me", "tiny", 30)
-    assert job
-    assert job.id == received.id
-    return jobs.begin(job, "v1", ADDED)
-
-
-def test_a_job_from_its_first_row_to_its_last(jobs: Jobs, time: Time) -> None:
-    received = jobs.receive(NEW, rows("good", "bad", "so"), 1000)
-    assert (received.state, received.rows, received.done, received.risk) == (WAITING, 3, 0, 0.02)
-    assert jobs.count() == 1
-    assert received.seconds_left is None
-    job = jobs.claim("me", "tiny", 30)
-    assert job is not None
-    assert (job.state, job.owner) == (RUNNING, "me")
-    job = jobs.begin(job, "v1", ADDED)
-    step = jobs.next_rows(job, 2)
-    assert step == rows("good", "bad")
-    job = jobs.record(job, step, [answer(0.1 + 0.2), "is blank"], took=4.0)
-    assert (job.done, job.is_open, job.worked) == (2, True, 4.0)
-    assert job.seconds_left == pytest.approx(4 * 22 / 47)
-    with pytest.raises(JobStateError, match="2 of 3 rows"):
+def test_the_life_of_a_job(jobs: Jobs, now: Time) -> None:
+    job = jobs.receive(new(), rows("good film", "bad", " "), most=3)
+    assert (job.state, job.rows, job.done, job.version) == ("waiting", 3, 0, None)
+    assert (job.created, job.ended, job.expires) == (1000.25, None, None)
+    assert job.is_open
+    assert job.seconds_left is None
+    with pytest.raises(JobStateError, match="0 of 3 rows are scored"):
         check_ended(job)
-    time.now = 2000
-    job = jobs.record(job, jobs.next_rows(job, 2), [answer(0.9, "positive")], took=1.0)
-    assert (job.state, job.ended, job.expires, job.owner) == (DONE, 2000, 2100, None)
+    now.now += 10
+    job = claimed(jobs)
+    assert (job.state, job.owner, job.version) == ("running", "me", "1")
+    job = step(jobs, job, CLASSIFIER, 2)
+    assert (job.state, job.done, job.worked) == ("running", 2, 0.5)
+    assert job.seconds_left is not None
+    assert 0 < job.seconds_left < 0.5
+    job = step(jobs, job, CLASSIFIER, 2)
+    assert (job.state, job.done, job.characters_done) == ("done", 3, job.characters)
+    assert (job.ended, job.expires, job.owner) == (1010.25, 1010.25 + KEEP, None)
+    assert job.seconds_left is None
     check_ended(job)
-    found = list(jobs.results(job))
-    assert [row for row, _ in found] == rows("good", "bad", "so")
-    assert found[0][1] == {
-        "label": "negative",
-        "score": 1 - (0.1 + 0.2),
-        "positive": 0.1 + 0.2,
-        "verdict": "unsure",
-        "stars": 1 + 9 * (0.1 + 0.2),
-        "error": None,
-    }
-    assert found[1][1] == dict.fromkeys(ADDED) | {"error": "is blank"}
+    assert jobs.job(job.id) == job
+    assert jobs.claim("me", "tiny", LEASE) is None
+    assert [added["error"] for _, added in jobs.results(job)] == [None, None, "'text' is blank"]
 
 
-def test_what_a_row_holds_comes_back_as_it_was(jobs: Jobs) -> None:
-    given = [
-        Row(2, {"text": "half \ud83d of a pair", "n": 7, "list": [1, {"a": None}]}),
-        Row(3, {"other": "\U0001f600"}),
-        Row(4, {"text": None}),
-        Row(5, {"b": "\udc80 no UTF-8", "text": "a\0b"}, "not UTF-8 text"),
-        Row(6, {}, "line 6 is not JSON: \udc80"),
-        Row(7, {"a": "first", "text": "second", "z": "last"}),
-    ]
-    jobs.receive(NEW, given, 1000)
-    job = jobs.claim("me", "tiny", 30)
-    assert job
-    found = jobs.next_rows(job, 100)
-    assert found == given
-    assert list(found[-1].values) == ["a", "text", "z"]
-    jobs.record(job, found, ["\udc80"] * 6, 1.0)
-    assert [added["error"] for _, added in jobs.results(jobs.job(job.id))] == ["\udc80"] * 6
+def test_names_of_jobs_cannot_be_guessed(jobs: Jobs) -> None:
+    names = {jobs.receive(new(), rows("good"), 9).id for _ in range(5)}
+    assert len(names) == 5
+    assert min(map(len, names)) >= 22  # 128 bits
+    for name in ("", "%", "nosuch", "'"):
+        with pytest.raises(NoJobError):
+            jobs.job(name)
 
 
-def test_nothing_is_kept_of_what_cannot_be_received(jobs: Jobs) -> None:
-    with pytest.raises(DatasetError, match=r"films\.csv: there are no rows"):
-        jobs.receive(NEW, [], 10)
-    with pytest.raises(DatasetError, match="more than 2 rows"):
-        jobs.receive(NEW, rows("a", "b", "c"), 2)
+@pytest.mark.parametrize(("count", "most", "message"), [(0, 5, "no rows"), (6, 5, "more than 5")])
+def test_files_that_are_no_jobs(jobs: Jobs, count: int, most: int, message: str) -> None:
+    with pytest.raises(DatasetError, match=rf"in\.csv: .*{message}"):
+        jobs.receive(new(), rows(*["good"] * count), most)
+    assert jobs.count() == 0
+    jobs.sweep()
+    assert stored(jobs) == [0, 0, 0]
 
+
+def test_a_file_that_breaks_off(jobs: Jobs) -> None:
     def broken() -> Iterator[Row]:
-        yield from rows("a", "b")
+        yield from rows(*["good"] * 1500)
+        assert stored(jobs)[:2] == [1, 1000]  # the first of them are kept already
+        assert jobs.claim("me", "tiny", LEASE) is None
         raise DatasetError("a quote is never closed")
 
-    with pytest.raises(DatasetError, match="quote"):
-        jobs.receive(NEW, broken(), 10)
+    with pytest.raises(DatasetError, match="never closed"):
+        jobs.receive(new(), broken(), 10_000)
+    assert jobs.claim("me", "tiny", LEASE) is None
     assert jobs.count() == 0
-    assert jobs.claim("me", "tiny", 30) is None
-    assert jobs.sweep() == 3
+    assert jobs.sweep() == 1
+    assert stored(jobs) == [0, 0, 0]
 
 
-def test_a_job_is_of_one_owner_until_its_lease_is_over(jobs: Jobs, time: Time) -> None:
-    job = begun(jobs, "a", "b", "c")
-    assert jobs.claim("other", "tiny", 30) is None
-    job = jobs.record(job, jobs.next_rows(job, 1), [answer(0.1)], 1.0)
-    time.now += 20
-    jobs.renew(job, 30)
-    time.now += 20
-    assert jobs.claim("other", "tiny", 30) is None
-    time.now += 11
-    taken = jobs.claim("other", "tiny", 30)
-    assert taken is not None
-    assert (taken.id, taken.done) == (job.id, 1)
-    # Who was thought dead comes back: what it has is not kept a second time.
-    with pytest.raises(LostJobError):
-        jobs.record(job, jobs.next_rows(job, 1), [answer(0.2)], 1.0)
-    with pytest.raises(LostJobError):
-        jobs.renew(job, 30)
-    jobs.release(job)
-    assert jobs.job(job.id).owner == "other"
-    taken = jobs.record(taken, jobs.next_rows(taken, 2), [answer(0.3), answer(0.4)], 1.0)
-    assert [added["positive"] for _, added in jobs.results(taken)] == [0.1, 0.3, 0.4]
-
-
-def test_what_is_given_back_is_taken_at_once(jobs: Jobs) -> None:
-    job = begun(jobs, "a")
-    jobs.release(job)
-    taken = jobs.claim("next", "tiny", 30)
-    assert taken is not None
-    assert taken.id == job.id
-
-
-def test_jobs_are_taken_in_their_order_and_by_their_model(jobs: Jobs, time: Time) -> None:
-    first = jobs.receive(NEW, rows("a"), 10)
-    time.now += 1
-    jobs.receive(NEW, rows("b"), 10)
-    assert jobs.claim("me", "another", 30) is None
-    taken = jobs.claim("me", "tiny", 30)
-    assert taken is not None
-    assert taken.id == first.id
-
-
-def test_of_many_who_claim_one_gets_it(jobs: Jobs) -> None:
-    jobs.receive(NEW, rows("a"), 10)
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda n: jobs.claim(f"owner {n}", "tiny", 30), range(8)))
-    assert sum(each is not None for each in found) == 1
-
-
-def test_another_model_begins_anew(jobs: Jobs) -> None:
-    job = begun(jobs, "a", "b")
-    job = jobs.record(job, jobs.next_rows(job, 1), [answer(0.1)], 1.0)
-    assert jobs.begin(job, "v1", ADDED).done == 1
-    job = jobs.begin(job, "v2", ["label", "score"])
-    assert (job.done, job.worked, job.version, job.added) == (0, 0.0, "v2", ("label", "score"))
-    job = jobs.record(job, jobs.next_rows(job, 2), [answer(0.8), answer(0.7)], 1.0)
-    assert [added for _, added in jobs.results(job)] == [
-        {"label": "positive", "score": 0.8, "error": None},
-        {"label": "positive", "score": 0.7, "error": None},
+def test_the_oldest_job_of_the_model_comes_first(jobs: Jobs, now: Time) -> None:
+    received = []
+    for _ in range(3):
+        received.append(jobs.receive(new(), rows("good"), 9).id)
+        now.now += 1
+    assert jobs.claim("me", "another", LEASE) is None
+    assert [jobs.claim(each, "tiny", LEASE) for each in "abc"] == [
+        jobs.job(name) for name in received
     ]
+    assert jobs.claim("d", "tiny", LEASE) is None
 
 
-def test_one_that_is_cancelled_keeps_what_is_done(jobs: Jobs) -> None:
-    job = begun(jobs, "a", "b", "c")
-    job = jobs.record(job, jobs.next_rows(job, 1), [answer(0.1)], 1.0)
-    ended = jobs.cancel(job.id)
-    assert (ended.state, ended.done, ended.expires) == (CANCELLED, 1, 1100)
+def test_a_job_goes_on_where_it_was_after_a_restart(more: Callable[[], Jobs]) -> None:
+    before = more()
+    before.receive(new(), rows("good", "bad", "great"), 9)
+    step(before, claimed(before), CLASSIFIER, 2)
+    before.close()
+    after = more()
+    job = after.claim("me", "tiny", LEASE)
+    assert job
+    assert after.begin(job, "1", ADDED).done == 2
+    assert texts(after.next_rows(job, 9)) == ["great"]
+    assert step(after, job, CLASSIFIER, 9).state == "done"
+
+
+def test_a_job_that_is_given_back_is_taken_at_once(jobs: Jobs, more: Callable[[], Jobs]) -> None:
+    jobs.receive(new(), rows("good", "bad"), 9)
+    job = step(jobs, claimed(jobs, "first"), CLASSIFIER, 1)
+    assert more().claim("second", "tiny", LEASE) is None
+    jobs.release(job)
+    assert claimed(more(), "second").done == 1
     with pytest.raises(LostJobError):
-        jobs.record(job, jobs.next_rows(job, 1), [answer(0.2)], 1.0)
-    assert len(list(jobs.results(ended))) == 1
-    assert jobs.claim("me", "tiny", 30) is None
+        step(jobs, job, CLASSIFIER, 1)
 
 
-def test_one_that_fails_says_why(jobs: Jobs) -> None:
-    job = begun(jobs, "a")
-    jobs.fail(job, "the model has no thresholds")
-    assert (jobs.job(job.id).state, jobs.job(job.id).error) == (
-        "failed",
-        "the model has no thresholds",
-    )
-
-
-def test_what_has_ended_stays_as_it_ended(jobs: Jobs) -> None:
-    job = begun(jobs, "a")
-    jobs.record(job, jobs.next_rows(job, 1), [answer(0.1)], 1.0)
-    assert jobs.cancel(job.id).state == DONE
-    jobs.fail(job, "late")
-    assert jobs.job(job.id).state == DONE
-
-
-def test_what_is_deleted_is_gone_at_once_and_swept_later(jobs: Jobs) -> None:
-    job = begun(jobs, "a", "b")
-    jobs.delete(job.id)
-    for ask in (jobs.job, jobs.cancel, jobs.delete):
-        with pytest.raises(NoJobError):
-            ask(job.id)
-    with pytest.raises(LostJobError):
-        jobs.record(job, rows("a"), [answer(0.1)], 1.0)
-    assert jobs.count() == 0
-    assert jobs.sweep() == 1
-    assert jobs.sweep() == 0
-    assert jobs.next_rows(job, 10) == []
-
-
-def test_what_has_ended_is_deleted_after_its_time_and_no_other(jobs: Jobs, time: Time) -> None:
-    done = begun(jobs, "a")
-    jobs.record(done, jobs.next_rows(done, 1), [answer(0.1)], 1.0)
-    waits = jobs.receive(NEW, rows("a"), 10)
-    time.now += 99
-    assert jobs.sweep() == 0
-    time.now += 2
-    assert jobs.sweep() == 1
-    with pytest.raises(NoJobError):
-        jobs.job(done.id)
-    assert jobs.job(waits.id) == waits
-
-
-def test_a_file_shrinks_when_a_job_is_swept(tmp_path: Path) -> None:
-    file = tmp_path / "shrinks.db"
-    jobs = Jobs(Database(f"sqlite:///{file}"), keep=1)
-    job = jobs.receive(NEW, rows(*["word " * 1000] * 2000), 10_000)
-    jobs.delete(job.id)
-    assert jobs.sweep() == 1
-    assert file.stat().st_size < 200_000
-    jobs.close()
-
-
-Texts = st.lists(st.text("ab%_\\ A\u00e9", max_size=6), min_size=1, max_size=12)
-
-
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    Texts,
-    st.randoms(use_true_random=False),
-    st.builds(
-        Asked,
-        verdict=st.sampled_from(["", "positive", "unsure", listing.ERROR]),
-        search=st.text("ab%_\\ A", max_size=2),
-        sort=st.sampled_from(listing.SORTS),
-        descending=st.booleans(),
-        offset=st.integers(0, 5),
-        limit=st.integers(1, 6),
-    ),
-)
-def test_what_is_listed_is_what_was_asked_for(
-    jobs: Jobs, texts: list[str], choose: random.Random, asked: Asked
+def test_every_row_has_one_answer_over_a_lost_lease(
+    jobs: Jobs, more: Callable[[], Jobs], now: Time
 ) -> None:
-    kinds: list[Prediction | str] = [
-        "is blank",
-        *(answer(share, verdict) for share in (0.2, 0.8) for verdict in ("positive", "unsure")),
-    ]
-    answers = [choose.choice(kinds) for _ in texts]
-    job = begun(jobs, *texts)
-    job = jobs.record(job, jobs.next_rows(job, len(texts)), answers, 1.0)
+    jobs.receive(new(), rows("good", "bad", "great"), 9)
+    slow = claimed(jobs, "slow")
+    found = jobs.next_rows(slow, 2)
+    now.now += LEASE - 1
+    jobs.renew(slow, LEASE)
+    now.now += LEASE - 1
+    other = more()
+    assert other.claim("quick", "tiny", LEASE) is None
+    now.now += 2
+    quick = step(other, claimed(other, "quick"), CLASSIFIER, 1)
+    for late in (
+        lambda: jobs.record(slow, found, [answer(0.9)] * 2, 1.0),
+        lambda: jobs.renew(slow, LEASE),
+        lambda: jobs.begin(slow, "2", ADDED),
+    ):
+        with pytest.raises(LostJobError):
+            late()
+    jobs.release(slow)
+    jobs.fail(slow, "the machine is on fire")
+    assert jobs.job(slow.id) == quick  # whatever the slow one does, it is the other's
+    quick = step(other, quick, CLASSIFIER, 9)
+    assert (quick.state, stored(jobs)) == ("done", [1, 3, 3])
 
-    def value(n: int) -> object:
-        each = answers[n]
-        return None if isinstance(each, str) else getattr(each, asked.sort)
 
-    def wanted(n: int) -> bool:
-        each = answers[n]
-        verdict = listing.ERROR if isinstance(each, str) else each.verdict
-        return asked.verdict in ("", verdict) and asked.search.lower() in texts[n].lower()
+def test_the_same_rows_are_not_recorded_twice(jobs: Jobs) -> None:
+    jobs.receive(new(), rows("good", "bad"), 9)
+    job = claimed(jobs)
+    step(jobs, job, CLASSIFIER, 1)
+    with pytest.raises(LostJobError):
+        step(jobs, job, CLASSIFIER, 1)
 
-    places = [n for n in range(len(texts)) if wanted(n)]
-    if asked.sort == "n":
-        places.sort(reverse=asked.descending)
-    else:
-        known = [n for n in places if value(n) is not None]
-        known.sort(key=lambda n: value(n), reverse=asked.descending)  # type: ignore[arg-type,return-value]  # of one kind
-        places = known + [n for n in places if value(n) is None]
-    page = listing.page(jobs.database, job, asked)
+
+def test_a_result_is_of_one_model(jobs: Jobs) -> None:
+    jobs.receive(new(), rows("good", "bad"), 9)
+    job = step(jobs, claimed(jobs), CLASSIFIER, 1)
+    jobs.release(job)
+    job = claimed(jobs, version="2")
+    assert (job.version, job.done, job.characters_done, job.worked) == ("2", 0, 0, 0.0)
+    assert stored(jobs) == [1, 2, 0]
+    assert step(jobs, job, CLASSIFIER, 9).state == "done"
+
+
+def test_a_cancelled_job_keeps_what_is_answered(jobs: Jobs, now: Time) -> None:
+    jobs.receive(new(), rows("good", "bad"), 9)
+    job = step(jobs, claimed(jobs), CLASSIFIER, 1)
+    now.now += 5
+    cancelled = jobs.cancel(job.id)
+    assert (cancelled.state, cancelled.ended) == ("cancelled", 1005.25)
+    with pytest.raises(LostJobError):
+        step(jobs, job, CLASSIFIER, 1)
+    assert jobs.claim("me", "tiny", LEASE) is None
+    now.now += 5
+    assert jobs.cancel(job.id) == cancelled
+    check_ended(cancelled)
+    assert len(list(jobs.results(cancelled))) == 1
+
+
+def test_a_job_fails_with_a_reason(jobs: Jobs) -> None:
+    jobs.receive(new(), rows("good"), 9)
+    jobs.fail(claimed(jobs), "no thresholds")
+    [job] = [jobs.job(name) for name in names(jobs)]
+    assert (job.state, job.error, job.owner) == ("failed", "no thresholds", None)
+
+
+def names(jobs: Jobs) -> list[str]:
+    with jobs.database.reading() as connection:
+        return list(connection.scalars(select(job_table.c.id)))
+
+
+def test_a_deleted_job_is_gone_at_once(jobs: Jobs) -> None:
+    jobs.receive(new(), rows("good", "bad"), 9)
+    job = step(jobs, claimed(jobs), CLASSIFIER, 1)
     jobs.delete(job.id)
-    assert page.total == len(places)
-    shown = places[asked.offset :][: asked.limit]
-    assert [each.n for each in page.rows] == shown
-    assert [each.text for each in page.rows] == [texts[n] for n in shown]
-    assert [each.error is not None for each in page.rows] == [
-        isinstance(answers[n], str) for n in shown
-    ]
+    for method in (jobs.job, jobs.cancel, jobs.delete):
+        with pytest.raises(NoJobError, match="no such job"):
+            method(job.id)
+    with pytest.raises(LostJobError):
+        step(jobs, job, CLASSIFIER, 1)
+    assert jobs.count() == 0
+    assert jobs.sweep() == 1
+    assert stored(jobs) == [0, 0, 0]
+    assert jobs.sweep() == 0
 
 
-def test_kinds_of_answers_are_counted(jobs: Jobs) -> None:
-    job = begun(jobs, "a", "b", "c", "d")
-    answers: list[Prediction | str]
-    answers = [answer(0.95, "positive"), answer(0.99, "positive"), answer(0.3), "is blank"]
-    job = jobs.record(job, jobs.next_rows(job, 4), answers, 1.0)
-    counts = listing.counts(jobs.database, job)
-    assert counts.verdicts == {"positive": 2, "unsure": 1, listing.ERROR: 1}
-    assert counts.stars == {10: 2, 4: 1}
-
-
-def test_the_text_of_a_row(jobs: Jobs) -> None:
-    job = begun(jobs, "a", "b")
-    assert jobs.text(job, 1) == "b"
+def test_jobs_expire(jobs: Jobs, now: Time) -> None:
+    job = answered(jobs, ["good"] * 3, [answer(0.9)] * 3)
+    running = jobs.receive(new(), rows("bad"), 9)
+    now.now += KEEP - 1
+    assert jobs.sweep() == 0
+    assert jobs.job(job.id) == job
+    now.now += 2
+    assert jobs.sweep() == 1
     with pytest.raises(NoJobError):
-        jobs.text(job, 2)
+        jobs.job(job.id)
+    assert stored(jobs) == [1, 1, 0]
+    assert jobs.job(running.id).is_open  # one that has not ended stays, however old
+    now.now += 1e6
+    assert jobs.sweep() == 0
+
+
+def test_what_was_never_received_whole_is_swept(jobs: Jobs, now: Time) -> None:
+    def slow() -> Iterator[Row]:
+        yield from rows(*["good"] * 1000)
+        assert jobs.sweep() == 0  # it may still come
+        now.now += 4000
+        assert jobs.sweep() == 1
+        yield from rows("late")
+
+    with pytest.raises((NoJobError, StoreError)):
+        jobs.receive(new(), slow(), 10_000)
+    jobs.sweep()
+    assert stored(jobs) == [0, 0, 0]
+
+
+def test_many_rows_are_swept_bit_by_bit(jobs: Jobs) -> None:
+    job = answered(jobs, ["good"] * 5500, [answer(0.9)] * 5500)
+    jobs.delete(job.id)
+    assert jobs.sweep() == 1
+    assert stored(jobs) == [0, 0, 0]
+
+
+def test_a_result_is_never_cut_short(jobs: Jobs, more: Callable[[], Jobs]) -> None:
+    job = answered(jobs, ["good"] * 1500, [answer(0.9)] * 1500)
+    found = jobs.results(job)
+    next(found)
+    jobs.delete(job.id)
+    more().sweep()
+    with pytest.raises(NoJobError):
+        list(found)
+
+
+def test_two_claim_at_once(more: Callable[[], Jobs], jobs: Jobs) -> None:
+    for _ in range(12):
+        jobs.receive(new(), rows("good"), 9)
+    opened = [more() for _ in range(4)]
+    together = threading.Barrier(len(opened))
+
+    def claim(n: int) -> list[str]:
+        together.wait(30)
+        found = []
+        while job := opened[n].claim(str(n), "tiny", LEASE):
+            found.append(job.id)
+            job = opened[n].begin(job, "1", ADDED)
+            opened[n].record(job, opened[n].next_rows(job, 1), [answer(0.9)], 1.0)
+        return found
+
+    with ThreadPoolExecutor(len(opened)) as pool:
+        found = [name for part in pool.map(claim, range(len(opened))) for name in part]
+    assert sorted(found) == sorted(names(jobs))
+    assert stored(jobs) == [12, 12, 12]
+
+
+def test_owners_that_take_jobs_from_each_other(more: Callable[[], Jobs], jobs: Jobs) -> None:
+    """No lease lasts: all of them work on the same rows at the same time."""
+    job = jobs.receive(new(), rows(*map(str, range(60))), 100)
+    opened = [more() for _ in range(3)]
+
+    def work(n: int) -> int:
+        lost = 0
+        mine, choose = opened[n], random.Random(n)
+        while mine.job(job.id).is_open:
+            try:
+                taken = mine.claim(str(n), "tiny", -1.0)
+                if taken is None:
+                    continue
+                taken = mine.begin(taken, "1", ADDED)
+                found = mine.next_rows(taken, choose.randint(1, 4))
+                mine.record(taken, found, [str(row.values["text"]) for row in found], 1.0)
+            except LostJobError:
+                lost += 1
+        return lost
+
+    with ThreadPoolExecutor(len(opened)) as pool:
+        list(pool.map(work, range(len(opened))))
+    found = [added["error"] for _, added in jobs.results(jobs.job(job.id))]
+    assert found == list(map(str, range(60)))
+
+
+def test_one_who_deletes_while_another_records(more: Callable[[], Jobs], jobs: Jobs) -> None:
+    other = more()
+    for _ in range(20):
+        jobs.receive(new(), rows("good"), 9)
+        job = claimed(jobs)
+        found = jobs.next_rows(job, 1)
+        with ThreadPoolExecutor(1) as pool:
+            gone = pool.submit(other.delete, job.id)
+            with suppress(LostJobError):
+                jobs.record(job, found, [answer(0.9)], 1.0)
+            gone.result(30)
+        with pytest.raises(NoJobError):
+            jobs.job(job.id)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.floats(0, 1, exclude_min=True), min_size=1, max_size=20),
+    st.floats(1, 10),
+)
+def test_numbers_come_back_as_they_were(jobs: Jobs, moods: list[float], stars: float) -> None:
+    job = answered(jobs, ["good"] * len(moods), [answer(mood, stars) for mood in moods])
+    found = [added for _, added in jobs.results(job)]
+    assert [each["positive"] for each in found] == moods
+    assert {each["stars"] for each in found} == {stars}
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.builds(
+            Row,
+            line=st.integers(1, 9),
+            values=st.dictionaries(st.sampled_from(["a", "text", "\ud800", "\0", "z"]), VALUES),
+            error=st.none() | st.just("not UTF-8 text"),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_rows_come_back_as_they_were(jobs: Jobs, given: list[Row]) -> None:
+    jobs.receive(new(".jsonl"), given, 9)
+    job = claimed(jobs)
+    found = jobs.next_rows(job, 9)
+    jobs.delete(job.id)
+    assert found == given
+    assert [list(row.values) for row in found] == [list(row.values) for row in given]
+    assert json.dumps([row.values for row in found]) == json.dumps([row.values for row in given])
+
+
+FILES = {
+    "in.csv": (
+        b'id,text,label,predicted_label\n1,good film,x,y\n2, ,,\n3,"bad, 100%\nfilm",,\n'
+        b"4,\xf0\x9f\x98\x80 great,,\n5\n6,f\xfcr,,\n7,awful,a,b,c\n8,\x07,,\n"
+    ),
+    "in.tsv": "id\ttext\tstars\n1\tgood \u2028 film\t3\n2\t\t\n3\tbad 'film'\t\n".encode(),
+    "in.txt": "good film\n\nbad, bad \U0001f600 film\r\nna\u00efve\n\x00\n".encode() + b"\xff\n",
+    "in.jsonl": b"\n".join(
+        [
+            b'{"text": "good film", "id": 1, "x": {"a": [1, 2.50, null]}}',
+            b'{"text": "bad \\ud800 film", "label": "mine"}',
+            b'{"text": "\\ud83d\\ude00 great", "score": 1e400}',
+            b'{"text": "a \\u0000 good"}',
+            b'{"text": "half',
+            b'{"txt": "good"}',
+            b'{"text": null}',
+            b'{"text": 7, "id": 9007199254740993}',
+            b"[1]",
+            b'{"text": "f\xfcr"}',
+            b'{"z": 1, "text": "awful", "a": 2, "\\udc00": "\\udfff"}',
+            b'{"error": "mine", "text": " "}',
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("classifier", [CLASSIFIER, tiny.classifier(("no", "yes"))])
+def test_a_result_is_byte_for_byte_that_of_the_command_line(
+    jobs: Jobs, tmp_path: Path, name: str, classifier: Classifier
+) -> None:
+    suffix = Path(name).suffix
+    kind = ".csv" if suffix == ".txt" else suffix
+    source, output = tmp_path / name, tmp_path / f"out{kind}"
+    source.write_bytes(FILES[name])
+    score_file(classifier, source, output, "text")
+    with source.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        jobs.receive(new(suffix), tables.rows(file, suffix, name), 99)
+    job = score(jobs, classifier)
+    assert written(jobs, job, kind).encode() == output.read_bytes()
+
+
+def test_signs_that_databases_refuse_are_kept(jobs: Jobs) -> None:
+    strange = "zero \0 and half a pair \ud800"
+    row = Row(1, {"text": strange, "\0": strange}, strange)
+    jobs.receive(new(".jsonl"), [row], 9)
+    job = claimed(jobs)
+    assert jobs.next_rows(job, 1) == [row]
+    assert jobs.text(job, 0) == strange
+    job = jobs.record(job, [row], [strange], 1.0)
+    [(_, added)] = jobs.results(job)
+    assert added["error"] == strange
+    [listed] = listing.page(jobs.database, job, listing.Asked()).rows
+    assert (listed.text, listed.error) == (strange, strange)
+
+
+def test_a_text_that_is_asked_for(jobs: Jobs) -> None:
+    job = jobs.receive(new(), rows("good", None), 9)
+    assert jobs.text(job, 0) == "good"
+    for n in (1, 2, -1):
+        with pytest.raises(NoJobError, match="no such text"):
+            jobs.text(job, n)
+
+
+def test_large_numbers(jobs: Jobs) -> None:
+    huge = 3_000_000_000  # characters of all the texts of a large file
+    job = jobs.receive(new(), rows("good"), 9)
+    with jobs.database.writing() as connection:
+        connection.execute(job_table.update().values(characters=huge))
+    assert jobs.job(job.id).characters == huge
+
+
+def test_a_prediction_is_kept_without_what_was_not_asked_for(jobs: Jobs) -> None:
+    jobs.receive(new(), rows("good"), 9)
+    job = jobs.claim("me", "tiny", LEASE)
+    assert job
+    job = jobs.begin(job, "1", ["label", "score", "verdict"])
+    made: Prediction = answer(0.9)
+    job = jobs.record(job, jobs.next_rows(job, 1), [made], 1.0)
+    [(_, added)] = jobs.results(job)
+    assert added == {"label": "positive", "score": 0.9, "verdict": "positive", "error": None}

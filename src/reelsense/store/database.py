@@ -6,9 +6,11 @@ SQLite wants no set-up; any other that SQLAlchemy knows is named by its URL.
 from __future__ import annotations
 
 import os
+import sqlite3
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,17 @@ _WAIT = 30
 
 _MIGRATING = 20.0
 """Seconds in which another process that has begun to migrate should be done."""
+
+
+_MIGRATION = threading.Lock()
+"""Alembic is of one thread at a time: what it migrates is global to the process."""
+
+_PACKAGES = {
+    "psycopg": "'psycopg[binary]'",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+}
+"""Modules whose package has another name."""
 
 
 def default_url() -> str:
@@ -70,18 +83,17 @@ class Database:
     def shrink(self) -> None:
         """Give the room of what was deleted back, where the database does not do so by itself."""
         if self._engine.dialect.name == "sqlite":
-            connection = self._engine.raw_connection()
-            # As a script: a single statement would be stepped through once, and free one page.
-            connection.cursor().executescript(
-                "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(truncate)"
-            )
-            connection.close()
+            with self._failing(), closing(self._engine.raw_connection()) as connection:
+                # As a script: a single statement would be stepped through once, and free one page.
+                connection.cursor().executescript(
+                    "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(truncate)"
+                )
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
         try:
             yield
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite3.Error) as error:  # the second from `shrink`
             reason = error.orig if isinstance(error, DBAPIError) else error
             raise StoreError(f"the database {self._name} fails: {reason}") from error
 
@@ -93,10 +105,12 @@ class Database:
                 if _revision(connection) == REVISION:
                     return
             try:
-                with self.writing() as connection:
+                with _MIGRATION, self.writing() as connection:
                     if _revision(connection) != REVISION:
                         _upgrade(connection, self._name)
-            except StoreError:
+            except StoreError as error:
+                if not isinstance(error.__cause__, SQLAlchemyError):
+                    raise  # a schema that is too new stays so
                 # SQLite makes the others wait; elsewhere two may make the same table.
                 if self._engine.dialect.name == "sqlite" or time.monotonic() > deadline:
                     raise
@@ -140,6 +154,12 @@ def _engine(url: str) -> Engine:
         _make_file(parsed)
     try:
         engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+    except ModuleNotFoundError as error:
+        package = _PACKAGES.get(error.name or "", error.name)
+        raise StoreError(
+            f"the database {parsed.render_as_string(hide_password=True)} wants a package that is "
+            f"not installed: pip install {package}"
+        ) from error
     except (NoSuchModuleError, ImportError) as error:
         raise StoreError(
             f"the database {parsed.render_as_string(hide_password=True)} wants a package that is "
@@ -166,15 +186,23 @@ def _make_file(url: URL) -> None:
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     # Transactions are begun in _begin_sqlite; by itself the driver begins them late.
     connection.isolation_level = None
+    connection.create_function("lower", 1, _lower, deterministic=True)
+    connection.execute(f"PRAGMA busy_timeout = {_WAIT * 1000}")
+    # To set this takes the lock of who writes, so only in a new file: what is deleted shrinks it.
+    if not connection.execute("PRAGMA auto_vacuum").fetchone()[0]:
+        connection.execute("PRAGMA auto_vacuum = incremental")
     for pragma in (
-        f"busy_timeout = {_WAIT * 1000}",
-        "auto_vacuum = incremental",  # of a new file: what is deleted makes it smaller
         "journal_mode = wal",  # who reads does not wait for who writes
         "synchronous = normal",
         "foreign_keys = on",
         "secure_delete = on",  # what is deleted is not left in the file
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _lower(text: str | None) -> str | None:
+    """Of every letter; SQLite's own knows those of ASCII alone."""
+    return None if text is None else text.lower()
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -244,8 +244,10 @@ class Jobs:
             connection.execute(change.values(owner=None, lease=0.0))
 
     def fail(self, job: Job, reason: str) -> None:
-        """End `job`, because of `reason`."""
-        self._end(job.id, _OPEN, FAILED, error=reason)
+        """End `job`, because of `reason`, if it is still its owner's."""
+        with self.database.writing() as connection:
+            mine = update(jobs).where(jobs.c.id == job.id, jobs.c.owner == job.owner)
+            connection.execute(mine.values(self._ended(FAILED) | {"error": reason}))
 
     def cancel(self, name: str) -> Job:
         """End the job `name`, if it has not ended; what is answered stays. Raises NoJobError."""
@@ -288,12 +290,17 @@ class Jobs:
             connection.execute(delete(jobs).where(jobs.c.id == name))
 
     def results(self, job: Job) -> Iterator[tuple[Row, dict[str, object]]]:
-        """Yield every row that is answered and what is added to it, in order."""
+        """Yield every row that is answered and what is added to it, in order.
+
+        Raises NoJobError if they are deleted meanwhile: half a result is none.
+        """
         for start in range(0, job.done, _CHUNK):
             rows = self._rows(job, start, min(_CHUNK, job.done - start))
             with self.database.reading() as connection:
                 query = _in_order(select(job_answers), job, start, len(rows))
                 answers = connection.execute(query).mappings().all()
+            if not len(rows) == len(answers) == min(_CHUNK, job.done - start):
+                raise NoJobError("the job was deleted while its result was read")
             for row, answer in zip(rows, answers, strict=True):
                 yield row, {name: answer[name] for name in (*job.added, "error")}
 
@@ -302,10 +309,10 @@ class Jobs:
             query = _in_order(select(job_rows), job, start, count)
             return [as_row(kept, job.column) for kept in connection.execute(query).mappings()]
 
-    def _end(self, name: str, states: Sequence[str], state: str, **more: object) -> None:
+    def _end(self, name: str, states: Sequence[str], state: str) -> None:
         with self.database.writing() as connection:
             change = update(jobs).where(jobs.c.id == name, jobs.c.state.in_(states))
-            connection.execute(change.values(self._ended(state) | more))
+            connection.execute(change.values(self._ended(state)))
 
     def _ended(self, state: str) -> dict[str, object]:
         now = self._now()
@@ -343,6 +350,8 @@ def _in_order(query: Any, job: Job, start: int, count: int) -> Any:
 
 def _job(connection: Connection, name: str, *, lost: bool = False) -> Job:
     query = select(*_FIELDS).where(jobs.c.id == name, jobs.c.state.not_in(_UNSEEN))
+    if lost:  # who is about to write keeps others from it; SQLite does so by itself
+        query = query.with_for_update()
     found = connection.execute(query).mappings().first()
     if found is None:
         if lost:
@@ -353,7 +362,7 @@ def _job(connection: Connection, name: str, *, lost: bool = False) -> Job:
 
 def _kept(name: str, n: int, row: Row, column: str) -> dict[str, object]:
     text = row.values.get(column)
-    apart = isinstance(text, str) and _is_storable(text)
+    apart = isinstance(text, str) and is_storable(text)
     return {
         "job": name,
         "n": n,
@@ -364,7 +373,7 @@ def _kept(name: str, n: int, row: Row, column: str) -> dict[str, object]:
     }
 
 
-def _is_storable(text: str) -> bool:
+def is_storable(text: str) -> bool:
     """Whether every database takes it: no half of a pair, no zero byte."""
     return "\0" not in text and not LONE_SURROGATE.search(text)
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from reelsense.store.database import Database
-from reelsense.store.jobs import Job, as_row
+from reelsense.store.jobs import Job, as_row, is_storable
 from reelsense.store.tables import job_answers as answers
 from reelsense.store.tables import job_rows as rows
 
@@ -78,6 +78,8 @@ def page(database: Database, job: Job, asked: Asked) -> Page:
         wanted.append(answers.c.verdict == asked.verdict)
     table: Any = answers
     both = answers.join(rows, (rows.c.job == answers.c.job) & (rows.c.n == answers.c.n))
+    if not is_storable(asked.search):
+        return Page(0, [])  # such texts are kept apart, and are not searched
     if asked.search:
         wanted.append(rows.c.text.icontains(asked.search, autoescape=True))
         table = both

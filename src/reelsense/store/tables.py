@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Dialect,
     Double,
@@ -51,8 +52,8 @@ jobs = Table(
     Column("state", String(16), nullable=False),
     Column("rows", Integer, nullable=False),
     Column("done", Integer, nullable=False),
-    Column("characters", Integer, nullable=False),
-    Column("characters_done", Integer, nullable=False),
+    Column("characters", BigInteger, nullable=False),
+    Column("characters_done", BigInteger, nullable=False),
     Column("worked", Double, nullable=False),
     Column("created", Double, nullable=False),
     Column("ended", Double),
