@@ -410,6 +410,58 @@ def test_slow_half_open_and_oversized_requests_hold_up_nobody() -> None:
         assert ask(f"{address}/healthz").status == 200
 
 
+def posted(address: str, path: str, body: bytes) -> Any:
+    request = urllib.request.Request(address + path, body, {"Content-Type": "text/csv"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        return json.loads(answer.read())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_job_outlives_kill_9_and_every_row_has_one_answer(count: int, tmp_path: Path) -> None:
+    """Of the workers, in the midst of it, and of the whole server."""
+    rows = 1500
+    table = "n,text\n" + "".join(f"{n},{review(n, 60)}\n" for n in range(rows))
+    options = [f"--database=sqlite:///{tmp_path / 'jobs.db'}", f"--workers={count}"]
+    command = [sys.executable, "-m", "reelsense", "serve", "--port", "0", *options]
+    process = subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    found = re.search(r"http://\S+", process.stdout.readline())
+    assert found
+    address = found[0]
+    wait_until(lambda: ask(f"{address}/readyz").status == 200, 30)
+    name = posted(address, "/v1/jobs?name=a.csv", table.encode())["id"]
+
+    def done() -> int:
+        body = ask(f"{address}/v1/jobs/{name}").body
+        return int(body["done"])
+
+    wait_until(lambda: done() >= 128, 30)
+    for worker in workers(process.pid):
+        os.kill(worker, signal.SIGKILL)
+    with suppress(OSError):  # of the worker that is gone
+        wait_until(lambda: ask(f"{address}/readyz").status == 200, 30)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=10)
+
+    with server(*options) as (address, _):
+        before = done()
+        assert 128 <= before < rows
+        wait_until(lambda: done() == rows, 90)
+        with urllib.request.urlopen(f"{address}/v1/jobs/{name}/result", timeout=30) as answer:  # noqa: S310
+            lines = answer.read().decode().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == [str(n) for n in range(rows)]
+    assert all(line.endswith(",") for line in lines[1:])  # none has an error
+
+
+def test_a_database_that_cannot_be_used_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    found = run("serve", "--port", "0", f"--database=sqlite:///{tmp_path / 'file' / 'jobs.db'}")
+    assert found.returncode == 1
+    assert re.fullmatch(r"reelsense: the database .*jobs\.db cannot be written: .*\n", found.stderr)
+
+
 def run(*options: str, **more: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # type: ignore[call-overload, no-any-return]  # noqa: S603
         [sys.executable, "-m", "reelsense", *options],
