@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from selenium import webdriver
@@ -174,6 +175,19 @@ def test_it_is_stopped_and_deleted(browser: webdriver.Chrome, address: str, fold
     WebDriverWait(browser, 10).until(lambda _: browser.current_url == f"{address}/jobs")
     browser.get(page)
     assert "There is no such job" in browser.find_element(By.TAG_NAME, "main").text
+
+
+def test_a_page_of_a_job_that_others_delete_says_so(
+    browser: webdriver.Chrome, address: str, folder: Path
+) -> None:
+    page = send(browser, address, write(folder / "gone.csv", 4000, longer=20))
+    name = page.rpartition("/")[2]
+    request = Request(f"{address}/v1/jobs/{name}", method="DELETE")  # noqa: S310
+    with urlopen(request, timeout=10) as answer:  # noqa: S310
+        assert answer.status == 204
+    WebDriverWait(browser, 10).until(
+        lambda _: "There is no such job" in browser.find_element(By.TAG_NAME, "main").text
+    )
 
 
 def test_a_server_that_is_started_anew_in_the_middle_goes_on(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -221,12 +223,15 @@ def result(path: JobId, query: ResultAs) -> Response:
     if job.suffix == ".jsonl" and kind != ".jsonl":
         detail = "rows of .jsonl may differ in their keys: take it as jsonl"
         raise InvalidRequestError([FieldError(pointer="?kind", code="wrong-value", detail=detail)])
-    stem = job.name.removesuffix(job.suffix)
     answer = Response(_lines(job, kind), content_type=f"{MEDIA[kind]}; charset=utf-8")
-    answer.headers["Content-Disposition"] = (
-        f"attachment; filename*=UTF-8''{quote(f'{stem}-scored{kind}', safe='')}"
-    )
+    answer.headers["Content-Disposition"] = _attached(f"{Path(job.name).stem}-scored{kind}")
     return answer
+
+
+def _attached(name: str) -> str:
+    """Return what lets a client keep an answer as `name`; some know ASCII alone (RFC 6266)."""
+    plain = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def _lines(job: Kept, kind: str) -> Iterator[str]:

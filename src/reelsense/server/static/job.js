@@ -9,6 +9,8 @@ let latest = new AbortController();
 
 async function part(address, signal) {
   const answer = await fetch(address, { signal });
+  // Deleted by now, or signed out: the page itself says which.
+  if (answer.status === 404 || answer.status === 401) location.reload();
   if (!answer.ok) throw new Error(answer.status);
   return answer.text();
 }

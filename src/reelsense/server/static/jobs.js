@@ -44,10 +44,12 @@ function header(column, suggested) {
 }
 
 async function glance() {
+  const taken = file;
   const query = new URLSearchParams({ name: file.name, cut: file.size > GLANCE });
   const answer = await fetch(`${form.dataset.preview}?${query}`, { method: "POST", body: file.slice(0, GLANCE) });
   if (!answer.ok) throw new Error(await refusal(answer));
   const { columns, rows, suggested } = await answer.json();
+  if (file !== taken) return; // another one was chosen meanwhile
   const head = document.createElement("tr");
   head.append(...columns.map((column) => header(column, suggested)));
   element("preview").querySelector("thead").replaceChildren(head);
