@@ -17,8 +17,6 @@ from reelsense.server import (
     api,
     compat,
     health,
-    job_pages,
-    jobs,
     model_page,
     open_inference,
     pages,
@@ -27,7 +25,6 @@ from reelsense.server import (
     security,
     tracing,
 )
-from reelsense.server.background import Background
 from reelsense.server.body import JsonRequest
 from reelsense.server.config import Settings
 from reelsense.server.contract import INFO
@@ -64,7 +61,10 @@ def create_app(
     app.extensions["reelsense"] = Served(
         settings, model, metrics.batch, metrics.loaded, guard.reload
     )
-    app.extensions["reelsense.jobs"] = Background(app.extensions["reelsense"], metrics)
+    # Here, while the model is being loaded: SQLAlchemy takes a fifth of a second to import.
+    from reelsense.server import background, job_pages, jobs
+
+    app.extensions["reelsense.jobs"] = background.Background(app.extensions["reelsense"], metrics)
     for blueprint in (
         api.blueprint,
         compat.blueprint,

@@ -29,7 +29,6 @@ from reelsense.server.config import Settings, variable
 from reelsense.server.logs import log_settings
 from reelsense.server.security import Guard, check
 from reelsense.server.worker import ServingWorker, Supervisor
-from reelsense.store.database import Database
 
 _AFTER_DEADLINE = 5
 """Seconds from the deadline of the last request to the end of the process."""
@@ -44,6 +43,8 @@ def run(settings: Settings) -> None:
     """
     check(settings)
     if settings.database and settings.max_jobs:
+        from reelsense.store.database import Database  # others need not wait for its import
+
         Database(settings.database).close()
     # Not resolved: a link that is turned to another bundle is followed.
     folder = Path(settings.model or bundles.DEFAULT).absolute()

@@ -10,14 +10,17 @@ import signal
 import time
 from contextlib import suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from reelsense.server import problems
-from reelsense.server.background import Background
 from reelsense.server.connections import Connections
 from reelsense.server.served import Served
+
+if TYPE_CHECKING:
+    from reelsense.server.background import Background
 
 _log = logging.getLogger(__name__)
 
