@@ -13,6 +13,8 @@ from itertools import takewhile
 
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
+_REPLACEMENT = "\ufffd"
+
 _LINE_BREAK = re.compile(r"<br\s{0,4}/?>", re.IGNORECASE)
 _MARKUP = re.compile(
     rf"(?P<line_break>{_LINE_BREAK.pattern})"
@@ -61,6 +63,11 @@ _FUNCTION_WORDS = re.compile(
     r"|been|being|am|has|have|had|do|does|did|will|t?here|then|(?:it|that|s?he)'s|i'm",
     re.IGNORECASE,
 )
+
+
+def printable(text: str) -> str:
+    """Return `text` with a mark in the place of what no UTF-8 can carry."""
+    return LONE_SURROGATE.sub(_REPLACEMENT, text)
 
 
 @dataclass(frozen=True, slots=True)

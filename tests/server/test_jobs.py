@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -332,6 +333,148 @@ def test_a_network_that_fails_ends_the_job_with_the_reason(make: Make) -> None:
     assert (found["state"], found["error"]) == ("failed", "the network failed: out of memory")
 
 
+@pytest.mark.parametrize("error", [MemoryError, ValueError("odd"), RecursionError])
+def test_whatever_happens_to_a_job_the_next_one_is_done(
+    make: Make, monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
+    client = make().test_client()
+    with monkeypatch.context() as patch:
+
+        def fail(*_: object, **__: object) -> None:
+            raise error
+
+        patch.setattr(Classifier, "predict_each", fail)
+        found = ended(client, send(client).get_json()["id"])
+        assert found["state"] == "failed"
+        assert found["error"]
+    assert ended(client, send(client).get_json()["id"])["state"] == "done"
+
+
+def test_whatever_happens_between_jobs_work_goes_on(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make(start=False)
+    behind: Background = app.extensions["reelsense.jobs"]
+    monkeypatch.setattr("reelsense.server.background._AFTER_ERROR", 0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(behind, "_sweep", lambda: 1 / 0)
+        behind.start()
+        wait_until(lambda: "jobs stand still: division by zero" in caplog.text)
+    client = app.test_client()
+    assert ended(client, send(client).get_json()["id"])["state"] == "done"
+
+
+def test_a_step_may_take_longer_than_a_lease(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reelsense.server.background._LEASE", 0.3)
+    slow = Slow()
+    client = make(slow.classifier).test_client()
+    other = make(tiny.classifier()).test_client()
+    slow.gate.open.clear()
+    slow.gate.rows = 0
+    other.application.extensions["reelsense.jobs"].close()
+    name = send(client, MANY).get_json()["id"]
+    wait_until(lambda: slow.gate.rows > 0)
+    time.sleep(1)
+    jobs = client.application.extensions["reelsense.jobs"].jobs
+    assert jobs.claim("another", "tiny", 10) is None
+    slow.gate.open.set()
+    assert ended(client, name)["done"] == 300
+
+
+def test_a_small_file_need_not_wait_for_a_large_one(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reelsense.server.background._STEPS", 1)
+    slow = Slow()
+    client = make(slow.classifier).test_client()
+    slow.gate.open.clear()
+    large = send(client, MANY).get_json()["id"]
+    small = send(client, "review\ngood\n").get_json()["id"]
+    slow.gate.open.set()
+    first = ended(client, large)["ended"]
+    assert client.get(f"/v1/jobs/{small}").get_json()["ended"] < first
+
+
+def test_while_a_file_is_taken_in_others_are_told_to_come_back(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reelsense.server.jobs._PATIENCE", 0.01)
+    app = make(start=False)
+    with app.extensions["reelsense.jobs"].receiving:
+        answer = send(app.test_client())
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "10")
+    assert send(app.test_client()).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("a.csv", b"review\n\xff\xfe joy\nA joy.\n"),
+        ("a.txt", "A joy.\n".encode("utf-16")),
+        (
+            "a.jsonl",
+            b'{"review": "A \\ud800 joy."}\n{"review": "x", "\\ud800": 1}\n{"\\ud800": 1}\n',
+        ),
+        ("a.jsonl", b'{"review": "x"}\n{"review": ' + b"[" * 975 + b"]" * 975 + b"}\n"),
+    ],
+)
+def test_what_no_utf_8_can_carry_is_shown_with_a_mark(
+    client: FlaskClient, name: str, body: bytes
+) -> None:
+    assert client.post(f"/v1/preview?name={name}", data=body).status_code == 200
+    job = ended(client, send(client, body, name=name).get_json()["id"])
+    assert job["state"] == "done"
+    for path in (
+        f"/v1/jobs/{job['id']}/rows",
+        f"/v1/jobs/{job['id']}/result",
+        f"/jobs/{job['id']}",
+    ):
+        assert client.get(path).status_code == 200
+
+
+def test_odd_addresses(client: FlaskClient) -> None:
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    huge = "9" * 20
+    assert client.get(f"/jobs/{name}/rows/{huge}").status_code == 404
+    assert "a good film" in client.get(f"/jobs/{name}?page={huge}").text
+    assert "a good film" in client.get(f"/jobs/{name}?verdict=positive&page=2").text
+    assert client.get(f"/v1/jobs/{name}/rows?offset={huge}").status_code == 400
+    assert "4 rows" in client.get(f"/jobs/{name}?verdict=nonsense").text
+
+
+def test_a_table_of_too_many_columns_and_texts_that_are_too_long(client: FlaskClient) -> None:
+    wide = ",".join(["review", *map(str, range(1000))]) + "\ngood\n"
+    assert "1,001 columns in it" in send(client, wide).get_json()["detail"]
+    twice = ",".join(["review", *["x" * 5000] * 2]) + "\n"
+    assert len(send(client, twice).text) < 1000
+    name = send(client, "review\n" + "good " * 200_001 + "\ngood\n").get_json()["id"]
+    assert ended(client, name)["verdicts"] == {"error": 1, "positive": 1}
+    found = client.get(f"/v1/jobs/{name}/rows?verdict=error").get_json()["rows"]
+    assert found[0]["error"] == "'review' is longer than 1,000,000 characters"
+
+
+def test_pages_of_other_sites_may_not_use_the_server_of_whoever_visits_them(
+    make: Make,
+) -> None:
+    client = make(start=False, origins="https://friend.example").test_client()
+    form = {"data": "good", "content_type": "text/plain"}
+    for headers in (
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "https://evil.localhost"},
+        {"Origin": "https://evil.example"},
+    ):
+        answer = client.post("/v1/jobs", headers=headers, **form)
+        assert (answer.status_code, answer.get_json()["code"]) == (403, "forbidden")
+    for headers in (
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://friend.example"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"},
+        {"Origin": "http://localhost"},
+        {},
+    ):
+        assert client.post("/v1/jobs", headers=headers, **form).status_code == 202
+
+
 def test_a_database_that_fails_is_a_507_that_tells_no_place(
     make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -352,6 +495,8 @@ def test_the_log_does_not_tell_the_link(
         name = send(client).get_json()["id"]
         ended(client, name)
         client.get(f"/jobs/{name}")
+        client.get(f"/jobs/{name}/cancel")
+        client.put(f"/v1/jobs/{name}")
     assert f"GET /jobs/{name[:6]}... 200" in caplog.text
     assert name not in caplog.text
 

@@ -6,6 +6,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -22,7 +23,7 @@ on_sqlite = pytest.mark.skipif(
     "REELSENSE_TEST_DATABASE" in os.environ, reason="of SQLite's files alone"
 )
 
-JOB = {
+JOB: dict[str, Any] = {
     "id": "a",
     "name": "in.csv",
     "suffix": ".csv",
@@ -31,6 +32,8 @@ JOB = {
     "state": "waiting",
     **dict.fromkeys(("rows", "done", "characters", "characters_done"), 0),
     **dict.fromkeys(("worked", "created", "lease"), 0.0),
+    "verdicts": {},
+    "stars": {},
 }
 
 

@@ -435,7 +435,7 @@ def test_signs_that_databases_refuse_are_kept(jobs: Jobs) -> None:
     [(_, added)] = jobs.results(job)
     assert added["error"] == strange
     [listed] = listing.page(jobs.database, job, listing.Asked()).rows
-    assert (listed.text, listed.error) == (strange, strange)
+    assert listed.text == listed.error == strange.replace("\ud800", "\ufffd")
 
 
 def test_a_text_that_is_asked_for(jobs: Jobs) -> None:
@@ -463,3 +463,31 @@ def test_a_prediction_is_kept_without_what_was_not_asked_for(jobs: Jobs) -> None
     job = jobs.record(job, jobs.next_rows(job, 1), [made], 1.0)
     [(_, added)] = jobs.results(job)
     assert added == {"label": "positive", "score": 0.9, "verdict": "positive", "error": None}
+
+
+def test_jobs_take_turns(jobs: Jobs, now: Time) -> None:
+    for column in ("a", "b", "c"):
+        now.now += 1
+        jobs.receive(new(column=column), rows("x", "y"), 9)
+    taken = []
+    for _ in range(7):
+        now.now += 1
+        job = claimed(jobs)
+        taken.append(job.column)
+        jobs.release(job)
+    assert taken == [*"abc", *"abc", "a"]
+
+
+def test_a_table_of_too_many_cells(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reelsense.store.jobs._CELLS", 7)
+    jobs.receive(new(), rows("a", "b", "c"), 9)
+    with pytest.raises(DatasetError, match="more than 7 cells"):
+        jobs.receive(new(), rows("a", "b", "c", "d"), 9)
+
+
+def test_what_has_expired_is_not_seen_though_not_swept_yet(jobs: Jobs, now: Time) -> None:
+    job = answered(jobs, ["a"], [answer(0.9)])
+    assert job.expires is not None
+    now.now = job.expires + 1
+    with pytest.raises(NoJobError):
+        jobs.job(job.id)

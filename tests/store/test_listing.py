@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from reelsense.prediction import Prediction
 from reelsense.store import listing
-from reelsense.store.jobs import Jobs
-from reelsense.store.listing import ERROR, Asked, Counts, Listed
+from reelsense.store.jobs import ERROR, Jobs
+from reelsense.store.listing import Asked, Listed
 from tests.store.work import answer, answered, claimed, new, rows
 
 TEXTS = st.text(st.sampled_from("aAbB%_\\/'é "), max_size=6)
@@ -75,7 +75,6 @@ def test_a_row_is_listed_with_its_answer(jobs: Jobs) -> None:
         n=0,
         line=2,
         text="good",
-        values={"id": "2", "text": "good"},
         label="negative",
         score=1 - (0.1 + 0.2),
         positive=0.1 + 0.2,
@@ -94,7 +93,7 @@ def test_only_answered_rows_of_that_job_are_listed(jobs: Jobs) -> None:
     job = jobs.record(job, jobs.next_rows(job, 1), [answer(0.9)], 1)
     page = listing.page(jobs.database, job, Asked())
     assert (page.total, [row.text for row in page.rows]) == (1, ["good"])
-    assert listing.counts(jobs.database, job).verdicts == {"positive": 1}
+    assert job.verdicts == {"positive": 1}
 
 
 def test_answers_are_counted(jobs: Jobs) -> None:
@@ -105,9 +104,8 @@ def test_answers_are_counted(jobs: Jobs) -> None:
         "is blank",
     ]
     job = answered(jobs, ["a", "b", "c", ""], answers)
-    assert listing.counts(jobs.database, job) == Counts(
-        verdicts={"positive": 2, "unsure": 1, ERROR: 1}, stars={8: 2, 1: 1}
-    )
+    assert job.verdicts == {"positive": 2, "unsure": 1, ERROR: 1}
+    assert job.stars == {"8": 2, "1": 1}
 
 
 @pytest.mark.parametrize("search", ["100%", "a_b", "back\\slash", "slash/", "'; --", 'say "hi"'])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 
 _LONGEST_FIELD = 100_000_000
 """Characters. The csv module's own limit (131,072) is less than a long review can have."""
+
+_NESTED = 100
 
 _UNDECODED = re.compile(r"[\udc80-\udcff]")
 """What is left of bytes that were no UTF-8, when read with errors="surrogateescape"."""
@@ -91,7 +94,8 @@ def _csv(lines: Iterable[str], delimiter: str = ",") -> Iterator[Row]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header = next(reader, [])
     if len(set(header)) < len(header):
-        raise csv.Error(f"line 1: two columns have the same name: {delimiter.join(header)}")
+        [(name, _)] = Counter(header).most_common(1)
+        raise csv.Error(f"line 1: two columns have the same name: {name[:100]!r}")
     if _undecoded(*header):
         raise csv.Error("line 1: the names of the columns are not UTF-8 text")
     while True:
@@ -134,6 +138,8 @@ def _json_lines(lines: Iterable[str]) -> Iterator[Row]:
             continue
         try:
             values = json.loads(line)
+            if line.count("[") + line.count("{") > _NESTED:
+                json.dumps(values)  # which cannot go as deep as reading
         except (ValueError, RecursionError) as error:
             yield Row(number, {}, f"line {number} is not JSON: {error}")
             continue

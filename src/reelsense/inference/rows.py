@@ -14,6 +14,10 @@ from reelsense.datasets.tables import Row
 from reelsense.errors import DatasetError, TextError
 from reelsense.prediction import Explanation, Prediction
 
+_LONGEST = 1_000_000
+"""Characters of a text: ten seconds of two cores. What is longer is no text but a mistake, such as
+a file without line ends."""
+
 Answer = Prediction | Explanation | str
 """Of a row; a string: why there is none."""
 
@@ -39,6 +43,8 @@ def row_fault(row: Row, column: str) -> str:
     value = row.values[column]
     if not isinstance(value, str):
         return f"{column!r} is not a text but {json.dumps(value)[:40]}"
+    if len(value) > _LONGEST:
+        return f"{column!r} is longer than {_LONGEST:,} characters"
     return "" if value.strip() else f"{column!r} is blank"
 
 

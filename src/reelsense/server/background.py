@@ -7,25 +7,17 @@ jobs and the model; knows no HTTP.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Sequence
 
-from reelsense.datasets.tables import Row
-from reelsense.errors import (
-    AbandonedError,
-    DeadlineError,
-    InputError,
-    LostJobError,
-    NotReadyError,
-    StoreError,
-)
+from reelsense.errors import AbandonedError, LostJobError, NotReadyError, StoreError
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.clock import Clock
-from reelsense.inference.rows import Answer, added_columns, answer_rows
+from reelsense.inference.rows import added_columns, answer_rows
 from reelsense.prediction import Prediction
 from reelsense.server.metrics import Metrics
 from reelsense.server.served import Served
@@ -40,6 +32,9 @@ _STEP = 64
 _LEASE = 30.0
 """Seconds after which others may take over from a process that has died."""
 
+_STEPS = 32
+"""After so many a job gives way to others: a small file need not wait for a large one."""
+
 _LOOK_EVERY = 1.0
 """Seconds between two looks for jobs that other processes received or gave back."""
 
@@ -48,7 +43,7 @@ _AFTER_ERROR = 10.0
 
 
 class Background:
-    """The jobs of a server, and the thread that works on them once it is started."""
+    """The jobs of a server, and the threads that work on them once it is started."""
 
     def __init__(self, served: Served, metrics: Metrics) -> None:
         """Open nothing yet: a server that is asked for no jobs needs no database."""
@@ -59,9 +54,15 @@ class Background:
         self.receiving = threading.Lock()
         """Held while a file is taken in: one at a time."""
         self._wake, self._closing = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
-        self._swept = 0.0
-        self._step = _STEP
+        self._threads = [
+            threading.Thread(target=work, name=name, daemon=True)
+            for name, work in (("jobs", self._work), ("leases", self._renew))
+        ]
+        self._held: Job | None = None
+        """What is being worked on."""
+        self._lost = False
+        """Whether it is no longer this one's."""
+        self._swept = -math.inf
 
     @property
     def jobs(self) -> Jobs:
@@ -76,7 +77,8 @@ class Background:
     def start(self) -> None:
         """Begin to work on what there is."""
         if self._served.settings.max_jobs:
-            self._thread.start()
+            for thread in self._threads:
+                thread.start()
 
     def wake(self) -> None:
         """Look for jobs at once."""
@@ -84,15 +86,16 @@ class Background:
 
     def sweep_soon(self) -> None:
         """Delete at once what was marked as deleted."""
-        self._swept = 0.0
+        self._swept = -math.inf
         self._wake.set()
 
     def close(self, seconds: float = 10) -> None:
         """Give back what is in hand, and end."""
         self._closing.set()
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(seconds)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(seconds)
         if self._jobs:
             self._jobs.close()
 
@@ -106,10 +109,23 @@ class Background:
             try:
                 self._sweep()
                 pause, said = (0.0 if self._turn() else _LOOK_EVERY), ""
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001  # whatever it is, the next job is to be done
                 if str(error) != said:
-                    _log.error("jobs stand still: %s", error)
+                    known = isinstance(error, StoreError)
+                    _log.error("jobs stand still: %s", error, exc_info=not known)
                 pause, said = _AFTER_ERROR, str(error)
+
+    def _renew(self) -> None:
+        """Keep the lease of the job in hand, however long a step of it takes."""
+        while not self._closing.wait(_LEASE / 3):
+            job = self._held
+            try:
+                if job:
+                    self.jobs.renew(job, _LEASE)
+            except LostJobError:
+                self._lost = job is self._held
+            except StoreError as error:
+                _log.warning("job %s keeps its lease for now alone: %s", _short(job), error)
 
     def _sweep(self) -> None:
         if (now := time.monotonic()) > self._swept + _SWEEP_EVERY:
@@ -118,63 +134,59 @@ class Background:
                 _log.info("%d jobs and their texts are deleted", gone)
 
     def _turn(self) -> bool:
-        """Work on one job until it is done or given back; say whether there was one."""
+        """Work on a job for a while, or until its end; say whether there was one."""
         try:
             classifier = self._served.classifier()
         except NotReadyError:
             return False
-        manifest = classifier.manifest
-        job = self.jobs.claim(self._owner, manifest.name, _LEASE)
+        job = self.jobs.claim(self._owner, classifier.manifest.name, _LEASE)
         if job is None:
             return False
-        _log.info("job %s: %d rows, %d of them done", _short(job), job.rows, job.done)
+        _log.debug("job %s: %d rows, %d of them done", _short(job), job.rows, job.done)
+        self._held, self._lost = job, False
         try:
-            job = self.jobs.begin(job, manifest.version, added_columns(manifest))
-            while job.is_open and self._served.classifier() is classifier:
-                job = self._next(job, classifier)
-        except LostJobError as error:
-            _log.info("job %s: %s", _short(job), error)
-        except AbandonedError:
+            self._work_on(job, classifier)
+        except (LostJobError, AbandonedError) as error:
+            _log.info("job %s is left: %s", _short(job), error)
             self.jobs.release(job)
-        except (InputError, RuntimeError) as error:
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001  # what it is, its page tells
             _log.error("job %s failed", _short(job), exc_info=error)
-            self.jobs.fail(job, str(error))
+            self.jobs.fail(job, str(error) or type(error).__name__)
             self._metrics.job_ended(FAILED)
-        else:
-            if job.is_open:  # another model serves now
-                self.jobs.release(job)
-            else:
-                _log.info("job %s: done in %.0f s", _short(job), job.worked)
-                self._metrics.job_ended(DONE)
+        finally:
+            self._held = None
         return True
 
-    def _next(self, job: Job, classifier: Classifier) -> Job:
-        """Score the next rows of `job`, fewer of them if live requests leave little time."""
-        rows = self.jobs.next_rows(job, self._step)
-        begun = time.monotonic()
-        try:
-            answers = self._answers(job, rows, classifier)
-        except DeadlineError:
-            self._step = max(1, self._step // 2)
-            self.jobs.renew(job, _LEASE)
-            return job
-        self._step = min(_STEP, 2 * self._step)
-        job = self.jobs.record(job, rows, answers, time.monotonic() - begun)
-        self._metrics.job_rows(sum(isinstance(each, Prediction) for each in answers), len(rows))
-        if job.is_open:
-            self.jobs.renew(job, _LEASE)
-        return job
+    def _work_on(self, job: Job, classifier: Classifier) -> None:
+        """Score the next rows of `job`, some steps of them; give it back, or end it."""
+        manifest = classifier.manifest
+        job = self.jobs.begin(job, manifest.version, added_columns(manifest))
+        for _ in range(_STEPS):
+            job = self._step(job, classifier)
+            self._sweep()
+            if not job.is_open:
+                _log.info("job %s is done: %d rows, %.0f s", _short(job), job.rows, job.worked)
+                self._metrics.job_ended(DONE)
+                return
+            if self._served.classifier() is not classifier:  # the next turn begins anew
+                break
+        self.jobs.release(job)
 
-    def _answers(self, job: Job, rows: Sequence[Row], classifier: Classifier) -> list[Answer]:
-        clock = Clock(_LEASE / 2, self._closing.is_set, background=True)
-
-        return answer_rows(
+    def _step(self, job: Job, classifier: Classifier) -> Job:
+        rows = self.jobs.next_rows(job, _STEP)
+        clock = Clock(abandoned=lambda: self._lost or self._closing.is_set(), background=True)
+        answers = answer_rows(
             lambda texts: classifier.predict_each(texts, risk=job.risk, clock=clock),
             rows,
             job.column,
         )
+        job = self.jobs.record(job, rows, answers, clock.elapsed)
+        self._metrics.job_rows(sum(isinstance(each, Prediction) for each in answers), len(rows))
+        return job
 
 
-def _short(job: Job) -> str:
+def _short(job: Job | None) -> str:
     """What the log calls `job`: its whole id would let whoever reads the log read the job."""
-    return job.id[:6]
+    return job.id[:6] if job else "-"

@@ -41,8 +41,6 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
     """A request that is arriving. What waitress stumbles over or lets pass is refused with 400."""
 
     adj: Any
-    times = 1
-    """How many times as long as others it may take to arrive."""
 
     def received(self, data: bytes) -> int:
         try:
@@ -60,7 +58,6 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
         if self.command == "POST" and self.path in UPLOADS:
-            self.times = 1 + self.content_length // self.adj.max_request_body_size
             self.adj = self.adj.of_uploads
         # Two ways to tell where a body ends, or one that HTTP/1.0 does not know: what is in front
         # may have seen another end (RFC 9112, 6.1).
@@ -118,8 +115,12 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     @property
     def times(self) -> int:
-        """How many times as long as others the request may take that is arriving."""
-        return self.request.times if self.request else 1
+        """How many times as long as others the request may take that is arriving.
+
+        What of a file has arrived, not what is announced, gives it time for more.
+        """
+        arrived = self.request.body_bytes_received if self.request else 0
+        return int(1 + arrived // self.adj.max_request_body_size)
 
     @property
     def between(self) -> int:

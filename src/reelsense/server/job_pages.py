@@ -13,13 +13,14 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense.errors import DatasetError
+from reelsense.prediction import UNSURE
 from reelsense.server import review_page, shown
 from reelsense.server.jobs import background, receive
 from reelsense.server.problems import InvalidRequestError
 from reelsense.server.served import classifier, served
 from reelsense.server.uploads import upload
 from reelsense.store import listing
-from reelsense.store.jobs import Job
+from reelsense.store.jobs import ERROR, Job
 
 blueprint = Blueprint("job_pages", __name__)
 
@@ -42,7 +43,11 @@ def sent() -> AnyResponse | tuple[str, int]:
     if file is None or not file.filename:
         return _index("Choose a file first."), 422
     try:
-        job = receive(upload(file.filename, file.stream), request.form.get("column") or None, None)
+        job = receive(
+            upload(file.filename, file.mimetype, file.stream),
+            request.form.get("column") or None,
+            None,
+        )
     except DatasetError as error:
         return _index(str(error)), 422
     except InvalidRequestError as error:
@@ -97,39 +102,48 @@ def _index(problem: str = "") -> str:
 def _progress(name: str) -> dict[str, Any]:
     jobs = background().jobs
     job = jobs.job(name)
-    counts = listing.counts(jobs.database, job)
     return {
         "job": job,
         "share": job.done / job.rows,
-        "failed": counts.verdicts.get(listing.ERROR, 0),
+        "failed": job.verdicts.get(ERROR, 0),
         "keep": served().settings.keep_jobs,
-        "verdicts": shown.bars(_verdicts(counts.verdicts)),
-        "stars": shown.bars(_stars(counts.stars)),
+        "verdicts": shown.bars(_verdicts(job.verdicts)),
+        "stars": shown.bars(_stars(job.stars)),
     }
 
 
 def _verdicts(found: dict[str, int]) -> dict[str, int]:
     """The verdicts of the model in the order they are shown in; what was not scored comes last."""
-    labels = [*reversed(classifier().labels), "unsure"]
+    labels = [*reversed(classifier().labels), UNSURE]
     counted = {label: found.get(label, 0) for label in labels}
-    return counted | ({listing.ERROR: found[listing.ERROR]} if listing.ERROR in found else {})
+    return counted | ({ERROR: found[ERROR]} if ERROR in found else {})
 
 
-def _stars(found: dict[int, int]) -> dict[str, int]:
+def _stars(found: dict[str, int]) -> dict[str, int]:
     """The stars that the model knows, most first."""
     ratings = classifier().manifest.ratings
     if not ratings:
         return {}
-    return {str(star): found.get(star, 0) for star in range(max(ratings), min(ratings) - 1, -1)}
+    return {
+        str(star): found.get(str(star), 0) for star in range(max(ratings), min(ratings) - 1, -1)
+    }
 
 
 def _table(name: str) -> dict[str, Any]:
     jobs = background().jobs
     job = jobs.job(name)
-    asked, number = _asked(), max(1, request.args.get("page", 1, type=int))
-    found = listing.page(
-        jobs.database, job, listing.Asked(**asked, offset=_ROWS * (number - 1), limit=_ROWS)
-    )
+    asked = _asked()
+
+    def page(number: int) -> listing.Page:
+        wanted = listing.Asked(**asked, offset=_ROWS * (number - 1), limit=_ROWS)
+        return listing.page(jobs.database, job, wanted)
+
+    # No page is beyond the last one that there could be, or that there is.
+    number = min(max(1, request.args.get("page", 1, type=int)), ceil(job.rows / _ROWS))
+    found = page(number)
+    if found.total and not found.rows:
+        number = ceil(found.total / _ROWS)
+        found = page(number)
     return {
         "job": job,
         "asked": asked,
@@ -143,9 +157,9 @@ def _table(name: str) -> dict[str, Any]:
 
 def _asked() -> dict[str, Any]:
     """Return what the address asks for; what makes no sense is left out."""
-    sort = request.args.get("sort", "n")
+    sort, verdict = request.args.get("sort", "n"), request.args.get("verdict", "")
     return {
-        "verdict": request.args.get("verdict", ""),
+        "verdict": verdict if verdict in (*classifier().labels, UNSURE, ERROR) else "",
         "search": request.args.get("search", ""),
         "sort": sort if sort in listing.SORTS else "n",
         "descending": request.args.get("descending") == "1",

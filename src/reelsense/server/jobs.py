@@ -17,6 +17,7 @@ from werkzeug.exceptions import NotFound
 
 from reelsense.datasets.writing import writer
 from reelsense.errors import DatasetError, OverloadedError
+from reelsense.review import printable
 from reelsense.server.answering import threshold
 from reelsense.server.background import Background
 from reelsense.server.contract import answers, files, json_of, nothing
@@ -26,11 +27,14 @@ from reelsense.server.served import classifier, served
 from reelsense.server.uploads import MEDIA_TYPES, Upload, preview, upload, with_texts
 from reelsense.store import listing
 from reelsense.store.jobs import Job as Kept
-from reelsense.store.jobs import NewJob, check_ended
+from reelsense.store.jobs import Jobs, NewJob, check_ended
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/v1", abp_tags=[Tag(name="jobs")])
 
 MEDIA = {".csv": "text/csv", ".tsv": "text/tab-separated-values", ".jsonl": "application/jsonl"}
+
+_PATIENCE = 2.0
+"""Seconds that a file waits for another to be taken in."""
 
 _CHUNK = 1000
 """Rows of a result that are sent at a time."""
@@ -117,7 +121,7 @@ def create(query: New) -> Response:
     job until its state is done; then for its result.
     """
     request.max_content_length = served().settings.max_upload
-    job = receive(upload(query.name, request.stream), query.column, query.risk)
+    job = receive(upload(query.name, request.mimetype, request.stream), query.column, query.risk)
     answer = json_of(told(job))
     answer.status_code = 202
     answer.headers["Location"] = url_for("jobs.show", id=job.id)
@@ -136,10 +140,15 @@ def receive(sent: Upload, column: str | None, risk: float | None) -> Kept:
     try:
         column, rows = with_texts(sent, column)
         new = NewJob(sent.name, sent.suffix, column, risk, manifest.name)
-        with behind.receiving:
+        # Not for long: who waits holds a thread.
+        if not behind.receiving.acquire(timeout=_PATIENCE):
+            raise OverloadedError("another file is being taken in", 10)
+        try:
             if behind.jobs.count() >= settings.max_jobs:
-                raise OverloadedError("as many jobs are kept as may be; some end soon", 60)
+                raise OverloadedError("as many jobs are kept as may be", 60)
             job = behind.jobs.receive(new, rows, settings.max_rows)
+        finally:
+            behind.receiving.release()
     except DatasetError as error:
         raise unusable(error) from error
     behind.wake()
@@ -148,7 +157,9 @@ def receive(sent: Upload, column: str | None, risk: float | None) -> Kept:
 
 def unusable(error: DatasetError) -> InvalidRequestError:
     """Return the error of a request whose file is no table that can be scored."""
-    return InvalidRequestError([FieldError(pointer="#", code="unusable-file", detail=str(error))])
+    return InvalidRequestError(
+        [FieldError(pointer="#", code="unusable-file", detail=printable(str(error)))]
+    )
 
 
 @blueprint.post(
@@ -161,7 +172,7 @@ def glance(query: Glance) -> Response:
     """Show the columns and first rows of a file, of which the beginning is sent."""
     background()
     try:
-        found = preview(upload(query.name, request.stream), cut=query.cut)
+        found = preview(upload(query.name, request.mimetype, request.stream), cut=query.cut)
     except DatasetError as error:
         raise unusable(error) from error
     return json_of(Preview.model_validate(found, from_attributes=True))
@@ -223,7 +234,7 @@ def result(path: JobId, query: ResultAs) -> Response:
     if job.suffix == ".jsonl" and kind != ".jsonl":
         detail = "rows of .jsonl may differ in their keys: take it as jsonl"
         raise InvalidRequestError([FieldError(pointer="?kind", code="wrong-value", detail=detail)])
-    answer = Response(_lines(job, kind), content_type=f"{MEDIA[kind]}; charset=utf-8")
+    answer = Response(_lines(jobs, job, kind), content_type=f"{MEDIA[kind]}; charset=utf-8")
     answer.headers["Content-Disposition"] = _attached(f"{Path(job.name).stem}-scored{kind}")
     return answer
 
@@ -234,29 +245,23 @@ def _attached(name: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def _lines(job: Kept, kind: str) -> Iterator[str]:
+def _lines(jobs: Jobs, job: Kept, kind: str) -> Iterator[str]:
     buffer = io.StringIO(newline="")
     table = writer(buffer, kind)
-    jobs = background().jobs
-
-    def written() -> Iterator[str]:
-        for n, (row, added) in enumerate(jobs.results(job), start=1):
-            table.write(row, added)
-            if n % _CHUNK == 0 or n == job.done:
-                yield buffer.getvalue()
-                buffer.seek(0)
-                buffer.truncate()
-
-    return written()
+    for n, (row, added) in enumerate(jobs.results(job), start=1):
+        table.write(row, added)
+        if n % _CHUNK == 0 or n == job.done:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
 
 
 def told(job: Kept) -> Job:
     """Return what is told of `job`."""
-    counts = listing.counts(background().jobs.database, job)
     return Job(
         id=job.id,
         name=job.name,
-        column=job.column,
+        column=printable(job.column),
         state=job.state,
         rows=job.rows,
         done=job.done,
@@ -264,12 +269,12 @@ def told(job: Kept) -> Job:
         risk=job.risk,
         model=job.model,
         version=job.version,
-        verdicts=counts.verdicts,
-        stars=counts.stars,
+        verdicts=job.verdicts,
+        stars=job.stars,
         created=_time(job.created),
         ended=_time(job.ended) if job.ended else None,
         expires=_time(job.expires) if job.expires else None,
-        error=job.error,
+        error=printable(job.error) if job.error else None,
     )
 
 

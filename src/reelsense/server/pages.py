@@ -32,6 +32,7 @@ blueprint = Blueprint("pages", __name__)
 
 _FILTERS = {
     "percent": shown.percent,
+    "share": shown.share,
     "counted": shown.counted,
     "signed": shown.signed,
     "duration": shown.duration,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, render_template, request
 
 from reelsense.inference.calibration import least_score
 from reelsense.inference.explain import BUDGET
-from reelsense.prediction import Prediction
+from reelsense.prediction import Explanation, Prediction
 from reelsense.server import shown
 from reelsense.server.admission import scoring
 from reelsense.server.answering import answer_all, explain_one
@@ -51,7 +51,7 @@ def judged() -> str | tuple[str, int]:
         found = explain_one(_checked(text), "#/text", None, BUDGET)
     except InvalidRequestError as error:
         return page(text, problem=error.errors[0].detail), 422
-    return page(text, why=shown.why(text, found), **_facts(found.prediction))
+    return page(text, why=_why(text, found), **_facts(found.prediction))
 
 
 @blueprint.post("/answer")
@@ -64,11 +64,11 @@ def answer() -> str:
 
 @blueprint.post("/explanation")
 @scoring
-def explanation() -> Response:
+def explanation() -> str:
     """What carries the answer, likewise."""
     text = _checked(_text())
     found = explain_one(text, "#/text", None, BUDGET)
-    return Response(render_template("explanation.html", why=shown.why(text, found)))
+    return render_template("explanation.html", why=_why(text, found))
 
 
 def page(text: str, **more: Any) -> str:
@@ -92,6 +92,10 @@ def _checked(text: str) -> str:
     else:
         return text
     raise invalid([fault])
+
+
+def _why(text: str, found: Explanation) -> shown.Why:
+    return shown.why(text, found, classifier().manifest.window)
 
 
 def _facts(found: Prediction) -> dict[str, Any]:

@@ -313,7 +313,7 @@ class Job(Told):
     model: str
     version: str | None = Field(description="Of the model that answers; null before it has begun.")
     verdicts: dict[str, int] = Field(description="How many rows of each; error: not scored.")
-    stars: dict[int, int] = Field(description="How many rows of each, rounded.")
+    stars: dict[str, int] = Field(description="How many rows of each, rounded.")
     created: datetime
     ended: datetime | None
     expires: datetime | None = Field(description="When it is deleted; null until it has ended.")

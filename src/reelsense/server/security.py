@@ -76,7 +76,7 @@ class Guard:
 
         Raises SettingsError if they cannot be read and none are `known`.
         """
-        self._settings = settings
+        self.settings = settings
         if known is None:
             self.keys: Sequence[Key] = read_keys(settings)
         else:
@@ -89,7 +89,7 @@ class Guard:
         The log tells, unless others `tell` it already.
         """
         try:
-            self.keys = read_keys(self._settings)
+            self.keys = read_keys(self.settings)
         except SettingsError as error:
             if tell:
                 _log.error("the keys stay as they were: %s", error)
@@ -227,6 +227,7 @@ def _authorize() -> AnyResponse | None:
     if not guard().keys:
         if request.endpoint == "admin.reload":
             raise Forbidden("this takes an admin key, and the server has no keys at all")
+        _refuse_other_sites()
         return None
     if _is_open():
         return None
@@ -243,6 +244,19 @@ def _authorize() -> AnyResponse | None:
     if request.authorization is None and request.method not in ("GET", "HEAD"):
         require_same_origin()
     return None
+
+
+def _refuse_other_sites() -> None:
+    """Raise Forbidden if a page of another site has the browser change something here.
+
+    Without keys there is no cookie that it would lack: that the browser reaches us is enough.
+    """
+    if request.method in ("GET", "HEAD", "OPTIONS") or _is_open():
+        return
+    origin = request.headers.get("Origin")
+    told = request.headers.get("Sec-Fetch-Site") or origin
+    if told and origin not in listed(guard().settings.origins):
+        require_same_origin()
 
 
 def unauthorized() -> Unauthorized:
@@ -271,8 +285,8 @@ def require_same_origin() -> None:
         same = urlsplit(request.headers.get("Origin", "")).netloc == request.host
     if not same:
         raise Forbidden(
-            "with the cookie of the page, only this site's own pages may ask (as Sec-Fetch-Site or "
-            "Origin tell); programs send Authorization: Bearer KEY"
+            "of web pages, only this site's own may ask for this (as Sec-Fetch-Site or Origin "
+            "tell); programs send Authorization: Bearer KEY, where there are keys"
         )
 
 

@@ -81,6 +81,11 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{math.floor(share * 100 * scale) / scale:.{digits}f} %"
 
 
+def share(positive: float) -> str:
+    """Return the probability of one of two labels in percent; neither is ever 100 %, or 0."""
+    return percent(positive) if positive >= 0.5 else f"{math.ceil(positive * 1000) / 10:.1f} %"
+
+
 def gauge(prediction: Prediction, least: float | None) -> Gauge | None:
     """Return the gauge for `prediction`, decided from `least` on; None for other labels."""
     if set(prediction.probabilities) != {"positive", "negative"}:
@@ -100,20 +105,23 @@ def in_words(prediction: Prediction, least: float | None) -> str:
     return f"{leans} Below {percent(least)} it leaves the verdict to you."
 
 
-def why(text: str, found: Explanation) -> Why:
-    """Return what carries the answer for `text`."""
+def why(text: str, found: Explanation, window: int) -> Why:
+    """Return what carries the answer for `text`, read in windows of so many tokens."""
     most = max((abs(part.weight) for part in found.sentences), default=0.0)
+    # Of one window, a weight is what the answer to the rest would be; of several, which stay as
+    # they were cut, nearly that.
+    about = "about " if found.prediction.tokens.total > window - 2 else ""
     turning = set(found.flip.parts) if found.flip else set()
     paragraphs: list[list[Sentence]] = [[]]
     end = 0
     for part in found.sentences:
         if paragraphs[-1] and _PARAGRAPH.search(text, end, part.start):
             paragraphs.append([])
-        paragraphs[-1].append(_sentence(text, part, found, most, turns=part in turning))
+        paragraphs[-1].append(_sentence(text, part, found, most, about, turns=part in turning))
         end = part.end
     return Why(
         paragraphs,
-        [_sentence(text, part, found, most, turns=False) for part in found.words],
+        [_sentence(text, part, found, most, about, turns=False) for part in found.words],
         [_plain(text, part) for part in found.flip.parts] if found.flip else [],
         found.flip.prediction if found.flip else None,
         found.flip.unit if found.flip else "",
@@ -125,10 +133,18 @@ def why(text: str, found: Explanation) -> Why:
     )
 
 
-def _sentence(text: str, part: Part, found: Explanation, most: float, *, turns: bool) -> Sentence:
+def _sentence(
+    text: str, part: Part, found: Explanation, most: float, about: str, *, turns: bool
+) -> Sentence:
     share = abs(part.weight) / most if most else 0.0
     shade = 0 if share < _LEAST else min(_SHADES, math.ceil(share * _SHADES))
-    return Sentence(_plain(text, part), part.weight, shade, _left(part, found), turns)
+    return Sentence(
+        _plain(text, part),
+        part.weight,
+        shade,
+        about + left if (left := _left(part, found)) else "",
+        turns,
+    )
 
 
 def _left(part: Part, found: Explanation) -> str:
@@ -179,7 +195,7 @@ def duration(seconds: float) -> str:
     """Return about how long that is, in words."""
     if seconds < 10:
         return "a few seconds"
-    if seconds < 100:
+    if seconds < 90:
         return f"about {round(seconds, -1):.0f} seconds"
     if seconds < 5400:
         return f"about {seconds / 60:.0f} minutes"

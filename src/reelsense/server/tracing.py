@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 """What is taken from a client: nothing that could forge a line of the log."""
 
+_JOB = re.compile(r"(/jobs/[\w-]{6})[\w-]+", re.ASCII)
+
 _POLLED = {"/healthz", "/readyz", "/startedz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 """Asked for again and again by machines."""
 
@@ -79,10 +81,7 @@ def _end(answer: Response) -> Response:
 
 def _path() -> str:
     """Return the path that was asked for; of the id of a job, which opens it, the beginning."""
-    name = (request.view_args or {}).get("id") or (request.view_args or {}).get("name")
-    if request.blueprint in ("jobs", "job_pages") and name:
-        return request.path.replace(name, f"{name[:6]}...")
-    return request.path
+    return _JOB.sub(r"\1...", request.path)
 
 
 def _facts(phases: dict[str, float]) -> dict[str, Any]:

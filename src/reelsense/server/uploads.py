@@ -12,11 +12,11 @@ from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import IO
 
-from flask import request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from reelsense.datasets.tables import SUFFIXES, Row, rows
 from reelsense.errors import DatasetError
+from reelsense.review import printable
 from reelsense.server.problems import FieldError, InvalidRequestError
 
 MEDIA_TYPES = {
@@ -32,6 +32,7 @@ SHOWN = 5
 """Rows of a preview."""
 
 _LONGEST_NAME = 200
+_COLUMNS = 1000
 _LIKELY = ("text", "review", "reviews", "body", "content", "comment", "sentence", "message")
 
 
@@ -54,8 +55,8 @@ class Preview:
     """The column that seems to hold the texts."""
 
 
-def upload(name: str, stream: IO[bytes]) -> Upload:
-    """Return what arrives in `stream`, a file called `name`; blank: the media type says its kind.
+def upload(name: str, media_type: str, stream: IO[bytes]) -> Upload:
+    """Return what arrives in `stream`, a table of the kind that its `name` says, or `media_type`.
 
     Raises UnsupportedMediaType if neither says which kind of table it is.
     """
@@ -63,7 +64,7 @@ def upload(name: str, stream: IO[bytes]) -> Upload:
     name = PurePosixPath(name.replace("\\", "/")).name.strip()[-_LONGEST_NAME:]
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in SUFFIXES:
-        suffix = MEDIA_TYPES.get(request.mimetype, "")
+        suffix = MEDIA_TYPES.get(media_type, "")
     if not suffix:
         raise UnsupportedMediaType(
             f"{name} is not one of {', '.join(SUFFIXES)}"
@@ -88,6 +89,10 @@ def with_texts(sent: Upload, column: str | None) -> tuple[str, Iterator[Row]]:
         raise DatasetError(f"{sent.name}: there are no rows in it")
     table = chain([first], sent.rows)
     columns = list(first.values)
+    if len(columns) > _COLUMNS:
+        raise DatasetError(
+            f"{sent.name}: there are {len(columns):,} columns in it; up to {_COLUMNS:,} are taken"
+        )
     if column is None:
         column = columns[0] if len(columns) == 1 else "text"
     elif sent.suffix == ".jsonl":  # rows may differ in their keys
@@ -114,11 +119,12 @@ def preview(sent: Upload, *, cut: bool) -> Preview:
         found.pop()
     if not found:
         raise DatasetError(f"{sent.name}: there are no rows in it")
-    columns = list(dict.fromkeys(name for row in found for name in row.values))
+    columns = list(dict.fromkeys(name for row in found for name in row.values))[:_COLUMNS]
     if not columns:
         raise DatasetError(f"{sent.name}: {found[0].error or 'there are no columns in it'}")
     shown = [[_cell(row.values.get(name, "")) for name in columns] for row in found[:SHOWN]]
-    return Preview(columns, shown, _suggested(columns, shown))
+    suggested = _suggested(columns, shown)
+    return Preview(list(map(printable, columns)), shown, printable(suggested))
 
 
 def _suggested(columns: list[str], shown: list[list[str]]) -> str:
@@ -131,8 +137,9 @@ def _suggested(columns: list[str], shown: list[list[str]]) -> str:
 
 
 def _cell(value: object) -> str:
-    return str(value).encode("utf-8", "replace").decode()[:300]
+    return printable(str(value)[:300])
 
 
 def _quoted(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
+    quoted = ", ".join(repr(printable(name[:100])) for name in names[:20])
+    return quoted + (", ..." if len(names) > 20 else "")

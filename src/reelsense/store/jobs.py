@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -35,11 +36,17 @@ RECEIVING, WAITING, RUNNING, DONE, CANCELLED, FAILED, DELETED = (
 )
 """The states of a job. Of a job that is being received or was deleted, others see nothing."""
 
+ERROR = "error"
+"""In the place of a verdict: the row could not be scored."""
+
 _OPEN = (WAITING, RUNNING)
 _UNSEEN = (RECEIVING, DELETED)
 
 _CHUNK = 1000
 """Rows that are written or read at a time: others get their turn in between."""
+
+_CELLS = 20_000_000
+"""Of a table, at most: a short file can have a great many, since short rows are filled up."""
 
 _ABANDONED = 3600.0
 """Seconds after which a job that is still being received never will be."""
@@ -74,6 +81,10 @@ class Job:
     """When it is deleted; None: it has not ended."""
     error: str | None
     owner: str | None
+    verdicts: dict[str, int]
+    """How many answers of each, ERROR among them."""
+    stars: dict[str, int]
+    """How many answers of each, rounded."""
 
     @property
     def is_open(self) -> bool:
@@ -132,6 +143,7 @@ class Jobs:
         with self.database.writing() as connection:
             values = {field: getattr(new, field) for field in NewJob.__slots__} | blank
             values |= {"id": name, "state": RECEIVING, "created": self._now(), "lease": 0.0}
+            values |= {"verdicts": {}, "stars": {}}
             connection.execute(insert(jobs).values(values))
         try:
             count, characters = self._receive_rows(name, new, iter(rows), most)
@@ -139,18 +151,22 @@ class Jobs:
             self._end(name, (RECEIVING,), DELETED)
             raise
         with self.database.writing() as connection:
-            self._update(connection, name, state=WAITING, rows=count, characters=characters)
+            mine = update(jobs).where(jobs.c.id == name, jobs.c.state == RECEIVING)
+            connection.execute(mine.values(state=WAITING, rows=count, characters=characters))
         return self.job(name)
 
     def _receive_rows(
         self, name: str, new: NewJob, rows: Iterator[Row], most: int
     ) -> tuple[int, int]:
-        count = characters = 0
+        count = characters = cells = 0
         while chunk := list(islice(rows, _CHUNK)):
             kept = [_kept(name, count + n, row, new.column) for n, row in enumerate(chunk)]
             count += len(chunk)
             if count > most:
                 raise DatasetError(f"{new.name}: there are more than {most:,} rows in it")
+            cells += sum(len(row.values) for row in chunk)
+            if cells > _CELLS:
+                raise DatasetError(f"{new.name}: there are more than {_CELLS:,} cells in it")
             characters += sum(_length(row, new.column) for row in chunk)
             with self.database.writing() as connection:
                 connection.execute(insert(job_rows), kept)
@@ -161,19 +177,24 @@ class Jobs:
     def job(self, name: str) -> Job:
         """Return the job `name`. Raises NoJobError."""
         with self.database.reading() as connection:
-            return _job(connection, name)
+            return _job(connection, name, now=self._now())
 
     def claim(self, owner: str, model: str, seconds: float) -> Job | None:
-        """Lend the oldest job for `model` that nobody works on to `owner`; None: there is none."""
+        """Lend a job for `model` that nobody works on to `owner`; None: there is none.
+
+        The oldest that has had no turn, else the one whose turn was longest ago.
+        """
         now = self._now()
         free = (
             jobs.c.state.in_(_OPEN),
             jobs.c.model == model,
-            or_(jobs.c.lease < now, jobs.c.owner == owner),
+            or_(jobs.c.lease <= now, jobs.c.owner == owner),
         )
         while True:
             with self.database.reading() as connection:
-                query = select(jobs.c.id).where(*free).order_by(jobs.c.created).limit(1)
+                query = (
+                    select(jobs.c.id).where(*free).order_by(jobs.c.lease, jobs.c.created).limit(1)
+                )
                 name = connection.scalar(query)
             if name is None:
                 return None
@@ -195,7 +216,7 @@ class Jobs:
         with self.database.writing() as connection:
             self._check_owner(connection, job)
             connection.execute(delete(job_answers).where(job_answers.c.job == job.id))
-            nothing = {"done": 0, "characters_done": 0, "worked": 0.0}
+            nothing = {"done": 0, "characters_done": 0, "worked": 0.0, "verdicts": {}, "stars": {}}
             self._update(connection, job.id, version=version, added=list(added), **nothing)
             return _job(connection, job.id)
 
@@ -205,7 +226,7 @@ class Jobs:
 
     def text(self, job: Job, n: int) -> str:
         """Return the text of row number `n`, from 0. Raises NoJobError if there is none."""
-        rows = self._rows(job, n, 1)
+        rows = self._rows(job, n, 1) if n < job.rows else []
         text = rows[0].values.get(job.column) if rows else None
         if not isinstance(text, str):
             raise NoJobError("there is no such text")
@@ -222,6 +243,8 @@ class Jobs:
             "done": done,
             "characters_done": job.characters_done + sum(_length(row, job.column) for row in rows),
             "worked": job.worked + took,
+            "verdicts": _counted(job.verdicts, [each["verdict"] or ERROR for each in kept]),
+            "stars": _counted(job.stars, [_rounded(each["stars"]) for each in kept]),
         }
         if done >= job.rows:
             changes |= self._ended(DONE)
@@ -234,14 +257,16 @@ class Jobs:
     def renew(self, job: Job, seconds: float) -> None:
         """Lend `job` on. Raises LostJobError if it is no longer its owner's."""
         with self.database.writing() as connection:
-            self._check_owner(connection, job)
-            self._update(connection, job.id, lease=self._now() + seconds)
+            mine = update(jobs).where(jobs.c.id == job.id, jobs.c.owner == job.owner)
+            lent = connection.execute(mine.values(lease=self._now() + seconds))
+            if not lent.rowcount:
+                raise LostJobError("it is no longer this one's")
 
     def release(self, job: Job) -> None:
         """Give `job` back, so that the next owner goes on at once."""
         with self.database.writing() as connection:
             change = update(jobs).where(jobs.c.id == job.id, jobs.c.owner == job.owner)
-            connection.execute(change.values(owner=None, lease=0.0))
+            connection.execute(change.values(owner=None, lease=self._now()))
 
     def fail(self, job: Job, reason: str) -> None:
         """End `job`, because of `reason`, if it is still its owner's."""
@@ -322,7 +347,7 @@ class Jobs:
     def _check_owner(self, connection: Connection, job: Job) -> None:
         now = _job(connection, job.id, lost=True)
         if now.owner != job.owner or now.state != RUNNING or now.done != job.done:
-            raise LostJobError(f"the job {job.name} is no longer this one's")
+            raise LostJobError("it is no longer this one's")
 
     def _update(self, connection: Connection, name: str, **values: object) -> None:
         connection.execute(update(jobs).where(jobs.c.id == name).values(values))
@@ -348,14 +373,18 @@ def _in_order(query: Any, job: Job, start: int, count: int) -> Any:
     return query.where(mine, n >= start, n < start + count).order_by(n)
 
 
-def _job(connection: Connection, name: str, *, lost: bool = False) -> Job:
-    query = select(*_FIELDS).where(jobs.c.id == name, jobs.c.state.not_in(_UNSEEN))
+def _job(connection: Connection, name: str, *, lost: bool = False, now: float = 0.0) -> Job:
+    query = select(*_FIELDS).where(
+        jobs.c.id == name,
+        jobs.c.state.not_in(_UNSEEN),
+        or_(jobs.c.expires.is_(None), jobs.c.expires >= now),
+    )
     if lost:  # who is about to write keeps others from it; SQLite does so by itself
         query = query.with_for_update()
     found = connection.execute(query).mappings().first()
     if found is None:
         if lost:
-            raise LostJobError("the job was deleted")
+            raise LostJobError("it was deleted")
         raise NoJobError("there is no such job, or it is deleted by now")
     return Job(**{**found, "added": tuple(found["added"] or ())})
 
@@ -378,14 +407,25 @@ def is_storable(text: str) -> bool:
     return "\0" not in text and not LONE_SURROGATE.search(text)
 
 
+def _counted(before: dict[str, int], names: Iterable[str | None]) -> dict[str, int]:
+    """Return `before` and how many of `names` there are; None does not count."""
+    after = Counter(before)
+    after.update(name for name in names if name is not None)
+    return dict(after)
+
+
+def _rounded(stars: object) -> str | None:
+    return str(int(stars + 0.5)) if isinstance(stars, float) else None
+
+
 def _length(row: Row, column: str) -> int:
     """How much work it is: a row costs something, however short."""
     text = row.values.get(column)
     return 20 + (len(text) if isinstance(text, str) else 0)
 
 
-def _answered(job: Job, n: int, answer: Answer) -> dict[str, object]:
-    kept: dict[str, object] = dict.fromkeys(job_answers.c.keys()) | {"job": job.id, "n": n}
+def _answered(job: Job, n: int, answer: Answer) -> dict[str, Any]:
+    kept: dict[str, Any] = dict.fromkeys(job_answers.c.keys()) | {"job": job.id, "n": n}
     if isinstance(answer, str):
         return kept | {"error": answer}
     if not isinstance(answer, Prediction):

@@ -1,4 +1,4 @@
-"""Answers of a job to look at: filtered, searched, sorted, a page at a time; and counted."""
+"""Answers of a job to look at: filtered, searched, sorted, a page at a time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from reelsense.review import printable
 from reelsense.store.database import Database
-from reelsense.store.jobs import Job, as_row, is_storable
+from reelsense.store.jobs import ERROR, Job, as_row, is_storable
 from reelsense.store.tables import job_answers as answers
 from reelsense.store.tables import job_rows as rows
-
-ERROR = "error"
-"""In the place of a verdict: the row could not be scored."""
 
 SORTS = ("n", "score", "positive", "stars", "verdict")
 
@@ -42,7 +40,7 @@ class Listed:
     line: int
     """Of the file."""
     text: str
-    values: Mapping[str, object]
+    """With a mark in the place of what no UTF-8 can carry."""
     label: str | None
     score: float | None
     positive: float | None
@@ -57,16 +55,6 @@ class Page:
 
     total: int
     rows: list[Listed]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many answers there are of each kind."""
-
-    verdicts: dict[str, int]
-    """By verdict, ERROR among them."""
-    stars: dict[int, int]
-    """By stars, rounded."""
 
 
 def page(database: Database, job: Job, asked: Asked) -> Page:
@@ -98,21 +86,6 @@ def page(database: Database, job: Job, asked: Asked) -> Page:
     return Page(total, [_listed(found[n], job.column) for n in shown])
 
 
-def counts(database: Database, job: Job) -> Counts:
-    """Return how many answers there are of each kind. Raises StoreError."""
-    mine = answers.c.job == job.id
-    stars = func.round(answers.c.stars)
-    with database.reading() as connection:
-        verdicts = connection.execute(
-            select(answers.c.verdict, func.count()).where(mine).group_by(answers.c.verdict)
-        )
-        by_verdict = {verdict or ERROR: number for verdict, number in verdicts}
-        by_stars = connection.execute(
-            select(stars, func.count()).where(mine, answers.c.stars.is_not(None)).group_by(stars)
-        )
-        return Counts(by_verdict, {int(star): number for star, number in by_stars})
-
-
 def _listed(found: Mapping[Any, Any], column: str) -> Listed:
     row = as_row(found, column)
     text = row.values.get(column)
@@ -120,8 +93,7 @@ def _listed(found: Mapping[Any, Any], column: str) -> Listed:
     return Listed(
         n=found["n"],
         line=row.line,
-        text=text if isinstance(text, str) else "",
-        values=row.values,
-        error=found["error"],
+        text=printable(text) if isinstance(text, str) else "",
+        error=printable(found["error"]) if found["error"] is not None else None,
         **answer,
     )

@@ -61,6 +61,8 @@ jobs = Table(
     Column("error", Json),
     Column("owner", Text),
     Column("lease", Double, nullable=False),
+    Column("verdicts", Json, nullable=False),
+    Column("stars", Json, nullable=False),
     Index("jobs_by_state", "state", "created"),
 )
 """Times are seconds since 1970. `expires`: when it is deleted; `lease`: until when `owner` has

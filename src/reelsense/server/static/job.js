@@ -15,6 +15,8 @@ async function part(address, signal) {
   return answer.text();
 }
 
+const stated = () => element("state").querySelector("strong").textContent;
+
 const isOpen = () => element("state").dataset.open === "1";
 
 // The table stays as it is while somebody reads in it.
@@ -28,11 +30,14 @@ async function watch() {
     const done = element("state").dataset.done;
     const html = await part(progress.dataset.from);
     const held = progress.contains(document.activeElement) ? document.activeElement.textContent : null;
+    const before = stated();
     progress.innerHTML = html;
+    // Not at each look: who listens wants to hear that it is done, not every row.
+    if (stated() !== before) element("told").textContent = element("state").querySelector(".state").textContent;
     if (held) [...progress.querySelectorAll("a, button")].find((each) => each.textContent === held)?.focus();
     looks += 1;
     const isDue = looks % 5 === 0 || !isOpen() || rows.querySelector(".pages") === null;
-    if (element("state").dataset.done !== done && isDue && !isRead()) await show(location.search, { quiet: true });
+    if (element("state").dataset.done !== done && isDue && (!isRead() || !isOpen())) await show(location.search, { quiet: true });
   } catch {
     wait = 5 * EVERY; // a server that is being started anew comes back
   }

@@ -2,7 +2,7 @@
 
 const element = (id) => document.getElementById(id);
 const form = element("form");
-const GLANCE = 256 * 1024; // of the file is sent for a preview
+const GLANCE = 1024 * 1024; // of the file is sent for a preview
 const RECENT = "reelsense.jobs";
 let file;
 
@@ -11,10 +11,9 @@ function tell(problem) {
   element("problem").hidden = problem === "";
 }
 
-async function refusal(answer) {
-  if (answer.status === 401) return "You are no longer signed in. Sign in again: load this page anew.";
-  const problem = await answer.json();
-  return problem.errors?.[0].detail ?? problem.detail;
+function refusal(status, problem) {
+  if (status === 401) return "You are no longer signed in. Sign in again: load this page anew.";
+  return problem?.errors?.[0].detail ?? problem?.detail ?? `The server did not understand (${status}).`;
 }
 
 function cell(kind, text) {
@@ -47,7 +46,7 @@ async function glance() {
   const taken = file;
   const query = new URLSearchParams({ name: file.name, cut: file.size > GLANCE });
   const answer = await fetch(`${form.dataset.preview}?${query}`, { method: "POST", body: file.slice(0, GLANCE) });
-  if (!answer.ok) throw new Error(await refusal(answer));
+  if (!answer.ok) throw new Error(refusal(answer.status, await answer.json().catch(() => null)));
   const { columns, rows, suggested } = await answer.json();
   if (file !== taken) return; // another one was chosen meanwhile
   const head = document.createElement("tr");
@@ -65,13 +64,14 @@ async function glance() {
 }
 
 async function take(chosen) {
-  if (!chosen) return;
+  if (!chosen || !element("sending").hidden) return;
   file = chosen;
   tell("");
   element("preview").hidden = true;
   try {
     await glance();
   } catch (error) {
+    if (file !== chosen) return;
     tell(error instanceof TypeError ? "The server cannot be reached." : error.message);
   }
 }
@@ -92,17 +92,17 @@ function send() {
       remember(request.response);
       location.assign(form.dataset.job + request.response.id);
     } else {
-      fail(request.response?.errors?.[0].detail ?? request.response?.detail ?? "The server did not understand.");
+      fail(refusal(request.status, request.response));
     }
   });
   request.addEventListener("error", () => fail("The server cannot be reached."));
-  element("send").disabled = true;
+  element("send").disabled = element("other").disabled = true;
   element("sending").hidden = false;
   request.send(file);
 }
 
 function fail(problem) {
-  element("send").disabled = false;
+  element("send").disabled = element("other").disabled = false;
   element("sending").hidden = true;
   tell(problem);
 }
@@ -136,6 +136,7 @@ function list() {
 }
 
 element("file").addEventListener("change", () => take(element("file").files[0]));
+element("file").addEventListener("click", () => { element("file").value = ""; }); // the same once more
 element("send").addEventListener("click", send);
 element("other").addEventListener("click", () => element("file").click());
 form.addEventListener("submit", (event) => event.preventDefault());

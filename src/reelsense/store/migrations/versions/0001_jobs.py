@@ -31,6 +31,8 @@ def upgrade() -> None:
         sa.Column("error", sa.Text),
         sa.Column("owner", sa.Text),
         sa.Column("lease", sa.Double, nullable=False),
+        sa.Column("verdicts", sa.Text, nullable=False),
+        sa.Column("stars", sa.Text, nullable=False),
     )
     op.create_index("jobs_by_state", "jobs", ["state", "created"])
     op.create_table(
