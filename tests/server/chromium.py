@@ -13,7 +13,6 @@ import pytest
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.expected_conditions import visibility_of_element_located
 from selenium.webdriver.support.ui import WebDriverWait
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -86,8 +85,15 @@ def shown(page: webdriver.Chrome, name: str, seconds: float = 20) -> str:
 
     A key that was pressed may only now bring the page that has it.
     """
+
+    def look(_: webdriver.Chrome) -> tuple[str] | None:
+        element = page.find_element(By.ID, name)
+        return (element.text,) if element.is_displayed() else None
+
     waiting = WebDriverWait(page, seconds, ignored_exceptions=[StaleElementReferenceException])
-    return waiting.until(visibility_of_element_located((By.ID, name))).text
+    found = waiting.until(look)
+    assert found is not None
+    return found[0]
 
 
 def overflows(page: webdriver.Chrome) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import io
+import itertools
 import json
 import logging
 import threading
@@ -17,13 +19,17 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from reelsense.cli.files import score_file
+from reelsense.datasets.tables import Row
+from reelsense.errors import NoJobError
 from reelsense.inference.classifier import Classifier
 from reelsense.server import create_app
 from reelsense.server.background import Background
 from reelsense.server.config import Settings
 from reelsense.store.database import Database
+from reelsense.store.jobs import Job, Jobs
 from tests import tiny
 from tests.server.conftest import Gate, wait_until_ready
+from tests.server.listening import listening
 from tests.waiting import wait_until
 
 Make = Callable[..., Flask]
@@ -112,6 +118,31 @@ def test_the_result_is_that_of_the_command_line(
     assert answer.status_code == 200
     assert answer.data == target.read_bytes()
     assert f"a-scored{target.suffix}" in answer.headers["Content-Disposition"]
+
+
+def test_a_result_that_breaks_off_does_not_look_whole(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make()
+    client = app.test_client()
+    name = send(client, MANY).get_json()["id"]
+    ended(client, name)
+    whole = Jobs.results
+
+    def broken(jobs: Jobs, job: Job) -> Iterator[tuple[Row, dict[str, object]]]:
+        yield from itertools.islice(whole(jobs, job), 200)
+        raise NoJobError("the job was deleted while its result was read")
+
+    monkeypatch.setattr(Jobs, "results", broken)
+    monkeypatch.setattr("reelsense.server.jobs._CHUNK", 100)
+    with listening(app) as (port, _):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", f"/v1/jobs/{name}/result")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        with pytest.raises(http.client.IncompleteRead):
+            answer.read()
+        connection.close()
 
 
 def test_a_result_in_another_form(client: FlaskClient) -> None:
