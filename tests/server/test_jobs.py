@@ -26,7 +26,8 @@ from reelsense.server import create_app
 from reelsense.server.background import Background
 from reelsense.server.config import Settings
 from reelsense.store.database import Database
-from reelsense.store.jobs import Job, Jobs
+from reelsense.store.job import Job
+from reelsense.store.jobs import Jobs
 from tests import tiny
 from tests.server.conftest import Gate, wait_until_ready
 from tests.server.listening import listening

@@ -20,7 +20,8 @@ from reelsense.errors import DatasetError, JobStateError, LostJobError, NoJobErr
 from reelsense.inference.classifier import Classifier
 from reelsense.prediction import Prediction
 from reelsense.store import listing
-from reelsense.store.jobs import Job, Jobs, check_ended
+from reelsense.store.job import Job, check_ended
+from reelsense.store.jobs import Jobs
 from reelsense.store.tables import job_answers, job_rows
 from reelsense.store.tables import jobs as job_table
 from tests import tiny

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from reelsense.prediction import Prediction
 from reelsense.store import listing
-from reelsense.store.jobs import ERROR, Jobs
+from reelsense.store.job import ERROR
+from reelsense.store.jobs import Jobs
 from reelsense.store.listing import Asked, Listed
 from tests.store.work import answer, answered, claimed, new, rows
 

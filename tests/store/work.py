@@ -8,7 +8,8 @@ from reelsense.datasets.tables import Row
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.rows import added_columns, answer_rows
 from reelsense.prediction import Coverage, Prediction
-from reelsense.store.jobs import Job, Jobs, NewJob
+from reelsense.store.job import Job, NewJob
+from reelsense.store.jobs import Jobs
 
 ADDED = ("label", "score", "positive", "verdict", "stars")
 LEASE = 30.0

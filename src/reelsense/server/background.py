@@ -22,7 +22,8 @@ from reelsense.prediction import Prediction
 from reelsense.server.metrics import Metrics
 from reelsense.server.served import Served
 from reelsense.store.database import Database, default_url
-from reelsense.store.jobs import DONE, FAILED, Job, Jobs
+from reelsense.store.job import DONE, FAILED, Job
+from reelsense.store.jobs import Jobs
 
 _log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from reelsense.server.problems import InvalidRequestError
 from reelsense.server.served import classifier, served
 from reelsense.server.uploads import upload
 from reelsense.store import listing
-from reelsense.store.jobs import ERROR, Job
+from reelsense.store.job import ERROR, Job
 
 blueprint = Blueprint("job_pages", __name__)
 

@@ -26,8 +26,9 @@ from reelsense.server.schemas import Job, JobRow, JobRows, Preview
 from reelsense.server.served import classifier, served
 from reelsense.server.uploads import MEDIA_TYPES, Upload, preview, upload, with_texts
 from reelsense.store import listing
-from reelsense.store.jobs import Job as Kept
-from reelsense.store.jobs import Jobs, NewJob, check_ended
+from reelsense.store.job import Job as Kept
+from reelsense.store.job import NewJob, check_ended
+from reelsense.store.jobs import Jobs
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/v1", abp_tags=[Tag(name="jobs")])
 

@@ -9,37 +9,32 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from reelsense.datasets.tables import Row
-from reelsense.errors import DatasetError, JobStateError, LostJobError, NoJobError
+from reelsense.errors import DatasetError, LostJobError, NoJobError
 from reelsense.inference.rows import Answer
-from reelsense.prediction import Prediction
-from reelsense.review import LONE_SURROGATE
 from reelsense.store.database import Database
+from reelsense.store.job import (
+    CANCELLED,
+    DELETED,
+    DONE,
+    ERROR,
+    FAILED,
+    OPEN,
+    RECEIVING,
+    RUNNING,
+    WAITING,
+    Job,
+    NewJob,
+)
+from reelsense.store.kept import as_row, counted, kept_answer, kept_row, length, rounded
 from reelsense.store.tables import job_answers, job_rows, jobs
 
-RECEIVING, WAITING, RUNNING, DONE, CANCELLED, FAILED, DELETED = (
-    "receiving",
-    "waiting",
-    "running",
-    "done",
-    "cancelled",
-    "failed",
-    "deleted",
-)
-"""The states of a job. Of a job that is being received or was deleted, others see nothing."""
-
-ERROR = "error"
-"""In the place of a verdict: the row could not be scored."""
-
-_OPEN = (WAITING, RUNNING)
 _UNSEEN = (RECEIVING, DELETED)
 
 _CHUNK = 1000
@@ -52,66 +47,7 @@ _ABANDONED = 3600.0
 """Seconds after which a job that is still being received never will be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A file of texts, and how far it has come. Times are seconds since 1970."""
-
-    id: str
-    """Whoever knows it may read the job."""
-    name: str
-    suffix: str
-    column: str
-    risk: float | None
-    model: str
-    """The name of the model that is to answer."""
-    version: str | None
-    """And its version, once it has begun."""
-    added: tuple[str, ...]
-    """The columns that it adds, beside error."""
-    state: str
-    rows: int
-    done: int
-    characters: int
-    characters_done: int
-    worked: float
-    """Seconds that were spent on what is done."""
-    created: float
-    ended: float | None
-    expires: float | None
-    """When it is deleted; None: it has not ended."""
-    error: str | None
-    owner: str | None
-    verdicts: dict[str, int]
-    """How many answers of each, ERROR among them."""
-    stars: dict[str, int]
-    """How many answers of each, rounded."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it is not at its end."""
-        return self.state in _OPEN
-
-    @property
-    def seconds_left(self) -> float | None:
-        """How long the rest should take, by its length; None before anything is done."""
-        if not self.characters_done or not self.is_open:
-            return None
-        left = self.characters - self.characters_done
-        return self.worked * left / self.characters_done
-
-
 _FIELDS = [jobs.c[name] for name in Job.__slots__]
-
-
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """What is known of a file before its rows."""
-
-    name: str
-    suffix: str
-    column: str
-    risk: float | None
-    model: str
 
 
 class Jobs:
@@ -160,14 +96,14 @@ class Jobs:
     ) -> tuple[int, int]:
         count = characters = cells = 0
         while chunk := list(islice(rows, _CHUNK)):
-            kept = [_kept(name, count + n, row, new.column) for n, row in enumerate(chunk)]
+            kept = [kept_row(name, count + n, row, new.column) for n, row in enumerate(chunk)]
             count += len(chunk)
             if count > most:
                 raise DatasetError(f"{new.name}: there are more than {most:,} rows in it")
             cells += sum(len(row.values) for row in chunk)
             if cells > _CELLS:
                 raise DatasetError(f"{new.name}: there are more than {_CELLS:,} cells in it")
-            characters += sum(_length(row, new.column) for row in chunk)
+            characters += sum(length(row, new.column) for row in chunk)
             with self.database.writing() as connection:
                 connection.execute(insert(job_rows), kept)
         if not count:
@@ -186,7 +122,7 @@ class Jobs:
         """
         now = self._now()
         free = (
-            jobs.c.state.in_(_OPEN),
+            jobs.c.state.in_(OPEN),
             jobs.c.model == model,
             or_(jobs.c.lease <= now, jobs.c.owner == owner),
         )
@@ -237,14 +173,14 @@ class Jobs:
 
         The job ends with its last row. Raises LostJobError if it is no longer its owner's.
         """
-        kept = [_answered(job, job.done + n, answer) for n, answer in enumerate(answers)]
+        kept = [kept_answer(job, job.done + n, answer) for n, answer in enumerate(answers)]
         done = job.done + len(rows)
         changes: dict[str, object] = {
             "done": done,
-            "characters_done": job.characters_done + sum(_length(row, job.column) for row in rows),
+            "characters_done": job.characters_done + sum(length(row, job.column) for row in rows),
             "worked": job.worked + took,
-            "verdicts": _counted(job.verdicts, [each["verdict"] or ERROR for each in kept]),
-            "stars": _counted(job.stars, [_rounded(each["stars"]) for each in kept]),
+            "verdicts": counted(job.verdicts, [each["verdict"] or ERROR for each in kept]),
+            "stars": counted(job.stars, [rounded(each["stars"]) for each in kept]),
         }
         if done >= job.rows:
             changes |= self._ended(DONE)
@@ -276,13 +212,13 @@ class Jobs:
 
     def cancel(self, name: str) -> Job:
         """End the job `name`, if it has not ended; what is answered stays. Raises NoJobError."""
-        self._end(name, _OPEN, CANCELLED)
+        self._end(name, OPEN, CANCELLED)
         return self.job(name)
 
     def delete(self, name: str) -> None:
         """Let nobody see the job `name` any more; `sweep` deletes it. Raises NoJobError."""
         self.job(name)
-        self._end(name, (*_OPEN, DONE, CANCELLED, FAILED), DELETED)
+        self._end(name, (*OPEN, DONE, CANCELLED, FAILED), DELETED)
 
     def sweep(self) -> int:
         """Delete what was deleted, has expired or was never received whole; return how many."""
@@ -295,7 +231,7 @@ class Jobs:
         with self.database.reading() as connection:
             names = connection.scalars(select(jobs.c.id).where(gone)).all()
         for name in names:
-            self._end(name, (RECEIVING, *_OPEN, DONE, CANCELLED, FAILED), DELETED)
+            self._end(name, (RECEIVING, *OPEN, DONE, CANCELLED, FAILED), DELETED)
             self._sweep_job(name)
         if names:
             self.database.shrink()
@@ -353,20 +289,6 @@ class Jobs:
         connection.execute(update(jobs).where(jobs.c.id == name).values(values))
 
 
-def as_row(kept: Any, column: str) -> Row:
-    """Return the row that a line of `job_rows` is."""
-    values = kept["values"]
-    if kept["text"] is not None:
-        values[column] = kept["text"]
-    return Row(kept["line"], values, kept["fault"])
-
-
-def check_ended(job: Job) -> None:
-    """Raise JobStateError if `job` has no result yet."""
-    if job.is_open:
-        raise JobStateError(f"{job.done:,} of {job.rows:,} rows are scored: ask again later")
-
-
 def _in_order(query: Any, job: Job, start: int, count: int) -> Any:
     n = query.selected_columns.n
     mine = query.selected_columns.job == job.id
@@ -387,47 +309,3 @@ def _job(connection: Connection, name: str, *, lost: bool = False, now: float = 
             raise LostJobError("it was deleted")
         raise NoJobError("there is no such job, or it is deleted by now")
     return Job(**{**found, "added": tuple(found["added"] or ())})
-
-
-def _kept(name: str, n: int, row: Row, column: str) -> dict[str, object]:
-    text = row.values.get(column)
-    apart = isinstance(text, str) and is_storable(text)
-    return {
-        "job": name,
-        "n": n,
-        "line": row.line,
-        "values": row.values | {column: None} if apart else row.values,
-        "text": text if apart else None,
-        "fault": row.error,
-    }
-
-
-def is_storable(text: str) -> bool:
-    """Whether every database takes it: no half of a pair, no zero byte."""
-    return "\0" not in text and not LONE_SURROGATE.search(text)
-
-
-def _counted(before: dict[str, int], names: Iterable[str | None]) -> dict[str, int]:
-    """Return `before` and how many of `names` there are; None does not count."""
-    after = Counter(before)
-    after.update(name for name in names if name is not None)
-    return dict(after)
-
-
-def _rounded(stars: object) -> str | None:
-    return str(int(stars + 0.5)) if isinstance(stars, float) else None
-
-
-def _length(row: Row, column: str) -> int:
-    """How much work it is: a row costs something, however short."""
-    text = row.values.get(column)
-    return 20 + (len(text) if isinstance(text, str) else 0)
-
-
-def _answered(job: Job, n: int, answer: Answer) -> dict[str, Any]:
-    kept: dict[str, Any] = dict.fromkeys(job_answers.c.keys()) | {"job": job.id, "n": n}
-    if isinstance(answer, str):
-        return kept | {"error": answer}
-    if not isinstance(answer, Prediction):
-        raise TypeError("answers are kept without explanations")
-    return kept | {name: getattr(answer, name) for name in job.added}

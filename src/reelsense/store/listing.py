@@ -10,7 +10,8 @@ from sqlalchemy import func, select
 
 from reelsense.review import printable
 from reelsense.store.database import Database
-from reelsense.store.jobs import ERROR, Job, as_row, is_storable
+from reelsense.store.job import ERROR, Job
+from reelsense.store.kept import as_row, is_storable
 from reelsense.store.tables import job_answers as answers
 from reelsense.store.tables import job_rows as rows
 
