@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -37,24 +38,39 @@ def ask(url: str, body: object = None) -> Answer:
 
 @contextmanager
 def server(*options: str, ready: bool = True) -> Iterator[tuple[str, int]]:
-    """Run `reelsense serve` on a free port; yields its address and process id."""
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "reelsense", "serve", "--port", "0", *options],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONWARNINGS": "error"},
-    )
+    """Run `reelsense serve` on a free port; yields its address and process id.
+
+    Its jobs are its own, unless `options` name a database.
+    """
+    with tempfile.TemporaryDirectory() as state:
+        environment = {**os.environ, "PYTHONWARNINGS": "error", "XDG_STATE_HOME": state}
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "reelsense", "serve", "--port", "0", *options],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        with _ended(process):
+            yield _address(process, ready=ready), process.pid
+    assert process.returncode == 0
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[str]) -> Iterator[None]:
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://\S+", line)
-        assert found, line
-        deadline = time.monotonic() + 30
-        while ready and ask(f"{found[0]}/readyz").status != 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield found[0], process.pid
+        yield
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
-    assert process.returncode == 0
+
+
+def _address(process: subprocess.Popen[str], *, ready: bool) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    found = re.search(r"http://\S+", line)
+    assert found, line
+    deadline = time.monotonic() + 30
+    while ready and ask(f"{found[0]}/readyz").status != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found[0]

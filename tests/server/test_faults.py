@@ -416,6 +416,10 @@ def posted(address: str, path: str, body: bytes) -> Any:
         return json.loads(answer.read())
 
 
+def done(address: str, name: str) -> int:
+    return int(ask(f"{address}/v1/jobs/{name}").body["done"])
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_job_outlives_kill_9_and_every_row_has_one_answer(count: int, tmp_path: Path) -> None:
     """Of the workers, in the midst of it, and of the whole server."""
@@ -426,29 +430,26 @@ def test_a_job_outlives_kill_9_and_every_row_has_one_answer(count: int, tmp_path
     process = subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    assert process.stdout is not None
-    found = re.search(r"http://\S+", process.stdout.readline())
-    assert found
-    address = found[0]
-    wait_until(lambda: ask(f"{address}/readyz").status == 200, 30)
-    name = posted(address, "/v1/jobs?name=a.csv", table.encode())["id"]
-
-    def done() -> int:
-        body = ask(f"{address}/v1/jobs/{name}").body
-        return int(body["done"])
-
-    wait_until(lambda: done() >= 128, 30)
-    for worker in workers(process.pid):
-        os.kill(worker, signal.SIGKILL)
-    with suppress(OSError):  # of the worker that is gone
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found
+        address = found[0]
         wait_until(lambda: ask(f"{address}/readyz").status == 200, 30)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=10)
+        name = posted(address, "/v1/jobs?name=a.csv", table.encode())["id"]
+        wait_until(lambda: done(address, name) >= 128, 30)
+        for worker in workers(process.pid):
+            os.kill(worker, signal.SIGKILL)
+        with suppress(OSError):  # of the worker that is gone
+            wait_until(lambda: ask(f"{address}/readyz").status == 200, 30)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=10)
 
     with server(*options) as (address, _):
-        before = done()
+        before = done(address, name)
         assert 128 <= before < rows
-        wait_until(lambda: done() == rows, 90)
+        wait_until(lambda: done(address, name) == rows, 90)
         with urllib.request.urlopen(f"{address}/v1/jobs/{name}/result", timeout=30) as answer:  # noqa: S310
             lines = answer.read().decode().splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == [str(n) for n in range(rows)]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from io import TextIOWrapper
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -20,12 +20,12 @@ from tqdm import tqdm
 
 from reelsense.bundle import Manifest
 from reelsense.cli.explaining import as_dict, strongest
-from reelsense.datasets.tables import SUFFIXES, rows
+from reelsense.datasets.tables import SUFFIXES, Row, rows
 from reelsense.datasets.writing import KINDS, writer
 from reelsense.errors import DatasetError, TextError
 from reelsense.files import atomic
 from reelsense.inference.classifier import Classifier
-from reelsense.inference.rows import Answer, Predict, added_columns, answer_rows, with_column
+from reelsense.inference.rows import Answer, Predict, added_columns, answer_rows
 from reelsense.prediction import Explanation
 
 _STEP = 256
@@ -67,7 +67,7 @@ def score_file(
         output_table = writer(file, kind)
         remaining = rows(lines, suffix, name=str(source))
         if suffix in (".csv", ".tsv"):
-            remaining = with_column(remaining, column, str(source))
+            remaining = _with_column(remaining, column, source)
         while step := list(islice(remaining, rows_at_once)):
             answers = answer_rows(predict, step, column)
             for row, answer in zip(step, answers, strict=True):
@@ -93,6 +93,19 @@ def _check(source: Path, suffix: str, output: Path | None, kind: str) -> None:
         raise DatasetError(f"{output}: there is no such folder")
     if suffix == ".jsonl" and kind != ".jsonl":
         raise DatasetError(f"{output}: rows of .jsonl may differ in their keys; write a .jsonl")
+
+
+def _with_column(table: Iterator[Row], column: str, source: Path) -> Iterator[Row]:
+    """Return `table`. Raises DatasetError if its columns do not include `column`."""
+    first = next(table, None)
+    if first is None:
+        return table
+    if column not in first.values:
+        columns = ", ".join(map(repr, first.values))
+        if len(first.values) == 1 and ";" in columns:
+            columns += " (columns are to be separated by commas)"
+        raise DatasetError(f"{source}: no column {column!r}; pass --column, one of {columns}")
+    return chain([first], table)
 
 
 @contextmanager

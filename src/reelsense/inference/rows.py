@@ -6,12 +6,11 @@ Knows rows and what a classifier answers; knows neither files nor where rows are
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
 
 from reelsense.bundle import Manifest
 from reelsense.datasets.tables import Row
-from reelsense.errors import DatasetError, TextError
+from reelsense.errors import TextError
 from reelsense.prediction import Explanation, Prediction
 
 _LONGEST = 1_000_000
@@ -46,19 +45,6 @@ def row_fault(row: Row, column: str) -> str:
     if len(value) > _LONGEST:
         return f"{column!r} is longer than {_LONGEST:,} characters"
     return "" if value.strip() else f"{column!r} is blank"
-
-
-def with_column(table: Iterator[Row], column: str, name: str) -> Iterator[Row]:
-    """Return `table`. Raises DatasetError if the columns of the table `name` lack `column`."""
-    first = next(table, None)
-    if first is None:
-        return table
-    if column not in first.values:
-        columns = ", ".join(map(repr, first.values))
-        if len(first.values) == 1 and ";" in columns:
-            columns += " (columns are to be separated by commas)"
-        raise DatasetError(f"{name}: no column {column!r}; pass --column, one of {columns}")
-    return chain([first], table)
 
 
 def added_columns(manifest: Manifest) -> list[str]:

@@ -24,6 +24,7 @@ from reelsense.server.contract import answers, files, json_of, nothing
 from reelsense.server.problems import FieldError, InvalidRequestError
 from reelsense.server.schemas import Job, JobRow, JobRows, Preview
 from reelsense.server.served import classifier, served
+from reelsense.server.tracing import clock
 from reelsense.server.uploads import MEDIA_TYPES, Upload, preview, upload, with_texts
 from reelsense.store import listing
 from reelsense.store.job import Job as Kept
@@ -136,7 +137,8 @@ def receive(sent: Upload, column: str | None, risk: float | None) -> Kept:
     as many jobs as are kept, StoreError.
     """
     behind, settings = background(), served().settings
-    manifest = classifier().manifest
+    # A worker that has just taken the place of another may be loading yet.
+    manifest = classifier(clock().left or 0).manifest
     threshold(manifest, risk, "?risk")
     try:
         column, rows = with_texts(sent, column)
