@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO
 
@@ -21,10 +22,20 @@ def atomic(path: Path, mode: int = 0o666) -> Iterator[IO[str]]:
 
     It gets the permissions `mode`, less the umask's.
     """
-    beside = path.with_name(f".{path.name}.part")
+    with atomic_bytes(path, mode) as raw:
+        file = TextIOWrapper(raw, encoding="utf-8", newline="")
+        yield file
+        file.flush()
+        file.detach()
+
+
+@contextmanager
+def atomic_bytes(path: Path, mode: int = 0o666, beside: Path | None = None) -> Iterator[IO[bytes]]:
+    """Do the same for bytes. They are written to the file `beside`, one named after `path`."""
+    beside = beside or path.with_name(f".{path.name}.part")
     try:
         beside.unlink(missing_ok=True)
-        with os.fdopen(os.open(beside, _NEW, mode), "w", encoding="utf-8", newline="") as file:
+        with os.fdopen(os.open(beside, _NEW, mode), "wb") as file:
             yield file
         os.replace(beside, path)
     except OSError as error:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelsense.cli.files import score_file
 from reelsense.errors import DatasetError
 from tests import tiny
+from tests.scoring import score_file
 
 CLASSIFIER = tiny.classifier()
 
@@ -117,8 +117,8 @@ def test_a_failure_half_way_leaves_no_output(tmp_path: Path) -> None:
     ("name", "out", "message"),
     [
         ("in.pdf", "out.csv", "in.pdf: not one of"),
-        ("in.csv", "out.pdf", "the output is a .csv"),
-        ("in.jsonl", "out.csv", "write a .jsonl"),
+        ("in.csv", "out.pdf", "out.pdf: not one of"),
+        ("in.csv", "no/out.csv", "no such folder"),
         ("none.csv", "out.csv", "none.csv cannot be read"),
     ],
 )
@@ -166,7 +166,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     def peak(rows: int) -> int:
         (tmp_path / "in.txt").write_text("a good film\n" * rows)
         tracemalloc.start()
-        score_file(CLASSIFIER, tmp_path / "in.txt", tmp_path / "out.csv", "text")
+        score_file(CLASSIFIER, tmp_path / "in.txt", tmp_path / "out.csv", shard_rows=256)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most

@@ -14,8 +14,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from reelsense import Classifier
-from reelsense.cli.files import score_file
 from tests.processes import server
+from tests.scoring import score_file
 from tests.server.chromium import (
     chromium,
     overflows,

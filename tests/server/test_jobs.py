@@ -18,7 +18,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from reelsense.cli.files import score_file
 from reelsense.datasets.tables import Row
 from reelsense.errors import NoJobError
 from reelsense.inference.classifier import Classifier
@@ -29,6 +28,7 @@ from reelsense.store.database import Database
 from reelsense.store.job import Job
 from reelsense.store.jobs import Jobs
 from tests import tiny
+from tests.scoring import score_file
 from tests.server.conftest import Gate, wait_until_ready
 from tests.server.listening import listening
 from tests.waiting import wait_until

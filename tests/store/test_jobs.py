@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from reelsense.cli.files import score_file
 from reelsense.datasets import tables
 from reelsense.datasets.tables import Row
 from reelsense.datasets.writing import writer
@@ -25,6 +24,7 @@ from reelsense.store.jobs import Jobs
 from reelsense.store.tables import job_answers, job_rows
 from reelsense.store.tables import jobs as job_table
 from tests import tiny
+from tests.scoring import score_file
 from tests.store.conftest import KEEP, Time
 from tests.store.work import ADDED, LEASE, answer, answered, claimed, new, rows, score, step
 

@@ -27,11 +27,25 @@ if TYPE_CHECKING:
 @click.option(
     "--input",
     "source",
-    type=options.PATH,
-    help="A .txt (one review a line), .csv, .tsv or .jsonl file; - reads lines of text.",
+    help="A .txt (one review a line), .csv, .tsv, .jsonl (each also .gz) or .parquet; a folder or, "
+    "in quotes, a pattern of them; an address as s3://...; - reads lines of text.",
 )
-@click.option("--output", type=options.PATH, help="Where to write; by default to the terminal.")
+@click.option(
+    "--output",
+    help="A file, by whose name the format goes, or a folder/ for many; by default to the "
+    "terminal. Cut off, the same command goes on.",
+)
 @click.option("--column", default="text", show_default=True, help="The texts in a table.")
+@click.option(
+    "--format", "kind", help="Of what is written to a folder/ or the terminal, as jsonl.gz."
+)
+@click.option(
+    "--shard-rows",
+    type=click.IntRange(1),
+    default=4096,
+    show_default=True,
+    help="Rows that are scored and kept together: the most that is scored twice.",
+)
 @click.option(
     "--risk",
     type=float,
@@ -47,30 +61,41 @@ if TYPE_CHECKING:
 @options.model
 def predict(
     text: str | None,
-    source: Path | None,
-    output: Path | None,
+    source: str | None,
+    output: str | None,
     column: str,
+    kind: str | None,
+    shard_rows: int,
     risk: float | None,
     explained: bool,
     model: Path | None,
 ) -> None:
     """Say whether a text is positive or negative, or that the model is unsure.
 
-    Scores TEXT, or every text of the file --input.
+    Scores TEXT, or every text of the files --input.
     """
     if (text is None) == (source is None):
         raise click.UsageError('pass one of TEXT (in quotes; "-" for standard input) and --input')
     if output is not None and source is None:
         raise click.UsageError("--output goes with --input: the answer for one TEXT is printed")
     if text == "-":
-        text, source = None, Path("-")
+        text, source = None, "-"
 
-    from reelsense.cli.files import score_file
+    from reelsense.cli.files import Request, score_files
     from reelsense.cli.saying import said
 
     classifier = _load(model, risk)
     if source is not None:
-        score_file(classifier, source, output, column, risk, explain=explained)
+        request = Request(
+            source=source,
+            output=output,
+            column=column,
+            risk=risk,
+            explain=explained,
+            shard_rows=shard_rows,
+            format=kind,
+        )
+        score_files(classifier, request)
     elif text is not None and explained:
         _show(text, _explanation(classifier, text, risk, None))
     elif text is not None:
@@ -101,7 +126,7 @@ def explain(
     text = LONE_SURROGATE.sub("\ufffd", text)  # an argument that is no UTF-8
     found = _explanation(_load(model, risk), text, risk, budget)
     if as_json:
-        from reelsense.cli.explaining import as_dict
+        from reelsense.inference.rows import as_dict
 
         click.echo(json.dumps(as_dict(text, found), indent=2))
     else:

@@ -1,38 +1,21 @@
-"""An explanation in a terminal, and as JSON."""
+"""An explanation in a terminal."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict
 from shutil import get_terminal_size
-from typing import Any
 
 import click
 
 from reelsense.cli.saying import said
+from reelsense.inference.rows import as_read
 from reelsense.prediction import Explanation, Part
-from reelsense.review import clean
 
 _FOR, _AGAINST = "bright_blue", "yellow"  # told apart by the colour-blind too
 
 _BAR = 8
 """Characters of the bar of the heaviest part."""
-
-
-def as_dict(text: str, found: Explanation) -> dict[str, Any]:
-    """Return `found`, about `text`, ready for JSON: its fields, and with each part its text."""
-    told = asdict(found)
-    for parts in (told["sentences"], told["words"], told["flip"]["parts"] if found.flip else ()):
-        for part in parts:
-            part["text"] = text[part["start"] : part["end"]]
-    return told
-
-
-def strongest(text: str, found: Explanation) -> str:
-    """Return the sentence of `text` that speaks most for the answer, as the model reads it."""
-    support = found.support
-    return _shown(text, found.sentences[support.index(max(support))])
 
 
 def as_text(text: str, found: Explanation) -> str:
@@ -46,7 +29,7 @@ def as_text(text: str, found: Explanation) -> str:
     ]
     if found.words:
         told = ", ".join(
-            click.style(f"{_shown(text, part)} {part.weight:+.2f}", fg=_colour(part))
+            click.style(f"{as_read(text, part)} {part.weight:+.2f}", fg=_colour(part))
             for part in found.words
         )
         lines += ["", f"Words that carry most of the heaviest: {told}"]
@@ -67,7 +50,9 @@ def _flip(text: str, found: Explanation) -> list[str]:
 
 def _quoted(text: str, parts: Sequence[Part]) -> list[str]:
     return [
-        textwrap.fill(_shown(text, part), _width(), initial_indent="  - ", subsequent_indent="    ")
+        textwrap.fill(
+            as_read(text, part), _width(), initial_indent="  - ", subsequent_indent="    "
+        )
         for part in parts
     ]
 
@@ -75,7 +60,7 @@ def _quoted(text: str, parts: Sequence[Part]) -> list[str]:
 def _line(text: str, part: Part, most: float) -> str:
     bar = "\u2588" * round(_BAR * abs(part.weight) / most) if most else ""
     head = f"{part.weight:+6.2f} {bar:<{_BAR}} "
-    first, *rest = textwrap.wrap(_shown(text, part), _width() - len(head)) or [""]
+    first, *rest = textwrap.wrap(as_read(text, part), _width() - len(head)) or [""]
     heavy = abs(part.weight) >= most / 2
     lines = [head + first, *(" " * len(head) + line for line in rest)]
     return "\n".join(click.style(line, fg=_colour(part), bold=heavy) for line in lines)
@@ -83,12 +68,6 @@ def _line(text: str, part: Part, most: float) -> str:
 
 def _colour(part: Part) -> str:
     return _FOR if part.weight > 0 else _AGAINST
-
-
-def _shown(text: str, part: Part) -> str:
-    """The part as the model reads it, without what would steer the terminal."""
-    plain = clean(text[part.start : part.end])
-    return "".join(letter if letter.isprintable() else " " for letter in plain)
 
 
 def _width() -> int:

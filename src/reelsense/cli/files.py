@@ -1,156 +1,163 @@
-"""Score a file of texts, row by row: what goes in comes out, with the answers beside it.
+"""Score files of texts: what goes in comes out, with the answers beside it.
 
-Memory does not grow with the file. A bad row gets an error and the rest goes on.
+Memory does not grow with the files. A bad row gets an error and the rest goes on; a run that is cut
+off goes on where it was when it is started again.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import partial
-from io import TextIOWrapper
-from itertools import chain, islice
-from pathlib import Path
-from typing import IO, BinaryIO
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import click
-from tqdm import tqdm
 
 from reelsense.bundle import Manifest
-from reelsense.cli.explaining import as_dict, strongest
-from reelsense.datasets.tables import SUFFIXES, Row, rows
-from reelsense.datasets.writing import KINDS, writer
-from reelsense.errors import DatasetError, TextError
-from reelsense.files import atomic
+from reelsense.cli.progress import Progress
+from reelsense.datasets import places
+from reelsense.datasets.places import Found
+from reelsense.datasets.reading import PARQUET, STANDARD_INPUT, Kind, kind_of
+from reelsense.errors import DatasetError
+from reelsense.inference.bulk import (
+    SHARD_ROWS,
+    STEP,
+    STEP_EXPLAINED,
+    Task,
+    plan,
+    score,
+    shards,
+    with_columns_of,
+)
 from reelsense.inference.classifier import Classifier
-from reelsense.inference.rows import Answer, Predict, added_columns, answer_rows
-from reelsense.prediction import Explanation
-
-_STEP = 256
-"""Rows read, scored and written at a time."""
-
-_STEP_EXPLAINED = 8
-"""The same where each takes a fifth of a second."""
+from reelsense.inference.outputs import Output, bad_rows_address
 
 
-def score_file(
-    classifier: Classifier,
-    source: Path,
-    output: Path | None,
-    column: str,
-    risk: float | None = None,
-    *,
-    explain: bool = False,
-) -> None:
-    """Add label, score, positive, verdict and stars to every row of `source` ("-": standard input).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be scored, and how."""
+
+    source: str
+    """A file, a folder, a pattern, an address that fsspec knows; "-": standard input."""
+    output: str | None = None
+    """A file or, if it ends with /, a folder; None: standard output."""
+    column: str = "text"
+    risk: float | None = None
+    explain: bool = False
+    shard_rows: int = SHARD_ROWS
+    format: str | None = None
+    """Of a folder or standard output, as jsonl.gz; None: that of the input."""
+
+
+def score_files(classifier: Classifier, request: Request) -> None:
+    """Add label, score, positive, verdict and stars to every row of what is asked for.
 
     With `explain`, because (the sentence that speaks most for the answer) and explanation (all of
-    it; in a table, as JSON) too.
-
-    Writes to `output`, which appears when it is whole, or to standard output. Where the input
-    already has a column of that name, ours is called predicted_label and so on. Raises
-    DatasetError if a file cannot be used.
+    it; in a table, as JSON) too. Where the input already has a column of that name, ours is called
+    predicted_label and so on. Raises DatasetError if a file cannot be used.
     """
-    suffix = ".txt" if str(source) == "-" else source.suffix.lower()
-    kind = output.suffix.lower() if output else {".txt": ".csv"}.get(suffix, suffix)
-    _check(source, suffix, output, kind)
-    column = "text" if suffix == ".txt" else column
-    predict: Predict = partial(classifier.predict_each, risk=risk)
-    if explain:
-        predict = partial(_explain_each, classifier, risk)
-    rows_at_once = _STEP_EXPLAINED if explain else _STEP
-    failed = 0
-    target = nullcontext(sys.stdout) if output is None else atomic(output)
-    with _lines(source) as (lines, bar), target as file:
-        output_table = writer(file, kind)
-        remaining = rows(lines, suffix, name=str(source))
-        if suffix in (".csv", ".tsv"):
-            remaining = _with_column(remaining, column, source)
-        while step := list(islice(remaining, rows_at_once)):
-            answers = answer_rows(predict, step, column)
-            for row, answer in zip(step, answers, strict=True):
-                output_table.write(
-                    row,
-                    _added(
-                        answer, str(row.values.get(column)), classifier.manifest, explain=explain
-                    ),
-                )
-            failed += sum(isinstance(answer, str) for answer in answers)
-            bar(len(step))
-    if failed:
-        number = "1 row" if failed == 1 else f"{failed:,} rows"
-        click.echo(f"{number} could not be scored: see the column error", err=True)
+    found = inputs(request)
+    once = found[0].size is None
+    kept = request.output is not None and not once
+    if once and request.output and places.is_folder(request.output):
+        raise DatasetError(f"{request.source} cannot be read again: name one file as --output")
+    if not kept:
+        step = STEP_EXPLAINED if request.explain else STEP
+        request = replace(request, shard_rows=min(request.shard_rows, step))
+    task = task_of(request, classifier.manifest, found)
+    if kept:
+        _keep(classifier, task, request.output or "")
+    elif task.layout.kind.suffix == PARQUET:
+        raise DatasetError("Parquet is no stream: name an --output")
+    else:
+        _stream(classifier, task, request.output)
 
 
-def _check(source: Path, suffix: str, output: Path | None, kind: str) -> None:
-    if suffix not in SUFFIXES:
-        raise DatasetError(f"{source}: not one of {', '.join(SUFFIXES)}")
-    if kind not in KINDS:
-        raise DatasetError(f"{output}: the output is a .csv, .tsv or .jsonl file")
-    if output and not output.absolute().parent.is_dir():
-        raise DatasetError(f"{output}: there is no such folder")
-    if suffix == ".jsonl" and kind != ".jsonl":
-        raise DatasetError(f"{output}: rows of .jsonl may differ in their keys; write a .jsonl")
+def inputs(request: Request) -> list[Found]:
+    """Return the files to be read, in order; what is written is none of them."""
+    if request.source == STANDARD_INPUT:
+        return [Found(STANDARD_INPUT, None)]
+    found = places.find(request.source)
+    if request.output and len(found) > 1:
+        folder = request.output.rstrip("/")
+        ours = (f"{folder}/", f"{folder}.parts/")
+        names = (folder, bad_rows_address(folder))
+        found = [f for f in found if not (f.address.startswith(ours) or f.address in names)]
+    if not found:
+        raise DatasetError(f"{request.source}: there are no files")
+    return found
 
 
-def _with_column(table: Iterator[Row], column: str, source: Path) -> Iterator[Row]:
-    """Return `table`. Raises DatasetError if its columns do not include `column`."""
-    first = next(table, None)
-    if first is None:
-        return table
-    if column not in first.values:
-        columns = ", ".join(map(repr, first.values))
-        if len(first.values) == 1 and ";" in columns:
-            columns += " (columns are to be separated by commas)"
-        raise DatasetError(f"{source}: no column {column!r}; pass --column, one of {columns}")
-    return chain([first], table)
+def task_of(request: Request, manifest: Manifest, found: Sequence[Found]) -> Task:
+    """Return how the files `found` become shards of what is asked for."""
+    return plan(
+        found,
+        manifest,
+        kind=Kind(".txt") if request.source == STANDARD_INPUT else None,
+        to=_format(request),
+        column=request.column,
+        shard_rows=request.shard_rows,
+        risk=request.risk,
+        explain=request.explain,
+        header=request.output is not None and places.is_folder(request.output),
+    )
 
 
-@contextmanager
-def _lines(source: Path) -> Iterator[tuple[IO[str], Callable[[int], object]]]:
-    """Open `source` with a progress bar: in bytes where the size is known, else in rows."""
+def _format(request: Request) -> Kind | None:
+    """Return what kind of table is written; None: what fits the input."""
+    named = kind_of(f"--format .{request.format.lstrip('.')}") if request.format else None
+    if request.output is None or places.is_folder(request.output):
+        return named
+    kind = kind_of(request.output)
+    if named not in (None, kind):
+        raise DatasetError(f"{request.output} is no {named}: leave out --format, or name a folder/")
+    return kind
+
+
+def _keep(classifier: Classifier, task: Task, address: str) -> None:
+    """Score shard by shard, and keep each as soon as it is done."""
+    output = Output(address, task)
+    names: list[str] = []
     try:
-        raw = sys.stdin.buffer if str(source) == "-" else source.open("rb")
-    except OSError as error:
-        raise DatasetError(f"{source} cannot be read: {error.strerror}") from error
-    size = _size(raw)
-    bytes_or_rows = {"total": size, "unit": "B", "unit_scale": True} if size else {"unit": " rows"}
-    with (
-        TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines,
-        tqdm(**bytes_or_rows, disable=None) as bar,
-    ):
-        yield lines, lambda rows: bar.update(raw.tell() - bar.n if size else rows)
+        with Progress(task) as progress:
+            for number in range(len(task.units)):
+                for shard in shards(task, number, output.is_known):
+                    names.append(shard.name)
+                    if shard.rows:
+                        progress.begin(shard)
+                        output.keep(score(classifier, task, shard, progress.scored))
+                    else:
+                        progress.skip(shard, output.notes[shard.name].rows)
+            output.finish(names)
+    except BaseException as error:
+        output.discard_if_empty()
+        if output.notes and isinstance(error, KeyboardInterrupt | DatasetError):
+            click.echo("what was scored is kept: the same command goes on from there", err=True)
+        raise
+    progress.tell(address)
+    tell_bad(sum(output.notes[name].bad for name in names), output)
 
 
-def _size(raw: BinaryIO) -> int | None:
-    """Bytes in `raw`; None for a pipe, a terminal and the like."""
-    try:
-        return os.fstat(raw.fileno()).st_size if raw.seekable() else None
-    except OSError:
-        return None
+def tell_bad(count: int, output: Output | None = None) -> None:
+    """Say how many rows could not be scored, if any."""
+    if count:
+        rows = "1 row" if count == 1 else f"{count:,} rows"
+        where = f", and {output.bad_rows}" if output else ""
+        click.echo(f"{rows} could not be scored: see the column error{where}", err=True)
 
 
-def _explain_each(
-    classifier: Classifier, risk: float | None, texts: Sequence[str]
-) -> list[Explanation | TextError]:
-    answers: list[Explanation | TextError] = []
-    for text in texts:
-        try:
-            answers.append(classifier.explain(text, risk=risk))
-        except TextError as error:
-            answers.append(error)
-    return answers
-
-
-def _added(answer: Answer, text: str, manifest: Manifest, *, explain: bool) -> dict[str, object]:
-    """The columns that are added to the row of `text`."""
-    shown = added_columns(manifest)
-    why: dict[str, object] = dict.fromkeys(["because", "explanation"] if explain else [])
-    if isinstance(answer, str):
-        return dict.fromkeys(shown) | why | {"error": answer}
-    if isinstance(answer, Explanation):
-        why = {"because": strongest(text, answer), "explanation": as_dict(text, answer)}
-        answer = answer.prediction
-    return {name: getattr(answer, name) for name in shown} | why | {"error": None}
+def _stream(classifier: Classifier, task: Task, output: str | None) -> None:
+    """Score what cannot be read again, or is not kept."""
+    bad = 0
+    target = nullcontext(sys.stdout.buffer) if output is None else places.replacing(output)
+    with Progress(task) as progress, target as file:
+        every = (shard for number in range(len(task.units)) for shard in shards(task, number))
+        for n, shard in enumerate(every):
+            if n == 0:
+                task = with_columns_of(task, shard)
+            progress.begin(shard)
+            scored = score(classifier, replace(task, header=n == 0), shard, progress.scored)
+            file.write(scored.table)
+            file.flush()
+            bad += len(scored.bad)
+    tell_bad(bad)

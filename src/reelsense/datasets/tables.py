@@ -35,6 +35,8 @@ class Row:
     """Counted from 1; for a row that spans several lines, the last of them."""
     values: dict[str, object]
     error: str | None = None
+    file: str | None = None
+    """Where it stands, if rows of several files come together."""
 
 
 def read_table(path: Path, text_column: str = "text", label_column: str = "label") -> list[Review]:

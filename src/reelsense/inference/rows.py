@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from reelsense.bundle import Manifest
 from reelsense.datasets.tables import Row
 from reelsense.errors import TextError
-from reelsense.prediction import Explanation, Prediction
+from reelsense.prediction import Explanation, Part, Prediction
+from reelsense.review import clean
 
 _LONGEST = 1_000_000
 """Characters of a text: ten seconds of two cores. What is longer is no text but a mistake, such as
@@ -41,7 +44,7 @@ def row_fault(row: Row, column: str) -> str:
         return f"no {column!r} here; there are: {', '.join(row.values)}"
     value = row.values[column]
     if not isinstance(value, str):
-        return f"{column!r} is not a text but {json.dumps(value)[:40]}"
+        return f"{column!r} is not a text but {json.dumps(value, default=str)[:40]}"
     if len(value) > _LONGEST:
         return f"{column!r} is longer than {_LONGEST:,} characters"
     return "" if value.strip() else f"{column!r} is blank"
@@ -56,3 +59,40 @@ def added_columns(manifest: Manifest) -> list[str]:
         "verdict",
         *(["stars"] if manifest.ratings else []),
     ]
+
+
+EXPLAINED = ("because", "explanation")
+"""The names of what is added where rows are explained."""
+
+
+def added(answer: Answer, text: str, columns: Sequence[str]) -> dict[str, object]:
+    """Return what is added to the row of `text`: `columns`, those of EXPLAINED too, and error."""
+    if isinstance(answer, str):
+        return dict.fromkeys(columns) | {"error": answer}
+    why: dict[str, object] = {}
+    if isinstance(answer, Explanation):
+        why = dict(zip(EXPLAINED, (strongest(text, answer), as_dict(text, answer)), strict=True))
+        answer = answer.prediction
+    said = {name: why[name] if name in why else getattr(answer, name) for name in columns}
+    return said | {"error": None}
+
+
+def as_dict(text: str, found: Explanation) -> dict[str, Any]:
+    """Return `found`, about `text`, ready for JSON: its fields, and with each part its text."""
+    told = asdict(found)
+    for parts in (told["sentences"], told["words"], told["flip"]["parts"] if found.flip else ()):
+        for part in parts:
+            part["text"] = text[part["start"] : part["end"]]
+    return told
+
+
+def strongest(text: str, found: Explanation) -> str:
+    """Return the sentence of `text` that speaks most for the answer, as the model reads it."""
+    support = found.support
+    return as_read(text, found.sentences[support.index(max(support))])
+
+
+def as_read(text: str, part: Part) -> str:
+    """Return the part of `text` as the model reads it, without what would steer a terminal."""
+    plain = clean(text[part.start : part.end])
+    return "".join(letter if letter.isprintable() else " " for letter in plain)

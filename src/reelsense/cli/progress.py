@@ -1,0 +1,77 @@
+"""How far the scoring of files is: a bar in a terminal, and a line at the end."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+import click
+from tqdm import tqdm
+
+from reelsense.inference.bulk import Shard, Task
+
+
+class Progress:
+    """A bar over the bytes of the files, where these are known, or else over rows."""
+
+    def __init__(self, task: Task) -> None:
+        size = task.size
+        self._bar = tqdm(
+            total=size,
+            disable=None,
+            bar_format="{percentage:3.0f} % |{bar}| {postfix} [{elapsed}, {remaining} left]"
+            if size
+            else "{postfix} [{elapsed}]",
+        )
+        self.rows = self._skipped = self._shards_skipped = 0
+        self._at = self._step = 0.0
+        self._begun = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the bar as it stands."""
+        self._bar.close()
+
+    def skip(self, shard: Shard, rows: int) -> None:
+        """Note a shard of so many rows that was scored before."""
+        self._skipped += rows
+        self._shards_skipped += 1
+        if not self._bar.disable:  # it counts for nothing in the time that is left
+            self._bar.initial += shard.read - self._at
+        self._move(shard.read)
+
+    def begin(self, shard: Shard) -> None:
+        """Note that `shard` is scored now."""
+        self._step = (shard.read - self._at) / len(shard.rows)
+
+    def scored(self, rows: int) -> None:
+        """Note that so many more of its rows are."""
+        self.rows += rows
+        self._move(self._at + self._step * rows)
+
+    def _move(self, to: float) -> None:
+        self._bar.set_postfix_str(f"{self._said()}", refresh=False)
+        self._bar.update(to - self._at)
+        self._at = to
+
+    def _said(self) -> str:
+        seconds = max(time.monotonic() - self._begun, 1e-3)
+        return f"{self.rows:,} rows, {self.rows / seconds:,.0f} rows/s"
+
+    def tell(self, address: str) -> None:
+        """Say what was done."""
+        if self._skipped:
+            shards = f"{self._shards_skipped:,} shard{'s' * (self._shards_skipped > 1)}"
+            click.echo(
+                f"{shards} of {self._skipped:,} rows were there and are not scored again", err=True
+            )
+        seconds = time.monotonic() - self._begun
+        click.echo(f"{address}: {self._said()}, {seconds:,.1f} s", err=True)

@@ -1,0 +1,104 @@
+"""Read tables of every kind as rows: those of `tables`, each also packed by gzip, and Parquet.
+
+Knows files, kinds and how far a reader is; does not know what the rows mean.
+"""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import PurePosixPath
+from typing import IO
+
+from reelsense.datasets import parquet, places
+from reelsense.datasets.places import Found
+from reelsense.datasets.tables import SUFFIXES, Row, rows
+from reelsense.errors import DatasetError
+
+STANDARD_INPUT = "-"
+
+PARQUET = ".parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What kind of table a file is."""
+
+    suffix: str
+    """One of tables.SUFFIXES, or PARQUET."""
+    packed: bool = False
+    """By gzip."""
+
+    def __str__(self) -> str:
+        """Return how the names of such files end."""
+        return self.suffix + ".gz" * self.packed
+
+
+def kind_of(address: str) -> Kind:
+    """Return the kind that the name of a file says. Raises DatasetError for other names."""
+    path = PurePosixPath(address)
+    packed = path.suffix.lower() == ".gz"
+    suffix = (path.with_suffix("") if packed else path).suffix.lower()
+    if suffix in SUFFIXES or (suffix == PARQUET and not packed):
+        return Kind(suffix, packed)
+    raise DatasetError(f"{address}: not one of {', '.join(SUFFIXES)} (each also .gz) and {PARQUET}")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that is being read."""
+
+    rows: Iterator[Row]
+    share: Callable[[], float]
+    """How much of the file has been read, 0 to 1; 0 where its size is not known."""
+
+
+@contextmanager
+def reading(found: Found, kind: Kind) -> Iterator[Table]:
+    """Open the table `found`, STANDARD_INPUT perhaps. Raises DatasetError if that cannot be."""
+    if found.address == STANDARD_INPUT:
+        with _text(sys.stdin.buffer) as lines:
+            yield Table(rows(lines, kind.suffix, found.address), lambda: 0.0)
+        return
+    with places.reading(found.address) as raw:
+        if kind.suffix == PARQUET:
+            with parquet.table(raw, found.address) as (read, count):
+                counter = _Counter(read)
+                yield Table(counter, lambda: counter.count / max(1, count))
+            return
+        with _unpacked(raw) if kind.packed else _text(raw) as lines:
+            yield Table(
+                _told(rows(lines, kind.suffix, found.address), found.address),
+                lambda: raw.tell() / found.size if found.size else 0.0,
+            )
+
+
+class _Counter(Iterator[Row]):
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows, self.count = rows, 0
+
+    def __next__(self) -> Row:
+        row = next(self._rows)
+        self.count += 1
+        return row
+
+
+def _text(raw: IO[bytes]) -> TextIOWrapper:
+    return TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _unpacked(raw: IO[bytes]) -> TextIOWrapper:
+    # gzip.open's own text mode would do, but for the type it says it has.
+    return _text(gzip.GzipFile(fileobj=raw, mode="rb"))  # type: ignore[arg-type]
+
+
+def _told(read: Iterator[Row], name: str) -> Iterator[Row]:
+    try:
+        yield from read
+    except (OSError, EOFError, zlib.error) as error:
+        raise DatasetError(f"{name} cannot be read to its end: {error}") from error

@@ -1,0 +1,220 @@
+"""Where the shards of scored tables are kept, until they are whole.
+
+    scored.csv           one file: its shards are in the folder scored.csv.parts until it is whole
+    scored.bad-rows.jsonl    the rows that could not be scored, where there are any
+
+    scored/              a folder, if its name ends with /
+        part-00000-000000.csv    the shards, in the order of their names
+        bad-00000-000000.jsonl   the rows of the same shard that could not be scored
+        manifest.json            what was scored, how, and what is in each shard: written last
+
+Beside its shards a folder holds run.json, which says what they are of, and a note for each that is
+complete: with these a run that was cut off goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from reelsense import __version__
+from reelsense.datasets import places
+from reelsense.datasets.places import Folder
+from reelsense.datasets.writing import encode, join
+from reelsense.errors import DatasetError
+from reelsense.inference.bulk import Scored, Task
+
+_RUN, MANIFEST = "run.json", "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is known of a shard that is complete."""
+
+    digest: str
+    rows: int
+    bad: int
+    """Of its rows, how many could not be scored."""
+
+
+class Output:
+    """The shards of one task, in a folder or on their way to one file."""
+
+    def __init__(self, address: str, task: Task) -> None:
+        """Look at what is there already.
+
+        Raises DatasetError if that is something else, or was made in another way.
+        """
+        self.address, self._task = address, task
+        self.is_folder = places.is_folder(address)
+        self._folder = Folder(address if self.is_folder else f"{address}.parts")
+        self.notes: dict[str, Note] = {}
+        """Of the shards that are there, by their names."""
+        self._begin()
+
+    @property
+    def bad_rows(self) -> str:
+        """Where the rows are that could not be scored, for people."""
+        return self._folder.at("bad-*") if self.is_folder else bad_rows_address(self.address)
+
+    def is_known(self, name: str, digest: str) -> bool:
+        """Say whether the shard of that name is there, with the same rows."""
+        return name in self.notes and self.notes[name].digest == digest
+
+    def keep(self, scored: Scored) -> None:
+        """Keep a shard: from now on it is known."""
+        note = keep(self._folder, self._task, scored)
+        self.notes[scored.name] = note
+
+    def finish(self, names: list[str]) -> None:
+        """Make the output whole: it is the shards `names`, in this order, and nothing else."""
+        kept = [self.notes[name] for name in names]
+        if self.is_folder:
+            content = {
+                "run": self._run(),
+                "files": [each.address for unit in self._task.units for each in unit],
+                "rows": sum(note.rows for note in kept),
+                "bad_rows": sum(note.bad for note in kept),
+                "shards": [
+                    {
+                        "file": part_name(self._task, name),
+                        "name": name,
+                        "rows": self.notes[name].rows,
+                        "bad_rows": self.notes[name].bad,
+                        "digest": self.notes[name].digest,
+                    }
+                    for name in names
+                ],
+            }
+            self._folder.write(MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
+            self._tidy(set(names))
+        else:
+            self._join(names)
+            self._tidy(set())
+
+    def _join(self, names: list[str]) -> None:
+        """Write the one file, and the one of the bad rows before it."""
+        side = bad_rows_address(self.address)
+        bad = [name for name in names if self.notes[name].bad]
+        if bad:
+            with places.replacing(side) as file:
+                for name in bad:
+                    file.write(self._folder.read(_bad_name(name)))
+        else:
+            places.remove(side)
+        with places.replacing(self.address) as file:
+            if names:
+                join(self._task.layout, self._pieces(names), file)
+            else:
+                file.write(encode(self._task.layout, [], header=False))
+
+    def _pieces(self, names: list[str]) -> Iterator[IO[bytes]]:
+        for name in names:
+            with places.reading(self._folder.at(part_name(self._task, name))) as piece:
+                yield piece
+
+    def discard_if_empty(self) -> None:
+        """Leave no trace where no shard was completed."""
+        if not self.notes and self._folder.names() <= {_RUN}:
+            self._tidy(set())
+
+    def _begin(self) -> None:
+        local_file = places.is_local(self.address) and not self.is_folder
+        if local_file and not Path(self.address).absolute().parent.is_dir():
+            raise DatasetError(f"{self.address}: there is no such folder")
+        names = self._folder.names()
+        run: Any = None
+        if MANIFEST in names:
+            manifest = self._json(MANIFEST)
+            run = manifest["run"]
+            for each in manifest["shards"]:
+                note = Note(each["digest"], each["rows"], each["bad_rows"])
+                self.notes[each["name"]] = note
+        if _RUN in names:
+            run = self._json(_RUN)
+        if run is None and names:
+            raise DatasetError(
+                f"{self._folder.address} holds something else: name another --output"
+            )
+        self._check_same(run)
+        for name in names:
+            if name.startswith("note-"):
+                self.notes[name[5:-5]] = Note(**self._json(name))
+        if MANIFEST not in names:
+            self._folder.write(_RUN, (json.dumps(self._run()) + "\n").encode())
+
+    def _check_same(self, run: dict[str, object] | None) -> None:
+        own = self._run()
+        others = [key for key in own if run is not None and run.get(key) != own[key]]
+        if run is None or not others:
+            return
+        differ = ", ".join(f"{key} {run.get(key)!r}, now {own[key]!r}" for key in others)
+        raise DatasetError(
+            f"{self._folder.address} holds shards that were scored in another way ({differ}): go "
+            "on in that way, name another --output, or delete it"
+        )
+
+    def _run(self) -> dict[str, object]:
+        """What decides the answers, and how they are cut."""
+        task = self._task
+        return {
+            "reelsense": __version__,
+            "model": task.model,
+            "risk": task.risk,
+            "explain": task.explain,
+            "column": task.column,
+            "columns": [*task.layout.columns] if task.layout.has_columns else [],
+            "added": [*task.layout.added],
+            "format": str(task.layout.kind),
+            "shard_rows": task.shard_rows,
+        }
+
+    def _json(self, name: str) -> Any:
+        try:
+            return json.loads(self._folder.read(name))
+        except ValueError as error:
+            raise DatasetError(f"{self._folder.at(name)} is damaged: delete the folder") from error
+
+    def _tidy(self, wanted: set[str]) -> None:
+        """Remove what is of no use any more: of a folder, all but the shards `wanted`."""
+        kept = {MANIFEST} if self.is_folder else set()
+        for name in wanted:
+            kept |= {part_name(self._task, name)}
+            kept |= {_bad_name(name)} if self.notes[name].bad else set()
+        gone = [name for name in self._folder.names() - kept if _is_ours(name)]
+        self._folder.remove(*sorted(gone))
+
+
+def keep(folder: Folder, task: Task, scored: Scored) -> Note:
+    """Write a shard into `folder`: its note last, which says that it is complete."""
+    if scored.bad:
+        folder.write(_bad_name(scored.name), "".join(scored.bad).encode())
+    folder.write(part_name(task, scored.name), scored.table)
+    note = Note(scored.digest, scored.rows, len(scored.bad))
+    content = {"digest": note.digest, "rows": note.rows, "bad": note.bad}
+    folder.write(f"note-{scored.name}.json", json.dumps(content).encode())
+    return note
+
+
+def part_name(task: Task, shard: str) -> str:
+    """Return the name of the file of a shard."""
+    return f"part-{shard}{task.layout.kind}"
+
+
+def bad_rows_address(address: str) -> str:
+    """Return where the rows of `address` go that could not be scored."""
+    path = PurePosixPath(address)
+    name = path.name.removesuffix(".gz")
+    return address.removesuffix(path.name) + f"{PurePosixPath(name).stem}.bad-rows.jsonl"
+
+
+def _bad_name(shard: str) -> str:
+    return f"bad-{shard}.jsonl"
+
+
+def _is_ours(name: str) -> bool:
+    unfinished = name.startswith(".") and name.endswith(".part")
+    return name in (_RUN, MANIFEST) or name.startswith(("part-", "bad-", "note-")) or unfinished
