@@ -7,6 +7,7 @@ ReelsenseError
 ├── JobStateError        a job is not in the state for what is asked
 ├── LostJobError         a job was cancelled, deleted or taken over while it was being worked on
 ├── StoreError           what is kept between restarts cannot be read or written
+├── ClusterError         the machines that are to share the work cannot be used
 ├── DatasetError         a dataset is missing, damaged or not what it should be
 │   └── DownloadError    something could not be fetched; says what to pass instead
 ├── BundleError          a model folder is incomplete, changed or too new
@@ -56,6 +57,10 @@ class LostJobError(ReelsenseError):
 
 class StoreError(ReelsenseError):
     """What is kept between restarts cannot be read or written."""
+
+
+class ClusterError(ReelsenseError):
+    """The machines that are to share the work cannot be used."""
 
 
 class DatasetError(ReelsenseError):

@@ -18,6 +18,7 @@ from reelsense.prediction import UNSURE
 from reelsense.review import LONE_SURROGATE
 
 if TYPE_CHECKING:
+    from reelsense.bundle import Bundle
     from reelsense.inference.classifier import Classifier
     from reelsense.prediction import Explanation
 
@@ -58,6 +59,18 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Say of every text what carries its answer, too: some 20 times slower.",
 )
+@click.option(
+    "--cluster",
+    type=click.Choice(["ray"]),
+    help="Score files on many machines: the Ray cluster at --address, or this machine alone.",
+)
+@click.option("--address", help="HOST:PORT of the cluster's head, or auto on a machine of it.")
+@click.option(
+    "--cores-per-actor",
+    "cores",
+    type=click.IntRange(1),
+    help="Of each classifier on the cluster; by default 4, or what the smallest machine has.",
+)
 @options.model
 def predict(
     text: str | None,
@@ -68,6 +81,9 @@ def predict(
     shard_rows: int,
     risk: float | None,
     explained: bool,
+    cluster: str | None,
+    address: str | None,
+    cores: int | None,
     model: Path | None,
 ) -> None:
     """Say whether a text is positive or negative, or that the model is unsure.
@@ -81,11 +97,11 @@ def predict(
     if text == "-":
         text, source = None, "-"
 
-    from reelsense.cli.files import Request, score_files
-    from reelsense.cli.saying import said
-
-    classifier = _load(model, risk)
+    if (address or cores) and not cluster:
+        raise click.UsageError("--address and --cores-per-actor go with --cluster ray")
     if source is not None:
+        from reelsense.cli.files import Request, score_files, score_on_cluster
+
         request = Request(
             source=source,
             output=output,
@@ -95,10 +111,19 @@ def predict(
             shard_rows=shard_rows,
             format=kind,
         )
-        score_files(classifier, request)
-    elif text is not None and explained:
+        if cluster:
+            score_on_cluster(_read(model, risk), request, address, cores)
+        else:
+            score_files(_load(model, risk), request)
+        return
+    if cluster:
+        raise click.UsageError("--cluster goes with --input")
+    classifier = _load(model, risk)
+    if text is not None and explained:
         _show(text, _explanation(classifier, text, risk, None))
     elif text is not None:
+        from reelsense.cli.saying import said
+
         with _about_one_text():
             click.echo(said(classifier.predict([text], risk=risk)[0]))
 
@@ -134,15 +159,21 @@ def explain(
 
 
 def _load(model: Path | None, risk: float | None) -> Classifier:
-    from reelsense.inference.calibration import least_score
     from reelsense.inference.classifier import Classifier
 
-    classifier = Classifier.load(model)
-    if least_score(classifier.manifest, risk) is None:
+    return Classifier(_read(model, risk))
+
+
+def _read(model: Path | None, risk: float | None) -> Bundle:
+    from reelsense import bundle as bundles
+    from reelsense.inference.calibration import least_score
+
+    bundle = bundles.read(model or bundles.DEFAULT)
+    if least_score(bundle.manifest, risk) is None:
         click.echo(
             f"no threshold keeps to a risk of {risk:.2%}: every verdict is {UNSURE}", err=True
         )
-    return classifier
+    return bundle
 
 
 def _explanation(

@@ -7,18 +7,18 @@ off goes on where it was when it is started again.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import click
 
-from reelsense.bundle import Manifest
+from reelsense.bundle import Bundle, Manifest
 from reelsense.cli.progress import Progress
 from reelsense.datasets import places
 from reelsense.datasets.places import Found
 from reelsense.datasets.reading import PARQUET, STANDARD_INPUT, Kind, kind_of
-from reelsense.errors import DatasetError
+from reelsense.errors import DatasetError, ReelsenseError
 from reelsense.inference.bulk import (
     SHARD_ROWS,
     STEP,
@@ -76,13 +76,13 @@ def score_files(classifier: Classifier, request: Request) -> None:
 def inputs(request: Request) -> list[Found]:
     """Return the files to be read, in order; what is written is none of them."""
     if request.source == STANDARD_INPUT:
-        return [Found(STANDARD_INPUT, None)]
+        return [Found(STANDARD_INPUT, STANDARD_INPUT, None)]
     found = places.find(request.source)
     if request.output and len(found) > 1:
         folder = request.output.rstrip("/")
         ours = (f"{folder}/", f"{folder}.parts/")
         names = (folder, bad_rows_address(folder))
-        found = [f for f in found if not (f.address.startswith(ours) or f.address in names)]
+        found = [f for f in found if not (f.name.startswith(ours) or f.name in names)]
     if not found:
         raise DatasetError(f"{request.source}: there are no files")
     return found
@@ -118,23 +118,64 @@ def _keep(classifier: Classifier, task: Task, address: str) -> None:
     """Score shard by shard, and keep each as soon as it is done."""
     output = Output(address, task)
     names: list[str] = []
+    with _kept(output), Progress(task) as progress:
+        for number in range(len(task.units)):
+            for shard in shards(task, number, output.is_known):
+                names.append(shard.name)
+                if shard.rows:
+                    progress.begin(shard)
+                    output.keep(score(classifier, task, shard, progress.scored))
+                else:
+                    progress.skip(shard, output.notes[shard.name].rows)
+        output.finish(names)
+    _tell(progress, output, names)
+
+
+def score_on_cluster(
+    bundle: Bundle, request: Request, address: str | None = None, cores: int | None = None
+) -> None:
+    """Do the same as `score_files` on the Ray cluster at `address`, by default this machine alone.
+
+    Each classifier there has so many `cores`. Raises ClusterError if there is no such cluster.
+    """
+    from reelsense.cluster.bulk import Done, score_on_ray
+    from reelsense.cluster.machines import connected
+
+    found = inputs(request)
+    if request.output is None or found[0].size is None:
+        raise DatasetError("--cluster goes with files: --input and --output, none of them a pipe")
+    task = task_of(request, bundle.manifest, found)
+    output = Output(request.output, task)
+    seen: set[str] = set()
+    with _kept(output), connected(address), Progress(task) as progress:
+
+        def note(done: Done) -> None:
+            if done.shard.name in seen:  # in an earlier round
+                return
+            seen.add(done.shard.name)
+            if done.note:
+                progress.add(done.shard, done.note.rows)
+            else:
+                progress.skip(done.shard, output.notes[done.shard.name].rows)
+
+        score_on_ray(bundle, task, output, cores=cores, on_done=note)
+    _tell(progress, output, seen)
+
+
+@contextmanager
+def _kept(output: Output) -> Iterator[None]:
+    """Say what becomes of what is there if the block is cut off."""
     try:
-        with Progress(task) as progress:
-            for number in range(len(task.units)):
-                for shard in shards(task, number, output.is_known):
-                    names.append(shard.name)
-                    if shard.rows:
-                        progress.begin(shard)
-                        output.keep(score(classifier, task, shard, progress.scored))
-                    else:
-                        progress.skip(shard, output.notes[shard.name].rows)
-            output.finish(names)
+        yield
     except BaseException as error:
         output.discard_if_empty()
-        if output.notes and isinstance(error, KeyboardInterrupt | DatasetError):
+        if output.notes and isinstance(error, KeyboardInterrupt | ReelsenseError):
             click.echo("what was scored is kept: the same command goes on from there", err=True)
         raise
-    progress.tell(address)
+
+
+def _tell(progress: Progress, output: Output, names: Iterable[str]) -> None:
+    progress.tell(output.address)
     tell_bad(sum(output.notes[name].bad for name in names), output)
 
 

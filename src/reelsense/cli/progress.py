@@ -24,7 +24,7 @@ class Progress:
             else "{postfix} [{elapsed}]",
         )
         self.rows = self._skipped = self._shards_skipped = 0
-        self._at = self._step = 0.0
+        self._step = 0.0
         self._begun = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -45,22 +45,26 @@ class Progress:
         self._skipped += rows
         self._shards_skipped += 1
         if not self._bar.disable:  # it counts for nothing in the time that is left
-            self._bar.initial += shard.read - self._at
-        self._move(shard.read)
+            self._bar.initial += shard.size
+        self._move(shard.size)
 
     def begin(self, shard: Shard) -> None:
         """Note that `shard` is scored now."""
-        self._step = (shard.read - self._at) / len(shard.rows)
+        self._step = shard.size / len(shard.rows)
 
     def scored(self, rows: int) -> None:
         """Note that so many more of its rows are."""
         self.rows += rows
-        self._move(self._at + self._step * rows)
+        self._move(self._step * rows)
 
-    def _move(self, to: float) -> None:
-        self._bar.set_postfix_str(f"{self._said()}", refresh=False)
-        self._bar.update(to - self._at)
-        self._at = to
+    def add(self, shard: Shard, rows: int) -> None:
+        """Note that a whole shard of so many rows is scored."""
+        self.rows += rows
+        self._move(shard.size)
+
+    def _move(self, size: float) -> None:
+        self._bar.set_postfix_str(self._said(), refresh=False)
+        self._bar.update(size)
 
     def _said(self) -> str:
         seconds = max(time.monotonic() - self._begun, 1e-3)

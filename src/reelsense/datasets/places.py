@@ -27,7 +27,10 @@ _PATTERN = frozenset("*?[")
 class Found:
     """A file that is there."""
 
+    name: str
+    """As the user calls it."""
     address: str
+    """The same from everywhere: of a path, the absolute one."""
     size: int | None
     """Bytes; None where that is not known, as of a pipe."""
 
@@ -44,17 +47,18 @@ def find(address: str) -> list[Found]:
     DatasetError if there is nothing.
     """
     if is_local(address) and Path(address).exists() and not Path(address).is_dir():
-        status = Path(address).stat()
-        return [Found(address, status.st_size if Path(address).is_file() else None)]
+        path = Path(address)
+        size = path.stat().st_size if path.is_file() else None
+        return [Found(address, str(path.absolute()), size)]
     with _told(address, "read"):
-        store, path = _store(address)
-        if store.isdir(path):
-            kept = store.find(path, detail=True)
-            files = [found for name, found in kept.items() if not _is_hidden(name, path)]
-        elif _PATTERN & set(path):
-            files = [each for each in store.glob(path, detail=True).values() if _is_file(each)]
+        store, where = _store(address)
+        if store.isdir(where):
+            kept = store.find(where, detail=True)
+            files = [found for name, found in kept.items() if not _is_hidden(name, where)]
+        elif _PATTERN & set(where):
+            files = [each for each in store.glob(where, detail=True).values() if _is_file(each)]
         else:
-            files = [store.info(path)]
+            files = [store.info(where)]
         found = [_found(store, each, address) for each in files]
     if not found:
         raise DatasetError(f"{address}: there are no files")
@@ -161,12 +165,12 @@ def _store(address: str) -> tuple[Any, str]:
 
 
 def _found(store: Any, info: dict[str, Any], address: str) -> Found:
-    name = info["name"]
+    path = info["name"]
     if not is_local(address):
-        return Found(store.unstrip_protocol(name), info.get("size"))
-    # As the user wrote it: relative paths stay so.
-    short = os.path.relpath(name)
-    return Found(name if Path(address).is_absolute() else short, info.get("size"))
+        whole = store.unstrip_protocol(path)
+        return Found(whole, whole, info.get("size"))
+    name = path if Path(address).is_absolute() else os.path.relpath(path)
+    return Found(name, path, info.get("size"))
 
 
 def _is_file(info: dict[str, Any]) -> bool:

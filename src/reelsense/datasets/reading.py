@@ -61,19 +61,19 @@ class Table:
 @contextmanager
 def reading(found: Found, kind: Kind) -> Iterator[Table]:
     """Open the table `found`, STANDARD_INPUT perhaps. Raises DatasetError if that cannot be."""
-    if found.address == STANDARD_INPUT:
+    if found.name == STANDARD_INPUT:
         with _text(sys.stdin.buffer) as lines:
-            yield Table(rows(lines, kind.suffix, found.address), lambda: 0.0)
+            yield Table(rows(lines, kind.suffix, found.name), lambda: 0.0)
         return
     with places.reading(found.address) as raw:
         if kind.suffix == PARQUET:
-            with parquet.table(raw, found.address) as (read, count):
+            with parquet.table(raw, found.name) as (read, count):
                 counter = _Counter(read)
                 yield Table(counter, lambda: counter.count / max(1, count))
             return
         with _unpacked(raw) if kind.packed else _text(raw) as lines:
             yield Table(
-                _told(rows(lines, kind.suffix, found.address), found.address),
+                _told(rows(lines, kind.suffix, found.name), found.name),
                 lambda: raw.tell() / found.size if found.size else 0.0,
             )
 

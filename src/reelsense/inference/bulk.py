@@ -93,8 +93,8 @@ class Shard:
     rows: tuple[Row, ...]
     digest: str
     """Of the rows."""
-    read: float
-    """How many bytes of the files were read up to its end."""
+    size: float
+    """Bytes of the files, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def plan(
         schema = _schema(found[0])
     if found[0].size is None and kind.suffix == ".jsonl" and to.suffix not in (".jsonl", ".txt"):
         raise DatasetError(
-            f"{found[0].address} cannot be read twice to see which keys there are: write a .jsonl"
+            f"{found[0].name} cannot be read twice to see which keys there are: write a .jsonl"
         )
     return Task(
         units=tuple(_units(found)),
@@ -170,15 +170,15 @@ def shards(
     cannot be read to its end.
     """
     rows: list[Row] = []
-    size, count = 0, 0
+    characters, count, begun = 0, 0, 0.0
     for row, read in _rows(task, number):
         rows.append(row)
-        size += len(str(row.values.get(task.column)))
-        if len(rows) == task.shard_rows or size >= _SHARD_CHARACTERS:
-            yield _shard(number, count, rows, read, is_known)
-            rows, size, count = [], 0, count + 1
+        characters += len(str(row.values.get(task.column)))
+        if len(rows) == task.shard_rows or characters >= _SHARD_CHARACTERS:
+            yield _shard(f"{number:05d}-{count:06d}", rows, read - begun, is_known)
+            rows, characters, count, begun = [], 0, count + 1, read
     if rows:
-        yield _shard(number, count, rows, read, is_known)
+        yield _shard(f"{number:05d}-{count:06d}", rows, read - begun, is_known)
 
 
 def score(
@@ -253,28 +253,27 @@ def _explain_each(
 
 
 def _rows(task: Task, number: int) -> Iterator[tuple[Row, float]]:
-    """Yield the rows of unit `number`, and how many bytes of all files were read by then."""
-    done = sum(each.size or 0 for unit in task.units[:number] for each in unit)
+    """Yield the rows of unit `number`, and how many bytes of it were read by then."""
+    done = 0
     for found in task.units[number]:
+        size = found.size or 0
         with reading(found, task.kind) as table:
             for row in table.rows:
-                yield replace(row, file=found.address), done + table.share() * (found.size or 0)
-        done += found.size or 0
+                yield replace(row, file=found.name), done + table.share() * size
+        done += size
 
 
-def _shard(unit: int, count: int, rows: list[Row], read: float, is_known: IsKnown) -> Shard:
+def _shard(name: str, rows: list[Row], size: float, is_known: IsKnown) -> Shard:
     digest = hashlib.blake2b(digest_size=16)
     for row in rows:
-        digest.update(
-            repr((row.file, row.line, row.values, row.error)).encode("utf-8", "surrogatepass")
-        )
-    name = f"{unit:05d}-{count:06d}"
+        content = repr((row.file, row.line, row.values, row.error))
+        digest.update(content.encode("utf-8", "surrogatepass"))
     kept = () if is_known(name, digest.hexdigest()) else tuple(rows)
-    return Shard(name, kept, digest.hexdigest(), read)
+    return Shard(name, kept, digest.hexdigest(), size)
 
 
 def _one_kind(found: Sequence[Found]) -> Kind:
-    kinds = {str(kind): kind for kind in (kind_of(each.address) for each in found)}
+    kinds = {str(kind): kind for kind in (kind_of(each.name) for each in found)}
     if len(kinds) > 1:
         raise DatasetError(
             f"the files are of several kinds ({', '.join(sorted(kinds))}): name those of one, as "
@@ -312,7 +311,7 @@ def _columns(found: Sequence[Found], kind: Kind, column: str) -> tuple[str, ...]
                 _check_column(row, each, column)
                 if columns and tuple(columns) != tuple(row.values):
                     raise DatasetError(
-                        f"{each.address} has other columns than {found[0].address}: {_quoted(row)}"
+                        f"{each.name} has other columns than {found[0].name}: {_quoted(row)}"
                     )
                 columns = columns or dict.fromkeys(row.values)
     return tuple(columns)
@@ -323,9 +322,7 @@ def _check_column(row: Row, found: Found, column: str) -> None:
         columns = _quoted(row)
         if len(row.values) == 1 and ";" in columns:
             columns += " (columns are to be separated by commas)"
-        raise DatasetError(
-            f"{found.address}: no column {column!r}; pass --column, one of {columns}"
-        )
+        raise DatasetError(f"{found.name}: no column {column!r}; pass --column, one of {columns}")
 
 
 def _quoted(row: Row) -> str:
@@ -336,4 +333,4 @@ def _schema(found: Found) -> object:
     from reelsense.datasets import parquet
 
     with places.reading(found.address) as file:
-        return parquet.schema(file, found.address)
+        return parquet.schema(file, found.name)

@@ -50,7 +50,9 @@ class Output:
         """
         self.address, self._task = address, task
         self.is_folder = places.is_folder(address)
-        self._folder = Folder(address if self.is_folder else f"{address}.parts")
+        whole = str(Path(address).absolute()) if places.is_local(address) else address
+        self.folder = Folder(whole if self.is_folder else f"{whole}.parts")
+        """Where the shards are."""
         self.notes: dict[str, Note] = {}
         """Of the shards that are there, by their names."""
         self._begin()
@@ -58,7 +60,9 @@ class Output:
     @property
     def bad_rows(self) -> str:
         """Where the rows are that could not be scored, for people."""
-        return self._folder.at("bad-*") if self.is_folder else bad_rows_address(self.address)
+        if self.is_folder:
+            return f"{self.address.rstrip('/')}/bad-*"
+        return bad_rows_address(self.address)
 
     def is_known(self, name: str, digest: str) -> bool:
         """Say whether the shard of that name is there, with the same rows."""
@@ -66,7 +70,7 @@ class Output:
 
     def keep(self, scored: Scored) -> None:
         """Keep a shard: from now on it is known."""
-        note = keep(self._folder, self._task, scored)
+        note = keep(self.folder, self._task, scored)
         self.notes[scored.name] = note
 
     def finish(self, names: list[str]) -> None:
@@ -75,7 +79,7 @@ class Output:
         if self.is_folder:
             content = {
                 "run": self._run(),
-                "files": [each.address for unit in self._task.units for each in unit],
+                "files": [each.name for unit in self._task.units for each in unit],
                 "rows": sum(note.rows for note in kept),
                 "bad_rows": sum(note.bad for note in kept),
                 "shards": [
@@ -89,7 +93,7 @@ class Output:
                     for name in names
                 ],
             }
-            self._folder.write(MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
+            self.folder.write(MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
             self._tidy(set(names))
         else:
             self._join(names)
@@ -102,7 +106,7 @@ class Output:
         if bad:
             with places.replacing(side) as file:
                 for name in bad:
-                    file.write(self._folder.read(_bad_name(name)))
+                    file.write(self.folder.read(_bad_name(name)))
         else:
             places.remove(side)
         with places.replacing(self.address) as file:
@@ -113,19 +117,19 @@ class Output:
 
     def _pieces(self, names: list[str]) -> Iterator[IO[bytes]]:
         for name in names:
-            with places.reading(self._folder.at(part_name(self._task, name))) as piece:
+            with places.reading(self.folder.at(part_name(self._task, name))) as piece:
                 yield piece
 
     def discard_if_empty(self) -> None:
         """Leave no trace where no shard was completed."""
-        if not self.notes and self._folder.names() <= {_RUN}:
+        if not self.notes and self.folder.names() <= {_RUN}:
             self._tidy(set())
 
     def _begin(self) -> None:
         local_file = places.is_local(self.address) and not self.is_folder
         if local_file and not Path(self.address).absolute().parent.is_dir():
             raise DatasetError(f"{self.address}: there is no such folder")
-        names = self._folder.names()
+        names = self.folder.names()
         run: Any = None
         if MANIFEST in names:
             manifest = self._json(MANIFEST)
@@ -136,15 +140,13 @@ class Output:
         if _RUN in names:
             run = self._json(_RUN)
         if run is None and names:
-            raise DatasetError(
-                f"{self._folder.address} holds something else: name another --output"
-            )
+            raise DatasetError(f"{self.folder.address} holds something else: name another --output")
         self._check_same(run)
         for name in names:
             if name.startswith("note-"):
                 self.notes[name[5:-5]] = Note(**self._json(name))
         if MANIFEST not in names:
-            self._folder.write(_RUN, (json.dumps(self._run()) + "\n").encode())
+            self.folder.write(_RUN, (json.dumps(self._run()) + "\n").encode())
 
     def _check_same(self, run: dict[str, object] | None) -> None:
         own = self._run()
@@ -153,7 +155,7 @@ class Output:
             return
         differ = ", ".join(f"{key} {run.get(key)!r}, now {own[key]!r}" for key in others)
         raise DatasetError(
-            f"{self._folder.address} holds shards that were scored in another way ({differ}): go "
+            f"{self.folder.address} holds shards that were scored in another way ({differ}): go "
             "on in that way, name another --output, or delete it"
         )
 
@@ -174,9 +176,9 @@ class Output:
 
     def _json(self, name: str) -> Any:
         try:
-            return json.loads(self._folder.read(name))
+            return json.loads(self.folder.read(name))
         except ValueError as error:
-            raise DatasetError(f"{self._folder.at(name)} is damaged: delete the folder") from error
+            raise DatasetError(f"{self.folder.at(name)} is damaged: delete the folder") from error
 
     def _tidy(self, wanted: set[str]) -> None:
         """Remove what is of no use any more: of a folder, all but the shards `wanted`."""
@@ -184,8 +186,8 @@ class Output:
         for name in wanted:
             kept |= {part_name(self._task, name)}
             kept |= {_bad_name(name)} if self.notes[name].bad else set()
-        gone = [name for name in self._folder.names() - kept if _is_ours(name)]
-        self._folder.remove(*sorted(gone))
+        gone = [name for name in self.folder.names() - kept if _is_ours(name)]
+        self.folder.remove(*sorted(gone))
 
 
 def keep(folder: Folder, task: Task, scored: Scored) -> Note:

@@ -1,0 +1,193 @@
+"""Score files on many machines: Ray Data carries shards to a pool of classifiers.
+
+Read, score and write are three stages of one stream, so that no machine holds more than some
+shards. A shard is the same wherever and however often it is scored, and counts once it is written;
+what is lost with a machine is scored again, by Ray or, failing that, by another round of ours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+from ray.data.exceptions import SystemException
+from ray.exceptions import RayError
+
+from reelsense.bundle import Bundle
+from reelsense.cluster.machines import reelsense_error
+from reelsense.datasets import places
+from reelsense.errors import ClusterError
+from reelsense.inference.bulk import IsKnown, Shard, Task, score, shards
+from reelsense.inference.classifier import Classifier
+from reelsense.inference.outputs import Note, Output, keep
+
+_CORES = 4
+"""Of a classifier, where the machines have them: so few that its Python keeps up with them."""
+
+_READERS = 4
+"""Files that are read at a time, at least."""
+
+_WRITERS = 4
+
+_ROUNDS = 3
+"""In a row that bring nothing new, after which it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A shard that is kept, now or from before."""
+
+    shard: Shard
+    """Without its rows."""
+    note: Note | None
+    """None: it was there before."""
+    seconds: float = 0.0
+    """Spent on scoring it."""
+
+
+def score_on_ray(
+    bundle: Bundle,
+    task: Task,
+    output: Output,
+    *,
+    cores: int | None = None,
+    on_done: Callable[[Done], object] = lambda _: None,
+) -> None:
+    """Score what is missing of `output` on the cluster that Ray is connected to, and finish it.
+
+    Each classifier has so many `cores`; `on_done` is told of every shard, in any order. Raises
+    ClusterError if it cannot be done, DatasetError if a file cannot be read to its end.
+    """
+    cores = cores or _usual_cores()
+    in_vain = 0
+    while True:
+        names: set[str] = set()
+        before = len(output.notes)
+        try:
+            for done in _stream(bundle, task, output, cores):
+                names.add(done.shard.name)
+                if done.note:
+                    output.notes[done.shard.name] = done.note
+                on_done(done)
+        except (RayError, SystemException) as error:
+            if known := reelsense_error(error):
+                raise known from error
+            in_vain = in_vain + 1 if len(output.notes) == before else 0
+            if in_vain == _ROUNDS:
+                raise ClusterError(f"Ray gave up: {_first_line(error)}") from error
+            continue
+        output.finish(sorted(names))
+        return
+
+
+def _stream(bundle: Bundle, task: Task, output: Output, cores: int) -> Iterator[Done]:
+    """Yield each shard once it is kept."""
+    context = DataContext.get_current()
+    context.target_max_block_size = 1  # a shard is a block: what is given to one classifier
+    context.enable_progress_bars = False
+    carried = ray.put(_in_memory(bundle))  # once for each machine that has a classifier
+    most = max(1, int(ray.cluster_resources().get("CPU", 1)) // cores)
+    notes = dict(output.notes)
+    units = ray.data.from_items(
+        [{"unit": n} for n in range(len(task.units))], override_num_blocks=len(task.units)
+    )
+    read = units.map_batches(
+        _Read(task, lambda name, digest: name in notes and notes[name].digest == digest),
+        batch_size=1,
+        num_cpus=0,
+        compute=TaskPoolStrategy(size=min(len(task.units), max(_READERS, most))),
+        label_selector=_near(task.units[0][0].address),
+    )
+    scored = read.map_batches(
+        _Score,
+        fn_constructor_args=([carried], task, cores),
+        batch_size=1,
+        num_cpus=cores,
+        compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
+    )
+    kept = scored.map_batches(
+        _Keep(output, task),
+        batch_size=1,
+        num_cpus=0,
+        compute=TaskPoolStrategy(size=_WRITERS),
+        label_selector=_near(output.address),
+    )
+    for row in kept.iter_rows():
+        yield row["done"]
+
+
+class _Read:
+    """Units to shards."""
+
+    def __init__(self, task: Task, is_known: IsKnown) -> None:
+        self._task, self._is_known = task, is_known
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for number in batch["unit"]:
+            for shard in shards(self._task, int(number), self._is_known):
+                yield {"shard": _column(shard)}
+
+
+class _Score:
+    """Shards to answers: an actor with a classifier of its own."""
+
+    def __init__(self, carried: list[ray.ObjectRef[Bundle]], task: Task, cores: int) -> None:
+        self._classifier = Classifier(ray.get(carried[0]), threads=cores)
+        self._task = task
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        [shard] = batch["shard"]
+        if not shard.rows:
+            return {"scored": _column((Done(shard, None), None))}
+        begun = time.perf_counter()
+        scored = score(self._classifier, self._task, shard)
+        done = Done(replace(shard, rows=()), None, time.perf_counter() - begun)
+        return {"scored": _column((done, scored))}
+
+
+class _Keep:
+    """Answers to files."""
+
+    def __init__(self, output: Output, task: Task) -> None:
+        self._folder, self._task = output.folder, task
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        [(done, scored)] = batch["scored"]
+        if scored:
+            done = replace(done, note=keep(self._folder, self._task, scored))
+        return {"done": _column(done)}
+
+
+def _column(value: object) -> Any:
+    """Return a column of one `value`, as it is."""
+    column = np.empty(1, dtype=object)
+    column[0] = value
+    return column
+
+
+def _near(address: str) -> dict[str, str] | None:
+    """Return what keeps a stage on this machine, if others do not see its `address`."""
+    if not places.is_local(address):
+        return None
+    return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+
+
+def _in_memory(bundle: Bundle) -> Bundle:
+    network = bundle.network
+    return replace(bundle, network=network.read_bytes() if isinstance(network, Path) else network)
+
+
+def _usual_cores() -> int:
+    """Return _CORES, or as many as the smallest machine with any has."""
+    machines = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    return max(1, min([_CORES, *(cores for cores in machines if cores)]))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,147 @@
+"""Bulk scoring on a cluster: what comes out is what comes out here, whatever is lost meanwhile."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reelsense import bundle as bundles
+from reelsense.cli.files import Request, inputs, score_files, score_on_cluster, task_of
+from reelsense.errors import ClusterError, DatasetError
+from reelsense.inference.classifier import Classifier
+from reelsense.inference.outputs import Output
+from tests import tiny_network
+from tests.cluster.conftest import Machines, processes
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "bundle"
+    tiny_network.write(folder, "tiny")
+    return folder
+
+
+def reviews(folder: Path, count: int) -> Path:
+    path = folder / "in.jsonl"
+    with path.open("w") as file:
+        for n in range(count):
+            text = "" if n % 101 == 7 else f"a good film {'bad ' * (n % 37)}"
+            file.write(json.dumps({"id": n, "text": text}) + "\n")
+    return path
+
+
+def here(model: Path, request: Request) -> None:
+    score_files(Classifier.load(model), request)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out/"])
+def test_the_same_comes_out_as_here(
+    tmp_path: Path, model: Path, machines: Machines, name: str
+) -> None:
+    source = reviews(tmp_path, 700)
+    for where in ("here", "there"):
+        (tmp_path / where).mkdir()
+    options = {"source": str(source), "shard_rows": 100}
+    here(model, Request(output=f"{tmp_path}/here/{name}", **options))  # type: ignore[arg-type]
+    request = Request(output=f"{tmp_path}/there/{name}", **options)  # type: ignore[arg-type]
+    score_on_cluster(bundles.read(model), request, machines.address)
+    assert tree(tmp_path / "there") == tree(tmp_path / "here")
+
+
+def test_many_files_by_relative_paths(
+    tmp_path: Path, model: Path, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for n in range(5):
+        (tmp_path / "in" / f"{n}.txt").write_text("good\n\nbad\n" * (n + 1))
+    monkeypatch.chdir(tmp_path)
+    here(model, Request(source="in", output="here/", shard_rows=4))
+    score_on_cluster(
+        bundles.read(model), Request(source="in", output="there/", shard_rows=4), machines.address
+    )
+    assert tree(tmp_path / "there") == tree(tmp_path / "here")
+
+
+@pytest.mark.parametrize("lost", ["an actor", "a machine"])
+def test_every_row_is_there_once_whatever_is_lost(
+    tmp_path: Path, model: Path, machines: Machines, lost: str
+) -> None:
+    from reelsense.cluster.bulk import Done, score_on_ray
+    from reelsense.cluster.machines import connected
+
+    source = reviews(tmp_path, 3000)
+    options = {"source": str(source), "shard_rows": 20}
+    here(model, Request(output=f"{tmp_path}/here.jsonl", **options))  # type: ignore[arg-type]
+    request = Request(output=f"{tmp_path}/there.jsonl", **options)  # type: ignore[arg-type]
+    bundle = bundles.read(model)
+    task = task_of(request, bundle.manifest, inputs(request))
+    output = Output(request.output or "", task)
+    seen: list[str] = []
+    killed: list[int] = []
+
+    def lose(done: Done) -> None:
+        seen.append(done.shard.name)
+        if len(seen) == 20 and lost == "a machine":
+            machines.lose_one()
+            killed.append(1)
+        elif len(seen) == 20:
+            killed.extend(processes("MapWorker(MapBatches(_Score))")[:1])
+            os.kill(killed[0], signal.SIGKILL)
+
+    with connected(machines.address):
+        score_on_ray(bundle, task, output, on_done=lose)
+    assert killed
+    assert len(set(seen)) == 150
+    assert (tmp_path / "there.jsonl").read_bytes() == (tmp_path / "here.jsonl").read_bytes()
+    lines = (tmp_path / "there.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == list(range(3000))
+
+
+def test_a_driver_that_is_killed_goes_on(tmp_path: Path, model: Path, machines: Machines) -> None:
+    source = reviews(tmp_path, 6000)
+    here(model, Request(source=str(source), output=f"{tmp_path}/here.csv", shard_rows=20))
+    command = [sys.executable, "-m", "reelsense", "predict", "--model", str(model)]
+    command += ["--input", str(source), "--output", f"{tmp_path}/there.csv", "--shard-rows", "20"]
+    command += ["--cluster", "ray", "--address", machines.address]
+    notes: Callable[[], int] = lambda: len(list((tmp_path / "there.csv.parts").glob("note-*")))  # noqa: E731
+    with subprocess.Popen(command) as run:  # noqa: S603
+        wait_until(lambda: notes() > 20, 120)
+        run.send_signal(signal.SIGKILL)
+    assert run.returncode == -signal.SIGKILL
+    again = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    assert "rows were there and are not scored again" in again.stderr
+    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+
+
+def test_an_error_of_a_file_is_told_as_here(
+    tmp_path: Path, model: Path, machines: Machines
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text('text\ngood\nbad\n"never closed\n')
+    request = Request(source=str(source), output=f"{tmp_path}/out.csv", shard_rows=1)
+    with pytest.raises(DatasetError, match=r"in\.csv, line 4: a quote is never closed"):
+        score_on_cluster(bundles.read(model), request, machines.address)
+
+
+def test_where_there_is_no_cluster(tmp_path: Path, model: Path) -> None:
+    source = reviews(tmp_path, 3)
+    request = Request(source=str(source), output=f"{tmp_path}/out.csv")
+    with pytest.raises(ClusterError, match=r"no cluster at 127\.0\.0\.1:1"):
+        score_on_cluster(bundles.read(model), request, "127.0.0.1:1")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
