@@ -160,6 +160,7 @@ class Deployed:
     ) -> None:
         """Deploy nothing yet. Once `stop` is set, nothing is waited for."""
         self._settings, self._keys, self._stop = settings, keys, stop
+        self._alone = plan.address is None
         self._cores, self._bounds, self._a_node = _spread(plan)
         self._folder = Path(str(settings.model))
         self._seen: object = None
@@ -215,8 +216,9 @@ class Deployed:
         last = time.monotonic() + self._settings.deadline + 2 * _AFTER_DEADLINE
         while INGRESS in serve.status().applications and time.monotonic() < last:
             if self._stop.wait(0.1):
-                return  # Ray ends what is left
-        serve.shutdown()
+                break
+        if not self._alone:  # a cluster of our own ends with us
+            serve.shutdown()
 
     def _deploy(self, bundle: Bundle) -> None:
         """Let replicas of `bundle` take over from those before them, once they are there."""
