@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ pytest.importorskip("onnx")
 
 import ray
 import requests
+from ray import serve
 
 from reelsense import bundle as bundles
 from reelsense.cluster import serving
@@ -216,6 +218,20 @@ def test_a_body_that_does_not_arrive_is_a_408(client: Client) -> None:
     assert answer.content_type == "application/problem+json"
 
 
+def test_a_client_that_hangs_up_is_noticed(client: Client) -> None:
+    def count(name: str) -> float:
+        found = re.search(rf"^{re.escape(name)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
+        return float(found[1]) if found else 0
+
+    body = json.dumps({"texts": ["a good film " * 16_000] * 10}).encode()
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n"
+    with socket.create_connection(("127.0.0.1", int(client.address.rsplit(":")[-1]))) as sent:
+        sent.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
+        time.sleep(0.5)
+    until(lambda: count("reelsense_abandoned_total") == 1)
+    until(lambda: count("reelsense_queue_requests") == 0)
+
+
 def test_a_job_is_done(client: Client) -> None:
     rows = "".join(f"{each} film\n" for each in ("good", "bad") * 500)
     job = client.post("/v1/jobs?name=films.txt", data=rows.encode()).get_json()
@@ -267,7 +283,7 @@ def test_a_changed_bundle_takes_over_and_no_request_fails(
         until(lambda: client.get("/readyz").get_json()["model"]["version"] == new, 10)
         time.sleep(1.5)
         deployed.look()
-        until(lambda: before not in serving.serve.status().applications)
+        until(lambda: before not in serve.status().applications)
     assert {each.status_code for each in found} == {200}
     said = [each.get_json() for each in found]
     scores = {

@@ -110,9 +110,9 @@ def serve(
     if cluster:
         if settings.workers > 1:
             raise SettingsError("--workers is of one machine: with --cluster there are --replicas")
+        bounds = _bounds(replicas) if replicas else None
         from reelsense.cluster import serving
 
-        bounds = _bounds(replicas) if replicas else None
         serving.run(settings, serving.Plan(address, bounds, cores_per_replica))
         return
     alone = {"address": address, "replicas": replicas, "cores_per_replica": cores_per_replica}

@@ -18,7 +18,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 from ray import ObjectRef
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, TaskCancelledError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from reelsense.bundle import Bundle, Manifest
@@ -205,3 +205,5 @@ def _awaited(asked: DeploymentResponse[Reply], clock: Clock) -> Reply:
             if fault := clock.fault():
                 asked.cancel()
                 raise fault from None
+        except TaskCancelledError as error:  # Serve noticed first that the client has gone
+            raise AbandonedError("nobody waits for the answer any more") from error

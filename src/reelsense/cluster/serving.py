@@ -92,6 +92,7 @@ def run(settings: Settings, plan: Plan) -> None:
     logging.config.dictConfig(log_settings(settings))
     bundle = read(Path(str(settings.model)))
     connect(plan.address)
+    logging.setLogRecordFactory(logging.LogRecord)  # Ray's adds its own time to every line
     stop = _stop_at_signals()
     try:
         deployed = Deployed(settings, plan, read_keys(settings), stop)
