@@ -194,17 +194,22 @@ class Deployed:
 
     def look(self) -> None:
         """Deploy the bundle of the folder if it has changed, and delete what may go."""
-        self._sweep()
         found = look(self._folder)
-        if found == self._seen:
-            return
-        self._seen = found
         begun = time.monotonic()
         try:
+            self._sweep()
+            if found == self._seen:
+                return
+            self._seen = found
             bundle = read(self._folder)
             self._deploy(bundle)
-        except ReelsenseError as error:
-            _log.error("the model could not be loaded: %s; the one before it serves on", error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the one before it serves on
+            known = isinstance(error, ReelsenseError)
+            _log.error(
+                "the model could not be loaded: %s; the one before it serves on",
+                error,
+                exc_info=not known,
+            )
             return
         version = bundle.manifest.version
         took = time.monotonic() - begun
@@ -247,9 +252,9 @@ class Deployed:
         self._number += 1
         try:
             self._run(application, name, None)
-        except ReelsenseError:
-            self._number -= 1
+        except Exception:
             serve.delete(name)
+            self._number -= 1
             raise
         if before:
             self._retired.append((time.monotonic() + deadline + _AFTER_DEADLINE, before))
