@@ -9,11 +9,18 @@ from reelsense.errors import MissingExtraError
 
 @pytest.mark.parametrize(
     ("package", "missing", "extra"),
-    [("reelsense.training", "torch", "train"), ("reelsense.evaluation", "cleanlab", "eval")],
+    [
+        ("reelsense.cluster", "ray", "ray"),
+        ("reelsense.evaluation", "cleanlab", "eval"),
+        ("reelsense.training", "torch", "train"),
+    ],
 )
 def test_a_missing_extra_names_the_command(
     package: str, missing: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if package == "reelsense.cluster":
+        pytest.importorskip("ray")
+        pytest.importorskip("a2wsgi")
     loaded = importlib.import_module(package)
 
     def without_one(name: str) -> ModuleSpec | None:

@@ -42,6 +42,10 @@ class TextError(InputError):
         super().__init__(f"text {position} {reason}")
         self.position, self.reason = position, reason
 
+    def __reduce__(self) -> tuple[type[TextError], tuple[int, str]]:
+        """Travel between processes; an exception is made anew of its message alone otherwise."""
+        return type(self), (self.position, self.reason)
+
 
 class NoJobError(ReelsenseError, LookupError):
     """There is no job of that name, or no longer."""
@@ -105,6 +109,10 @@ class OverloadedError(ReelsenseError):
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[type[OverloadedError], tuple[str, int]]:
+        """Travel between processes, as TextError does."""
+        return type(self), (str(self), self.retry_after)
 
 
 class NotReadyError(ReelsenseError):

@@ -78,3 +78,43 @@ print(sorted({"pydantic", "flask", "openvino"} & set(sys.modules)))
     command = [sys.executable, "-c", program]
     found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
     assert found.stdout == "[]\n['flask', 'pydantic']\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "fault"),
+    [
+        (["--replicas", "2"], "--replicas means nothing without --cluster ray"),
+        (["--address", "auto"], "--address means nothing without --cluster ray"),
+        (["--cores-per-replica", "2"], "--cores-per-replica means nothing without --cluster ray"),
+        (["--cluster", "ray", "--workers", "2"], "--workers is of one machine"),
+        (["--cluster", "ray", "--replicas", "3-2"], "should be as 1-4, not '3-2'"),
+        (["--cluster", "ray", "--replicas", "0"], "should be as 1-4, not '0'"),
+        (["--cluster", "ray", "--replicas", "few"], "should be as 1-4, not 'few'"),
+    ],
+)
+def test_what_fits_a_cluster(served: list[Settings], flags: list[str], fault: str) -> None:
+    found = CliRunner().invoke(cli, ["serve", *flags])
+    assert fault in str(found.exception)
+    assert served == []
+
+
+def test_a_cluster_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    pytest.importorskip("a2wsgi")
+    found: list[object] = []
+    monkeypatch.setattr("reelsense.cluster.serving.run", lambda *given: found.extend(given))
+    asked = ["serve", "--cluster", "ray", "--address", "head", "--replicas", "2-8"]
+    assert CliRunner().invoke(cli, [*asked, "--port", "5051"]).exit_code == 0
+    from reelsense.cluster.serving import Plan
+
+    assert found == [Settings(port=5051), Plan("head", (2, 8), None)]
+
+
+def test_ray_is_for_clusters_alone() -> None:
+    code = (
+        "import sys; from reelsense.server.run import run; from reelsense.cli import cli; "
+        "cli(['serve', '--help'], standalone_mode=False); "
+        "sys.exit('ray' in sys.modules or 'a2wsgi' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)  # noqa: S603

@@ -9,7 +9,6 @@ from reelsense.bundle import Bundle
 from reelsense.inference.classifier import Classifier
 from reelsense.server import create_app
 from reelsense.server.config import Settings
-from reelsense.server.served import Served
 from tests import tiny
 from tests.server.conftest import wait_until_ready
 
@@ -17,11 +16,11 @@ from tests.server.conftest import wait_until_ready
 def test_not_ready_until_the_model_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = threading.Event()
 
-    def slow(served: Served, bundle: Bundle) -> Classifier:
+    def slow(bundle: Bundle, *_: object) -> Classifier:
         assert loaded.wait(10)
         return tiny.classifier()
 
-    monkeypatch.setattr(Served, "_built", slow)
+    monkeypatch.setattr("reelsense.server.served.built", slow)
     client = create_app(Settings(deadline=0.1), tiny.bundle()).test_client()
     assert client.get("/healthz").get_json() == {"status": "ok"}
     for answer in (
@@ -40,11 +39,11 @@ def test_not_ready_until_the_model_has_answered(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_requests_wait_for_a_model_that_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(served: Served, bundle: Bundle) -> Classifier:
+    def slow(bundle: Bundle, *_: object) -> Classifier:
         time.sleep(0.3)
         return tiny.classifier()
 
-    monkeypatch.setattr(Served, "_built", slow)
+    monkeypatch.setattr("reelsense.server.served.built", slow)
     client = create_app(model=tiny.bundle()).test_client()
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
 

@@ -17,7 +17,7 @@ from reelsense.server import create_app
 from reelsense.server.card import read_card
 from reelsense.server.config import Settings
 from reelsense.server.report import read_report
-from reelsense.server.served import _look
+from reelsense.server.sources import look
 from tests import tiny
 from tests.server.conftest import wait_until_ready
 
@@ -293,9 +293,9 @@ def test_a_front_matter_without_an_end_is_text() -> None:
 
 def test_a_new_report_is_a_new_bundle(tmp_path: Path) -> None:
     bundles.write(tmp_path / "bundle", tiny.bundle())
-    before = _look(tmp_path / "bundle")
+    before = look(tmp_path / "bundle")
     (tmp_path / "bundle" / bundles.REPORT).touch()
-    assert _look(tmp_path / "bundle") != before
+    assert look(tmp_path / "bundle") != before
 
 
 def test_what_evaluate_writes_is_read(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def score_on_cluster(
     task = task_of(request, bundle.manifest, found)
     output = Output(request.output, task)
     seen: set[str] = set()
-    with _kept(output), connected(address), Progress(task) as progress:
+    with _kept(output), connected(address, log_to_driver=False), Progress(task) as progress:
 
         def note(done: Done) -> None:
             if done.shard.name in seen:  # in an earlier round

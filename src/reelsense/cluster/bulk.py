@@ -20,15 +20,12 @@ from ray.data.exceptions import SystemException
 from ray.exceptions import RayError
 
 from reelsense.bundle import Bundle
-from reelsense.cluster.machines import reelsense_error
+from reelsense.cluster.machines import reelsense_error, usual_cores
 from reelsense.datasets import places
 from reelsense.errors import ClusterError
 from reelsense.inference.bulk import IsKnown, Shard, Task, score, shards
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.outputs import Note, Output, keep
-
-_CORES = 4
-"""Of a classifier, where the machines have them: so few that its Python keeps up with them."""
 
 _READERS = 4
 """Files that are read at a time, at least."""
@@ -64,7 +61,7 @@ def score_on_ray(
     Each classifier has so many `cores`; `on_done` is told of every shard, in any order. Raises
     ClusterError if it cannot be done, DatasetError if a file cannot be read to its end.
     """
-    cores = cores or _usual_cores()
+    cores = cores or usual_cores()
     in_vain = 0
     while True:
         names: set[str] = set()
@@ -181,12 +178,6 @@ def _near(address: str) -> dict[str, str] | None:
 def _in_memory(bundle: Bundle) -> Bundle:
     network = bundle.network
     return replace(bundle, network=network.read_bytes() if isinstance(network, Path) else network)
-
-
-def _usual_cores() -> int:
-    """Return _CORES, or as many as the smallest machine with any has."""
-    machines = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    return max(1, min([_CORES, *(cores for cores in machines if cores)]))
 
 
 def _first_line(error: Exception) -> str:

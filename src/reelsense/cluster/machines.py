@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 # Before its import, which reads them: nobody is told, and its core keeps its thoughts for its logs.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -16,6 +17,7 @@ import ray
 from ray.exceptions import RayError
 
 from reelsense.errors import ClusterError, ReelsenseError
+from reelsense.inference.engine import available_cores
 
 _PORT = 6379
 """Of a head, unless it is told otherwise."""
@@ -23,31 +25,42 @@ _PORT = 6379
 _PATIENCE = 10.0
 """Seconds in which a head has to answer."""
 
+_CORES = 4
+"""Of a classifier: so few that its Python keeps up with its network."""
+
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Connect to the cluster at `address`, or start one on this machine; let go of it at the end.
+def connected(address: str | None, **more: Any) -> Iterator[None]:
+    """Join the cluster at `address`, or make one of this machine; let go of it at the end.
 
-    Raises ClusterError if there is none.
+    `more` is for Ray. Raises ClusterError if there is none.
     """
     for name in ("ray", "ray.data", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if address and address != "auto":
-        address = _answering(address)
+    if address is None:
+        more |= {"address": "local", "num_cpus": available_cores(), "include_dashboard": False}
+    else:
+        more["address"] = address if address == "auto" else _answering(address)
     try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            include_dashboard=None if address else False,
-        )
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        ray.init(logging_level=logging.ERROR, **more)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, RayError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ClusterError(f"there is no cluster at {address or 'hand'}: {reason}") from error
+        raise ClusterError(f"there is no cluster of Ray at {more['address']}: {reason}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def usual_cores() -> int:
+    """Return how many cores a classifier gets: _CORES, or those of the smallest machine."""
+    return max(1, min([_CORES, *machine_cores()]))
+
+
+def machine_cores() -> list[int]:
+    """Return the cores of every machine that works."""
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    return [cores for cores in nodes if cores]
 
 
 def _answering(address: str) -> str:

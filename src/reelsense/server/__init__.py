@@ -31,18 +31,19 @@ from reelsense.server.contract import INFO
 from reelsense.server.keys import Key
 from reelsense.server.metrics import Metrics
 from reelsense.server.served import Served
+from reelsense.server.sources import Source
 
 
 def create_app(
     settings: Settings | None = None,
-    model: Bundle | Classifier | None = None,
+    model: Bundle | Classifier | Source | None = None,
     known_keys: Sequence[Key] | None = None,
 ) -> OpenAPI:
     """Return the application: a Flask one.
 
-    It answers with `model`, by default the bundle that `settings` name; a bundle is loaded
-    meanwhile. Raises SettingsError if the keys that `settings` name cannot be read and there are
-    no `known_keys`, which then take their place.
+    It answers with `model`, by default that of the folder that `settings` name; what is no
+    classifier yet is loaded meanwhile. Raises SettingsError if the keys that `settings` name cannot
+    be read and there are no `known_keys`, which then take their place.
     """
     settings = settings or Settings()
     app = OpenAPI(

@@ -15,12 +15,12 @@ import threading
 import time
 
 from reelsense.errors import AbandonedError, LostJobError, NotReadyError, StoreError
-from reelsense.inference.classifier import Classifier
 from reelsense.inference.clock import Clock
 from reelsense.inference.rows import added_columns, answer_rows
 from reelsense.prediction import Prediction
 from reelsense.server.metrics import Metrics
 from reelsense.server.served import Served
+from reelsense.server.sources import Answerer
 from reelsense.store.database import Database, default_url
 from reelsense.store.job import DONE, FAILED, Job
 from reelsense.store.jobs import Jobs
@@ -160,7 +160,7 @@ class Background:
             self._held = None
         return True
 
-    def _work_on(self, job: Job, classifier: Classifier) -> None:
+    def _work_on(self, job: Job, classifier: Answerer) -> None:
         """Score the next rows of `job`, some steps of them; give it back, or end it."""
         manifest = classifier.manifest
         job = self.jobs.begin(job, manifest.version, added_columns(manifest))
@@ -175,7 +175,7 @@ class Background:
                 break
         self.jobs.release(job)
 
-    def _step(self, job: Job, classifier: Classifier) -> Job:
+    def _step(self, job: Job, classifier: Answerer) -> Job:
         rows = self.jobs.next_rows(job, _STEP)
         clock = Clock(abandoned=lambda: self._lost or self._closing.is_set(), background=True)
         answers = answer_rows(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from flask import current_app
 
-from reelsense.inference.classifier import Classifier
 from reelsense.inference.clock import Clock
 from reelsense.prediction import Prediction
+from reelsense.server.sources import Answerer
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -123,7 +123,7 @@ class Metrics:
         elif code == "abandoned":
             self._abandoned.inc()
 
-    def loaded(self, classifier: Classifier | None) -> None:
+    def loaded(self, classifier: Answerer | None) -> None:
         """Count a model that serves now, or with None one that could not be loaded."""
         self._loads.labels(_OUTCOMES[classifier is None]).inc()
         if classifier:

@@ -12,10 +12,10 @@ from functools import lru_cache
 from flask import Blueprint, Response, render_template, request
 from werkzeug.exceptions import NotFound
 
-from reelsense.inference.classifier import Classifier
 from reelsense.server.card import Card, read_card
 from reelsense.server.report import Report, read_report
 from reelsense.server.served import classifier
+from reelsense.server.sources import Answerer
 
 blueprint = Blueprint("model_page", __name__)
 
@@ -73,7 +73,7 @@ def _report() -> str:
     return found
 
 
-def _figures(found: Classifier, card: Card, report: Report | None) -> dict[str, str]:
+def _figures(found: Answerer, card: Card, report: Report | None) -> dict[str, str]:
     """By name, those that a hurried reader looks for; from the card where there is no report."""
     figures = (
         dict(report.figures)

@@ -37,24 +37,47 @@ _AFTER_DEADLINE = 5
 def run(settings: Settings) -> None:
     """Serve until told to stop.
 
-    Raises SettingsError if others could reach a server without keys, StoreError if the database
-    that is named cannot be used, BundleError if the bundle cannot be loaded and ReelsenseError if
-    the address is taken or there is no room for files.
+    Raises as `prepared`, and BundleError if the bundle cannot be loaded and ReelsenseError if there
+    is no room for files.
+    """
+    settings = prepared(settings)
+    manifest = bundles.read(Path(settings.model or bundles.DEFAULT)).manifest
+    with _scratch_folder(counts=settings.workers > 1) as scratch:
+        _Server(settings, manifest, scratch).run()
+
+
+def prepared(settings: Settings) -> Settings:
+    """Return `settings` as all processes of a server share them.
+
+    Raises SettingsError if others could reach it without keys, StoreError if the database that is
+    named cannot be used and ReelsenseError if the address is taken.
     """
     check(settings)
     if settings.database and settings.max_jobs:
         from reelsense.store.database import Database  # others need not wait for its import
 
         Database(settings.database).close()
-    # Not resolved: a link that is turned to another bundle is followed.
-    folder = Path(settings.model or bundles.DEFAULT).absolute()
-    manifest = bundles.read(folder).manifest
     _check_free(settings.host, settings.port)
-    changed: dict[str, Any] = {"model": str(folder)}
+    # Not resolved: a link that is turned to another bundle is followed.
+    changed: dict[str, Any] = {"model": str(Path(settings.model or bundles.DEFAULT).absolute())}
     if settings.secret is None:
         changed["secret"] = SecretStr(secrets.token_urlsafe(32))
-    with _scratch_folder(counts=settings.workers > 1) as scratch:
-        _Server(settings.model_copy(update=changed), manifest, scratch).run()
+    return settings.model_copy(update=changed)
+
+
+def announce(settings: Settings, manifest: Manifest, port: int) -> None:
+    """Say on standard output what serves where."""
+    with suppress(OSError):  # a full disk behind it is no reason not to serve
+        print(
+            f"reelsense serves {manifest.name} {manifest.version} on "
+            f"http://{in_address(settings.host)}:{port} (process {os.getpid()}; Ctrl-C stops it)",
+            flush=True,
+        )
+
+
+def in_address(host: str) -> str:
+    """Return `host` as it stands in front of a port."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _check_free(host: str, port: int) -> None:
@@ -112,7 +135,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     def load_config(self) -> None:
         given = self._settings
         settings = {
-            "bind": f"{self._host()}:{given.port}",
+            "bind": f"{in_address(given.host)}:{given.port}",
             "workers": given.workers,
             "worker_class": ServingWorker,
             "worker_tmp_dir": self._scratch,
@@ -138,18 +161,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         Supervisor(self).run()
 
     def _announce(self, supervisor: Any) -> None:
-        manifest = self._manifest
         port = supervisor.LISTENERS[0].sock.getsockname()[1]
-        with suppress(OSError):  # a full disk behind standard output is no reason not to serve
-            print(
-                f"reelsense serves {manifest.name} {manifest.version} on "
-                f"http://{self._host()}:{port} (process {os.getpid()}; Ctrl-C stops it)",
-                flush=True,
-            )
-
-    def _host(self) -> str:
-        host = self._settings.host
-        return f"[{host}]" if ":" in host else host
+        announce(self._settings, self._manifest, port)
 
 
 def _forget(_supervisor: Any, worker: Any) -> None:

@@ -1,0 +1,306 @@
+"""The parts of serving from a cluster, each without one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ray")
+pytest.importorskip("a2wsgi")
+
+from numpy.typing import NDArray
+from ray.exceptions import RayActorError, TaskCancelledError
+
+from reelsense.cluster import ingress, replica
+from reelsense.cluster.ingress import Ingress
+from reelsense.cluster.replica import Facts, Model, RemoteClassifier, Reply
+from reelsense.errors import AbandonedError, DeadlineError, InputError, OverloadedError, TextError
+from reelsense.inference.classifier import Classifier
+from reelsense.inference.clock import Clock
+from reelsense.prediction import Prediction
+from reelsense.server.config import Settings
+from tests import tiny
+
+
+def network(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    return tiny.count_moods(ids, mask)
+
+
+class Handle:
+    """A handle of a deployment whose only replica is here; what is sent is pickled."""
+
+    def __init__(self, model: Model, deaths: int = 0) -> None:
+        self.model, self.deaths, self.cancelled = model, deaths, 0
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+
+    def __getattr__(self, name: str) -> Remote:
+        return Remote(self, name)
+
+
+class Remote:
+    def __init__(self, handle: Handle, name: str) -> None:
+        self.handle, self.name = handle, name
+
+    def remote(self, *arguments: Any) -> Response:
+        return Response(self.handle, getattr(self.handle.model, self.name)(*arguments))
+
+
+class Response:
+    def __init__(self, handle: Handle, asked: Any) -> None:
+        self.handle = handle
+        self.future = asyncio.run_coroutine_threadsafe(asked, handle.loop)
+
+    def result(self, timeout_s: float | None) -> Any:
+        if self.handle.deaths:
+            self.handle.deaths -= 1
+            raise RayActorError
+        return pickle.loads(pickle.dumps(self.future.result(timeout_s)))  # noqa: S301
+
+    def cancel(self) -> None:
+        self.handle.cancelled += 1
+        self.future.cancel()
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Model:
+    monkeypatch.setattr("ray.get", lambda bundle: bundle)
+
+    def build(bundle: Any, **more: Any) -> Classifier:
+        return Classifier(bundle, network=network, **more)
+
+    monkeypatch.setattr(replica, "Classifier", build)
+    return Model(tiny.bundle(), threads=1, remembered=10, at_once=4)  # type: ignore[arg-type]
+
+
+def remote(model: Model, **more: Any) -> tuple[RemoteClassifier, Handle]:
+    handle = Handle(model, 0)
+    batches: list[tuple[int, int]] = more.setdefault("batches", [])
+    made = RemoteClassifier(handle, lambda *batch: batches.append(batch))  # type: ignore[arg-type]
+    handle.deaths = more.get("deaths", 0)
+    return made, handle
+
+
+def test_what_a_replica_says_is_what_a_classifier_does(model: Model) -> None:
+    batches: list[tuple[int, int]] = []
+    asked, _ = remote(model, batches=batches)
+    here = tiny.classifier()
+    texts = ["a good film", "\0", "bad " * 60]
+    clock = Clock()
+    found = asked.predict_each(texts, clock=clock)
+    assert [found[0], found[2]] == [here.predict(texts[:1])[0], here.predict(texts[2:])[0]]
+    fault = found[1]
+    assert isinstance(fault, TextError)
+    assert (fault.position, fault.reason) == (1, "holds nothing that the model can read")
+    assert sum(windows for windows, _ in batches) >= 5
+    assert clock.network > 0
+    assert clock.queue > 0
+    assert (clock.remembered, clock.computed) == (0, 3)
+    assert asked.explain("a good film") == here.explain("a good film")
+    assert np.array_equal(asked.predict_proba(texts[:1]), here.predict_proba(texts[:1]))
+    assert (asked.manifest, asked.card, asked.labels) == (here.manifest, here.card, here.labels)
+
+
+def test_errors_come_back_as_what_they_are(model: Model) -> None:
+    asked, _ = remote(model)
+    with pytest.raises(InputError, match="no thresholds"):
+        asked.predict_each(["good"], risk=0.1)
+    with pytest.raises(TextError, match="text 0 is blank"):
+        asked.explain(" ")
+    with pytest.raises(TextError, match="text 1 is blank"):
+        asked.predict_proba(["good", " "])
+    overloaded = pickle.loads(pickle.dumps(OverloadedError("full", 3)))  # noqa: S301
+    assert (str(overloaded), overloaded.retry_after) == ("full", 3)
+
+
+def slowly(model: Model, seconds: float) -> list[Clock]:
+    """Let the replica think for so long; return the clocks that it has."""
+    clocks: list[Clock] = []
+
+    class Slow:
+        manifest, card, report, size = tiny.bundle().manifest, "", None, 0
+
+        def predict_each(self, texts: object, risk: object, clock: Clock) -> list[Prediction]:
+            clocks.append(clock)
+            last = time.monotonic() + seconds
+            while time.monotonic() < last:
+                clock.check()
+                time.sleep(0.01)
+            return []
+
+    model._classifier = Slow()  # type: ignore[assignment]
+    return clocks
+
+
+def test_time_that_is_up_is_that_of_the_client(model: Model) -> None:
+    slowly(model, 5)
+    asked, _ = remote(model)
+    for limit in (0.05, 0.3):
+        with pytest.raises(DeadlineError, match=f"not there after {limit} seconds"):
+            asked.predict_each(["good"], clock=Clock(limit))
+
+
+def test_a_replica_learns_that_nobody_waits(model: Model) -> None:
+    clocks = slowly(model, 5)
+    asked, handle = remote(model)
+    with pytest.raises(AbandonedError):
+        asked.predict_each(["good"], clock=Clock(abandoned=lambda: bool(clocks)))
+    assert handle.cancelled == 1
+    last = time.monotonic() + 2
+    while clocks[0].fault() is None:
+        assert time.monotonic() < last
+        time.sleep(0.01)
+
+
+def test_serve_may_notice_first_that_nobody_waits(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, _ = remote(model)
+
+    def cancelled(*_: object, **__: object) -> None:
+        raise TaskCancelledError
+
+    monkeypatch.setattr(Response, "result", cancelled)
+    with pytest.raises(AbandonedError):
+        asked.predict_each(["good"])
+
+
+def test_another_replica_is_asked_where_one_dies(model: Model) -> None:
+    asked, _ = remote(model, deaths=2)
+    clock = Clock(10)
+    assert len(asked.predict_each(["good"], clock=clock)) == 1
+    assert clock.queue > 2 * replica._PAUSE
+    asked, _ = remote(model, deaths=1000)
+    with pytest.raises(DeadlineError):
+        asked.predict_each(["good"], clock=Clock(0.3))
+    asked, _ = remote(model, deaths=1)
+    with pytest.raises(AbandonedError, match="has died"):
+        asked.predict_each(["good"], clock=Clock(background=True))
+
+
+def test_what_travels_is_no_tensor(model: Model) -> None:
+    reply = model._answer("predict_each", {"texts": ["good"], "risk": None}, Clock())
+    assert isinstance(pickle.loads(pickle.dumps(reply)), Reply)  # noqa: S301
+    assert isinstance(asyncio.run(model.facts()), Facts)
+
+
+class Here:
+    """A source with a classifier of this process."""
+
+    def look(self) -> object:
+        return 1
+
+    def load(self, _on_batch: object) -> Classifier:
+        return tiny.classifier()
+
+
+@pytest.fixture
+def asgi(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ingress]:
+    monkeypatch.setattr(ingress, "Applications", Here)
+    monkeypatch.setattr("logging.config.dictConfig", lambda _: None)
+    monkeypatch.setattr("logging.setLogRecordFactory", lambda _: None)
+    made = Ingress(Settings(read_timeout=0.3, max_body=100, max_upload=100, queue=2), [])
+    yield made
+    made._app.extensions["reelsense"].close()
+
+
+Chunks = list[bytes | None]
+"""Of a body; None: nothing comes for a while."""
+
+
+def ask(app: Ingress, chunks: Chunks, *headers: tuple[bytes, bytes], query: bytes = b"") -> Any:
+    """Return the status, the headers and the body of an answer."""
+    said: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        chunk = chunks.pop(0) if chunks else None
+        if chunk is None:
+            await asyncio.sleep(2)
+        return {"type": "http.request", "body": chunk or b"", "more_body": bool(chunks)}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "GET" if query else "POST",
+        "path": "/predict" if query else "/v1/predict",
+        "query_string": query,
+        "http_version": "1.1",
+        "headers": [(b"content-type", b"application/json"), *headers],
+    }
+    asyncio.run(app(scope, receive, send))
+    body = b"".join(each.get("body", b"") for each in said)
+    return said[0]["status"], said[0]["headers"], json.loads(body)
+
+
+def test_a_body_in_chunks(asgi: Ingress) -> None:
+    status, _, found = ask(asgi, [b'{"te', b'xt": "good"}'])
+    assert status == 200
+    assert found["predictions"][0]["label"] == "positive"
+
+
+def test_a_body_that_is_too_large_is_not_read_on(asgi: Ingress) -> None:
+    chunks: Chunks = [b" " * 60, b" " * 60, b" " * 60, None]
+    status, _, found = ask(asgi, chunks)
+    assert (status, found["code"]) == (413, "body-too-large")
+    assert len(chunks) == 2
+    chunks = [b" " * 200]
+    assert ask(asgi, chunks, (b"content-length", b"200"))[0] == 413
+    assert len(chunks) == 1
+
+
+def test_a_body_that_trickles(asgi: Ingress) -> None:
+    status, headers, found = ask(asgi, [b"{", None])
+    assert (status, found["code"]) == (408, "request-timeout")
+    assert (b"content-type", b"application/problem+json") in headers
+
+
+def test_an_id_is_said_once(asgi: Ingress) -> None:
+    def ids(given: bytes) -> list[bytes]:
+        headers = ask(asgi, [b"{}"], (b"x-request-id", given))[1]
+        return [value for name, value in headers if name == b"x-request-id"]
+
+    assert ids(b"known") == []  # Serve's proxy says it
+    assert len(ids(b"not one of ours")) == 1
+
+
+def test_a_query_of_any_bytes(asgi: Ingress) -> None:
+    assert ask(asgi, [b""], query=b"sentence=good\xff%20film")[0] == 200
+
+
+def test_a_client_that_goes(asgi: Ingress, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = threading.Event()
+    ended: list[BaseException] = []
+
+    def wait(_self: object, texts: object, *, risk: object, clock: Clock) -> list[Prediction]:
+        begun.set()
+        for _ in range(500):
+            time.sleep(0.01)
+            if fault := clock.fault():
+                ended.append(fault)
+                raise fault
+        return []
+
+    monkeypatch.setattr(Classifier, "predict_each", wait)
+
+    async def hang_up() -> None:
+        scope = {"type": "http", "method": "POST", "path": "/v1/predict", "query_string": b""}
+        scope |= {"http_version": "1.1", "headers": [(b"content-type", b"application/json")]}
+        receive: Callable[[], Any] = lambda: asyncio.sleep(0, {"body": b'{"text": "good"}'})  # noqa: E731
+        send: Callable[[Any], Any] = lambda _: asyncio.sleep(0)  # noqa: E731
+        task = asyncio.create_task(asgi(scope, receive, send))
+        await asyncio.to_thread(begun.wait, 5)
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(hang_up())
+    assert [type(each) for each in ended] == [AbandonedError]

@@ -1,0 +1,360 @@
+"""The real thing: Ray and its Serve on this machine, with a network so small that it loads fast."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ray")
+pytest.importorskip("a2wsgi")
+pytest.importorskip("onnx")
+
+import ray
+import requests
+from ray import serve
+
+from reelsense import bundle as bundles
+from reelsense.cluster import serving
+from reelsense.cluster.ingress import MODELS
+from reelsense.cluster.serving import Deployed, Plan
+from reelsense.errors import ReelsenseError
+from reelsense.server.config import Settings
+from tests import tiny, tiny_network
+
+# What is asked of the plain server is asked of this one.
+from tests.server.test_api import (  # noqa: F401
+    test_a_status_without_a_page_of_its_own,
+    test_bad_bodies,
+    test_many_texts_in_order,
+    test_no_text_is_a_500,
+    test_odd_texts_get_an_answer_or_a_clear_422,
+    test_one_text,
+    test_other_faults_of_a_request,
+    test_the_most_texts_are_taken,
+    test_the_query_is_wrong_in_one_way_however_it_is_asked,
+)
+from tests.server.test_compat import (  # noqa: F401
+    test_a_missing_sentence_is_a_400,
+    test_bytes_that_are_no_utf8_get_an_answer,
+    test_the_shape_of_the_starting_system,
+)
+
+pytestmark = pytest.mark.slow
+
+
+class Answer:
+    """An answer over HTTP, with the face of those of Flask's test client."""
+
+    def __init__(self, found: requests.Response) -> None:
+        self.status_code, self.headers = found.status_code, found.headers
+        self.data, self.text = found.content, found.text
+        self.content_type = found.headers.get("Content-Type", "")
+        self.is_json = self.content_type == "application/json"
+
+    def get_json(self) -> Any:
+        return json.loads(self.data)
+
+
+class Client:
+    """Flask's test client, over HTTP."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def open(self, method: str, path: str, **more: Any) -> Answer:
+        query, kind = more.pop("query_string", None), more.pop("content_type", None)
+        headers = more.pop("headers", {}) | ({"Content-Type": kind} if kind else {})
+        url = self.address + path
+        return Answer(
+            requests.request(
+                method,
+                url,
+                params=query,
+                headers=headers,
+                allow_redirects=False,
+                timeout=60,
+                **more,
+            )
+        )
+
+    def get(self, path: str, **more: Any) -> Answer:
+        return self.open("GET", path, **more)
+
+    def head(self, path: str, **more: Any) -> Answer:
+        return self.open("HEAD", path, **more)
+
+    def post(self, path: str, **more: Any) -> Answer:
+        return self.open("POST", path, **more)
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    folder = tmp_path_factory.mktemp("cluster")
+    tiny_network.write(folder / "bundle", "tiny")
+    settings = Settings(
+        model=str(folder / "bundle"),
+        port=0,
+        cache=0,
+        deadline=20,
+        read_timeout=2,
+        database=f"sqlite:///{folder / 'jobs.db'}",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            serving,
+            "AUTOSCALING",
+            {
+                "target_ongoing_requests": 2,
+                "upscale_delay_s": 0.5,
+                "downscale_delay_s": 2,
+                "look_back_period_s": 2,
+                "metrics_interval_s": 0.5,
+            },
+        )
+        serving.connect(None)
+        made = Deployed(settings, Plan(replicas=(1, 2), cores=1), [], threading.Event())
+        try:
+            made.start(tiny.bundle(network=tiny_network.network()))
+            yield made
+            made.close()
+        finally:
+            ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def client(deployed: Deployed) -> Client:
+    made = Client(f"http://127.0.0.1:{deployed.port}")
+    until(lambda: made.get("/readyz").status_code == 200)
+    return made
+
+
+def until(said: Callable[[], object], seconds: float = 60) -> None:
+    last = time.monotonic() + seconds
+    while not said():
+        assert time.monotonic() < last
+        time.sleep(0.1)
+
+
+@contextmanager
+def asking(client: Client, callers: int, body: object) -> Iterator[list[Answer]]:
+    """Let `callers` ask all the time; the list grows with what is answered."""
+    found: list[Answer] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            found.append(client.post("/v1/predict", json=body))
+
+    with ThreadPoolExecutor(callers) as pool:
+        asked = [pool.submit(ask) for _ in range(callers)]
+        try:
+            yield found
+        finally:
+            ended.set()
+    for each in asked:
+        each.result()
+
+
+def replicas() -> list[str]:
+    """The names of the replicas' actors."""
+    listed = ray.util.list_named_actors(all_namespaces=True)
+    return [each["name"] for each in listed if f"{MODELS}" in each["name"]]
+
+
+def test_the_page_and_what_it_loads(client: Client) -> None:
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "text/html" in page.content_type
+    for asset in re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text):
+        assert client.get(asset).status_code == 200
+    judged = client.post("/", data={"text": "a good film"})
+    assert "positive" in judged.text.lower()
+    assert client.get("/model").status_code == 200
+    assert client.post("/explanation", data={"text": "a good film"}).status_code == 200
+
+
+def test_a_request_keeps_its_name(client: Client) -> None:
+    answer = client.get("/v1/nothing", headers={"X-Request-ID": "a-name.of-mine"})
+    assert answer.headers["X-Request-ID"] == "a-name.of-mine"
+    assert answer.get_json()["request_id"] == "a-name.of-mine"
+    unnamed = client.get("/v1/nothing")
+    assert unnamed.headers["X-Request-ID"] == unnamed.get_json()["request_id"]
+
+
+def test_a_body_without_a_length(client: Client) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b'{"text": '
+        yield b'"good"}'
+
+    headers = {"Content-Type": "application/json"}
+    assert client.post("/v1/predict", data=chunks(), headers=headers).status_code == 200
+    large = (b" " * 100_000 for _ in range(30))
+    assert client.post("/v1/predict", data=large, headers=headers).status_code == 413
+
+
+def test_a_body_that_does_not_arrive_is_a_408(client: Client) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b'{"text": '
+        time.sleep(3)
+        yield b'"good"}'
+
+    headers = {"Content-Type": "application/json"}
+    answer = client.post("/v1/predict", data=chunks(), headers=headers)
+    assert answer.status_code == 408
+    assert answer.content_type == "application/problem+json"
+
+
+def test_a_client_that_hangs_up_is_noticed(client: Client) -> None:
+    def count(name: str) -> float:
+        found = re.search(rf"^{re.escape(name)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
+        return float(found[1]) if found else 0
+
+    body = json.dumps({"texts": ["a good film " * 16_000] * 10}).encode()
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n"
+    with socket.create_connection(("127.0.0.1", int(client.address.rsplit(":")[-1]))) as sent:
+        sent.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
+        time.sleep(0.5)
+    until(lambda: count("reelsense_abandoned_total") == 1)
+    until(lambda: count("reelsense_queue_requests") == 0)
+
+
+def test_a_job_is_done(client: Client) -> None:
+    rows = "".join(f"{each} film\n" for each in ("good", "bad") * 500)
+    job = client.post("/v1/jobs?name=films.txt", data=rows.encode()).get_json()
+    place = f"/v1/jobs/{job['id']}"
+    until(lambda: client.get(place).get_json()["state"] == "done")
+    results = client.get(f"{place}/result").text.splitlines()
+    assert len(results) == 1001
+    assert "positive" in results[1]
+    assert "negative" in results[2]
+
+
+def test_what_is_counted(client: Client) -> None:
+    client.post("/v1/predict", json={"text": "good"})
+    until(lambda: "reelsense_batch_windows_count 0.0" not in client.get("/metrics").text)
+    counted = client.get("/metrics").text
+    assert re.search(r"reelsense_tokens_total [1-9]", counted)
+    assert re.search(r"reelsense_cache_misses_total [1-9]", counted)
+
+
+def test_a_replica_that_dies_costs_no_answer(deployed: Deployed, client: Client) -> None:
+    with asking(client, 8, {"texts": ["a good film " * 200] * 20}) as found:
+        until(lambda: len(found) > 20)
+        for name in replicas():
+            ray.kill(ray.get_actor(name, namespace="serve"))
+        killed = len(found)
+        until(lambda: len(found) > killed + 50)
+    assert {each.status_code for each in found} == {200}
+
+
+def test_as_many_replicas_as_there_is_to_do(deployed: Deployed, client: Client) -> None:
+    name = f"{MODELS}{deployed._number}"
+    until(lambda: serving._running(name) == 1)
+    with asking(client, 16, {"texts": ["a good film " * 500] * 50}) as found:
+        until(lambda: serving._running(name) == 2)
+    until(lambda: serving._running(name) == 1)
+    assert {each.status_code for each in found} <= {200, 429}
+
+
+def test_a_changed_bundle_takes_over_and_no_request_fails(
+    deployed: Deployed, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_AFTER_DEADLINE", -19.0)  # the old one goes soon
+    folder = Path(str(deployed._settings.model))
+    before = f"{MODELS}{deployed._number}"
+    with asking(client, 4, {"text": "a good film"}) as found:
+        until(lambda: len(found) > 20)
+        new = tiny_network.write(folder, "tiny", weight=3).version
+        deployed.look()
+        until(lambda: client.get("/readyz").get_json()["model"]["version"] == new, 10)
+        time.sleep(1.5)
+        deployed.look()
+        until(lambda: before not in serve.status().applications)
+    assert {each.status_code for each in found} == {200}
+    said = [each.get_json() for each in found]
+    scores = {
+        (each["model"]["version"], round(each["predictions"][0]["score"], 3)) for each in said
+    }
+    assert scores == {("0", 0.881), (new, 0.998)}
+
+
+def test_a_broken_bundle_is_refused(
+    deployed: Deployed, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(str(deployed._settings.model))
+    before = client.get("/readyz").get_json()
+    (folder / bundles.NETWORK).write_bytes(b"spoilt")
+    deployed.look()
+    assert "is not the file the bundle was made with" in caplog.text
+    nonsense = tiny_network.write(folder, "tiny", temperature=float("nan")).version
+    deployed.look()
+    assert "its answer to a test is no probability" in caplog.text
+    time.sleep(1.5)
+    assert client.get("/readyz").get_json() == before
+    assert before["model"]["version"] != nonsense
+    assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
+
+
+def test_one_serve_of_a_cluster(deployed: Deployed) -> None:
+    address = ray.get_runtime_context().gcs_address
+    command = [sys.executable, "-m", "reelsense", "serve", "--port", "0"]
+    found = subprocess.run(  # noqa: S603
+        [*command, "--cluster", "ray", "--address", address],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert found.returncode == 1
+    assert "reelsense: Serve runs on this cluster already" in found.stderr
+
+
+def test_too_many_cores(deployed: Deployed) -> None:
+    with pytest.raises(ReelsenseError, match="the largest machine of the cluster has"):
+        Deployed(deployed._settings, Plan(cores=1000), [], threading.Event())
+
+
+def test_the_command_ends_as_it_should(tmp_path: Path) -> None:
+    tiny_network.write(tmp_path / "bundle", "tiny")
+    command = [sys.executable, "-m", "reelsense", "serve", "--port", "0", "--cluster", "ray"]
+    process = subprocess.Popen(  # noqa: S603
+        [*command, "--model", str(tmp_path / "bundle")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        announced = re.search(r"reelsense serves tiny \w+ on (http://\S+) ", line)
+        assert announced, line
+        client = Client(announced[1])
+        until(lambda: client.get("/readyz").status_code == 200)
+        text = "a good film " * 16_000
+        with ThreadPoolExecutor() as pool:
+            asked = pool.submit(client.post, "/v1/predict", json={"texts": [text] * 10})
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            assert asked.result().status_code == 200
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        out, errors = process.communicate()
+    assert '"event": "POST /v1/predict 200"' in errors
+    assert "Traceback" not in errors
+    assert out == ""
