@@ -131,9 +131,9 @@ def section(command: str, kept: dict[str, float], cores: int) -> str:
             "## On a cluster",
             f"{machine.describe()}. `{command}`",
             "",
-            f"A Ray cluster of {cores} machines with one core each and a head, made up on this one, "
-            f"against one process with {cores} cores, in turns; the whole command, so that starting "
-            f"Ray's workers counts. At least {TARGET:.0%} of the rate is the target.",
+            f"A Ray cluster of {cores} machines with one core each and a head, made up on this "
+            f"one, against one process with {cores} cores, in turns; the whole command, so that "
+            f"starting Ray's workers counts. At least {TARGET:.0%} of the rate is the target.",
             "",
             table(
                 ["texts", "rows", "cluster", "rows/s", "one process", "rate", "more a row"],

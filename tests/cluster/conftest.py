@@ -35,7 +35,7 @@ class Machines:
         self._cluster.shutdown()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def three_machines() -> Iterator[Machines]:
     machines = Machines()
     yield machines

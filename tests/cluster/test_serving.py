@@ -30,6 +30,7 @@ from ray import serve
 from reelsense import bundle as bundles
 from reelsense.cluster import serving
 from reelsense.cluster.ingress import MODELS
+from reelsense.cluster.machines import connected
 from reelsense.cluster.serving import Deployed, Plan
 from reelsense.errors import ReelsenseError
 from reelsense.server.config import Settings
@@ -125,14 +126,12 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
                 "metrics_interval_s": 0.5,
             },
         )
-        serving.connect(None)
-        made = Deployed(settings, Plan(replicas=(1, 2), cores=1), [], threading.Event())
-        try:
+        patch.setenv("FORWARDED_ALLOW_IPS", "")
+        with connected(None, namespace="reelsense"):
+            made = Deployed(settings, Plan(replicas=(1, 2), cores=1), [], threading.Event())
             made.start(tiny.bundle(network=tiny_network.network()))
             yield made
             made.close()
-        finally:
-            ray.shutdown()
 
 
 @pytest.fixture(scope="module")
