@@ -105,6 +105,46 @@ def test_a_text_is_not_written_to_a_file(runner: CliRunner) -> None:
     assert "--output goes with --input" in found.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["good", "--cluster", "ray"], "--cluster goes with --input"),
+        (["--input", "a.txt", "--address", "head"], "go with --cluster ray"),
+        (["--input", "a.txt", "--cores-per-actor", "2"], "go with --cluster ray"),
+        (["--input", "a.txt", "--cluster", "spark"], "'ray'"),
+        (["--input", "a.txt", "--shard-rows", "0"], "--shard-rows"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    runner: CliRunner, arguments: list[str], message: str
+) -> None:
+    found = runner.invoke(cli, ["predict", *arguments])
+    assert found.exit_code == 2
+    assert message in found.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input", "-", "--output", "out/"], "name one file as --output"),
+        (["--input", "in.txt", "--output", "x.csv", "--format", "tsv"], "x.csv is no .tsv"),
+        (["--input", "in.txt", "--format", "pdf"], "--format .pdf: not one of .csv"),
+        (["--input", "in.txt", "--format", "parquet"], "Parquet is no stream: name an --output"),
+        (["--input", "in.txt", "--cluster", "ray"], "--cluster goes with files"),
+    ],
+)
+def test_files_that_do_not_go_together(
+    runner: CliRunner,
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.txt").write_text("good\n")
+    assert message in str(runner.invoke(cli, ["predict", *arguments]).exception)
+
+
 def test_a_blank_text(runner: CliRunner) -> None:
     assert str(runner.invoke(cli, ["predict", "  "]).exception) == "the text is blank"
 

@@ -19,9 +19,9 @@ class Progress:
         self._bar = tqdm(
             total=size,
             disable=None,
-            bar_format="{percentage:3.0f} % |{bar}| {postfix} [{elapsed}, {remaining} left]"
+            bar_format="{percentage:3.0f} % |{bar}| {desc} [{elapsed}, {remaining} left]"
             if size
-            else "{postfix} [{elapsed}]",
+            else "{desc} [{elapsed}]",
         )
         self.rows = self._skipped = self._shards_skipped = 0
         self._step = 0.0
@@ -63,7 +63,7 @@ class Progress:
         self._move(shard.size)
 
     def _move(self, size: float) -> None:
-        self._bar.set_postfix_str(self._said(), refresh=False)
+        self._bar.set_description_str(self._said(), refresh=False)
         self._bar.update(size)
 
     def _said(self) -> str:
