@@ -18,7 +18,7 @@ from reelsense.prediction import UNSURE
 from reelsense.review import LONE_SURROGATE
 
 if TYPE_CHECKING:
-    from reelsense.bundle import Bundle
+    from reelsense.bundle import Bundle, Manifest
     from reelsense.inference.classifier import Classifier
     from reelsense.prediction import Explanation
 
@@ -161,19 +161,26 @@ def explain(
 def _load(model: Path | None, risk: float | None) -> Classifier:
     from reelsense.inference.classifier import Classifier
 
-    return Classifier(_read(model, risk))
+    classifier = Classifier.load(model)
+    _warn_if_out_of_reach(classifier.manifest, risk)
+    return classifier
 
 
 def _read(model: Path | None, risk: float | None) -> Bundle:
     from reelsense import bundle as bundles
-    from reelsense.inference.calibration import least_score
 
     bundle = bundles.read(model or bundles.DEFAULT)
-    if least_score(bundle.manifest, risk) is None:
+    _warn_if_out_of_reach(bundle.manifest, risk)
+    return bundle
+
+
+def _warn_if_out_of_reach(manifest: Manifest, risk: float | None) -> None:
+    from reelsense.inference.calibration import least_score
+
+    if least_score(manifest, risk) is None:
         click.echo(
             f"no threshold keeps to a risk of {risk:.2%}: every verdict is {UNSURE}", err=True
         )
-    return bundle
 
 
 def _explanation(
