@@ -2,8 +2,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tqdm import tqdm
 
-from reelsense.cli import progress as told
 from reelsense.cli.progress import Progress
 from reelsense.datasets.places import find
 from reelsense.datasets.tables import Row
@@ -21,7 +21,9 @@ class Terminal:
     """A tqdm that is shown, whatever the tests run in."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        real = told.tqdm
+        import reelsense.cli.progress as told
+
+        real = tqdm
 
         def shown(**options: Any) -> Any:
             self.bar = real(**options | {"disable": False, "mininterval": 0})
