@@ -309,6 +309,30 @@ def test_a_broken_bundle_is_refused(
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
 
 
+class Broken:
+    def __init__(self, *_: object) -> None:
+        raise RuntimeError("no memory here")
+
+
+def test_a_model_that_does_not_start_disturbs_nothing(
+    deployed: Deployed,
+    client: Client,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "Model", Broken)
+    before = client.get("/readyz").get_json()
+    tiny_network.write(Path(str(deployed._settings.model)), "tiny", weight=5)
+    number = deployed._number
+    deployed.look()
+    assert "does not start" in caplog.text
+    assert "no memory here" in caplog.text
+    assert deployed._number == number
+    assert f"{MODELS}{number + 1}" not in serve.status().applications
+    assert client.get("/readyz").get_json() == before
+    assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
+
+
 def test_one_serve_of_a_cluster(deployed: Deployed) -> None:
     address = ray.get_runtime_context().gcs_address
     command = [sys.executable, "-m", "reelsense", "serve", "--port", "0"]
