@@ -308,6 +308,30 @@ def test_a_broken_bundle_is_refused(
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
 
 
+class Broken:
+    def __init__(self, *_: object) -> None:
+        raise RuntimeError("no memory here")
+
+
+def test_a_model_that_does_not_start_disturbs_nothing(
+    deployed: Deployed,
+    client: Client,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "Model", Broken)
+    before = client.get("/readyz").get_json()
+    tiny_network.write(Path(str(deployed._settings.model)), "tiny", weight=5)
+    number = deployed._number
+    deployed.look()
+    assert "does not start" in caplog.text
+    assert "no memory here" in caplog.text
+    assert deployed._number == number
+    assert f"{MODELS}{number + 1}" not in serve.status().applications
+    assert client.get("/readyz").get_json() == before
+    assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
+
+
 def test_one_serve_of_a_cluster(deployed: Deployed) -> None:
     address = ray.get_runtime_context().gcs_address
     command = [sys.executable, "-m", "reelsense", "serve", "--port", "0"]
@@ -346,11 +370,11 @@ def test_the_command_ends_as_it_should(tmp_path: Path) -> None:
         until(lambda: client.get("/readyz").status_code == 200)
         text = "a good film " * 16_000
         with ThreadPoolExecutor() as pool:
-            asked = pool.submit(client.post, "/v1/predict", json={"texts": [text] * 10})
+            asked = pool.submit(client.post, "/v1/predict", json={"texts": [text] * 5})
             time.sleep(0.5)
             process.send_signal(signal.SIGTERM)
             assert asked.result().status_code == 200
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         out, errors = process.communicate()

@@ -197,7 +197,8 @@ class Deployed:
     def close(self) -> None:
         """Take no new requests, answer those in hand, and end Serve."""
         _log.info("ending: what was accepted is being answered; Ctrl-C again ends now")
-        serve.delete(INGRESS, _blocking=False)
+        if INGRESS in serve.status().applications:  # it may not have come that far
+            serve.delete(INGRESS, _blocking=False)
         last = time.monotonic() + self._settings.deadline + 2 * _AFTER_DEADLINE
         while INGRESS in serve.status().applications and time.monotonic() < last:
             if self._stop.wait(0.1):
