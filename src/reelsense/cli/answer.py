@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @click.option(
     "--shard-rows",
     type=click.IntRange(1),
-    default=4096,
+    default=2048,
     show_default=True,
     help="Rows that are scored and kept together: the most that is scored twice.",
 )

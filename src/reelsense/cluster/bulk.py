@@ -8,6 +8,7 @@ what is lost with a machine is scored again, by Ray or, failing that, by another
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,8 +116,10 @@ def _stream(bundle: Bundle, task: Task, output: Output, cores: int) -> Iterator[
         compute=TaskPoolStrategy(size=_WRITERS),
         label_selector=_near(output.address),
     )
-    for row in kept.iter_rows():
-        yield row["done"]
+    with warnings.catch_warnings():  # that there are fewer files than could be read side by side
+        warnings.filterwarnings("ignore", "The maximum number of concurrent tasks", UserWarning)
+        for row in kept.iter_rows():
+            yield row["done"]
 
 
 class _Read:

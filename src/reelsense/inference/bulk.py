@@ -31,8 +31,8 @@ from reelsense.inference.rows import (
 )
 from reelsense.prediction import Explanation
 
-SHARD_ROWS = 4096
-"""A minute of whole reviews on two cores, which is what an interruption may cost."""
+SHARD_ROWS = 2048
+"""Half a minute of whole reviews on two cores, which is what an interruption may cost."""
 
 _SHARD_CHARACTERS = 32_000_000
 """A shard ends with the row that fills it so far: rows may be long, and memory is not endless."""
