@@ -39,7 +39,7 @@ TARGET = 0.85
 """Of the rate of one process with as many cores."""
 
 SHARDS = {"whole": 500, "words": 10_000}
-"""Rows of a shard, both ways: some 15 seconds of a core, so that no machine waits long at the end."""
+"""Rows of a shard, both ways: some 15 seconds of a core: no machine waits long at the end."""
 
 
 def main() -> None:
