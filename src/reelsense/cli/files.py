@@ -57,7 +57,7 @@ def score_files(classifier: Classifier, request: Request) -> None:
     predicted_label and so on. Raises DatasetError if a file cannot be used.
     """
     found = inputs(request)
-    once = found[0].size is None
+    once = any(each.size is None for each in found)
     kept = request.output is not None and not once
     if once and request.output and places.is_folder(request.output):
         raise DatasetError(f"{request.source} cannot be read again: name one file as --output")
@@ -108,7 +108,10 @@ def _format(request: Request) -> Kind | None:
     named = kind_of(f"--format .{request.format.lstrip('.')}") if request.format else None
     if request.output is None or places.is_folder(request.output):
         return named
-    kind = kind_of(request.output)
+    try:
+        kind = kind_of(request.output)
+    except DatasetError as error:
+        raise DatasetError(f"{error}; the name of a folder ends with /") from None
     if named not in (None, kind):
         raise DatasetError(f"{request.output} is no {named}: leave out --format, or name a folder/")
     return kind
@@ -142,7 +145,7 @@ def score_on_cluster(
     from reelsense.cluster.machines import connected
 
     found = inputs(request)
-    if request.output is None or found[0].size is None:
+    if request.output is None or any(each.size is None for each in found):
         raise DatasetError("--cluster goes with files: --input and --output, none of them a pipe")
     task = task_of(request, bundle.manifest, found)
     output = Output(request.output, task)

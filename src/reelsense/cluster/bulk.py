@@ -63,6 +63,7 @@ def score_on_ray(
     ClusterError if it cannot be done, DatasetError if a file cannot be read to its end.
     """
     cores = cores or usual_cores()
+    output.open()
     in_vain = 0
     while True:
         names: set[str] = set()

@@ -60,8 +60,11 @@ def encode(
         for name, new in added.items():
             lists[new].append(answer[name] if name in _NUMBERS else _text(answer[name]))
     whole = pa.unify_schemas([kept, ours])
-    made = pa.table({name: pa.array(lists[name], whole.field(name).type) for name in whole.names})
-    _parquet().write_table(made.cast(whole), target)
+    try:
+        columns = [pa.array(lists[field.name], field.type) for field in whole]
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        raise DatasetError(f"a row has a value of another type than its column: {error}") from error
+    _parquet().write_table(pa.table(columns, whole), target)
 
 
 def join(pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:

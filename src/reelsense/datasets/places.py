@@ -134,11 +134,12 @@ class Folder:
             file.write(content)
 
     def remove(self, *names: str) -> None:
-        """Remove the files `names`, and the folder if it is empty then."""
+        """Remove the files `names`, if they are there, and the folder if it is empty then."""
         with _told(self.address, "changed"):
             store, path = _store(self.address)
             for name in names:
-                store.rm_file(f"{path}/{name}")
+                with suppress(FileNotFoundError):
+                    store.rm_file(f"{path}/{name}")
         if is_local(self.address):
             with suppress(OSError):  # where other things are in it
                 Path(self.address).rmdir()

@@ -49,6 +49,9 @@ _SIDE_BY_SIDE = 2
 _KEYS_FROM = 1000
 """Rows of .jsonl that say which columns there are."""
 
+_LOOKED_AT = 100
+"""Files whose columns are looked at before anything is scored."""
+
 
 IsKnown = Callable[[str, str], bool]
 """Says of the name and the digest of a shard whether it need not be scored."""
@@ -154,10 +157,10 @@ def plan(
 
 def with_columns_of(task: Task, shard: Shard) -> Task:
     """Return `task` with the columns of its first shard: those of a pipe are not known before."""
-    [found], row = task.units[0], shard.rows[0]
+    found, row = task.units[0][0], shard.rows[0]
     if task.layout.columns or task.kind.suffix == ".jsonl":
         return task
-    _check_column(row, found, task.column)
+    _check_column(tuple(row.values), found, task.column)
     return replace(task, layout=replace(task.layout, columns=tuple(row.values)))
 
 
@@ -173,7 +176,9 @@ def shards(
     characters, count, begun = 0, 0, 0.0
     for row, read in _rows(task, number):
         rows.append(row)
-        characters += len(str(row.values.get(task.column)))
+        characters += sum(
+            len(each) for each in row.values.values() if isinstance(each, str | bytes)
+        )
         if len(rows) == task.shard_rows or characters >= _SHARD_CHARACTERS:
             yield _shard(f"{number:05d}-{count:06d}", rows, read - begun, is_known)
             rows, characters, count, begun = [], 0, count + 1, read
@@ -258,7 +263,9 @@ def _rows(task: Task, number: int) -> Iterator[tuple[Row, float]]:
     for found in task.units[number]:
         size = found.size or 0
         with reading(found, task.kind) as table:
-            for row in table.rows:
+            for n, row in enumerate(table.rows):
+                if n == 0:
+                    _check_same(row, found, task)
                 yield replace(row, file=found.name), done + table.share() * size
         done += size
 
@@ -300,33 +307,44 @@ def _columns(found: Sequence[Found], kind: Kind, column: str) -> tuple[str, ...]
         return ("text",)
     if found[0].size is None:  # what cannot be read twice
         return ()
-    columns: dict[str, None] = {}
-    for each in found:
+    columns: tuple[str, ...] = ()
+    for each in found[:_LOOKED_AT]:
         with reading(each, kind) as table:
-            rows = islice(table.rows, _KEYS_FROM if kind.suffix == ".jsonl" else 1)
-            if kind.suffix == ".jsonl":
-                columns |= dict.fromkeys(name for row in rows for name in row.values)
-                return tuple(columns)
-            for row in rows:
-                _check_column(row, each, column)
-                if columns and tuple(columns) != tuple(row.values):
-                    raise DatasetError(
-                        f"{each.name} has other columns than {found[0].name}: {_quoted(row)}"
-                    )
-                columns = columns or dict.fromkeys(row.values)
-    return tuple(columns)
+            rows = list(islice(table.rows, _KEYS_FROM if kind.suffix == ".jsonl" else 1))
+        if not rows:
+            continue
+        here = tuple(dict.fromkeys(name for row in rows for name in row.values))
+        if here:  # not all of them are no JSON
+            _check_column(here, each, column)
+        if kind.suffix == ".jsonl":
+            return here
+        if columns and here != columns:
+            raise DatasetError(_other_columns(each, found[0], here))
+        columns = here
+    return columns
 
 
-def _check_column(row: Row, found: Found, column: str) -> None:
-    if column not in row.values:
-        columns = _quoted(row)
-        if len(row.values) == 1 and ";" in columns:
-            columns += " (columns are to be separated by commas)"
-        raise DatasetError(f"{found.name}: no column {column!r}; pass --column, one of {columns}")
+def _check_same(row: Row, found: Found, task: Task) -> None:
+    """Raise DatasetError if a file has other columns than those before it."""
+    here, columns = tuple(row.values), task.layout.columns
+    if task.kind.suffix != ".jsonl" and columns and here != columns:
+        raise DatasetError(_other_columns(found, task.units[0][0], here))
 
 
-def _quoted(row: Row) -> str:
-    return ", ".join(map(repr, row.values))
+def _other_columns(found: Found, first: Found, columns: Sequence[str]) -> str:
+    return f"{found.name} has other columns than {first.name}: {_quoted(columns)}"
+
+
+def _check_column(columns: Sequence[str], found: Found, column: str) -> None:
+    if column not in columns:
+        named = _quoted(columns)
+        if len(columns) == 1 and ";" in named:
+            named += " (columns are to be separated by commas)"
+        raise DatasetError(f"{found.name}: no column {column!r}; pass --column, one of {named}")
+
+
+def _quoted(columns: Sequence[str]) -> str:
+    return ", ".join(map(repr, columns))
 
 
 def _schema(found: Found) -> object:

@@ -15,10 +15,11 @@ complete: with these a run that was cut off goes on.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 from reelsense import __version__
 from reelsense.datasets import places
@@ -28,6 +29,8 @@ from reelsense.errors import DatasetError
 from reelsense.inference.bulk import Scored, Task
 
 _RUN, MANIFEST = "run.json", "manifest.json"
+_NOTE = re.compile(r"note-(\d+-\d+)\.json")
+_OURS = re.compile(r"(part|bad|note)-\d+-\d+\.|\..*\.part$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Output:
         """Where the shards are."""
         self.notes: dict[str, Note] = {}
         """Of the shards that are there, by their names."""
+        self._is_whole = False
         self._begin()
 
     @property
@@ -68,10 +72,20 @@ class Output:
         """Say whether the shard of that name is there, with the same rows."""
         return name in self.notes and self.notes[name].digest == digest
 
+    def open(self) -> None:
+        """Begin to change what is there: from now on it is not whole, until it is finished."""
+        if not self._is_whole:
+            return
+        for name, note in self.notes.items():
+            self.folder.write(_note_name(name), json.dumps(asdict(note)).encode())
+        self.folder.write(_RUN, self._run_file())
+        self.folder.remove(MANIFEST)
+        self._is_whole = False
+
     def keep(self, scored: Scored) -> None:
         """Keep a shard: from now on it is known."""
-        note = keep(self.folder, self._task, scored)
-        self.notes[scored.name] = note
+        self.open()
+        self.notes[scored.name] = keep(self.folder, self._task, scored)
 
     def finish(self, names: list[str]) -> None:
         """Make the output whole: it is the shards `names`, in this order, and nothing else."""
@@ -130,34 +144,44 @@ class Output:
         if local_file and not Path(self.address).absolute().parent.is_dir():
             raise DatasetError(f"{self.address}: there is no such folder")
         names = self.folder.names()
-        run: Any = None
-        if MANIFEST in names:
-            manifest = self._json(MANIFEST)
-            run = manifest["run"]
+        self._is_whole = MANIFEST in names
+        if names and not self._is_whole and _RUN not in names:
+            raise DatasetError(f"{self.folder.address} holds something else: name another --output")
+        try:
+            self._read(names)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DatasetError(
+                f"{self.folder.address} is damaged: delete it, or name another --output ({error!r})"
+            ) from error
+        if not names:
+            self.folder.write(_RUN, self._run_file())
+
+    def _read(self, names: set[str]) -> None:
+        """Read what is known of the shards that are there."""
+        if self._is_whole:
+            manifest = json.loads(self.folder.read(MANIFEST))
+            self._check_same(dict(manifest["run"]))
             for each in manifest["shards"]:
                 note = Note(each["digest"], each["rows"], each["bad_rows"])
                 self.notes[each["name"]] = note
-        if _RUN in names:
-            run = self._json(_RUN)
-        if run is None and names:
-            raise DatasetError(f"{self.folder.address} holds something else: name another --output")
-        self._check_same(run)
-        for name in names:
-            if name.startswith("note-"):
-                self.notes[name[5:-5]] = Note(**self._json(name))
-        if MANIFEST not in names:
-            self.folder.write(_RUN, (json.dumps(self._run()) + "\n").encode())
+        elif names:
+            self._check_same(dict(json.loads(self.folder.read(_RUN))))
+            for name in names:
+                if shard := _NOTE.fullmatch(name):
+                    self.notes[shard[1]] = Note(**json.loads(self.folder.read(name)))
 
-    def _check_same(self, run: dict[str, object] | None) -> None:
+    def _check_same(self, run: dict[str, object]) -> None:
         own = self._run()
-        others = [key for key in own if run is not None and run.get(key) != own[key]]
-        if run is None or not others:
-            return
-        differ = ", ".join(f"{key} {run.get(key)!r}, now {own[key]!r}" for key in others)
-        raise DatasetError(
-            f"{self.folder.address} holds shards that were scored in another way ({differ}): go "
-            "on in that way, name another --output, or delete it"
-        )
+        others = [key for key in own if run.get(key) != own[key]]
+        if others:
+            differ = ", ".join(f"{key} {run.get(key)!r}, now {own[key]!r}" for key in others)
+            raise DatasetError(
+                f"{self.folder.address} holds shards that were scored in another way ({differ}): "
+                "go on in that way, name another --output, or delete it"
+            )
+
+    def _run_file(self) -> bytes:
+        return (json.dumps(self._run()) + "\n").encode()
 
     def _run(self) -> dict[str, object]:
         """What decides the answers, and how they are cut."""
@@ -174,12 +198,6 @@ class Output:
             "shard_rows": task.shard_rows,
         }
 
-    def _json(self, name: str) -> Any:
-        try:
-            return json.loads(self.folder.read(name))
-        except ValueError as error:
-            raise DatasetError(f"{self.folder.at(name)} is damaged: delete the folder") from error
-
     def _tidy(self, wanted: set[str]) -> None:
         """Remove what is of no use any more: of a folder, all but the shards `wanted`."""
         kept = {MANIFEST} if self.is_folder else set()
@@ -187,17 +205,20 @@ class Output:
             kept |= {part_name(self._task, name)}
             kept |= {_bad_name(name)} if self.notes[name].bad else set()
         gone = [name for name in self.folder.names() - kept if _is_ours(name)]
-        self.folder.remove(*sorted(gone))
+        # The notes first and what says whose they are last: cut off, nothing is known that is gone.
+        self.folder.remove(
+            *sorted(gone, key=lambda name: (not _NOTE.fullmatch(name), name == _RUN))
+        )
 
 
 def keep(folder: Folder, task: Task, scored: Scored) -> Note:
     """Write a shard into `folder`: its note last, which says that it is complete."""
+    folder.remove(_note_name(scored.name))  # of a shard of other rows, perhaps
     if scored.bad:
         folder.write(_bad_name(scored.name), "".join(scored.bad).encode())
     folder.write(part_name(task, scored.name), scored.table)
     note = Note(scored.digest, scored.rows, len(scored.bad))
-    content = {"digest": note.digest, "rows": note.rows, "bad": note.bad}
-    folder.write(f"note-{scored.name}.json", json.dumps(content).encode())
+    folder.write(_note_name(scored.name), json.dumps(asdict(note)).encode())
     return note
 
 
@@ -213,10 +234,13 @@ def bad_rows_address(address: str) -> str:
     return address.removesuffix(path.name) + f"{PurePosixPath(name).stem}.bad-rows.jsonl"
 
 
+def _note_name(shard: str) -> str:
+    return f"note-{shard}.json"
+
+
 def _bad_name(shard: str) -> str:
     return f"bad-{shard}.jsonl"
 
 
 def _is_ours(name: str) -> bool:
-    unfinished = name.startswith(".") and name.endswith(".part")
-    return name in (_RUN, MANIFEST) or name.startswith(("part-", "bad-", "note-")) or unfinished
+    return name in (_RUN, MANIFEST) or bool(_OURS.match(name))
