@@ -6,12 +6,14 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reelsense.datasets.places import Folder
 from reelsense.errors import DatasetError
 from tests import tiny, tiny_network
 from tests.scoring import score_file
@@ -366,3 +368,109 @@ def test_kill_9_costs_one_shard(tmp_path: Path, model: Path, name: str) -> None:
     )
     assert f"{done} shards of {50 * done:,} rows were there" in last.stderr
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
+
+
+def test_a_folder_that_is_being_changed_is_not_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = tmp_path / "in.txt", f"{tmp_path}/out/"
+    source.write_text("good\nbad\ngood\nbad\n")
+    score_file(CLASSIFIER, source, target, shard_rows=1)
+    source.write_text("good\nbad\ngood good\n")
+    with monkeypatch.context() as patch:
+        cut_after(patch, 0)
+        with pytest.raises(_Cut):
+            score_file(CLASSIFIER, source, target, shard_rows=1)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    capsys.readouterr()
+    score_file(CLASSIFIER, source, target, shard_rows=1)
+    assert "2 shards of 2 rows were there" in capsys.readouterr().err
+    score_file(CLASSIFIER, source, f"{tmp_path}/anew/", shard_rows=1)
+    assert tree(tmp_path / "out") == tree(tmp_path / "anew")
+
+
+def test_a_shard_that_is_overwritten_is_not_known_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "in.txt", tmp_path / "out.csv"
+    plainly = Folder.write
+
+    def write(self: Folder, name: str, content: bytes) -> None:
+        if name.startswith("note-"):
+            raise _Cut
+        plainly(self, name, content)
+
+    for text, cut in (("good\nbad\n", 1), ("awful\nbad\n", 0), ("good\nbad\n", 9)):
+        source.write_text(text)
+        with monkeypatch.context() as patch:
+            if cut == 0:  # between the table and its note
+                patch.setattr(Folder, "write", write)
+            else:
+                cut_after(patch, cut)
+            with pytest.raises(_Cut) if cut < 9 else nullcontext():
+                score_file(CLASSIFIER, source, target, shard_rows=1)
+    assert [row["text"] for row in read_back(target)] == ["good", "bad"]
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out/"])
+@pytest.mark.parametrize("removed", [0, 1, 3, 5])
+def test_tidying_that_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, removed: int
+) -> None:
+    source, target = tmp_path / "in.txt", f"{tmp_path}/{name}"
+    source.write_text("good\n\nbad\n")
+    left = [removed]
+    remove = Folder.remove
+
+    def remove_some(self: Folder, *names: str) -> None:
+        if len(names) < 2:
+            remove(self, *names)
+            return
+        for each in names:
+            if not left[0]:
+                raise _Cut
+            left[0] -= 1
+            remove(self, each)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "remove", remove_some)
+        with pytest.raises(_Cut) if removed < 4 or name == "out.csv" else nullcontext():
+            score_file(CLASSIFIER, source, target, shard_rows=1)
+    score_file(CLASSIFIER, source, target, shard_rows=1)
+    score_file(CLASSIFIER, source, f"{tmp_path}/anew-{name}", shard_rows=1)
+    whole = tree(tmp_path)
+    for path, content in whole.items():
+        if path.startswith("out"):
+            assert whole[f"anew-{path}"] == content
+    assert sum(path.startswith("out") for path in whole) == (5 if name == "out/" else 2)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"run": 7}', '{"shards": []}', '"'])
+def test_what_is_kept_may_be_damaged(tmp_path: Path, content: str) -> None:
+    source = write_as(tmp_path, ".txt")
+    for folder, name in (("whole", "manifest.json"), ("begun", "run.json")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(content)
+        with pytest.raises(DatasetError, match=r"is damaged|in another way"):
+            score_file(CLASSIFIER, source, f"{tmp_path}/{folder}/")
+
+
+def test_a_column_that_no_row_of_jsonl_has(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", [{"review": "good"}, {"review": "bad", "id": "1"}])
+    with pytest.raises(DatasetError, match="no column 'text'; pass --column, one of 'review'"):
+        score_file(CLASSIFIER, source, tmp_path / "out.jsonl")
+
+
+def test_a_late_file_with_other_columns_ends_the_run_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("reelsense.inference.bulk._LOOKED_AT", 1)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "1.csv").write_text("text\ngood\nbad\n")
+    (tmp_path / "in" / "2.csv").write_text("text,more\ngood,1\n")
+    with pytest.raises(DatasetError, match=r"2\.csv has other columns than .*1\.csv"):
+        score_file(CLASSIFIER, tmp_path / "in", tmp_path / "out.csv", shard_rows=2)
+    assert "what was scored is kept" in capsys.readouterr().err
+    (tmp_path / "in" / "2.csv").write_text("text\ngood\n")
+    score_file(CLASSIFIER, tmp_path / "in", tmp_path / "out.csv", shard_rows=2)
+    assert "1 shard of 2 rows were there" in capsys.readouterr().err
