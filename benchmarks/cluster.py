@@ -85,7 +85,7 @@ def machines(count: int) -> Iterator[str]:
     Ray lets its workers give way to all else on a machine (nice 15). Here they are to be as any
     other process: this machine may have more to do than the bench.
     """
-    os.environ["RAY_worker_niceness"] = "0"
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # as Ray spells it
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
     )

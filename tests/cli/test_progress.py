@@ -33,7 +33,7 @@ class Terminal:
 
 
 def shard(size: float, rows: int) -> Shard:
-    return Shard("00000-000000", (Row(1, {}),) * rows, "", size)
+    return Shard("000000-000000", (Row(1, {}),) * rows, "", size)
 
 
 def test_the_bar_counts_bytes_and_tells_rows(

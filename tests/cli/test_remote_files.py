@@ -97,7 +97,7 @@ def test_a_run_into_a_bucket_goes_on(s3: Any, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(outputs, "keep", keep_again)
     score_file(CLASSIFIER, "s3://films/in.txt", "s3://films/out/", shard_rows=2)
-    assert again == ["00000-000002"]
+    assert again == ["000000-000002"]
     s3.invalidate_cache()
     assert {name: s3.cat_file(name) for name in s3.find("films/out")} == whole
 

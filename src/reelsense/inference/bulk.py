@@ -180,10 +180,10 @@ def shards(
             len(each) for each in row.values.values() if isinstance(each, str | bytes)
         )
         if len(rows) == task.shard_rows or characters >= _SHARD_CHARACTERS:
-            yield _shard(f"{number:05d}-{count:06d}", rows, read - begun, is_known)
+            yield _shard(f"{number:06d}-{count:06d}", rows, read - begun, is_known)
             rows, characters, count, begun = [], 0, count + 1, read
     if rows:
-        yield _shard(f"{number:05d}-{count:06d}", rows, read - begun, is_known)
+        yield _shard(f"{number:06d}-{count:06d}", rows, read - begun, is_known)
 
 
 def score(

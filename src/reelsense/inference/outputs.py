@@ -4,8 +4,8 @@
     scored.bad-rows.jsonl    the rows that could not be scored, where there are any
 
     scored/              a folder, if its name ends with /
-        part-00000-000000.csv    the shards, in the order of their names
-        bad-00000-000000.jsonl   the rows of the same shard that could not be scored
+        part-000000-000000.csv    the shards, in the order of their names
+        bad-000000-000000.jsonl   the rows of the same shard that could not be scored
         manifest.json            what was scored, how, and what is in each shard: written last
 
 Beside its shards a folder holds run.json, which says what they are of, and a note for each that is
