@@ -129,7 +129,7 @@ def test_options_that_do_not_go_together(
         (["--input", "-", "--output", "out/"], "name one file as --output"),
         (["--input", "in.txt", "--output", "x.csv", "--format", "tsv"], "x.csv is no .tsv"),
         (["--input", "in.txt", "--format", "pdf"], "--format .pdf: not one of .csv"),
-        (["--input", "in.txt", "--format", "parquet"], "Parquet is no stream: name an --output"),
+        (["--input", "in.txt", "--format", "parquet"], "Parquet is written from files to a file"),
         (["--input", "in.txt", "--cluster", "ray"], "--cluster goes with files"),
     ],
 )

@@ -56,7 +56,7 @@ def test_from_a_bucket_into_a_bucket(s3: Any) -> None:
     rows = list(csv.DictReader(s3.cat_file("films/out.csv").decode().splitlines()))
     assert [row["text"] for row in rows] == ["a good", "", "bad", "b good", "", "bad"]
     assert rows[3]["file"] == "s3://films/in/b.csv"
-    bad = s3.cat_file("films/out.bad-rows.jsonl").decode().splitlines()
+    bad = s3.cat_file("films/out.csv.bad-rows.jsonl").decode().splitlines()
     assert [json.loads(line)["file"] for line in bad] == [
         "s3://films/in/a.csv",
         "s3://films/in/b.csv",
@@ -64,7 +64,7 @@ def test_from_a_bucket_into_a_bucket(s3: Any) -> None:
     s3.invalidate_cache()
     assert {name for name in s3.find("films") if "/in/" not in name} == {
         "films/out.csv",
-        "films/out.bad-rows.jsonl",
+        "films/out.csv.bad-rows.jsonl",
     }
 
 

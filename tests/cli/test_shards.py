@@ -135,7 +135,7 @@ def test_keys_that_a_table_has_no_column_for_are_kept_aside(tmp_path: Path) -> N
     found = read_back(tmp_path / "out.csv")
     assert [row["label"] for row in found[-3:]] == ["positive", "", "negative"]
     assert found[-2]["error"] == "no column for late: write .jsonl to keep such keys"
-    [bad] = read_back(tmp_path / "out.bad-rows.jsonl")
+    [bad] = read_back(tmp_path / "out.csv.bad-rows.jsonl")
     assert (bad["line"], bad["row"]) == (1001, {"text": "bad", "late": "x"})
 
 
@@ -145,7 +145,7 @@ def test_bad_rows_are_told_apart_in_a_file_beside(
     source = tmp_path / "in.csv"
     source.write_text("id,text\n1,good\n2,\n3\n4,bad\n")
     score_file(CLASSIFIER, source, tmp_path / "out.csv", shard_rows=2)
-    bad = read_back(tmp_path / "out.bad-rows.jsonl")
+    bad = read_back(tmp_path / "out.csv.bad-rows.jsonl")
     assert bad == [
         {
             "file": str(source),
@@ -161,7 +161,9 @@ def test_bad_rows_are_told_apart_in_a_file_beside(
         },
     ]
     said = capsys.readouterr().err
-    assert f"2 rows could not be scored: see the column error, and {tmp_path}/out.bad-rows" in said
+    assert (
+        f"2 rows could not be scored: see the column error, and {tmp_path}/out.csv.bad-rows" in said
+    )
     source.write_text("id,text\n1,good\n")
     score_file(CLASSIFIER, source, tmp_path / "out.csv")
     assert {path.name for path in tmp_path.iterdir()} == {"in.csv", "out.csv"}
@@ -306,9 +308,11 @@ def test_another_way_of_scoring_does_not_mix_with_what_is_there(tmp_path: Path) 
 
 def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
     source = write_as(tmp_path, ".csv")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").touch()
     with pytest.raises(DatasetError, match="holds something else"):
-        score_file(CLASSIFIER, source, f"{tmp_path}/")
-    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+        score_file(CLASSIFIER, source, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
 @settings(

@@ -91,7 +91,6 @@ def test_every_row_is_there_once_whatever_is_lost(
     request = Request(output=f"{tmp_path}/there.jsonl", **options)  # type: ignore[arg-type]
     bundle = bundles.read(model)
     task = task_of(request, bundle.manifest, inputs(request))
-    output = Output(request.output or "", task)
     seen: list[str] = []
     killed: list[int] = []
 
@@ -104,7 +103,7 @@ def test_every_row_is_there_once_whatever_is_lost(
             killed.extend(processes("MapWorker(MapBatches(_Score))")[:1])
             os.kill(killed[0], signal.SIGKILL)
 
-    with connected(machines.address):
+    with Output(request.output or "", task) as output, connected(machines.address):
         score_on_ray(bundle, task, output, on_done=lose)
     assert killed
     assert len(set(seen)) == 150

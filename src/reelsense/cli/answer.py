@@ -178,9 +178,8 @@ def _warn_if_out_of_reach(manifest: Manifest, risk: float | None) -> None:
     from reelsense.inference.calibration import least_score
 
     if least_score(manifest, risk) is None:
-        click.echo(
-            f"no threshold keeps to a risk of {risk:.2%}: every verdict is {UNSURE}", err=True
-        )
+        named = "the model's risk" if risk is None else f"a risk of {risk:.2%}"
+        click.echo(f"no threshold keeps to {named}: every verdict is {UNSURE}", err=True)
 
 
 def _explanation(

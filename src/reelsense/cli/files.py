@@ -17,8 +17,8 @@ from reelsense.bundle import Bundle, Manifest
 from reelsense.cli.progress import Progress
 from reelsense.datasets import places
 from reelsense.datasets.places import Found
-from reelsense.datasets.reading import PARQUET, STANDARD_INPUT, Kind, kind_of
-from reelsense.errors import DatasetError, ReelsenseError
+from reelsense.datasets.reading import PARQUET, STANDARD_INPUT, Kind, is_table, kind_of
+from reelsense.errors import DatasetError
 from reelsense.inference.bulk import (
     SHARD_ROWS,
     STEP,
@@ -30,7 +30,7 @@ from reelsense.inference.bulk import (
     with_columns_of,
 )
 from reelsense.inference.classifier import Classifier
-from reelsense.inference.outputs import Output, bad_rows_address
+from reelsense.inference.outputs import Output, written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,24 +68,52 @@ def score_files(classifier: Classifier, request: Request) -> None:
     if kept:
         _keep(classifier, task, request.output or "")
     elif task.layout.kind.suffix == PARQUET:
-        raise DatasetError("Parquet is no stream: name an --output")
+        raise DatasetError(
+            "Parquet is written from files to a file: name them as --input and --output"
+        )
     else:
         _stream(classifier, task, request.output)
 
 
 def inputs(request: Request) -> list[Found]:
-    """Return the files to be read, in order; what is written is none of them."""
+    """Return the files to be read, in order. Raises DatasetError if there are none.
+
+    What is written is none of them, nor is in a folder what is no table.
+    """
+    if request.output == "":
+        raise DatasetError("--output is blank: name a file, or a folder/")
     if request.source == STANDARD_INPUT:
         return [Found(STANDARD_INPUT, STANDARD_INPUT, None)]
     found = places.find(request.source)
-    if request.output and len(found) > 1:
-        folder = request.output.rstrip("/")
-        ours = (f"{folder}/", f"{folder}.parts/")
-        names = (folder, bad_rows_address(folder))
-        found = [f for f in found if not (f.name.startswith(ours) or f.name in names)]
-    if not found:
-        raise DatasetError(f"{request.source}: there are no files")
-    return found
+    if is_one_file(request, found):
+        kept = [each for each in found if not _is_written(each, request)]
+        if not kept:
+            raise DatasetError(f"{request.source} would be read and written: name another --output")
+        return kept
+    tables = [each for each in found if is_table(each.name)]
+    if len(tables) < len(found):
+        others = [each.name for each in found if not is_table(each.name)]
+        click.echo(
+            f"left out, being no tables: {', '.join(others[:5])}"
+            f"{f' and {len(others) - 5:,} more' if len(others) > 5 else ''}",
+            err=True,
+        )
+    kept = [each for each in tables if not _is_written(each, request)]
+    if not kept:
+        raise DatasetError(f"{request.source}: there are no tables")
+    return kept
+
+
+def is_one_file(request: Request, found: Sequence[Found]) -> bool:
+    """Say whether a file was named, and no folder or pattern."""
+    return len(found) == 1 and found[0].name == request.source
+
+
+def _is_written(found: Found, request: Request) -> bool:
+    if not request.output:
+        return False
+    address, ours = places.whole(found.address), written(request.output)
+    return address in ours or address.startswith(tuple(each for each in ours if each.endswith("/")))
 
 
 def task_of(request: Request, manifest: Manifest, found: Sequence[Found]) -> Task:
@@ -100,6 +128,7 @@ def task_of(request: Request, manifest: Manifest, found: Sequence[Found]) -> Tas
         risk=request.risk,
         explain=request.explain,
         header=request.output is not None and places.is_folder(request.output),
+        many=request.source != STANDARD_INPUT and not is_one_file(request, found),
     )
 
 
@@ -119,9 +148,8 @@ def _format(request: Request) -> Kind | None:
 
 def _keep(classifier: Classifier, task: Task, address: str) -> None:
     """Score shard by shard, and keep each as soon as it is done."""
-    output = Output(address, task)
     names: list[str] = []
-    with _kept(output), Progress(task) as progress:
+    with Output(address, task) as output, _kept(output), Progress(task) as progress:
         for number in range(len(task.units)):
             for shard in shards(task, number, output.is_known):
                 names.append(shard.name)
@@ -148,9 +176,13 @@ def score_on_cluster(
     if request.output is None or any(each.size is None for each in found):
         raise DatasetError("--cluster goes with files: --input and --output, none of them a pipe")
     task = task_of(request, bundle.manifest, found)
-    output = Output(request.output, task)
     seen: set[str] = set()
-    with _kept(output), connected(address, log_to_driver=False), Progress(task) as progress:
+    with (
+        Output(request.output, task) as output,
+        _kept(output),
+        connected(address, log_to_driver=False),
+        Progress(task) as progress,
+    ):
 
         def note(done: Done) -> None:
             if done.shard.name in seen:  # in an earlier round
@@ -172,7 +204,7 @@ def _kept(output: Output) -> Iterator[None]:
         yield
     except BaseException as error:
         output.discard_if_empty()
-        if output.notes and isinstance(error, KeyboardInterrupt | ReelsenseError):
+        if output.notes and isinstance(error, Exception | KeyboardInterrupt):
             click.echo("what was scored is kept: the same command goes on from there", err=True)
         raise
 

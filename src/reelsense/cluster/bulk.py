@@ -81,7 +81,7 @@ def score_on_ray(
             if in_vain == _ROUNDS:
                 raise ClusterError(f"Ray gave up: {_first_line(error)}") from error
             continue
-        output.finish(sorted(names))
+        output.finish(sorted(names, key=lambda name: [int(n) for n in name.split("-")]))
         return
 
 

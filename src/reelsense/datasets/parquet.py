@@ -27,6 +27,9 @@ def table(file: IO[bytes], name: str) -> Iterator[tuple[Iterator[Row], int]]:
     parquet = _parquet()
     with _told(name):
         opened = parquet.ParquetFile(file)
+    names = opened.schema_arrow.names
+    if twice := [each for each in names if names.count(each) > 1]:
+        raise DatasetError(f"{name}: two columns have the same name: {twice[0]!r}")
     yield _rows(opened, name), opened.metadata.num_rows
 
 
@@ -131,5 +134,5 @@ def _told(name: str) -> Iterator[None]:
 
     try:
         yield
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise DatasetError(f"{name} cannot be read as Parquet: {error}") from error

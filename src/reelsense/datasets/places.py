@@ -5,20 +5,23 @@ Finds, reads and writes them, whole or not at all. Does not know what is in them
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 from typing import IO, Any
 
 from reelsense.errors import DatasetError
 from reelsense.files import atomic_bytes
 
-_UNFINISHED = ".part"
+UNFINISHED = ".part"
+"""How the names end of files that are being written; they begin with a dot."""
 
 _PATTERN = frozenset("*?[")
 
@@ -37,32 +40,68 @@ class Found:
 
 def is_local(address: str) -> bool:
     """Say whether `address` is a path of this machine."""
-    return "://" not in address
+    return "://" not in address or address.startswith("file://")
+
+
+def whole(address: str) -> str:
+    """Return `address` so that it is the same from everywhere, however it was spelled."""
+    if is_local(address):
+        return os.path.realpath(_path(address))
+    with _told(address, "used"):
+        store, path = _store(address)
+        return str(store.unstrip_protocol(path))
 
 
 def find(address: str) -> list[Found]:
     """Return the file at `address`, those in the folder, or those that fit the pattern, in order.
 
-    A folder is searched with its folders; what begins with . or _ there is left out. Raises
-    DatasetError if there is nothing.
+    A folder is searched with its folders. What begins with . or _ is left out, unless it is named.
+    Raises DatasetError if there is nothing.
     """
-    if is_local(address) and Path(address).exists() and not Path(address).is_dir():
-        path = Path(address)
-        size = path.stat().st_size if path.is_file() else None
-        return [Found(address, str(path.absolute()), size)]
     with _told(address, "read"):
-        store, where = _store(address)
-        if store.isdir(where):
-            kept = store.find(where, detail=True)
-            files = [found for name, found in kept.items() if not _is_hidden(name, where)]
-        elif _PATTERN & set(where):
-            files = [each for each in store.glob(where, detail=True).values() if _is_file(each)]
-        else:
-            files = [store.info(where)]
-        found = [_found(store, each, address) for each in files]
+        found = _find_here(str(_path(address))) if is_local(address) else _find_there(address)
     if not found:
         raise DatasetError(f"{address}: there are no files")
-    return sorted(found, key=lambda each: each.address)
+    return sorted(found, key=lambda each: each.name)
+
+
+def _find_here(path: str) -> list[Found]:
+    names: Iterable[str]
+    if Path(path).is_dir():
+        names = [name for name in _walk(path) if not _is_hidden(os.path.relpath(name, path))]
+    elif not Path(path).exists() and _PATTERN & set(path):
+        names = glob.glob(path, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute ones
+    else:
+        status = Path(path).stat()
+        size = status.st_size if S_ISREG(status.st_mode) else None
+        return [Found(path, str(Path(path).absolute()), size)]
+    files = [Path(name) for name in names if Path(name).is_file()]
+    return [Found(str(each), str(each.absolute()), each.stat().st_size) for each in files]
+
+
+def _walk(folder: str) -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, _, names in os.walk(folder, onerror=fail, followlinks=False):
+        yield from (str(Path(parent, name)) for name in names)
+
+
+def _find_there(address: str) -> list[Found]:
+    store, path = _store(address)
+    if store.isdir(path):
+        inside = store.find(path, detail=True, on_error="raise")
+        files = [file for name, file in inside.items() if not _is_hidden(_inside(name, path))]
+    elif _PATTERN & set(path):
+        files = list(store.glob(path, detail=True).values())
+    else:
+        return [Found(address, address, store.info(path).get("size"))]
+    names = [(store.unstrip_protocol(file["name"]), file) for file in files]
+    return [
+        Found(name, name, file.get("size"))
+        for name, file in names
+        if file["type"] == "file" and not name.endswith("/")  # a marker of a folder
+    ]
 
 
 @contextmanager
@@ -70,7 +109,7 @@ def reading(address: str) -> Iterator[IO[bytes]]:
     """Open the file at `address`. Raises DatasetError if that cannot be."""
     with _told(address, "read"):
         if is_local(address):
-            file: IO[bytes] = Path(address).open("rb")  # noqa: SIM115  # closed below
+            file: IO[bytes] = _path(address).open("rb")
         else:
             store, path = _store(address)
             file = store.open(path, "rb")
@@ -82,7 +121,7 @@ def reading(address: str) -> Iterator[IO[bytes]]:
 def replacing(address: str) -> Iterator[IO[bytes]]:
     """Open a file that takes the place of the one at `address` once the block ends well."""
     if is_local(address):
-        with atomic_bytes(Path(address)) as file:
+        with atomic_bytes(_path(address)) as file:
             yield file
         return
     with tempfile.TemporaryFile() as kept:
@@ -107,13 +146,15 @@ class Folder:
     def names(self) -> set[str]:
         """Return the names of what is there; none if there is no folder."""
         with _told(self.address, "read"):
-            store, path = _store(self.address)
-            if store.isfile(path):
-                raise NotADirectoryError(0, "is a file, not a folder")
-            if not store.isdir(path):
+            if is_local(self.address):
+                path = _path(self.address)
+                return {each.name for each in path.iterdir()} if path.exists() else set()
+            store, where = _store(self.address)
+            if not store.isdir(where):
                 return set()
-            store.invalidate_cache(path)
-            return {PurePosixPath(name).name for name in store.ls(path, detail=False)}
+            store.invalidate_cache(where)
+            names = store.ls(where, detail=False)
+            return {_inside(name, where) for name in names} - {"", "."}
 
     def read(self, name: str) -> bytes:
         """Return what is in the file `name`."""
@@ -126,61 +167,55 @@ class Folder:
             with replacing(self.at(name)) as file:
                 file.write(content)
             return
-        folder = Path(self.address)
+        folder = _path(self.address)
         folder.mkdir(parents=True, exist_ok=True)
         # Of its own, because two machines may be at it, one of which is thought to be dead.
-        beside = folder / f".{name}.{secrets.token_hex(4)}{_UNFINISHED}"
+        beside = folder / f".{name}.{secrets.token_hex(4)}{UNFINISHED}"
         with atomic_bytes(folder / name, beside=beside) as file:
             file.write(content)
 
     def remove(self, *names: str) -> None:
         """Remove the files `names`, if they are there, and the folder if it is empty then."""
-        with _told(self.address, "changed"):
-            store, path = _store(self.address)
-            for name in names:
-                with suppress(FileNotFoundError):
-                    store.rm_file(f"{path}/{name}")
+        for name in names:
+            remove(self.at(name))
         if is_local(self.address):
             with suppress(OSError):  # where other things are in it
-                Path(self.address).rmdir()
+                _path(self.address).rmdir()
 
 
 def is_folder(address: str) -> bool:
     """Say whether `address` means a folder: it ends with /, or there is one."""
-    return address.endswith("/") or bool(is_local(address) and Path(address).is_dir())
+    return address.endswith("/") or (is_local(address) and _path(address).is_dir())
 
 
 def remove(address: str) -> None:
     """Remove the file at `address` if there is one."""
-    with _told(address, "changed"):
-        store, path = _store(address)
-        if store.exists(path):
+    with _told(address, "removed"), suppress(FileNotFoundError):
+        if is_local(address):
+            _path(address).unlink()
+        else:
+            store, path = _store(address)
             store.rm_file(path)
 
 
+def _path(address: str) -> Path:
+    return Path(address.removeprefix("file://"))
+
+
 def _store(address: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs  # those who name no files do without
+    from fsspec.core import url_to_fs  # those who name no addresses do without
 
     store, path = url_to_fs(address)
     return store, path
 
 
-def _found(store: Any, info: dict[str, Any], address: str) -> Found:
-    path = info["name"]
-    if not is_local(address):
-        whole = store.unstrip_protocol(path)
-        return Found(whole, whole, info.get("size"))
-    name = path if Path(address).is_absolute() else os.path.relpath(path)
-    return Found(name, path, info.get("size"))
+def _inside(name: str, folder: str) -> str:
+    """Return `name` as it is called in the `folder` above it."""
+    return str(PurePosixPath(name).relative_to(PurePosixPath(folder)))
 
 
-def _is_file(info: dict[str, Any]) -> bool:
-    return bool(info["type"] == "file")
-
-
-def _is_hidden(name: str, folder: str) -> bool:
-    inside = PurePosixPath(name).relative_to(PurePosixPath(folder)).parts
-    return any(part.startswith((".", "_")) for part in inside)
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "_")) for part in PurePosixPath(name).parts)
 
 
 @contextmanager

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import gzip
 import sys
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import PurePosixPath
@@ -47,6 +46,13 @@ def kind_of(address: str) -> Kind:
     if suffix in SUFFIXES or (suffix == PARQUET and not packed):
         return Kind(suffix, packed)
     raise DatasetError(f"{address}: not one of {', '.join(SUFFIXES)} (each also .gz) and {PARQUET}")
+
+
+def is_table(address: str) -> bool:
+    """Say whether the name of a file is that of a table."""
+    with suppress(DatasetError):
+        return bool(kind_of(address))
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,5 +106,7 @@ def _unpacked(raw: IO[bytes]) -> TextIOWrapper:
 def _told(read: Iterator[Row], name: str) -> Iterator[Row]:
     try:
         yield from read
-    except (OSError, EOFError, zlib.error) as error:
+    except DatasetError:
+        raise
+    except Exception as error:  # every store has errors of its own, and so has gzip
         raise DatasetError(f"{name} cannot be read to its end: {error}") from error

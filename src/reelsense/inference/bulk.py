@@ -76,11 +76,6 @@ class Task:
     """The version of the model."""
 
     @property
-    def many_files(self) -> bool:
-        """Say whether rows tell which file they are from."""
-        return len(self.units) > 1 or len(self.units[0]) > 1
-
-    @property
     def size(self) -> int | None:
         """The bytes of all files; None if that is not known."""
         sizes = [each.size for unit in self.units for each in unit]
@@ -123,16 +118,18 @@ def plan(
     risk: float | None = None,
     explain: bool = False,
     header: bool = True,
+    many: bool = False,
 ) -> Task:
     """Return the task of scoring the files `found`, which are of one `kind`.
 
-    They become tables of the kind `to`; by default of the same, and .txt of .csv. Raises
+    They become tables of the kind `to`; by default of the same, and .txt of .csv. If there may be
+    `many` files, rows say which they are from. Raises
     DatasetError if a file cannot be read, lacks the `column` or has other columns than the first.
     """
     kind = kind or _one_kind(found)
     to = to or (Kind(".csv", kind.packed) if kind.suffix == ".txt" else kind)
     names = added_columns(manifest)
-    ours = (*(["file"] if len(found) > 1 else []), *names, *(EXPLAINED if explain else ()), "error")
+    ours = (*(["file"] if many else []), *names, *(EXPLAINED if explain else ()), "error")
     column = "text" if kind.suffix == ".txt" else column
     columns = _columns(found, kind, column)
     schema = None
@@ -308,19 +305,23 @@ def _columns(found: Sequence[Found], kind: Kind, column: str) -> tuple[str, ...]
     if found[0].size is None:  # what cannot be read twice
         return ()
     columns: tuple[str, ...] = ()
+    left = _KEYS_FROM
     for each in found[:_LOOKED_AT]:
         with reading(each, kind) as table:
-            rows = list(islice(table.rows, _KEYS_FROM if kind.suffix == ".jsonl" else 1))
-        if not rows:
-            continue
+            rows = list(islice(table.rows, left if kind.suffix == ".jsonl" else 1))
         here = tuple(dict.fromkeys(name for row in rows for name in row.values))
-        if here:  # not all of them are no JSON
-            _check_column(here, each, column)
         if kind.suffix == ".jsonl":
-            return here
-        if columns and here != columns:
-            raise DatasetError(_other_columns(each, found[0], here))
-        columns = here
+            columns = tuple(dict.fromkeys([*columns, *here]))
+            left -= len(rows)
+            if not left:
+                break
+        elif rows:
+            _check_column(here, each, column)
+            if columns and here != columns:
+                raise DatasetError(_other_columns(each, found[0], here))
+            columns = here
+    if columns:  # not all rows are no JSON
+        _check_column(columns, found[0], column)
     return columns
 
 

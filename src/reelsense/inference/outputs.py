@@ -1,7 +1,7 @@
 """Where the shards of scored tables are kept, until they are whole.
 
-    scored.csv           one file: its shards are in the folder scored.csv.parts until it is whole
-    scored.bad-rows.jsonl    the rows that could not be scored, where there are any
+    scored.csv                   one file; until it is whole, its shards are in scored.csv.parts
+    scored.csv.bad-rows.jsonl    the rows that could not be scored, where there are any
 
     scored/              a folder, if its name ends with /
         part-000000-000000.csv    the shards, in the order of their names
@@ -14,11 +14,14 @@ complete: with these a run that was cut off goes on.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from reelsense import __version__
@@ -29,8 +32,13 @@ from reelsense.errors import DatasetError
 from reelsense.inference.bulk import Scored, Task
 
 _RUN, MANIFEST = "run.json", "manifest.json"
+_LOCK = ".lock"
 _NOTE = re.compile(r"note-(\d+-\d+)\.json")
-_OURS = re.compile(r"(part|bad|note)-\d+-\d+\.|\..*\.part$")
+_UNFINISHED = re.compile(rf"\..*{re.escape(places.UNFINISHED)}")
+_OURS = re.compile(rf"(part|bad|note)-\d+-\d+\..+|run\.json|{_UNFINISHED.pattern}|\.lock")
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +52,35 @@ class Note:
 
 
 class Output:
-    """The shards of one task, in a folder or on their way to one file."""
+    """The shards of one task, in a folder or on their way to one file.
+
+    It is this process's alone within a `with` block, whose begin looks at what is there already.
+    That raises DatasetError if it is something else, was made in another way, or is another's.
+    """
 
     def __init__(self, address: str, task: Task) -> None:
-        """Look at what is there already.
-
-        Raises DatasetError if that is something else, or was made in another way.
-        """
         self.address, self._task = address, task
         self.is_folder = places.is_folder(address)
-        whole = str(Path(address).absolute()) if places.is_local(address) else address
+        whole = places.whole(address)
         self.folder = Folder(whole if self.is_folder else f"{whole}.parts")
         """Where the shards are."""
         self.notes: dict[str, Note] = {}
         """Of the shards that are there, by their names."""
         self._is_whole = False
-        self._begin()
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Output:
+        """Begin."""
+        try:
+            self._begin()
+        except BaseException:
+            self._unlock()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let others in."""
+        self._unlock()
 
     @property
     def bad_rows(self) -> str:
@@ -76,6 +97,12 @@ class Output:
         """Begin to change what is there: from now on it is not whole, until it is finished."""
         if not self._is_whole:
             return
+        if not self.is_folder:  # whole, and cut off while its shards were removed
+            self._tidy(set())
+            raise DatasetError(
+                f"{self.address} was whole, and the files it came from have changed since: the "
+                "same command scores them anew"
+            )
         for name, note in self.notes.items():
             self.folder.write(_note_name(name), json.dumps(asdict(note)).encode())
         self.folder.write(_RUN, self._run_file())
@@ -89,29 +116,29 @@ class Output:
 
     def finish(self, names: list[str]) -> None:
         """Make the output whole: it is the shards `names`, in this order, and nothing else."""
-        kept = [self.notes[name] for name in names]
-        if self.is_folder:
-            content = {
-                "run": self._run(),
-                "files": [each.name for unit in self._task.units for each in unit],
-                "rows": sum(note.rows for note in kept),
-                "bad_rows": sum(note.bad for note in kept),
-                "shards": [
-                    {
-                        "file": part_name(self._task, name),
-                        "name": name,
-                        "rows": self.notes[name].rows,
-                        "bad_rows": self.notes[name].bad,
-                        "digest": self.notes[name].digest,
-                    }
-                    for name in names
-                ],
-            }
-            self.folder.write(MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
-            self._tidy(set(names))
-        else:
+        if not (self.is_folder or self._is_whole):
             self._join(names)
-            self._tidy(set())
+        self.folder.write(MANIFEST, (json.dumps(self._manifest(names), indent=1) + "\n").encode())
+        self._tidy(set(names) if self.is_folder else set())
+
+    def _manifest(self, names: list[str]) -> dict[str, object]:
+        kept = [self.notes[name] for name in names]
+        return {
+            "run": self._run(),
+            "files": [each.name for unit in self._task.units for each in unit],
+            "rows": sum(note.rows for note in kept),
+            "bad_rows": sum(note.bad for note in kept),
+            "shards": [
+                {
+                    "file": part_name(self._task, name),
+                    "name": name,
+                    "rows": note.rows,
+                    "bad_rows": note.bad,
+                    "digest": note.digest,
+                }
+                for name, note in zip(names, kept, strict=True)
+            ],
+        }
 
     def _join(self, names: list[str]) -> None:
         """Write the one file, and the one of the bad rows before it."""
@@ -136,25 +163,48 @@ class Output:
 
     def discard_if_empty(self) -> None:
         """Leave no trace where no shard was completed."""
-        if not self.notes and self.folder.names() <= {_RUN}:
-            self._tidy(set())
+        with suppress(DatasetError):  # there is another error to tell
+            if not self.notes and not self._is_whole:
+                self._tidy(set())
 
     def _begin(self) -> None:
-        local_file = places.is_local(self.address) and not self.is_folder
-        if local_file and not Path(self.address).absolute().parent.is_dir():
+        local = places.is_local(self.address)
+        if local and not self.is_folder and not Path(self.folder.address).parent.is_dir():
             raise DatasetError(f"{self.address}: there is no such folder")
         names = self.folder.names()
-        self._is_whole = MANIFEST in names
-        if names and not self._is_whole and _RUN not in names:
+        kept = {name for name in names if not _UNFINISHED.fullmatch(name)} - {_LOCK}
+        self._is_whole = MANIFEST in kept
+        if kept and not self._is_whole and _RUN not in kept:
             raise DatasetError(f"{self.folder.address} holds something else: name another --output")
+        if local:
+            self._lock_folder()
         try:
-            self._read(names)
-        except (ValueError, KeyError, TypeError) as error:
+            self._read(kept)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DatasetError(
                 f"{self.folder.address} is damaged: delete it, or name another --output ({error!r})"
             ) from error
-        if not names:
+        if not kept:
             self.folder.write(_RUN, self._run_file())
+
+    def _lock_folder(self) -> None:
+        """Keep others out until this process ends, however it does."""
+        folder = Path(self.folder.address)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / _LOCK).open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise DatasetError(f"{self.address} is being written by another run") from None
+        except OSError:  # a file system without locks
+            _log.debug("%s cannot be locked", folder)
+        self._lock = lock
+
+    def _unlock(self) -> None:
+        if self._lock:
+            with self._lock, suppress(DatasetError):  # there may be another error to tell
+                self.folder.remove(_LOCK)
 
     def _read(self, names: set[str]) -> None:
         """Read what is known of the shards that are there."""
@@ -164,11 +214,18 @@ class Output:
             for each in manifest["shards"]:
                 note = Note(each["digest"], each["rows"], each["bad_rows"])
                 self.notes[each["name"]] = note
+            if not self.is_folder:  # its shards may be gone: the file is all there is to it
+                return
         elif names:
             self._check_same(dict(json.loads(self.folder.read(_RUN))))
             for name in names:
                 if shard := _NOTE.fullmatch(name):
                     self.notes[shard[1]] = Note(**json.loads(self.folder.read(name)))
+        for shard_name, note in list(self.notes.items()):
+            wanted = {part_name(self._task, shard_name)}
+            wanted |= {_bad_name(shard_name)} if note.bad else set()
+            if not wanted <= names:  # someone has removed it
+                del self.notes[shard_name]
 
     def _check_same(self, run: dict[str, object]) -> None:
         own = self._run()
@@ -195,6 +252,7 @@ class Output:
             "columns": [*task.layout.columns] if task.layout.has_columns else [],
             "added": [*task.layout.added],
             "format": str(task.layout.kind),
+            "types": str(task.layout.schema or ""),
             "shard_rows": task.shard_rows,
         }
 
@@ -204,11 +262,14 @@ class Output:
         for name in wanted:
             kept |= {part_name(self._task, name)}
             kept |= {_bad_name(name)} if self.notes[name].bad else set()
-        gone = [name for name in self.folder.names() - kept if _is_ours(name)]
+        ours = {name for name in self.folder.names() if name == MANIFEST or _OURS.fullmatch(name)}
+        gone = list(ours - kept)
         # The notes first and what says whose they are last: cut off, nothing is known that is gone.
-        self.folder.remove(
-            *sorted(gone, key=lambda name: (not _NOTE.fullmatch(name), name == _RUN))
+        last = [_RUN, MANIFEST, _LOCK]
+        gone.sort(
+            key=lambda name: last.index(name) if name in last else -1 - bool(_NOTE.match(name))
         )
+        self.folder.remove(*gone)
 
 
 def keep(folder: Folder, task: Task, scored: Scored) -> Note:
@@ -228,10 +289,17 @@ def part_name(task: Task, shard: str) -> str:
 
 
 def bad_rows_address(address: str) -> str:
-    """Return where the rows of `address` go that could not be scored."""
-    path = PurePosixPath(address)
-    name = path.name.removesuffix(".gz")
-    return address.removesuffix(path.name) + f"{PurePosixPath(name).stem}.bad-rows.jsonl"
+    """Return where the rows of the file `address` go that could not be scored."""
+    return f"{address}.bad-rows.jsonl"
+
+
+def written(address: str) -> tuple[str, ...]:
+    """Return all that is written for the output `address`: files, and folders with a / at the end.
+
+    They are spelled as `places.whole` does.
+    """
+    whole = places.whole(address.rstrip("/"))
+    return (f"{whole}/", f"{whole}.parts/", whole, bad_rows_address(whole))
 
 
 def _note_name(shard: str) -> str:
@@ -240,7 +308,3 @@ def _note_name(shard: str) -> str:
 
 def _bad_name(shard: str) -> str:
     return f"bad-{shard}.jsonl"
-
-
-def _is_ours(name: str) -> bool:
-    return name in (_RUN, MANIFEST) or bool(_OURS.match(name))
