@@ -312,9 +312,7 @@ class _Run:
             correct += (labels.argmax(1) == wanted).sum().item()
             scored += len(batch)
             if self.ratings:
-                stars = scores[:, len(self.labels) :].softmax(1) @ torch.tensor(
-                    self.ratings, dtype=torch.float32
-                )
+                stars = scores[:, len(self.labels) :].softmax(1) @ scores.new_tensor(self.ratings)
                 known = [self.held_out.ratings[n] for n in batch]
                 off += [abs(s - r) for s, r in zip(stars.tolist(), known, strict=True) if r]
         sums = self.processes.sum([loss, correct, sum(off), len(off), scored])
