@@ -10,7 +10,8 @@ named after each process, with its id.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ import pytest
 import torch
 
 from reelsense.cli import main
+from reelsense.datasets.reviews import Review
 from reelsense.training import finetune, pretrain
+from reelsense.training.examples import Example, hard_examples
 from reelsense.training.model import load_bert, load_model
+from tests.training.conftest import STARS
 
 
 def precisely(patch: pytest.MonkeyPatch) -> None:
@@ -38,6 +42,12 @@ def _double(load: Callable[..., torch.nn.Module]) -> Callable[..., torch.nn.Modu
     return lambda *arguments: load(*arguments).double()
 
 
+def _rated(reviews: Sequence[Review], labels: Sequence[str]) -> list[Example]:
+    """The examples of a table, which has no stars, with those that the first word gives away."""
+    examples = hard_examples(reviews, labels)
+    return [replace(each, rating=STARS[each.text.split()[0]]) for each in examples]
+
+
 def run() -> None:
     for way in (finetune.finetune, pretrain.pretrain):
         defaults: Any = way.__kwdefaults__
@@ -48,6 +58,7 @@ def run() -> None:
     torch.set_default_dtype(torch.float64)
     with pytest.MonkeyPatch.context() as patch:
         precisely(patch)
+        patch.setattr(finetune, "hard_examples", _rated)
         main()
 
 
