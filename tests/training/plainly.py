@@ -3,13 +3,14 @@
 AdamW takes the same step for a gradient of twice the length, and 32 bits make differences of their
 own, which grow from step to step: mistakes hide in them.
 
-SAVE_EVERY in the environment are the seconds between two saved states, PIDS is a folder for a file
-named after each process, with its id.
+SAVE_EVERY in the environment are the seconds between two saved states, SLOW_SAVE those that saving
+takes longer, PIDS is a folder for a file named after each process, with its id.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,14 @@ def _rated(reviews: Sequence[Review], labels: Sequence[str]) -> list[Example]:
     return [replace(each, rating=STARS[each.text.split()[0]]) for each in examples]
 
 
+def _slow(save: Callable[..., None], seconds: float) -> Callable[..., None]:
+    def slowly(*arguments: Any) -> None:
+        time.sleep(seconds)
+        save(*arguments)
+
+    return slowly
+
+
 def run() -> None:
     for way in (finetune.finetune, pretrain.pretrain):
         defaults: Any = way.__kwdefaults__
@@ -59,6 +68,7 @@ def run() -> None:
     with pytest.MonkeyPatch.context() as patch:
         precisely(patch)
         patch.setattr(finetune, "hard_examples", _rated)
+        patch.setattr(os, "replace", _slow(os.replace, float(os.environ.get("SLOW_SAVE", "0"))))
         main()
 
 

@@ -97,6 +97,7 @@ def pretrain(
     processes.say(f"{len(texts):,} texts to read")
     loss = read_on(recipe, folder, texts, out, resume=resume, processes=processes)
     processes.say(f"loss of the last steps {loss:.3f}; the new base is in {out}")
+    processes.end()
 
 
 @click.command()
@@ -226,6 +227,7 @@ def train(
     )
     best = min(history, key=lambda epoch: epoch["loss"])
     processes.say(f"held-out accuracy {best['accuracy']:.2%}; the checkpoint is in {out}")
+    processes.end()
 
 
 def _recipe_and_base(recipe_file: Path, base: str | None, steps: int | None) -> tuple[Recipe, Path]:

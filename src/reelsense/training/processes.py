@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 class Processes:
     """What one of several processes knows of all; rank 0 is the main one, which alone writes.
 
-    All of them must call `sum`, `any`, `gather`, `wait` and `check_same` in the same order.
+    All of them must call `sum`, `any`, `gather`, `wait`, `check_same`, `stop` and `end` alike.
     """
 
     def __init__(self, accumulate: int = 1) -> None:
@@ -107,8 +107,17 @@ class Processes:
         """Return a progress bar, which is seen once."""
         return tqdm(disable=not self.main, **settings)
 
+    def end(self) -> None:
+        """Part, when all are here: the launcher ends the others of one that ended in a bad way.
+
+        It would be a bad way to go with gloo's threads still running.
+        """
+        self.wait()
+        self.accelerator.end_training()
+
     def stop(self, reason: str) -> NoReturn:
         """Raise StoppedError; of several processes one says why, and the others just end."""
+        self.end()
         if self.main:
             raise StoppedError(reason)
         raise SystemExit(1)
