@@ -220,7 +220,7 @@ def test_a_run_is_stopped_between_steps_and_goes_on(place: Place) -> None:
 
 @pytest.mark.slow
 def test_one_process_that_is_asked_stops_all(place: Place) -> None:
-    process = place.start("asked", launcher=TORCHRUN, SLOW_SAVE="1")  # nobody leaves before that
+    process = place.start("asked", launcher=TORCHRUN, SLOW_SAVE="5")  # nobody leaves before that
     place.wait_for_steps("asked", 12, process)
     os.kill(place.pids("asked")[0], signal.SIGTERM)
     _, errors = place.end("asked", process)
