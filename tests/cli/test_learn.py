@@ -51,7 +51,8 @@ def test_from_pretraining_to_a_model_that_was_taught(
 
     base, read = write_base(tmp_path / "bert"), tmp_path / "read"
     said = run("pretrain", *data, *recipe, "--base", base, "--out", read)
-    assert said.startswith("56 texts to read\nloss of the last steps ")  # 4 of the 60 are held out
+    assert said.startswith("56 texts to read\nread ")  # 4 of the 60 are held out
+    assert " tokens/s\nloss of the last steps " in said
     assert said.endswith(f"the new base is in {read}\n")
 
     extra = tmp_path / "extra.jsonl"

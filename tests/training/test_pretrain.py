@@ -14,6 +14,7 @@ from reelsense.errors import RecipeError, StoppedError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training import checkpoint, pretrain
 from reelsense.training.model import load_bert, load_model
+from reelsense.training.processes import Processes
 from reelsense.training.recipe import Recipe
 from tests.conftest import LABELS
 from tests.tiny import SPECIAL, VOCABULARY
@@ -108,7 +109,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_something_else(
 
 
 def test_what_is_hidden(base: Path, tmp_path: Path) -> None:
-    run = pretrain._Run(replace(RECIPE, mlm_share=0.3), base, SOME, tmp_path)
+    run = pretrain._Run(replace(RECIPE, mlm_share=0.3), base, SOME, tmp_path, Processes())
     ids = np.random.default_rng(0).integers(len(SPECIAL), len(VOCABULARY), (400, 32))
     ids[:, 0], ids[:, 20], ids[:, 21:] = run.tokenizer.frame.first, run.tokenizer.frame.last, 0
     words = ids >= len(SPECIAL)
@@ -126,7 +127,7 @@ def test_what_is_hidden(base: Path, tmp_path: Path) -> None:
 
 
 def test_there_is_always_something_to_guess(base: Path, tmp_path: Path) -> None:
-    run = pretrain._Run(replace(RECIPE, mlm_share=1e-9), base, SOME, tmp_path)
+    run = pretrain._Run(replace(RECIPE, mlm_share=1e-9), base, SOME, tmp_path, Processes())
     ids = np.array([[VOCABULARY["[CLS]"], VOCABULARY["good"], VOCABULARY["[SEP]"]]])
     assert run._hide(ids)[1].tolist() == [[False, True, False]]
 

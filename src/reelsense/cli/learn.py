@@ -52,6 +52,13 @@ _base = click.option(
 )
 _resume = click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out.")
 _steps = click.option("--steps", type=click.IntRange(1), help="Stop after so many, for a try.")
+_accumulate = click.option(
+    "--accumulate",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Cut every batch into so many parts: the same model, in less memory.",
+)
 
 
 @click.command()
@@ -61,6 +68,7 @@ _steps = click.option("--steps", type=click.IntRange(1), help="Stop after so man
 @click.option("--out", type=options.PATH, required=True, help="Folder for the new base.")
 @_resume
 @_steps
+@_accumulate
 def pretrain(
     data: Path,
     text_column: str,
@@ -70,21 +78,26 @@ def pretrain(
     out: Path,
     resume: bool,
     steps: int | None,
+    accumulate: int,
 ) -> None:
     """Let a pre-trained BERT read on in your texts before it is fine-tuned.
 
     It guesses hidden words; labels are not looked at. `reelsense train --base OUT` goes on.
+    On several processes: `torchrun --nproc-per-node N -m reelsense pretrain ...`.
     """
     from reelsense.datasets.sources import Source
     from reelsense.training.pretrain import pretrain as read_on
+    from reelsense.training.processes import Processes
 
+    processes = Processes(accumulate)
     recipe, folder = _recipe_and_base(recipe_file, base, steps)
     source = Source(data, text_column, label_column)
     split, _ = source.for_training()
     texts = list(dict.fromkeys([*(r.text for r in split.train), *source.unlabelled_texts()]))
-    click.echo(f"{len(texts):,} texts to read")
-    loss = read_on(recipe, folder, texts, out, resume=resume)
-    click.echo(f"loss of the last steps {loss:.3f}; the new base is in {out}")
+    processes.say(f"{len(texts):,} texts to read")
+    loss = read_on(recipe, folder, texts, out, resume=resume, processes=processes)
+    processes.say(f"loss of the last steps {loss:.3f}; the new base is in {out}")
+    processes.end()
 
 
 @click.command()
@@ -179,6 +192,7 @@ def teach(
 @click.option("--out", type=options.PATH, required=True, help="Folder for the checkpoint.")
 @_resume
 @_steps
+@_accumulate
 def train(
     data: Path,
     text_column: str,
@@ -189,22 +203,31 @@ def train(
     out: Path,
     resume: bool,
     steps: int | None,
+    accumulate: int,
 ) -> None:
-    """Fine-tune a pre-trained BERT on labelled reviews."""
+    """Fine-tune a pre-trained BERT on labelled reviews.
+
+    On several processes: `torchrun --nproc-per-node N -m reelsense train ...`.
+    """
     from reelsense.datasets.sources import Source
     from reelsense.training.examples import read_examples
     from reelsense.training.finetune import finetune
+    from reelsense.training.processes import Processes
 
+    processes = Processes(accumulate)
     recipe, folder = _recipe_and_base(recipe_file, base, steps)
     split, labels = Source(data, text_column, label_column).for_training()
     examples = [example for path in extra for example in read_examples(path, labels)]
-    click.echo(
+    processes.say(
         f"{len(split.train):,} reviews{f' and {len(examples):,} examples' if examples else ''} to "
         f"learn from, {len(split.held_out):,} held out"
     )
-    history = finetune(recipe, folder, split, labels, out, extra=examples, resume=resume)
+    history = finetune(
+        recipe, folder, split, labels, out, extra=examples, resume=resume, processes=processes
+    )
     best = min(history, key=lambda epoch: epoch["loss"])
-    click.echo(f"held-out accuracy {best['accuracy']:.2%}; the checkpoint is in {out}")
+    processes.say(f"held-out accuracy {best['accuracy']:.2%}; the checkpoint is in {out}")
+    processes.end()
 
 
 def _recipe_and_base(recipe_file: Path, base: str | None, steps: int | None) -> tuple[Recipe, Path]:

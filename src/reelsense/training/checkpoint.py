@@ -18,11 +18,14 @@ from pickle import UnpicklingError  # nosec B403  # torch.load(weights_only=True
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from reelsense.errors import TrainingError
 from reelsense.files import write_atomically
 from reelsense.training.batches import Encoded
+from reelsense.training.processes import Processes
+from reelsense.training.speed import without_speed
 
 STATE = "training-state.pt"
 METRICS = "metrics.jsonl"
@@ -82,23 +85,40 @@ class Stateful(Protocol):
 
 
 def save_state(
-    out: Path, fingerprint: str, parts: Mapping[str, Stateful], progress: Progress
+    out: Path,
+    fingerprint: str,
+    parts: Mapping[str, Stateful],
+    progress: Progress,
+    processes: Processes,
 ) -> None:
-    """Save all that the next step depends on."""
+    """Save all that the next step depends on. All processes take part, one writes."""
+    random = processes.gather(_random())
+    if not processes.main:
+        return
     state = {
         "fingerprint": fingerprint,
         "parts": {name: part.state_dict() for name, part in parts.items()},
         "progress": asdict(progress),
-        "random": torch.get_rng_state(),
-        "random_gpus": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "random_by_process": random,
     }
     beside = out / f"{STATE}.part"
     torch.save(state, beside)
     os.replace(beside, out / STATE)
 
 
-def load_state(out: Path, fingerprint: str, parts: Mapping[str, Stateful]) -> Progress:
+def _random() -> dict[str, Tensor]:
+    """Where this process is in its random numbers, on the processor and on its GPU."""
+    gpu = {"gpu": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
+    return {"processor": torch.get_rng_state(), **gpu}
+
+
+def load_state(
+    out: Path, fingerprint: str, parts: Mapping[str, Stateful], processes: Processes
+) -> Progress:
     """Put the state saved in `out` into `parts`; return how far it was.
+
+    Random numbers go on where they were if there are as many processes as there were; else
+    dropout has other noise.
 
     Raises TrainingError if there is none, or if it is of another recipe or other reviews.
     """
@@ -115,11 +135,14 @@ def load_state(out: Path, fingerprint: str, parts: Mapping[str, Stateful]) -> Pr
         )
     for name, part in parts.items():
         part.load_state_dict(state["parts"][name])
-    torch.set_rng_state(state["random"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["random_gpus"])
+    random = state.get("random_by_process", [])
+    if len(random) == processes.count:
+        torch.set_rng_state(random[processes.rank]["processor"])
+        if torch.cuda.is_available() and "gpu" in random[processes.rank]:
+            torch.cuda.set_rng_state(random[processes.rank]["gpu"])
     progress = Progress(**state["progress"])
-    _drop_metrics_after(out / METRICS, progress.steps_done)
+    if processes.main:
+        _drop_metrics_after(out / METRICS, progress.steps_done)
     return progress
 
 
@@ -148,7 +171,7 @@ def curves(out: Path) -> dict[str, list[Any]]:
             [part[-1]["step"], round(sum(step["loss"] for step in part) / len(part), 4)]
             for part in parts
         ],
-        "held_out": [entry for entry in entries if "epoch" in entry],
+        "held_out": [without_speed(entry) for entry in entries if "epoch" in entry],
     }
 
 

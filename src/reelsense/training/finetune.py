@@ -4,7 +4,7 @@ Each epoch cuts every review to its beginning and end, fills batches by token bu
 AdamW step a batch, under a learning rate that warms up and then falls linearly. After each epoch
 the held-out reviews are scored; the folder always carries the best epoch so far, as an ordinary
 transformers checkpoint. Every few minutes the whole state is saved, so that an interrupted run
-goes on exactly where it was.
+goes on exactly where it was. Several processes take the same steps as one (`processes`).
 """
 
 from __future__ import annotations
@@ -13,32 +13,33 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 from transformers import set_seed
 
 from reelsense.datasets.reviews import Split
-from reelsense.errors import StoppedError, TrainingError
+from reelsense.errors import TrainingError
 from reelsense.inference.batching import fill, stack
 from reelsense.inference.tokenizer import ReviewTokenizer, head_and_tail
 from reelsense.training import checkpoint
 from reelsense.training.batches import Encoded, plan_epoch
 from reelsense.training.examples import Example, hard_examples
 from reelsense.training.identities import equalize_identities
-from reelsense.training.machine import interruptible, keep_freed_memory, mixed_precision
+from reelsense.training.machine import interruptible, keep_freed_memory
 from reelsense.training.model import ReviewModel, load_model, logits, parameter_groups
 from reelsense.training.optimize import rate_at, take_step
+from reelsense.training.processes import Processes
 from reelsense.training.recipe import Recipe, check_lengths
+from reelsense.training.speed import Speed, told
 
 CHECKPOINT_EVERY = 180.0
 """Seconds between two saved states."""
@@ -57,15 +58,19 @@ def finetune(
     extra: Sequence[Example] = (),
     resume: bool = False,
     checkpoint_every: float = CHECKPOINT_EVERY,
+    processes: Processes | None = None,
 ) -> list[dict[str, float]]:
     """Train as `recipe` says and leave the best epoch in `out`; return the held-out history.
 
     `base` is the folder of the pre-trained model, `extra` what is learned from beside
-    `split.train`. With `resume`, goes on from the state saved in `out`. Raises StoppedError when
-    interrupted and TrainingError when the run cannot go on.
+    `split.train`. With `resume`, goes on from the state saved in `out`. `processes` are by default
+    those that a launcher has started. Raises StoppedError when interrupted and TrainingError when
+    the run cannot go on.
     """
+    processes = processes or Processes()
     if not resume:
         checkpoint.refuse_to_overwrite(out)
+        processes.wait()  # the others may not have looked yet, and soon there is a run
     keep_freed_memory()
     set_seed(recipe.seed)
     examples = [*hard_examples(split.train, labels), *extra]
@@ -76,22 +81,27 @@ def finetune(
     tokenizer = read_tokenizer(base)
     if recipe.equal_identities:
         equalize_identities(model, tokenizer)
-    train = _encode(examples, tokenizer)
-    held_out = _encode(hard_examples(split.held_out, labels), tokenizer)
+    train = _encode(examples, tokenizer, processes)
+    held_out = _encode(hard_examples(split.held_out, labels), tokenizer, processes)
     sources = Counter(
         source for source, _ in {(each.source or "examples", each.text) for each in extra}
     )
-    run = _Run(recipe, base, labels, out, tokenizer, model, train, held_out, sources)
+    run = _Run(recipe, base, labels, out, tokenizer, model, train, held_out, sources, processes)
     if resume:
         run.load_state()
     else:
         run.save_state()  # there is always one to resume from
+    saved = time.monotonic()
     with interruptible() as interrupt:
         while run.progress.epoch < len(run.plans):
-            for _ in run.steps_of_epoch(checkpoint_every):
-                if interrupt.requested:
+            for _ in run.steps_of_epoch():
+                late = time.monotonic() - saved > checkpoint_every
+                stop, save = processes.any(interrupt.requested, late)
+                if stop or save:
                     run.save_state()
-                    raise StoppedError(f"stopped; the state is saved in {out}: go on with --resume")
+                    saved = time.monotonic()
+                if stop:
+                    processes.stop(f"stopped; the state is saved in {out}: go on with --resume")
             run.finish_epoch()
     return run.progress.history
 
@@ -110,20 +120,22 @@ class _Run:
         train: Encoded,
         held_out: Encoded,
         sources: Counter[str],
+        processes: Processes,
     ) -> None:
         """`sources` says how many examples beside the reviews came from where: noted, not used."""
         self.recipe, self.base, self.labels, self.out = recipe, base, list(labels), out
         self.sources = sources
         self.frame, self.train, self.held_out = tokenizer.frame, train, held_out
         self.pad = tokenizer.pad
-        self.accelerator = Accelerator(mixed_precision=mixed_precision())
+        self.processes, self.model = processes, model
         optimizer = torch.optim.AdamW(
             parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, fused=True
         )
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.forward, self.optimizer = processes.prepare(model, logits, optimizer)
         self.ratings: list[int] = model.config.star_ratings
         self.begun = deepcopy(model.state_dict()) if recipe.base_share else {}
-        self.averaged = _averaged(self.accelerator.unwrap_model(self.model), recipe.average)
+        self.averaged = _averaged(model, recipe.average)
+        self.speed = Speed(model, processes.count)
         self.progress = checkpoint.Progress()
         self.plans = self._plans()
         self.total = sum(map(len, self.plans))
@@ -131,6 +143,9 @@ class _Run:
         self.fingerprint = checkpoint.fingerprint(
             asdict(recipe) | {"base_sha256": self.base_sha256}, self.labels, train, held_out
         )
+        processes.check_same(self.fingerprint)
+        if processes.rank:  # from here on, each has its own noise
+            torch.manual_seed(recipe.seed + processes.rank)
 
     def _plans(self) -> list[list[list[int]]]:
         """The batches of every epoch, `most_steps` in all."""
@@ -144,18 +159,19 @@ class _Run:
 
     def _plan(self, epoch: int) -> list[list[int]]:
         recipe = self.recipe
-        lengths = [min(len(ids) + 2, recipe.lengths[epoch]) for ids in self.train.ids]
+        lengths = [_length(ids, recipe.lengths[epoch]) for ids in self.train.ids]
         return plan_epoch(
             lengths, recipe.tokens_per_batch, recipe.seed, epoch, recipe.texts_per_batch
         )
 
-    def steps_of_epoch(self, checkpoint_every: float) -> Iterator[None]:
+    def steps_of_epoch(self) -> Iterator[None]:
         """Yield after every step of the epoch that `progress` stands in."""
         progress, plan = self.progress, self.plans[self.progress.epoch]
         self.model.train()
-        saved = time.monotonic()
+        self.speed.start()
         title = f"epoch {progress.epoch + 1}/{len(self.plans)}"
-        with tqdm(total=len(plan), initial=progress.step, desc=title, unit="step") as bar:
+        bar = self.processes.bar(total=len(plan), initial=progress.step, desc=title, unit="step")
+        with bar:
             while progress.step < len(plan):
                 loss = self._step(plan[progress.step])
                 progress.step += 1
@@ -163,41 +179,48 @@ class _Run:
                 bar.set_postfix(loss=f"{loss:.3f}")
                 bar.update()
                 self._log({"step": progress.steps_done, "loss": loss, "rate": self._rate()})
-                if time.monotonic() - saved > checkpoint_every:
-                    self.save_state()
-                    saved = time.monotonic()
                 yield
 
     def _step(self, batch: list[int]) -> float:
         """One batch forward and back; returns its mean loss."""
-        length = self.recipe.lengths[self.progress.epoch]
-        scores = self._logits(self.model, self.train, batch, length).float()
         loss = take_step(
-            self.accelerator,
-            self.model,
+            self.processes,
+            self.forward,
             self.optimizer,
-            self._loss(scores, self.train, batch),
+            batch,
+            lambda part: self._loss(part, len(batch)),
             rate=self._rate(),
             rate_setting="learning_rate",
             max_gradient_norm=self.recipe.max_gradient_norm,
         )
         if self.averaged is not None:
-            self.averaged.update_parameters(self.accelerator.unwrap_model(self.model))
+            self.averaged.update_parameters(self.model)
+        length = self.recipe.lengths[self.progress.epoch]
+        self.speed.add(_length(self.train.ids[n], length) for n in batch)
         return loss
 
-    def _loss(self, scores: Tensor, examples: Encoded, batch: list[int]) -> Tensor:
-        """The cross-entropy of the labels, and of the stars of those reviews that have them."""
-        labels = len(self.labels)
-        wanted = torch.tensor([examples.targets[n] for n in batch], device=scores.device)
-        loss = functional.cross_entropy(scores[:, :labels], wanted)
-        rated = [row for row, n in enumerate(batch) if examples.ratings[n] in self.ratings]
+    def _loss(self, part: list[int], size: int) -> Tensor:
+        """What `part` adds to the mean loss of a batch of `size`.
+
+        That is the cross-entropy of the labels, and of the stars of those reviews that have them.
+        """
+        labels, examples = len(self.labels), self.train
+        some = part or [
+            0
+        ]  # an empty part goes the way of the others, with a review that is dropped
+        length = self.recipe.lengths[self.progress.epoch]
+        scores = self._logits(self.forward, examples, some, length).float()[: len(part)]
+        wanted = torch.tensor([examples.targets[n] for n in part], device=scores.device)
+        wanted = wanted.reshape(len(part), labels)
+        loss = functional.cross_entropy(scores[:, :labels], wanted, reduction="sum") / size
+        rated = [row for row, n in enumerate(part) if examples.ratings[n] in self.ratings]
         if not (self.ratings and rated):
             return loss
-        stars = [self.ratings.index(examples.ratings[batch[row]] or 0) for row in rated]
+        stars = [self.ratings.index(examples.ratings[part[row]] or 0) for row in rated]
         off = functional.cross_entropy(
             scores[rated, labels:], torch.tensor(stars, device=scores.device), reduction="sum"
         )
-        return loss + self.recipe.stars_weight * off / len(batch)
+        return loss + self.recipe.stars_weight * off / size
 
     def _rate(self) -> float:
         """Learning rate of the next step."""
@@ -205,22 +228,23 @@ class _Run:
         return rate_at(self.progress.steps_done, self.total, recipe.learning_rate, recipe.warmup)
 
     def _logits(
-        self, model: ReviewModel, reviews: Encoded, batch: list[int], length: int
+        self, forward: Callable[..., Tensor], reviews: Encoded, batch: list[int], length: int
     ) -> Tensor:
-        share = self.recipe.head_share
+        share, accelerator = self.recipe.head_share, self.processes.accelerator
         rows = [head_and_tail(reviews.ids[n], length, share, self.frame) for n in batch]
         ids, mask = (
-            torch.from_numpy(part).to(self.accelerator.device) for part in stack(rows, self.pad)
+            torch.from_numpy(part).to(accelerator.device) for part in stack(rows, self.pad)
         )
-        with self.accelerator.autocast():
-            return logits(model, ids, mask)
+        with accelerator.autocast():
+            return forward(ids, mask)
 
     def finish_epoch(self) -> None:
         """Score the held-out part, keep the epoch if it is the best, and save the state."""
+        speed = self.speed.facts()
         result = self._score_held_out()
         best = min((past["loss"] for past in self.progress.history), default=float("inf"))
         self.progress.history.append(result)
-        if result["loss"] < best:
+        if result["loss"] < best and self.processes.main:
             checkpoint.save_model(
                 self.out,
                 self._best_model(),
@@ -234,10 +258,11 @@ class _Run:
                     **self._history(),
                 },
             )
-        self._log({"epoch": self.progress.epoch + 1, **result, "step": self.progress.steps_done})
-        print(
-            f"epoch {self.progress.epoch + 1}: held-out accuracy {result['accuracy']:.2%}, "
-            f"loss {result['loss']:.4f}{', the best so far' if result['loss'] < best else ''}"
+        epoch = self.progress.epoch + 1
+        self._log({"epoch": epoch, **result, "step": self.progress.steps_done, **speed})
+        self.processes.say(
+            f"epoch {epoch}: held-out accuracy {result['accuracy']:.2%}, loss {result['loss']:.4f}"
+            f"{', the best so far' if result['loss'] < best else ''}; {told(speed)}"
         )
         self.progress.epoch += 1
         self.progress.step = 0
@@ -260,50 +285,60 @@ class _Run:
         was learned before keeps more of its strength (Wortsman et al. 2022, "Robust Fine-Tuning of
         Zero-Shot Models").
         """
-        kept = self.model if self.averaged is None else self.averaged.module
-        model: ReviewModel = self.accelerator.unwrap_model(kept)
+        model: Any = self.model if self.averaged is None else self.averaged.module
         if self.begun:
             model = deepcopy(model)
             with torch.no_grad():
                 for name, weights in model.state_dict().items():
                     weights.lerp_(self.begun[name].to(weights.device), self.recipe.base_share)
-        return model
+        return cast("ReviewModel", model)
 
     @torch.no_grad()
     def _score_held_out(self) -> dict[str, float]:
-        model = self._best_model()
-        model.train(False)
+        """Each process scores its share of the batches; the result is that of all reviews."""
+        forward = partial(logits, self._best_model().train(False))
         longest = max(self.recipe.lengths)
-        lengths = [min(len(ids) + 2, longest) for ids in self.held_out.ids]
+        lengths = [_length(ids, longest) for ids in self.held_out.ids]
         order = sorted(range(len(lengths)), key=lambda n: lengths[n])
+        batches = fill(order, lengths, self.recipe.tokens_per_batch)
         loss = correct = 0.0
         off: list[float] = []
-        for batch in tqdm(fill(order, lengths, self.recipe.tokens_per_batch), desc="held-out"):
-            scores = self._logits(model, self.held_out, batch, longest).float().cpu()
+        scored = 0
+        for batch in self.processes.bar(iterable=self.processes.share(batches), desc="held-out"):
+            scores = self._logits(forward, self.held_out, batch, longest).float().cpu()
             labels = scores[:, : len(self.labels)]
             wanted = torch.tensor([self.held_out.targets[n] for n in batch]).argmax(1)
             loss += functional.cross_entropy(labels, wanted, reduction="sum").item()
             correct += (labels.argmax(1) == wanted).sum().item()
+            scored += len(batch)
             if self.ratings:
-                stars = scores[:, len(self.labels) :].softmax(1) @ torch.tensor(
-                    self.ratings, dtype=torch.float32
-                )
+                stars = scores[:, len(self.labels) :].softmax(1) @ scores.new_tensor(self.ratings)
                 known = [self.held_out.ratings[n] for n in batch]
                 off += [abs(s - r) for s, r in zip(stars.tolist(), known, strict=True) if r]
-        result = {"loss": loss / len(lengths), "accuracy": correct / len(lengths)}
-        return result | ({"stars_off": sum(off) / len(off)} if off else {})
+        sums = self.processes.sum([loss, correct, sum(off), len(off), scored])
+        loss, correct, all_off, rated, reviews = sums
+        if reviews != len(lengths):
+            raise TrainingError(f"{reviews:.0f} of {len(lengths)} held-out reviews were scored")
+        result = {"loss": loss / reviews, "accuracy": correct / reviews}
+        return result | ({"stars_off": all_off / rated} if rated else {})
 
     def save_state(self) -> None:
-        checkpoint.save_state(self.out, self.fingerprint, self._parts(), self.progress)
+        checkpoint.save_state(
+            self.out, self.fingerprint, self._parts(), self.progress, self.processes
+        )
 
     def load_state(self) -> None:
-        self.progress = checkpoint.load_state(self.out, self.fingerprint, self._parts())
+        self.progress = checkpoint.load_state(
+            self.out, self.fingerprint, self._parts(), self.processes
+        )
 
     def _parts(self) -> dict[str, checkpoint.Stateful]:
         parts: dict[str, checkpoint.Stateful] = {"model": self.model, "optimizer": self.optimizer}
         return parts if self.averaged is None else parts | {"averaged": self.averaged}
 
     def _log(self, entry: dict[str, float]) -> None:
+        if not self.processes.main:
+            return
         with (self.out / checkpoint.METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
@@ -331,11 +366,18 @@ def _averaged(model: ReviewModel, decay: float) -> AveragedModel | None:
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
-def _encode(examples: Sequence[Example], tokenizer: ReviewTokenizer) -> Encoded:
+def _length(ids: list[int], most: int) -> int:
+    """How many tokens a review has, [CLS] and [SEP] among them, once it is cut."""
+    return min(len(ids) + 2, most)
+
+
+def _encode(
+    examples: Sequence[Example], tokenizer: ReviewTokenizer, processes: Processes
+) -> Encoded:
     if not examples:
         raise TrainingError("there are no labelled reviews to train on or to hold out")
     ids: list[list[int]] = []
-    with tqdm(total=len(examples), desc="tokenizing", unit=" reviews") as bar:
+    with processes.bar(total=len(examples), desc="tokenizing", unit=" reviews") as bar:
         for start in range(0, len(examples), _SLICE):
             ids += tokenizer.encode([each.text for each in examples[start : start + _SLICE]])
             bar.update(len(ids) - bar.n)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
-from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from reelsense.errors import TrainingError
+from reelsense.training.processes import Processes
 
 
 def rate_at(done: int, total: int, peak: float, warmup: float) -> float:
@@ -21,26 +23,33 @@ def rate_at(done: int, total: int, peak: float, warmup: float) -> float:
 
 
 def take_step(
-    accelerator: Accelerator,
-    model: torch.nn.Module,
+    processes: Processes,
+    forward: nn.Module,
     optimizer: torch.optim.Optimizer,
-    loss: Tensor,
+    batch: Sequence[int],
+    loss_of: Callable[[list[int]], Tensor],
     *,
     rate: float,
     rate_setting: str,
     max_gradient_norm: float,
 ) -> float:
-    """Go one step down the gradient of `loss` and return its value.
+    """Go one step down the gradient of the mean loss of `batch` and return that loss.
 
-    Raises TrainingError if that is not a number, naming the recipe's `rate_setting`.
+    `loss_of` is what a part of the batch adds to that mean, by one pass through `forward`. Raises
+    TrainingError if the loss is not a number, naming the recipe's `rate_setting`.
     """
     for group in optimizer.param_groups:
         group["lr"] = rate
-    accelerator.backward(loss)
-    accelerator.clip_grad_norm_(model.parameters(), max_gradient_norm)
+    accelerator = processes.accelerator
+    loss = torch.zeros((), device=accelerator.device)
+    for part in processes.parts(forward, batch):
+        added = loss_of(part)
+        accelerator.backward(added * processes.count)  # DDP takes the mean over processes
+        loss += added.detach()
+    accelerator.clip_grad_norm_(forward.parameters(), max_gradient_norm)
     optimizer.step()
     optimizer.zero_grad()
-    value = loss.item()
+    (value,) = processes.sum([loss.item()])
     if value != value:
         raise TrainingError(f"the loss is not a number any more: lower {rate_setting}")
     return value

@@ -19,23 +19,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
-from transformers import BertForMaskedLM, BertModel, set_seed
+from transformers import BertForMaskedLM, set_seed
 
-from reelsense.errors import StoppedError, TrainingError
+from reelsense.errors import TrainingError
 from reelsense.inference.batching import stack
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
 from reelsense.training import checkpoint
 from reelsense.training.batches import plan_epoch
 from reelsense.training.finetune import CHECKPOINT_EVERY, read_tokenizer, sha256
-from reelsense.training.machine import interruptible, keep_freed_memory, mixed_precision
+from reelsense.training.machine import interruptible, keep_freed_memory
 from reelsense.training.model import hidden_states, load_bert, parameter_groups
 from reelsense.training.optimize import rate_at, take_step
+from reelsense.training.processes import Processes
 from reelsense.training.recipe import Recipe, check_lengths
+from reelsense.training.speed import Speed, told
 
 _SHORTEST = 12
 """Windows of fewer tokens are left out: there is little to guess a word from."""
@@ -51,32 +51,39 @@ def pretrain(
     *,
     resume: bool = False,
     checkpoint_every: float = CHECKPOINT_EVERY,
+    processes: Processes | None = None,
 ) -> float:
     """Let the BERT in `base` read `texts` as `recipe` says; leave it in `out` as a new base.
 
-    Returns the mean loss over the last tenth of the steps. Raises StoppedError when interrupted and
-    TrainingError when the run cannot go on.
+    Returns the mean loss over the last tenth of the steps. `processes` are by default those that a
+    launcher has started. Raises StoppedError when interrupted and TrainingError when the run cannot
+    go on.
     """
+    processes = processes or Processes()
     if not resume:
         checkpoint.refuse_to_overwrite(out)
+        processes.wait()  # the others may not have looked yet, and soon there is a run
     keep_freed_memory()
     set_seed(recipe.seed)
-    run = _Run(recipe, base, texts, out)
+    run = _Run(recipe, base, texts, out, processes)
     if resume:
-        run.progress = checkpoint.load_state(out, run.fingerprint, run.parts)
+        run.progress = checkpoint.load_state(out, run.fingerprint, run.parts, processes)
     else:
         run.save_state()
     saved = time.monotonic()
     with interruptible() as interrupt:
         for _ in run.steps():
-            if interrupt.requested:
-                run.save_state()
-                raise StoppedError(f"stopped; the state is saved in {out}: go on with --resume")
-            if time.monotonic() - saved > checkpoint_every:
+            late = time.monotonic() - saved > checkpoint_every
+            stop, save = processes.any(interrupt.requested, late)
+            if stop or save:
                 run.save_state()
                 saved = time.monotonic()
+            if stop:
+                processes.stop(f"stopped; the state is saved in {out}: go on with --resume")
+    processes.say(f"read {told(run.speed.facts())}")
     run.save_state()
-    run.save_model()
+    if processes.main:
+        run.save_model()
     last = run.progress.history[-max(1, len(run.plan) // 10) :]
     return sum(entry["loss"] for entry in last) / max(1, len(last))
 
@@ -84,27 +91,33 @@ def pretrain(
 class _Run:
     """Everything one run holds."""
 
-    def __init__(self, recipe: Recipe, base: Path, texts: Sequence[str], out: Path) -> None:
+    def __init__(
+        self, recipe: Recipe, base: Path, texts: Sequence[str], out: Path, processes: Processes
+    ) -> None:
         self.recipe, self.base, self.out = recipe, base, out
         self.tokenizer = read_tokenizer(base)
         self.texts = len(texts)
-        self.rows = _rows(texts, recipe.mlm_length, self.tokenizer)
-        bert: BertModel = load_bert(base)
+        self.processes = processes
+        self.rows = _rows(texts, recipe.mlm_length, self.tokenizer, processes)
+        bert: Any = load_bert(base)
         check_lengths(bert.config.max_position_embeddings, mlm_length=recipe.mlm_length)
-        self.accelerator = Accelerator(mixed_precision=mixed_precision())
         model = BertForMaskedLM(bert.config)
         model.bert = bert  # with its pooler, which fine-tuning goes on with
         model.tie_weights()
         optimizer = torch.optim.AdamW(
             parameter_groups(model, recipe.weight_decay), lr=recipe.mlm_learning_rate, fused=True
         )
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        bert.pooler.requires_grad_(False)  # nothing is learned by it, and DDP wants to know
+        self.model = model
+        self.forward, self.optimizer = processes.prepare(model, _guesses, optimizer)
+        self.speed = Speed(model, processes.count)
         lengths = [len(row) for row in self.rows]
         self.plan = plan_epoch(lengths, recipe.tokens_per_batch, recipe.seed, epoch=0)
         self.plan = self.plan[: recipe.most_steps or len(self.plan)]
         self.progress = checkpoint.Progress()
         content = [asdict(recipe), sha256(base / "model.safetensors"), self.rows]
         self.fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        processes.check_same(self.fingerprint)
 
     @property
     def parts(self) -> dict[str, checkpoint.Stateful]:
@@ -112,8 +125,10 @@ class _Run:
 
     def steps(self) -> Iterator[None]:
         self.model.train()
-        progress = self.progress
-        with tqdm(total=len(self.plan), initial=progress.step, desc="reading", unit="step") as bar:
+        self.speed.start()
+        progress, steps = self.progress, len(self.plan)
+        bar = self.processes.bar(total=steps, initial=progress.step, desc="reading", unit="step")
+        with bar:
             while progress.step < len(self.plan):
                 loss = self._step(self.plan[progress.step])
                 progress.step += 1
@@ -125,22 +140,31 @@ class _Run:
 
     def _step(self, batch: list[int]) -> float:
         """One batch forward and back; returns its mean loss."""
+        self.speed.add(len(self.rows[n]) for n in batch)
         ids, mask = stack([self.rows[n] for n in batch], self.tokenizer.pad)
         read, hidden = self._hide(ids)
-        device = self.accelerator.device
-        with self.accelerator.autocast():
-            states = hidden_states(
-                self.model.bert,
-                torch.from_numpy(read).to(device),
-                torch.from_numpy(mask).to(device),
+        accelerator = self.processes.accelerator
+
+        def loss_of(part: list[int]) -> Tensor:
+            """What some rows add to the mean loss over all hidden tokens of the batch."""
+            some = part or [0]  # an empty part goes the way of the others, with nothing to guess
+            guessed = hidden[some] if part else np.zeros_like(hidden[some])
+            inputs = (
+                torch.from_numpy(each).to(accelerator.device)
+                for each in (read[some], mask[some], guessed)
             )
-            guesses: Tensor = self.model.cls(states[torch.from_numpy(hidden).to(device)])
-        wanted = torch.from_numpy(ids[hidden]).to(device)
+            with accelerator.autocast():
+                guesses = self.forward(*inputs)
+            wanted = torch.from_numpy(ids[some][guessed]).to(accelerator.device)
+            loss = functional.cross_entropy(guesses.float(), wanted, reduction="sum")
+            return loss / int(hidden.sum())
+
         return take_step(
-            self.accelerator,
-            self.model,
+            self.processes,
+            self.forward,
             self.optimizer,
-            functional.cross_entropy(guesses.float(), wanted),
+            range(len(batch)),
+            loss_of,
             rate=self._rate(),
             rate_setting="mlm_learning_rate",
             max_gradient_norm=self.recipe.max_gradient_norm,
@@ -168,18 +192,26 @@ class _Run:
         return read, hidden
 
     def save_state(self) -> None:
-        checkpoint.save_state(self.out, self.fingerprint, self.parts, self.progress)
+        checkpoint.save_state(self.out, self.fingerprint, self.parts, self.progress, self.processes)
 
     def save_model(self) -> None:
-        model: Any = self.accelerator.unwrap_model(self.model)
+        model: Any = self.model
         read = {"texts": self.texts, "steps": self.progress.steps_done}
         facts = {"recipe": asdict(self.recipe), "read": read}
         checkpoint.save_model(self.out, model.bert, self.base / "tokenizer.json", facts)
 
 
-def _rows(texts: Sequence[str], length: int, tokenizer: ReviewTokenizer) -> list[list[int]]:
+def _guesses(model: Any, ids: Tensor, mask: Tensor, hidden: Tensor) -> Tensor:
+    """Logits (hidden tokens, vocabulary) for the tokens of `ids` that are `hidden`, row by row."""
+    guesses: Tensor = model.cls(hidden_states(model.bert, ids, mask)[hidden])
+    return guesses
+
+
+def _rows(
+    texts: Sequence[str], length: int, tokenizer: ReviewTokenizer, processes: Processes
+) -> list[list[int]]:
     rows: list[list[int]] = []
-    with tqdm(total=len(texts), desc="tokenizing", unit=" reviews") as bar:
+    with processes.bar(total=len(texts), desc="tokenizing", unit=" reviews") as bar:
         for start in range(0, len(texts), _SLICE):
             some = tokenizer.encode(texts[start : start + _SLICE])
             for ids in some:
