@@ -138,6 +138,28 @@ def test_an_error_of_a_file_is_told_as_here(
         score_on_cluster(bundles.read(model), request, machines.address)
 
 
+def test_what_cannot_be_written_is_told_once(
+    tmp_path: Path, model: Path, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = reviews(tmp_path, 30)
+    (tmp_path / "out.csv.parts").mkdir()
+    # A folder where a part is to be: the rename fails, on whatever machine.
+    request = Request(source=str(source), output=f"{tmp_path}/out.csv", shard_rows=10)
+    with pytest.raises(ClusterError, match=r"IsADirectoryError: .*part-000000-000001\.csv"):
+        monkeypatch.setattr(Output, "open", lambda self: blocked(tmp_path))
+        score_on_cluster(bundles.read(model), request, machines.address)
+
+
+def blocked(folder: Path) -> None:
+    (folder / "out.csv.parts" / "part-000000-000001.csv").mkdir()
+
+
+def test_more_cores_than_any_machine_has(tmp_path: Path, model: Path, machines: Machines) -> None:
+    request = Request(source=str(reviews(tmp_path, 3)), output=f"{tmp_path}/out.csv")
+    with pytest.raises(ClusterError, match="no machine of the cluster has 64 cores"):
+        score_on_cluster(bundles.read(model), request, machines.address, 64)
+
+
 def test_where_there_is_no_cluster(tmp_path: Path, model: Path) -> None:
     source = reviews(tmp_path, 3)
     request = Request(source=str(source), output=f"{tmp_path}/out.csv")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ray.data.exceptions import SystemException
 from ray.exceptions import RayError
 
 from reelsense.bundle import Bundle
-from reelsense.cluster.machines import reelsense_error, usual_cores
+from reelsense.cluster.machines import machine_cores, own_error, usual_cores
 from reelsense.datasets import places
 from reelsense.errors import ClusterError
 from reelsense.inference.bulk import IsKnown, Shard, Task, score, shards
@@ -63,20 +64,25 @@ def score_on_ray(
     ClusterError if it cannot be done, DatasetError if a file cannot be read to its end.
     """
     cores = cores or usual_cores()
+    most = sum(each // cores for each in machine_cores())
+    if not most:
+        raise ClusterError(f"no machine of the cluster has {cores} cores")
     output.open()
+    carried = ray.put(_in_memory(bundle))  # once for each machine that has a classifier
     in_vain = 0
     while True:
         names: set[str] = set()
         before = len(output.notes)
         try:
-            for done in _stream(bundle, task, output, cores):
-                names.add(done.shard.name)
-                if done.note:
-                    output.notes[done.shard.name] = done.note
-                on_done(done)
+            with _context():
+                for done in _stream(carried, task, output, cores, most):
+                    names.add(done.shard.name)
+                    if done.note:
+                        output.notes[done.shard.name] = done.note
+                    on_done(done)
         except (RayError, SystemException) as error:
-            if known := reelsense_error(error):
-                raise known from error
+            if told := own_error(error):
+                raise told from error
             in_vain = in_vain + 1 if len(output.notes) == before else 0
             if in_vain == _ROUNDS:
                 raise ClusterError(f"Ray gave up: {_first_line(error)}") from error
@@ -85,13 +91,10 @@ def score_on_ray(
         return
 
 
-def _stream(bundle: Bundle, task: Task, output: Output, cores: int) -> Iterator[Done]:
-    """Yield each shard once it is kept."""
-    context = DataContext.get_current()
-    context.target_max_block_size = 1  # a shard is a block: what is given to one classifier
-    context.enable_progress_bars = False
-    carried = ray.put(_in_memory(bundle))  # once for each machine that has a classifier
-    most = max(1, int(ray.cluster_resources().get("CPU", 1)) // cores)
+def _stream(
+    carried: ray.ObjectRef[Bundle], task: Task, output: Output, cores: int, most: int
+) -> Iterator[Done]:
+    """Yield each shard once it is kept; `most` classifiers share the work."""
     notes = dict(output.notes)
     units = ray.data.from_items(
         [{"unit": n} for n in range(len(task.units))], override_num_blocks=len(task.units)
@@ -117,10 +120,22 @@ def _stream(bundle: Bundle, task: Task, output: Output, cores: int) -> Iterator[
         compute=TaskPoolStrategy(size=_WRITERS),
         label_selector=_near(output.address),
     )
-    with warnings.catch_warnings():  # that there are fewer files than could be read side by side
+    with warnings.catch_warnings():  # that there are few files to be read side by side
         warnings.filterwarnings("ignore", "The maximum number of concurrent tasks", UserWarning)
         for row in kept.iter_rows():
             yield row["done"]
+
+
+@contextmanager
+def _context() -> Iterator[None]:
+    """Let Ray Data take each shard for a block, which is what is given to one classifier."""
+    context = DataContext.get_current()
+    before = context.target_max_block_size, context.enable_progress_bars
+    context.target_max_block_size, context.enable_progress_bars = 1, False
+    try:
+        yield
+    finally:
+        context.target_max_block_size, context.enable_progress_bars = before
 
 
 class _Read:

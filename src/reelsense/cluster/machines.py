@@ -14,6 +14,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
 import ray
+from ray.data.exceptions import SystemException
 from ray.exceptions import RayError
 
 from reelsense.errors import ClusterError, ReelsenseError
@@ -74,10 +75,15 @@ def _answering(address: str) -> str:
     return f"{host}:{number}"
 
 
-def reelsense_error(error: BaseException | None) -> ReelsenseError | None:
-    """Return the error of ours that is at the bottom of one of Ray's, if there is one."""
-    while error is not None:
-        if isinstance(error, ReelsenseError):
-            return error
-        error = getattr(error, "cause", None) or error.__cause__
-    return None
+def own_error(error: BaseException | None) -> ReelsenseError | None:
+    """Return what is at the bottom of an error of Ray's, if that is nothing that has died.
+
+    What our own code raised on another machine comes again wherever it is tried.
+    """
+    while error is not None and not isinstance(error, ReelsenseError):
+        below = getattr(error, "cause", None) or error.__cause__
+        if below is None:
+            died = isinstance(error, RayError | SystemException)
+            return None if died else ClusterError(f"{type(error).__name__}: {error}")
+        error = below
+    return error

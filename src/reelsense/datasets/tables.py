@@ -22,6 +22,7 @@ _LONGEST_FIELD = 100_000_000
 """Characters. The csv module's own limit (131,072) is less than a long review can have."""
 
 _NESTED = 100
+"""Levels of JSON in each other. What goes deeper can be read, but neither written nor carried."""
 
 _UNDECODED = re.compile(r"[\udc80-\udcff]")
 """What is left of bytes that were no UTF-8, when read with errors="surrogateescape"."""
@@ -108,6 +109,11 @@ def _csv(lines: Iterable[str], delimiter: str = ",") -> Iterator[Row]:
         except csv.Error as error:
             if "unexpected end" in str(error):  # the open quote took in the rest of the file
                 raise csv.Error(f"line {reader.line_num}: a quote is never closed") from error
+            if "field larger" in str(error):  # and here, as much of it as is read at once
+                raise csv.Error(
+                    f"line {reader.line_num}: a quote is never closed, or a field is longer than "
+                    f"{_LONGEST_FIELD:,} characters"
+                ) from error
             yield Row(reader.line_num, dict.fromkeys(header, ""), str(error))
             continue
         if fields:
@@ -140,15 +146,27 @@ def _json_lines(lines: Iterable[str]) -> Iterator[Row]:
             continue
         try:
             values = json.loads(line)
-            if line.count("[") + line.count("{") > _NESTED:
-                json.dumps(values)  # which cannot go as deep as reading
         except (ValueError, RecursionError) as error:
             yield Row(number, {}, f"line {number} is not JSON: {error}")
             continue
-        if isinstance(values, dict):
+        if line.count("[") + line.count("{") > _NESTED and _is_deep(values):
+            yield Row(number, {}, f"line {number} is nested more than {_NESTED} levels deep")
+        elif isinstance(values, dict):
             yield Row(number, values)
         else:
             yield Row(number, {}, f"line {number} is not a JSON object")
+
+
+def _is_deep(values: object) -> bool:
+    level = [values] if isinstance(values, dict | list) else []
+    for _ in range(_NESTED):
+        level = [
+            inside
+            for each in level
+            for inside in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inside, dict | list)
+        ]
+    return bool(level)
 
 
 def _text_lines(lines: Iterable[str]) -> Iterator[Row]:
