@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +50,30 @@ def test_the_same_on_one_core_and_on_all(classifier: Classifier) -> None:
     one = Classifier.load(threads=1)
     texts = POSITIVE + NEGATIVE
     assert np.abs(one.predict_proba(texts) - classifier.predict_proba(texts)).max() < 1e-4
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's /proc")
+def test_a_part_of_the_cores_is_any_part_of_them() -> None:
+    """Two processes with one core each would else both hold on to the first."""
+    program = """if True:
+        import os, threading
+        from reelsense import Classifier
+        classifier = Classifier.load(threads=1)
+        reading = threading.Thread(target=classifier.predict, args=(["good " * 300] * 40,))
+        reading.start()
+        found = set()
+        while reading.is_alive():  # a thread is bound while it reads, and not after
+            for each in os.listdir("/proc/self/task"):
+                try:
+                    found.add(tuple(os.sched_getaffinity(int(each))))
+                except ProcessLookupError:
+                    pass
+        print(*found)
+    """
+    answer = subprocess.run(  # noqa: S603  # our own command
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == str(tuple(os.sched_getaffinity(0)))
 
 
 @pytest.mark.slow

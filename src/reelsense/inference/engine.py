@@ -69,6 +69,8 @@ class Engine:
         cores = threads or available_cores()
         settings = {
             "INFERENCE_NUM_THREADS": cores,
+            # Otherwise every process with a part of the cores holds on to the first of them.
+            "ENABLE_CPU_PINNING": cores >= available_cores(),
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP if int8_activations else 0,
             # Every new shape of batch leaves prepared code behind; without a bound, memory grows.
             "CPU_RUNTIME_CACHE_CAPACITY": 32,
