@@ -146,7 +146,7 @@ def test_what_cannot_be_written_is_told_once(
     # A folder where a part is to be: the rename fails, on whatever machine.
     request = Request(source=str(source), output=f"{tmp_path}/out.csv", shard_rows=10)
     monkeypatch.setattr(Output, "open", lambda self: blocked(tmp_path))
-    with pytest.raises(ClusterError, match=r"IsADirectoryError: .*part-000000-000001\.csv"):
+    with pytest.raises(DatasetError, match=r"part-000000-000001\.csv cannot be written: Is a dir"):
         score_on_cluster(bundles.read(model), request, machines.address)
 
 

@@ -24,8 +24,8 @@ from ray.exceptions import RayError
 from reelsense.bundle import Bundle
 from reelsense.cluster.machines import machine_cores, own_error, usual_cores
 from reelsense.datasets import places
-from reelsense.errors import ClusterError
-from reelsense.inference.bulk import IsKnown, Shard, Task, score, shards
+from reelsense.errors import ClusterError, DatasetError
+from reelsense.inference.bulk import IsKnown, Scored, Shard, Task, score, shards
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.outputs import Note, Output, keep
 
@@ -138,6 +138,9 @@ def _context() -> Iterator[None]:
         context.target_max_block_size, context.enable_progress_bars = before
 
 
+# The stages are generators, because of others Ray tells what they raised as text alone.
+
+
 class _Read:
     """Units to shards."""
 
@@ -157,14 +160,12 @@ class _Score:
         self._classifier = Classifier(ray.get(carried[0]), threads=cores)
         self._task = task
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        [shard] = batch["shard"]
-        if not shard.rows:
-            return {"scored": _column((Done(shard, None), None))}
-        begun = time.perf_counter()
-        scored = score(self._classifier, self._task, shard)
-        done = Done(replace(shard, rows=()), None, time.perf_counter() - begun)
-        return {"scored": _column((done, scored))}
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for shard in batch["shard"]:
+            begun = time.perf_counter()
+            scored = score(self._classifier, self._task, shard) if shard.rows else None
+            done = Done(replace(shard, rows=()), None, time.perf_counter() - begun)
+            yield {"scored": _column((done, scored))}
 
 
 class _Keep:
@@ -173,11 +174,16 @@ class _Keep:
     def __init__(self, output: Output, task: Task) -> None:
         self._folder, self._task = output.folder, task
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        [(done, scored)] = batch["scored"]
-        if scored:
-            done = replace(done, note=keep(self._folder, self._task, scored))
-        return {"done": _column(done)}
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for done, scored in batch["scored"]:
+            yield {"done": _column(replace(done, note=self._note(scored)) if scored else done)}
+
+    def _note(self, scored: Scored) -> Note:
+        try:
+            return keep(self._folder, self._task, scored)
+        except OSError as error:  # which Ray would try again and again
+            where = error.filename2 or error.filename
+            raise DatasetError(f"{where} cannot be written: {error.strerror}") from error
 
 
 def _column(value: object) -> Any:
