@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reelsense.datasets.places import Folder
-from reelsense.errors import DatasetError
+from reelsense.errors import DatasetError, MissingExtraError
 from tests import tiny, tiny_network
 from tests.scoring import score_file
 from tests.waiting import wait_until
@@ -478,3 +478,38 @@ def test_a_late_file_with_other_columns_ends_the_run_and_loses_nothing(
     (tmp_path / "in" / "2.csv").write_text("text\ngood\n")
     score_file(CLASSIFIER, tmp_path / "in", tmp_path / "out.csv", shard_rows=2)
     assert "1 shard of 2 rows were there" in capsys.readouterr().err
+
+
+def test_parquet_without_its_extra_names_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pyarrow", "pyarrow.parquet"):
+        monkeypatch.setitem(sys.modules, name, None)
+    (tmp_path / "in.parquet").touch()
+    with pytest.raises(MissingExtraError, match=r"pip install 'reelsense\[parquet\]'"):
+        score_file(CLASSIFIER, tmp_path / "in.parquet", tmp_path / "out.csv")
+
+
+def test_two_columns_of_one_name_in_parquet(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table([["good"], ["bad"]], names=["text", "text"])
+    parquet.write_table(table, tmp_path / "in.parquet")
+    with pytest.raises(DatasetError, match="two columns have the same name: 'text'"):
+        score_file(CLASSIFIER, tmp_path / "in.parquet", tmp_path / "out.csv")
+
+
+def test_a_row_of_many_levels_is_an_error_of_its_own(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "good", "x": ' + "[" * 300 + "]" * 300 + '}\n{"text": "bad"}\n')
+    score_file(CLASSIFIER, source, tmp_path / "out.jsonl")
+    rows = read_back(tmp_path / "out.jsonl")
+    assert rows[0]["error"] == "line 1 is nested more than 100 levels deep"
+    assert rows[1]["label"] == "negative"
+
+
+def test_many_characters_end_a_shard_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reelsense.inference.bulk._SHARD_CHARACTERS", 100)
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "good", "other": "x" * 60}] * 6)
+    score_file(CLASSIFIER, source, f"{tmp_path}/out/")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert [shard["rows"] for shard in manifest["shards"]] == [2, 2, 2]
