@@ -84,6 +84,16 @@ def test_keys_of_all_first_rows_are_columns(tmp_path: Path) -> None:
     assert [(row["label"], row["id"]) for row in found] == [("positive", ""), ("negative", "1")]
 
 
+@pytest.mark.parametrize("source", ["in.csv", "./in.csv", "file://FOLDER/in.csv"])
+def test_of_one_file_rows_do_not_say_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_as(tmp_path, ".csv")
+    score_file(CLASSIFIER, source.replace("FOLDER", str(tmp_path)), "out.csv")
+    assert "file" not in read_back(tmp_path / "out.csv")[0]
+
+
 def test_links_are_followed(tmp_path: Path) -> None:
     (tmp_path / "real.csv").write_text("text\ngood\n")
     (tmp_path / "in").mkdir()

@@ -85,23 +85,18 @@ def inputs(request: Request) -> list[Found]:
     if request.source == STANDARD_INPUT:
         return [Found(STANDARD_INPUT, STANDARD_INPUT, None)]
     found = places.find(request.source)
+    kept = [each for each in found if not _is_written(each, request)]
     if is_one_file(request, found):
-        kept = [each for each in found if not _is_written(each, request)]
         if not kept:
             raise DatasetError(f"{request.source} would be read and written: name another --output")
         return kept
-    tables = [each for each in found if is_table(each.name)]
-    if len(tables) < len(found):
-        others = [each.name for each in found if not is_table(each.name)]
-        click.echo(
-            f"left out, being no tables: {', '.join(others[:5])}"
-            f"{f' and {len(others) - 5:,} more' if len(others) > 5 else ''}",
-            err=True,
-        )
-    kept = [each for each in tables if not _is_written(each, request)]
-    if not kept:
+    tables = [each for each in kept if is_table(each.name)]
+    if not tables:
         raise DatasetError(f"{request.source}: there are no tables")
-    return kept
+    if others := [each.name for each in kept if not is_table(each.name)]:
+        more = f" and {len(others) - 5:,} more" if len(others) > 5 else ""
+        click.echo(f"left out, being no tables: {', '.join(others[:5])}{more}", err=True)
+    return tables
 
 
 def is_one_file(request: Request, found: Sequence[Found]) -> bool:

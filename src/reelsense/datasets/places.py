@@ -59,13 +59,14 @@ def find(address: str) -> list[Found]:
     Raises DatasetError if there is nothing.
     """
     with _told(address, "read"):
-        found = _find_here(str(_path(address))) if is_local(address) else _find_there(address)
+        found = _find_here(address) if is_local(address) else _find_there(address)
     if not found:
         raise DatasetError(f"{address}: there are no files")
     return sorted(found, key=lambda each: each.name)
 
 
-def _find_here(path: str) -> list[Found]:
+def _find_here(address: str) -> list[Found]:
+    path = str(_path(address))
     names: Iterable[str]
     if Path(path).is_dir():
         names = [name for name in _walk(path) if not _is_hidden(os.path.relpath(name, path))]
@@ -74,7 +75,7 @@ def _find_here(path: str) -> list[Found]:
     else:
         status = Path(path).stat()
         size = status.st_size if S_ISREG(status.st_mode) else None
-        return [Found(path, str(Path(path).absolute()), size)]
+        return [Found(address, str(Path(path).absolute()), size)]
     files = [Path(name) for name in names if Path(name).is_file()]
     return [Found(str(each), str(each.absolute()), each.stat().st_size) for each in files]
 
