@@ -72,7 +72,7 @@ def test_a_file_more_in_a_folder_of_one(tmp_path: Path, capsys: pytest.CaptureFi
     for name in ("a.txt", "b.txt"):
         (tmp_path / "in" / name).write_text("good\nbad\n")
         score_file(CLASSIFIER, tmp_path / "in", f"{tmp_path}/out/", shard_rows=2)
-    assert "1 shard of 2 rows were there" in capsys.readouterr().err
+    assert "1 shard from before, 2 rows" in capsys.readouterr().err
 
 
 def test_keys_of_all_first_rows_are_columns(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_part_that_is_gone_is_made_anew(
     (tmp_path / "out" / "part-time.csv").write_text("mine")
     capsys.readouterr()
     score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4)
-    assert "2 shards of 6 rows were there" in capsys.readouterr().err
+    assert "2 shards from before, 6 rows" in capsys.readouterr().err
     assert tree(tmp_path / "out") == before | {"part-time.csv": b"mine"}
 
 

@@ -56,7 +56,7 @@ def test_the_bar_counts_bytes_and_tells_rows(
     assert " left]" in shown
     progress.tell("out.csv")
     said = capsys.readouterr().err
-    assert "1 shard of 40 rows were there and are not scored again" in said
+    assert "1 shard from before, 40 rows" in said
     assert "out.csv: 60 rows, " in said
 
 

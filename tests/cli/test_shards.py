@@ -257,7 +257,7 @@ def test_a_run_that_was_cut_off_goes_on(
             score_file(CLASSIFIER, source, f"{tmp_path}/cut/{name}", shard_rows=2)
     capsys.readouterr()
     score_file(CLASSIFIER, source, f"{tmp_path}/cut/{name}", shard_rows=2)
-    assert "2 shards of 4 rows were there and are not scored again" in capsys.readouterr().err
+    assert "2 shards from before, 4 rows" in capsys.readouterr().err
     assert tree(tmp_path / "cut") == tree(tmp_path / "whole")
 
 
@@ -280,7 +280,7 @@ def test_what_has_changed_meanwhile_is_scored_anew(
             score_file(CLASSIFIER, source, target, shard_rows=1)
     source.write_text("good\ngood good\ngood\n")
     score_file(CLASSIFIER, source, target, shard_rows=1)
-    assert "1 shard of 1 rows were there" in capsys.readouterr().err
+    assert "1 shard from before, 1 rows" in capsys.readouterr().err
     assert [row["text"] for row in read_back(target)] == ["good", "good good", "good"]
 
 
@@ -292,7 +292,7 @@ def test_a_finished_folder_is_left_as_it_is(
     before = tree(tmp_path / "out")
     capsys.readouterr()
     score_file(CLASSIFIER, source, f"{tmp_path}/out", shard_rows=4)
-    assert "3 shards of 10 rows were there" in capsys.readouterr().err
+    assert "3 shards from before, 10 rows" in capsys.readouterr().err
     assert tree(tmp_path / "out") == before
 
 
@@ -370,7 +370,7 @@ def test_kill_9_costs_one_shard(tmp_path: Path, model: Path, name: str) -> None:
         capture_output=True,
         text=True,
     )
-    assert f"{done} shards of {50 * done:,} rows were there" in last.stderr
+    assert f"{done} shards from before, {50 * done:,} rows" in last.stderr
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
 
 
@@ -388,7 +388,7 @@ def test_a_folder_that_is_being_changed_is_not_whole(
     assert not (tmp_path / "out" / "manifest.json").exists()
     capsys.readouterr()
     score_file(CLASSIFIER, source, target, shard_rows=1)
-    assert "2 shards of 2 rows were there" in capsys.readouterr().err
+    assert "2 shards from before, 2 rows" in capsys.readouterr().err
     score_file(CLASSIFIER, source, f"{tmp_path}/anew/", shard_rows=1)
     assert tree(tmp_path / "out") == tree(tmp_path / "anew")
 
@@ -477,7 +477,7 @@ def test_a_late_file_with_other_columns_ends_the_run_and_loses_nothing(
     assert "what was scored is kept" in capsys.readouterr().err
     (tmp_path / "in" / "2.csv").write_text("text\ngood\n")
     score_file(CLASSIFIER, tmp_path / "in", tmp_path / "out.csv", shard_rows=2)
-    assert "1 shard of 2 rows were there" in capsys.readouterr().err
+    assert "1 shard from before, 2 rows" in capsys.readouterr().err
 
 
 def test_parquet_without_its_extra_names_the_command(

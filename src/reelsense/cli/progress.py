@@ -74,8 +74,6 @@ class Progress:
         """Say what was done."""
         if self._skipped:
             shards = f"{self._shards_skipped:,} shard{'s' * (self._shards_skipped > 1)}"
-            click.echo(
-                f"{shards} of {self._skipped:,} rows were there and are not scored again", err=True
-            )
+            click.echo(f"{shards} from before, {self._skipped:,} rows, not scored again", err=True)
         seconds = time.monotonic() - self._begun
         click.echo(f"{address}: {self._said()}, {seconds:,.1f} s", err=True)
