@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,14 @@ from typing import Any
 import pytest
 
 pytest.importorskip("ray")
+# Ray's import adds its own time to every line of any log; other tests look at theirs.
+logging.setLogRecordFactory(logging.LogRecord)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plain_log() -> Iterator[None]:
+    yield
+    logging.setLogRecordFactory(logging.LogRecord)
 
 
 class Machines:
