@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,12 @@ class Bundle:
         """The bytes of the network."""
         network = self.network
         return network.stat().st_size if isinstance(network, Path) else len(network)
+
+    def in_memory(self) -> Bundle:
+        """Return the same with its network in memory, so that it can travel."""
+        if isinstance(self.network, Path):
+            return replace(self, network=_read(self.network))
+        return self
 
 
 def read(folder: Path) -> Bundle:

@@ -12,7 +12,7 @@ from reelsense.cli.files import Request, inputs, task_of
 from reelsense.errors import DatasetError
 from reelsense.inference.outputs import Output
 from tests import tiny
-from tests.cli.test_shards import read_back, tree, write_as, write_jsonl
+from tests.cli.test_shards import Cut, read_back, tree, write_as, write_jsonl
 from tests.scoring import score_file
 
 CLASSIFIER = tiny.classifier()
@@ -140,10 +140,6 @@ def test_a_part_that_is_gone_is_made_anew(
     assert tree(tmp_path / "out") == before | {"part-time.csv": b"mine"}
 
 
-class _Cut(Exception):  # noqa: N818  # not an error of ours
-    pass
-
-
 class _Power:
     """Lets so many changes of files happen, and none after that."""
 
@@ -155,7 +151,7 @@ class _Power:
     def _counted(self, change: Callable[..., object]) -> Callable[..., object]:
         def counted(*given: object, **more: object) -> object:
             if not self.left:
-                raise _Cut
+                raise Cut
             self.left -= 1
             return change(*given, **more)
 
@@ -182,7 +178,7 @@ def test_cut_off_at_any_change_of_a_file(
             source.write_text(after)
         with monkeypatch.context() as patch:
             power = _Power(patch, n)
-            with suppress(_Cut, DatasetError):  # which says what was cut off
+            with suppress(Cut, DatasetError):  # which says what was cut off
                 score_file(CLASSIFIER, source, target, shard_rows=1)
         if power.left:
             break

@@ -218,7 +218,7 @@ def test_many_files_that_do_not_go_together(tmp_path: Path, source: str, message
         score_file(CLASSIFIER, f"{tmp_path}/{source}", tmp_path / "out.csv")
 
 
-class _Cut(Exception):  # noqa: N818  # not an error of ours
+class Cut(Exception):  # noqa: N818  # not an error of ours
     pass
 
 
@@ -231,7 +231,7 @@ def cut_after(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
 
     def keep(*args: object) -> object:
         if not left[0]:
-            raise _Cut
+            raise Cut
         left[0] -= 1
         return kept(*args)  # type: ignore[arg-type]
 
@@ -253,7 +253,7 @@ def test_a_run_that_was_cut_off_goes_on(
     (tmp_path / "cut").mkdir()
     with monkeypatch.context() as patch:
         cut_after(patch, 2)
-        with pytest.raises(_Cut):
+        with pytest.raises(Cut):
             score_file(CLASSIFIER, source, f"{tmp_path}/cut/{name}", shard_rows=2)
     capsys.readouterr()
     score_file(CLASSIFIER, source, f"{tmp_path}/cut/{name}", shard_rows=2)
@@ -276,7 +276,7 @@ def test_what_has_changed_meanwhile_is_scored_anew(
     source.write_text("good\nbad\ngood\nbad\n")
     with monkeypatch.context() as patch:
         cut_after(patch, 2)
-        with pytest.raises(_Cut):
+        with pytest.raises(Cut):
             score_file(CLASSIFIER, source, target, shard_rows=1)
     source.write_text("good\ngood good\ngood\n")
     score_file(CLASSIFIER, source, target, shard_rows=1)
@@ -383,7 +383,7 @@ def test_a_folder_that_is_being_changed_is_not_whole(
     source.write_text("good\nbad\ngood good\n")
     with monkeypatch.context() as patch:
         cut_after(patch, 0)
-        with pytest.raises(_Cut):
+        with pytest.raises(Cut):
             score_file(CLASSIFIER, source, target, shard_rows=1)
     assert not (tmp_path / "out" / "manifest.json").exists()
     capsys.readouterr()
@@ -401,7 +401,7 @@ def test_a_shard_that_is_overwritten_is_not_known_meanwhile(
 
     def write(self: Folder, name: str, content: bytes) -> None:
         if name.startswith("note-"):
-            raise _Cut
+            raise Cut
         plainly(self, name, content)
 
     for text, cut in (("good\nbad\n", 1), ("awful\nbad\n", 0), ("good\nbad\n", 9)):
@@ -411,7 +411,7 @@ def test_a_shard_that_is_overwritten_is_not_known_meanwhile(
                 patch.setattr(Folder, "write", write)
             else:
                 cut_after(patch, cut)
-            with pytest.raises(_Cut) if cut < 9 else nullcontext():
+            with pytest.raises(Cut) if cut < 9 else nullcontext():
                 score_file(CLASSIFIER, source, target, shard_rows=1)
     assert [row["text"] for row in read_back(target)] == ["good", "bad"]
 
@@ -432,13 +432,13 @@ def test_tidying_that_is_cut_off(
             return
         for each in names:
             if not left[0]:
-                raise _Cut
+                raise Cut
             left[0] -= 1
             remove(self, each)
 
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "remove", remove_some)
-        with pytest.raises(_Cut) if removed < 4 or name == "out.csv" else nullcontext():
+        with pytest.raises(Cut) if removed < 4 or name == "out.csv" else nullcontext():
             score_file(CLASSIFIER, source, target, shard_rows=1)
     score_file(CLASSIFIER, source, target, shard_rows=1)
     score_file(CLASSIFIER, source, f"{tmp_path}/anew-{name}", shard_rows=1)

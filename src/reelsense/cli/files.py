@@ -85,7 +85,8 @@ def inputs(request: Request) -> list[Found]:
     if request.source == STANDARD_INPUT:
         return [Found(STANDARD_INPUT, STANDARD_INPUT, None)]
     found = places.find(request.source)
-    kept = [each for each in found if not _is_written(each, request)]
+    ours = written(request.output) if request.output else ()
+    kept = [each for each in found if not _is_written(each, ours)]
     if is_one_file(request, found):
         if not kept:
             raise DatasetError(f"{request.source} would be read and written: name another --output")
@@ -104,10 +105,8 @@ def is_one_file(request: Request, found: Sequence[Found]) -> bool:
     return len(found) == 1 and found[0].name == request.source
 
 
-def _is_written(found: Found, request: Request) -> bool:
-    if not request.output:
-        return False
-    address, ours = places.whole(found.address), written(request.output)
+def _is_written(found: Found, ours: Sequence[str]) -> bool:
+    address = places.whole(found.address)
     return address in ours or address.startswith(tuple(each for each in ours if each.endswith("/")))
 
 

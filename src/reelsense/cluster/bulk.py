@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from reelsense.datasets import places
 from reelsense.errors import ClusterError, DatasetError
 from reelsense.inference.bulk import IsKnown, Scored, Shard, Task, score, shards
 from reelsense.inference.classifier import Classifier
-from reelsense.inference.outputs import Note, Output, keep
+from reelsense.inference.outputs import Note, Output, is_known, keep
 
 _READERS = 4
 """Files that are read at a time, at least."""
@@ -68,7 +68,7 @@ def score_on_ray(
     if not most:
         raise ClusterError(f"no machine of the cluster has {cores} cores")
     output.open()
-    carried = ray.put(_in_memory(bundle))  # once for each machine that has a classifier
+    carried = ray.put(bundle.in_memory())  # once for each machine that has a classifier
     in_vain = 0
     while True:
         names: set[str] = set()
@@ -95,12 +95,11 @@ def _stream(
     carried: ray.ObjectRef[Bundle], task: Task, output: Output, cores: int, most: int
 ) -> Iterator[Done]:
     """Yield each shard once it is kept; `most` classifiers share the work."""
-    notes = dict(output.notes)
     units = ray.data.from_items(
         [{"unit": n} for n in range(len(task.units))], override_num_blocks=len(task.units)
     )
     read = units.map_batches(
-        _Read(task, lambda name, digest: name in notes and notes[name].digest == digest),
+        _Read(task, partial(is_known, dict(output.notes))),
         batch_size=1,
         num_cpus=0,
         compute=TaskPoolStrategy(size=min(len(task.units), max(_READERS, most))),
@@ -198,11 +197,6 @@ def _near(address: str) -> dict[str, str] | None:
     if not places.is_local(address):
         return None
     return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-
-
-def _in_memory(bundle: Bundle) -> Bundle:
-    network = bundle.network
-    return replace(bundle, network=network.read_bytes() if isinstance(network, Path) else network)
 
 
 def _first_line(error: Exception) -> str:

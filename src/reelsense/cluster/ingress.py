@@ -17,7 +17,6 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from a2wsgi import WSGIMiddleware
-from flask import Flask
 from ray import serve
 
 from reelsense.cluster.replica import RemoteClassifier
@@ -81,7 +80,7 @@ class Ingress:
         logging.config.dictConfig(log_settings(settings))
         logging.setLogRecordFactory(logging.LogRecord)  # Ray's adds its own time to every line
         self._settings = settings
-        self._app: Flask = create_app(settings, Applications(), keys)
+        self._app = create_app(settings, Applications(), keys)
         self._wsgi = WSGIMiddleware(_Told(self._app), workers=settings.queue + _TO_SAY_NO)
         self._running: set[asyncio.Task[None]] = set()
 
@@ -162,7 +161,7 @@ class Ingress:
 class _Told:
     """The Flask application, told that bodies end, and whether clients wait."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Callable[[Any, Any], Iterable[bytes]]) -> None:
         self._app = app
 
     def __call__(self, environ: Any, start: Any) -> Iterable[bytes]:

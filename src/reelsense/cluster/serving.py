@@ -20,7 +20,7 @@ import signal
 import socket
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -125,9 +125,7 @@ def read(folder: Path) -> Bundle:
     Raises BundleError.
     """
     with unchanged(folder) as found:
-        bundle = bundles.read(found)
-        if isinstance(bundle.network, Path):
-            bundle = replace(bundle, network=bundle.network.read_bytes())
+        bundle = bundles.read(found).in_memory()
     check(Classifier(bundle, gpu=False))
     return bundle
 

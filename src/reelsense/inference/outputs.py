@@ -18,7 +18,7 @@ import fcntl
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -91,7 +91,7 @@ class Output:
 
     def is_known(self, name: str, digest: str) -> bool:
         """Say whether the shard of that name is there, with the same rows."""
-        return name in self.notes and self.notes[name].digest == digest
+        return is_known(self.notes, name, digest)
 
     def open(self) -> None:
         """Begin to change what is there: from now on it is not whole, until it is finished."""
@@ -270,6 +270,11 @@ class Output:
             key=lambda name: last.index(name) if name in last else -1 - bool(_NOTE.match(name))
         )
         self.folder.remove(*gone)
+
+
+def is_known(notes: Mapping[str, Note], name: str, digest: str) -> bool:
+    """Say whether `notes` tell of the shard of that name, with the same rows."""
+    return name in notes and notes[name].digest == digest
 
 
 def keep(folder: Folder, task: Task, scored: Scored) -> Note:
