@@ -20,9 +20,12 @@ _MOOD[[VOCABULARY["good"], VOCABULARY["great"]]] = 1
 _MOOD[[VOCABULARY["bad"], VOCABULARY["awful"]]] = -1
 
 
-def tokenizer_json() -> str:
-    """The tokenizer.json of a BERT that knows VOCABULARY."""
-    tokenizer = Tokenizer(models.WordPiece(vocab=VOCABULARY, unk_token="[UNK]"))  # noqa: S106
+def tokenizer_json(unknown: str = "the") -> str:
+    """The tokenizer.json of a BERT that knows VOCABULARY.
+
+    It takes words that it does not know for `unknown`: tests may say what they like.
+    """
+    tokenizer = Tokenizer(models.WordPiece(vocab=VOCABULARY, unk_token=unknown))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.add_special_tokens(SPECIAL)

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
 from reelsense.errors import BundleError
-from reelsense.inference.tokenizer import Frame, ReviewTokenizer, head_and_tail, windows
+from reelsense.inference.tokenizer import Frame, ReviewTokenizer, Tokens, head_and_tail, windows
 from tests.tiny import VOCABULARY, tokenizer_json
 
 FRAME = Frame(101, 102)
@@ -58,3 +58,15 @@ def test_many_texts_are_tokenized_a_few_at_a_time(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("reelsense.inference.tokenizer._CHARACTERS", 25)
     assert tokenizer.encode(texts) == whole
     assert tokenizer.encode([]) == []
+
+
+def test_a_text_of_unknown_tokens_alone_holds_nothing() -> None:
+    tokenizer = ReviewTokenizer(tokenizer_json("[UNK]"))
+    unknown = VOCABULARY["[UNK]"]
+    assert tokenizer.encode(["👎", "x" * 300_000, "👎 film"]) == [
+        [],
+        [],
+        [unknown, VOCABULARY["film"]],
+    ]
+    assert tokenizer.locate("👎 👎") == Tokens([], [])
+    assert tokenizer.locate("👎 film") == Tokens([unknown, VOCABULARY["film"]], [0, 2])

@@ -60,24 +60,30 @@ class ReviewTokenizer:
         if first is None or last is None or pad is None or mask is None:
             raise BundleError(f"tokenizer.json is not BERT's: it lacks one of {', '.join(names)}")
         self.frame, self.pad, self.mask = Frame(first, last), pad, mask
+        self._unknown = self._tokenizer.token_to_id("[UNK]")
 
     def encode(self, texts: Sequence[str], clock: Clock | None = None) -> list[list[int]]:
         """Clean `texts` and return their token ids, whole, without [CLS] and [SEP].
 
-        Raises DeadlineError once no time is left on `clock`.
+        A text of unknown tokens alone, as emoji are to most, has none: all such would get the same
+        answer, and a sure one. Raises DeadlineError once no time is left on `clock`.
         """
         clock = clock or Clock()
         ids: list[list[int]] = []
         for group in _groups(list(map(review.clean, texts))):
             clock.check()
             encodings = self._tokenizer.encode_batch_fast(group, add_special_tokens=False)
-            ids += [encoding.ids for encoding in encodings]
+            ids += [self._known(encoding.ids) for encoding in encodings]
         return ids
 
     def locate(self, text: str) -> Tokens:
         """Return the same ids of one `text` that is clean already, and where each begins."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        return Tokens(encoding.ids, [start for start, _ in encoding.offsets])
+        ids = self._known(encoding.ids)
+        return Tokens(ids, [start for start, _ in encoding.offsets[: len(ids)]])
+
+    def _known(self, ids: list[int]) -> list[int]:
+        return ids if any(each != self._unknown for each in ids) else []
 
 
 def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
