@@ -120,6 +120,8 @@ def test_what_nobody_knows_makes_no_new_label(client: FlaskClient) -> None:
 
 
 def test_time_is_counted_by_phase(client: FlaskClient) -> None:
+    found = counted(client)  # the first is an increase
+    assert found.labels("phase_seconds_count", "phase") == {"queue", "tokenize", "network"}
     client.post("/v1/predict", json={"text": "good"})
     client.post("/v1/predict", json={"texts": ["good", "bad"]})
     client.post("/v1/predict", json={"text": 7})

@@ -192,7 +192,7 @@ def show(path: JobId) -> Response:
 )
 def cancel(path: JobId) -> Response:
     """End a job before its end. What is scored by then stays."""
-    return json_of(told(background().jobs.cancel(path.id)))
+    return json_of(told(background().cancel(path.id)))
 
 
 @blueprint.delete("/jobs/<id>", operation_id="delete_job", responses=nothing(400, 404, 507))
