@@ -201,6 +201,9 @@ def test_no_more_rows_bytes_and_jobs_than_may_be(make: Make) -> None:
     assert send(client, "review\na\n").status_code == 202
     answer = send(client, "review\na\n")
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
+    found = counted(client)
+    assert found("shed_total", reason="jobs") == 1
+    assert found("shed_total", reason="queue") == 0  # no processor would help
 
 
 def test_a_file_may_be_larger_than_other_bodies(make: Make) -> None:

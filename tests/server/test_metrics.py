@@ -202,7 +202,7 @@ def test_answers_are_counted_by_label_verdict_and_confidence() -> None:
 
 def test_what_is_refused_is_counted_by_reason(client: FlaskClient, app: Flask) -> None:
     found = counted(client)
-    assert found.labels("shed_total", "reason") == {"queue", "rate"}
+    assert found.labels("shed_total", "reason") == {"queue", "rate", "jobs"}
     assert found("shed_total") == found("expired_total") == found("abandoned_total") == 0
     gone = {"waitress.client_disconnected": lambda: True}
     answer = client.post("/v1/predict", json={"text": "good"}, environ_overrides=gone)

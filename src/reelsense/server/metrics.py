@@ -25,7 +25,7 @@ _METHODS = {"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"}
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60)
 _PHASES = ("queue", "tokenize", "network")
 _OUTCOMES = ("served", "refused")
-_SHED = {"overloaded": "queue", "rate-limited": "rate"}
+_SHED = {"overloaded": "queue", "rate-limited": "rate", "too-many-jobs": "jobs"}
 
 
 class Metrics:
