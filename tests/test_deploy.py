@@ -57,6 +57,22 @@ tests:
           - {labels: '{alertname="ReelsenseExpires"}', value: 1}
           - {labels: '{alertname="ReelsenseSlow"}', value: 1}
 
+  # A job fails at minute 10; from minute 40 on nothing can be kept.
+  - interval: 1m
+    input_series:
+      - {series: 'reelsense_jobs_total{state="failed"}', values: 0x9 1x50}
+      - {series: 'reelsense_requests_total{route="/v1/jobs", status="507"}', values: _x39 1+1x20}
+    promql_expr_test:
+      - expr: count by (alertname) (ALERTS{alertstate="firing"})
+        eval_time: 12m
+        exp_samples: [{labels: '{alertname="ReelsenseJobsFail"}', value: 1}]
+      - expr: count by (alertname) (ALERTS{alertstate="firing"})
+        eval_time: 35m
+        exp_samples: []
+      - expr: count by (alertname) (ALERTS{alertstate="firing"})
+        eval_time: 45m
+        exp_samples: [{labels: '{alertname="ReelsenseJobsFail"}', value: 1}]
+
   # Explanations alone are asked for: half of them fail, and half of those at their deadline.
   - interval: 1m
     input_series:
@@ -86,6 +102,8 @@ tests:
       - {series: 'reelsense_shed_total{reason="queue"}', values: 0+40x30}
       - {series: 'reelsense_shed_total{reason="rate"}', values: 0+90000x30}
       - {series: reelsense_expired_total, values: 0+10x30}
+      - {series: 'reelsense_jobs_total{state="done"}', values: 0+1x30}
+      - {series: 'reelsense_jobs_total{state="failed"}', values: 3x30}
       - {series: 'reelsense_request_seconds_bucket{route="/v1/predict", le="2.0"}', values: 0+9x30}
       - {series: 'reelsense_request_seconds_bucket{route="/v1/predict", le="+Inf"}', values: 0+9x30}
       - {series: 'reelsense_request_seconds_bucket{route="/v1/explain", le="10.0"}', values: 0x30}
