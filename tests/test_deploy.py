@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from reelsense.server import create_app
 from reelsense.server.config import Settings, variable
 from reelsense.server.metrics import Metrics
+from tests import tiny
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -54,6 +56,63 @@ tests:
           - {labels: '{alertname="ReelsenseSheds"}', value: 1}
           - {labels: '{alertname="ReelsenseExpires"}', value: 1}
           - {labels: '{alertname="ReelsenseSlow"}', value: 1}
+
+  # A job fails at minute 10; from minute 40 on nothing can be kept.
+  - interval: 1m
+    input_series:
+      - {series: 'reelsense_jobs_total{state="failed"}', values: 0x9 1x50}
+      - {series: 'reelsense_requests_total{route="/v1/jobs", status="507"}', values: _x39 1+1x20}
+    promql_expr_test:
+      - expr: count by (alertname) (ALERTS{alertstate="firing"})
+        eval_time: 12m
+        exp_samples: [{labels: '{alertname="ReelsenseJobsFail"}', value: 1}]
+      - expr: count by (alertname) (ALERTS{alertstate="firing"})
+        eval_time: 35m
+        exp_samples: []
+      - expr: count by (alertname) (ALERTS{alertstate="firing"})
+        eval_time: 45m
+        exp_samples: [{labels: '{alertname="ReelsenseJobsFail"}', value: 1}]
+
+  # Explanations alone are asked for: half of them fail, and half of those at their deadline.
+  - interval: 1m
+    input_series:
+      - {series: 'reelsense_requests_total{route="/v1/explain", status="200"}', values: 0+10x30}
+      - {series: 'reelsense_requests_total{route="/v1/explain", status="500"}', values: 0+5x30}
+      - {series: 'reelsense_requests_total{route="/v1/explain", status="504"}', values: 0+5x30}
+      - {series: reelsense_expired_total, values: 0+5x30}
+    promql_expr_test:
+      - expr: count by (alertname) (ALERTS{alertstate="firing"})
+        eval_time: 20m
+        exp_samples:
+          - {labels: '{alertname="ReelsenseErrors"}', value: 1}
+          - {labels: '{alertname="ReelsenseExpires"}', value: 1}
+
+  # All is well: a little fails, is shed and expires, one client is in a loop, explanations take
+  # long, and what was refused was refused yesterday.
+  - interval: 1m
+    input_series:
+      - {series: 'up{job="reelsense", instance="a"}', values: 1x30}
+      - {series: 'reelsense_model_info{instance="a", version="new"}', values: 1x30}
+      - {series: 'reelsense_model_loads_total{instance="a", outcome="refused"}', values: 2x30}
+      - {series: 'reelsense_requests_total{route="/v1/predict", status="200"}', values: 0+1000x30}
+      - {series: 'reelsense_requests_total{route="/v1/predict", status="500"}', values: 0+5x30}
+      - {series: 'reelsense_requests_total{route="/v1/predict", status="504"}', values: 0+10x30}
+      - {series: 'reelsense_requests_total{route="/v1/predict", status="429"}', values: 0+90000x30}
+      - {series: 'reelsense_requests_total{route="/v1/explain", status="200"}', values: 0+100x30}
+      - {series: 'reelsense_shed_total{reason="queue"}', values: 0+40x30}
+      - {series: 'reelsense_shed_total{reason="rate"}', values: 0+90000x30}
+      - {series: reelsense_expired_total, values: 0+10x30}
+      - {series: 'reelsense_jobs_total{state="done"}', values: 0+1x30}
+      - {series: 'reelsense_jobs_total{state="failed"}', values: 3x30}
+      - {series: 'reelsense_request_seconds_bucket{route="/v1/predict", le="2.0"}', values: 0+9x30}
+      - {series: 'reelsense_request_seconds_bucket{route="/v1/predict", le="+Inf"}', values: 0+9x30}
+      - {series: 'reelsense_request_seconds_bucket{route="/v1/explain", le="10.0"}', values: 0x30}
+      - {series: 'reelsense_request_seconds_bucket{route="/v1/explain", le="20.0"}', values: 0+9x30}
+      - {series: 'reelsense_request_seconds_bucket{route="/v1/explain", le="+Inf"}', values: 0+9x30}
+    promql_expr_test:
+      - expr: count by (alertname) (ALERTS{alertstate="firing"})
+        eval_time: 20m
+        exp_samples: []
 """
 
 
@@ -98,12 +157,19 @@ def test_every_file_is_well_formed() -> None:
 def test_dashboard_and_alerts_name_what_the_server_counts() -> None:
     named = set(re.findall(r"\breelsense_\w+", expressions()))
     assert {re.sub("_(total|bucket|sum|count)$", "", name) for name in named} == METRICS
-    routes = {
-        route
-        for found in re.findall(r'route=~"([^"]+)"', expressions())
-        for route in found.split("|")
-    }
-    assert routes <= json.loads((ROOT / "docs/openapi.json").read_text())["paths"].keys()
+
+
+def test_dashboard_and_alerts_ask_for_all_that_the_model_is_asked_by() -> None:
+    app = create_app(model=tiny.classifier())
+    scoring = {
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if getattr(app.view_functions[rule.endpoint], "scoring", False)
+    } - {"/"}
+    asked = [set(found.split("|")) for found in re.findall(r'route=~"([^"]+)"', expressions())]
+    assert scoring in asked
+    for routes in asked:
+        assert routes in (scoring, scoring - {"/v1/explain", "/explanation"})
 
 
 def test_every_variable_is_a_setting() -> None:
@@ -179,7 +245,7 @@ def test_all_wait_for_what_was_accepted() -> None:
     assert int(re.findall(r"^TimeoutStopSec=(\d+)$", text("reelsense.service"), re.M)[0]) > drained
 
 
-def test_prometheus_takes_its_files_and_every_alert_fires(tmp_path: Path) -> None:
+def test_prometheus_takes_its_files_and_alerts_fire_when_they_should(tmp_path: Path) -> None:
     run("promtool", "check", "config", "--syntax-only", "prometheus.yml", cwd=DEPLOY)
     run("promtool", "check", "rules", "alerts.yml", cwd=DEPLOY)
     shutil.copy(DEPLOY / "alerts.yml", tmp_path)

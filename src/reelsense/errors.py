@@ -18,6 +18,7 @@ ReelsenseError
 ├── DeadlineError        a call's time is up before its answer was there
 ├── AbandonedError       nobody waits for the answer of a call any more
 ├── OverloadedError      there is more to do than can be done in time; knows when to come back
+│   └── TooManyJobsError as many jobs are kept, or being taken in, as may be
 ├── NotReadyError        the model is not loaded yet, or is shutting down
 └── MissingExtraError    an optional part is not installed; names the pip command
 
@@ -113,6 +114,10 @@ class OverloadedError(ReelsenseError):
     def __reduce__(self) -> tuple[type[OverloadedError], tuple[str, int]]:
         """Travel between processes, as TextError does."""
         return type(self), (str(self), self.retry_after)
+
+
+class TooManyJobsError(OverloadedError):
+    """As many jobs are kept, or being taken in, as may be."""
 
 
 class NotReadyError(ReelsenseError):

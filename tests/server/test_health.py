@@ -1,3 +1,4 @@
+import logging
 import threading
 import time
 
@@ -11,6 +12,7 @@ from reelsense.server import create_app
 from reelsense.server.config import Settings
 from tests import tiny
 from tests.server.conftest import wait_until_ready
+from tests.waiting import wait_until
 
 
 def test_not_ready_until_the_model_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,3 +69,11 @@ def test_a_model_that_cannot_be_loaded_is_told(caplog: pytest.LogCaptureFixture)
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").status_code == 200
     assert "the network cannot be read" in caplog.text
+
+
+def test_the_log_tells_of_every_model_that_serves_the_first_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    wait_until_ready(create_app(model=tiny.classifier()).test_client())
+    wait_until(lambda: "tiny 0 serves now, loaded in" in caplog.text)

@@ -31,6 +31,7 @@ from tests import tiny
 from tests.scoring import score_file
 from tests.server.conftest import Gate, wait_until_ready
 from tests.server.listening import listening
+from tests.server.test_metrics import counted
 from tests.waiting import wait_until
 
 Make = Callable[..., Flask]
@@ -200,6 +201,9 @@ def test_no_more_rows_bytes_and_jobs_than_may_be(make: Make) -> None:
     assert send(client, "review\na\n").status_code == 202
     answer = send(client, "review\na\n")
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
+    found = counted(client)
+    assert found("shed_total", reason="jobs") == 1
+    assert found("shed_total", reason="queue") == 0  # no processor would help
 
 
 def test_a_file_may_be_larger_than_other_bodies(make: Make) -> None:
@@ -364,6 +368,29 @@ def test_a_network_that_fails_ends_the_job_with_the_reason(make: Make) -> None:
     fails.set()
     found = ended(client, send(client, MANY).get_json()["id"])
     assert (found["state"], found["error"]) == ("failed", "the network failed: out of memory")
+    wait_until(lambda: counted(client)("jobs_total", state="failed") == 1)
+
+
+def test_jobs_and_their_rows_are_counted(make: Make) -> None:
+    app = make(start=False)
+    client = app.test_client()
+    found = counted(client)
+    assert found.labels("jobs_total", "state") == {"done", "cancelled", "failed"}
+    assert found.labels("job_rows_total", "outcome") == {"scored", "unscored"}
+    assert found("jobs_total") == found("job_rows_total") == 0
+    for how in ("/v1/jobs", "/jobs"):
+        name = send(client).get_json()["id"]
+        for _ in range(2):  # the second time there is nothing left to cancel
+            assert client.post(f"{how}/{name}/cancel").status_code in (200, 303)
+    app.extensions["reelsense.jobs"].start()
+    name = send(client).get_json()["id"]
+    assert ended(client, name)["verdicts"]["error"] == 2
+    client.post(f"/v1/jobs/{name}/cancel")
+    wait_until(lambda: counted(client)("jobs_total", state="done") == 1)
+    found = counted(client)
+    assert (found("jobs_total", state="cancelled"), found("jobs_total", state="failed")) == (2, 0)
+    assert found("job_rows_total", outcome="scored") == 2
+    assert found("job_rows_total", outcome="unscored") == 2
 
 
 @pytest.mark.parametrize("error", [MemoryError, ValueError("odd"), RecursionError])

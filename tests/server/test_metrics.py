@@ -3,8 +3,10 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from os import kill
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ from reelsense.inference.classifier import Classifier
 from reelsense.server import create_app
 from reelsense.server.config import Settings
 from reelsense.server.metrics import FOLDER, Metrics
+from reelsense.server.problems import of_no_request
 from tests import tiny
 from tests.processes import ask, server
 from tests.server.conftest import gated, wait_until_ready
@@ -119,7 +122,15 @@ def test_what_nobody_knows_makes_no_new_label(client: FlaskClient) -> None:
     assert after("requests_total", route="none", method="other", status="405") == 41
 
 
+def test_what_is_no_request_is_counted_too(client: FlaskClient, app: Flask) -> None:
+    for _ in range(2):
+        of_no_request(app, HTTPStatus.REQUEST_TIMEOUT)
+    assert counted(client)("requests_total", route="none", method="other", status="408") == 2
+
+
 def test_time_is_counted_by_phase(client: FlaskClient) -> None:
+    found = counted(client)  # the first is an increase
+    assert found.labels("phase_seconds_count", "phase") == {"queue", "tokenize", "network"}
     client.post("/v1/predict", json={"text": "good"})
     client.post("/v1/predict", json={"texts": ["good", "bad"]})
     client.post("/v1/predict", json={"text": 7})
@@ -200,7 +211,7 @@ def test_answers_are_counted_by_label_verdict_and_confidence() -> None:
 
 def test_what_is_refused_is_counted_by_reason(client: FlaskClient, app: Flask) -> None:
     found = counted(client)
-    assert found.labels("shed_total", "reason") == {"queue", "rate"}
+    assert found.labels("shed_total", "reason") == {"queue", "rate", "jobs"}
     assert found("shed_total") == found("expired_total") == found("abandoned_total") == 0
     gone = {"waitress.client_disconnected": lambda: True}
     answer = client.post("/v1/predict", json={"text": "good"}, environ_overrides=gone)
@@ -314,6 +325,17 @@ def test_processes_count_together_also_those_that_are_gone() -> None:
         found = told(address)
         assert found("model_info") == 1
         assert found("queue_requests") == found("queue_bytes") == 0
+        long = {"texts": [f"{n} fine films, and long ones. " * 200 for n in range(256)]}
+        thread = threading.Thread(target=_ask_in_vain, args=(f"{address}/v1/predict", long))
+        thread.start()
+        wait_until(lambda: told(address)("queue_requests") == 1)
+        for process in children(supervisor):  # what it had in hand is in nobody's now
+            kill(process, signal.SIGKILL)
+        wait_until(lambda: loaded(6))
+        thread.join(20)
+        found = told(address)
+        assert found("queue_requests") == found("queue_bytes") == 0
+        assert found("model_info") == 1
 
 
 def test_a_process_that_begins_keeps_nobody_from_counting(
@@ -324,6 +346,11 @@ def test_a_process_that_begins_keeps_nobody_from_counting(
     assert metrics.text() == b""
     (tmp_path / "counter_1.db").touch()
     assert metrics.text() == b""
+
+
+def _ask_in_vain(url: str, body: object) -> None:
+    with suppress(OSError):
+        ask(url, body)
 
 
 def told(address: str) -> Counted:

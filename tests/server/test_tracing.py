@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from structlog.contextvars import clear_contextvars
 
-from reelsense.server import create_app
+from reelsense.server import create_app, keys
 from reelsense.server.config import Settings
 from reelsense.server.logs import log_settings
 from tests import tiny
@@ -91,6 +91,24 @@ def test_texts_are_logged_where_that_is_asked_for(log: Callable[[], list[str]]) 
     wait_until_ready(client)
     client.post("/v1/predict", json={"texts": ["good", "bad"]})
     assert json.loads(log()[-1])["texts"] == ["good", "bad"]
+
+
+def test_a_line_of_the_log_has_the_key_by_name_and_a_fault_with_its_stack(
+    log: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, key = keys.make("shop")
+    settings = Settings.model_validate({"keys": key.line()})
+    client = create_app(settings, tiny.classifier()).test_client()
+    wait_until_ready(client)
+    monkeypatch.setattr("reelsense.server.api.answer_all", lambda *_: 1 / 0)
+    headers = {"Authorization": f"Bearer {secret}", "X-Request-ID": "id-1"}
+    assert client.post("/v1/predict", json={"text": "good"}, headers=headers).status_code == 500
+    fault, line = (json.loads(each) for each in log()[-2:])
+    assert (fault["level"], fault["request_id"]) == ("error", "id-1")
+    assert fault["exception"].startswith("Traceback")
+    assert fault["exception"].endswith("ZeroDivisionError: division by zero")
+    assert (line["event"], line["key"]) == ("POST /v1/predict 500", "shop")
+    assert secret not in "".join(log())
 
 
 def test_the_log_of_a_terminal_is_for_people() -> None:

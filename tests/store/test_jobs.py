@@ -194,13 +194,15 @@ def test_a_cancelled_job_keeps_what_is_answered(jobs: Jobs, now: Time) -> None:
     jobs.receive(new(), rows("good", "bad"), 9)
     job = step(jobs, claimed(jobs), CLASSIFIER, 1)
     now.now += 5
-    cancelled = jobs.cancel(job.id)
+    assert jobs.cancel(job.id)
+    cancelled = jobs.job(job.id)
     assert (cancelled.state, cancelled.ended) == ("cancelled", 1005.25)
     with pytest.raises(LostJobError):
         step(jobs, job, CLASSIFIER, 1)
     assert jobs.claim("me", "tiny", LEASE) is None
     now.now += 5
-    assert jobs.cancel(job.id) == cancelled
+    assert not jobs.cancel(job.id)
+    assert jobs.job(job.id) == cancelled
     check_ended(cancelled)
     assert len(list(jobs.results(cancelled))) == 1
 

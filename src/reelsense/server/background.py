@@ -22,7 +22,7 @@ from reelsense.server.metrics import Metrics
 from reelsense.server.served import Served
 from reelsense.server.sources import Answerer
 from reelsense.store.database import Database, default_url
-from reelsense.store.job import DONE, FAILED, Job
+from reelsense.store.job import CANCELLED, DONE, FAILED, Job
 from reelsense.store.jobs import Jobs
 
 _log = logging.getLogger(__name__)
@@ -89,6 +89,12 @@ class Background:
         """Delete at once what was marked as deleted."""
         self._swept = -math.inf
         self._wake.set()
+
+    def cancel(self, name: str) -> Job:
+        """End the job `name` before its end, and return it. Raises NoJobError, StoreError."""
+        if self.jobs.cancel(name):
+            self._metrics.job_ended(CANCELLED)
+        return self.jobs.job(name)
 
     def close(self, seconds: float = 10) -> None:
         """Give back what is in hand, and end."""

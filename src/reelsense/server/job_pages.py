@@ -83,7 +83,7 @@ def row(name: str, n: int) -> str:
 @blueprint.post("/jobs/<name>/cancel")
 def cancel(name: str) -> AnyResponse:
     """End a job before its end."""
-    background().jobs.cancel(name)
+    background().cancel(name)
     return redirect(url_for("job_pages.show", name=name), 303)
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.exceptions import NotFound
 
 from reelsense.datasets.writing import writer
-from reelsense.errors import DatasetError, OverloadedError
+from reelsense.errors import DatasetError, TooManyJobsError
 from reelsense.review import printable
 from reelsense.server.answering import threshold
 from reelsense.server.background import Background
@@ -133,7 +133,7 @@ def create(query: New) -> Response:
 def receive(sent: Upload, column: str | None, risk: float | None) -> Kept:
     """Keep what is `sent` as a job.
 
-    Raises InvalidRequestError if it is no table that can be scored, OverloadedError if there are
+    Raises InvalidRequestError if it is no table that can be scored, TooManyJobsError if there are
     as many jobs as are kept, StoreError.
     """
     behind, settings = background(), served().settings
@@ -145,10 +145,10 @@ def receive(sent: Upload, column: str | None, risk: float | None) -> Kept:
         new = NewJob(sent.name, sent.suffix, column, risk, manifest.name)
         # Not for long: who waits holds a thread.
         if not behind.receiving.acquire(timeout=_PATIENCE):
-            raise OverloadedError("another file is being taken in", 10)
+            raise TooManyJobsError("another file is being taken in", 10)
         try:
             if behind.jobs.count() >= settings.max_jobs:
-                raise OverloadedError("as many jobs are kept as may be", 60)
+                raise TooManyJobsError("as many jobs are kept as may be", 60)
             job = behind.jobs.receive(new, rows, settings.max_rows)
         finally:
             behind.receiving.release()
@@ -192,7 +192,7 @@ def show(path: JobId) -> Response:
 )
 def cancel(path: JobId) -> Response:
     """End a job before its end. What is scored by then stays."""
-    return json_of(told(background().jobs.cancel(path.id)))
+    return json_of(told(background().cancel(path.id)))
 
 
 @blueprint.delete("/jobs/<id>", operation_id="delete_job", responses=nothing(400, 404, 507))

@@ -13,6 +13,7 @@ from flask import current_app
 from reelsense.inference.clock import Clock
 from reelsense.prediction import Prediction
 from reelsense.server.sources import Answerer
+from reelsense.store.job import CANCELLED, DONE, FAILED
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -22,8 +23,9 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 _METHODS = {"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"}
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60)
+_PHASES = ("queue", "tokenize", "network")
 _OUTCOMES = ("served", "refused")
-_SHED = {"overloaded": "queue", "rate-limited": "rate"}
+_SHED = {"overloaded": "queue", "rate-limited": "rate", "too-many-jobs": "jobs"}
 
 
 class Metrics:
@@ -77,10 +79,15 @@ class Metrics:
         self._jobs = made(counter, "jobs", "Jobs that have come to their end.", "state")
         self._served: tuple[str, str] | None = None
         # From 0 on, so that the first one is an increase.
-        for reason in _SHED.values():
-            self._shed.labels(reason)
-        for outcome in _OUTCOMES:
-            self._loads.labels(outcome)
+        for counted, labels in (
+            (self._phases, _PHASES),
+            (self._shed, _SHED.values()),
+            (self._loads, _OUTCOMES),
+            (self._job_rows, ("scored", "unscored")),
+            (self._jobs, (DONE, CANCELLED, FAILED)),
+        ):
+            for label in labels:
+                counted.labels(label)
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request; `route` is the pattern of the address, not the address."""
@@ -91,7 +98,7 @@ class Metrics:
 
     def scored(self, answers: Sequence[object], clock: Clock) -> None:
         """Count the answers to texts, and where their time went."""
-        for phase in ("queue", "tokenize", "network"):
+        for phase in _PHASES:
             self._phases.labels(phase).observe(getattr(clock, phase))
         self._hits.inc(clock.remembered)
         self._misses.inc(clock.computed)

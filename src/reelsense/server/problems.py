@@ -22,6 +22,7 @@ from reelsense.errors import (
     OverloadedError,
     ReelsenseError,
     StoreError,
+    TooManyJobsError,
 )
 from reelsense.server.kinds import FIELD_CODES, KINDS, Kind
 from reelsense.server.metrics import metrics
@@ -177,7 +178,8 @@ def _domain_error(error: ReelsenseError) -> Response:
                 g.retry_after = 1
             elif isinstance(error, OverloadedError):
                 g.retry_after = error.retry_after
-            return _answer(answer, str(error), errors)
+            full = isinstance(error, TooManyJobsError)
+            return _answer(answer, str(error), errors, counted="too-many-jobs" if full else "")
     return _bug(error)
 
 
@@ -223,8 +225,11 @@ def _bug(error: Exception) -> Response:
     return _answer(KINDS["internal-error"], KINDS["internal-error"].advice)
 
 
-def _answer(kind: Kind, detail: str, errors: Sequence[FieldError] = ()) -> Response:
-    metrics().refused(kind.code)
+def _answer(
+    kind: Kind, detail: str, errors: Sequence[FieldError] = (), counted: str = ""
+) -> Response:
+    """Return the answer of a `kind`; the metrics may know it more exactly."""
+    metrics().refused(counted or kind.code)
     more: dict[str, Any] = {"errors": list(errors)} if errors else {}
     if request.path.startswith(_OF_OTHERS):
         more["error"] = detail

@@ -120,11 +120,10 @@ class Served:
             self._state = f"the model could not be loaded: {error}"
             self._on_load(None)
             return
-        before = self._classifier
         self._classifier = classifier
         self._on_load(classifier)
         _log.log(
-            logging.INFO if before else logging.DEBUG,
+            logging.INFO,
             "%s %s serves now, loaded in %.1f s",
             classifier.manifest.name,
             classifier.manifest.version,

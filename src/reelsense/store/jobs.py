@@ -210,10 +210,14 @@ class Jobs:
             mine = update(jobs).where(jobs.c.id == job.id, jobs.c.owner == job.owner)
             connection.execute(mine.values(self._ended(FAILED) | {"error": reason}))
 
-    def cancel(self, name: str) -> Job:
-        """End the job `name`, if it has not ended; what is answered stays. Raises NoJobError."""
-        self._end(name, OPEN, CANCELLED)
-        return self.job(name)
+    def cancel(self, name: str) -> bool:
+        """End the job `name`, if it has not ended, and say so; what is answered stays.
+
+        Raises NoJobError.
+        """
+        ended = self._end(name, OPEN, CANCELLED)
+        self.job(name)
+        return ended
 
     def delete(self, name: str) -> None:
         """Let nobody see the job `name` any more; `sweep` deletes it. Raises NoJobError."""
@@ -270,10 +274,10 @@ class Jobs:
             query = _in_order(select(job_rows), job, start, count)
             return [as_row(kept, job.column) for kept in connection.execute(query).mappings()]
 
-    def _end(self, name: str, states: Sequence[str], state: str) -> None:
+    def _end(self, name: str, states: Sequence[str], state: str) -> bool:
         with self.database.writing() as connection:
             change = update(jobs).where(jobs.c.id == name, jobs.c.state.in_(states))
-            connection.execute(change.values(self._ended(state)))
+            return bool(connection.execute(change.values(self._ended(state))).rowcount)
 
     def _ended(self, state: str) -> dict[str, object]:
         now = self._now()
