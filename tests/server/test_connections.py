@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
@@ -127,6 +128,23 @@ def test_who_sends_more_than_is_taken_can_read_the_answer(port: int) -> None:
                 connection.sendall(b"x" * 1000)
                 time.sleep(0.002)
         assert problem(rest_of(connection)) == (413, "body-too-large")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.ENOENT, errno.EROFS, errno.EACCES])
+def test_a_body_for_which_there_is_no_file_gets_507(
+    code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Full, not to be written, or, as tempfile has it where no folder will do, not there."""
+
+    def broken() -> None:
+        raise OSError(code, "no file today")
+
+    monkeypatch.setattr("waitress.buffers.TempfileBasedBuffer.newfile", lambda _: broken())
+    with listening(made(max_body=1000, max_upload=100_000)) as (port, _):
+        body = b"text\n" + b"good\n" * 10_000
+        head = b"POST /v1/jobs?name=a.csv HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        assert problem(answer_to(port, head % len(body) + body)) == (507, "storage")
+        assert "no file today" in caplog.text
 
 
 def test_a_body_is_asked_for_where_the_client_waits_for_that(port: int) -> None:

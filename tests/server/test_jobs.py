@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import io
 import itertools
@@ -564,6 +565,18 @@ def test_a_form_sends_a_file_without_javascript(client: FlaskClient) -> None:
     assert wrong.status_code == 422
     assert "there is no column &#39;text&#39; in films.csv" in wrong.text
     assert "Choose a file first" in client.post("/jobs", data={}).text
+
+
+def test_a_form_for_whose_file_there_is_no_room_gets_507(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(**_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("werkzeug.formparser.SpooledTemporaryFile", broken)
+    answer = client.post("/jobs", data={"file": (io.BytesIO(TABLE.encode()), "films.csv")})
+    assert answer.status_code == 507
+    assert "Jobs cannot be kept now" in answer.text
 
 
 def test_the_page_of_a_job_filters_sorts_and_searches_without_javascript(
