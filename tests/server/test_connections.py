@@ -254,6 +254,23 @@ def test_an_answer_that_nobody_reads_is_not_kept(monkeypatch: pytest.MonkeyPatch
         wait_until(lambda: connections.count == 0)
 
 
+@pytest.mark.parametrize("jump", [-1e6, 1e6])
+def test_a_clock_that_is_set_cuts_nobody_off(jump: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(Settings(), tiny.classifier())
+    app.add_url_rule("/large", view_func=lambda: Response(b"x" * 9_000_000))
+    clock = time.time
+    with listening(app) as (port, _), socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(LAST.replace(b"/healthz", b"/large"))
+        connection.recv(1)
+        time.sleep(0.2)  # no more fits in between
+        monkeypatch.setattr("time.time", lambda: clock() + jump)
+        time.sleep(1.5)
+        assert rest_of(connection).endswith(b"x" * 9_000_000)
+
+
 def test_what_is_between_the_network_and_the_threads_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -107,6 +107,17 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     rest = b""
     """What was sent behind the request that is in hand."""
     lingers_until = 0.0
+    _moved = 0.0
+
+    @property
+    def last_activity(self) -> float:
+        """When something last moved."""
+        return self._moved
+
+    @last_activity.setter
+    def last_activity(self, _time_of_day: float) -> None:
+        # waitress gives the time of day, which may jump.
+        self._moved = time.monotonic()
 
     @property
     def busy(self) -> bool:

@@ -111,19 +111,18 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
         now = time.monotonic()
         if now >= self.tidied + 1:
             self.tidied = now
-            self._look_after(time.time())
+            self._look_after(now)
 
     def maintenance(self, now: float) -> None:
         """Do nothing where waitress calls this, in the midst of its events."""
 
     def _look_after(self, now: float) -> None:
         """Close what does not move, or not fast enough."""
-        clock = time.monotonic()
         for each in list(self.active_channels.values()):
             still = now - each.last_activity
-            if each.lingers_until and clock > each.lingers_until:
+            if each.lingers_until and now > each.lingers_until:
                 each.cut()
-            elif each.begun and clock > each.begun + self.read_timeout * each.times:
+            elif each.begun and now > each.begun + self.read_timeout * each.times:
                 each.give_up()
             elif still > _STALLED and each.total_outbufs_len:
                 each.cut()
