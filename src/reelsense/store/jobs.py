@@ -47,6 +47,10 @@ _ABANDONED = 3600.0
 """Seconds after which a job that is still being received never will be."""
 
 
+_LATEST = 4
+"""Times as long as a lease: by less than that the clocks of several machines may differ."""
+
+
 _FIELDS = [jobs.c[name] for name in Job.__slots__]
 
 
@@ -124,7 +128,10 @@ class Jobs:
         free = (
             jobs.c.state.in_(OPEN),
             jobs.c.model == model,
-            or_(jobs.c.lease <= now, jobs.c.owner == owner),
+            # One that ends that late was given before the clock was set back.
+            or_(
+                jobs.c.lease <= now, jobs.c.owner == owner, jobs.c.lease > now + _LATEST * seconds
+            ),
         )
         while True:
             with self.database.reading() as connection:
