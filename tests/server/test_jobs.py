@@ -11,18 +11,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from reelsense.datasets.tables import Row
 from reelsense.errors import NoJobError
 from reelsense.inference.classifier import Classifier
 from reelsense.server import create_app
+from reelsense.server.admission import JOBS
 from reelsense.server.background import Background
 from reelsense.server.config import Settings
 from reelsense.store.database import Database
@@ -438,6 +441,46 @@ def test_while_a_file_is_taken_in_others_are_told_to_come_back(
         answer = send(app.test_client())
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "10")
     assert send(app.test_client()).status_code == 202
+
+
+def test_no_more_of_them_wait_for_the_database_than_leave_threads_for_others(make: Make) -> None:
+    app = make(start=False, queue=1)
+    jobs = app.extensions["reelsense.jobs"].jobs
+    with listening(app) as (port, _), ThreadPoolExecutor(80) as pool:
+
+        def status(method: str, path: str) -> int:
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
+            client.request(method, path)
+            answer = client.getresponse()
+            answer.read()
+            client.close()
+            return answer.status
+
+        with jobs.database.writing() as connection:  # as another program may for long
+            connection.execute(select(1))
+            asked = [pool.submit(status, "POST", "/v1/jobs/none/cancel") for _ in range(80)]
+            wait_until(lambda: sum(each.done() for each in asked) == 80 - JOBS)
+            assert {each.result() for each in asked if each.done()} == {429}
+            assert status("GET", "/healthz") == 200
+            assert status("GET", "/predict?sentence=good") == 200
+            assert status("GET", "/jobs/none") == 429
+        assert {each.result() for each in asked} == {404, 429}
+        assert status("GET", "/jobs/none") == 404
+
+
+def test_a_result_is_in_hand_until_it_is_sent(make: Make) -> None:
+    app = make()
+    client = app.test_client()
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    in_hand = app.extensions["reelsense.jobs.admission"]
+    answer = client.get(f"/v1/jobs/{name}/result", buffered=False)
+    assert in_hand.requests == 1
+    answer.close()
+    assert in_hand.requests == 0
+    client.head(f"/v1/jobs/{name}/result").close()
+    assert client.get("/v1/jobs/none").status_code == 404
+    assert in_hand.requests == 0
 
 
 @pytest.mark.parametrize(

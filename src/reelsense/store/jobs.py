@@ -129,9 +129,7 @@ class Jobs:
             jobs.c.state.in_(OPEN),
             jobs.c.model == model,
             # One that ends that late was given before the clock was set back.
-            or_(
-                jobs.c.lease <= now, jobs.c.owner == owner, jobs.c.lease > now + _LATEST * seconds
-            ),
+            or_(jobs.c.lease <= now, jobs.c.owner == owner, jobs.c.lease > now + _LATEST * seconds),
         )
         while True:
             with self.database.reading() as connection:
