@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -466,6 +467,22 @@ def test_no_more_of_them_wait_for_the_database_than_leave_threads_for_others(mak
             assert status("GET", "/jobs/none") == 429
         assert {each.result() for each in asked} == {404, 429}
         assert status("GET", "/jobs/none") == 404
+
+
+def test_long_rows_of_a_result_are_not_in_memory_together(make: Make) -> None:
+    app = make()
+    client = app.test_client()
+    long = f"review,more\ngood,{'x' * 100_000}\n"
+    name = send(client, long + f"good,{'y' * 100_000}\n" * 200).get_json()["id"]
+    ended(client, name)
+    answer = client.get(f"/v1/jobs/{name}/result", buffered=False)
+    tracemalloc.start()
+    size = sum(map(len, answer.response))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    answer.close()
+    assert size > 20_000_000
+    assert peak < 14_000_000
 
 
 def test_a_result_is_in_hand_until_it_is_sent(make: Make) -> None:
