@@ -284,6 +284,20 @@ def test_what_is_between_the_network_and_the_threads_is_bounded(
         assert connections.count == 3
 
 
+def test_a_full_queue_is_answered_and_not_waited_for() -> None:
+    app, gate = gated(queue=2)
+    admission = app.extensions["reelsense.admission"]
+    with listening(app) as (port, _), ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(connect(port)).sendall(post(b'{"text": "good"}'))
+        wait_until(lambda: admission.requests == 2)
+        try:
+            assert problem(answer_to(port, post(b'{"text": "bad"}'))) == (429, "overloaded")
+            assert b"200 OK" in answer_to(port, LAST)
+        finally:
+            gate.open.set()
+
+
 def test_whose_client_has_gone_costs_no_forward_pass() -> None:
     app, gate = gated()
     admission = app.extensions["reelsense.admission"]
