@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
@@ -129,6 +130,23 @@ def test_who_sends_more_than_is_taken_can_read_the_answer(port: int) -> None:
         assert problem(rest_of(connection)) == (413, "body-too-large")
 
 
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.ENOENT, errno.EROFS, errno.EACCES])
+def test_a_body_for_which_there_is_no_file_gets_507(
+    code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Full, not to be written, or, as tempfile has it where no folder will do, not there."""
+
+    def broken() -> None:
+        raise OSError(code, "no file today")
+
+    monkeypatch.setattr("waitress.buffers.TempfileBasedBuffer.newfile", lambda _: broken())
+    with listening(made(max_body=1000, max_upload=100_000)) as (port, _):
+        body = b"text\n" + b"good\n" * 10_000
+        head = b"POST /v1/jobs?name=a.csv HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        assert problem(answer_to(port, head % len(body) + body)) == (507, "storage")
+        assert "no file today" in caplog.text
+
+
 def test_a_body_is_asked_for_where_the_client_waits_for_that(port: int) -> None:
     body = b'{"text": "good"}'
     with connect(port) as connection:
@@ -236,6 +254,23 @@ def test_an_answer_that_nobody_reads_is_not_kept(monkeypatch: pytest.MonkeyPatch
         wait_until(lambda: connections.count == 0)
 
 
+@pytest.mark.parametrize("jump", [-1e6, 1e6])
+def test_a_clock_that_is_set_cuts_nobody_off(jump: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(Settings(), tiny.classifier())
+    app.add_url_rule("/large", view_func=lambda: Response(b"x" * 9_000_000))
+    clock = time.time
+    with listening(app) as (port, _), socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(LAST.replace(b"/healthz", b"/large"))
+        connection.recv(1)
+        time.sleep(0.2)  # no more fits in between
+        monkeypatch.setattr("time.time", lambda: clock() + jump)
+        time.sleep(1.5)
+        assert rest_of(connection).endswith(b"x" * 9_000_000)
+
+
 def test_what_is_between_the_network_and_the_threads_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -247,6 +282,20 @@ def test_what_is_between_the_network_and_the_threads_is_bounded(
         wait_until(lambda: connections.count <= 3)
         time.sleep(1.2)
         assert connections.count == 3
+
+
+def test_a_full_queue_is_answered_and_not_waited_for() -> None:
+    app, gate = gated(queue=2)
+    admission = app.extensions["reelsense.admission"]
+    with listening(app) as (port, _), ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(connect(port)).sendall(post(b'{"text": "good"}'))
+        wait_until(lambda: admission.requests == 2)
+        try:
+            assert problem(answer_to(port, post(b'{"text": "bad"}'))) == (429, "overloaded")
+            assert b"200 OK" in answer_to(port, LAST)
+        finally:
+            gate.open.set()
 
 
 def test_whose_client_has_gone_costs_no_forward_pass() -> None:

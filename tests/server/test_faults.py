@@ -197,6 +197,28 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted() -> None:
     assert found.lost == []
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_workers_whose_supervisor_is_killed_end_and_free_the_port(
+    count: int, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "reelsense", "serve", "--port", "0", f"--workers={count}"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+    )
+    assert process.stdout is not None
+    found = re.search(r"http://\S+", process.stdout.readline())
+    assert found
+    wait_until(lambda: answers(found[0]), 30)
+    left = workers(process.pid)
+    process.kill()
+    process.wait(10)
+    wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in left), 20)
+    socket.create_server(("127.0.0.1", port_of(found[0]))).close()
+    process.stdout.close()
+
+
 def test_quit_ends_at_once_whatever_is_in_hand() -> None:
     with (
         server() as (address, process),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import io
 import itertools
@@ -9,19 +10,23 @@ import json
 import logging
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from reelsense.datasets.tables import Row
 from reelsense.errors import NoJobError
 from reelsense.inference.classifier import Classifier
 from reelsense.server import create_app
+from reelsense.server.admission import JOBS
 from reelsense.server.background import Background
 from reelsense.server.config import Settings
 from reelsense.store.database import Database
@@ -466,6 +471,62 @@ def test_while_a_file_is_taken_in_others_are_told_to_come_back(
     assert send(app.test_client()).status_code == 202
 
 
+def test_no_more_of_them_wait_for_the_database_than_leave_threads_for_others(make: Make) -> None:
+    app = make(start=False, queue=1)
+    jobs = app.extensions["reelsense.jobs"].jobs
+    with listening(app) as (port, _), ThreadPoolExecutor(80) as pool:
+
+        def status(method: str, path: str) -> int:
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
+            client.request(method, path)
+            answer = client.getresponse()
+            answer.read()
+            client.close()
+            return answer.status
+
+        with jobs.database.writing() as connection:  # as another program may for long
+            connection.execute(select(1))
+            asked = [pool.submit(status, "POST", "/v1/jobs/none/cancel") for _ in range(80)]
+            wait_until(lambda: sum(each.done() for each in asked) == 80 - JOBS)
+            assert {each.result() for each in asked if each.done()} == {429}
+            assert status("GET", "/healthz") == 200
+            assert status("GET", "/predict?sentence=good") == 200
+            assert status("GET", "/jobs/none") == 429
+        assert {each.result() for each in asked} == {404, 429}
+        assert status("GET", "/jobs/none") == 404
+
+
+def test_long_rows_of_a_result_are_not_in_memory_together(make: Make) -> None:
+    app = make()
+    client = app.test_client()
+    long = f"review,more\ngood,{'x' * 100_000}\n"
+    name = send(client, long + f"good,{'y' * 100_000}\n" * 200).get_json()["id"]
+    ended(client, name)
+    answer = client.get(f"/v1/jobs/{name}/result", buffered=False)
+    tracemalloc.start()
+    size = sum(map(len, answer.response))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    answer.close()
+    assert size > 20_000_000
+    assert peak < 14_000_000
+
+
+def test_a_result_is_in_hand_until_it_is_sent(make: Make) -> None:
+    app = make()
+    client = app.test_client()
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    in_hand = app.extensions["reelsense.jobs.admission"]
+    answer = client.get(f"/v1/jobs/{name}/result", buffered=False)
+    assert in_hand.requests == 1
+    answer.close()
+    assert in_hand.requests == 0
+    client.head(f"/v1/jobs/{name}/result").close()
+    assert client.get("/v1/jobs/none").status_code == 404
+    assert in_hand.requests == 0
+
+
 @pytest.mark.parametrize(
     ("name", "body"),
     [
@@ -591,6 +652,18 @@ def test_a_form_sends_a_file_without_javascript(client: FlaskClient) -> None:
     assert wrong.status_code == 422
     assert "there is no column &#39;text&#39; in films.csv" in wrong.text
     assert "Choose a file first" in client.post("/jobs", data={}).text
+
+
+def test_a_form_for_whose_file_there_is_no_room_gets_507(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(**_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("werkzeug.formparser.SpooledTemporaryFile", broken)
+    answer = client.post("/jobs", data={"file": (io.BytesIO(TABLE.encode()), "films.csv")})
+    assert answer.status_code == 507
+    assert "Jobs cannot be kept now" in answer.text
 
 
 def test_the_page_of_a_job_filters_sorts_and_searches_without_javascript(

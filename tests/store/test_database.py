@@ -244,3 +244,13 @@ def test_a_default_is_in_the_users_state(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/home/ann")
     assert default_url() == "sqlite:////home/ann/.local/state/reelsense/jobs.db"
+
+
+def test_a_user_without_a_home_is_told_to_name_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(StoreError, match=r"no home .* --database"):
+        default_url()

@@ -145,6 +145,15 @@ def test_a_job_that_is_given_back_is_taken_at_once(jobs: Jobs, more: Callable[[]
         step(jobs, job, CLASSIFIER, 1)
 
 
+def test_a_clock_that_is_set_back_makes_no_job_wait(jobs: Jobs, now: Time) -> None:
+    jobs.receive(new(), rows("good", "bad"), 9)
+    jobs.release(step(jobs, claimed(jobs, "first"), CLASSIFIER, 1))
+    claimed(jobs, "second")  # and dies
+    now.now -= 3600
+    assert claimed(jobs, "third").done == 1
+    assert jobs.claim("fourth", "tiny", LEASE) is None
+
+
 def test_every_row_has_one_answer_over_a_lost_lease(
     jobs: Jobs, more: Callable[[], Jobs], now: Time
 ) -> None:

@@ -6,15 +6,24 @@ Knows sizes. Knows neither who asks nor what.
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
-from flask import Flask, current_app, g, request
+from flask import Flask, Response, current_app, g, request
 
 from reelsense.errors import OverloadedError
 from reelsense.server.served import classifier
 from reelsense.server.tracing import clock
+
+JOBS = 16
+"""Requests to the database of jobs in hand at a time, each in a thread of its own: more would wait
+for a connection to it. They may take long, where it is large, locked or far away."""
+
+_OF_JOBS = {"jobs", "job_pages"}
+"""Blueprints."""
 
 _View = TypeVar("_View", bound=Callable[..., object])
 
@@ -71,7 +80,10 @@ def register(app: Flask) -> None:
         settings.queue, settings.queue_bytes, app.extensions["reelsense.metrics"].in_hand
     )
     app.before_request(_enter)
+    app.after_request(_hold)
     app.teardown_request(_leave)
+
+    app.extensions["reelsense.jobs.admission"] = Admission(JOBS, sys.maxsize)
 
 
 def admission() -> Admission:
@@ -81,19 +93,34 @@ def admission() -> Admission:
 
 
 def _enter() -> None:
+    if request.method == "OPTIONS":
+        return
+    if request.blueprint in _OF_JOBS:
+        _admit(current_app.extensions["reelsense.jobs.admission"], 0)
+        return
     view = current_app.view_functions.get(request.endpoint or "")
-    if request.method == "OPTIONS" or not getattr(view, "scoring", False):
+    if not getattr(view, "scoring", False):
         return
     # Without a Content-Length nothing is known of it yet; a web server that reads bodies whole
     # before they get here sets one.
-    size = (request.content_length or 0) + len(request.query_string)
-    admission().enter(size)
-    g.admitted = size
+    _admit(admission(), (request.content_length or 0) + len(request.query_string))
     # A worker that has just taken the place of another may be loading yet.
     classifier(clock().left or 0)
 
 
+def _admit(into: Admission, size: int) -> None:
+    into.enter(size)
+    g.leave = partial(into.leave, size)
+
+
+def _hold(answer: Response) -> Response:
+    """Count an answer that is made while it is sent as in hand until then."""
+    if answer.is_streamed and (leave := g.pop("leave", None)):
+        running = clock()
+        answer.call_on_close(lambda: leave(running.elapsed))
+    return answer
+
+
 def _leave(_error: BaseException | None) -> None:
-    size = g.pop("admitted", None)
-    if size is not None:
-        admission().leave(size, clock().elapsed)
+    if leave := g.pop("leave", None):
+        leave(clock().elapsed)

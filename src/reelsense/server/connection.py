@@ -6,6 +6,7 @@ connections there are nor what is answered.
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from http import HTTPStatus
@@ -16,7 +17,7 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import BadRequest, Error
 
-from reelsense.files import NO_ROOM
+_log = logging.getLogger(__name__)
 
 MUCH = 64 * 1024
 """Bytes of an answer that are sent before it is complete."""
@@ -49,8 +50,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
             self.error, self.completed = BadRequest(""), True
             return len(data)
         except OSError as error:  # a large body is kept in a file
-            if error.errno not in NO_ROOM:
-                raise
+            _log.warning("a body cannot be kept while it arrives: %s", error)
             self.error, self.completed = _NoRoomError(""), True
             return len(data)
         return taken
@@ -107,6 +107,17 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     rest = b""
     """What was sent behind the request that is in hand."""
     lingers_until = 0.0
+    _moved = 0.0
+
+    @property
+    def last_activity(self) -> float:
+        """When something last moved."""
+        return self._moved
+
+    @last_activity.setter
+    def last_activity(self, _time_of_day: float) -> None:
+        # waitress gives the time of day, which may jump.
+        self._moved = time.monotonic()
 
     @property
     def busy(self) -> bool:

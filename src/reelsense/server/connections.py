@@ -21,6 +21,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
+from reelsense.server.admission import JOBS
 from reelsense.server.config import Settings
 from reelsense.server.connection import MUCH, Connection
 
@@ -47,7 +48,7 @@ _AT_ONCE = 64
 """Connections accepted in a turn; until the next one there may be so many too many."""
 
 _SPARE = 16
-"""Threads beyond those that a full queue holds, for everything else: a full queue is answered."""
+"""Threads beyond those that a full queue and jobs hold, for everything else: who says no."""
 
 Refuse = Callable[[HTTPStatus], tuple[list[tuple[str, str]], bytes]]
 """Makes the headers and body of the answer to what is no request, from its status."""
@@ -111,19 +112,18 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
         now = time.monotonic()
         if now >= self.tidied + 1:
             self.tidied = now
-            self._look_after(time.time())
+            self._look_after(now)
 
     def maintenance(self, now: float) -> None:
         """Do nothing where waitress calls this, in the midst of its events."""
 
     def _look_after(self, now: float) -> None:
         """Close what does not move, or not fast enough."""
-        clock = time.monotonic()
         for each in list(self.active_channels.values()):
             still = now - each.last_activity
-            if each.lingers_until and clock > each.lingers_until:
+            if each.lingers_until and now > each.lingers_until:
                 each.cut()
-            elif each.begun and clock > each.begun + self.read_timeout * each.times:
+            elif each.begun and now > each.begun + self.read_timeout * each.times:
                 each.give_up()
             elif still > _STALLED and each.total_outbufs_len:
                 each.cut()
@@ -158,7 +158,7 @@ class Connections:
         """
         self._map: dict[int, Any] = {}
         self._threads = ThreadedTaskDispatcher()
-        self._threads.set_thread_count(settings.queue + _SPARE)
+        self._threads.set_thread_count(settings.queue + JOBS + _SPARE)
         adjustments = _adjustments(settings, settings.max_body)
         adjustments.of_uploads = _adjustments(
             settings,

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from reelsense.errors import DatasetError
+from reelsense.errors import DatasetError, StoreError
 from reelsense.prediction import UNSURE
 from reelsense.server import review_page, shown
 from reelsense.server.jobs import background, receive
@@ -39,7 +39,10 @@ def index() -> str:
 def sent() -> AnyResponse | tuple[str, int]:
     """Take a file from a browser without JavaScript."""
     request.max_content_length = served().settings.max_upload
-    file = request.files.get("file")
+    try:
+        file = request.files.get("file")
+    except OSError as error:  # a large one is kept in a file of its own
+        raise StoreError(f"a file cannot be kept while it arrives: {error}") from error
     if file is None or not file.filename:
         return _index("Choose a file first."), 422
     try:

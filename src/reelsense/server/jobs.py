@@ -38,8 +38,8 @@ MEDIA = {".csv": "text/csv", ".tsv": "text/tab-separated-values", ".jsonl": "app
 _PATIENCE = 2.0
 """Seconds that a file waits for another to be taken in."""
 
-_CHUNK = 1000
-"""Rows of a result that are sent at a time."""
+_CHUNK = 256 * 1024
+"""Characters of a result, some, that are sent at a time."""
 
 _TABLE: dict[str, Any] = {
     "requestBody": {
@@ -253,7 +253,7 @@ def _lines(jobs: Jobs, job: Kept, kind: str) -> Iterator[str]:
     table = writer(buffer, kind)
     for n, (row, added) in enumerate(jobs.results(job), start=1):
         table.write(row, added)
-        if n % _CHUNK == 0 or n == job.done:
+        if buffer.tell() >= _CHUNK or n == job.done:
             yield buffer.getvalue()
             buffer.seek(0)
             buffer.truncate()

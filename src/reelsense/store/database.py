@@ -42,8 +42,14 @@ _PACKAGES = {
 
 
 def default_url() -> str:
-    """Return the URL of the SQLite file that is the user's own."""
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    """Return the URL of the SQLite file that is the user's own.
+
+    Raises StoreError if the user has no home.
+    """
+    try:
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    except RuntimeError as error:  # an id without a name, as in a container
+        raise StoreError("the user has no home for a database: name one with --database") from error
     return f"sqlite:///{state / 'reelsense' / 'jobs.db'}"
 
 

@@ -40,11 +40,21 @@ _UNSEEN = (RECEIVING, DELETED)
 _CHUNK = 1000
 """Rows that are written or read at a time: others get their turn in between."""
 
+_FIRST = 16
+"""Rows of a result that are read first."""
+
+_AT_ONCE = 1_000_000
+"""Characters of a result, some, that are read at a time."""
+
 _CELLS = 20_000_000
 """Of a table, at most: a short file can have a great many, since short rows are filled up."""
 
 _ABANDONED = 3600.0
 """Seconds after which a job that is still being received never will be."""
+
+
+_LATEST = 4
+"""Times as long as a lease: by less than that the clocks of several machines may differ."""
 
 
 _FIELDS = [jobs.c[name] for name in Job.__slots__]
@@ -124,7 +134,8 @@ class Jobs:
         free = (
             jobs.c.state.in_(OPEN),
             jobs.c.model == model,
-            or_(jobs.c.lease <= now, jobs.c.owner == owner),
+            # One that ends that late was given before the clock was set back.
+            or_(jobs.c.lease <= now, jobs.c.owner == owner, jobs.c.lease > now + _LATEST * seconds),
         )
         while True:
             with self.database.reading() as connection:
@@ -259,15 +270,21 @@ class Jobs:
 
         Raises NoJobError if they are deleted meanwhile: half a result is none.
         """
-        for start in range(0, job.done, _CHUNK):
-            rows = self._rows(job, start, min(_CHUNK, job.done - start))
+        start, count = 0, _FIRST
+        while start < job.done:
+            count = min(count, job.done - start)
+            rows = self._rows(job, start, count)
             with self.database.reading() as connection:
                 query = _in_order(select(job_answers), job, start, len(rows))
                 answers = connection.execute(query).mappings().all()
-            if not len(rows) == len(answers) == min(_CHUNK, job.done - start):
+            if not len(rows) == len(answers) == count:
                 raise NoJobError("the job was deleted while its result was read")
             for row, answer in zip(rows, answers, strict=True):
                 yield row, {name: answer[name] for name in (*job.added, "error")}
+            start += count
+            # A row may have ten characters or a million: more at a time where they are short.
+            size = sum(len(str(value)) for row in rows for value in row.values.values())
+            count = max(1, min(2 * count, count * _AT_ONCE // (size + 1), _CHUNK))
 
     def _rows(self, job: Job, start: int, count: int) -> list[Row]:
         with self.database.reading() as connection:
