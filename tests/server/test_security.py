@@ -474,6 +474,7 @@ ELSEWHERE: list[dict[str, str]] = [
     {"Origin": "http://localhost:8080"},
     {"Origin": "http://localhost.elsewhere.example"},
     {"Origin": "null"},
+    {"Origin": "http://[::1"},
     {},
 ]
 HERE = [

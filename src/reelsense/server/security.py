@@ -282,12 +282,19 @@ def require_same_origin() -> None:
     if site is not None:
         same = site in ("same-origin", "none")
     else:
-        same = urlsplit(request.headers.get("Origin", "")).netloc == request.host
+        same = _netloc(request.headers.get("Origin", "")) == request.host
     if not same:
         raise Forbidden(
             "of web pages, only this site's own may ask for this (as Sec-Fetch-Site or Origin "
             "tell); programs send Authorization: Bearer KEY, where there are keys"
         )
+
+
+def _netloc(url: str) -> str | None:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:  # half a bracket
+        return None
 
 
 def _protect(answer: Response) -> Response:
