@@ -129,6 +129,12 @@ def test_who_sends_more_than_is_taken_can_read_the_answer(port: int) -> None:
         assert problem(rest_of(connection)) == (413, "body-too-large")
 
 
+@pytest.mark.parametrize("begun", [b"f;", b"0\r\nX: "], ids=["size", "trailer"])
+def test_what_stands_beside_chunks_is_bounded(port: int, begun: bytes) -> None:
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert answer_to(port, head + begun + b"a" * 200_000).startswith(b"HTTP/1.1 400 ")
+
+
 def test_a_body_is_asked_for_where_the_client_waits_for_that(port: int) -> None:
     body = b'{"text": "good"}'
     with connect(port) as connection:
