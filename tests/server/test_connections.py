@@ -15,6 +15,7 @@ from flask import Flask, Response, request
 from reelsense.server import create_app
 from reelsense.server.config import Settings
 from reelsense.server.connections import HEAD
+from reelsense.server.security import FOR_BROWSERS
 from tests import tiny
 from tests.server.conftest import gated, wait_until_ready
 from tests.server.listening import answer_to, connect, listening, rest_of
@@ -102,7 +103,10 @@ def test_a_body_in_chunks(port: int) -> None:
 def test_what_is_no_request_gets_a_problem_document(
     port: int, sent: bytes, status: int, code: str
 ) -> None:
-    assert problem(answer_to(port, sent)) == (status, code)
+    answer = answer_to(port, sent)
+    assert problem(answer) == (status, code)
+    for name, value in FOR_BROWSERS.items():
+        assert f"\r\n{name}: {value}\r\n".encode() in answer
 
 
 def test_nothing_of_what_is_no_request_is_told_again(

@@ -57,7 +57,7 @@ _PAGES = {
 }
 """For people: who has no key is asked to sign in."""
 
-_HEADERS = {
+FOR_BROWSERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
@@ -327,7 +327,7 @@ def _netloc(url: str) -> str | None:
 
 def _protect(answer: Response) -> Response:
     rates.say_when(answer)
-    for name, value in _HEADERS.items():
+    for name, value in FOR_BROWSERS.items():
         answer.headers.setdefault(name, value)
     return answer
 
