@@ -30,6 +30,11 @@ def test_a_lone_surrogate_becomes_the_replacement_character() -> None:
     assert clean("a\ud800b") == "a\ufffdb"
 
 
+def test_a_number_of_thousands_of_digits_is_no_character() -> None:
+    text = f"A &#{'9' * 5000}; joy &#{'0' * 5000}x"
+    assert clean(text) == trace(text).text == "A \ufffd joy \ufffdx"
+
+
 @given(st.text(alphabet=st.characters()))
 def test_any_text_can_be_encoded_afterwards(text: str) -> None:
     clean(text).encode("utf-8")

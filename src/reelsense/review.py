@@ -23,6 +23,9 @@ _MARKUP = re.compile(
     re.IGNORECASE,
 )
 
+_ENDLESS = re.compile(r"&#[0-9]{40,}")
+"""A number that is no character's. Python refuses to read one of thousands of digits."""
+
 _PARAGRAPH = "\u2029"
 _END = re.compile(
     rf"(?P<gap>{_PARAGRAPH}+|\n[^\S\n]*\n\s*|\n(?=[^\S\n]*(?:[-*\u2022]|\d{{1,3}}[.)])\s))"
@@ -105,8 +108,12 @@ def clean(text: str) -> str:
     """
     text = _LINE_BREAK.sub(" ", text)
     if "&" in text:
-        text = html.unescape(text)
+        text = _unescape(text)
     return LONE_SURROGATE.sub("\ufffd", text).strip()
+
+
+def _unescape(text: str) -> str:
+    return html.unescape(_ENDLESS.sub("&#1114112", text))  # the first that is no character's
 
 
 def trace(text: str) -> Traced:
@@ -123,7 +130,7 @@ def trace(text: str) -> Traced:
     at = 0
     for markup in _MARKUP.finditer(text):
         add(text[at : markup.start()], at, markup.start())
-        read = _PARAGRAPH if markup["line_break"] else html.unescape(markup[0])
+        read = _PARAGRAPH if markup["line_break"] else _unescape(markup[0])
         # "&ltb" is "<" and then a b that stands for itself; "&Ms" is no entity at all.
         from_the_end = zip(reversed(markup[0]), reversed(read), strict=False)
         same = len(list(takewhile(lambda pair: pair[0] == pair[1], from_the_end)))

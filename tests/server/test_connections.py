@@ -16,6 +16,7 @@ from flask import Flask, Response, request
 from reelsense.server import create_app
 from reelsense.server.config import Settings
 from reelsense.server.connections import HEAD
+from reelsense.server.security import FOR_BROWSERS
 from tests import tiny
 from tests.server.conftest import gated, wait_until_ready
 from tests.server.listening import answer_to, connect, listening, rest_of
@@ -103,7 +104,10 @@ def test_a_body_in_chunks(port: int) -> None:
 def test_what_is_no_request_gets_a_problem_document(
     port: int, sent: bytes, status: int, code: str
 ) -> None:
-    assert problem(answer_to(port, sent)) == (status, code)
+    answer = answer_to(port, sent)
+    assert problem(answer) == (status, code)
+    for name, value in FOR_BROWSERS.items():
+        assert f"\r\n{name}: {value}\r\n".encode() in answer
 
 
 def test_nothing_of_what_is_no_request_is_told_again(
@@ -145,6 +149,12 @@ def test_a_body_for_which_there_is_no_file_gets_507(
         head = b"POST /v1/jobs?name=a.csv HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
         assert problem(answer_to(port, head % len(body) + body)) == (507, "storage")
         assert "no file today" in caplog.text
+
+
+@pytest.mark.parametrize("begun", [b"f;", b"0\r\nX: "], ids=["size", "trailer"])
+def test_what_stands_beside_chunks_is_bounded(port: int, begun: bytes) -> None:
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert answer_to(port, head + begun + b"a" * 200_000).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_body_is_asked_for_where_the_client_waits_for_that(port: int) -> None:

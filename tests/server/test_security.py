@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
+from pydantic import ValidationError
 from werkzeug.test import TestResponse
 from werkzeug.wrappers import Response
 
@@ -474,6 +475,7 @@ ELSEWHERE: list[dict[str, str]] = [
     {"Origin": "http://localhost:8080"},
     {"Origin": "http://localhost.elsewhere.example"},
     {"Origin": "null"},
+    {"Origin": "http://[::1"},
     {},
 ]
 HERE = [
@@ -511,6 +513,26 @@ def test_this_site_is_where_the_proxy_says_it_is() -> None:
     for proxies, status in ((0, 403), (1, 302)):
         client = made(keys=KEYS, proxies=proxies).test_client()
         assert client.post("/sign-in", data={"key": SHOP}, headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *[(host, 200) for host in ("localhost:5000", "127.0.0.1", "[::1]:5000", "me.localhost")],
+        *[(host, 403) for host in ("evil.example", "evil.example.:5000", "127.0.0.1.evil.example")],
+        ("box:5000", 200),
+    ],
+)
+def test_a_name_that_its_owner_turns_to_this_machine_is_refused(host: str, status: int) -> None:
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    client = made().test_client()
+    assert client.post("/v1/predict", json=GOOD, headers=headers).status_code == status
+    assert client.get("/metrics", headers=headers).status_code == status
+    assert client.get("/healthz", headers=headers).status_code == 200
+    meant: list[dict[str, Any]] = [{"insecure_public": True}, {"host": EVERYWHERE}]
+    for settings in meant:
+        client = made(**settings).test_client()
+        assert client.post("/v1/predict", json=GOOD, headers=headers).status_code == 200
 
 
 def test_a_wrong_key_that_is_sent_is_not_helped_by_the_cookie(client: FlaskClient) -> None:
@@ -667,6 +689,19 @@ def test_and_no_others(origin: str) -> None:
     headers = {"Origin": origin}
     assert cross_origin(client.options("/v1/predict", headers=headers | PREFLIGHT)) == {}
     assert cross_origin(client.post("/v1/predict", json=GOOD, headers=headers)) == {}
+
+
+@pytest.mark.parametrize("origin", ["https://*.a.example", "https://(a|b)", "https://a.example$"])
+def test_patterns_are_no_origins(origin: str) -> None:
+    with pytest.raises(ValidationError, match=r"as https://a\.example"):
+        Settings(origins=origin)
+
+
+def test_an_address_in_brackets_is_no_pattern() -> None:
+    client = made(origins="http://[::1]:3000").test_client()
+    for origin, known in (("http://[::1]:3000", True), ("http://1:3000", False)):
+        answer = client.post("/v1/predict", json=GOOD, headers={"Origin": origin})
+        assert ("Access-Control-Allow-Origin" in answer.headers) == known
 
 
 def test_pages_and_metrics_are_for_no_other_site() -> None:

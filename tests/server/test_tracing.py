@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
+from flask import Response
 from flask.testing import FlaskClient
 from structlog.contextvars import clear_contextvars
 
@@ -13,6 +14,7 @@ from reelsense.server.config import Settings
 from reelsense.server.logs import log_settings
 from tests import tiny
 from tests.server.conftest import gated, wait_until_ready
+from tests.server.listening import connect, listening, rest_of
 
 
 def test_a_request_id_is_taken_or_made(client: FlaskClient) -> None:
@@ -84,6 +86,32 @@ def test_every_log_line_has_the_facts_and_none_has_the_text(
     facts = {"queue_ms", "tokenize_ms", "network_ms"}
     assert [facts <= set(line) for line in found] == [True, True, False]
     assert [line.get("model") for line in found] == ["0", "0", None]
+
+
+def test_an_answer_that_breaks_off_tells_the_log_no_link_of_a_job(
+    log: Callable[[], list[str]],
+) -> None:
+    app = create_app(model=tiny.classifier())
+
+    def broken(**_: str) -> Response:
+        return Response(str(1 / 0) for _ in "x")
+
+    app.view_functions["jobs.result"] = broken
+    with listening(app) as (port, _), connect(port) as connection:
+        connection.sendall(b"GET /v1/jobs/0123456789abcdef/result HTTP/1.1\r\nHost: x\r\n\r\n")
+        rest_of(connection)
+    told = "\n".join(log())
+    assert "Exception while serving /v1/jobs/012345.../result" in told
+    assert "0123456" not in told
+
+
+def test_an_endless_path_is_no_endless_line(
+    client: FlaskClient, log: Callable[[], list[str]]
+) -> None:
+    client.get("/" + "é" * 100_000)
+    (line,) = log()
+    assert json.loads(line)["event"].endswith("%C3%A9... 404")
+    assert len(line) < 2000
 
 
 def test_texts_are_logged_where_that_is_asked_for(log: Callable[[], list[str]]) -> None:

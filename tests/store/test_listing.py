@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -131,6 +132,18 @@ def test_letters_with_accents_are_found_in_both_cases(jobs: Jobs) -> None:
 def test_a_search_that_can_find_nothing(jobs: Jobs, search: str) -> None:
     job = answered(jobs, ["good"], [answer(0.9)])
     assert listing.page(jobs.database, job, Asked(search=search)).total == 0
+
+
+def test_no_search_takes_long_or_is_too_long(jobs: Jobs) -> None:
+    job = answered(jobs, ["a" * 1_000_000 + "B"], [answer(0.9)])
+    begun = time.monotonic()
+    for search, total in (
+        (f"{'a' * 60_000}b", 1),
+        (f"b{'a' * 60_000}", 0),
+        (f"{'a' * 20_000}c", 0),
+    ):
+        assert listing.page(jobs.database, job, Asked(search=search)).total == total
+    assert time.monotonic() - begun < 5
 
 
 def test_a_page_of_a_job_that_was_swept_meanwhile(more: Callable[[], Jobs], jobs: Jobs) -> None:

@@ -22,6 +22,10 @@ _log = logging.getLogger(__name__)
 MUCH = 64 * 1024
 """Bytes of an answer that are sent before it is complete."""
 
+_BESIDE = 64 * 1024
+"""Bytes that tell the size of a chunk, or come behind the last. waitress looks through all of them
+again whenever more arrive, in the loop."""
+
 _LINGER = 2.0
 """Seconds in which a client may read the answer to a request that was not read to its end."""
 
@@ -52,6 +56,10 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
         except OSError as error:  # a large body is kept in a file
             _log.warning("a body cannot be kept while it arrives: %s", error)
             self.error, self.completed = _NoRoomError(""), True
+            return len(data)
+        arriving = self.body_rcv if self.chunked else None
+        if arriving is not None and len(arriving.control_line + arriving.trailer) > _BESIDE:
+            self.error, self.completed = BadRequest(""), True
             return len(data)
         return taken
 

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from structlog.typing import Processor
 
 from reelsense.server.config import Settings
+
+_JOB = re.compile(r"(/jobs/[\w-]{6})[\w-]+", re.ASCII)
+
+_LONGEST = 200
+
+
+def as_logged(words: str) -> str:
+    """Return a path or method as the log has it: on one line, not endless.
+
+    Of the id of a job, which opens it, the beginning alone.
+    """
+    words = _JOB.sub(r"\1...", words)
+    return quote(words[:_LONGEST]) + ("..." if len(words) > _LONGEST else "")
+
+
+class _Paths(logging.Filter):
+    """Of waitress, which logs the path of an answer that breaks off."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = _JOB.sub(r"\1...", str(record.msg))
+        return True
 
 
 def log_settings(settings: Settings) -> dict[str, Any]:
@@ -27,6 +51,7 @@ def log_settings(settings: Settings) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
+        "filters": {"paths": {"()": _Paths}},
         "formatters": {
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
@@ -54,6 +79,6 @@ def log_settings(settings: Settings) -> dict[str, Any]:
             # Ours has the same.
             "flask-limiter": {"level": "WARNING"},
             # That a client has gone is in the line of its request.
-            "waitress": {"level": "WARNING"},
+            "waitress": {"level": "WARNING", "filters": ["paths"]},
         },
     }

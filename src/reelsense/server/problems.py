@@ -27,6 +27,7 @@ from reelsense.errors import (
 from reelsense.server.kinds import FIELD_CODES, KINDS, Kind
 from reelsense.server.metrics import metrics
 from reelsense.server.schemas import TAGS, Told, absent
+from reelsense.server.security import FOR_BROWSERS
 from reelsense.server.tracing import request_id
 
 _log = logging.getLogger(__name__)
@@ -215,7 +216,7 @@ def of_no_request(app: Flask, status: HTTPStatus) -> tuple[list[tuple[str, str]]
     headers = [
         ("Content-Type", _TYPE),
         ("X-Request-ID", made),
-        ("X-Content-Type-Options", "nosniff"),
+        *FOR_BROWSERS.items(),
     ]
     return headers, _document(kind, kind.advice, made).encode()
 

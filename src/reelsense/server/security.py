@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
@@ -56,7 +57,7 @@ _PAGES = {
 }
 """For people: who has no key is asked to sign in."""
 
-_HEADERS = {
+FOR_BROWSERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
@@ -160,6 +161,14 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def guard() -> Guard:
     """Return the guard of the current application."""
     found: Guard = current_app.extensions["reelsense.guard"]
@@ -227,6 +236,7 @@ def _authorize() -> AnyResponse | None:
     if not guard().keys:
         if request.endpoint == "admin.reload":
             raise Forbidden("this takes an admin key, and the server has no keys at all")
+        _refuse_other_names()
         _refuse_other_sites()
         return None
     if _is_open():
@@ -244,6 +254,24 @@ def _authorize() -> AnyResponse | None:
     if request.authorization is None and request.method not in ("GET", "HEAD"):
         require_same_origin()
     return None
+
+
+def _refuse_other_names() -> None:
+    """Raise Forbidden if this machine alone is served, and is asked by a name of the internet.
+
+    Whoever owns a name can let it lead to 127.0.0.1 while a browser shows their page, which is then
+    of the same site as the server.
+    """
+    settings = guard().settings
+    if _is_open() or settings.insecure_public or _is_reached(settings):
+        return
+    name = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
+    if "." not in name or name.endswith(".localhost") or _is_address(name):
+        return
+    raise Forbidden(
+        f"the server is for this machine, and is asked as {name}: ask 127.0.0.1, or start it with "
+        "--proxies 1 and keys, or with --insecure-public"
+    )
 
 
 def _refuse_other_sites() -> None:
@@ -282,7 +310,7 @@ def require_same_origin() -> None:
     if site is not None:
         same = site in ("same-origin", "none")
     else:
-        same = urlsplit(request.headers.get("Origin", "")).netloc == request.host
+        same = _netloc(request.headers.get("Origin", "")) == request.host
     if not same:
         raise Forbidden(
             "of web pages, only this site's own may ask for this (as Sec-Fetch-Site or Origin "
@@ -290,9 +318,16 @@ def require_same_origin() -> None:
         )
 
 
+def _netloc(url: str) -> str | None:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:  # half a bracket
+        return None
+
+
 def _protect(answer: Response) -> Response:
     rates.say_when(answer)
-    for name, value in _HEADERS.items():
+    for name, value in FOR_BROWSERS.items():
         answer.headers.setdefault(name, value)
     return answer
 
@@ -303,7 +338,7 @@ def _counts(settings: Settings, keys: Sequence[Key]) -> bool:
 
 
 def _allow_origins(app: Flask, settings: Settings) -> None:
-    origins = listed(settings.origins)
+    origins = [re.compile(re.escape(each) + r"\Z", re.I) for each in listed(settings.origins)]
     if not origins:
         return
     from flask_cors import CORS

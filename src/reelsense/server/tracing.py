@@ -6,12 +6,12 @@ import logging
 import re
 import uuid
 from typing import Any
-from urllib.parse import quote
 
 from flask import Flask, Response, g, has_request_context, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from reelsense.inference.clock import Clock
+from reelsense.server.logs import as_logged
 from reelsense.server.metrics import metrics
 from reelsense.server.served import served
 
@@ -19,8 +19,6 @@ _log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 """What is taken from a client: nothing that could forge a line of the log."""
-
-_JOB = re.compile(r"(/jobs/[\w-]{6})[\w-]+", re.ASCII)
 
 _POLLED = {"/healthz", "/readyz", "/startedz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 """Asked for again and again by machines."""
@@ -71,17 +69,12 @@ def _end(answer: Response) -> Response:
         logging.DEBUG if request.path in _POLLED else logging.INFO,
         # Without the query: it may hold a review.
         "%s %s %d",
-        quote(request.method),
-        quote(_path()),
+        as_logged(request.method),
+        as_logged(request.path),
         answer.status_code,
         extra=_facts(phases),
     )
     return answer
-
-
-def _path() -> str:
-    """Return the path that was asked for; of the id of a job, which opens it, the beginning."""
-    return _JOB.sub(r"\1...", request.path)
 
 
 def _facts(phases: dict[str, float]) -> dict[str, Any]:

@@ -14,7 +14,17 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    func,
+    inspect,
+    text,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
@@ -85,6 +95,14 @@ class Database:
         with self._failing(), self._engine.connect().execution_options(writes=True) as connection:
             yield connection
             connection.commit()
+
+    def holds(self, column: ColumnElement[str], part: str) -> ColumnElement[bool]:
+        """Return the condition that `column` holds `part`, whichever their case."""
+        if self._engine.dialect.name != "sqlite":
+            return column.icontains(part, autoescape=True)
+        # SQLite's LIKE tries the whole part at every place: a long one takes hours. And it knows
+        # the cases of ASCII alone.
+        return func.holds(column, part.lower(), type_=Boolean)
 
     def shrink(self) -> None:
         """Give the room of what was deleted back, where the database does not do so by itself."""
@@ -192,7 +210,7 @@ def _make_file(url: URL) -> None:
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     # Transactions are begun in _begin_sqlite; by itself the driver begins them late.
     connection.isolation_level = None
-    connection.create_function("lower", 1, _lower, deterministic=True)
+    connection.create_function("holds", 2, _holds, deterministic=True)
     connection.execute(f"PRAGMA busy_timeout = {_WAIT * 1000}")
     # To set this takes the lock of who writes, so only in a new file: what is deleted shrinks it.
     if not connection.execute("PRAGMA auto_vacuum").fetchone()[0]:
@@ -206,9 +224,8 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _lower(text: str | None) -> str | None:
-    """Of every letter; SQLite's own knows those of ASCII alone."""
-    return None if text is None else text.lower()
+def _holds(text: str | None, part: str) -> bool | None:
+    return None if text is None else part in text.lower()
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -70,7 +70,7 @@ def page(database: Database, job: Job, asked: Asked) -> Page:
     if not is_storable(asked.search):
         return Page(0, [])  # such texts are kept apart, and are not searched
     if asked.search:
-        wanted.append(rows.c.text.icontains(asked.search, autoescape=True))
+        wanted.append(database.holds(rows.c.text, asked.search))
         table = both
     by = answers.c[asked.sort]
     order: list[Any] = [by.desc() if asked.descending else by.asc()]
