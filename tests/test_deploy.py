@@ -33,8 +33,8 @@ tests:
       - {series: 'up{job="reelsense", instance="a"}', values: 1x30}
       - {series: 'up{job="reelsense", instance="b"}', values: 1x30}
       - {series: 'up{job="reelsense", instance="c"}', values: 0x30}
-      - {series: 'reelsense_model_info{instance="a", version="old"}', values: 0x30}
-      - {series: 'reelsense_model_info{instance="a", version="new"}', values: 1x30}
+      - {series: 'reelsense_workers{instance="a", state="waiting"}', values: 0x30}
+      - {series: 'reelsense_workers{instance="b", state="waiting"}', values: 1x30}
       - {series: 'reelsense_model_loads_total{instance="a", outcome="refused"}', values: _x9 1x20}
       - {series: 'reelsense_requests_total{route="/v1/predict", status="200"}', values: 0+80x30}
       - {series: 'reelsense_requests_total{route="/v1/predict", status="500"}', values: 0+10x30}
@@ -92,7 +92,8 @@ tests:
   - interval: 1m
     input_series:
       - {series: 'up{job="reelsense", instance="a"}', values: 1x30}
-      - {series: 'reelsense_model_info{instance="a", version="new"}', values: 1x30}
+      - {series: 'reelsense_workers{instance="a", state="ready"}', values: 1x30}
+      - {series: 'reelsense_workers{instance="a", state="waiting"}', values: 0x30}
       - {series: 'reelsense_model_loads_total{instance="a", outcome="refused"}', values: 2x30}
       - {series: 'reelsense_requests_total{route="/v1/predict", status="200"}', values: 0+1000x30}
       - {series: 'reelsense_requests_total{route="/v1/predict", status="500"}', values: 0+5x30}

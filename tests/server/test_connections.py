@@ -99,6 +99,8 @@ def test_a_body_in_chunks(port: int) -> None:
         (post(b"", "Transfer-Encoding: chunked").replace(b"1.1", b"1.0"), 400, "bad-request"),
         (post(b"").replace(b"h: 0", b"h: " + b"9" * 5000), 400, "bad-request"),
         (GET.replace(b"/healthz", b"http://[bad/"), 400, "bad-request"),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", 400, "bad-request"),
+        (GET.replace(b"Host: x", b"Host: x\r\nHost: y"), 400, "bad-request"),
     ],
 )
 def test_what_is_no_request_gets_a_problem_document(

@@ -178,6 +178,8 @@ def test_a_result_in_another_form(client: FlaskClient) -> None:
         ({"risk": "2"}, TABLE, 400, "less than 1"),
         ({"risk": "0.1"}, TABLE, 422, "no thresholds"),
         ({"rsik": "0.1"}, TABLE, 400, "not a field"),
+        ({}, "review" + "," * 100_000, 422, "line 1 is longer than 100,000 characters"),
+        ({}, "review\n" + "," * 10_000_001, 422, "line 2 is longer than 10,000,000 characters"),
     ],
 )
 def test_what_is_no_table_of_texts_is_refused_and_not_kept(

@@ -1,4 +1,5 @@
 import hashlib
+import hmac
 import os
 import stat
 from collections.abc import Iterator
@@ -196,6 +197,21 @@ def test_every_key_is_found_and_what_is_nearly_one_is_not() -> None:
             assert keys.find(KNOWN, near) is None
         assert keys.find(KNOWN, key.digest) is None
         assert keys.find(KNOWN, key.name) is None
+
+
+def test_no_key_is_compared_in_a_time_that_tells_how_near_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = [keys.make(name) for name in ("one", "two", "three")]
+    compared: list[str] = []
+
+    def compare(one: str, other: str) -> bool:
+        compared.append(one)
+        return one == other
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    assert keys.find([key for _, key in made], made[0][0]) == made[0][1]
+    assert compared == [key.digest for _, key in made]
 
 
 @given(st.text(st.characters(codec=None)))

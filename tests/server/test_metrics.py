@@ -267,6 +267,7 @@ def test_what_is_in_hand_and_what_is_given_up() -> None:
 def test_the_model_that_serves_is_told(client: FlaskClient) -> None:
     found = counted(client)
     assert found("model_info", name="tiny", version="0") == 1
+    assert (found("workers", state="ready"), found("workers", state="waiting")) == (1, 0)
     assert found("model_loads_total", outcome="served") == 1
     assert found.labels("model_loads_total", "outcome") == {"served", "refused"}
 
@@ -292,6 +293,7 @@ def test_a_model_that_cannot_be_loaded_is_counted(tmp_path: Path) -> None:
     found = counted(client)
     assert found("model_loads_total", outcome="refused") == 1
     assert found("model_info") == 0
+    assert (found("workers", state="ready"), found("workers", state="waiting")) == (0, 1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -336,6 +338,7 @@ def test_processes_count_together_also_those_that_are_gone() -> None:
         found = told(address)
         assert found("queue_requests") == found("queue_bytes") == 0
         assert found("model_info") == 1
+        assert (found("workers", state="ready"), found("workers", state="waiting")) == (2, 0)
 
 
 def test_a_process_that_begins_keeps_nobody_from_counting(

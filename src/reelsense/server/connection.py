@@ -72,6 +72,9 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
         coded = self.chunked or "TRANSFER_ENCODING" in self.headers
         if coded and (self.version != "1.1" or "CONTENT_LENGTH" in self.headers):
             raise ParsingError("ambiguous")
+        host = self.headers.get("HOST")  # of several, with commas (RFC 9112, 3.2)
+        if self.version == "1.1" and (host is None or "," in host):
+            raise ParsingError("not one Host")
 
 
 class _Answer(WSGITask):  # type: ignore[misc]

@@ -69,6 +69,10 @@ class Metrics:
             gauge, "model_info", "1 for the model that serves.", "name", "version",
             multiprocess_mode="livemax",
         )  # fmt: skip
+        self._workers = made(
+            gauge, "workers", "Processes that answer, by whether they have a model.", "state",
+            multiprocess_mode="livesum",
+        )  # fmt: skip
         self._loads = made(counter, "model_loads", "Models that were loaded or not.", "outcome")
         self._answers = made(counter, "predictions", "Answers.", "label", "verdict")
         self._confidence = made(
@@ -88,12 +92,17 @@ class Metrics:
         ):
             for label in labels:
                 counted.labels(label)
+        self._is_ready(0)
 
-    def request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count a request; `route` is the pattern of the address, not the address."""
+    def request(self, route: str, method: str, status: int, seconds: float | None) -> None:
+        """Count a request that took `seconds`, if that is known.
+
+        `route` is the pattern of the address, not the address.
+        """
         known = method if method in _METHODS else "other"
         self._requests.labels(route, known, status).inc()
-        if status != HTTPStatus.TOO_MANY_REQUESTS:  # a thousand of these would hide the others
+        # A thousand that were told to come back would hide the others.
+        if seconds is not None and status != HTTPStatus.TOO_MANY_REQUESTS:
             self._seconds.labels(route).observe(seconds)
 
     def scored(self, answers: Sequence[object], clock: Clock) -> None:
@@ -138,6 +147,11 @@ class Metrics:
                 self._model.labels(*self._served).set(0)
             self._served = (classifier.manifest.name, classifier.manifest.version)
             self._model.labels(*self._served).set(1)
+            self._is_ready(1)
+
+    def _is_ready(self, ready: int) -> None:
+        self._workers.labels("ready").set(ready)
+        self._workers.labels("waiting").set(1 - ready)
 
     def in_hand(self, requests: int, size: int) -> None:
         """Tell how much is in hand."""

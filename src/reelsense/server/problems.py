@@ -211,7 +211,7 @@ def of_no_request(app: Flask, status: HTTPStatus) -> tuple[list[tuple[str, str]]
     kind = _of_status(status, None)
     made = uuid.uuid4().hex
     with app.app_context():
-        metrics().request("none", "none", status, 0)
+        metrics().request("none", "none", status, None)
     _log.info("no request: %d", status, extra={"request_id": made})
     headers = [
         ("Content-Type", _TYPE),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import PurePosixPath
 from typing import IO
 
@@ -32,6 +32,10 @@ SHOWN = 5
 """Rows of a preview."""
 
 _LONGEST_NAME = 200
+_LONGEST_HEADER = 100_000
+_LONGEST_LINE = 10_000_000
+"""Characters. A line becomes objects of some sixty bytes for each two characters, at worst."""
+
 _COLUMNS = 1000
 _LIKELY = ("text", "review", "reviews", "body", "content", "comment", "sentence", "message")
 
@@ -74,7 +78,20 @@ def upload(name: str, media_type: str, stream: IO[bytes]) -> Upload:
     name = name or f"texts{suffix}"
     buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
     lines = io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    return Upload(name, suffix, rows(lines, suffix, name))
+    return Upload(name, suffix, rows(_bounded(lines, suffix, name), suffix, name))
+
+
+def _bounded(lines: io.TextIOWrapper, suffix: str, name: str) -> Iterator[str]:
+    """Yield `lines`. Raises DatasetError at one that would take too much memory to read."""
+    for number in count(1):
+        is_header = number == 1 and suffix in (".csv", ".tsv")
+        most = _LONGEST_HEADER if is_header else _LONGEST_LINE
+        line = lines.readline(most + 1)
+        if len(line) > most:
+            raise DatasetError(f"{name}: line {number} is longer than {most:,} characters")
+        if not line:
+            return
+        yield line
 
 
 def with_texts(sent: Upload, column: str | None) -> tuple[str, Iterator[Row]]:
