@@ -136,7 +136,12 @@ def test_a_line_of_the_log_has_the_key_by_name_and_a_fault_with_its_stack(
     assert fault["exception"].startswith("Traceback")
     assert fault["exception"].endswith("ZeroDivisionError: division by zero")
     assert (line["event"], line["key"]) == ("POST /v1/predict 500", "shop")
+    assert line["level"] == "warning"
     assert secret not in "".join(log())
+    assert "address" not in line
+    assert client.get("/v1/info").status_code == 401
+    line = json.loads(log()[-1])
+    assert (line["level"], line["address"]) == ("info", "127.0.0.1")
 
 
 def test_the_log_of_a_terminal_is_for_people() -> None:

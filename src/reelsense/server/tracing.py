@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, g, has_request_context, request
@@ -22,6 +23,9 @@ _REQUEST_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 
 _POLLED = {"/healthz", "/readyz", "/startedz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 """Asked for again and again by machines."""
+
+_UNWANTED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
+"""Whoever runs the server wants to know where these come from."""
 
 
 def register(app: Flask) -> None:
@@ -66,20 +70,28 @@ def _end(answer: Response) -> Response:
         took.elapsed,
     )
     _log.log(
-        logging.DEBUG if request.path in _POLLED else logging.INFO,
+        _level(answer.status_code),
         # Without the query: it may hold a review.
         "%s %s %d",
         as_logged(request.method),
         as_logged(request.path),
         answer.status_code,
-        extra=_facts(phases),
+        extra=_facts(phases, answer.status_code),
     )
     return answer
 
 
-def _facts(phases: dict[str, float]) -> dict[str, Any]:
+def _level(status: int) -> int:
+    if request.path in _POLLED:
+        return logging.DEBUG
+    return logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
+
+
+def _facts(phases: dict[str, float], status: int) -> dict[str, Any]:
     """Return what the log tells of the current request beside its status."""
     facts: dict[str, Any] = {"ms": round(clock().elapsed * 1000, 1)}
+    if status in _UNWANTED:
+        facts["address"] = request.remote_addr
     if any(phases.values()):
         facts |= {f"{name}_ms": round(seconds * 1000, 1) for name, seconds in phases.items()}
     if "classifier" in g:
