@@ -20,6 +20,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,15 +174,21 @@ def test_ten_times_what_it_can_do_is_shed_and_what_is_accepted_is_in_time() -> N
     assert max(memory[10:]) < max(memory[2:10]) + 60
 
 
-def test_a_worker_that_is_killed_fails_its_own_requests_and_is_replaced() -> None:
-    with server() as (address, process), load(address, 6, lambda n: {"text": review(n)}) as found:
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_worker_that_is_killed_fails_its_own_requests_and_is_replaced(count: int) -> None:
+    with (
+        server("--workers", str(count)) as (address, process),
+        load(address, 6, lambda n: {"text": review(n)}) as found,
+    ):
         wait_until(lambda: found.statuses[200] > 50, 30)
         for _ in range(2):
-            (worker,) = workers(process)
+            worker, *others = workers(process)
             os.kill(worker, signal.SIGKILL)
             more = found.statuses[200] + 50
             wait_until(lambda more=more: found.statuses[200] > more, 30)  # type: ignore[misc]
-            assert workers(process) != [worker]
+            wait_until(lambda: len(workers(process)) == count, 30)
+            assert worker not in workers(process)
+            assert set(others) < set(workers(process))
     assert set(found.statuses) == {200}
     assert len(found.lost) <= 2 * 6
 
@@ -217,6 +224,29 @@ def test_workers_whose_supervisor_is_killed_end_and_free_the_port(
     wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in left), 20)
     socket.create_server(("127.0.0.1", port_of(found[0]))).close()
     process.stdout.close()
+
+
+def test_sigterm_beside_a_job_answers_explanations_and_is_not_ready() -> None:
+    table = "n,text\n" + "".join(f"{n},{review(n)}\n" for n in range(3000))
+    with server() as (address, process), ThreadPoolExecutor() as pool:
+        name = posted(address, "/v1/jobs?name=a.csv", table.encode())["id"]
+        wait_until(lambda: done(address, name) > 0, 30)
+        kept = http.client.HTTPConnection("127.0.0.1", port_of(address), timeout=20)
+        kept.connect()
+        asked = [
+            pool.submit(ask, f"{address}/v1/explain", {"text": review(n, 400)}) for n in range(4)
+        ]
+        wait_until(lambda: metrics(address)["reelsense_queue_requests"] == 4, 20)
+        os.kill(process, signal.SIGTERM)
+        begun = time.monotonic()
+        time.sleep(0.2)
+        kept.request("GET", "/readyz")
+        answer = kept.getresponse()
+        assert (answer.status, b"about to end" in answer.read()) == (503, True)
+        assert answer.will_close
+        assert [each.result().status for each in asked] == [200] * 4
+        wait_until(lambda: not Path(f"/proc/{process}/task/{process}/children").read_text(), 30)
+        assert time.monotonic() - begun < 20
 
 
 def test_quit_ends_at_once_whatever_is_in_hand() -> None:
