@@ -6,10 +6,12 @@ import pickle
 import socket
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +19,8 @@ from reelsense import bundle as bundles
 from reelsense.errors import BundleError, ReelsenseError
 from reelsense.inference.classifier import Classifier
 from reelsense.server.config import Settings
-from reelsense.server.run import run
+from reelsense.server.metrics import FOLDER
+from reelsense.server.run import _scratch_folder, run
 from tests import tiny
 from tests.processes import ask, server
 
@@ -150,6 +153,24 @@ def test_nothing_is_left_in_the_users_home(tmp_path: Path, monkeypatch: pytest.M
     with server() as (address, _):
         assert ask(f"{address}/v1/predict", {"text": "A fine film."}).status == 200
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("free", "counts", "there"), [(0, True, 1), (0, False, 0), (1, True, 0)])
+def test_counts_go_where_there_is_room_to_map_them(
+    free: int, counts: bool, there: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, other = tmp_path / "memory", tmp_path / "other"
+    memory.mkdir()
+    other.mkdir()
+    monkeypatch.setattr("reelsense.server.run._MEMORY", str(memory))
+    monkeypatch.setattr(tempfile, "tempdir", str(other))
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda _: SimpleNamespace(free=free * 20 * 1024 * 1024)
+    )
+    monkeypatch.setenv(FOLDER, "another program's")
+    with _scratch_folder(counts=counts) as folder:
+        assert Path(folder).parent == (memory, other)[there]
+    assert not Path(folder).exists()
 
 
 def test_a_changed_bundle_stops_the_server_before_it_starts(tmp_path: Path) -> None:

@@ -33,6 +33,12 @@ from reelsense.server.worker import ServingWorker, Supervisor
 _AFTER_DEADLINE = 5
 """Seconds from the deadline of the last request to the end of the process."""
 
+_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108  # a folder of our own is made in it
+
+_COUNTS = 16 * 1024 * 1024
+"""Bytes that processes may take for what they count together. They map these files: a process that
+finds no room there is killed."""
+
 
 def run(settings: Settings) -> None:
     """Serve until told to stop.
@@ -106,11 +112,11 @@ def _scratch_folder(*, counts: bool) -> Iterator[str]:
 
     In memory where that can be: a full disk then stops nothing.
     """
-    memory = "/dev/shm"  # noqa: S108  # nosec B108  # a folder of our own is made in it
     try:
-        path = tempfile.mkdtemp(
-            prefix="reelsense-", dir=memory if os.access(memory, os.W_OK) else None
+        in_memory = os.access(_MEMORY, os.W_OK) and (
+            not counts or shutil.disk_usage(_MEMORY).free >= _COUNTS
         )
+        path = tempfile.mkdtemp(prefix="reelsense-", dir=_MEMORY if in_memory else None)
     except OSError as error:
         raise SettingsError(
             "there is no folder for temporary files that can be written: set TMPDIR to one"
