@@ -99,6 +99,29 @@ def test_a_csv_row_with_a_stray_quote_is_an_error_of_that_row() -> None:
 
 
 @pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("id;text", ["id", "text"]),
+        ("id\ttext", ["id", "text"]),
+        ("id,text;x", ["id", "text;x"]),
+        ('"a;b",text', ["a;b", "text"]),
+        ('"a,b";text', ["a,b", "text"]),
+        ('"say ""a,b""";text', ['say "a,b"', "text"]),
+        ('"a;b"', ["a;b"]),
+        ("a;b\tc", ["a", "b\tc"]),
+    ],
+)
+def test_the_header_alone_says_what_parts_the_columns(header: str, columns: list[str]) -> None:
+    [row, *_] = rows([f"{header}\n", "1;2,3\t4\n"], ".csv", "x.csv")
+    assert list(row.values) == columns
+
+
+def test_a_tsv_is_parted_by_tabs_alone() -> None:
+    [row] = rows(["text;a,b\n", "good\n"], ".tsv", "x.tsv")
+    assert row.values == {"text;a,b": "good"}
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
         ('{"text": null, "label": "a"}', "'text' is not a text but null"),
