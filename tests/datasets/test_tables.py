@@ -44,6 +44,8 @@ def test_other_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
         ("a.csv", b"text\nfine\n", "line 2: no column 'label', there are text"),
         ("a.csv", b"text,label\nfine\n", "line 2: 1 fields where the first line has 2"),
         ("a.csv", b'text,label\n"never closed,x\n', "line 2: a quote is never closed"),
+        ("a.csv", b'text,label\ngood,x\n"never closed,x\nbad,y\n', "line 3: a quote is never"),
+        ("a.csv", b'text,"label\nfine,pos\n', "line 1: a quote is never closed"),
         ("a.csv", b"text,label\n ,pos\n", "line 2: 'text' is blank"),
         ("a.csv", b"text,label\nf\xfcr,pos\n", "line 2: not UTF-8 text"),
         ("a.jsonl", b'{"text": "a", "label": "b"}\n[1]\n', "line 2 is not a JSON object"),

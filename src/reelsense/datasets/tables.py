@@ -105,13 +105,14 @@ def _csv(lines: Iterable[str], separators: str = ",;\t") -> Iterator[Row]:
     reader = _reader(lines, separators)
     header = _header(reader)
     while True:
+        begun = reader.line_num + 1
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             if never_closed := _never_closed(error):
-                raise csv.Error(f"line {reader.line_num}: {never_closed}") from error
+                raise csv.Error(f"line {begun}: {never_closed}") from error
             yield Row(reader.line_num, dict.fromkeys(header, ""), str(error))
             continue
         if fields:
