@@ -44,6 +44,8 @@ def test_other_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
         ("a.csv", b"text\nfine\n", "line 2: no column 'label', there are text"),
         ("a.csv", b"text,label\nfine\n", "line 2: 1 fields where the first line has 2"),
         ("a.csv", b'text,label\n"never closed,x\n', "line 2: a quote is never closed"),
+        ("a.csv", b'text,label\ngood,x\n"never closed,x\nbad,y\n', "line 3: a quote is never"),
+        ("a.csv", b'text,"label\nfine,pos\n', "line 1: a quote is never closed"),
         ("a.csv", b"text,label\n ,pos\n", "line 2: 'text' is blank"),
         ("a.csv", b"text,label\nf\xfcr,pos\n", "line 2: not UTF-8 text"),
         ("a.jsonl", b'{"text": "a", "label": "b"}\n[1]\n', "line 2 is not a JSON object"),
@@ -96,6 +98,29 @@ def test_a_csv_row_with_a_stray_quote_is_an_error_of_that_row() -> None:
     found = list(rows(lines, ".csv", "x.csv"))
     assert [row.values["n"] for row in found] == ["1", "", "3"]
     assert [bool(row.error) for row in found] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("id;text", ["id", "text"]),
+        ("id\ttext", ["id", "text"]),
+        ("id,text;x", ["id", "text;x"]),
+        ('"a;b",text', ["a;b", "text"]),
+        ('"a,b";text', ["a,b", "text"]),
+        ('"say ""a,b""";text', ['say "a,b"', "text"]),
+        ('"a;b"', ["a;b"]),
+        ("a;b\tc", ["a", "b\tc"]),
+    ],
+)
+def test_the_header_alone_says_what_parts_the_columns(header: str, columns: list[str]) -> None:
+    [row, *_] = rows([f"{header}\n", "1;2,3\t4\n"], ".csv", "x.csv")
+    assert list(row.values) == columns
+
+
+def test_a_tsv_is_parted_by_tabs_alone() -> None:
+    [row] = rows(["text;a,b\n", "good\n"], ".tsv", "x.tsv")
+    assert row.values == {"text;a,b": "good"}
 
 
 @pytest.mark.parametrize(

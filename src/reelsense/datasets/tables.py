@@ -1,5 +1,7 @@
 """Read tables of texts, row by row: .csv, .tsv, .jsonl, and .txt with one text a line.
 
+The columns of a .csv are parted by commas or, where its first line has none, by ; or tabs.
+
 Knows files, columns and what can be wrong with a row. Knows neither labels' meaning nor models.
 """
 
@@ -11,10 +13,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reelsense.datasets.reviews import Review
 from reelsense.errors import DatasetError
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 
@@ -23,6 +30,8 @@ _LONGEST_FIELD = 100_000_000
 
 _NESTED = 100
 """Levels of JSON in each other. What goes deeper can be read, but neither written nor carried."""
+
+_QUOTED = re.compile(r'"[^"]*(?:"|$)')
 
 _UNDECODED = re.compile(r"[\udc80-\udcff]")
 """What is left of bytes that were no UTF-8, when read with errors="surrogateescape"."""
@@ -92,32 +101,57 @@ def _review(row: Row, path: Path, text_column: str, label_column: str) -> Review
     return Review(f"{path.name}:{row.line}", text, known or None, None, group=text)
 
 
-def _csv(lines: Iterable[str], delimiter: str = ",") -> Iterator[Row]:
-    csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    header = next(reader, [])
-    if len(set(header)) < len(header):
-        [(name, _)] = Counter(header).most_common(1)
-        raise csv.Error(f"line 1: two columns have the same name: {name[:100]!r}")
-    if _undecoded(*header):
-        raise csv.Error("line 1: the names of the columns are not UTF-8 text")
+def _csv(lines: Iterable[str], separators: str = ",;\t") -> Iterator[Row]:
+    reader = _reader(lines, separators)
+    header = _header(reader)
     while True:
+        begun = reader.line_num + 1
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            if "unexpected end" in str(error):  # the open quote took in the rest of the file
-                raise csv.Error(f"line {reader.line_num}: a quote is never closed") from error
-            if "field larger" in str(error):  # and here, as much of it as is read at once
-                raise csv.Error(
-                    f"line {reader.line_num}: a quote is never closed, or a field is longer than "
-                    f"{_LONGEST_FIELD:,} characters"
-                ) from error
+            if never_closed := _never_closed(error):
+                raise csv.Error(f"line {begun}: {never_closed}") from error
             yield Row(reader.line_num, dict.fromkeys(header, ""), str(error))
             continue
         if fields:
             yield _csv_row(reader.line_num, header, fields)
+
+
+def _reader(lines: Iterable[str], separators: str) -> Reader:
+    """Return what reads `lines`, parted by the first of `separators` that is in the first line.
+
+    The rows after it have no say: they may be of any number, and be read a second time.
+    """
+    csv.field_size_limit(_LONGEST_FIELD)
+    found = iter(lines)
+    first = list(islice(found, 1))
+    unquoted = _QUOTED.sub("", "".join(first))
+    used = next((each for each in separators if each in unquoted), separators[0])
+    return csv.reader(chain(first, found), delimiter=used, strict=True)
+
+
+def _header(reader: Reader) -> list[str]:
+    try:
+        header = next(reader, [])
+    except csv.Error as error:
+        raise csv.Error(f"line 1: {_never_closed(error) or error}") from error
+    if len(set(header)) < len(header):
+        [(name, _)] = Counter(header).most_common(1)
+        raise csv.Error(f"line 1: two columns have the same name: {name[:100]!r}")
+    if _undecoded(*header):
+        raise csv.Error("line 1: the names of the columns are not UTF-8 text")
+    return header
+
+
+def _never_closed(error: csv.Error) -> str | None:
+    """Say it if that is what is wrong: an open quote takes in the rest of the file."""
+    if "unexpected end" in str(error):
+        return "a quote is never closed"
+    if "field larger" in str(error):  # as much of it as is read at once
+        return f"a quote is never closed, or a field is longer than {_LONGEST_FIELD:,} characters"
+    return None
 
 
 def _csv_row(line: int, header: list[str], fields: list[str]) -> Row:
@@ -134,7 +168,7 @@ def _undecoded(*texts: str) -> str | None:
 
 
 def _tsv(lines: Iterable[str]) -> Iterator[Row]:
-    return _csv(lines, delimiter="\t")
+    return _csv(lines, separators="\t")
 
 
 def _json_lines(lines: Iterable[str]) -> Iterator[Row]:

@@ -338,10 +338,9 @@ def _other_columns(found: Found, first: Found, columns: Sequence[str]) -> str:
 
 def _check_column(columns: Sequence[str], found: Found, column: str) -> None:
     if column not in columns:
-        named = _quoted(columns)
-        if len(columns) == 1 and ";" in named:
-            named += " (columns are to be separated by commas)"
-        raise DatasetError(f"{found.name}: no column {column!r}; pass --column, one of {named}")
+        raise DatasetError(
+            f"{found.name}: no column {column!r}; pass --column, one of {_quoted(columns)}"
+        )
 
 
 def _quoted(columns: Sequence[str]) -> str:

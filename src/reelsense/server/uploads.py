@@ -106,7 +106,6 @@ def with_texts(sent: Upload, column: str | None) -> tuple[str, Iterator[Row]]:
         raise DatasetError(f"{sent.name}: there are no rows in it")
     table = chain([first], sent.rows)
     columns = list(first.values)
-    _check_commas(sent, columns)
     if len(columns) > _COLUMNS:
         raise DatasetError(
             f"{sent.name}: there are {len(columns):,} columns in it; up to {_COLUMNS:,} are taken"
@@ -138,18 +137,11 @@ def preview(sent: Upload, *, cut: bool) -> Preview:
     if not found:
         raise DatasetError(f"{sent.name}: there are no rows in it")
     columns = list(dict.fromkeys(name for row in found for name in row.values))[:_COLUMNS]
-    _check_commas(sent, columns)
     if not columns:
         raise DatasetError(f"{sent.name}: {found[0].error or 'there are no columns in it'}")
     shown = [[_cell(row.values.get(name, "")) for name in columns] for row in found[:SHOWN]]
     suggested = _suggested(columns, shown)
     return Preview(list(map(printable, columns)), shown, printable(suggested))
-
-
-def _check_commas(sent: Upload, columns: list[str]) -> None:
-    """Raise DatasetError for what a spreadsheet writes where commas stand in numbers."""
-    if sent.suffix == ".csv" and len(columns) == 1 and ";" in columns[0]:
-        raise DatasetError(f"{sent.name}: its columns are to be separated by commas, not by ;")
 
 
 def _suggested(columns: list[str], shown: list[list[str]]) -> str:
