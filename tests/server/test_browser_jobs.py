@@ -132,8 +132,9 @@ def test_a_file_is_sent_watched_looked_through_and_taken_home(
     assert browser.get_log("browser") == []
 
     browser.get(f"{address}/jobs")
-    recent = browser.find_element(By.ID, "recent")
-    assert recent.find_element(By.TAG_NAME, "a").text == "films.csv"
+    assert re.search(
+        r"^films\.csv sent on \d+ [A-Z][a-z]+, \d\d:\d\d UTC$", shown(browser, "recent"), re.M
+    )
 
 
 def test_the_table_is_filtered_searched_sorted_and_turned(
@@ -177,14 +178,49 @@ def test_it_is_stopped_and_deleted(browser: webdriver.Chrome, address: str, fold
     assert "There is no such job" in browser.find_element(By.TAG_NAME, "main").text
 
 
-def test_a_page_of_a_job_that_others_delete_says_so(
-    browser: webdriver.Chrome, address: str, folder: Path
-) -> None:
-    page = send(browser, address, write(folder / "gone.csv", 4000, longer=20))
-    name = page.rpartition("/")[2]
+def kept(browser: webdriver.Chrome) -> str:
+    """What the browser remembers of the files it sent."""
+    return str(browser.execute_script("return localStorage.getItem('reelsense.jobs')"))
+
+
+def delete(page: str) -> None:
+    """Delete the job of a `page`, elsewhere than in the browser."""
+    address, _, name = page.partition("/jobs/")
     request = Request(f"{address}/v1/jobs/{name}", method="DELETE")  # noqa: S310
     with urlopen(request, timeout=10) as answer:  # noqa: S310
         assert answer.status == 204
+
+
+def test_the_list_of_what_was_sent_leads_to_what_there_is_and_is_forgotten(
+    browser: webdriver.Chrome, address: str, folder: Path
+) -> None:
+    gone, there = [
+        send(browser, address, write(folder / name, 5)) for name in ("secret.csv", "there.csv")
+    ]
+    assert gone.rpartition("/")[2] in kept(browser)
+    assert "secret" not in kept(browser)  # to the next one at this browser, a name may tell much
+    delete(gone)
+    browser.get_log("browser")
+    browser.get(f"{address}/jobs")
+    assert "there.csv" in shown(browser, "recent")
+    assert "secret.csv" not in shown(browser, "recent")
+    wait_until(lambda: gone.rpartition("/")[2] not in kept(browser), 10)
+    assert browser.get_log("browser") == []
+    browser.find_element(By.LINK_TEXT, "there.csv").click()
+    WebDriverWait(browser, 10).until(lambda _: browser.current_url == there)
+    browser.get(f"{address}/jobs")
+    shown(browser, "recent")
+    browser.find_element(By.ID, "forget").click()
+    assert not browser.find_element(By.ID, "recent").is_displayed()
+    assert kept(browser) == "[]"
+    browser.get(there)  # the file itself is there still
+    assert "there.csv" in shown(browser, "main")
+
+
+def test_a_page_of_a_job_that_others_delete_says_so(
+    browser: webdriver.Chrome, address: str, folder: Path
+) -> None:
+    delete(send(browser, address, write(folder / "gone.csv", 4000, longer=20)))
     WebDriverWait(browser, 10).until(
         lambda _: "There is no such job" in browser.find_element(By.TAG_NAME, "main").text
     )

@@ -269,6 +269,18 @@ def test_what_is_deleted_is_gone_and_its_rows_too(client: FlaskClient, tmp_path:
     database.close()
 
 
+def test_of_the_jobs_that_a_browser_remembers_those_are_listed_that_there_are(
+    client: FlaskClient,
+) -> None:
+    first, second = [send(client, name=name).get_json()["id"] for name in ("a.csv", "<b>.csv")]
+    listed = client.get(f"/jobs/recent?id={second}&id=guessed&id={first}").text
+    assert listed.index("&lt;b&gt;.csv") < listed.index("a.csv")
+    assert listed.count("<li") == 2
+    assert client.delete(f"/v1/jobs/{first}").status_code == 204
+    assert "a.csv" not in client.get(f"/jobs/recent?id={first}").text
+    assert client.get("/jobs/recent").text.strip() == ""
+
+
 class Slow:
     """A classifier whose network waits."""
 
