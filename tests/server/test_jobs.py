@@ -7,9 +7,11 @@ import io
 import itertools
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +281,16 @@ def test_of_the_jobs_that_a_browser_remembers_those_are_listed_that_there_are(
     assert client.delete(f"/v1/jobs/{first}").status_code == 204
     assert "a.csv" not in client.get(f"/jobs/recent?id={first}").text
     assert client.get("/jobs/recent").text.strip() == ""
+
+
+def test_when_it_will_be_deleted_is_said_of_a_job_that_is_there(make: Make) -> None:
+    client = make(keep_jobs=30).test_client()
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    said = re.search(r"Will be deleted on (.+?)\.", client.get(f"/jobs/{name}").text)
+    assert said is not None
+    expires = datetime.fromisoformat(client.get(f"/v1/jobs/{name}").get_json()["expires"])
+    assert said[1] == f"{expires:%-d %B, %H:%M} UTC"
 
 
 class Slow:
