@@ -172,10 +172,22 @@ def test_it_is_stopped_and_deleted(browser: webdriver.Chrome, address: str, fold
     browser.find_element(By.XPATH, "//button[text()='Stop']").click()
     WebDriverWait(browser, 10).until(lambda _: "Stopped" in shown(browser, "state"))
     assert browser.find_elements(By.LINK_TEXT, "Download what is scored")
-    browser.find_element(By.XPATH, "//button[text()='Delete now']").click()
+    assert page.rpartition("/")[2] in kept(browser)
+    press_delete(browser)
     WebDriverWait(browser, 10).until(lambda _: browser.current_url == f"{address}/jobs")
+    wait_until(lambda: page.rpartition("/")[2] not in kept(browser), 10)
     browser.get(page)
     assert "There is no such job" in browser.find_element(By.TAG_NAME, "main").text
+
+
+def press_delete(browser: webdriver.Chrome) -> None:
+    """Delete a job as a person would: it is asked whether that is meant."""
+    button = browser.find_element(By.XPATH, "//button[text()='Delete now']")
+    assert not button.is_displayed()
+    browser.find_element(By.CSS_SELECTOR, ".ask summary").click()
+    question = browser.find_element(By.CSS_SELECTOR, ".ask p").text
+    assert re.fullmatch(r"Delete \w+\.csv and its answers\? This cannot be undone\.", question)
+    button.click()
 
 
 def kept(browser: webdriver.Chrome) -> str:
@@ -265,6 +277,8 @@ def test_without_javascript_a_file_is_sent_and_seen(
         WebDriverWait(browser, 20).until(lambda _: is_done(browser))
         browser.get(f"{browser.current_url}?verdict=error")
         assert "is blank" in browser.find_element(By.CLASS_NAME, "rows").text
+        press_delete(browser)
+        WebDriverWait(browser, 10).until(lambda _: browser.current_url == f"{address}/jobs")
 
 
 def test_what_is_no_table_is_said(browser: webdriver.Chrome, address: str, folder: Path) -> None:
@@ -290,5 +304,6 @@ def test_a_job_is_fit_for_all_people_and_screens(
         assert not overflows(browser)
         browser.find_element(By.ID, "send").click()
         WebDriverWait(browser, 30).until(lambda _: is_done(browser))
+        browser.find_element(By.CSS_SELECTOR, ".ask summary").click()
         assert serious_faults(browser) == []
         assert not overflows(browser)
