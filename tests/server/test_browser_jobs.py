@@ -290,6 +290,22 @@ def test_what_is_no_table_is_said(browser: webdriver.Chrome, address: str, folde
         assert said in shown(browser, "problem")
 
 
+def test_a_file_that_is_too_large_is_not_sent(
+    browser: webdriver.Chrome, address: str, folder: Path
+) -> None:
+    huge = folder / "huge.csv"
+    with huge.open("w") as file:
+        file.truncate(112 * 2**20 - 5000)
+    browser.get(f"{address}/jobs")
+    browser.find_element(By.ID, "file").send_keys(str(huge))
+    said = "huge.csv is 112 MB; this server takes up to 100 MB. Split it, or use reelsense predict"
+    assert said in shown(browser, "problem")
+    assert not browser.find_element(By.ID, "preview").is_displayed()
+    browser.find_element(By.ID, "file").send_keys(str(write(folder / "small.csv", 5)))
+    shown(browser, "preview")
+    assert not browser.find_element(By.ID, "problem").is_displayed()
+
+
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_job_is_fit_for_all_people_and_screens(

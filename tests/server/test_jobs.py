@@ -198,7 +198,12 @@ def test_a_name_brings_no_folder_along(client: FlaskClient) -> None:
 def test_no_more_rows_bytes_and_jobs_than_may_be(make: Make) -> None:
     client = make(start=False, max_rows=3, max_upload=1000, max_jobs=1).test_client()
     assert "more than 3 rows" in send(client).get_json()["detail"]
-    assert send(client, "review\n" + "good " * 400).status_code == 413
+    large = send(client, "review\n" + "good " * 400)
+    assert (large.status_code, "a file in parts" in large.get_json()["detail"]) == (413, True)
+    form = {"file": (io.BytesIO(b"review\n" + b"good " * 400), "a.csv")}
+    sent = client.post("/jobs", data=form, headers={"Accept": "text/html"})
+    assert (sent.status_code, "up to 1000 bytes" in client.get("/jobs").text) == (413, True)
+    assert "and a file in parts" in sent.text
     assert send(client, "review\na\n").status_code == 202
     answer = send(client, "review\na\n")
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")

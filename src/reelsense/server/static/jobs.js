@@ -64,11 +64,19 @@ async function glance() {
   element("send").focus();
 }
 
+// Said before anything is sent; empty: the server takes it. Rounded up, as the limit is down.
+function tooLarge({ name, size }) {
+  if (size <= Number(form.dataset.most)) return "";
+  const megabytes = Math.ceil(size / 104857.6) / 10;
+  return `${name} is ${megabytes} MB; this server takes up to ${form.dataset.size}. Split it, or use reelsense predict --input.`;
+}
+
 async function take(chosen) {
   if (!chosen || !element("sending").hidden) return;
   file = chosen;
-  tell("");
+  tell(tooLarge(chosen));
   element("preview").hidden = true;
+  if (!element("problem").hidden) return;
   try {
     await glance();
   } catch (error) {
