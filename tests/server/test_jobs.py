@@ -298,6 +298,36 @@ def test_when_it_will_be_deleted_is_said_of_a_job_that_is_there(make: Make) -> N
     assert said[1] == f"{expires:%-d %B, %H:%M} UTC"
 
 
+@pytest.mark.parametrize(
+    ("body", "said", "why"),
+    [
+        ("review,n\n" + ",1\n" * 1200, "None of the 1,200 rows could be scored", "Why: "),
+        ("review,n\n,1\n,2\n3\n", "None of the 3 rows could be scored", "Why, for 2 of them: "),
+        ("review,n\n,1\n", "The only row could not be scored", "Why: "),
+    ],
+)
+def test_a_job_in_vain_says_why_and_shows_no_empty_charts(
+    client: FlaskClient, body: str, said: str, why: str
+) -> None:
+    name = send(client, body).get_json()["id"]
+    ended(client, name)
+    page = client.get(f"/jobs/{name}").text
+    assert f"<strong>{said}</strong>" in page
+    assert f"{why}&#39;review&#39; is blank." in page
+    assert "Verdicts</h2>" not in page
+    assert "Stars</h2>" not in page
+    assert "<strong>Done" not in page
+
+
+def test_a_job_that_scored_one_row_is_done(client: FlaskClient) -> None:
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    page = client.get(f"/jobs/{name}").text
+    assert "<strong>Done</strong>" in page
+    assert "2 rows could not be scored" in page
+    assert "Verdicts</h2>" in page
+
+
 class Slow:
     """A classifier whose network waits."""
 

@@ -21,7 +21,7 @@ from reelsense.server.problems import InvalidRequestError
 from reelsense.server.served import classifier, served
 from reelsense.server.uploads import upload
 from reelsense.store import listing
-from reelsense.store.job import ERROR, Job
+from reelsense.store.job import DONE, ERROR, Job
 
 blueprint = Blueprint("job_pages", __name__)
 
@@ -117,10 +117,14 @@ def _index(problem: str = "") -> str:
 def _progress(name: str) -> dict[str, Any]:
     jobs = background().jobs
     job = jobs.job(name)
+    failed = job.verdicts.get(ERROR, 0)
+    in_vain = job.state == DONE and failed == job.rows
     return {
         "job": job,
         "share": job.done / job.rows,
-        "failed": job.verdicts.get(ERROR, 0),
+        "failed": failed,
+        "scored": job.done - failed,
+        "reason": listing.commonest(jobs.database, job) if in_vain else None,
         "keep": served().settings.keep_jobs,
         "verdicts": shown.bars(_verdicts(job.verdicts)),
         "stars": shown.bars(_stars(job.stars)),
