@@ -71,6 +71,16 @@ def scheme(browser: webdriver.Chrome, name: str) -> Iterator[None]:
 
 
 @contextmanager
+def touch(browser: webdriver.Chrome) -> Iterator[None]:
+    """Let `browser` have a finger in the place of a mouse."""
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
+@contextmanager
 def without_javascript(browser: webdriver.Chrome) -> Iterator[None]:
     """Let `browser` run no scripts of pages."""
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.server.chromium import (
     screen,
     serious_faults,
     shown,
+    touch,
     wanted,
     without_javascript,
 )
@@ -119,6 +121,22 @@ def test_a_sentence_tells_what_it_carries_to_the_mouse_the_keyboard_and_a_reader
 def test_the_keyboard_is_enough(page: webdriver.Chrome) -> None:
     page.find_element(By.ID, "text").send_keys("Wonderful!", Keys.CONTROL, Keys.ENTER)
     assert shown(page, "verdict") == "positive"
+
+
+@pytest.mark.parametrize(("phone", "width"), [(False, 1280), (True, 1280), (False, 390)])
+def test_nobody_is_told_of_a_mouse_that_they_lack(
+    browser: webdriver.Chrome, address: str, phone: bool, width: int
+) -> None:
+    with touch(browser) if phone else nullcontext(), screen(browser, width):
+        browser.get(address)
+        by_mouse = not phone and width > 600
+        assert ("Ctrl + Enter" in browser.find_element(By.ID, "form").text) == by_mouse
+        judge(browser, "A dull, lazy mess.")
+        shown(browser, "review")
+        legend = browser.find_element(By.CLASS_NAME, "legend").text
+        assert ("Point at a sentence" in legend) == by_mouse
+        assert ("Tap a sentence" in legend) != by_mouse
+        assert "The stronger the colour, the more." in legend  # dark on dark is no more
 
 
 def test_an_example_is_tried_with_one_click(page: webdriver.Chrome) -> None:

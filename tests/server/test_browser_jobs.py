@@ -132,8 +132,9 @@ def test_a_file_is_sent_watched_looked_through_and_taken_home(
     assert browser.get_log("browser") == []
 
     browser.get(f"{address}/jobs")
-    recent = browser.find_element(By.ID, "recent")
-    assert recent.find_element(By.TAG_NAME, "a").text == "films.csv"
+    assert re.search(
+        r"^films\.csv sent on \d+ [A-Z][a-z]+, \d\d:\d\d UTC$", shown(browser, "recent"), re.M
+    )
 
 
 def test_the_table_is_filtered_searched_sorted_and_turned(
@@ -171,20 +172,67 @@ def test_it_is_stopped_and_deleted(browser: webdriver.Chrome, address: str, fold
     browser.find_element(By.XPATH, "//button[text()='Stop']").click()
     WebDriverWait(browser, 10).until(lambda _: "Stopped" in shown(browser, "state"))
     assert browser.find_elements(By.LINK_TEXT, "Download what is scored")
-    browser.find_element(By.XPATH, "//button[text()='Delete now']").click()
+    assert page.rpartition("/")[2] in kept(browser)
+    press_delete(browser)
     WebDriverWait(browser, 10).until(lambda _: browser.current_url == f"{address}/jobs")
+    wait_until(lambda: page.rpartition("/")[2] not in kept(browser), 10)
     browser.get(page)
     assert "There is no such job" in browser.find_element(By.TAG_NAME, "main").text
+
+
+def press_delete(browser: webdriver.Chrome) -> None:
+    """Delete a job as a person would: it is asked whether that is meant."""
+    button = browser.find_element(By.XPATH, "//button[text()='Delete now']")
+    assert not button.is_displayed()
+    browser.find_element(By.CSS_SELECTOR, ".ask summary").click()
+    question = browser.find_element(By.CSS_SELECTOR, ".ask p").text
+    assert re.fullmatch(r"Delete \w+\.csv and its answers\? This cannot be undone\.", question)
+    button.click()
+
+
+def kept(browser: webdriver.Chrome) -> str:
+    """What the browser remembers of the files it sent."""
+    return str(browser.execute_script("return localStorage.getItem('reelsense.jobs')"))
+
+
+def delete(page: str) -> None:
+    """Delete the job of a `page`, elsewhere than in the browser."""
+    address, _, name = page.partition("/jobs/")
+    request = Request(f"{address}/v1/jobs/{name}", method="DELETE")  # noqa: S310
+    with urlopen(request, timeout=10) as answer:  # noqa: S310
+        assert answer.status == 204
+
+
+def test_the_list_of_what_was_sent_leads_to_what_there_is_and_is_forgotten(
+    browser: webdriver.Chrome, address: str, folder: Path
+) -> None:
+    gone, there = [
+        send(browser, address, write(folder / name, 5)) for name in ("secret.csv", "there.csv")
+    ]
+    assert gone.rpartition("/")[2] in kept(browser)
+    assert "secret" not in kept(browser)  # to the next one at this browser, a name may tell much
+    delete(gone)
+    browser.get_log("browser")
+    browser.get(f"{address}/jobs")
+    assert "there.csv" in shown(browser, "recent")
+    assert "secret.csv" not in shown(browser, "recent")
+    wait_until(lambda: gone.rpartition("/")[2] not in kept(browser), 10)
+    assert browser.get_log("browser") == []
+    browser.find_element(By.LINK_TEXT, "there.csv").click()
+    WebDriverWait(browser, 10).until(lambda _: browser.current_url == there)
+    browser.get(f"{address}/jobs")
+    shown(browser, "recent")
+    browser.find_element(By.ID, "forget").click()
+    assert not browser.find_element(By.ID, "recent").is_displayed()
+    assert kept(browser) == "[]"
+    browser.get(there)  # the file itself is there still
+    assert "there.csv" in shown(browser, "main")
 
 
 def test_a_page_of_a_job_that_others_delete_says_so(
     browser: webdriver.Chrome, address: str, folder: Path
 ) -> None:
-    page = send(browser, address, write(folder / "gone.csv", 4000, longer=20))
-    name = page.rpartition("/")[2]
-    request = Request(f"{address}/v1/jobs/{name}", method="DELETE")  # noqa: S310
-    with urlopen(request, timeout=10) as answer:  # noqa: S310
-        assert answer.status == 204
+    delete(send(browser, address, write(folder / "gone.csv", 4000, longer=20)))
     WebDriverWait(browser, 10).until(
         lambda _: "There is no such job" in browser.find_element(By.TAG_NAME, "main").text
     )
@@ -229,6 +277,8 @@ def test_without_javascript_a_file_is_sent_and_seen(
         WebDriverWait(browser, 20).until(lambda _: is_done(browser))
         browser.get(f"{browser.current_url}?verdict=error")
         assert "is blank" in browser.find_element(By.CLASS_NAME, "rows").text
+        press_delete(browser)
+        WebDriverWait(browser, 10).until(lambda _: browser.current_url == f"{address}/jobs")
 
 
 def test_what_is_no_table_is_said(browser: webdriver.Chrome, address: str, folder: Path) -> None:
@@ -238,6 +288,22 @@ def test_what_is_no_table_is_said(browser: webdriver.Chrome, address: str, folde
         browser.get(f"{address}/jobs")
         browser.find_element(By.ID, "file").send_keys(str(folder / name))
         assert said in shown(browser, "problem")
+
+
+def test_a_file_that_is_too_large_is_not_sent(
+    browser: webdriver.Chrome, address: str, folder: Path
+) -> None:
+    huge = folder / "huge.csv"
+    with huge.open("w") as file:
+        file.truncate(112 * 2**20 - 5000)
+    browser.get(f"{address}/jobs")
+    browser.find_element(By.ID, "file").send_keys(str(huge))
+    said = "huge.csv is 112 MB; this server takes up to 100 MB. Split it, or use reelsense predict"
+    assert said in shown(browser, "problem")
+    assert not browser.find_element(By.ID, "preview").is_displayed()
+    browser.find_element(By.ID, "file").send_keys(str(write(folder / "small.csv", 5)))
+    shown(browser, "preview")
+    assert not browser.find_element(By.ID, "problem").is_displayed()
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
@@ -254,5 +320,6 @@ def test_a_job_is_fit_for_all_people_and_screens(
         assert not overflows(browser)
         browser.find_element(By.ID, "send").click()
         WebDriverWait(browser, 30).until(lambda _: is_done(browser))
+        browser.find_element(By.CSS_SELECTOR, ".ask summary").click()
         assert serious_faults(browser) == []
         assert not overflows(browser)

@@ -50,8 +50,8 @@ def test_every_route_is_in_it() -> None:
     app = create_app(model=tiny.classifier())
     pages = {"/", "/openapi.json", "/docs", "/docs/errors", "/docs/swagger-ui/<path:name>"}
     pages |= {"/model", "/model/report", "/model/plots/<name>.svg", "/model/MODEL_CARD.md"}
-    pages |= {"/answer", "/explanation", "/jobs", "/jobs/<name>", "/jobs/<name>/progress"}
-    pages |= {"/jobs/<name>/table", "/jobs/<name>/rows/<int:n>"}
+    pages |= {"/answer", "/explanation", "/jobs", "/jobs/recent", "/jobs/<name>"}
+    pages |= {"/jobs/<name>/progress", "/jobs/<name>/table", "/jobs/<name>/rows/<int:n>"}
     pages |= {"/jobs/<name>/cancel", "/jobs/<name>/delete"}
     pages |= {"/static/<path:filename>", "/sign-in", "/sign-out", "/metrics", "/admin/reload"}
     rules = {rule.rule for rule in app.url_map.iter_rules()} - pages

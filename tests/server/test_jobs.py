@@ -8,11 +8,13 @@ import io
 import itertools
 import json
 import logging
+import re
 import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +206,12 @@ def test_a_name_brings_no_folder_along(client: FlaskClient) -> None:
 def test_no_more_rows_bytes_and_jobs_than_may_be(make: Make) -> None:
     client = make(start=False, max_rows=3, max_upload=1000, max_jobs=1).test_client()
     assert "more than 3 rows" in send(client).get_json()["detail"]
-    assert send(client, "review\n" + "good " * 400).status_code == 413
+    large = send(client, "review\n" + "good " * 400)
+    assert (large.status_code, "a file in parts" in large.get_json()["detail"]) == (413, True)
+    form = {"file": (io.BytesIO(b"review\n" + b"good " * 400), "a.csv")}
+    sent = client.post("/jobs", data=form, headers={"Accept": "text/html"})
+    assert (sent.status_code, "up to 1000 bytes" in client.get("/jobs").text) == (413, True)
+    assert "and a file in parts" in sent.text
     assert send(client, "review\na\n").status_code == 202
     answer = send(client, "review\na\n")
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
@@ -278,6 +285,58 @@ def test_what_is_deleted_is_gone_and_its_rows_too(client: FlaskClient, tmp_path:
 
     wait_until(lambda: left() == 0)
     database.close()
+
+
+def test_of_the_jobs_that_a_browser_remembers_those_are_listed_that_there_are(
+    client: FlaskClient,
+) -> None:
+    first, second = [send(client, name=name).get_json()["id"] for name in ("a.csv", "<b>.csv")]
+    listed = client.get(f"/jobs/recent?id={second}&id=guessed&id={first}").text
+    assert listed.index("&lt;b&gt;.csv") < listed.index("a.csv")
+    assert listed.count("<li") == 2
+    assert client.delete(f"/v1/jobs/{first}").status_code == 204
+    assert "a.csv" not in client.get(f"/jobs/recent?id={first}").text
+    assert client.get("/jobs/recent").text.strip() == ""
+
+
+def test_when_it_will_be_deleted_is_said_of_a_job_that_is_there(make: Make) -> None:
+    client = make(keep_jobs=30).test_client()
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    said = re.search(r"Will be deleted on (.+?)\.", client.get(f"/jobs/{name}").text)
+    assert said is not None
+    expires = datetime.fromisoformat(client.get(f"/v1/jobs/{name}").get_json()["expires"])
+    assert said[1] == f"{expires:%-d %B, %H:%M} UTC"
+
+
+@pytest.mark.parametrize(
+    ("body", "said", "why"),
+    [
+        ("review,n\n" + ",1\n" * 1200, "None of the 1,200 rows could be scored", "Why: "),
+        ("review,n\n,1\n,2\n3\n", "None of the 3 rows could be scored", "Why, for 2 of them: "),
+        ("review,n\n,1\n", "The only row could not be scored", "Why: "),
+    ],
+)
+def test_a_job_in_vain_says_why_and_shows_no_empty_charts(
+    client: FlaskClient, body: str, said: str, why: str
+) -> None:
+    name = send(client, body).get_json()["id"]
+    ended(client, name)
+    page = client.get(f"/jobs/{name}").text
+    assert f"<strong>{said}</strong>" in page
+    assert f"{why}&#39;review&#39; is blank." in page
+    assert "Verdicts</h2>" not in page
+    assert "Stars</h2>" not in page
+    assert "<strong>Done" not in page
+
+
+def test_a_job_that_scored_one_row_is_done(client: FlaskClient) -> None:
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    page = client.get(f"/jobs/{name}").text
+    assert "<strong>Done</strong>" in page
+    assert "2 rows could not be scored" in page
+    assert "Verdicts</h2>" in page
 
 
 class Slow:

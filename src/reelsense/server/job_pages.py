@@ -5,6 +5,7 @@ Each page is whole without JavaScript; with it, parts of it are asked for anew.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import ceil
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +13,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from reelsense.errors import DatasetError, StoreError
+from reelsense.errors import DatasetError, NoJobError, StoreError
 from reelsense.prediction import UNSURE
 from reelsense.server import review_page, shown
 from reelsense.server.jobs import background, receive
@@ -20,12 +21,15 @@ from reelsense.server.problems import InvalidRequestError
 from reelsense.server.served import classifier, served
 from reelsense.server.uploads import upload
 from reelsense.store import listing
-from reelsense.store.job import ERROR, Job
+from reelsense.store.job import DONE, ERROR, Job
 
 blueprint = Blueprint("job_pages", __name__)
 
 _ROWS = 25
 """Shown at a time."""
+
+_RECENT = 20
+"""Jobs that a browser remembers."""
 
 
 @blueprint.get("/jobs")
@@ -56,6 +60,17 @@ def sent() -> AnyResponse | tuple[str, int]:
     except InvalidRequestError as error:
         return _index(error.errors[0].detail), 422
     return redirect(url_for("job_pages.show", name=job.id), 303)
+
+
+@blueprint.get("/jobs/recent")
+def recent() -> str:
+    """Those of the jobs that a browser remembers that there are still, alone."""
+    jobs = background().jobs
+    found = []
+    for name in request.args.getlist("id")[:_RECENT]:
+        with suppress(NoJobError):
+            found.append(jobs.job(name))
+    return render_template("recent.html", jobs=found)
 
 
 @blueprint.get("/jobs/<name>")
@@ -105,10 +120,14 @@ def _index(problem: str = "") -> str:
 def _progress(name: str) -> dict[str, Any]:
     jobs = background().jobs
     job = jobs.job(name)
+    failed = job.verdicts.get(ERROR, 0)
+    in_vain = job.state == DONE and failed == job.rows
     return {
         "job": job,
         "share": job.done / job.rows,
-        "failed": job.verdicts.get(ERROR, 0),
+        "failed": failed,
+        "scored": job.done - failed,
+        "reason": listing.commonest(jobs.database, job) if in_vain else None,
         "keep": served().settings.keep_jobs,
         "verdicts": shown.bars(_verdicts(job.verdicts)),
         "stars": shown.bars(_stars(job.stars)),

@@ -82,7 +82,8 @@ KINDS = {
             "body-too-large",
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "The body is too large",
-            "Send fewer or shorter texts at a time: /v1/info has the limits.",
+            "Send fewer or shorter texts at a time, and a file in parts: /v1/info has the limits. "
+            "reelsense predict --input takes files of any size.",
         ),
         Kind(
             "unsupported-media-type",

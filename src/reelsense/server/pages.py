@@ -36,6 +36,7 @@ _FILTERS = {
     "counted": shown.counted,
     "signed": shown.signed,
     "duration": shown.duration,
+    "size": shown.size,
     "moment": lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%-d %B, %H:%M} UTC",
 }
 

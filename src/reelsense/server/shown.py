@@ -12,6 +12,8 @@ from reelsense.review import clean
 
 _SHADES = 4
 
+_MEGABYTE = 1 << 20
+
 _PARAGRAPH = re.compile(r"\n\s*\n|<br\s*/?>\s*<br\s*/?>", re.IGNORECASE)
 
 _LEAST = 0.05
@@ -189,6 +191,13 @@ def bars(counts: Mapping[str, int]) -> list[Bar]:
         Bar(name, count, round(count / (most or 1), 4), count / (total or 1))
         for name, count in counts.items()
     ]
+
+
+def size(count: int) -> str:
+    """Return how large a file of so many bytes may be, rounded down."""
+    if count < _MEGABYTE:
+        return f"{count // 1024} KB" if count >= 1024 else f"{count} bytes"
+    return f"{math.floor(10 * count / _MEGABYTE) / 10:g} MB"
 
 
 def duration(seconds: float) -> str:

@@ -58,6 +58,15 @@ class Page:
     rows: list[Listed]
 
 
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why some rows could not be scored."""
+
+    error: str
+    rows: int
+    """Of how many that holds."""
+
+
 def page(database: Database, job: Job, asked: Asked) -> Page:
     """Return the answers that are `asked` for. Raises StoreError."""
     wanted = [answers.c.job == job.id]
@@ -85,6 +94,17 @@ def page(database: Database, job: Job, asked: Asked) -> Page:
         query = query.select_from(both).where(answers.c.job == job.id, answers.c.n.in_(shown))
         found = {each["n"]: each for each in connection.execute(query).mappings()}
     return Page(total, [_listed(found[n], job.column) for n in shown])
+
+
+def commonest(database: Database, job: Job) -> Reason | None:
+    """Return why most rows of `job` could not be scored; None: all were. Raises StoreError."""
+    count = func.count()
+    mine = (answers.c.job == job.id) & answers.c.error.is_not(None)
+    query = select(answers.c.error, count).where(mine).group_by(answers.c.error)
+    with database.reading() as connection:
+        query = query.order_by(count.desc(), answers.c.error).limit(1)
+        found = connection.execute(query).first()
+    return Reason(printable(found[0]), found[1]) if found else None
 
 
 def _listed(found: Mapping[Any, Any], column: str) -> Listed:

@@ -4,6 +4,7 @@ const element = (id) => document.getElementById(id);
 const form = element("form");
 const GLANCE = 1024 * 1024; // of the file is sent for a preview
 const RECENT = "reelsense.jobs";
+const MOST = 20; // are remembered
 let file;
 
 function tell(problem) {
@@ -63,11 +64,19 @@ async function glance() {
   element("send").focus();
 }
 
+// Said before anything is sent; empty: the server takes it. Rounded up, as the limit is down.
+function tooLarge({ name, size }) {
+  if (size <= Number(form.dataset.most)) return "";
+  const megabytes = Math.ceil(size / 104857.6) / 10;
+  return `${name} is ${megabytes} MB; this server takes up to ${form.dataset.size}. Split it, or use reelsense predict --input.`;
+}
+
 async function take(chosen) {
   if (!chosen || !element("sending").hidden) return;
   file = chosen;
-  tell("");
+  tell(tooLarge(chosen));
   element("preview").hidden = true;
+  if (!element("problem").hidden) return;
   try {
     await glance();
   } catch (error) {
@@ -89,7 +98,7 @@ function send() {
   });
   request.addEventListener("load", () => {
     if (request.status === 202) {
-      remember(request.response);
+      remember([request.response.id, ...remembered()]);
       location.assign(form.dataset.job + request.response.id);
     } else {
       fail(refusal(request.status, request.response));
@@ -107,37 +116,43 @@ function fail(problem) {
   tell(problem);
 }
 
+// The ids alone: what a file is called is none of the business of who sits here next.
 function remembered() {
-  const week = Date.now() - 7 * 24 * 3600 * 1000;
   try {
-    return JSON.parse(localStorage.getItem(RECENT) ?? "[]").filter((each) => each.sent > week);
+    return JSON.parse(localStorage.getItem(RECENT) ?? "[]").filter((each) => typeof each === "string");
   } catch {
     return []; // somebody else's, or none are allowed
   }
 }
 
-function remember({ id, name }) {
+function remember(ids) {
   try {
-    localStorage.setItem(RECENT, JSON.stringify([{ id, name, sent: Date.now() }, ...remembered()].slice(0, 20)));
+    localStorage.setItem(RECENT, JSON.stringify(ids.slice(0, MOST)));
   } catch { /* then the link alone is the way back */ }
 }
 
-function list() {
-  const items = remembered().map(({ id, name, sent }) => {
-    const made = document.createElement("li");
-    const link = cell("a", name);
-    link.href = form.dataset.job + encodeURIComponent(id);
-    made.append(link, cell("span", ` ${new Date(sent).toLocaleString()}`));
-    made.lastChild.className = "hint";
-    return made;
-  });
-  element("recent").querySelector("ul").replaceChildren(...items);
-  element("recent").hidden = items.length === 0;
+// The server says which of them there are still; the others are forgotten.
+async function list() {
+  const asked = remembered();
+  if (asked.length === 0) return;
+  const answer = await fetch(`${form.dataset.recent}?${new URLSearchParams(asked.map((id) => ["id", id]))}`);
+  if (!answer.ok) return;
+  const items = element("recent").querySelector("ul");
+  items.innerHTML = await answer.text();
+  const found = [...items.children].map((each) => each.dataset.id);
+  remember(remembered().filter((id) => found.includes(id) || !asked.includes(id)));
+  element("recent").hidden = found.length === 0;
+}
+
+function forget() {
+  remember([]);
+  element("recent").hidden = true;
 }
 
 element("file").addEventListener("change", () => take(element("file").files[0]));
 element("file").addEventListener("click", () => { element("file").value = ""; }); // the same once more
 element("send").addEventListener("click", send);
+element("forget").addEventListener("click", forget);
 element("other").addEventListener("click", () => element("file").click());
 form.addEventListener("submit", (event) => event.preventDefault());
 for (const name of ["dragover", "dragleave", "drop"]) {
@@ -147,4 +162,4 @@ for (const name of ["dragover", "dragleave", "drop"]) {
     if (name === "drop") take(event.dataTransfer.files[0]);
   });
 }
-list();
+list().catch(() => {}); // a server that cannot be reached is told of when a file is chosen
