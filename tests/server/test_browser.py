@@ -212,8 +212,7 @@ def test_every_page_is_fit_for_all_people_and_screens(
         assert serious_faults(browser) == []
         assert not overflows(browser)
         paper = browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
-        red = int(re.findall(r"\d+", paper)[0])
-        assert (red < 60) == (colours == "dark")
+        assert (lightness(paper) < 60) == (colours == "dark")
         for path in ("/jobs", "/model", "/docs/errors", "/nowhere"):
             browser.get(address + path)
             assert serious_faults(browser) == [], path
@@ -249,6 +248,31 @@ def test_the_interface_is_shown_and_tried_without_anything_from_elsewhere(
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     assert all(name.startswith((address, "data:")) for name in page.execute_script(script))
     assert page.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_from_the_interface_a_way_leads_back(
+    browser: webdriver.Chrome, address: str, width: int
+) -> None:
+    with scheme(browser, "dark"), screen(browser, width):
+        browser.get(f"{address}/docs")
+        WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.CLASS_NAME, "opblock"))
+        assert not overflows(browser)
+        text = browser.find_element(By.CSS_SELECTOR, ".opblock-summary-path, .info p")
+        assert lightness(text.value_of_css_property("color")) > 150  # on dark
+        here = browser.find_element(By.CSS_SELECTOR, "nav [aria-current]")
+        assert here.text == "API"
+        browser.find_element(By.LINK_TEXT, "One review").click()
+        WebDriverWait(browser, 10).until(lambda _: browser.current_url == f"{address}/")
+    with without_javascript(browser):
+        browser.get(f"{address}/docs")
+        assert browser.find_element(By.LINK_TEXT, "the contract as JSON").is_displayed()
+        assert browser.find_element(By.LINK_TEXT, "The model").is_displayed()
+
+
+def lightness(colour: str) -> int:
+    """How much red is in a colour as the browser tells it."""
+    return int(re.findall(r"\d+", colour)[0])
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_goes_wrong(

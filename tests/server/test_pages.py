@@ -29,6 +29,7 @@ def test_the_page_and_what_it_loads_come_from_here_and_are_light(client: FlaskCl
         text += answer.get_data(as_text=True)
     loaded = set(re.findall(r'<(?:script|link)[^>]* (?:src|href)="([^"]+)"', text))
     assert {path.rpartition("/")[2] for path in loaded} == {
+        "frame.css",
         "icon.svg",
         "jobs.js",
         "page.css",
