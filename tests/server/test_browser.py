@@ -13,7 +13,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.expected_conditions import element_to_be_clickable
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from reelsense.server import keys
 from tests.processes import server
@@ -88,6 +88,34 @@ def test_an_unsure_verdict_is_shown_as_such(page: webdriver.Chrome) -> None:
     judge(page, "It has its moments, good ones and bad ones.")
     assert shown(page, "verdict") == "unsure"
     assert "It leans positive" in shown(page, "said")
+
+
+def choose(page: webdriver.Chrome, risk: str) -> None:
+    Select(page.find_element(By.ID, "risk")).select_by_visible_text(
+        f"At most {risk} of the decided answers wrong"
+    )
+
+
+def test_the_risk_that_is_chosen_draws_the_line(page: webdriver.Chrome) -> None:
+    chosen = Select(page.find_element(By.ID, "risk")).first_selected_option
+    assert chosen.text == "At most 2 % of the decided answers wrong"
+    text = "It has its moments, good ones and bad ones."
+    judge(page, text)
+    assert shown(page, "verdict") == "unsure"
+    assert shown(page, "line").startswith("Unsure below 96.3 %: at most 2 % of what is decided")
+    choose(page, "10 %")  # it is judged anew at once
+    WebDriverWait(page, 20).until(lambda _: shown(page, "line").startswith("Unsure of nothing"))
+    assert shown(page, "verdict") != "unsure"
+
+
+def test_the_risk_is_chosen_without_javascript_too(browser: webdriver.Chrome, address: str) -> None:
+    with without_javascript(browser):
+        browser.get(address)
+        choose(browser, "10 %")
+        judge(browser, "It has its moments, good ones and bad ones.")
+        assert shown(browser, "line").startswith("Unsure of nothing: at most 10 %")
+        chosen = Select(browser.find_element(By.ID, "risk")).first_selected_option
+        assert chosen.text == "At most 10 % of the decided answers wrong"
 
 
 def test_a_sentence_tells_what_it_carries_to_the_mouse_the_keyboard_and_a_reader(
