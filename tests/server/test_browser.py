@@ -13,7 +13,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.expected_conditions import element_to_be_clickable
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from reelsense.server import keys
 from tests.processes import server
@@ -88,6 +88,34 @@ def test_an_unsure_verdict_is_shown_as_such(page: webdriver.Chrome) -> None:
     judge(page, "It has its moments, good ones and bad ones.")
     assert shown(page, "verdict") == "unsure"
     assert "It leans positive" in shown(page, "said")
+
+
+def choose(page: webdriver.Chrome, risk: str) -> None:
+    Select(page.find_element(By.ID, "risk")).select_by_visible_text(
+        f"At most {risk} of the decided answers wrong"
+    )
+
+
+def test_the_risk_that_is_chosen_draws_the_line(page: webdriver.Chrome) -> None:
+    chosen = Select(page.find_element(By.ID, "risk")).first_selected_option
+    assert chosen.text == "At most 2 % of the decided answers wrong"
+    text = "It has its moments, good ones and bad ones."
+    judge(page, text)
+    assert shown(page, "verdict") == "unsure"
+    assert shown(page, "line").startswith("Unsure below 96.3 %: at most 2 % of what is decided")
+    choose(page, "10 %")  # it is judged anew at once
+    WebDriverWait(page, 20).until(lambda _: shown(page, "line").startswith("Unsure of nothing"))
+    assert shown(page, "verdict") != "unsure"
+
+
+def test_the_risk_is_chosen_without_javascript_too(browser: webdriver.Chrome, address: str) -> None:
+    with without_javascript(browser):
+        browser.get(address)
+        choose(browser, "10 %")
+        judge(browser, "It has its moments, good ones and bad ones.")
+        assert shown(browser, "line").startswith("Unsure of nothing: at most 10 %")
+        chosen = Select(browser.find_element(By.ID, "risk")).first_selected_option
+        assert chosen.text == "At most 10 % of the decided answers wrong"
 
 
 def test_a_sentence_tells_what_it_carries_to_the_mouse_the_keyboard_and_a_reader(
@@ -212,8 +240,7 @@ def test_every_page_is_fit_for_all_people_and_screens(
         assert serious_faults(browser) == []
         assert not overflows(browser)
         paper = browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
-        red = int(re.findall(r"\d+", paper)[0])
-        assert (red < 60) == (colours == "dark")
+        assert (lightness(paper) < 60) == (colours == "dark")
         for path in ("/jobs", "/model", "/docs/errors", "/nowhere"):
             browser.get(address + path)
             assert serious_faults(browser) == [], path
@@ -249,6 +276,31 @@ def test_the_interface_is_shown_and_tried_without_anything_from_elsewhere(
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     assert all(name.startswith((address, "data:")) for name in page.execute_script(script))
     assert page.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_from_the_interface_a_way_leads_back(
+    browser: webdriver.Chrome, address: str, width: int
+) -> None:
+    with scheme(browser, "dark"), screen(browser, width):
+        browser.get(f"{address}/docs")
+        WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.CLASS_NAME, "opblock"))
+        assert not overflows(browser)
+        text = browser.find_element(By.CSS_SELECTOR, ".opblock-summary-path, .info p")
+        assert lightness(text.value_of_css_property("color")) > 150  # on dark
+        here = browser.find_element(By.CSS_SELECTOR, "nav [aria-current]")
+        assert here.text == "API"
+        browser.find_element(By.LINK_TEXT, "One review").click()
+        WebDriverWait(browser, 10).until(lambda _: browser.current_url == f"{address}/")
+    with without_javascript(browser):
+        browser.get(f"{address}/docs")
+        assert browser.find_element(By.LINK_TEXT, "the contract as JSON").is_displayed()
+        assert browser.find_element(By.LINK_TEXT, "The model").is_displayed()
+
+
+def lightness(colour: str) -> int:
+    """How much red is in a colour as the browser tells it."""
+    return int(re.findall(r"\d+", colour)[0])
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_goes_wrong(

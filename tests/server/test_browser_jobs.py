@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from reelsense import Classifier
 from tests.processes import server
@@ -279,6 +279,23 @@ def test_without_javascript_a_file_is_sent_and_seen(
         assert "is blank" in browser.find_element(By.CLASS_NAME, "rows").text
         press_delete(browser)
         WebDriverWait(browser, 10).until(lambda _: browser.current_url == f"{address}/jobs")
+
+
+def test_a_file_is_scored_at_the_risk_that_is_chosen(
+    browser: webdriver.Chrome, address: str, folder: Path
+) -> None:
+    browser.get(f"{address}/jobs")
+    Select(browser.find_element(By.ID, "risk")).select_by_value("0.1")
+    browser.find_element(By.ID, "file").send_keys(str(write(folder / "risk.csv", 10)))
+    shown(browser, "preview")
+    browser.find_element(By.ID, "send").click()
+    WebDriverWait(browser, 30).until(lambda _: is_done(browser))
+    assert "at most 10 % of what is decided wrong" in shown(browser, "state")
+    assert set(cells(browser, 2)) <= {
+        "positive",
+        "negative",
+        "not scored: 'what they said' is blank",
+    }
 
 
 def test_what_is_no_table_is_said(browser: webdriver.Chrome, address: str, folder: Path) -> None:

@@ -339,6 +339,19 @@ def test_a_job_that_scored_one_row_is_done(client: FlaskClient) -> None:
     assert "Verdicts</h2>" in page
 
 
+def test_a_form_says_the_risk_of_a_job_and_its_pages_tell(make: Make) -> None:
+    client = make(tiny.cautious_classifier()).test_client()
+    form = {"column": "review", "risk": "0.1", "file": (io.BytesIO(TABLE.encode()), "a.csv")}
+    sent = client.post("/jobs", data=form)
+    name = str(sent.location).rpartition("/")[2]
+    assert ended(client, name)["verdicts"] == {"positive": 1, "negative": 1, "error": 2}
+    assert client.get(f"/v1/jobs/{name}").get_json()["risk"] == 0.1
+    assert "at most 10 % of what is decided wrong" in client.get(sent.location).text
+    assert '<option value="0.1" selected>' in client.get(f"{sent.location}/rows/0").text
+    form = {"column": "none", "risk": "0.1", "file": (io.BytesIO(TABLE.encode()), "a.csv")}
+    assert '<option value="0.1" selected>' in client.post("/jobs", data=form).text
+
+
 class Slow:
     """A classifier whose network waits."""
 

@@ -29,6 +29,7 @@ def test_the_page_and_what_it_loads_come_from_here_and_are_light(client: FlaskCl
         text += answer.get_data(as_text=True)
     loaded = set(re.findall(r'<(?:script|link)[^>]* (?:src|href)="([^"]+)"', text))
     assert {path.rpartition("/")[2] for path in loaded} == {
+        "frame.css",
         "icon.svg",
         "jobs.js",
         "page.css",
@@ -88,13 +89,78 @@ def test_a_long_review_in_a_form(client: FlaskClient) -> None:
     assert '<p class="verdict"' in page(client, "good film \U0001f600. " * 1500)
 
 
-def test_unsure_is_shown_as_such() -> None:
-    app = create_app(model=tiny.cautious_classifier())
-    client = app.test_client()
+@pytest.fixture
+def cautious() -> FlaskClient:
+    client = create_app(model=tiny.cautious_classifier()).test_client()
     wait_until_ready(client)
-    text = page(client, "good bad film")
+    return client
+
+
+OFFERED = [("", "At most 2 %"), ("0.1", "At most 10 %")]
+"""Of 1 % the model can promise nothing."""
+
+
+def choices(text: str) -> list[tuple[str, str]]:
+    found = re.findall(r'<option value="([^"]*)"[^>]*>(.+?) of the decided answers wrong<', text)
+    return [(value, name) for value, name in found]
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs"])
+def test_the_risk_is_chosen_of_those_that_the_model_can_keep_to(
+    client: FlaskClient, cautious: FlaskClient, path: str
+) -> None:
+    assert choices(cautious.get(path).text) == OFFERED
+    assert '<option value="" selected>' in cautious.get(path).text
+    assert 'name="risk"' not in client.get(path).text  # it has no thresholds
+
+
+@pytest.mark.parametrize(
+    ("risk", "verdict", "line"),
+    [
+        ("", "unsure", "Unsure below 90.0 %: at most 2 % of what is decided may be wrong."),
+        ("0.1", "positive", "Unsure of nothing: at most 10 % of what is decided may be wrong."),
+        ("0.05", "unsure", "Unsure below 90.0 %: at most 5 % of what is decided may be wrong."),
+        ("0.005", "unsure", "Unsure of everything: this model cannot keep to 0.5 % of wrong"),
+    ],
+)
+def test_the_line_of_unsure_is_that_of_the_risk(
+    cautious: FlaskClient, risk: str, verdict: str, line: str
+) -> None:
+    form = {"text": "good film", "risk": risk}
+    for path in ("/", "/answer"):
+        text = cautious.post(path, data=form).text
+        assert f'<p class="verdict" id="verdict">{verdict}</p>' in text
+        assert line in text
+    text = cautious.post("/", data=form).text
+    assert f'<option value="{risk}" selected>' in text
+    assert cautious.post("/explanation", data=form).status_code == 200
+
+
+def test_the_line_of_unsure_stands_beside_a_sure_answer_too(cautious: FlaskClient) -> None:
+    text = page(cautious, "great good film")
+    assert '<p class="verdict" id="verdict">positive</p>' in text
+    assert "Unsure below 90.0 %: at most 2 %" in text
+
+
+@pytest.mark.parametrize("risk", ["2", "nan", "much", "0"])
+def test_what_is_no_risk_is_refused(cautious: FlaskClient, risk: str) -> None:
+    answer = cautious.post("/", data={"text": "good film", "risk": risk})
+    assert answer.status_code == 422
+    assert "The risk is a share between 0 and 1" in answer.text
+
+
+def test_unsure_is_shown_as_such(cautious: FlaskClient) -> None:
+    text = page(cautious, "good bad film")
     assert '<p class="verdict" id="verdict">unsure</p>' in text
     assert "It leans" in text
+
+
+def test_a_model_without_thresholds_is_never_unsure_and_says_nothing_of_risks(
+    client: FlaskClient,
+) -> None:
+    assert "nsure" not in page(client, "good bad film").partition('id="answer"')[2]
+    refused = client.post("/", data={"text": "good film", "risk": "0.1"})
+    assert (refused.status_code, "no thresholds" in refused.text) == (422, True)
 
 
 def test_other_labels_have_bars_and_no_gauge() -> None:

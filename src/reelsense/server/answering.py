@@ -29,6 +29,13 @@ def threshold(manifest: Manifest, risk: float | None, pointer: str = "#/risk") -
         raise InvalidRequestError([fault]) from error
 
 
+def kept_risk(manifest: Manifest, asked: float | None) -> float | None:
+    """Return the risk that is kept to: the one `asked` for, or the model's own, if any."""
+    if asked is not None:
+        return asked
+    return manifest.risk_control.default_risk if manifest.risk_control else None
+
+
 def answer_each(texts: Sequence[str], risk: float | None = None) -> list[Prediction | TextFault]:
     """Return an answer for each of `texts`, or why there is none.
 

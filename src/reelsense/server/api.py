@@ -9,12 +9,11 @@ from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
 from reelsense import __version__
-from reelsense.bundle import Manifest
 from reelsense.prediction import Flip as FoundFlip
 from reelsense.prediction import Part as FoundPart
 from reelsense.prediction import Prediction as Found
 from reelsense.server.admission import scoring
-from reelsense.server.answering import answer_all, answer_each, explain_one, threshold
+from reelsense.server.answering import answer_all, answer_each, explain_one, kept_risk, threshold
 from reelsense.server.contract import answers, json_of
 from reelsense.server.schemas import (
     ExplainRequest,
@@ -63,7 +62,7 @@ def predict(body: PredictRequest) -> Response:
     return json_of(
         PredictResponse(
             model=Model(name=manifest.name, version=manifest.version),
-            risk=_risk(manifest, body.risk),
+            risk=kept_risk(manifest, body.risk),
             threshold=least,
             predictions=[
                 Unanswered(error=each) if isinstance(each, TextFault) else _prediction(each)
@@ -92,7 +91,7 @@ def explain(body: ExplainRequest) -> Response:
     return json_of(
         ExplainResponse(
             model=Model(name=manifest.name, version=manifest.version),
-            risk=_risk(manifest, body.risk),
+            risk=kept_risk(manifest, body.risk),
             prediction=_prediction(found.prediction),
             towards=found.towards,
             log_odds=found.log_odds,
@@ -125,13 +124,6 @@ def _parts(text: str, parts: Sequence[FoundPart]) -> list[Part]:
     ]
 
 
-def _risk(manifest: Manifest, asked: float | None = None) -> float | None:
-    """The risk that is kept to: the one `asked` for, or the model's own, if any."""
-    if asked is not None:
-        return asked
-    return manifest.risk_control.default_risk if manifest.risk_control else None
-
-
 def _prediction(found: Found) -> Prediction:
     """Two fields for negative and positive; a model of other labels has a table of them."""
     known: dict[str, Any] = {} if found.stars is None else {"stars": found.stars}
@@ -162,7 +154,7 @@ def info() -> Response:
                 labels=list(manifest.labels),
                 window=manifest.window,
                 stars=bool(manifest.ratings),
-                risk=_risk(manifest),
+                risk=kept_risk(manifest, None),
                 thresholds=[
                     Threshold(risk=each.risk, score=each.score)
                     for each in (control.thresholds if control else ())

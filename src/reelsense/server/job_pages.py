@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense.errors import DatasetError, NoJobError, StoreError
 from reelsense.prediction import UNSURE
-from reelsense.server import review_page, shown
+from reelsense.server import review_page, risks, shown
 from reelsense.server.jobs import background, receive
 from reelsense.server.problems import InvalidRequestError
 from reelsense.server.served import classifier, served
@@ -49,16 +49,18 @@ def sent() -> AnyResponse | tuple[str, int]:
         raise StoreError(f"a file cannot be kept while it arrives: {error}") from error
     if file is None or not file.filename:
         return _index("Choose a file first."), 422
+    risk = None
     try:
+        risk = risks.asked()
         job = receive(
             upload(file.filename, file.mimetype, file.stream),
             request.form.get("column") or None,
-            None,
+            risk,
         )
     except DatasetError as error:
-        return _index(str(error)), 422
+        return _index(str(error), risk), 422
     except InvalidRequestError as error:
-        return _index(error.errors[0].detail), 422
+        return _index(error.errors[0].detail, risk), 422
     return redirect(url_for("job_pages.show", name=job.id), 303)
 
 
@@ -95,7 +97,8 @@ def table(name: str) -> str:
 def row(name: str, n: int) -> str:
     """The page for one review, with that of row `n`."""
     jobs = background().jobs
-    return review_page.page(jobs.text(jobs.job(name), n), judge=True)
+    job = jobs.job(name)
+    return review_page.page(jobs.text(job, n), job.risk, judge=True)
 
 
 @blueprint.post("/jobs/<name>/cancel")
@@ -113,8 +116,9 @@ def remove(name: str) -> AnyResponse:
     return redirect(url_for("job_pages.index"), 303)
 
 
-def _index(problem: str = "") -> str:
-    return render_template("jobs.html", problem=problem, settings=served().settings)
+def _index(problem: str = "", risk: float | None = None) -> str:
+    settings, offered = served().settings, risks.choices(risk)
+    return render_template("jobs.html", problem=problem, settings=settings, risks=offered)
 
 
 def _progress(name: str) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from flask import Blueprint, render_template, request
 from reelsense.inference.calibration import least_score
 from reelsense.inference.explain import BUDGET
 from reelsense.prediction import Explanation, Prediction
-from reelsense.server import shown
+from reelsense.server import risks, shown
 from reelsense.server.admission import scoring
-from reelsense.server.answering import answer_all, explain_one
+from reelsense.server.answering import answer_all, explain_one, kept_risk
 from reelsense.server.problems import FieldError, InvalidRequestError, invalid
 from reelsense.server.served import classifier, served
 from reelsense.server.tracing import clock
@@ -47,19 +47,22 @@ def index() -> str:
 def judged() -> str | tuple[str, int]:
     """The page with the answer and what carries it, for browsers without JavaScript."""
     text = _text()
+    risk = None
     try:
-        found = explain_one(_checked(text), "#/text", None, BUDGET)
+        risk = risks.asked()
+        found = explain_one(_checked(text), "#/text", risk, BUDGET)
     except InvalidRequestError as error:
-        return page(text, problem=error.errors[0].detail), 422
-    return page(text, why=_why(text, found), **_facts(found.prediction))
+        return page(text, risk, problem=error.errors[0].detail), 422
+    return page(text, risk, why=_why(text, found), **_facts(found.prediction, risk))
 
 
 @blueprint.post("/answer")
 @scoring
 def answer() -> str:
     """The answer alone, which the page's JavaScript puts into it."""
-    [found] = answer_all([_checked(_text())], ["#/text"])
-    return render_template("answer.html", **_facts(found))
+    risk = risks.asked()
+    [found] = answer_all([_checked(_text())], ["#/text"], risk)
+    return render_template("answer.html", **_facts(found, risk))
 
 
 @blueprint.post("/explanation")
@@ -67,13 +70,17 @@ def answer() -> str:
 def explanation() -> str:
     """What carries the answer, likewise."""
     text = _checked(_text())
-    found = explain_one(text, "#/text", None, BUDGET)
+    found = explain_one(text, "#/text", risks.asked(), BUDGET)
     return render_template("explanation.html", why=_why(text, found))
 
 
-def page(text: str, **more: Any) -> str:
-    """Return the page with `text` in it; with `judge`, it asks for the answer by itself."""
-    return render_template("index.html", text=text, examples=EXAMPLES, **more)
+def page(text: str, risk: float | None = None, **more: Any) -> str:
+    """Return the page with `text` in it and that `risk` chosen.
+
+    With `judge`, it asks for the answer by itself.
+    """
+    offered = risks.choices(risk)
+    return render_template("index.html", text=text, examples=EXAMPLES, risks=offered, **more)
 
 
 def _text() -> str:
@@ -98,11 +105,13 @@ def _why(text: str, found: Explanation) -> shown.Why:
     return shown.why(text, found, classifier().manifest.window)
 
 
-def _facts(found: Prediction) -> dict[str, Any]:
-    least = least_score(classifier().manifest, None)
+def _facts(found: Prediction, risk: float | None) -> dict[str, Any]:
+    manifest = classifier().manifest
+    least = least_score(manifest, risk)
     return {
         "prediction": found,
-        "said": shown.in_words(found, least),
+        "said": shown.in_words(found),
+        "line": shown.line(found, least, kept_risk(manifest, risk)),
         "gauge": shown.gauge(found, least),
         "ms": clock().elapsed * 1000,
     }

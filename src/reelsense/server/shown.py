@@ -96,15 +96,24 @@ def gauge(prediction: Prediction, least: float | None) -> Gauge | None:
     return Gauge(prediction.positive, 1 - decided, decided)
 
 
-def in_words(prediction: Prediction, least: float | None) -> str:
+def in_words(prediction: Prediction) -> str:
     """Return a sentence that says how sure the answer is."""
     said = percent(prediction.score)
     if prediction.verdict != UNSURE:
         return f"The probability of that is {said}."
-    leans = f"It leans {prediction.label}, with a probability of {said}."
+    return f"It leans {prediction.label}, with a probability of {said}."
+
+
+def line(prediction: Prediction, least: float | None, risk: float | None) -> str:
+    """Return from where on an answer is decided, and why there; blank if every answer is."""
+    if risk is None:
+        return ""
     if least is None:
-        return f"{leans} This model can be sure enough of nothing."
-    return f"{leans} Below {percent(least)} it leaves the verdict to you."
+        return f"Unsure of everything: this model cannot keep to {risk * 100:g} % of wrong answers."
+    promise = f"at most {risk * 100:g} % of what is decided may be wrong"
+    if least <= 1 / len(prediction.probabilities):
+        return f"Unsure of nothing: {promise}."
+    return f"Unsure below {percent(least)}: {promise}."
 
 
 def why(text: str, found: Explanation, window: int) -> Why:

@@ -89,6 +89,8 @@ async function take(chosen) {
 function send() {
   const column = element("preview").querySelector("th input:checked").value;
   const query = new URLSearchParams({ name: file.name, column });
+  const risk = element("risk")?.value;
+  if (risk) query.set("risk", risk);
   const request = new XMLHttpRequest();
   request.open("POST", `${form.dataset.send}?${query}`);
   request.responseType = "json";

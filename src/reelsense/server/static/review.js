@@ -4,9 +4,7 @@ const element = (id) => document.getElementById(id);
 const form = element("form");
 let latest = new AbortController();
 
-async function ask(path, text, signal) {
-  const body = new FormData();
-  body.append("text", text);
+async function ask(path, body, signal) {
   const answer = await fetch(path, { method: "POST", body, signal });
   if (answer.status === 401) throw new Error("You are no longer signed in. Sign in again: load this page anew.");
   if (!answer.ok) {
@@ -29,7 +27,8 @@ function inWords(error) {
 }
 
 // The verdict first; what carries it takes some twenty times as long.
-async function judge(text) {
+async function judge() {
+  const asked = new FormData(form);
   latest.abort();
   latest = new AbortController();
   const { signal } = latest;
@@ -37,11 +36,11 @@ async function judge(text) {
   tell("");
   element("why").replaceChildren();
   try {
-    element("answer").innerHTML = await ask(form.dataset.answer, text, signal);
+    element("answer").innerHTML = await ask(form.dataset.answer, asked, signal);
     element("answer").scrollIntoView({ block: "nearest" });
     element("judge").disabled = false;
     element("why").innerHTML = '<p class="hint waiting">Reading it again, without one sentence or another, to see what carries the verdict&hellip;</p>';
-    element("why").innerHTML = await ask(form.dataset.why, text, signal);
+    element("why").innerHTML = await ask(form.dataset.why, asked, signal);
   } catch (error) {
     if (signal.aborted) return;
     if (!element("judge").disabled) element("why").replaceChildren();
@@ -53,11 +52,16 @@ async function judge(text) {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  judge(element("text").value);
+  judge();
 });
 
 element("text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+});
+
+// What is judged already is judged anew by the risk that is chosen.
+element("risk")?.addEventListener("change", () => {
+  if (element("answer").childElementCount > 0) form.requestSubmit();
 });
 
 element("examples").addEventListener("click", (event) => {
