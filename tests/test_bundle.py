@@ -97,7 +97,7 @@ def test_a_newer_format_is_refused(written: Path, tmp_path: Path) -> None:
     folder = copy(written, tmp_path / "bundle")
     path = folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": bundles.FORMAT + 1}))
-    with pytest.raises(BundleError, match=r"manifest\.json has format 3.*--upgrade"):
+    with pytest.raises(BundleError, match=r"manifest\.json has format 3.*install a newer one"):
         bundles.read(folder)
 
 

@@ -251,8 +251,7 @@ def _parse(path: Path, raw: bytes) -> Manifest:
         raise BundleError(f"{path} is not a bundle's manifest: {error!r}") from error
     if isinstance(version, int) and version > FORMAT:
         raise BundleError(
-            f"{path} has format {version}; this reelsense reads up to {FORMAT}: "
-            "pip install --upgrade reelsense"
+            f"{path} has format {version}; this reelsense reads up to {FORMAT}: install a newer one"
         )
     content.pop("sha256", None)
     if raw != _serialize(content):

@@ -43,10 +43,13 @@ def test_standard_input_by_a_dash(runner: CliRunner) -> None:
 
 
 def test_neither_text_nor_file(runner: CliRunner) -> None:
-    for arguments in (["predict"], ["predict", "text", "--input", "a.txt"]):
+    for arguments, said in (
+        (["predict"], "pass TEXT (in quotes;"),
+        (["predict", "text", "--input", "a.txt"], "pass either TEXT or --input, not both"),
+    ):
         found = runner.invoke(cli, arguments)
         assert found.exit_code == 2
-        assert "pass one of TEXT" in found.output
+        assert said in found.output
 
 
 def test_evaluate_a_table(runner: CliRunner, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from reelsense.cli import cli
-from reelsense.server.config import Settings, flag, variable
+from reelsense.server.config import GROUPS, Settings, flag, variable
 
 
 @pytest.fixture
@@ -62,6 +62,49 @@ def test_config_shows_what_serve_would_run_with(tmp_path: Path) -> None:
     assert [line.split("  ")[0] for line in again.splitlines()] == [
         line.split("  ")[0] for line in shown.splitlines()
     ]
+
+
+def test_help_has_headings() -> None:
+    shown = CliRunner().invoke(cli, ["serve", "--help"]).output
+    for heading in (*GROUPS, "A cluster", "Options"):
+        assert f"\n{heading}:\n" in shown
+    assert "\nA cluster:\n" not in CliRunner().invoke(cli, ["config", "--help"]).output
+
+
+def test_no_description_is_cut() -> None:
+    assert "..." not in CliRunner().invoke(cli, ["--help"]).output.split("Commands:")[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--host", "0.0.0.0"], "on 0.0.0.0 everyone who reaches"),  # noqa: S104
+        (["--host", "nohost.invalid"], "there is no such host"),
+        (["--model", "nosuch"], "nosuch is not a folder"),
+        (["--model", "nosuch", "--keys-file", "nosuch"], "the keys in nosuch cannot be read"),
+        (["--database", "nosuch://host"], "no database of the kind 'nosuch'"),
+        (["--database", "sqlite:////nosuch/jobs.db"], "there is no folder /nosuch"),
+    ],
+)
+def test_config_says_why_serve_would_not_start(flags: list[str], reason: str) -> None:
+    found = CliRunner().invoke(cli, ["config", *flags])
+    assert found.exit_code == 1
+    assert found.stderr.startswith("serve would not start: ")
+    assert reason in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert found.stdout.startswith("host = ")
+
+
+def test_config_opens_no_database(tmp_path: Path) -> None:
+    asked = ["config", "--database", f"sqlite:///{tmp_path / 'jobs.db'}"]
+    assert CliRunner().invoke(cli, asked).exit_code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_goes_to_no_folder_that_is_not_there(tmp_path: Path) -> None:
+    found = CliRunner().invoke(cli, ["key", "x", "--keys-file", str(tmp_path / "typo" / "keys")])
+    assert "there is no folder" in str(found.exception)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_commands_do_without_the_server() -> None:

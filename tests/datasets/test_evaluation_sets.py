@@ -276,7 +276,10 @@ def test_fetching_goes_on_where_it_broke_off(tmp_path: Path) -> None:
 def test_a_damaged_file_is_thrown_away(tmp_path: Path) -> None:
     with (
         serving(Host(change=bytes.swapcase)) as address,
-        pytest.raises(DownloadError, match=r"original\.tsv came damaged .*--from PATH"),
+        pytest.raises(
+            DownloadError,
+            match=r"original\.tsv came damaged .*--from FOLDER, a data/evaluation-sets from",
+        ),
     ):
         fetch_evaluation_sets(tmp_path, files=hosted(address))
     assert content_of(tmp_path) == {}
@@ -285,7 +288,10 @@ def test_a_damaged_file_is_thrown_away(tmp_path: Path) -> None:
 def test_a_file_that_changed_at_its_source(tmp_path: Path) -> None:
     with (
         serving(Host(change=lambda content: content + b"more")) as address,
-        pytest.raises(DownloadError, match=r"original\.tsv now gives another file .*--from PATH"),
+        pytest.raises(
+            DownloadError,
+            match=r"original\.tsv now gives another file .*--from FOLDER, a data/evaluation",
+        ),
     ):
         fetch_evaluation_sets(tmp_path, files=hosted(address))
     assert content_of(tmp_path) == {}

@@ -1,13 +1,14 @@
 import hashlib
 import io
 import tarfile
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from reelsense.datasets import imdb
-from reelsense.datasets.fetch import Archive, download, fetch_imdb
+from reelsense.datasets.fetch import IMDB, Archive, download, fetch_evaluation_sets, fetch_imdb
 from reelsense.errors import DatasetError, DownloadError
 from tests.local_server import serving
 
@@ -88,9 +89,12 @@ def test_a_damaged_download_is_thrown_away(tmp_path: Path) -> None:
 def test_without_a_network_one_line_says_what_to_pass(tmp_path: Path) -> None:
     with serving(Host(b"")) as address:
         pass  # the server is gone when the block ends
-    with pytest.raises(DownloadError, match=r"cannot be downloaded .*--from PATH") as caught:
-        fetch_imdb(tmp_path, archive=archive(address))
+    with pytest.raises(DownloadError, match=r"cannot be downloaded .*--from aclImdb_v1") as caught:
+        fetch_imdb(tmp_path / "data", archive=replace(archive(address), instead=IMDB.instead))
     assert "\n" not in str(caught.value)
+    with pytest.raises(DownloadError, match=r"cannot be downloaded .*--from FOLDER, a data/eval"):
+        fetch_evaluation_sets(tmp_path / "data", files={"cad/new_dev.tsv": archive(address)})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_archive_or_folder_that_is_here_is_taken(tmp_path: Path) -> None:

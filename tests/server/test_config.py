@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import Field, SecretStr
 
 from reelsense.errors import SettingsError
-from reelsense.server.config import Effective, Settings, read_settings
+from reelsense.server.config import GROUPS, Effective, Settings, read_settings
 
 
 @pytest.fixture
@@ -48,7 +48,10 @@ def test_variables_are_read_as_what_they_are() -> None:
 @pytest.mark.parametrize(
     ("flags", "environment", "faults"),
     [
-        ({"port": "x"}, {}, ["--port: ", "integer", "'x'"]),
+        ({"port": "x"}, {}, ["--port: should be a whole number, not 'x'"]),
+        ({}, {"REELSENSE_LOG_TEXTS": "x"}, ["REELSENSE_LOG_TEXTS: should be true or false, not"]),
+        ({"deadline": "x"}, {}, ["--deadline: should be a number, not 'x'"]),
+        ({"secret": "short"}, {}, ["--secret: should have 16 characters or more: `openssl rand"]),
         ({"port": "65536", "max_texts": "0"}, {}, ["--port: ", "65535", "--max-texts: "]),
         ({}, {"REELSENSE_DEADLINE": "inf"}, ["REELSENSE_DEADLINE: ", "86400"]),
         ({}, {"REELSENSE_DEADLINE": "nan"}, ["REELSENSE_DEADLINE: ", "86400"]),
@@ -71,7 +74,7 @@ def test_what_is_wrong_is_named(
 @pytest.mark.parametrize(
     ("content", "faults"),
     [
-        ('port = "5000"', ["serve.toml: port: ", "integer", "'5000'"]),
+        ('port = "5000"', ["serve.toml: port: should be a whole number, not '5000'"]),
         ("port = true\nmax_body = 1.5", ["serve.toml: port: ", "serve.toml: max_body: "]),
         ("max-texts = 3", ["serve.toml: max-texts: there is no such", "did you mean max_texts?"]),
         ("[server]\nport = 3", ["serve.toml: server: there is no such setting"]),
@@ -92,6 +95,19 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, content: str, faults: 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"none\.toml cannot be read: No such file"):
         read_settings({}, {}, tmp_path / "none.toml")
+
+
+def test_a_wrong_secret_is_not_shown() -> None:
+    for flags, environment in (({"secret": "hush"}, {}), ({}, {"REELSENSE_SECRET": "hush"})):
+        with pytest.raises(SettingsError) as error:
+            read_settings(flags, environment)
+        assert "hush" not in str(error.value)
+
+
+def test_every_setting_has_its_group() -> None:
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(
+        Settings.model_fields
+    )
 
 
 def test_secrets_are_left_out() -> None:

@@ -160,7 +160,12 @@ def test_a_result_in_another_form(client: FlaskClient) -> None:
     ended(client, name)
     lines = client.get(f"/v1/jobs/{name}/result?kind=jsonl").text.splitlines()
     assert json.loads(lines[0])["verdict"] == "positive"
-    assert client.get(f"/v1/jobs/{name}/result?kind=xls").status_code == 400
+    wrong = client.get(f"/v1/jobs/{name}/result?kind=xls")
+    assert (wrong.status_code, wrong.get_json()["errors"]) == (
+        400,
+        [{"pointer": "?kind", "code": "wrong-value", "detail": "should be csv, tsv or jsonl"}],
+    )
+    assert client.get(f"/v1/jobs/{name}/result?kind=.csv").status_code == 200
     sent = send(client, '{"review": "good"}\n', name="a.jsonl").get_json()
     ended(client, sent["id"])
     refused = client.get(f"/v1/jobs/{sent['id']}/result?kind=csv")
@@ -256,7 +261,11 @@ def test_rows_are_listed_while_they_come(client: FlaskClient) -> None:
         "'review' is blank",
         "4 fields where the first line has 3",
     ]
-    assert client.get(f"/v1/jobs/{name}/rows?sort=sideways").status_code == 400
+    wrong = client.get(f"/v1/jobs/{name}/rows?sort=sideways")
+    assert wrong.status_code == 400
+    assert wrong.get_json()["detail"].endswith(
+        "sort: should be n, score, positive, stars or verdict"
+    )
 
 
 def test_nobody_sees_what_is_not_there(client: FlaskClient) -> None:

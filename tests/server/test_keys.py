@@ -1,6 +1,7 @@
 import hashlib
 import hmac
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -318,9 +319,14 @@ def test_a_file_is_written_whole_or_not_at_all(file: Path, monkeypatch: pytest.M
 
 
 def test_a_place_where_no_file_can_be(file: Path) -> None:
-    for path in (file / "x" / "the.keys", file.parent):
-        with pytest.raises(SettingsError, match="cannot be read and written: "):
+    nowhere = file.parent / "nowhere"
+    for path, said in (
+        (nowhere / "the.keys", f"cannot be written: there is no folder {nowhere}"),
+        (file.parent, "cannot be read and written: "),
+    ):
+        with pytest.raises(SettingsError, match=re.escape(said)):
             keys.add(path, Key("shop", A))
+    assert not nowhere.exists()
 
 
 def test_the_command_prints_the_key_once_and_its_hash_elsewhere() -> None:

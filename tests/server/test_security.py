@@ -20,7 +20,7 @@ from werkzeug.test import TestResponse
 from werkzeug.wrappers import Response
 
 from reelsense.cli import cli
-from reelsense.errors import SettingsError
+from reelsense.errors import ReelsenseError, SettingsError
 from reelsense.server import create_app, pages
 from reelsense.server.config import Settings, read_settings
 from reelsense.server.keys import Key
@@ -112,6 +112,22 @@ def test_keys_that_cannot_be_read_are_no_open_server(tmp_path: Path) -> None:
             with pytest.raises(SettingsError, match=said) as error:
                 start(Settings(keys_file=str(file)))
             assert str(file) in str(error.value)
+
+
+def test_a_file_of_keys_that_is_not_there_can_be_made(tmp_path: Path) -> None:
+    file = tmp_path / "the keys"
+    with pytest.raises(
+        SettingsError, match=r"`reelsense key NAME --keys-file '.*/the keys'` makes"
+    ):
+        run(Settings(keys_file=str(file)))
+    with pytest.raises(SettingsError, match=r"[Ii]s a directory") as error:
+        run(Settings(keys_file=str(tmp_path)))
+    assert "makes it" not in str(error.value)
+
+
+def test_a_host_that_is_none_is_told_before_keys_are_asked_for() -> None:
+    with pytest.raises(ReelsenseError, match=r"nohost\.invalid: there is no such host"):
+        run(Settings(host="nohost.invalid"))
 
 
 def test_keys_that_hold_no_key_are_no_open_server() -> None:
@@ -879,5 +895,5 @@ def test_behind_a_proxy_it_is_reached_too() -> None:
 
 def test_where_requests_cannot_be_counted_is_told_at_the_start() -> None:
     for storage in ("nonsense://x", "redis://h:99999"):
-        with pytest.raises(SettingsError, match=r"^rate_storage: "):
+        with pytest.raises(SettingsError, match=r"^--rate-storage: "):
             check(Settings(rate="2/day", rate_storage=storage))

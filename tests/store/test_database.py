@@ -16,7 +16,7 @@ from sqlalchemy import insert, select, text
 
 from reelsense.errors import StoreError
 from reelsense.store import database
-from reelsense.store.database import REVISION, Database, default_url
+from reelsense.store.database import REVISION, Database, check_url, default_url
 from reelsense.store.tables import jobs, metadata
 
 on_sqlite = pytest.mark.skipif(
@@ -132,7 +132,7 @@ def test_a_schema_of_a_newer_version(url: str) -> None:
     with opened.writing() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     opened.close()
-    with pytest.raises(StoreError, match="written by a newer reelsense: pip install --upgrade"):
+    with pytest.raises(StoreError, match="written by a newer reelsense: install that"):
         Database(url)
 
 
@@ -142,7 +142,10 @@ def test_a_schema_of_a_newer_version(url: str) -> None:
         ("jobs.db", "named by a URL"),
         ("sqlite://", "name a file"),
         ("sqlite:///:memory:", "name a file"),
-        ("nosuch://me:secret@host/name", "nosuch://me:.*@host/name wants a package"),
+        ("/tmp/x.db", r"not '/tmp/x\.db'; did you mean sqlite:////tmp/x\.db\?"),  # noqa: S108
+        ("me:secret@host/name", "NAME$"),
+        ("postgresql://me:secret@host:port/name", "NAME$"),
+        ("nosuch://me:secret@host/name", "^no database of the kind 'nosuch' is known$"),
         ("mysql+pymysql://me:secret@host/name", "wants a package .*: pip install pymysql"),
     ],
 )
@@ -152,10 +155,47 @@ def test_urls_that_cannot_be_used(url: str, message: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["jobs.db", "sqlite://", "nosuch://host", "sqlite:////nosuch/folder/jobs.db"]
+)
+def test_urls_are_checked_without_opening_them(url: str) -> None:
+    with pytest.raises(StoreError):
+        check_url(url)
+
+
+@on_sqlite
+def test_only_the_users_own_folder_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path / 'a b' / 'reelsense' / 'jobs.db'}"
+    with pytest.raises(StoreError, match=r"there is no folder .*/a b/reelsense$"):
+        Database(url)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a b"))
+    check_url(url)
+    assert list(tmp_path.iterdir()) == []
+    Database(url).close()
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    Database(url.replace("a b", ".local/state")).close()
+
+
+@on_sqlite
+def test_a_user_without_a_home_names_a_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def home() -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    Database(f"sqlite:///{tmp_path / 'jobs.db'}").close()
+    with pytest.raises(StoreError, match="there is no folder"):
+        Database(f"sqlite:///{tmp_path / 'typo' / 'jobs.db'}")
+
+
 @on_sqlite
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no database, and long enough to be told from one" * 20)
-    for name, reason in (("file", "not a database"), ("file/jobs.db", "cannot be written")):
+    for name, reason in (("file", "not a database"), ("file/jobs.db", "there is no folder")):
         with pytest.raises(StoreError, match=reason) as caught:
             Database(f"sqlite:///{tmp_path / name}")
         assert str(tmp_path / name) in str(caught.value)
@@ -164,8 +204,9 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 @on_sqlite
-def test_only_the_user_reads_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "jobs.db"
+def test_only_the_user_reads_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    path = tmp_path / "reelsense" / "jobs.db"
     opened = Database(f"sqlite:///{path}")
     with opened.writing() as connection:
         connection.execute(insert(jobs).values(JOB))

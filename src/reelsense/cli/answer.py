@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from reelsense.prediction import Explanation
 
 
-@click.command()
+@click.command(short_help="Say whether a text, or each of a file, is positive.")
 @click.argument("text", required=False)
 @click.option(
     "--input",
@@ -91,7 +91,11 @@ def predict(
     Scores TEXT, or every text of the files --input.
     """
     if (text is None) == (source is None):
-        raise click.UsageError('pass one of TEXT (in quotes; "-" for standard input) and --input')
+        raise click.UsageError(
+            "pass either TEXT or --input, not both"
+            if source is not None
+            else 'pass TEXT (in quotes; "-" for standard input) or --input'
+        )
     if output is not None and source is None:
         raise click.UsageError("--output goes with --input: the answer for one TEXT is printed")
     if text == "-":
@@ -128,7 +132,7 @@ def predict(
             click.echo(said(classifier.predict([text], risk=risk)[0]))
 
 
-@click.command()
+@click.command(short_help="Say which sentences and words carry the answer.")
 @click.argument("text")
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 @click.option(

@@ -216,7 +216,7 @@ def _other(against: str, source: Source, part: str) -> tuple[str, Scorer]:
     return "bag of words", train_baseline(*source.for_training())
 
 
-@click.command()
+@click.command(short_help='Make probabilities honest, and find when to say "unsure".')
 @options.labelled_data
 @click.option(
     "--split",

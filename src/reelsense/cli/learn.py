@@ -23,7 +23,11 @@ def data() -> None:
 @data.command()
 @click.argument("dataset", type=click.Choice(["imdb", "evaluation-sets"]))
 @click.option(
-    "--from", "given", type=options.PATH, help="A folder that you have; of imdb, or its archive."
+    "--from",
+    "given",
+    type=options.PATH,
+    help="What you have: of imdb, aclImdb_v1.tar.gz or its folder; else the folder "
+    "data/evaluation-sets of another machine.",
 )
 @click.option("--out", type=options.PATH, default=Path("data"), show_default=True)
 def fetch(dataset: str, given: Path | None, out: Path) -> None:
@@ -61,7 +65,7 @@ _accumulate = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="Let a pre-trained BERT read on in your texts.")
 @options.labelled_data
 @_recipe
 @_base

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from reelsense.cli import options
-from reelsense.errors import SettingsError
+from reelsense.errors import ReelsenseError, SettingsError
 
 if TYPE_CHECKING:
     from reelsense.server.config import Effective
+
+
+_OF_CLUSTER = ("cluster", "address", "replicas", "cores_per_replica")
 
 
 class _WithSettings(click.Command):
@@ -40,6 +44,23 @@ class _WithSettings(click.Command):
             for name, field in Settings.model_fields.items()
         ]
         return [*made, *super().get_params(ctx)]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the flags under headings: nobody finds one among thirty."""
+        from reelsense.server.config import GROUPS
+
+        left = {
+            str(param.name): record
+            for param in self.get_params(ctx)
+            if (record := param.get_help_record(ctx))
+        }
+        for heading, names in (GROUPS | {"A cluster": _OF_CLUSTER}).items():
+            records = [left.pop(name) for name in names if name in left]
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+        with formatter.section("Options"):
+            formatter.write_dl(list(left.values()))
 
 
 def _warning(name: str) -> str:
@@ -70,7 +91,7 @@ _config = click.option(
 )
 
 
-@click.command(cls=_WithSettings)
+@click.command(cls=_WithSettings, short_help="Answer over HTTP: pages and JSON.")
 @_config
 @click.option(
     "--cluster",
@@ -136,14 +157,23 @@ def _bounds(replicas: str) -> tuple[int, int]:
     return bounds
 
 
-@click.command(cls=_WithSettings)
+@click.command(cls=_WithSettings, short_help="Show the settings, and where each is set.")
 @_config
 def config(file: Path | None, **flags: str | None) -> None:
     """Show the settings that serve would run with, and where each is set.
 
-    What is printed is a file for --config; secrets are left out.
+    What is printed is a file for --config; secrets are left out. Where serve would refuse to start
+    with them, the reason follows on standard error, and the exit code is 1.
     """
-    click.echo(_effective(file, flags).as_toml())
+    effective = _effective(file, flags)
+    click.echo(effective.as_toml())
+    from reelsense.server.run import check_start
+
+    try:
+        check_start(effective.settings)
+    except ReelsenseError as error:
+        click.echo(f"serve would not start: {error}", err=True)
+        sys.exit(1)
 
 
 def _effective(file: Path | None, flags: dict[str, str | None]) -> Effective:
@@ -153,7 +183,7 @@ def _effective(file: Path | None, flags: dict[str, str | None]) -> Effective:
     return read_settings(given, os.environ, file)
 
 
-@click.command()
+@click.command(short_help="Make an API key for NAME.")
 @click.argument("name")
 @click.option("--rate", help="Its most requests, as 600/minute; by default the server's.")
 @click.option("--admin", is_flag=True, help="It opens /metrics and /admin, and nothing else.")

@@ -30,18 +30,21 @@ _TIMEOUT = 30.0  # seconds without a byte
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A file to download and how to know that it arrived whole."""
+    """A file to download, how to know that it arrived whole, and what would do instead."""
 
     url: str
     size: int
     """Bytes."""
     md5: str
+    instead: str = "--from FOLDER, a data/evaluation-sets from another machine"
+    """What names a copy."""
 
 
 IMDB = Archive(
     url="https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
     size=84_125_825,
     md5="7c2ac02c03563afcf9b574c7e56c153a",
+    instead="--from aclImdb_v1.tar.gz, brought from another machine",
 )
 """As https://ai.stanford.edu/~amaas/data/sentiment/ offers it (size and md5 of 2026-11)."""
 
@@ -92,10 +95,11 @@ def fetch_imdb(out: Path, given: Path | None = None, archive: Archive = IMDB) ->
         return imdb.find_root(given)
     if (out / "aclImdb").is_dir() and given is None:
         return imdb.find_root(out)
-    out.mkdir(parents=True, exist_ok=True)
     if given is not None and not given.is_file():
         raise DatasetError(f"{given} does not exist: pass an archive or an unpacked folder")
-    unpack(given or download(archive, out / Path(archive.url).name), out)
+    found = given or download(archive, out / Path(archive.url).name)
+    out.mkdir(parents=True, exist_ok=True)
+    unpack(found, out)
     return imdb.find_root(out)
 
 
@@ -113,16 +117,15 @@ def fetch_evaluation_sets(
         return given
     folder = out / "evaluation-sets"
     for place, file in files.items():
-        path = folder / place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        download(file, path)
+        download(file, folder / place)
     return folder
 
 
 def download(archive: Archive, path: Path) -> Path:
     """Download `archive` to `path`, resuming what `path`.part already holds; return `path`.
 
-    Raises DownloadError in one line that says what to do instead.
+    Its folder is made once there is something to put into it. Raises DownloadError in one line that
+    says what to do instead.
     """
     if path.is_file() and _md5(path) == archive.md5:
         return path
@@ -134,8 +137,8 @@ def download(archive: Archive, path: Path) -> Path:
             part.unlink(missing_ok=True)  # more than the file now has: begin anew
         reason = getattr(error, "reason", None) or error
         raise DownloadError(
-            f"{archive.url} cannot be downloaded ({reason}): run again to go on, or pass a "
-            "copy of the dataset with --from PATH"
+            f"{archive.url} cannot be downloaded ({reason}): run again to go on, or pass "
+            f"{archive.instead}"
         ) from error
     if part.stat().st_size < archive.size:
         raise DownloadError(
@@ -145,8 +148,8 @@ def download(archive: Archive, path: Path) -> Path:
     if _md5(part) != archive.md5:
         part.unlink()
         raise DownloadError(
-            f"{archive.url} came damaged (its md5 is not {archive.md5}): run again, or pass a "
-            "copy of the dataset with --from PATH"
+            f"{archive.url} came damaged (its md5 is not {archive.md5}): run again, or pass "
+            f"{archive.instead}"
         )
     os.replace(part, path)
     return path
@@ -165,8 +168,9 @@ def _download_rest(archive: Archive, part: Path) -> None:
             part.unlink(missing_ok=True)
             raise DownloadError(
                 f"{archive.url} now gives another file ({start + answer.length:,} bytes, not "
-                f"{archive.size:,}): pass a copy of the dataset with --from PATH"
+                f"{archive.size:,}): pass {archive.instead}"
             )
+        part.parent.mkdir(parents=True, exist_ok=True)
         with (
             part.open("ab" if resumed else "wb") as file,
             tqdm(

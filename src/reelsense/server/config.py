@@ -28,6 +28,31 @@ FILE = f"{PREFIX}CONFIG"
 _PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
 """In an address."""
 
+GROUPS = {
+    "Listening": ("host", "port", "connections", "read_timeout", "proxies"),
+    "The model": ("model", "cache", "workers"),
+    "Limits of requests": (
+        "queue",
+        "queue_bytes",
+        "deadline",
+        "max_texts",
+        "max_characters",
+        "max_body",
+    ),
+    "Jobs": ("max_upload", "max_rows", "max_jobs", "keep_jobs", "database"),
+    "Who may ask": (
+        "keys_file",
+        "keys",
+        "insecure_public",
+        "rate",
+        "rate_storage",
+        "secret",
+        "origins",
+    ),
+    "Log": ("log_level", "log_format", "log_texts"),
+}
+"""The settings by what they are about, for people who look for one."""
+
 _OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_HOST|(SERVICE_)?PORT(_.*)?)")
 
 
@@ -265,8 +290,10 @@ class _Layer:
         if error["type"] == "extra_forbidden":
             fault = f"{name}: there is no such setting{self._meant(key)}"
         else:
-            fault = f"{name}: {error['msg'].removeprefix('Input ')}"
-            if not is_secret(key) and error["type"] != "rate":  # which says it already
+            fault = f"{name}: {_wanted(error)}"
+            if is_secret(key):
+                fault += ": `openssl rand -base64 32` makes one" if key == "secret" else ""
+            elif error["type"] != "rate":  # which says it already
                 fault += f", not {error['input']!r}"
         if _OF_KUBERNETES.fullmatch(name) and (key != "port" or "://" in str(error["input"])):
             fault += (
@@ -281,6 +308,20 @@ class _Layer:
             return ""
         how = near[0] if self.file else variable(near[0])
         return f"; did you mean {how}?"
+
+
+def _wanted(error: ErrorDetails) -> str:
+    """Return what the value should be, without pydantic's words where there are plainer ones."""
+    kind = error["type"]
+    if kind.endswith("too_short"):
+        return f"should have {error['ctx']['min_length']} characters or more"
+    plain = {
+        "int": "should be a whole number",
+        "float": "should be a number",
+        "bool": "should be true or false",
+        "string": "should be text",
+    }
+    return plain.get(kind.split("_")[0]) or error["msg"].removeprefix("Input ")
 
 
 def listed(text: str) -> list[str]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from flask import Response, current_app, request, url_for
@@ -22,7 +22,7 @@ from reelsense.server.answering import threshold
 from reelsense.server.background import Background
 from reelsense.server.contract import answers, files, json_of, nothing
 from reelsense.server.problems import FieldError, InvalidRequestError
-from reelsense.server.schemas import Job, JobRow, JobRows, Preview
+from reelsense.server.schemas import Among, Job, JobRow, JobRows, Preview
 from reelsense.server.served import classifier, served
 from reelsense.server.tracing import clock
 from reelsense.server.uploads import MEDIA_TYPES, Upload, preview, upload, with_texts
@@ -81,12 +81,14 @@ class Glance(_Query):
     cut: bool = Field(default=False, description="The file goes on; its last row may be half.")
 
 
+_KINDS = Among("csv", "tsv", "jsonl", pattern=r"^\.?(csv|tsv|jsonl)$")
+
+
 class ResultAs(_Query):
     """The form of a result."""
 
-    kind: str | None = Field(
+    kind: Annotated[str, _KINDS] | None = Field(
         default=None,
-        pattern=r"^\.?(csv|tsv|jsonl)$",
         description="csv, tsv or jsonl; by default that of the file, and csv of a .txt.",
     )
 
@@ -96,7 +98,7 @@ class Wanted(_Query):
 
     verdict: str = Field(default="", description="A label, unsure, or error: not scored.")
     search: str = Field(default="", description="What is to be in the text.")
-    sort: str = Field(default="n", pattern=f"^({'|'.join(listing.SORTS)})$")
+    sort: Annotated[str, Among(*listing.SORTS)] = "n"
     descending: bool = False
     offset: int = Field(default=0, ge=0, le=1_000_000_000)
     limit: int = Field(default=50, ge=0, le=500)

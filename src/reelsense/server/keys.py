@@ -99,6 +99,8 @@ def add(path: Path, key: Key) -> None:
     """
     try:
         path = path.resolve()  # a link to the file stays one
+        if not path.parent.is_dir():
+            raise SettingsError(f"{path} cannot be written: there is no folder {path.parent}")
         before, mode = "", 0o600
         if path.exists():
             before, mode = path.read_text(), stat.S_IMODE(path.stat().st_mode)

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask, Response, g, request
 
 from reelsense.errors import SettingsError
-from reelsense.server.config import Settings
+from reelsense.server.config import Settings, flag
 
 _RATE = "1200/minute"
 """For each key that has no rate of its own and, without keys, each address off this machine."""
@@ -27,9 +27,9 @@ def check_storage(settings: Settings) -> None:
         reason = str(error)
         if "prerequisite" in reason:
             reason = "Redis wants another package: pip install 'reelsense[redis]'"
-        raise SettingsError(f"rate_storage: {reason}") from error
+        raise SettingsError(f"{flag('rate_storage')}: {reason}") from error
     except ValueError as error:  # a port that is none
-        raise SettingsError(f"rate_storage: {error}") from error
+        raise SettingsError(f"{flag('rate_storage')}: {error}") from error
 
 
 def limit(app: Flask, settings: Settings, free: Callable[[], bool]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shlex
 import shutil
 import socket
 import tempfile
@@ -47,7 +48,7 @@ def run(settings: Settings) -> None:
     is no room for files.
     """
     settings = prepared(settings)
-    manifest = bundles.read(Path(settings.model or bundles.DEFAULT)).manifest
+    manifest = bundles.read(_folder(settings)).manifest
     with _scratch_folder(counts=settings.workers > 1) as scratch:
         _Server(settings, manifest, scratch).run()
 
@@ -56,19 +57,49 @@ def prepared(settings: Settings) -> Settings:
     """Return `settings` as all processes of a server share them.
 
     Raises SettingsError if others could reach it without keys, StoreError if the database that is
-    named cannot be used and ReelsenseError if the address is taken.
+    named cannot be used and ReelsenseError if the address is taken or none.
     """
-    check(settings)
+    _check_unchanging(settings)
     if settings.database and settings.max_jobs:
-        from reelsense.store.database import Database  # others need not wait for its import
+        from reelsense.store.database import Database
 
         Database(settings.database).close()
     _check_free(settings.host, settings.port)
     # Not resolved: a link that is turned to another bundle is followed.
-    changed: dict[str, Any] = {"model": str(Path(settings.model or bundles.DEFAULT).absolute())}
+    changed: dict[str, Any] = {"model": str(_folder(settings).absolute())}
     if settings.secret is None:
         changed["secret"] = SecretStr(secrets.token_urlsafe(32))
     return settings.model_copy(update=changed)
+
+
+def check_start(settings: Settings) -> None:
+    """Raise ReelsenseError if a server with `settings` could not start.
+
+    As far as that can be told without changing anything, whether or not such a server runs.
+    """
+    _check_unchanging(settings)
+    bundles.read(_folder(settings))
+
+
+def _folder(settings: Settings) -> Path:
+    return Path(settings.model or bundles.DEFAULT)
+
+
+def _check_unchanging(settings: Settings) -> None:
+    _resolved(settings.host, settings.port)
+    try:
+        check(settings)
+    except SettingsError as error:
+        if settings.keys_file and isinstance(error.__cause__, FileNotFoundError):
+            file = shlex.quote(settings.keys_file)
+            raise SettingsError(
+                f"{error}; `reelsense key NAME --keys-file {file}` makes it"
+            ) from error
+        raise
+    if settings.database and settings.max_jobs:
+        from reelsense.store.database import check_url  # others need not wait for its import
+
+        check_url(settings.database)
 
 
 def announce(settings: Settings, manifest: Manifest, port: int) -> None:
@@ -88,13 +119,11 @@ def in_address(host: str) -> str:
 
 def _check_free(host: str, port: int) -> None:
     """Say at once what gunicorn would try for five seconds and then say in five lines."""
+    family, kind, _, _, address = _resolved(host, port)
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except UnicodeError as error:
-        raise ReelsenseError(f"cannot listen on {host}: that is no name of a host") from error
     except OSError as error:
         hint = (
             f"; choose another with --port or {variable('port')}"
@@ -103,6 +132,18 @@ def _check_free(host: str, port: int) -> None:
         )
         raise ReelsenseError(
             f"cannot listen on {host}, port {port}: {error.strerror}{hint}"
+        ) from error
+
+
+def _resolved(host: str, port: int) -> tuple[Any, ...]:
+    """Return what the system makes of the address. Raises ReelsenseError if that is nothing."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except UnicodeError as error:
+        raise ReelsenseError(f"cannot listen on {host}: that is no name of a host") from error
+    except socket.gaierror as error:
+        raise ReelsenseError(
+            f"cannot listen on {host}: there is no such host ({error.strerror})"
         ) from error
 
 

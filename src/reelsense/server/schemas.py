@@ -5,6 +5,7 @@ Knows JSON; knows neither routes nor how texts are scored.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -102,6 +103,30 @@ class NotBlank:
     def _check(self, value: object) -> object:
         if isinstance(value, str) and not value.strip():
             raise PydanticCustomError("blank", "Input should not be blank")
+        return value
+
+
+class Among:
+    """Refuses a string that is none of a few words, in the check and the contract."""
+
+    def __init__(self, *words: str, pattern: str | None = None) -> None:
+        """Name the `words`; a `pattern` takes more spellings of them."""
+        self._said = f"{', '.join(words[:-1])} or {words[-1]}"
+        self._pattern = pattern or f"^({'|'.join(words)})$"
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(schema) | {"pattern": self._pattern}
+
+    def _check(self, value: str) -> str:
+        if not re.fullmatch(self._pattern, value):
+            raise PydanticCustomError("word", "Input should be {words}", {"words": self._said})
         return value
 
 

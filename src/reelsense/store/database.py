@@ -161,19 +161,45 @@ def _upgrade(connection: Connection, name: str) -> None:
         command.upgrade(config, "head")
     except CommandError as error:
         raise StoreError(
-            f"the database {name} was written by a newer reelsense: pip install --upgrade "
-            f"reelsense, or name another ({error})"
+            f"the database {name} was written by a newer reelsense: install that, or name another "
+            f"({error})"
         ) from error
+
+
+def check_url(url: str) -> None:
+    """Raise StoreError if `url` can name no database. Opens and writes nothing."""
+    parsed = _parsed(url)
+    try:
+        parsed.get_dialect()
+    except NoSuchModuleError as error:
+        raise _unknown(parsed) from error
+    if parsed.get_backend_name() == "sqlite":
+        _check_file(parsed)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError) as error:  # the second: a port that is no number
+        raise StoreError(
+            "the database is named by a URL, as sqlite:////var/lib/reelsense/jobs.db or "
+            f"postgresql+psycopg://HOST/NAME{_meant(url)}"
+        ) from error
+
+
+def _meant(url: str) -> str:
+    """Of a path, say what would name it; anything else may hold a password."""
+    return (
+        "" if not url or set(url) & set(":@") else f", not {url!r}; did you mean sqlite:///{url}?"
+    )
+
+
+def _unknown(url: URL) -> StoreError:
+    return StoreError(f"no database of the kind {url.drivername!r} is known")
 
 
 def _engine(url: str) -> Engine:
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise StoreError(
-            "the database is named by a URL, as sqlite:////var/lib/reelsense/jobs.db or "
-            "postgresql+psycopg://HOST/NAME"
-        ) from error
+    parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
         _make_file(parsed)
     try:
@@ -184,7 +210,9 @@ def _engine(url: str) -> Engine:
             f"the database {parsed.render_as_string(hide_password=True)} wants a package that is "
             f"not installed: pip install {package}"
         ) from error
-    except (NoSuchModuleError, ImportError) as error:
+    except NoSuchModuleError as error:
+        raise _unknown(parsed) from error
+    except ImportError as error:
         raise StoreError(
             f"the database {parsed.render_as_string(hide_password=True)} wants a package that is "
             f"not installed: {error}"
@@ -195,11 +223,27 @@ def _engine(url: str) -> Engine:
     return engine
 
 
-def _make_file(url: URL) -> None:
-    """Make an SQLite file that only this user reads: reviews may be in it."""
+def _check_file(url: URL) -> Path:
+    """Return the file of an SQLite database; its folder is there. Raises StoreError."""
     if not url.database or url.database == ":memory:":
         raise StoreError("the database is to outlive the process: name a file, as sqlite:///FILE")
     path = Path(url.database)
+    # A folder that was mistyped would be an empty database; that of the user's own is made.
+    if not path.parent.is_dir() and not _is_default(url):
+        raise StoreError(f"the database {path} cannot be written: there is no folder {path.parent}")
+    return path
+
+
+def _is_default(url: URL) -> bool:
+    try:
+        return url == make_url(default_url())
+    except (RuntimeError, StoreError):  # the user has no home
+        return False
+
+
+def _make_file(url: URL) -> None:
+    """Make an SQLite file that only this user reads: reviews may be in it."""
+    path = _check_file(url)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
