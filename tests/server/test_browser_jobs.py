@@ -160,7 +160,7 @@ def test_the_table_is_filtered_searched_sorted_and_turned(
     browser.get(f"{page}?verdict=error")
     assert {each.split(":")[0] for each in cells(browser, 2)} == {"not scored"}
     browser.get(f"{page}?verdict=unsure")
-    browser.find_element(By.TAG_NAME, "summary").click()
+    browser.find_element(By.CSS_SELECTOR, ".rows summary").click()
     browser.find_element(By.PARTIAL_LINK_TEXT, "what carries the verdict").click()
     assert shown(browser, "verdict") == "unsure"
     assert "It has its moments" in shown(browser, "review")
