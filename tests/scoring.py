@@ -15,7 +15,7 @@ def score_file(
     output: Path | str | None,
     column: str = "text",
     **options: Any,
-) -> None:
+) -> bool:
     output = None if output is None else str(output)
     request = Request(source=str(source), output=output, column=column, **options)
-    score_files(classifier, request)
+    return score_files(classifier, request)

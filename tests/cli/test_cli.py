@@ -42,6 +42,18 @@ def test_standard_input_by_a_dash(runner: CliRunner) -> None:
     ]  # fmt: skip
 
 
+def test_where_no_row_is_scored_the_exit_code_is_1(runner: CliRunner, tmp_path: Path) -> None:
+    source = tmp_path / "in.txt"
+    source.write_bytes(b"caf\xe9\n")
+    found = runner.invoke(cli, ["predict", "--input", str(source)])
+    assert found.exit_code == 1
+    assert "none of 1 row could be scored" in found.stderr
+    found = runner.invoke(cli, ["predict", "--input", str(source), "--encoding", "latin-1"])
+    assert found.exit_code == 0
+    found = runner.invoke(cli, ["predict", "--input", str(source), "--encoding", "klingon"])
+    assert "no encoding 'klingon' is known" in str(found.exception)
+
+
 def test_neither_text_nor_file(runner: CliRunner) -> None:
     for arguments, said in (
         (["predict"], "pass TEXT (in quotes;"),
@@ -111,9 +123,10 @@ def test_a_text_is_not_written_to_a_file(runner: CliRunner) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["good", "--cluster", "ray"], "--cluster goes with --input"),
+        (["good", "--cluster", "ray"], "go with --input"),
         (["--input", "a.txt", "--address", "head"], "go with --cluster ray"),
         (["--input", "a.txt", "--cores-per-actor", "2"], "go with --cluster ray"),
+        (["good film", "--encoding", "utf-16"], "go with --input"),
         (["--input", "a.txt", "--cluster", "spark"], "'ray'"),
         (["--input", "a.txt", "--shard-rows", "0"], "--shard-rows"),
     ],

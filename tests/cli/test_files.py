@@ -1,4 +1,5 @@
 import csv
+import gzip
 import io
 import json
 import os
@@ -95,6 +96,31 @@ def test_bad_rows_carry_their_error_and_the_rest_goes_on(
     assert rows[8]["label"] == rows[7]["label"] == "negative"
     assert rows[7]["text"] == "bad \ud800 film"
     assert "6 rows could not be scored" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["out.csv", "out/"])
+def test_rows_of_another_encoding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_bytes("text,n\ngood caf\u00e9,1\nbad caf\u00e9,2\n,3\n".encode("cp1252"))
+    for _ in range(2):
+        assert not score_file(CLASSIFIER, source, f"{tmp_path}/{out}")
+        said = capsys.readouterr().err
+        assert "none of 3 rows could be scored: see the column error" in said
+        assert "2 rows are not UTF-8 text: name the encoding, as --encoding windows-1252" in said
+    assert score_file(CLASSIFIER, source, tmp_path / "well.csv", encoding="windows-1252")
+    assert "good caf\u00e9,1,positive" in (tmp_path / "well.csv").read_text()
+    assert "1 row could not be scored" in capsys.readouterr().err
+    assert not score_file(CLASSIFIER, source, None)
+    assert "2 rows are not UTF-8 text" in capsys.readouterr().err
+
+
+def test_a_packed_file_of_another_encoding(tmp_path: Path) -> None:
+    content = gzip.compress("text\ngood caf\u00e9\n".encode("utf-16"))
+    (tmp_path / "in.csv.gz").write_bytes(content)
+    score_file(CLASSIFIER, tmp_path / "in.csv.gz", tmp_path / "out.csv", encoding="utf-16")
+    assert "good caf\u00e9,positive" in (tmp_path / "out.csv").read_text()
 
 
 def test_a_csv_row_of_other_length_is_an_error_in_its_row(tmp_path: Path) -> None:

@@ -614,7 +614,7 @@ def test_a_result_is_in_hand_until_it_is_sent(make: Make) -> None:
     ("name", "body"),
     [
         ("a.csv", b"review\n\xff\xfe joy\nA joy.\n"),
-        ("a.txt", "A joy.\n".encode("utf-16")),
+        ("a.txt", b"A joy.\xff\xfe\n"),
         (
             "a.jsonl",
             b'{"review": "A \\ud800 joy."}\n{"review": "x", "\\ud800": 1}\n{"\\ud800": 1}\n',
@@ -723,6 +723,30 @@ def test_what_is_in_a_file_at_a_glance(client: FlaskClient) -> None:
     assert "never closed" in glance('a\n"')["detail"]
     assert glance("one\ntwo\n", name="a.txt")["columns"] == ["text"]
     assert glance('{"a": 1}\n{"b": "x"}\n', name="a.jsonl")["columns"] == ["a", "b"]
+
+
+def test_a_glance_at_a_file_of_another_encoding(client: FlaskClient) -> None:
+    body = ("text\n" + "good\n" * 20 + "caf\u00e9\n" * 3).encode("cp1252")
+
+    def undecoded(body: bytes, **query: str) -> int:
+        asked = {"name": "a.csv"} | query
+        found: int = client.post("/v1/preview", query_string=asked, data=body).get_json()[
+            "undecoded"
+        ]
+        return found
+
+    assert undecoded(body) == 3
+    assert undecoded(body, encoding="windows-1252") == 0
+    assert undecoded("text\ngood\ncaf\u00e9".encode()[:-1], cut="true") == 0
+
+
+def test_a_file_of_another_encoding(client: FlaskClient) -> None:
+    body = "review\ngood caf\u00e9\n".encode("utf-16")
+    assert "name its encoding" in send(client, body).get_json()["detail"]
+    name = send(client, body, encoding="utf-16").get_json()["id"]
+    assert ended(client, name)["verdicts"] == {"positive": 1}
+    [fault] = send(client, body, encoding="klingon").get_json()["errors"]
+    assert (fault["pointer"], fault["code"]) == ("?encoding", "no-such-encoding")
 
 
 def test_a_form_sends_a_file_without_javascript(client: FlaskClient) -> None:

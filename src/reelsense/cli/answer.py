@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     "terminal. Cut off, the same command goes on.",
 )
 @click.option("--column", default="text", show_default=True, help="The texts in a table.")
+@click.option("--encoding", help="Of text in files, as windows-1252 or utf-16; by default UTF-8.")
 @click.option(
     "--format", "kind", help="Of what is written to a folder/ or the terminal, as jsonl.gz."
 )
@@ -77,6 +78,7 @@ def predict(
     source: str | None,
     output: str | None,
     column: str,
+    encoding: str | None,
     kind: str | None,
     shard_rows: int,
     risk: float | None,
@@ -110,18 +112,19 @@ def predict(
             source=source,
             output=output,
             column=column,
+            encoding=encoding,
             risk=risk,
             explain=explained,
             shard_rows=shard_rows,
             format=kind,
         )
         if cluster:
-            score_on_cluster(_read(model, risk), request, address, cores)
+            is_scored = score_on_cluster(_read(model, risk), request, address, cores)
         else:
-            score_files(_load(model, risk), request)
-        return
-    if cluster:
-        raise click.UsageError("--cluster goes with --input")
+            is_scored = score_files(_load(model, risk), request)
+        sys.exit(not is_scored)
+    if cluster or encoding:
+        raise click.UsageError("--cluster and --encoding go with --input")
     classifier = _load(model, risk)
     if text is not None and explained:
         _show(text, _explanation(classifier, text, risk, None))

@@ -10,13 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import TextIOWrapper
 from pathlib import PurePosixPath
 from typing import IO
 
 from reelsense.datasets import parquet, places
 from reelsense.datasets.places import Found
-from reelsense.datasets.tables import SUFFIXES, Row, rows
+from reelsense.datasets.tables import SUFFIXES, Row, rows, text_lines
 from reelsense.errors import DatasetError
 
 STANDARD_INPUT = "-"
@@ -65,11 +64,14 @@ class Table:
 
 
 @contextmanager
-def reading(found: Found, kind: Kind) -> Iterator[Table]:
-    """Open the table `found`, STANDARD_INPUT perhaps. Raises DatasetError if that cannot be."""
+def reading(found: Found, kind: Kind, encoding: str | None = None) -> Iterator[Table]:
+    """Open the table `found`, STANDARD_INPUT perhaps, of UTF-8 or another `encoding`.
+
+    Raises DatasetError if that cannot be.
+    """
     if found.name == STANDARD_INPUT:
-        with _text(sys.stdin.buffer) as lines:
-            yield Table(rows(lines, kind.suffix, found.name), lambda: 0.0)
+        with text_lines(sys.stdin.buffer, encoding) as lines:
+            yield Table(rows(lines, kind.suffix, found.name, encoding), lambda: 0.0)
         return
     with places.reading(found.address) as raw:
         if kind.suffix == PARQUET:
@@ -77,9 +79,9 @@ def reading(found: Found, kind: Kind) -> Iterator[Table]:
                 counter = _Counter(read)
                 yield Table(counter, lambda: counter.count / max(1, count))
             return
-        with _unpacked(raw) if kind.packed else _text(raw) as lines:
+        with text_lines(_unpacked(raw) if kind.packed else raw, encoding) as lines:
             yield Table(
-                _told(rows(lines, kind.suffix, found.name), found.name),
+                _told(rows(lines, kind.suffix, found.name, encoding), found.name),
                 lambda: raw.tell() / found.size if found.size else 0.0,
             )
 
@@ -94,13 +96,9 @@ class _Counter(Iterator[Row]):
         return row
 
 
-def _text(raw: IO[bytes]) -> TextIOWrapper:
-    return TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def _unpacked(raw: IO[bytes]) -> TextIOWrapper:
-    # gzip.open's own text mode would do, but for the type it says it has.
-    return _text(gzip.GzipFile(fileobj=raw, mode="rb"))  # type: ignore[arg-type]
+def _unpacked(raw: IO[bytes]) -> IO[bytes]:
+    # gzip.open would do, but for the type it says it has.
+    return gzip.GzipFile(fileobj=raw, mode="rb")  # type: ignore[return-value]
 
 
 def _told(read: Iterator[Row], name: str) -> Iterator[Row]:

@@ -17,7 +17,7 @@ from reelsense.bundle import Manifest
 from reelsense.datasets import places
 from reelsense.datasets.places import Found
 from reelsense.datasets.reading import PARQUET, Kind, kind_of, reading
-from reelsense.datasets.tables import Row
+from reelsense.datasets.tables import UNDECODED, Row
 from reelsense.datasets.writing import Layout, encode, json_line
 from reelsense.errors import DatasetError, TextError
 from reelsense.inference.classifier import Classifier
@@ -65,6 +65,7 @@ class Task:
     """The files, in order; those of a unit are cut into shards together."""
     kind: Kind
     """Of the files."""
+    encoding: str | None
     column: str
     layout: Layout
     shard_rows: int
@@ -105,6 +106,8 @@ class Scored:
     rows: int
     bad: tuple[str, ...]
     """A line of JSON for each row that could not be scored: its file, line, error and values."""
+    undecoded: int
+    """Of these, how many are not UTF-8 text."""
 
 
 def plan(
@@ -113,6 +116,7 @@ def plan(
     *,
     kind: Kind | None = None,
     to: Kind | None = None,
+    encoding: str | None = None,
     column: str = "text",
     shard_rows: int = SHARD_ROWS,
     risk: float | None = None,
@@ -128,10 +132,12 @@ def plan(
     """
     kind = kind or _one_kind(found)
     to = to or (Kind(".csv", kind.packed) if kind.suffix == ".txt" else kind)
+    if encoding and kind.suffix == PARQUET:
+        raise DatasetError("Parquet says itself how its texts are encoded: leave out --encoding")
     names = added_columns(manifest)
     ours = (*(["file"] if many else []), *names, *(EXPLAINED if explain else ()), "error")
     column = "text" if kind.suffix == ".txt" else column
-    columns = _columns(found, kind, column)
+    columns = _columns(found, kind, encoding, column)
     schema = None
     if kind.suffix == PARQUET and to.suffix == PARQUET:
         schema = _schema(found[0])
@@ -142,6 +148,7 @@ def plan(
     return Task(
         units=tuple(_units(found)),
         kind=kind,
+        encoding=encoding,
         column=column,
         layout=Layout(to, ours, columns, schema),
         shard_rows=shard_rows,
@@ -229,7 +236,8 @@ def _scored(task: Task, shard: Shard, rows: list[Row], answers: list[Answer]) ->
         if isinstance(answer, str)
     )
     table = encode(task.layout, ordered, header=task.header)
-    return Scored(shard.name, shard.digest, table, len(rows), bad)
+    undecoded = sum(row.error == UNDECODED for row in rows)
+    return Scored(shard.name, shard.digest, table, len(rows), bad, undecoded)
 
 
 def _fitting(row: Row, task: Task) -> Row:
@@ -259,7 +267,7 @@ def _rows(task: Task, number: int) -> Iterator[tuple[Row, float]]:
     done = 0
     for found in task.units[number]:
         size = found.size or 0
-        with reading(found, task.kind) as table:
+        with reading(found, task.kind, task.encoding) as table:
             for n, row in enumerate(table.rows):
                 if n == 0:
                     _check_same(row, found, task)
@@ -298,7 +306,9 @@ def _units(found: Sequence[Found]) -> Iterator[tuple[Found, ...]]:
     yield tuple(unit)
 
 
-def _columns(found: Sequence[Found], kind: Kind, column: str) -> tuple[str, ...]:
+def _columns(
+    found: Sequence[Found], kind: Kind, encoding: str | None, column: str
+) -> tuple[str, ...]:
     """Return the columns of the files, which are the same in all of them."""
     if kind.suffix == ".txt":
         return ("text",)
@@ -307,7 +317,7 @@ def _columns(found: Sequence[Found], kind: Kind, column: str) -> tuple[str, ...]
     columns: tuple[str, ...] = ()
     left = _KEYS_FROM
     for each in found[:_LOOKED_AT]:
-        with reading(each, kind) as table:
+        with reading(each, kind, encoding) as table:
             rows = list(islice(table.rows, left if kind.suffix == ".jsonl" else 1))
         here = tuple(dict.fromkeys(name for row in rows for name in row.values))
         if kind.suffix == ".jsonl":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, count, islice
 from pathlib import PurePosixPath
@@ -14,7 +15,7 @@ from typing import IO
 
 from werkzeug.exceptions import UnsupportedMediaType
 
-from reelsense.datasets.tables import SUFFIXES, Row, rows
+from reelsense.datasets.tables import SUFFIXES, UNDECODED, Row, rows, text_lines
 from reelsense.errors import DatasetError
 from reelsense.review import printable
 from reelsense.server.problems import FieldError, InvalidRequestError
@@ -57,12 +58,15 @@ class Preview:
     rows: list[list[str]]
     suggested: str
     """The column that seems to hold the texts."""
+    undecoded: int
+    """Rows that are not UTF-8 text, of all that was sent."""
 
 
-def upload(name: str, media_type: str, stream: IO[bytes]) -> Upload:
+def upload(name: str, media_type: str, stream: IO[bytes], encoding: str | None = None) -> Upload:
     """Return what arrives in `stream`, a table of the kind that its `name` says, or `media_type`.
 
-    Raises UnsupportedMediaType if neither says which kind of table it is.
+    Raises UnsupportedMediaType if neither says which kind of table it is, InvalidRequestError if
+    there is no such `encoding`.
     """
     # As a browser of another system might send it: with its folders.
     name = PurePosixPath(name.replace("\\", "/")).name.strip()[-_LONGEST_NAME:]
@@ -77,8 +81,12 @@ def upload(name: str, media_type: str, stream: IO[bytes]) -> Upload:
         )
     name = name or f"texts{suffix}"
     buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
-    lines = io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    return Upload(name, suffix, rows(_bounded(lines, suffix, name), suffix, name))
+    try:
+        lines = text_lines(buffered, encoding)
+    except DatasetError as error:
+        fault = FieldError(pointer="?encoding", code="no-such-encoding", detail=str(error))
+        raise InvalidRequestError([fault]) from error
+    return Upload(name, suffix, rows(_bounded(lines, suffix, name), suffix, name, encoding))
 
 
 def _bounded(lines: io.TextIOWrapper, suffix: str, name: str) -> Iterator[str]:
@@ -132,6 +140,11 @@ def preview(sent: Upload, *, cut: bool) -> Preview:
     except DatasetError:
         if not (cut and found):
             raise
+    undecoded = [row.error == UNDECODED for row in found]
+    with suppress(DatasetError):  # which is told when all of it is sent
+        undecoded.extend(row.error == UNDECODED for row in sent.rows)
+    if cut:  # perhaps in the midst of a letter
+        del undecoded[-1:]
     if cut and 1 < len(found) <= SHOWN:
         found.pop()
     if not found:
@@ -141,7 +154,7 @@ def preview(sent: Upload, *, cut: bool) -> Preview:
         raise DatasetError(f"{sent.name}: {found[0].error or 'there are no columns in it'}")
     shown = [[_cell(row.values.get(name, "")) for name in columns] for row in found[:SHOWN]]
     suggested = _suggested(columns, shown)
-    return Preview(list(map(printable, columns)), shown, printable(suggested))
+    return Preview(list(map(printable, columns)), shown, printable(suggested), sum(undecoded))
 
 
 def _suggested(columns: list[str], shown: list[list[str]]) -> str:
