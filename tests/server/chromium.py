@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    WebDriverException,
+)
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -97,11 +101,17 @@ def shown(page: webdriver.Chrome, name: str, seconds: float = 20) -> str:
     """
 
     def look(_: webdriver.Chrome) -> tuple[str] | None:
-        element = page.find_element(By.ID, name)
-        return (element.text,) if element.is_displayed() else None
+        try:
+            element = page.find_element(By.ID, name)
+            return (element.text,) if element.is_displayed() else None
+        except (NoSuchElementException, StaleElementReferenceException):
+            return None
+        except WebDriverException as error:  # the driver's other word for what has just gone
+            if "does not belong to the document" not in str(error):
+                raise
+            return None
 
-    waiting = WebDriverWait(page, seconds, ignored_exceptions=[StaleElementReferenceException])
-    found = waiting.until(look)
+    found = WebDriverWait(page, seconds).until(look)
     assert found is not None
     return found[0]
 
