@@ -102,7 +102,7 @@ def predict(
     if (address or cores) and not cluster:
         raise click.UsageError("--address and --cores-per-actor go with --cluster ray")
     if source is not None:
-        from reelsense.cli.files import Request, score_files, score_on_cluster
+        from reelsense.cli.files import Request, check, score_files, score_on_cluster
 
         request = Request(
             source=source,
@@ -114,6 +114,7 @@ def predict(
             shard_rows=shard_rows,
             format=kind,
         )
+        check(request)
         if cluster:
             is_scored = score_on_cluster(_read(model, risk), request, address, cores)
         else:

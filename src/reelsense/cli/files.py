@@ -15,7 +15,7 @@ import click
 
 from reelsense.bundle import Bundle, Manifest
 from reelsense.cli.progress import Progress
-from reelsense.datasets import places
+from reelsense.datasets import parquet, places
 from reelsense.datasets.places import Found
 from reelsense.datasets.reading import PARQUET, STANDARD_INPUT, Kind, is_table, kind_of
 from reelsense.errors import DatasetError
@@ -49,6 +49,16 @@ class Request:
     shard_rows: int = SHARD_ROWS
     format: str | None = None
     """Of a folder or standard output, as jsonl.gz; None: that of the input."""
+
+
+def check(request: Request) -> None:
+    """Raise what is wrong with `request` that can be seen before a model is loaded."""
+    kind = _format(request)
+    if kind and kind.suffix == PARQUET:
+        parquet.imported()
+    for address in (request.source, request.output):
+        if address and not places.is_local(address):
+            places.whole(address)
 
 
 def score_files(classifier: Classifier, request: Request) -> bool:
