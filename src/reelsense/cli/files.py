@@ -18,6 +18,7 @@ from reelsense.cli.progress import Progress
 from reelsense.datasets import parquet, places
 from reelsense.datasets.places import Found
 from reelsense.datasets.reading import PARQUET, STANDARD_INPUT, Kind, is_table, kind_of
+from reelsense.datasets.writing import empty
 from reelsense.errors import DatasetError
 from reelsense.inference.bulk import (
     SHARD_ROWS,
@@ -166,7 +167,7 @@ def _keep(classifier: Classifier, task: Task, address: str) -> bool:
                 else:
                     progress.skip(shard, output.notes[shard.name].rows)
         output.finish(names)
-    return _tell(progress, output, names)
+    return _tell(task, progress, output, names)
 
 
 def score_on_cluster(
@@ -201,7 +202,7 @@ def score_on_cluster(
                 progress.skip(done.shard, output.notes[done.shard.name].rows)
 
         score_on_ray(bundle, task, output, cores=cores, on_done=note)
-    return _tell(progress, output, seen)
+    return _tell(task, progress, output, seen)
 
 
 @contextmanager
@@ -216,11 +217,19 @@ def _kept(output: Output) -> Iterator[None]:
         raise
 
 
-def _tell(progress: Progress, output: Output, names: Iterable[str]) -> bool:
+def _tell(task: Task, progress: Progress, output: Output, names: Iterable[str]) -> bool:
     progress.tell(output.address)
     notes = [output.notes[name] for name in names]
     rows, bad = sum(note.rows for note in notes), sum(note.bad for note in notes)
+    _tell_none(task, rows)
     return _tell_bad(rows, bad, sum(note.undecoded for note in notes), output)
+
+
+def _tell_none(task: Task, rows: int) -> None:
+    """Say it where there were no rows."""
+    if not rows:
+        names = [each.name for unit in task.units for each in unit]
+        click.echo(f"{', '.join(names[:5])}: there are no rows in it", err=True)
 
 
 def _tell_bad(rows: int, bad: int, undecoded: int, output: Output | None = None) -> bool:
@@ -254,4 +263,7 @@ def _stream(classifier: Classifier, task: Task, output: str | None) -> bool:
             rows += scored.rows
             bad += len(scored.bad)
             undecoded += scored.undecoded
+        if not rows:
+            file.write(empty(task.layout))
+    _tell_none(task, rows)
     return _tell_bad(rows, bad, undecoded)

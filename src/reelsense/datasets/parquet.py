@@ -24,20 +24,13 @@ _NUMBERS = ("score", "positive", "stars")
 @contextmanager
 def table(file: IO[bytes], name: str) -> Iterator[tuple[Iterator[Row], int]]:
     """Open `file`: its rows, and how many there are. Raises DatasetError if it is no Parquet."""
-    parquet = imported()
-    with _told(name):
-        opened = parquet.ParquetFile(file)
-    names = opened.schema_arrow.names
-    if twice := [each for each in names if names.count(each) > 1]:
-        raise DatasetError(f"{name}: two columns have the same name: {twice[0]!r}")
+    opened = _opened(file, name)
     yield _rows(opened, name), opened.metadata.num_rows
 
 
 def schema(file: IO[bytes], name: str) -> pa.Schema:
     """Return the columns of `file` and their types, as they are read."""
-    with _told(name):
-        found: pa.Schema = imported().ParquetFile(file).schema_arrow
-    return _readable(found).remove_metadata()
+    return _readable(_opened(file, name).schema_arrow).remove_metadata()
 
 
 def encode(
@@ -80,6 +73,16 @@ def join(pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:
         writer.write_table(read)
     if writer:
         writer.close()
+
+
+def _opened(file: IO[bytes], name: str) -> Any:
+    parquet = imported()
+    with _told(name):
+        opened = parquet.ParquetFile(file)
+    names = opened.schema_arrow.names
+    if twice := [each for each in names if names.count(each) > 1]:
+        raise DatasetError(f"{name}: two columns have the same name: {twice[0]!r}")
+    return opened
 
 
 def _rows(opened: Any, name: str) -> Iterator[Row]:

@@ -16,7 +16,7 @@ from itertools import islice
 from reelsense.bundle import Manifest
 from reelsense.datasets import places
 from reelsense.datasets.places import Found
-from reelsense.datasets.reading import PARQUET, Kind, kind_of, reading
+from reelsense.datasets.reading import PARQUET, Kind, columns, kind_of, reading
 from reelsense.datasets.tables import UNDECODED, Row
 from reelsense.datasets.writing import Layout, encode, json_line
 from reelsense.errors import DatasetError, TextError
@@ -134,10 +134,14 @@ def plan(
     to = to or (Kind(".csv", kind.packed) if kind.suffix == ".txt" else kind)
     if encoding and kind.suffix == PARQUET:
         raise DatasetError("Parquet says itself how its texts are encoded: leave out --encoding")
-    names = added_columns(manifest)
-    ours = (*(["file"] if many else []), *names, *(EXPLAINED if explain else ()), "error")
+    ours = (
+        *(["file"] if many else []),
+        *added_columns(manifest),
+        *(EXPLAINED if explain else ()),
+        "error",
+    )
     column = "text" if kind.suffix == ".txt" else column
-    columns = _columns(found, kind, encoding, column)
+    names = _columns(found, kind, encoding, column)
     schema = None
     if kind.suffix == PARQUET and to.suffix == PARQUET:
         schema = _schema(found[0])
@@ -150,7 +154,7 @@ def plan(
         kind=kind,
         encoding=encoding,
         column=column,
-        layout=Layout(to, ours, columns, schema),
+        layout=Layout(to, ours, names, schema),
         shard_rows=shard_rows,
         risk=risk,
         explain=explain,
@@ -314,25 +318,32 @@ def _columns(
         return ("text",)
     if found[0].size is None:  # what cannot be read twice
         return ()
-    columns: tuple[str, ...] = ()
+    if kind.suffix == ".jsonl":
+        names = _keys(found, kind, encoding)
+    else:
+        names = columns(found[0], kind, encoding)
+        for each in found[1:_LOOKED_AT]:
+            here = columns(each, kind, encoding)
+            if names and here and here != names:
+                raise DatasetError(_other_columns(each, found[0], here))
+            names = names or here
+    if names:  # there is something in the files, and not all rows are no JSON
+        _check_column(names, found[0], column)
+    return names
+
+
+def _keys(found: Sequence[Found], kind: Kind, encoding: str | None) -> tuple[str, ...]:
+    """Return the keys of the first rows of the .jsonl `found`."""
+    names: dict[str, None] = {}
     left = _KEYS_FROM
     for each in found[:_LOOKED_AT]:
         with reading(each, kind, encoding) as table:
-            rows = list(islice(table.rows, left if kind.suffix == ".jsonl" else 1))
-        here = tuple(dict.fromkeys(name for row in rows for name in row.values))
-        if kind.suffix == ".jsonl":
-            columns = tuple(dict.fromkeys([*columns, *here]))
-            left -= len(rows)
-            if not left:
-                break
-        elif rows:
-            _check_column(here, each, column)
-            if columns and here != columns:
-                raise DatasetError(_other_columns(each, found[0], here))
-            columns = here
-    if columns:  # not all rows are no JSON
-        _check_column(columns, found[0], column)
-    return columns
+            for row in islice(table.rows, left):
+                names |= dict.fromkeys(row.values)
+                left -= 1
+        if not left:
+            break
+    return tuple(names)
 
 
 def _check_same(row: Row, found: Found, task: Task) -> None:
