@@ -18,7 +18,9 @@ from tests.scoring import score_file
 CLASSIFIER = tiny.classifier()
 
 
-def score(folder: Path, name: str, content: str | bytes, out: str, column: str = "text") -> str:
+def score(
+    folder: Path, name: str, content: str | bytes, out: str, column: str | None = None
+) -> str:
     source, output = folder / name, folder / out
     source.write_bytes(content.encode() if isinstance(content, str) else content)
     score_file(CLASSIFIER, source, output, column)
@@ -142,6 +144,22 @@ def test_a_column_that_no_row_has_is_said_once(tmp_path: Path) -> None:
         score(tmp_path, "in.csv", "id,review\n1,good\n", "out.csv")
     with pytest.raises(DatasetError, match="no column 'text'"):
         score(tmp_path, "in.tsv", "id\treview\n", "out.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("in.csv", "review\ngood\n"), ("in.jsonl", '{"review": "good"}\n'), ("in.tsv", "review\n")],
+)
+def test_the_only_column_need_not_be_named(tmp_path: Path, name: str, content: str) -> None:
+    assert score(tmp_path, name, content, "out.csv").startswith("review,label,score")
+    pipe, output = tmp_path / f"pipe-{name}", tmp_path / "piped"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        scored = pool.submit(score_file, CLASSIFIER, pipe, output.with_suffix(pipe.suffix))
+        pipe.write_text(content)
+        assert scored.result(10)
+    with pytest.raises(DatasetError, match="no column 'text'; pass --column, one of 'review'"):
+        score(tmp_path, name, content, "other.csv", column="text")
 
 
 def test_a_failure_half_way_leaves_no_output(tmp_path: Path) -> None:

@@ -471,7 +471,7 @@ def test_a_column_that_no_row_of_jsonl_has(tmp_path: Path) -> None:
 def test_a_late_file_with_other_columns_ends_the_run_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("reelsense.inference.bulk._LOOKED_AT", 1)
+    monkeypatch.setattr("reelsense.inference.columns._LOOKED_AT", 1)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "1.csv").write_text("text\ngood\nbad\n")
     (tmp_path / "in" / "2.csv").write_text("text,more\ngood,1\n")

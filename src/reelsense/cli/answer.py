@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     help="A file, by whose name the format goes, or a folder/ for many; by default to the "
     "terminal. Cut off, the same command goes on.",
 )
-@click.option("--column", default="text", show_default=True, help="The texts in a table.")
+@click.option("--column", help="Of the texts in a table; by default the only one, or text.")
 @click.option("--encoding", help="Of text in files, as windows-1252 or utf-16; by default UTF-8.")
 @click.option(
     "--format", "kind", help="Of what is written to a folder/ or the terminal, as jsonl.gz."
@@ -77,7 +77,7 @@ def predict(
     text: str | None,
     source: str | None,
     output: str | None,
-    column: str,
+    column: str | None,
     encoding: str | None,
     kind: str | None,
     shard_rows: int,

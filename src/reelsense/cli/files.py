@@ -42,7 +42,8 @@ class Request:
     """A file, a folder, a pattern, an address that fsspec knows; "-": standard input."""
     output: str | None = None
     """A file or, if it ends with /, a folder; None: standard output."""
-    column: str = "text"
+    column: str | None = None
+    """Of the texts; None: the only one, or text."""
     encoding: str | None = None
     """Of the files; None: UTF-8."""
     risk: float | None = None

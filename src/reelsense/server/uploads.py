@@ -17,6 +17,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from reelsense.datasets.tables import SUFFIXES, UNDECODED, Row, rows, text_lines
 from reelsense.errors import DatasetError
+from reelsense.inference.columns import evident
 from reelsense.review import printable
 from reelsense.server.problems import FieldError, InvalidRequestError
 
@@ -102,7 +103,7 @@ def with_texts(sent: Upload, column: str | None) -> tuple[str, Iterator[Row]]:
             f"{sent.name}: there are {len(columns):,} columns in it; up to {_COLUMNS:,} are taken"
         )
     if column is None:
-        column = columns[0] if len(columns) == 1 else "text"
+        column = evident(columns)
     elif sent.suffix == ".jsonl":  # rows may differ in their keys
         return column, table
     if column not in columns:
