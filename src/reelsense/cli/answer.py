@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 @click.argument("text", required=False)
 @click.option(
     "--input",
-    "source",
+    "sources",
+    multiple=True,
     help="A .txt (one review a line), .csv, .tsv, .jsonl (each also .gz) or .parquet; a folder or, "
     "in quotes, a pattern of them; an address as s3://...; - reads lines of text.",
 )
@@ -75,7 +77,7 @@ if TYPE_CHECKING:
 @options.model
 def predict(
     text: str | None,
-    source: str | None,
+    sources: tuple[str, ...],
     output: str | None,
     column: str | None,
     encoding: str | None,
@@ -92,13 +94,13 @@ def predict(
 
     Scores TEXT, or every text of the files --input.
     """
-    if (text is None) == (source is None):
-        raise click.UsageError('pass one of TEXT (in quotes; "-" for standard input) and --input')
-    if output is not None and source is None:
+    source = _source(text, sources)
+    if output is not None and not sources:
         raise click.UsageError("--output goes with --input: the answer for one TEXT is printed")
-    if text == "-":
-        text, source = None, "-"
-
+    if output == "-":
+        raise click.UsageError("leave --output out to write to the terminal")
+    if column is not None and source == "-":
+        raise click.UsageError("- is read as lines of text: --column means nothing there")
     if (address or cores) and not cluster:
         raise click.UsageError("--address and --cores-per-actor go with --cluster ray")
     if source is not None:
@@ -120,16 +122,39 @@ def predict(
         else:
             is_scored = score_files(_load(model, risk), request)
         sys.exit(not is_scored)
-    if cluster or encoding:
-        raise click.UsageError("--cluster and --encoding go with --input")
-    classifier = _load(model, risk)
-    if text is not None and explained:
-        _show(text, _explanation(classifier, text, risk, None))
-    elif text is not None:
-        from reelsense.cli.saying import said
+    if cluster or encoding or kind or column is not None:
+        raise click.UsageError("--column, --encoding, --format and --cluster go with --input")
+    _say(_load(model, risk), text or "", risk, explained=explained)
 
-        with _about_one_text():
-            click.echo(said(classifier.predict([text], risk=risk)[0]))
+
+def _say(classifier: Classifier, text: str, risk: float | None, *, explained: bool) -> None:
+    if explained:
+        _show(text, _explanation(classifier, text, risk, None))
+        return
+    from reelsense.cli.saying import said
+
+    with _about_one_text():
+        click.echo(said(classifier.predict([text], risk=risk)[0]))
+
+
+def _source(text: str | None, sources: tuple[str, ...]) -> str | None:
+    """Return what is to be read; None: TEXT is all there is."""
+    if (text is None) == (not sources):
+        raise click.UsageError('pass one of TEXT (in quotes; "-" for standard input) and --input')
+    if len(sources) > 1:
+        raise click.UsageError(
+            "pass --input once: a folder or, in quotes, a pattern for many files"
+        )
+    if text is not None and _is_file(text):
+        raise click.UsageError(f"{text} is a file: to score what is in it, --input {quote(text)}")
+    return "-" if text == "-" else next(iter(sources), None)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # too long for a name
+        return False
 
 
 @click.command()
