@@ -183,6 +183,15 @@ def test_what_is_no_table_of_texts_is_refused_and_not_kept(
     assert client.application.extensions["reelsense.jobs"].jobs.count() == 0
 
 
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/preview"])
+def test_a_form_is_no_file(client: FlaskClient, path: str) -> None:
+    form = {"file": (io.BytesIO(TABLE.encode()), "films.csv")}
+    answer = client.post(f"{path}?name=films.csv", data=form)
+    assert answer.status_code == 415
+    assert "send the file itself as the body: curl --data-binary" in answer.get_json()["detail"]
+    assert client.application.extensions["reelsense.jobs"].jobs.count() == 0
+
+
 def test_a_kind_can_be_said_by_its_media_type(client: FlaskClient) -> None:
     answer = client.post("/v1/jobs", data="text\ngood\n", content_type="text/csv; charset=utf-8")
     assert answer.get_json()["name"] == "texts.csv"

@@ -62,9 +62,13 @@ class Preview:
 def upload(name: str, media_type: str, stream: IO[bytes], encoding: str | None = None) -> Upload:
     """Return what arrives in `stream`, a table of the kind that its `name` says, or `media_type`.
 
-    Raises UnsupportedMediaType if neither says which kind of table it is, InvalidRequestError if
-    there is no such `encoding`.
+    Raises UnsupportedMediaType if neither says which kind of table it is or it is a form,
+    InvalidRequestError if there is no such `encoding`.
     """
+    if media_type == "multipart/form-data":
+        raise UnsupportedMediaType(
+            "send the file itself as the body: curl --data-binary @small.csv"
+        )
     # As a browser of another system might send it: with its folders.
     name = PurePosixPath(name.replace("\\", "/")).name.strip()[-_LONGEST_NAME:]
     suffix = PurePosixPath(name).suffix.lower()
