@@ -172,6 +172,7 @@ def test_a_failure_half_way_leaves_no_output(tmp_path: Path) -> None:
     ("name", "out", "message"),
     [
         ("in.pdf", "out.csv", "in.pdf: not one of"),
+        ("in.xlsx", "out.csv", "in.xlsx: not one of .*; in Excel: Save As, CSV UTF-8"),
         ("in.csv", "out.pdf", "out.pdf: not one of"),
         ("in.csv", "no/out.csv", "no such folder"),
         ("none.csv", "out.csv", "none.csv cannot be read"),

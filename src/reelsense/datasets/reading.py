@@ -15,7 +15,7 @@ from typing import IO
 
 from reelsense.datasets import parquet, places
 from reelsense.datasets.places import Found
-from reelsense.datasets.tables import SUFFIXES, Row, header, rows, text_lines
+from reelsense.datasets.tables import SUFFIXES, Row, advice, header, rows, text_lines
 from reelsense.errors import DatasetError
 
 STANDARD_INPUT = "-"
@@ -44,7 +44,8 @@ def kind_of(address: str) -> Kind:
     suffix = (path.with_suffix("") if packed else path).suffix.lower()
     if suffix in SUFFIXES or (suffix == PARQUET and not packed):
         return Kind(suffix, packed)
-    raise DatasetError(f"{address}: not one of {', '.join(SUFFIXES)} (each also .gz) and {PARQUET}")
+    kinds = f"{', '.join(SUFFIXES)} (each also .gz) and {PARQUET}"
+    raise DatasetError(f"{address}: not one of {kinds}{advice(address)}")
 
 
 def is_table(address: str) -> bool:

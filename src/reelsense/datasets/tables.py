@@ -111,11 +111,17 @@ def rows(
     """
     readers = {".csv": _csv, ".tsv": _tsv, ".jsonl": _json_lines, ".txt": _text_lines}
     if suffix not in readers:
-        raise DatasetError(f"{name}: not one of {', '.join(SUFFIXES)}")
+        raise DatasetError(f"{name}: not one of {', '.join(SUFFIXES)}{advice(name)}")
     with _told(name, encoding):
         for row in readers[suffix](_checked(lines)):
             other = encoding and row.error == UNDECODED
             yield replace(row, error=f"not {encoding} text") if other else row
+
+
+def advice(name: str) -> str:
+    """Return what to do with a file of that name, which is no table; perhaps blank."""
+    is_sheet = name.lower().endswith((".xlsx", ".xls", ".ods"))
+    return "; in Excel: Save As, CSV UTF-8" if is_sheet else ""
 
 
 def header(
@@ -193,6 +199,8 @@ def _reader(lines: Iterable[str], separators: str) -> Reader:
     csv.field_size_limit(_LONGEST_FIELD)
     found = iter(lines)
     first = list(islice(found, 1))
+    if first and "\0" in first[0]:
+        raise csv.Error("line 1: there are zero bytes in it: this is not text")
     unquoted = _QUOTED.sub("", "".join(first))
     used = next((each for each in separators if each in unquoted), separators[0])
     return csv.reader(chain(first, found), delimiter=used, strict=True)

@@ -15,7 +15,7 @@ from typing import IO
 
 from werkzeug.exceptions import UnsupportedMediaType
 
-from reelsense.datasets.tables import SUFFIXES, UNDECODED, Row, rows, text_lines
+from reelsense.datasets.tables import SUFFIXES, UNDECODED, Row, advice, rows, text_lines
 from reelsense.errors import DatasetError
 from reelsense.inference.columns import evident
 from reelsense.review import printable
@@ -76,7 +76,7 @@ def upload(name: str, media_type: str, stream: IO[bytes], encoding: str | None =
         suffix = MEDIA_TYPES.get(media_type, "")
     if not suffix:
         raise UnsupportedMediaType(
-            f"{name} is not one of {', '.join(SUFFIXES)}"
+            f"{name} is not one of {', '.join(SUFFIXES)}{advice(name)}"
             if name
             else f"say what it is: ?name=a.csv, or Content-Type: one of {', '.join(MEDIA_TYPES)}"
         )
