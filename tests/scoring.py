@@ -13,7 +13,7 @@ def score_file(
     classifier: Classifier,
     source: Path | str,
     output: Path | str | None,
-    column: str = "text",
+    column: str | None = None,
     **options: Any,
 ) -> bool:
     output = None if output is None else str(output)

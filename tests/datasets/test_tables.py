@@ -51,7 +51,12 @@ def test_other_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
         ("a.csv", b"text,label\nf\xfcr,pos\n", "line 2: not UTF-8 text"),
         ("a.jsonl", b'{"text": "a", "label": "b"}\n[1]\n', "line 2 is not a JSON object"),
         ("a.jsonl", b"text\n", "line 1 is not JSON"),
-        ("a.xlsx", b"", "not one of .csv, .tsv, .jsonl"),
+        (
+            "a.csv",
+            b'PK\x03\x04\x14\0\x06\0"\xff\nx',
+            "line 1: there are zero bytes in it: this is not text",
+        ),
+        ("a.xlsx", b"", "not one of .csv, .tsv, .jsonl, .txt; in Excel: Save As, CSV UTF-8"),
     ],
 )
 def test_faults_name_file_and_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -180,7 +180,8 @@ def test_a_result_in_another_form(client: FlaskClient) -> None:
         ({}, "review\n", 422, "there are no rows in it"),
         ({}, 'review\n"open', 422, "a quote is never closed"),
         ({}, "review,review\na,b\n", 422, "two columns have the same name"),
-        ({"name": "a.xlsx"}, TABLE, 415, "a.xlsx is not one of .csv"),
+        ({"name": "a.xlsx"}, TABLE, 415, ".jsonl, .txt; in Excel: Save As, CSV UTF-8"),
+        ({}, "PK\3\4\0\n", 422, "this is not text"),
         ({"name": ""}, TABLE, 415, "say what it is"),
         ({"risk": "2"}, TABLE, 400, "less than 1"),
         ({"risk": "0.1"}, TABLE, 422, "no thresholds"),
@@ -195,6 +196,15 @@ def test_what_is_no_table_of_texts_is_refused_and_not_kept(
     answer = send(client, body, **query)
     assert answer.status_code == status
     assert said in answer.get_json()["detail"]
+    assert client.application.extensions["reelsense.jobs"].jobs.count() == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/preview"])
+def test_a_form_is_no_file(client: FlaskClient, path: str) -> None:
+    form = {"file": (io.BytesIO(TABLE.encode()), "films.csv")}
+    answer = client.post(f"{path}?name=films.csv", data=form)
+    assert answer.status_code == 415
+    assert "send the file itself as the body: curl --data-binary" in answer.get_json()["detail"]
     assert client.application.extensions["reelsense.jobs"].jobs.count() == 0
 
 

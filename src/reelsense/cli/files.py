@@ -15,9 +15,10 @@ import click
 
 from reelsense.bundle import Bundle, Manifest
 from reelsense.cli.progress import Progress
-from reelsense.datasets import places
+from reelsense.datasets import parquet, places
 from reelsense.datasets.places import Found
 from reelsense.datasets.reading import PARQUET, STANDARD_INPUT, Kind, is_table, kind_of
+from reelsense.datasets.writing import empty
 from reelsense.errors import DatasetError
 from reelsense.inference.bulk import (
     SHARD_ROWS,
@@ -41,7 +42,8 @@ class Request:
     """A file, a folder, a pattern, an address that fsspec knows; "-": standard input."""
     output: str | None = None
     """A file or, if it ends with /, a folder; None: standard output."""
-    column: str = "text"
+    column: str | None = None
+    """Of the texts; None: the only one, or text."""
     encoding: str | None = None
     """Of the files; None: UTF-8."""
     risk: float | None = None
@@ -49,6 +51,16 @@ class Request:
     shard_rows: int = SHARD_ROWS
     format: str | None = None
     """Of a folder or standard output, as jsonl.gz; None: that of the input."""
+
+
+def check(request: Request) -> None:
+    """Raise what is wrong with `request` that can be seen before a model is loaded."""
+    kind = _format(request)
+    if kind and kind.suffix == PARQUET:
+        parquet.imported()
+    for address in (request.source, request.output):
+        if address and not places.is_local(address):
+            places.whole(address)
 
 
 def score_files(classifier: Classifier, request: Request) -> bool:
@@ -156,7 +168,7 @@ def _keep(classifier: Classifier, task: Task, address: str) -> bool:
                 else:
                     progress.skip(shard, output.notes[shard.name].rows)
         output.finish(names)
-    return _tell(progress, output, names)
+    return _tell(task, progress, output, names)
 
 
 def score_on_cluster(
@@ -191,7 +203,7 @@ def score_on_cluster(
                 progress.skip(done.shard, output.notes[done.shard.name].rows)
 
         score_on_ray(bundle, task, output, cores=cores, on_done=note)
-    return _tell(progress, output, seen)
+    return _tell(task, progress, output, seen)
 
 
 @contextmanager
@@ -206,11 +218,19 @@ def _kept(output: Output) -> Iterator[None]:
         raise
 
 
-def _tell(progress: Progress, output: Output, names: Iterable[str]) -> bool:
+def _tell(task: Task, progress: Progress, output: Output, names: Iterable[str]) -> bool:
     progress.tell(output.address)
     notes = [output.notes[name] for name in names]
     rows, bad = sum(note.rows for note in notes), sum(note.bad for note in notes)
+    _tell_none(task, rows)
     return _tell_bad(rows, bad, sum(note.undecoded for note in notes), output)
+
+
+def _tell_none(task: Task, rows: int) -> None:
+    """Say it where there were no rows."""
+    if not rows:
+        names = [each.name for unit in task.units for each in unit]
+        click.echo(f"{', '.join(names[:5])}: there are no rows in it", err=True)
 
 
 def _tell_bad(rows: int, bad: int, undecoded: int, output: Output | None = None) -> bool:
@@ -244,4 +264,7 @@ def _stream(classifier: Classifier, task: Task, output: str | None) -> bool:
             rows += scored.rows
             bad += len(scored.bad)
             undecoded += scored.undecoded
+        if not rows:
+            file.write(empty(task.layout))
+    _tell_none(task, rows)
     return _tell_bad(rows, bad, undecoded)

@@ -15,7 +15,7 @@ from typing import IO
 
 from reelsense.datasets import parquet, places
 from reelsense.datasets.places import Found
-from reelsense.datasets.tables import SUFFIXES, Row, rows, text_lines
+from reelsense.datasets.tables import SUFFIXES, Row, advice, header, rows, text_lines
 from reelsense.errors import DatasetError
 
 STANDARD_INPUT = "-"
@@ -44,7 +44,8 @@ def kind_of(address: str) -> Kind:
     suffix = (path.with_suffix("") if packed else path).suffix.lower()
     if suffix in SUFFIXES or (suffix == PARQUET and not packed):
         return Kind(suffix, packed)
-    raise DatasetError(f"{address}: not one of {', '.join(SUFFIXES)} (each also .gz) and {PARQUET}")
+    kinds = f"{', '.join(SUFFIXES)} (each also .gz) and {PARQUET}"
+    raise DatasetError(f"{address}: not one of {kinds}{advice(address)}")
 
 
 def is_table(address: str) -> bool:
@@ -81,9 +82,22 @@ def reading(found: Found, kind: Kind, encoding: str | None = None) -> Iterator[T
             return
         with text_lines(_unpacked(raw) if kind.packed else raw, encoding) as lines:
             yield Table(
-                _told(rows(lines, kind.suffix, found.name, encoding), found.name),
+                _told_rows(rows(lines, kind.suffix, found.name, encoding), found.name),
                 lambda: raw.tell() / found.size if found.size else 0.0,
             )
+
+
+def columns(found: Found, kind: Kind, encoding: str | None = None) -> tuple[str, ...]:
+    """Return the columns of `found`, a .csv, .tsv or Parquet; none if it is empty.
+
+    Raises DatasetError if it cannot be read.
+    """
+    with places.reading(found.address) as raw:
+        if kind.suffix == PARQUET:
+            return tuple(parquet.schema(raw, found.name).names)
+        unpacked = _unpacked(raw) if kind.packed else raw
+        with _told(found.name), text_lines(unpacked, encoding) as lines:
+            return header(lines, kind.suffix, found.name, encoding)
 
 
 class _Counter(Iterator[Row]):
@@ -101,9 +115,15 @@ def _unpacked(raw: IO[bytes]) -> IO[bytes]:
     return gzip.GzipFile(fileobj=raw, mode="rb")  # type: ignore[return-value]
 
 
-def _told(read: Iterator[Row], name: str) -> Iterator[Row]:
-    try:
+def _told_rows(read: Iterator[Row], name: str) -> Iterator[Row]:
+    with _told(name):
         yield from read
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    try:
+        yield
     except DatasetError:
         raise
     except Exception as error:  # every store has errors of its own, and so has gzip

@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from encodings import aliases, normalize_encoding
 from io import TextIOWrapper
@@ -32,6 +33,9 @@ _LONGEST_FIELD = 100_000_000
 
 _NESTED = 100
 """Levels of JSON in each other. What goes deeper can be read, but neither written nor carried."""
+
+_SEPARATORS = {".csv": ",;\t", ".tsv": "\t"}
+"""What may part columns, the likeliest first."""
 
 _QUOTED = re.compile(r'"[^"]*(?:"|$)')
 
@@ -107,11 +111,31 @@ def rows(
     """
     readers = {".csv": _csv, ".tsv": _tsv, ".jsonl": _json_lines, ".txt": _text_lines}
     if suffix not in readers:
-        raise DatasetError(f"{name}: not one of {', '.join(SUFFIXES)}")
-    try:
+        raise DatasetError(f"{name}: not one of {', '.join(SUFFIXES)}{advice(name)}")
+    with _told(name, encoding):
         for row in readers[suffix](_checked(lines)):
             other = encoding and row.error == UNDECODED
             yield replace(row, error=f"not {encoding} text") if other else row
+
+
+def advice(name: str) -> str:
+    """Return what to do with a file of that name, which is no table; perhaps blank."""
+    is_sheet = name.lower().endswith((".xlsx", ".xls", ".ods"))
+    return "; in Excel: Save As, CSV UTF-8" if is_sheet else ""
+
+
+def header(
+    lines: Iterable[str], suffix: str, name: str, encoding: str | None = None
+) -> tuple[str, ...]:
+    """Return the columns of a .csv or .tsv, none if it is empty. Raises DatasetError as `rows`."""
+    with _told(name, encoding):
+        return tuple(_header(_reader(_checked(lines), _SEPARATORS[suffix])))
+
+
+@contextmanager
+def _told(name: str, encoding: str | None) -> Iterator[None]:
+    try:
+        yield
     except csv.Error as error:
         raise DatasetError(f"{name}, {error}") from error
     except UnicodeError as error:
@@ -149,8 +173,8 @@ def _review(row: Row, path: Path, text_column: str, label_column: str) -> Review
     return Review(f"{path.name}:{row.line}", text, known or None, None, group=text)
 
 
-def _csv(lines: Iterable[str], separators: str = ",;\t") -> Iterator[Row]:
-    reader = _reader(lines, separators)
+def _csv(lines: Iterable[str], suffix: str = ".csv") -> Iterator[Row]:
+    reader = _reader(lines, _SEPARATORS[suffix])
     header = _header(reader)
     while True:
         begun = reader.line_num + 1
@@ -175,6 +199,8 @@ def _reader(lines: Iterable[str], separators: str) -> Reader:
     csv.field_size_limit(_LONGEST_FIELD)
     found = iter(lines)
     first = list(islice(found, 1))
+    if first and "\0" in first[0]:
+        raise csv.Error("line 1: there are zero bytes in it: this is not text")
     unquoted = _QUOTED.sub("", "".join(first))
     used = next((each for each in separators if each in unquoted), separators[0])
     return csv.reader(chain(first, found), delimiter=used, strict=True)
@@ -217,7 +243,7 @@ def _undecoded(*texts: str) -> str | None:
 
 
 def _tsv(lines: Iterable[str]) -> Iterator[Row]:
-    return _csv(lines, separators="\t")
+    return _csv(lines, ".tsv")
 
 
 def _json_lines(lines: Iterable[str]) -> Iterator[Row]:

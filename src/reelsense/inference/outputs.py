@@ -27,7 +27,7 @@ from typing import IO
 from reelsense import __version__
 from reelsense.datasets import places
 from reelsense.datasets.places import Folder
-from reelsense.datasets.writing import encode, join
+from reelsense.datasets.writing import empty, join
 from reelsense.errors import DatasetError
 from reelsense.inference.bulk import Scored, Task
 
@@ -157,7 +157,7 @@ class Output:
             if names:
                 join(self._task.layout, self._pieces(names), file)
             else:
-                file.write(encode(self._task.layout, [], header=False))
+                file.write(empty(self._task.layout))
 
     def _pieces(self, names: list[str]) -> Iterator[IO[bytes]]:
         for name in names:

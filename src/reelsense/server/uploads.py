@@ -15,8 +15,9 @@ from typing import IO
 
 from werkzeug.exceptions import UnsupportedMediaType
 
-from reelsense.datasets.tables import SUFFIXES, UNDECODED, Row, rows, text_lines
+from reelsense.datasets.tables import SUFFIXES, UNDECODED, Row, advice, rows, text_lines
 from reelsense.errors import DatasetError
+from reelsense.inference.columns import evident
 from reelsense.review import printable
 from reelsense.server.problems import FieldError, InvalidRequestError
 
@@ -65,9 +66,13 @@ class Preview:
 def upload(name: str, media_type: str, stream: IO[bytes], encoding: str | None = None) -> Upload:
     """Return what arrives in `stream`, a table of the kind that its `name` says, or `media_type`.
 
-    Raises UnsupportedMediaType if neither says which kind of table it is, InvalidRequestError if
-    there is no such `encoding`.
+    Raises UnsupportedMediaType if neither says which kind of table it is or it is a form,
+    InvalidRequestError if there is no such `encoding`.
     """
+    if media_type == "multipart/form-data":
+        raise UnsupportedMediaType(
+            "send the file itself as the body: curl --data-binary @small.csv"
+        )
     # As a browser of another system might send it: with its folders.
     name = PurePosixPath(name.replace("\\", "/")).name.strip()[-_LONGEST_NAME:]
     suffix = PurePosixPath(name).suffix.lower()
@@ -75,7 +80,7 @@ def upload(name: str, media_type: str, stream: IO[bytes], encoding: str | None =
         suffix = MEDIA_TYPES.get(media_type, "")
     if not suffix:
         raise UnsupportedMediaType(
-            f"{name} is not one of {', '.join(SUFFIXES)}"
+            f"{name} is not one of {', '.join(SUFFIXES)}{advice(name)}"
             if name
             else f"say what it is: ?name=a.csv, or Content-Type: one of {', '.join(MEDIA_TYPES)}"
         )
@@ -119,7 +124,7 @@ def with_texts(sent: Upload, column: str | None) -> tuple[str, Iterator[Row]]:
             f"{sent.name}: there are {len(columns):,} columns in it; up to {_COLUMNS:,} are taken"
         )
     if column is None:
-        column = columns[0] if len(columns) == 1 else "text"
+        column = evident(columns)
     elif sent.suffix == ".jsonl":  # rows may differ in their keys
         return column, table
     if column not in columns:
