@@ -11,11 +11,7 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import (
-    NoSuchElementException,
-    StaleElementReferenceException,
-    WebDriverException,
-)
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -104,11 +100,7 @@ def shown(page: webdriver.Chrome, name: str, seconds: float = 20) -> str:
         try:
             element = page.find_element(By.ID, name)
             return (element.text,) if element.is_displayed() else None
-        except (NoSuchElementException, StaleElementReferenceException):
-            return None
-        except WebDriverException as error:  # the driver's other word for what has just gone
-            if "does not belong to the document" not in str(error):
-                raise
+        except WebDriverException:  # not yet there or, in one of many words, just gone
             return None
 
     found = WebDriverWait(page, seconds).until(look)
