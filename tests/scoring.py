@@ -13,9 +13,9 @@ def score_file(
     classifier: Classifier,
     source: Path | str,
     output: Path | str | None,
-    column: str = "text",
+    column: str | None = None,
     **options: Any,
-) -> None:
+) -> bool:
     output = None if output is None else str(output)
     request = Request(source=str(source), output=output, column=column, **options)
-    score_files(classifier, request)
+    return score_files(classifier, request)

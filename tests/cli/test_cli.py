@@ -42,6 +42,18 @@ def test_standard_input_by_a_dash(runner: CliRunner) -> None:
     ]  # fmt: skip
 
 
+def test_where_no_row_is_scored_the_exit_code_is_1(runner: CliRunner, tmp_path: Path) -> None:
+    source = tmp_path / "in.txt"
+    source.write_bytes(b"caf\xe9\n")
+    found = runner.invoke(cli, ["predict", "--input", str(source)])
+    assert found.exit_code == 1
+    assert "none of 1 row could be scored" in found.stderr
+    found = runner.invoke(cli, ["predict", "--input", str(source), "--encoding", "latin-1"])
+    assert found.exit_code == 0
+    found = runner.invoke(cli, ["predict", "--input", str(source), "--encoding", "klingon"])
+    assert "no encoding 'klingon' is known" in str(found.exception)
+
+
 def test_neither_text_nor_file(runner: CliRunner) -> None:
     for arguments, said in (
         (["predict"], "pass TEXT (in quotes;"),
@@ -111,9 +123,16 @@ def test_a_text_is_not_written_to_a_file(runner: CliRunner) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["good", "--cluster", "ray"], "--cluster goes with --input"),
+        (["good", "--cluster", "ray"], "go with --input"),
         (["--input", "a.txt", "--address", "head"], "go with --cluster ray"),
         (["--input", "a.txt", "--cores-per-actor", "2"], "go with --cluster ray"),
+        (["good film", "--encoding", "utf-16"], "go with --input"),
+        (["good film", "--column", "text"], "go with --input"),
+        (["good film", "--format", "csv"], "go with --input"),
+        (["-", "--column", "text"], "- is read as lines of text: --column means nothing there"),
+        (["--input", "-", "--column", "text"], "--column means nothing there"),
+        (["--input", "a.csv", "--input", "b.csv"], "pass --input once"),
+        (["--input", "a.csv", "--output", "-"], "leave --output out to write to the terminal"),
         (["--input", "a.txt", "--cluster", "spark"], "'ray'"),
         (["--input", "a.txt", "--shard-rows", "0"], "--shard-rows"),
     ],
@@ -146,6 +165,18 @@ def test_files_that_do_not_go_together(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.txt").write_text("good\n")
     assert message in str(runner.invoke(cli, ["predict", *arguments]).exception)
+
+
+def test_a_text_that_is_a_file(
+    runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("good film.csv").write_text("text\ngood\n")
+    found = runner.invoke(cli, ["predict", "good film.csv"])
+    assert found.exit_code == 2
+    assert "is a file: to score what is in it, --input 'good film.csv'" in found.stderr
+    assert found.stdout == ""
+    assert runner.invoke(cli, ["predict", "good film " * 1000]).exit_code == 0
 
 
 def test_a_blank_text(runner: CliRunner) -> None:

@@ -1,4 +1,5 @@
 import csv
+import gzip
 import io
 import json
 import os
@@ -17,7 +18,9 @@ from tests.scoring import score_file
 CLASSIFIER = tiny.classifier()
 
 
-def score(folder: Path, name: str, content: str | bytes, out: str, column: str = "text") -> str:
+def score(
+    folder: Path, name: str, content: str | bytes, out: str, column: str | None = None
+) -> str:
     source, output = folder / name, folder / out
     source.write_bytes(content.encode() if isinstance(content, str) else content)
     score_file(CLASSIFIER, source, output, column)
@@ -97,6 +100,31 @@ def test_bad_rows_carry_their_error_and_the_rest_goes_on(
     assert "6 rows could not be scored" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("out", ["out.csv", "out/"])
+def test_rows_of_another_encoding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_bytes("text,n\ngood caf\u00e9,1\nbad caf\u00e9,2\n,3\n".encode("cp1252"))
+    for _ in range(2):
+        assert not score_file(CLASSIFIER, source, f"{tmp_path}/{out}")
+        said = capsys.readouterr().err
+        assert "none of 3 rows could be scored: see the column error" in said
+        assert "2 rows are not UTF-8 text: name the encoding, as --encoding windows-1252" in said
+    assert score_file(CLASSIFIER, source, tmp_path / "well.csv", encoding="windows-1252")
+    assert "good caf\u00e9,1,positive" in (tmp_path / "well.csv").read_text()
+    assert "1 row could not be scored" in capsys.readouterr().err
+    assert not score_file(CLASSIFIER, source, None)
+    assert "2 rows are not UTF-8 text" in capsys.readouterr().err
+
+
+def test_a_packed_file_of_another_encoding(tmp_path: Path) -> None:
+    content = gzip.compress("text\ngood caf\u00e9\n".encode("utf-16"))
+    (tmp_path / "in.csv.gz").write_bytes(content)
+    score_file(CLASSIFIER, tmp_path / "in.csv.gz", tmp_path / "out.csv", encoding="utf-16")
+    assert "good caf\u00e9,positive" in (tmp_path / "out.csv").read_text()
+
+
 def test_a_csv_row_of_other_length_is_an_error_in_its_row(tmp_path: Path) -> None:
     written = score(tmp_path, "in.csv", "text,n\ngood,1\nbad\nawful,2,3\nbad,4\n", "out.csv")
     rows = list(csv.DictReader(io.StringIO(written)))
@@ -114,7 +142,24 @@ def test_a_column_that_no_row_has_is_said_once(tmp_path: Path) -> None:
         DatasetError, match=r"no column 'text'; pass --column, one of 'id', 'review'"
     ):
         score(tmp_path, "in.csv", "id,review\n1,good\n", "out.csv")
-    assert score(tmp_path, "in.tsv", "id\treview\n", "out.csv") == ""
+    with pytest.raises(DatasetError, match="no column 'text'"):
+        score(tmp_path, "in.tsv", "id\treview\n", "out.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("in.csv", "review\ngood\n"), ("in.jsonl", '{"review": "good"}\n'), ("in.tsv", "review\n")],
+)
+def test_the_only_column_need_not_be_named(tmp_path: Path, name: str, content: str) -> None:
+    assert score(tmp_path, name, content, "out.csv").startswith("review,label,score")
+    pipe, output = tmp_path / f"pipe-{name}", tmp_path / "piped"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        scored = pool.submit(score_file, CLASSIFIER, pipe, output.with_suffix(pipe.suffix))
+        pipe.write_text(content)
+        assert scored.result(10)
+    with pytest.raises(DatasetError, match="no column 'text'; pass --column, one of 'review'"):
+        score(tmp_path, name, content, "other.csv", column="text")
 
 
 def test_a_failure_half_way_leaves_no_output(tmp_path: Path) -> None:
@@ -127,6 +172,7 @@ def test_a_failure_half_way_leaves_no_output(tmp_path: Path) -> None:
     ("name", "out", "message"),
     [
         ("in.pdf", "out.csv", "in.pdf: not one of"),
+        ("in.xlsx", "out.csv", "in.xlsx: not one of .*; in Excel: Save As, CSV UTF-8"),
         ("in.csv", "out.pdf", "out.pdf: not one of"),
         ("in.csv", "no/out.csv", "no such folder"),
         ("none.csv", "out.csv", "none.csv cannot be read"),
@@ -139,9 +185,47 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str, out: str, message:
         score_file(CLASSIFIER, tmp_path / name, tmp_path / out, "text")
 
 
-def test_an_empty_file_gives_an_empty_one(tmp_path: Path) -> None:
-    assert score(tmp_path, "in.csv", "", "out.csv") == ""
-    assert score(tmp_path, "in.jsonl", "", "out.jsonl") == ""
+def test_an_empty_file_gives_an_empty_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("in.csv", "in.csv.gz", "in.jsonl"):
+        content = gzip.compress(b"") if name.endswith(".gz") else b""
+        assert score(tmp_path, name, content, "out.csv") == ""
+        assert f"{tmp_path}/{name}: there are no rows in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.tsv", "in.csv.gz", "in.txt"])
+def test_a_header_alone_gives_a_header(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    header = "" if name == "in.txt" else "text\n"
+    content = gzip.compress(header.encode()) if name.endswith(".gz") else header
+    wanted = "text,label,score,positive,verdict,error\n"
+    assert score(tmp_path, name, content, "out.csv") == wanted
+    assert score_file(CLASSIFIER, tmp_path / name, None, format="csv")
+    said = capsys.readouterr()
+    assert said.out == wanted.replace("\n", "\r\n")
+    assert said.err.count(f"{tmp_path}/{name}: there are no rows in it") == 2
+    assert "could" not in said.err
+
+
+def test_a_header_alone_becomes_parquet(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "in.csv").write_text("text\n")
+    for source in ("in.csv", "out.parquet"):
+        score_file(CLASSIFIER, tmp_path / source, tmp_path / f"{source}.parquet")
+        names = parquet.read_schema(tmp_path / f"{source}.parquet").names
+        assert names[:2] == ["text", "label"]
+        (tmp_path / f"{source}.parquet").rename(tmp_path / "out.parquet")
+
+
+def test_of_many_files_some_are_empty(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, content in {"a": "", "b": "n;text\n", "c": "n,text\n1,good\n"}.items():
+        (tmp_path / "in" / f"{name}.csv").write_text(content)
+    score_file(CLASSIFIER, tmp_path / "in", tmp_path / "out.csv")
+    [row] = csv.DictReader((tmp_path / "out.csv").read_text().splitlines())
+    assert row["label"] == "positive"
 
 
 def test_other_labels_have_no_column_positive(tmp_path: Path) -> None:

@@ -10,9 +10,12 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from fsspec.registry import _registry
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reelsense.cli import cli
 from reelsense.datasets.places import Folder
 from reelsense.errors import DatasetError, MissingExtraError
 from tests import tiny, tiny_network
@@ -468,7 +471,7 @@ def test_a_column_that_no_row_of_jsonl_has(tmp_path: Path) -> None:
 def test_a_late_file_with_other_columns_ends_the_run_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("reelsense.inference.bulk._LOOKED_AT", 1)
+    monkeypatch.setattr("reelsense.inference.columns._LOOKED_AT", 1)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "1.csv").write_text("text\ngood\nbad\n")
     (tmp_path / "in" / "2.csv").write_text("text,more\ngood,1\n")
@@ -488,6 +491,25 @@ def test_parquet_without_its_extra_names_the_command(
     (tmp_path / "in.parquet").touch()
     with pytest.raises(MissingExtraError, match=r"pip install 'reelsense\[parquet\]'"):
         score_file(CLASSIFIER, tmp_path / "in.parquet", tmp_path / "out.csv")
+    write_as(tmp_path, ".csv")
+    arguments = ["predict", "--input", f"{tmp_path}/in.csv", "--model", "not loaded"]
+    for output in (["--output", f"{tmp_path}/out.parquet"], ["--format", "parquet"]):
+        found = CliRunner().invoke(cli, [*arguments, *output])
+        assert isinstance(found.exception, MissingExtraError)
+
+
+def test_a_bucket_without_its_extra_names_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    write_as(tmp_path, ".csv")
+    for name in ("s3", "s3a"):  # as if none had been used before
+        monkeypatch.delitem(_registry, name, raising=False)
+    for source, output in ((f"{tmp_path}/in.csv", "s3://a/b/"), ("s3://a/b.csv", "out.csv")):
+        arguments = ["predict", "--model", "not loaded", "--input", source, "--output", output]
+        found = CliRunner().invoke(cli, arguments)
+        assert isinstance(found.exception, MissingExtraError)
+        assert "pip install 'reelsense[s3]'" in str(found.exception)
 
 
 def test_two_columns_of_one_name_in_parquet(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import io
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from reelsense.datasets.reviews import hold_out
 from reelsense.datasets.sources import Source
-from reelsense.datasets.tables import Row, read_table, rows
+from reelsense.datasets.tables import SUFFIXES, Row, read_table, rows, text_lines
 from reelsense.errors import DatasetError
 
 
@@ -50,7 +51,12 @@ def test_other_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
         ("a.csv", b"text,label\nf\xfcr,pos\n", "line 2: not UTF-8 text"),
         ("a.jsonl", b'{"text": "a", "label": "b"}\n[1]\n', "line 2 is not a JSON object"),
         ("a.jsonl", b"text\n", "line 1 is not JSON"),
-        ("a.xlsx", b"", "not one of .csv, .tsv, .jsonl"),
+        (
+            "a.csv",
+            b'PK\x03\x04\x14\0\x06\0"\xff\nx',
+            "line 1: there are zero bytes in it: this is not text",
+        ),
+        ("a.xlsx", b"", "not one of .csv, .tsv, .jsonl, .txt; in Excel: Save As, CSV UTF-8"),
     ],
 )
 def test_faults_name_file_and_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -157,8 +163,42 @@ def test_two_columns_of_one_name(tmp_path: Path) -> None:
 def test_column_names_that_are_no_utf8(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"text,caf\xe9\na,b\n")
-    with pytest.raises(DatasetError, match=r"a\.csv, line 1: the names of the columns are not"):
+    with pytest.raises(
+        DatasetError, match=r"a\.csv, line 1: the names of the columns are not .*--encoding"
+    ):
         read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("utf-16", "caf\u00e9"), ("utf-16-be", "\ufeffcaf\u00e9")]
+)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_utf_16_is_named(name: str, kept: str, suffix: str) -> None:
+    raw = io.BytesIO(f"{kept}\ngood\n".encode(name))
+    with pytest.raises(DatasetError, match=r"x, line 1: this is UTF-16, not UTF-8: .* utf-16"):
+        list(rows(text_lines(raw), suffix, "x"))
+
+
+@pytest.mark.parametrize("name", ["windows-1252", "latin-1", "ISO-8859-15", "utf-16", "UTF8", None])
+def test_encodings_that_are_named(name: str | None) -> None:
+    raw = io.BytesIO("caf\u00e9\n\u00e9t\u00e9\n".encode(name or "utf-8"))
+    found = list(rows(text_lines(raw, name), ".csv", "x", name))
+    assert [row.values for row in found] == [{"caf\u00e9": "\u00e9t\u00e9"}]
+
+
+def test_bytes_that_the_encoding_does_not_know() -> None:
+    raw = io.BytesIO(b"text\ngood\x81\nbad\n")
+    found = list(rows(text_lines(raw, "cp1252"), ".csv", "x", "cp1252"))
+    assert [row.error for row in found] == ["not cp1252 text", None]
+    raw = io.BytesIO("text\ngood\n".encode("utf-16") + b"\n")
+    with pytest.raises(DatasetError, match="x is not text in utf-16"):
+        list(rows(text_lines(raw, "utf-16"), ".csv", "x", "utf-16"))
+
+
+@pytest.mark.parametrize("name", ["klingon", "base64", "rot13", "a\0", "\ud800", "../utf_8", " "])
+def test_encodings_that_are_not_known(name: str) -> None:
+    with pytest.raises(DatasetError, match=r"no encoding .* is known"):
+        text_lines(io.BytesIO(), name)
 
 
 def test_the_unlabelled_rows_of_a_table(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -97,11 +97,13 @@ def shown(page: webdriver.Chrome, name: str, seconds: float = 20) -> str:
     """
 
     def look(_: webdriver.Chrome) -> tuple[str] | None:
-        element = page.find_element(By.ID, name)
-        return (element.text,) if element.is_displayed() else None
+        try:
+            element = page.find_element(By.ID, name)
+            return (element.text,) if element.is_displayed() else None
+        except WebDriverException:  # not yet there or, in one of many words, just gone
+            return None
 
-    waiting = WebDriverWait(page, seconds, ignored_exceptions=[StaleElementReferenceException])
-    found = waiting.until(look)
+    found = WebDriverWait(page, seconds).until(look)
     assert found is not None
     return found[0]
 

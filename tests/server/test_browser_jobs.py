@@ -323,6 +323,17 @@ def test_a_file_that_is_too_large_is_not_sent(
     assert not browser.find_element(By.ID, "problem").is_displayed()
 
 
+def test_rows_of_another_encoding_are_warned_of(
+    browser: webdriver.Chrome, address: str, folder: Path
+) -> None:
+    for name, encoding in (("other.csv", "cp1252"), ("well.csv", "utf-8")):
+        (folder / name).write_text("id,text\n1,A caf\u00e9.\n", encoding=encoding)
+        browser.get(f"{address}/jobs")
+        browser.find_element(By.ID, "file").send_keys(str(folder / name))
+        shown(browser, "preview")
+        assert browser.find_element(By.ID, "undecoded").is_displayed() == (encoding == "cp1252")
+
+
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_job_is_fit_for_all_people_and_screens(

@@ -180,7 +180,8 @@ def test_a_result_in_another_form(client: FlaskClient) -> None:
         ({}, "review\n", 422, "there are no rows in it"),
         ({}, 'review\n"open', 422, "a quote is never closed"),
         ({}, "review,review\na,b\n", 422, "two columns have the same name"),
-        ({"name": "a.xlsx"}, TABLE, 415, "a.xlsx is not one of .csv"),
+        ({"name": "a.xlsx"}, TABLE, 415, ".jsonl, .txt; in Excel: Save As, CSV UTF-8"),
+        ({}, "PK\3\4\0\n", 422, "this is not text"),
         ({"name": ""}, TABLE, 415, "say what it is"),
         ({"risk": "2"}, TABLE, 400, "less than 1"),
         ({"risk": "0.1"}, TABLE, 422, "no thresholds"),
@@ -195,6 +196,15 @@ def test_what_is_no_table_of_texts_is_refused_and_not_kept(
     answer = send(client, body, **query)
     assert answer.status_code == status
     assert said in answer.get_json()["detail"]
+    assert client.application.extensions["reelsense.jobs"].jobs.count() == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/preview"])
+def test_a_form_is_no_file(client: FlaskClient, path: str) -> None:
+    form = {"file": (io.BytesIO(TABLE.encode()), "films.csv")}
+    answer = client.post(f"{path}?name=films.csv", data=form)
+    assert answer.status_code == 415
+    assert "send the file itself as the body: curl --data-binary" in answer.get_json()["detail"]
     assert client.application.extensions["reelsense.jobs"].jobs.count() == 0
 
 
@@ -614,7 +624,7 @@ def test_a_result_is_in_hand_until_it_is_sent(make: Make) -> None:
     ("name", "body"),
     [
         ("a.csv", b"review\n\xff\xfe joy\nA joy.\n"),
-        ("a.txt", "A joy.\n".encode("utf-16")),
+        ("a.txt", b"A joy.\xff\xfe\n"),
         (
             "a.jsonl",
             b'{"review": "A \\ud800 joy."}\n{"review": "x", "\\ud800": 1}\n{"\\ud800": 1}\n',
@@ -723,6 +733,30 @@ def test_what_is_in_a_file_at_a_glance(client: FlaskClient) -> None:
     assert "never closed" in glance('a\n"')["detail"]
     assert glance("one\ntwo\n", name="a.txt")["columns"] == ["text"]
     assert glance('{"a": 1}\n{"b": "x"}\n', name="a.jsonl")["columns"] == ["a", "b"]
+
+
+def test_a_glance_at_a_file_of_another_encoding(client: FlaskClient) -> None:
+    body = ("text\n" + "good\n" * 20 + "caf\u00e9\n" * 3).encode("cp1252")
+
+    def undecoded(body: bytes, **query: str) -> int:
+        asked = {"name": "a.csv"} | query
+        found: int = client.post("/v1/preview", query_string=asked, data=body).get_json()[
+            "undecoded"
+        ]
+        return found
+
+    assert undecoded(body) == 3
+    assert undecoded(body, encoding="windows-1252") == 0
+    assert undecoded("text\ngood\ncaf\u00e9".encode()[:-1], cut="true") == 0
+
+
+def test_a_file_of_another_encoding(client: FlaskClient) -> None:
+    body = "review\ngood caf\u00e9\n".encode("utf-16")
+    assert "name its encoding" in send(client, body).get_json()["detail"]
+    name = send(client, body, encoding="utf-16").get_json()["id"]
+    assert ended(client, name)["verdicts"] == {"positive": 1}
+    [fault] = send(client, body, encoding="klingon").get_json()["errors"]
+    assert (fault["pointer"], fault["code"]) == ("?encoding", "no-such-encoding")
 
 
 def test_a_form_sends_a_file_without_javascript(client: FlaskClient) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 @click.argument("text", required=False)
 @click.option(
     "--input",
-    "source",
+    "sources",
+    multiple=True,
     help="A .txt (one review a line), .csv, .tsv, .jsonl (each also .gz) or .parquet; a folder or, "
     "in quotes, a pattern of them; an address as s3://...; - reads lines of text.",
 )
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     help="A file, by whose name the format goes, or a folder/ for many; by default to the "
     "terminal. Cut off, the same command goes on.",
 )
-@click.option("--column", default="text", show_default=True, help="The texts in a table.")
+@click.option("--column", help="Of the texts in a table; by default the only one, or text.")
+@click.option("--encoding", help="Of text in files, as windows-1252 or utf-16; by default UTF-8.")
 @click.option(
     "--format", "kind", help="Of what is written to a folder/ or the terminal, as jsonl.gz."
 )
@@ -74,9 +77,10 @@ if TYPE_CHECKING:
 @options.model
 def predict(
     text: str | None,
-    source: str | None,
+    sources: tuple[str, ...],
     output: str | None,
-    column: str,
+    column: str | None,
+    encoding: str | None,
     kind: str | None,
     shard_rows: int,
     risk: float | None,
@@ -90,46 +94,71 @@ def predict(
 
     Scores TEXT, or every text of the files --input.
     """
-    if (text is None) == (source is None):
-        raise click.UsageError(
-            "pass either TEXT or --input, not both"
-            if source is not None
-            else 'pass TEXT (in quotes; "-" for standard input) or --input'
-        )
-    if output is not None and source is None:
+    source = _source(text, sources)
+    if output is not None and not sources:
         raise click.UsageError("--output goes with --input: the answer for one TEXT is printed")
-    if text == "-":
-        text, source = None, "-"
-
+    if output == "-":
+        raise click.UsageError("leave --output out to write to the terminal")
+    if column is not None and source == "-":
+        raise click.UsageError("- is read as lines of text: --column means nothing there")
     if (address or cores) and not cluster:
         raise click.UsageError("--address and --cores-per-actor go with --cluster ray")
     if source is not None:
-        from reelsense.cli.files import Request, score_files, score_on_cluster
+        from reelsense.cli.files import Request, check, score_files, score_on_cluster
 
         request = Request(
             source=source,
             output=output,
             column=column,
+            encoding=encoding,
             risk=risk,
             explain=explained,
             shard_rows=shard_rows,
             format=kind,
         )
+        check(request)
         if cluster:
-            score_on_cluster(_read(model, risk), request, address, cores)
+            is_scored = score_on_cluster(_read(model, risk), request, address, cores)
         else:
-            score_files(_load(model, risk), request)
-        return
-    if cluster:
-        raise click.UsageError("--cluster goes with --input")
-    classifier = _load(model, risk)
-    if text is not None and explained:
-        _show(text, _explanation(classifier, text, risk, None))
-    elif text is not None:
-        from reelsense.cli.saying import said
+            is_scored = score_files(_load(model, risk), request)
+        sys.exit(not is_scored)
+    if cluster or encoding or kind or column is not None:
+        raise click.UsageError("--column, --encoding, --format and --cluster go with --input")
+    _say(_load(model, risk), text or "", risk, explained=explained)
 
-        with _about_one_text():
-            click.echo(said(classifier.predict([text], risk=risk)[0]))
+
+def _say(classifier: Classifier, text: str, risk: float | None, *, explained: bool) -> None:
+    if explained:
+        _show(text, _explanation(classifier, text, risk, None))
+        return
+    from reelsense.cli.saying import said
+
+    with _about_one_text():
+        click.echo(said(classifier.predict([text], risk=risk)[0]))
+
+
+def _source(text: str | None, sources: tuple[str, ...]) -> str | None:
+    """Return what is to be read; None: TEXT is all there is."""
+    if (text is None) == (not sources):
+        raise click.UsageError(
+            "pass either TEXT or --input, not both"
+            if sources
+            else 'pass TEXT (in quotes; "-" for standard input) or --input'
+        )
+    if len(sources) > 1:
+        raise click.UsageError(
+            "pass --input once: a folder or, in quotes, a pattern for many files"
+        )
+    if text is not None and _is_file(text):
+        raise click.UsageError(f"{text} is a file: to score what is in it, --input {quote(text)}")
+    return "-" if text == "-" else next(iter(sources), None)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # too long for a name
+        return False
 
 
 @click.command(short_help="Say which sentences and words carry the answer.")

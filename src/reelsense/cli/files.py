@@ -15,9 +15,10 @@ import click
 
 from reelsense.bundle import Bundle, Manifest
 from reelsense.cli.progress import Progress
-from reelsense.datasets import places
+from reelsense.datasets import parquet, places
 from reelsense.datasets.places import Found
 from reelsense.datasets.reading import PARQUET, STANDARD_INPUT, Kind, is_table, kind_of
+from reelsense.datasets.writing import empty
 from reelsense.errors import DatasetError
 from reelsense.inference.bulk import (
     SHARD_ROWS,
@@ -41,7 +42,10 @@ class Request:
     """A file, a folder, a pattern, an address that fsspec knows; "-": standard input."""
     output: str | None = None
     """A file or, if it ends with /, a folder; None: standard output."""
-    column: str = "text"
+    column: str | None = None
+    """Of the texts; None: the only one, or text."""
+    encoding: str | None = None
+    """Of the files; None: UTF-8."""
     risk: float | None = None
     explain: bool = False
     shard_rows: int = SHARD_ROWS
@@ -49,12 +53,23 @@ class Request:
     """Of a folder or standard output, as jsonl.gz; None: that of the input."""
 
 
-def score_files(classifier: Classifier, request: Request) -> None:
+def check(request: Request) -> None:
+    """Raise what is wrong with `request` that can be seen before a model is loaded."""
+    kind = _format(request)
+    if kind and kind.suffix == PARQUET:
+        parquet.imported()
+    for address in (request.source, request.output):
+        if address and not places.is_local(address):
+            places.whole(address)
+
+
+def score_files(classifier: Classifier, request: Request) -> bool:
     """Add label, score, positive, verdict and stars to every row of what is asked for.
 
     With `explain`, because (the sentence that speaks most for the answer) and explanation (all of
     it; in a table, as JSON) too. Where the input already has a column of that name, ours is called
-    predicted_label and so on. Raises DatasetError if a file cannot be used.
+    predicted_label and so on. Returns whether any row could be scored, or there was none. Raises
+    DatasetError if a file cannot be used.
     """
     found = inputs(request)
     once = any(each.size is None for each in found)
@@ -66,13 +81,12 @@ def score_files(classifier: Classifier, request: Request) -> None:
         request = replace(request, shard_rows=min(request.shard_rows, step))
     task = task_of(request, classifier.manifest, found)
     if kept:
-        _keep(classifier, task, request.output or "")
-    elif task.layout.kind.suffix == PARQUET:
+        return _keep(classifier, task, request.output or "")
+    if task.layout.kind.suffix == PARQUET:
         raise DatasetError(
             "Parquet is written from files to a file: name them as --input and --output"
         )
-    else:
-        _stream(classifier, task, request.output)
+    return _stream(classifier, task, request.output)
 
 
 def inputs(request: Request) -> list[Found]:
@@ -117,6 +131,7 @@ def task_of(request: Request, manifest: Manifest, found: Sequence[Found]) -> Tas
         manifest,
         kind=Kind(".txt") if request.source == STANDARD_INPUT else None,
         to=_format(request),
+        encoding=request.encoding,
         column=request.column,
         shard_rows=request.shard_rows,
         risk=request.risk,
@@ -140,7 +155,7 @@ def _format(request: Request) -> Kind | None:
     return kind
 
 
-def _keep(classifier: Classifier, task: Task, address: str) -> None:
+def _keep(classifier: Classifier, task: Task, address: str) -> bool:
     """Score shard by shard, and keep each as soon as it is done."""
     names: list[str] = []
     with Output(address, task) as output, _kept(output), Progress(task) as progress:
@@ -153,12 +168,12 @@ def _keep(classifier: Classifier, task: Task, address: str) -> None:
                 else:
                     progress.skip(shard, output.notes[shard.name].rows)
         output.finish(names)
-    _tell(progress, output, names)
+    return _tell(task, progress, output, names)
 
 
 def score_on_cluster(
     bundle: Bundle, request: Request, address: str | None = None, cores: int | None = None
-) -> None:
+) -> bool:
     """Do the same as `score_files` on the Ray cluster at `address`, by default this machine alone.
 
     Each classifier there has so many `cores`. Raises ClusterError if there is no such cluster.
@@ -188,7 +203,7 @@ def score_on_cluster(
                 progress.skip(done.shard, output.notes[done.shard.name].rows)
 
         score_on_ray(bundle, task, output, cores=cores, on_done=note)
-    _tell(progress, output, seen)
+    return _tell(task, progress, output, seen)
 
 
 @contextmanager
@@ -203,22 +218,39 @@ def _kept(output: Output) -> Iterator[None]:
         raise
 
 
-def _tell(progress: Progress, output: Output, names: Iterable[str]) -> None:
+def _tell(task: Task, progress: Progress, output: Output, names: Iterable[str]) -> bool:
     progress.tell(output.address)
-    tell_bad(sum(output.notes[name].bad for name in names), output)
+    notes = [output.notes[name] for name in names]
+    rows, bad = sum(note.rows for note in notes), sum(note.bad for note in notes)
+    _tell_none(task, rows)
+    return _tell_bad(rows, bad, sum(note.undecoded for note in notes), output)
 
 
-def tell_bad(count: int, output: Output | None = None) -> None:
-    """Say how many rows could not be scored, if any."""
-    if count:
-        rows = "1 row" if count == 1 else f"{count:,} rows"
+def _tell_none(task: Task, rows: int) -> None:
+    """Say it where there were no rows."""
+    if not rows:
+        names = [each.name for unit in task.units for each in unit]
+        click.echo(f"{', '.join(names[:5])}: there are no rows in it", err=True)
+
+
+def _tell_bad(rows: int, bad: int, undecoded: int, output: Output | None = None) -> bool:
+    """Say how many rows could not be scored; return whether any could, or there was none."""
+    if bad:
+        which = "1 row" if bad == 1 else f"{bad:,} rows"
+        said = f"{which} could not" if bad < rows else f"none of {which} could"
         where = f", and {output.bad_rows}" if output else ""
-        click.echo(f"{rows} could not be scored: see the column error{where}", err=True)
+        click.echo(f"{said} be scored: see the column error{where}", err=True)
+    if undecoded:
+        which = "1 row is" if undecoded == 1 else f"{undecoded:,} rows are"
+        click.echo(
+            f"{which} not UTF-8 text: name the encoding, as --encoding windows-1252", err=True
+        )
+    return bad < rows or not rows
 
 
-def _stream(classifier: Classifier, task: Task, output: str | None) -> None:
+def _stream(classifier: Classifier, task: Task, output: str | None) -> bool:
     """Score what cannot be read again, or is not kept."""
-    bad = 0
+    rows = bad = undecoded = 0
     target = nullcontext(sys.stdout.buffer) if output is None else places.replacing(output)
     with Progress(task) as progress, target as file:
         every = (shard for number in range(len(task.units)) for shard in shards(task, number))
@@ -229,5 +261,10 @@ def _stream(classifier: Classifier, task: Task, output: str | None) -> None:
             scored = score(classifier, replace(task, header=n == 0), shard, progress.scored)
             file.write(scored.table)
             file.flush()
+            rows += scored.rows
             bad += len(scored.bad)
-    tell_bad(bad)
+            undecoded += scored.undecoded
+        if not rows:
+            file.write(empty(task.layout))
+    _tell_none(task, rows)
+    return _tell_bad(rows, bad, undecoded)

@@ -24,20 +24,13 @@ _NUMBERS = ("score", "positive", "stars")
 @contextmanager
 def table(file: IO[bytes], name: str) -> Iterator[tuple[Iterator[Row], int]]:
     """Open `file`: its rows, and how many there are. Raises DatasetError if it is no Parquet."""
-    parquet = _parquet()
-    with _told(name):
-        opened = parquet.ParquetFile(file)
-    names = opened.schema_arrow.names
-    if twice := [each for each in names if names.count(each) > 1]:
-        raise DatasetError(f"{name}: two columns have the same name: {twice[0]!r}")
+    opened = _opened(file, name)
     yield _rows(opened, name), opened.metadata.num_rows
 
 
 def schema(file: IO[bytes], name: str) -> pa.Schema:
     """Return the columns of `file` and their types, as they are read."""
-    with _told(name):
-        found: pa.Schema = _parquet().ParquetFile(file).schema_arrow
-    return _readable(found).remove_metadata()
+    return _readable(_opened(file, name).schema_arrow).remove_metadata()
 
 
 def encode(
@@ -67,12 +60,12 @@ def encode(
         columns = [pa.array(lists[field.name], field.type) for field in whole]
     except (pa.ArrowException, TypeError, OverflowError) as error:
         raise DatasetError(f"a row has a value of another type than its column: {error}") from error
-    _parquet().write_table(pa.table(columns, whole), target)
+    imported().write_table(pa.table(columns, whole), target)
 
 
 def join(pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:
     """Write the tables of `pieces`, at least one, as one, each a row group of it."""
-    parquet = _parquet()
+    parquet = imported()
     writer = None
     for piece in pieces:
         read = parquet.read_table(piece)
@@ -80,6 +73,16 @@ def join(pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:
         writer.write_table(read)
     if writer:
         writer.close()
+
+
+def _opened(file: IO[bytes], name: str) -> Any:
+    parquet = imported()
+    with _told(name):
+        opened = parquet.ParquetFile(file)
+    names = opened.schema_arrow.names
+    if twice := [each for each in names if names.count(each) > 1]:
+        raise DatasetError(f"{name}: two columns have the same name: {twice[0]!r}")
+    return opened
 
 
 def _rows(opened: Any, name: str) -> Iterator[Row]:
@@ -117,7 +120,8 @@ def _text(value: object) -> str | None:
     return LONE_SURROGATE.sub("\ufffd", text)
 
 
-def _parquet() -> Any:
+def imported() -> Any:
+    """Return what reads and writes Parquet. Raises MissingExtraError if it is not installed."""
     try:
         import pyarrow.parquet
     except ModuleNotFoundError as error:

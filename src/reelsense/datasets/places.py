@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import IO, Any
 
-from reelsense.errors import DatasetError
+from reelsense.errors import DatasetError, MissingExtraError, ReelsenseError
 from reelsense.files import atomic_bytes
 
 UNFINISHED = ".part"
@@ -206,7 +206,15 @@ def _path(address: str) -> Path:
 def _store(address: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs  # those who name no addresses do without
 
-    store, path = url_to_fs(address)
+    try:
+        store, path = url_to_fs(address)
+    except ImportError as error:
+        if not address.startswith(("s3://", "s3a://")):
+            raise  # fsspec says what to install
+        raise MissingExtraError(
+            f"{address} needs s3fs, which is not installed: pip install 'reelsense[s3]', or in a "
+            "clone: pip install --constraint constraints.txt '.[s3]'"
+        ) from error
     return store, path
 
 
@@ -224,7 +232,7 @@ def _told(address: str, verb: str) -> Iterator[None]:
     """Turn what goes wrong into a DatasetError: every store has errors of its own."""
     try:
         yield
-    except DatasetError:
+    except ReelsenseError:
         raise
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

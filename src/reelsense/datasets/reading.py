@@ -10,13 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import TextIOWrapper
 from pathlib import PurePosixPath
 from typing import IO
 
 from reelsense.datasets import parquet, places
 from reelsense.datasets.places import Found
-from reelsense.datasets.tables import SUFFIXES, Row, rows
+from reelsense.datasets.tables import SUFFIXES, Row, advice, header, rows, text_lines
 from reelsense.errors import DatasetError
 
 STANDARD_INPUT = "-"
@@ -45,7 +44,8 @@ def kind_of(address: str) -> Kind:
     suffix = (path.with_suffix("") if packed else path).suffix.lower()
     if suffix in SUFFIXES or (suffix == PARQUET and not packed):
         return Kind(suffix, packed)
-    raise DatasetError(f"{address}: not one of {', '.join(SUFFIXES)} (each also .gz) and {PARQUET}")
+    kinds = f"{', '.join(SUFFIXES)} (each also .gz) and {PARQUET}"
+    raise DatasetError(f"{address}: not one of {kinds}{advice(address)}")
 
 
 def is_table(address: str) -> bool:
@@ -65,11 +65,14 @@ class Table:
 
 
 @contextmanager
-def reading(found: Found, kind: Kind) -> Iterator[Table]:
-    """Open the table `found`, STANDARD_INPUT perhaps. Raises DatasetError if that cannot be."""
+def reading(found: Found, kind: Kind, encoding: str | None = None) -> Iterator[Table]:
+    """Open the table `found`, STANDARD_INPUT perhaps, of UTF-8 or another `encoding`.
+
+    Raises DatasetError if that cannot be.
+    """
     if found.name == STANDARD_INPUT:
-        with _text(sys.stdin.buffer) as lines:
-            yield Table(rows(lines, kind.suffix, found.name), lambda: 0.0)
+        with text_lines(sys.stdin.buffer, encoding) as lines:
+            yield Table(rows(lines, kind.suffix, found.name, encoding), lambda: 0.0)
         return
     with places.reading(found.address) as raw:
         if kind.suffix == PARQUET:
@@ -77,11 +80,24 @@ def reading(found: Found, kind: Kind) -> Iterator[Table]:
                 counter = _Counter(read)
                 yield Table(counter, lambda: counter.count / max(1, count))
             return
-        with _unpacked(raw) if kind.packed else _text(raw) as lines:
+        with text_lines(_unpacked(raw) if kind.packed else raw, encoding) as lines:
             yield Table(
-                _told(rows(lines, kind.suffix, found.name), found.name),
+                _told_rows(rows(lines, kind.suffix, found.name, encoding), found.name),
                 lambda: raw.tell() / found.size if found.size else 0.0,
             )
+
+
+def columns(found: Found, kind: Kind, encoding: str | None = None) -> tuple[str, ...]:
+    """Return the columns of `found`, a .csv, .tsv or Parquet; none if it is empty.
+
+    Raises DatasetError if it cannot be read.
+    """
+    with places.reading(found.address) as raw:
+        if kind.suffix == PARQUET:
+            return tuple(parquet.schema(raw, found.name).names)
+        unpacked = _unpacked(raw) if kind.packed else raw
+        with _told(found.name), text_lines(unpacked, encoding) as lines:
+            return header(lines, kind.suffix, found.name, encoding)
 
 
 class _Counter(Iterator[Row]):
@@ -94,18 +110,20 @@ class _Counter(Iterator[Row]):
         return row
 
 
-def _text(raw: IO[bytes]) -> TextIOWrapper:
-    return TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
+def _unpacked(raw: IO[bytes]) -> IO[bytes]:
+    # gzip.open would do, but for the type it says it has.
+    return gzip.GzipFile(fileobj=raw, mode="rb")  # type: ignore[return-value]
 
 
-def _unpacked(raw: IO[bytes]) -> TextIOWrapper:
-    # gzip.open's own text mode would do, but for the type it says it has.
-    return _text(gzip.GzipFile(fileobj=raw, mode="rb"))  # type: ignore[arg-type]
-
-
-def _told(read: Iterator[Row], name: str) -> Iterator[Row]:
-    try:
+def _told_rows(read: Iterator[Row], name: str) -> Iterator[Row]:
+    with _told(name):
         yield from read
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    try:
+        yield
     except DatasetError:
         raise
     except Exception as error:  # every store has errors of its own, and so has gzip

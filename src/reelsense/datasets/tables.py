@@ -12,10 +12,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from encodings import aliases, normalize_encoding
+from io import TextIOWrapper
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from reelsense.datasets.reviews import Review
 from reelsense.errors import DatasetError
@@ -31,10 +34,23 @@ _LONGEST_FIELD = 100_000_000
 _NESTED = 100
 """Levels of JSON in each other. What goes deeper can be read, but neither written nor carried."""
 
+_SEPARATORS = {".csv": ",;\t", ".tsv": "\t"}
+"""What may part columns, the likeliest first."""
+
 _QUOTED = re.compile(r'"[^"]*(?:"|$)')
 
-_UNDECODED = re.compile(r"[\udc80-\udcff]")
+UNDECODED = "not UTF-8 text"
+"""The error of a row of other bytes, where no other encoding was named."""
+
+_ESCAPED = re.compile(r"[\udc80-\udcff]")
 """What is left of bytes that were no UTF-8, when read with errors="surrogateescape"."""
+
+_REMEDY = "name its encoding (--encoding, ?encoding=), as {}, or save it as UTF-8"
+
+_UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
+"""How a file of UTF-16 begins, read as UTF-8."""
+
+_UTF_8 = ("utf_8", "utf_8_sig")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +71,84 @@ def read_table(path: Path, text_column: str = "text", label_column: str = "label
     Rows of the same text form one group. Raises DatasetError naming file, line and column.
     """
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        with path.open("rb") as raw, text_lines(raw) as file:
             table = rows(file, path.suffix.lower(), name=str(path))
             return [_review(row, path, text_column, label_column) for row in table]
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def rows(lines: Iterable[str], suffix: str, name: str) -> Iterator[Row]:
+def codec(encoding: str | None) -> str:
+    """Return what Python is to open text of this `encoding` with; None: UTF-8.
+
+    Raises DatasetError for one that is not known.
+    """
+    # Not by codecs.lookup, which keeps every name that it is asked for.
+    name = normalize_encoding(encoding or "utf-8").lower()
+    name = aliases.aliases.get(name, name)
+    if name in _UTF_8:
+        return "utf-8-sig"  # with or without a byte order mark
+    is_text = not name.endswith("_codec") and name not in ("mbcs", "rot_13")
+    if name in aliases.aliases.values() and is_text:
+        return name
+    raise DatasetError(f"no encoding {encoding!r} is known; windows-1252 and utf-16 are two")
+
+
+def text_lines(raw: IO[bytes], encoding: str | None = None) -> TextIOWrapper:
+    """Return the lines of `raw`, as `rows` reads them. Raises DatasetError as `codec`."""
+    return TextIOWrapper(raw, encoding=codec(encoding), errors="surrogateescape", newline="")
+
+
+def rows(
+    lines: Iterable[str], suffix: str, name: str, encoding: str | None = None
+) -> Iterator[Row]:
     """Yield the rows of `lines`, a table of the kind `suffix` says, one by one.
 
     A row that cannot be read is yielded with its error. `lines` should be opened with
-    errors="surrogateescape", so that a row of other bytes than UTF-8 is an error of that row.
-    Raises DatasetError, which begins with the `name` of the table, for an unknown suffix, for
-    columns of the same name and for csv quotes that are never closed.
+    errors="surrogateescape", so that a row of other bytes than UTF-8, or the `encoding` that was
+    named, is an error of that row. Raises DatasetError, which begins with the `name` of the table,
+    for an unknown suffix, for columns of the same name and for csv quotes that are never closed.
     """
     readers = {".csv": _csv, ".tsv": _tsv, ".jsonl": _json_lines, ".txt": _text_lines}
     if suffix not in readers:
-        raise DatasetError(f"{name}: not one of {', '.join(SUFFIXES)}")
+        raise DatasetError(f"{name}: not one of {', '.join(SUFFIXES)}{advice(name)}")
+    with _told(name, encoding):
+        for row in readers[suffix](_checked(lines)):
+            other = encoding and row.error == UNDECODED
+            yield replace(row, error=f"not {encoding} text") if other else row
+
+
+def advice(name: str) -> str:
+    """Return what to do with a file of that name, which is no table; perhaps blank."""
+    is_sheet = name.lower().endswith((".xlsx", ".xls", ".ods"))
+    return "; in Excel: Save As, CSV UTF-8" if is_sheet else ""
+
+
+def header(
+    lines: Iterable[str], suffix: str, name: str, encoding: str | None = None
+) -> tuple[str, ...]:
+    """Return the columns of a .csv or .tsv, none if it is empty. Raises DatasetError as `rows`."""
+    with _told(name, encoding):
+        return tuple(_header(_reader(_checked(lines), _SEPARATORS[suffix])))
+
+
+@contextmanager
+def _told(name: str, encoding: str | None) -> Iterator[None]:
     try:
-        yield from readers[suffix](lines)
+        yield
     except csv.Error as error:
         raise DatasetError(f"{name}, {error}") from error
+    except UnicodeError as error:
+        raise DatasetError(f"{name} is not text in {encoding}: {error}") from error
+
+
+def _checked(lines: Iterable[str]) -> Iterator[str]:
+    """Return `lines`. Raises csv.Error for UTF-16 that is read as UTF-8."""
+    found = iter(lines)
+    first = list(islice(found, 1))
+    if first and first[0].startswith(_UTF_16):
+        raise csv.Error(f"line 1: this is UTF-16, not UTF-8: {_REMEDY.format('utf-16')}")
+    return chain(first, found)
 
 
 def _review(row: Row, path: Path, text_column: str, label_column: str) -> Review:
@@ -101,8 +173,8 @@ def _review(row: Row, path: Path, text_column: str, label_column: str) -> Review
     return Review(f"{path.name}:{row.line}", text, known or None, None, group=text)
 
 
-def _csv(lines: Iterable[str], separators: str = ",;\t") -> Iterator[Row]:
-    reader = _reader(lines, separators)
+def _csv(lines: Iterable[str], suffix: str = ".csv") -> Iterator[Row]:
+    reader = _reader(lines, _SEPARATORS[suffix])
     header = _header(reader)
     while True:
         begun = reader.line_num + 1
@@ -127,6 +199,8 @@ def _reader(lines: Iterable[str], separators: str) -> Reader:
     csv.field_size_limit(_LONGEST_FIELD)
     found = iter(lines)
     first = list(islice(found, 1))
+    if first and "\0" in first[0]:
+        raise csv.Error("line 1: there are zero bytes in it: this is not text")
     unquoted = _QUOTED.sub("", "".join(first))
     used = next((each for each in separators if each in unquoted), separators[0])
     return csv.reader(chain(first, found), delimiter=used, strict=True)
@@ -141,7 +215,8 @@ def _header(reader: Reader) -> list[str]:
         [(name, _)] = Counter(header).most_common(1)
         raise csv.Error(f"line 1: two columns have the same name: {name[:100]!r}")
     if _undecoded(*header):
-        raise csv.Error("line 1: the names of the columns are not UTF-8 text")
+        remedy = _REMEDY.format("windows-1252")
+        raise csv.Error(f"line 1: the names of the columns are not text: {remedy}")
     return header
 
 
@@ -164,11 +239,11 @@ def _csv_row(line: int, header: list[str], fields: list[str]) -> Row:
 
 def _undecoded(*texts: str) -> str | None:
     """What is wrong with `texts` if they came from bytes that were no UTF-8."""
-    return "not UTF-8 text" if any(map(_UNDECODED.search, texts)) else None
+    return UNDECODED if any(map(_ESCAPED.search, texts)) else None
 
 
 def _tsv(lines: Iterable[str]) -> Iterator[Row]:
-    return _csv(lines, separators="\t")
+    return _csv(lines, ".tsv")
 
 
 def _json_lines(lines: Iterable[str]) -> Iterator[Row]:

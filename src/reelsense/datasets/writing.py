@@ -82,6 +82,11 @@ def encode(layout: Layout, rows: Sequence[Answered], *, header: bool) -> bytes:
     return _packed(layout, buffer.getvalue())
 
 
+def empty(layout: Layout) -> bytes:
+    """Return a table without rows: the names of the columns, where they are known."""
+    return encode(layout, [], header=bool(layout.columns))
+
+
 def join(layout: Layout, pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:
     """Write the tables of `pieces`, which have no header, as one."""
     if layout.kind.suffix == PARQUET:

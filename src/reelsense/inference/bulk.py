@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 
 from reelsense.bundle import Manifest
-from reelsense.datasets import places
 from reelsense.datasets.places import Found
 from reelsense.datasets.reading import PARQUET, Kind, kind_of, reading
-from reelsense.datasets.tables import Row
+from reelsense.datasets.tables import UNDECODED, Row
 from reelsense.datasets.writing import Layout, encode, json_line
 from reelsense.errors import DatasetError, TextError
+from reelsense.inference import columns
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.rows import (
     EXPLAINED,
@@ -46,13 +45,6 @@ STEP, STEP_EXPLAINED = 256, 8
 _SIDE_BY_SIDE = 2
 """Such steps in hand: one is being cut into tokens, or ends, while the network reads the other."""
 
-_KEYS_FROM = 1000
-"""Rows of .jsonl that say which columns there are."""
-
-_LOOKED_AT = 100
-"""Files whose columns are looked at before anything is scored."""
-
-
 IsKnown = Callable[[str, str], bool]
 """Says of the name and the digest of a shard whether it need not be scored."""
 
@@ -65,7 +57,9 @@ class Task:
     """The files, in order; those of a unit are cut into shards together."""
     kind: Kind
     """Of the files."""
+    encoding: str | None
     column: str
+    """Of the texts; blank for that of a pipe, which is not known before its first row."""
     layout: Layout
     shard_rows: int
     risk: float | None
@@ -74,6 +68,11 @@ class Task:
     """Whether every shard begins with the names of the columns."""
     model: str
     """The version of the model."""
+
+    @property
+    def first(self) -> Found:
+        """The first file."""
+        return self.units[0][0]
 
     @property
     def size(self) -> int | None:
@@ -105,6 +104,8 @@ class Scored:
     rows: int
     bad: tuple[str, ...]
     """A line of JSON for each row that could not be scored: its file, line, error and values."""
+    undecoded: int
+    """Of these, how many are not UTF-8 text."""
 
 
 def plan(
@@ -113,7 +114,8 @@ def plan(
     *,
     kind: Kind | None = None,
     to: Kind | None = None,
-    column: str = "text",
+    encoding: str | None = None,
+    column: str | None = None,
     shard_rows: int = SHARD_ROWS,
     risk: float | None = None,
     explain: bool = False,
@@ -122,28 +124,37 @@ def plan(
 ) -> Task:
     """Return the task of scoring the files `found`, which are of one `kind`.
 
-    They become tables of the kind `to`; by default of the same, and .txt of .csv. If there may be
-    `many` files, rows say which they are from. Raises
-    DatasetError if a file cannot be read, lacks the `column` or has other columns than the first.
+    They become tables of the kind `to`; by default of the same, and .txt of .csv. The texts are in
+    the `column`, by default the only one, or text. If there may be `many` files, rows say which
+    they are from. Raises DatasetError if a file cannot be read, lacks the `column` or has other
+    columns than the first.
     """
     kind = kind or _one_kind(found)
     to = to or (Kind(".csv", kind.packed) if kind.suffix == ".txt" else kind)
-    names = added_columns(manifest)
-    ours = (*(["file"] if many else []), *names, *(EXPLAINED if explain else ()), "error")
+    if encoding and kind.suffix == PARQUET:
+        raise DatasetError("Parquet says itself how its texts are encoded: leave out --encoding")
+    ours = (
+        *(["file"] if many else []),
+        *added_columns(manifest),
+        *(EXPLAINED if explain else ()),
+        "error",
+    )
+    is_pipe = found[0].size is None
+    names = () if is_pipe and kind.suffix != ".txt" else columns.of(found, kind, encoding)
     column = "text" if kind.suffix == ".txt" else column
-    columns = _columns(found, kind, column)
     schema = None
     if kind.suffix == PARQUET and to.suffix == PARQUET:
-        schema = _schema(found[0])
-    if found[0].size is None and kind.suffix == ".jsonl" and to.suffix not in (".jsonl", ".txt"):
+        schema = columns.types(found[0])
+    if is_pipe and kind.suffix == ".jsonl" and to.suffix not in (".jsonl", ".txt"):
         raise DatasetError(
             f"{found[0].name} cannot be read twice to see which keys there are: write a .jsonl"
         )
     return Task(
         units=tuple(_units(found)),
         kind=kind,
-        column=column,
-        layout=Layout(to, ours, columns, schema),
+        encoding=encoding,
+        column=column or "" if is_pipe else columns.chosen(names, column, found[0]),
+        layout=Layout(to, ours, names, schema),
         shard_rows=shard_rows,
         risk=risk,
         explain=explain,
@@ -154,11 +165,13 @@ def plan(
 
 def with_columns_of(task: Task, shard: Shard) -> Task:
     """Return `task` with the columns of its first shard: those of a pipe are not known before."""
-    found, row = task.units[0][0], shard.rows[0]
-    if task.layout.columns or task.kind.suffix == ".jsonl":
+    if task.layout.columns:
         return task
-    _check_column(tuple(row.values), found, task.column)
-    return replace(task, layout=replace(task.layout, columns=tuple(row.values)))
+    names = tuple(dict.fromkeys(name for row in shard.rows for name in row.values))
+    column = columns.chosen(names, task.column or None, task.first)
+    if task.kind.suffix == ".jsonl":
+        return replace(task, column=column)
+    return replace(task, column=column, layout=replace(task.layout, columns=names))
 
 
 def shards(
@@ -229,7 +242,8 @@ def _scored(task: Task, shard: Shard, rows: list[Row], answers: list[Answer]) ->
         if isinstance(answer, str)
     )
     table = encode(task.layout, ordered, header=task.header)
-    return Scored(shard.name, shard.digest, table, len(rows), bad)
+    undecoded = sum(row.error == UNDECODED for row in rows)
+    return Scored(shard.name, shard.digest, table, len(rows), bad, undecoded)
 
 
 def _fitting(row: Row, task: Task) -> Row:
@@ -259,10 +273,10 @@ def _rows(task: Task, number: int) -> Iterator[tuple[Row, float]]:
     done = 0
     for found in task.units[number]:
         size = found.size or 0
-        with reading(found, task.kind) as table:
+        with reading(found, task.kind, task.encoding) as table:
             for n, row in enumerate(table.rows):
-                if n == 0:
-                    _check_same(row, found, task)
+                if n == 0 and task.kind.suffix != ".jsonl" and task.layout.columns:
+                    columns.check_same(tuple(row.values), task.layout.columns, found, task.first)
                 yield replace(row, file=found.name), done + table.share() * size
         done += size
 
@@ -296,59 +310,3 @@ def _units(found: Sequence[Found]) -> Iterator[tuple[Found, ...]]:
         unit.append(each)
         size += each.size or 0
     yield tuple(unit)
-
-
-def _columns(found: Sequence[Found], kind: Kind, column: str) -> tuple[str, ...]:
-    """Return the columns of the files, which are the same in all of them."""
-    if kind.suffix == ".txt":
-        return ("text",)
-    if found[0].size is None:  # what cannot be read twice
-        return ()
-    columns: tuple[str, ...] = ()
-    left = _KEYS_FROM
-    for each in found[:_LOOKED_AT]:
-        with reading(each, kind) as table:
-            rows = list(islice(table.rows, left if kind.suffix == ".jsonl" else 1))
-        here = tuple(dict.fromkeys(name for row in rows for name in row.values))
-        if kind.suffix == ".jsonl":
-            columns = tuple(dict.fromkeys([*columns, *here]))
-            left -= len(rows)
-            if not left:
-                break
-        elif rows:
-            _check_column(here, each, column)
-            if columns and here != columns:
-                raise DatasetError(_other_columns(each, found[0], here))
-            columns = here
-    if columns:  # not all rows are no JSON
-        _check_column(columns, found[0], column)
-    return columns
-
-
-def _check_same(row: Row, found: Found, task: Task) -> None:
-    """Raise DatasetError if a file has other columns than those before it."""
-    here, columns = tuple(row.values), task.layout.columns
-    if task.kind.suffix != ".jsonl" and columns and here != columns:
-        raise DatasetError(_other_columns(found, task.units[0][0], here))
-
-
-def _other_columns(found: Found, first: Found, columns: Sequence[str]) -> str:
-    return f"{found.name} has other columns than {first.name}: {_quoted(columns)}"
-
-
-def _check_column(columns: Sequence[str], found: Found, column: str) -> None:
-    if column not in columns:
-        raise DatasetError(
-            f"{found.name}: no column {column!r}; pass --column, one of {_quoted(columns)}"
-        )
-
-
-def _quoted(columns: Sequence[str]) -> str:
-    return ", ".join(map(repr, columns))
-
-
-def _schema(found: Found) -> object:
-    from reelsense.datasets import parquet
-
-    with places.reading(found.address) as file:
-        return parquet.schema(file, found.name)

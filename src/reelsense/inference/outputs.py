@@ -27,7 +27,7 @@ from typing import IO
 from reelsense import __version__
 from reelsense.datasets import places
 from reelsense.datasets.places import Folder
-from reelsense.datasets.writing import encode, join
+from reelsense.datasets.writing import empty, join
 from reelsense.errors import DatasetError
 from reelsense.inference.bulk import Scored, Task
 
@@ -49,6 +49,8 @@ class Note:
     rows: int
     bad: int
     """Of its rows, how many could not be scored."""
+    undecoded: int = 0
+    """Of these, how many are not UTF-8 text."""
 
 
 class Output:
@@ -134,6 +136,7 @@ class Output:
                     "name": name,
                     "rows": note.rows,
                     "bad_rows": note.bad,
+                    "undecoded_rows": note.undecoded,
                     "digest": note.digest,
                 }
                 for name, note in zip(names, kept, strict=True)
@@ -154,7 +157,7 @@ class Output:
             if names:
                 join(self._task.layout, self._pieces(names), file)
             else:
-                file.write(encode(self._task.layout, [], header=False))
+                file.write(empty(self._task.layout))
 
     def _pieces(self, names: list[str]) -> Iterator[IO[bytes]]:
         for name in names:
@@ -212,7 +215,9 @@ class Output:
             manifest = json.loads(self.folder.read(MANIFEST))
             self._check_same(dict(manifest["run"]))
             for each in manifest["shards"]:
-                note = Note(each["digest"], each["rows"], each["bad_rows"])
+                note = Note(
+                    each["digest"], each["rows"], each["bad_rows"], each.get("undecoded_rows", 0)
+                )
                 self.notes[each["name"]] = note
             if not self.is_folder:  # its shards may be gone: the file is all there is to it
                 return
@@ -283,7 +288,7 @@ def keep(folder: Folder, task: Task, scored: Scored) -> Note:
     if scored.bad:
         folder.write(_bad_name(scored.name), "".join(scored.bad).encode())
     folder.write(part_name(task, scored.name), scored.table)
-    note = Note(scored.digest, scored.rows, len(scored.bad))
+    note = Note(scored.digest, scored.rows, len(scored.bad), scored.undecoded)
     folder.write(_note_name(scored.name), json.dumps(asdict(note)).encode())
     return note
 

@@ -62,6 +62,11 @@ class JobId(_Query):
     id: str = Field(description="Of the job. Whoever knows it may read it.")
 
 
+_ENCODING: Any = Field(
+    default=None, description="Of the file, as windows-1252 or utf-16; by default UTF-8."
+)
+
+
 class New(_Query):
     """What there is to say of a file."""
 
@@ -72,12 +77,14 @@ class New(_Query):
         default=None, description="Of the texts; by default text, or the only one there is."
     )
     risk: float | None = Field(default=None, gt=0, lt=1, description="As of /v1/predict.")
+    encoding: str | None = _ENCODING
 
 
 class Glance(_Query):
     """What there is to say of the beginning of a file."""
 
     name: str = ""
+    encoding: str | None = _ENCODING
     cut: bool = Field(default=False, description="The file goes on; its last row may be half.")
 
 
@@ -125,7 +132,8 @@ def create(query: New) -> Response:
     job until its state is done; then for its result.
     """
     request.max_content_length = served().settings.max_upload
-    job = receive(upload(query.name, request.mimetype, request.stream), query.column, query.risk)
+    sent = upload(query.name, request.mimetype, request.stream, query.encoding)
+    job = receive(sent, query.column, query.risk)
     answer = json_of(told(job))
     answer.status_code = 202
     answer.headers["Location"] = url_for("jobs.show", id=job.id)
@@ -176,8 +184,9 @@ def unusable(error: DatasetError) -> InvalidRequestError:
 def glance(query: Glance) -> Response:
     """Show the columns and first rows of a file, of which the beginning is sent."""
     background()
+    sent = upload(query.name, request.mimetype, request.stream, query.encoding)
     try:
-        found = preview(upload(query.name, request.mimetype, request.stream), cut=query.cut)
+        found = preview(sent, cut=query.cut)
     except DatasetError as error:
         raise unusable(error) from error
     return json_of(Preview.model_validate(found, from_attributes=True))

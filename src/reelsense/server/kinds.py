@@ -167,6 +167,7 @@ FIELD_CODES = {
     "pair": "This model reads one text at a time, no pairs.",
     "unusable-file": "The file is no table of texts that can be scored.",
     "no-such-column": "The file has no column of that name.",
+    "no-such-encoding": "No encoding of that name is known.",
     "wrong-shape": "The shape says another number of texts than there are.",
 }
 """The codes of wrong fields and of texts that cannot be scored."""

@@ -372,6 +372,9 @@ class Preview(Told):
     columns: list[str]
     rows: list[list[str]] = Field(description="The first ones, cut short.")
     suggested: str = Field(description="The column that seems to hold the texts.")
+    undecoded: int = Field(
+        description="Rows of all that was sent that are not UTF-8 text: name the encoding."
+    )
 
 
 class ModelInfo(Model):

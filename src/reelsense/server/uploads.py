@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, count, islice
 from pathlib import PurePosixPath
@@ -14,8 +15,9 @@ from typing import IO
 
 from werkzeug.exceptions import UnsupportedMediaType
 
-from reelsense.datasets.tables import SUFFIXES, Row, rows
+from reelsense.datasets.tables import SUFFIXES, UNDECODED, Row, advice, rows, text_lines
 from reelsense.errors import DatasetError
+from reelsense.inference.columns import evident
 from reelsense.review import printable
 from reelsense.server.problems import FieldError, InvalidRequestError
 
@@ -57,13 +59,20 @@ class Preview:
     rows: list[list[str]]
     suggested: str
     """The column that seems to hold the texts."""
+    undecoded: int
+    """Rows that are not UTF-8 text, of all that was sent."""
 
 
-def upload(name: str, media_type: str, stream: IO[bytes]) -> Upload:
+def upload(name: str, media_type: str, stream: IO[bytes], encoding: str | None = None) -> Upload:
     """Return what arrives in `stream`, a table of the kind that its `name` says, or `media_type`.
 
-    Raises UnsupportedMediaType if neither says which kind of table it is.
+    Raises UnsupportedMediaType if neither says which kind of table it is or it is a form,
+    InvalidRequestError if there is no such `encoding`.
     """
+    if media_type == "multipart/form-data":
+        raise UnsupportedMediaType(
+            "send the file itself as the body: curl --data-binary @small.csv"
+        )
     # As a browser of another system might send it: with its folders.
     name = PurePosixPath(name.replace("\\", "/")).name.strip()[-_LONGEST_NAME:]
     suffix = PurePosixPath(name).suffix.lower()
@@ -71,14 +80,18 @@ def upload(name: str, media_type: str, stream: IO[bytes]) -> Upload:
         suffix = MEDIA_TYPES.get(media_type, "")
     if not suffix:
         raise UnsupportedMediaType(
-            f"{name} is not one of {', '.join(SUFFIXES)}"
+            f"{name} is not one of {', '.join(SUFFIXES)}{advice(name)}"
             if name
             else f"say what it is: ?name=a.csv, or Content-Type: one of {', '.join(MEDIA_TYPES)}"
         )
     name = name or f"texts{suffix}"
     buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
-    lines = io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    return Upload(name, suffix, rows(_bounded(lines, suffix, name), suffix, name))
+    try:
+        lines = text_lines(buffered, encoding)
+    except DatasetError as error:
+        fault = FieldError(pointer="?encoding", code="no-such-encoding", detail=str(error))
+        raise InvalidRequestError([fault]) from error
+    return Upload(name, suffix, rows(_bounded(lines, suffix, name), suffix, name, encoding))
 
 
 def _bounded(lines: io.TextIOWrapper, suffix: str, name: str) -> Iterator[str]:
@@ -111,7 +124,7 @@ def with_texts(sent: Upload, column: str | None) -> tuple[str, Iterator[Row]]:
             f"{sent.name}: there are {len(columns):,} columns in it; up to {_COLUMNS:,} are taken"
         )
     if column is None:
-        column = columns[0] if len(columns) == 1 else "text"
+        column = evident(columns)
     elif sent.suffix == ".jsonl":  # rows may differ in their keys
         return column, table
     if column not in columns:
@@ -132,6 +145,11 @@ def preview(sent: Upload, *, cut: bool) -> Preview:
     except DatasetError:
         if not (cut and found):
             raise
+    undecoded = [row.error == UNDECODED for row in found]
+    with suppress(DatasetError):  # which is told when all of it is sent
+        undecoded.extend(row.error == UNDECODED for row in sent.rows)
+    if cut:  # perhaps in the midst of a letter
+        del undecoded[-1:]
     if cut and 1 < len(found) <= SHOWN:
         found.pop()
     if not found:
@@ -141,7 +159,7 @@ def preview(sent: Upload, *, cut: bool) -> Preview:
         raise DatasetError(f"{sent.name}: {found[0].error or 'there are no columns in it'}")
     shown = [[_cell(row.values.get(name, "")) for name in columns] for row in found[:SHOWN]]
     suggested = _suggested(columns, shown)
-    return Preview(list(map(printable, columns)), shown, printable(suggested))
+    return Preview(list(map(printable, columns)), shown, printable(suggested), sum(undecoded))
 
 
 def _suggested(columns: list[str], shown: list[list[str]]) -> str:

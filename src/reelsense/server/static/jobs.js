@@ -48,7 +48,7 @@ async function glance() {
   const query = new URLSearchParams({ name: file.name, cut: file.size > GLANCE });
   const answer = await fetch(`${form.dataset.preview}?${query}`, { method: "POST", body: file.slice(0, GLANCE) });
   if (!answer.ok) throw new Error(refusal(answer.status, await answer.json().catch(() => null)));
-  const { columns, rows, suggested } = await answer.json();
+  const { columns, rows, suggested, undecoded } = await answer.json();
   if (file !== taken) return; // another one was chosen meanwhile
   const head = document.createElement("tr");
   head.append(...columns.map((column) => header(column, suggested)));
@@ -59,6 +59,7 @@ async function glance() {
     return made;
   }));
   choose(suggested);
+  element("undecoded").hidden = undecoded === 0;
   element("preview").hidden = false;
   element("glance").textContent = columns.length > 1 ? "Which column holds the reviews?" : "Is this it?";
   element("send").focus();
