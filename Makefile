@@ -1,5 +1,5 @@
 # Every target makes what it needs: a virtual environment in .venv, with the versions of
-# constraints.txt. PYTHON chooses the interpreter (3.11 or later).
+# constraints.txt. PYTHON chooses the interpreter (3.11.4 or later).
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -12,43 +12,44 @@ RUNS ?= runs
 CHECKPOINT ?= checkpoints/default
 BUNDLE ?= src/reelsense/models/default
 
-.PHONY: serve test test-slow check fix docs bench bench-quick soak train sbom clean
+.PHONY: help serve test test-slow check fix docs bench bench-quick soak train sbom clean
+.DEFAULT_GOAL := help
 
-# HOST and PORT, if given, go before other settings: PORT=5050 make serve
-serve: .venv/base
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+serve: .venv/base ## the server; HOST= and PORT=, if given, go before other settings
 	@$(BIN)/reelsense serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
-test: .venv/dev
+test: .venv/dev ## the tests; those of the pages need chromium and chromedriver, and are left out without
 	$(BIN)/python -m pytest
 
-test-slow: .venv/dev
+test-slow: .venv/dev ## the long tests
 	$(BIN)/python -m pytest -m slow --no-cov
 
-check: .venv/dev
+check: .venv/dev ## format, lint, types, import laws, bandit
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive src
 
-fix: .venv/dev
+fix: .venv/dev ## what format and lint can mend by themselves
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Writes the copy of the contract anew and runs every example of the pages.
-docs: .venv/dev
+docs: .venv/dev ## docs/openapi.json anew, and the examples of the pages as tests
 	$(BIN)/python -c 'import json; from reelsense.server import contract, create_app; \
 	    print(json.dumps(contract.document(create_app()), indent=2))' > docs/openapi.json.part
 	mv docs/openapi.json.part docs/openapi.json
 	$(BIN)/python -m pytest --no-cov -m "slow or not slow" tests/test_examples.py tests/server/test_contract.py
 
-# Two minutes; needs no dataset.
-bench-quick: .venv/dev
+bench-quick: .venv/dev ## ratios to PyTorch on this machine: two minutes, no dataset
 	@$(BIN)/python benchmarks/quick.py
 
-# Three hours on two quiet cores, and the rivals' environments take 15 GB. It scores official
-# test reviews: note that in docs/test-looks.md. Stopped, it goes on with the cell it was at.
-bench: .venv/dev | $(DATA)
+# The three hours are those of two quiet cores, the 15 GB the rivals' environments. It scores
+# official test reviews: note that in docs/test-looks.md. Stopped, it goes on with the cell it was at.
+bench: .venv/dev | $(DATA) ## the comparison with other servers: three hours, 15 GB
 	$(PIP) --editable '.[bench]'
 	$(BIN)/python benchmarks/engines.py --reviews $(DATA)
 	$(BIN)/python benchmarks/serving.py --reviews $(DATA)
@@ -56,11 +57,11 @@ bench: .venv/dev | $(DATA)
 	$(BIN)/python benchmarks/explaining.py --reviews $(DATA)
 	$(BIN)/python benchmarks/cluster.py --reviews $(DATA)
 
-soak: .venv/dev | $(DATA)
+soak: .venv/dev | $(DATA) ## half an hour of 64 clients: does the memory stay flat?
 	$(BIN)/python benchmarks/soak.py --reviews $(DATA)
 
 # Stopped at any moment and called again, it goes on where it was.
-train: .venv/dev
+train: .venv/dev ## the model that comes along, every step (DATA=, SETS=, BASE=, RUNS=, BUNDLE=)
 	@$(MAKE) --no-print-directory $(RUNS)/fair.done
 	$(BIN)/reelsense export $(RUNS)/fair --data $(DATA) --out $(BUNDLE)
 	mkdir -p $(CHECKPOINT)
@@ -68,7 +69,7 @@ train: .venv/dev
 	    tokenizer_config.json) $(CHECKPOINT)
 
 # What a server is made of: reelsense and what it needs, no more, in an environment of its own.
-sbom: build/sbom.json
+sbom: build/sbom.json ## what a server is made of (CycloneDX), in build/sbom.json
 
 build/sbom.json: pyproject.toml constraints.txt
 	rm -rf build/sbom
@@ -131,7 +132,7 @@ $(DATA):
 $(SETS):
 	$(BIN)/reelsense data fetch evaluation-sets --out $(dir $(SETS))
 
-clean:
+clean: ## deletes .venv
 	rm -rf .venv
 
 .venv/pyvenv.cfg:

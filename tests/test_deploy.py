@@ -254,6 +254,10 @@ def test_prometheus_takes_its_files_and_alerts_fire_when_they_should(tmp_path: P
     run("promtool", "test", "rules", "tests.yml", cwd=tmp_path)
 
 
+def test_compose_takes_its_file() -> None:
+    run("docker-compose", "--file", "compose.yaml", "config", "--quiet", cwd=DEPLOY)
+
+
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "reelsense.service"
     # It looks whether the command is there.

@@ -12,7 +12,9 @@ from reelsense.server.config import Settings, flag, variable
 from reelsense.server.kinds import FIELD_CODES, KINDS
 from tests import examples, tiny
 
-PAGES = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs"
+DOCUMENTS = [*ROOT.glob("*.md"), *PAGES.rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
 
 
 @pytest.mark.slow
@@ -20,6 +22,32 @@ PAGES = Path(__file__).parents[1] / "docs"
 def test_examples_give_what_the_page_says(page: str) -> None:
     wrong = [each for each in examples.run(PAGES / page) if not each.holds()]
     assert not wrong, "python -m tests.examples writes the outputs of a page anew"
+
+
+def anchors(document: Path) -> set[str]:
+    """What can follow a # in a link to `document`."""
+    if document.suffix == ".html":
+        return set(re.findall(r'\bid="([^"]+)"', document.read_text()))
+    text = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each).strip().lower().replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda each: str(each.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    for link in re.findall(r"\]\((?!\w+:)([^)\s]*)\)", document.read_text()):
+        path, _, anchor = link.partition("#")
+        there = document.parent / path if path else document
+        assert there.exists(), link
+        assert not anchor or anchor in anchors(there), link
+
+
+def test_make_tells_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (targets,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert re.findall(r"^([a-z-]+):.* ## .", makefile, re.MULTILINE) == sorted(
+        targets.split(), key=lambda each: makefile.index(f"\n{each}:")
+    )
 
 
 def test_another_output_is_noticed() -> None:
