@@ -26,7 +26,7 @@ def test_what_is_no_bert_tokenizer_is_refused() -> None:
     with pytest.raises(BundleError, match="not a readable tokenizer"):
         ReviewTokenizer("{}")
     other = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))  # noqa: S106
-    with pytest.raises(BundleError, match="not BERT's"):
+    with pytest.raises(BundleError, match="does not fit an encoder"):
         ReviewTokenizer(other.to_str())
 
 

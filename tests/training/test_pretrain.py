@@ -13,7 +13,7 @@ import torch
 from reelsense.errors import RecipeError, StoppedError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training import checkpoint, pretrain
-from reelsense.training.model import load_bert, load_model
+from reelsense.training.model import load_encoder, load_model
 from reelsense.training.processes import Processes
 from reelsense.training.recipe import Recipe
 from tests.conftest import LABELS
@@ -44,7 +44,7 @@ def test_it_learns_and_leaves_a_base(base: Path, tmp_path: Path) -> None:
     assert last == pytest.approx(np.mean(losses[-(len(losses) // 10) :]))
     assert last < losses[0] / 2
 
-    found, before = load_bert(out).state_dict(), load_bert(base).state_dict()
+    found, before = load_encoder(out).state_dict(), load_encoder(base).state_dict()
     trained = state(out)["parts"]["model"]
     assert all(torch.equal(found[name].half(), trained[f"bert.{name}"].half()) for name in found)
     changed = {name for name in found if not torch.equal(found[name], before[name].half().float())}

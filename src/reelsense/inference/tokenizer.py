@@ -1,6 +1,7 @@
 """Text to token ids, and token ids to windows that fit the network.
 
-Knows WordPiece ids and lengths; knows neither labels nor the network.
+Reads any tokenizer.json that encloses a text between two special tokens and can pad. Knows token
+ids and lengths; neither labels nor the network.
 """
 
 from __future__ import annotations
@@ -28,9 +29,17 @@ class Tokens:
     """Where each begins in the cleaned text, in characters."""
 
 
+_SPECIAL = {
+    "pad_token": ("[PAD]", "<pad>"),
+    "mask_token": ("[MASK]", "<mask>"),
+    "unk_token": ("[UNK]", "<unk>"),
+}
+"""What families of encoders call their special tokens; MPNet has both names for the last."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The ids that open and close every window: [CLS] and [SEP]."""
+    """The ids that open and close every window: BERT's [CLS] and [SEP], RoBERTa's <s> and </s>."""
 
     first: int
     last: int
@@ -41,13 +50,24 @@ class Frame:
 
 
 class ReviewTokenizer:
-    """A BERT tokenizer read from the text of a tokenizer.json, without truncation or padding.
+    """The tokenizer of an encoder, read from a tokenizer.json, without truncation or padding.
 
-    Special tokens written out in a review ("[MASK]", "[SEP]") are ordinary text to it.
+    Special tokens written out in a review ("[MASK]", "[SEP]") are treated as ordinary text.
+
+    Attributes:
+        frame: The special tokens around every window.
+        pad: The id of padding.
+        mask: The id of a hidden token, or None. Only pre-training needs it.
+        special_tokens: Their names, by the roles that transformers gives them ("cls_token").
+        serialized: A tokenizer.json with the same vocabulary.
     """
 
     def __init__(self, serialized: str) -> None:
-        """Read `serialized`. Raises BundleError if it is no tokenizer, or not BERT's."""
+        """Read `serialized`.
+
+        Raises:
+            BundleError: It is not a tokenizer, or lacks the special tokens of an encoder.
+        """
         try:
             self._tokenizer = Tokenizer.from_str(serialized)
         except Exception as error:  # tokenizers raises bare Exception for every fault
@@ -55,15 +75,28 @@ class ReviewTokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
-        names = ("[CLS]", "[SEP]", "[PAD]", "[MASK]")
-        first, last, pad, mask = map(self._tokenizer.token_to_id, names)
-        if first is None or last is None or pad is None or mask is None:
-            raise BundleError(f"tokenizer.json is not BERT's: it lacks one of {', '.join(names)}")
-        self.frame, self.pad, self.mask = Frame(first, last), pad, mask
-        self._unknown = self._tokenizer.token_to_id("[UNK]")
+        self.serialized = self._tokenizer.to_str()
+        around = self._tokenizer.encode("").ids
+        self.special_tokens = {
+            role: name
+            for role, names in _SPECIAL.items()
+            for name in reversed(names)  # the first one wins
+            if self._tokenizer.token_to_id(name) is not None
+        }
+        if len(around) != 2 or "pad_token" not in self.special_tokens:
+            raise BundleError(
+                "tokenizer.json does not fit an encoder: expected a post-processor that puts one "
+                "token before and one after a text, and a token [PAD] or <pad>"
+            )
+        self.frame = Frame(*around)
+        self.pad: int = self._tokenizer.token_to_id(self.special_tokens["pad_token"])
+        self.mask = self._tokenizer.token_to_id(self.special_tokens.get("mask_token", ""))
+        for role, number in zip(("cls_token", "sep_token"), around, strict=True):
+            self.special_tokens[role] = self._tokenizer.id_to_token(number)
+        self._unknown = self._tokenizer.token_to_id(self.special_tokens.get("unk_token", ""))
 
     def encode(self, texts: Sequence[str], clock: Clock | None = None) -> list[list[int]]:
-        """Clean `texts` and return their token ids, whole, without [CLS] and [SEP].
+        """Clean `texts` and return their token ids, whole, without the frame.
 
         A text of unknown tokens alone, as emoji are to most, has none: all such would get the same
         answer, and a sure one. Raises DeadlineError once no time is left on `clock`.

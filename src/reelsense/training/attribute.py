@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from reelsense.inference.tokenizer import ReviewTokenizer, window_edges
 from reelsense.prediction import Part
 from reelsense.review import trace
 from reelsense.training.checkpoint import facts_with_labels
-from reelsense.training.model import ReviewModel, load_model, logits_of_embeddings
+from reelsense.training.model import load_model, logits_of_embeddings
 
 STEPS = 16
 """Points of the way, in the middle of as many equal parts of it."""
@@ -58,10 +60,10 @@ def integrated_gradients(folder: Path) -> Callable[[str, Sequence[Part]], list[f
 
 
 def _of_window(
-    model: ReviewModel, tokenizer: ReviewTokenizer, ids: Sequence[int], labels: int
+    model: PreTrainedModel, tokenizer: ReviewTokenizer, ids: Sequence[int], labels: int
 ) -> NDArray[np.float64]:
     """The attributions (tokens) of `ids`, one window without its frame."""
-    words = model.bert.embeddings.word_embeddings
+    words: Any = model.get_input_embeddings()
     framed = words(torch.tensor(tokenizer.frame.around(ids)))
     nothing = words(torch.tensor(tokenizer.frame.around([tokenizer.pad] * len(ids))))
     mask = torch.ones(STEPS, len(framed), dtype=torch.int64)

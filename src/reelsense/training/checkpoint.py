@@ -18,12 +18,15 @@ from pickle import UnpicklingError  # nosec B403  # torch.load(weights_only=True
 from typing import Any, Protocol
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from reelsense.errors import TrainingError
 from reelsense.files import write_atomically
+from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training.batches import Encoded
+from reelsense.training.model import max_length, stored_tensors
 from reelsense.training.processes import Processes
 from reelsense.training.speed import without_speed
 
@@ -194,7 +197,9 @@ def facts_with_labels(folder: Path) -> dict[str, Any]:
     return found
 
 
-def save_model(out: Path, model: PreTrainedModel, tokenizer: Path, facts: dict[str, Any]) -> None:
+def save_model(
+    out: Path, model: PreTrainedModel, tokenizer: ReviewTokenizer, facts: dict[str, Any]
+) -> None:
     """Write an ordinary transformers checkpoint with its tokenizer and `facts` into `out`.
 
     Weights are rounded to 16 bits, which halves the file and moves logits by about a thousandth;
@@ -202,13 +207,14 @@ def save_model(out: Path, model: PreTrainedModel, tokenizer: Path, facts: dict[s
     """
     beside = out / ".saving"
     shutil.rmtree(beside, ignore_errors=True)
-    rounded = {name: part.half() for name, part in model.state_dict().items()}
+    rounded = {name: part.half() for name, part in stored_tensors(model).items()}
     model.save_pretrained(beside, state_dict=rounded)
+    types = ["token_type_ids"] if getattr(model.config, "type_vocab_size", 0) > 1 else []
     PreTrainedTokenizerFast(
-        tokenizer_file=str(tokenizer),
-        model_max_length=model.config.max_position_embeddings,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-        **{f"{name.lower()}_token": f"[{name}]" for name in ("UNK", "SEP", "PAD", "CLS", "MASK")},
+        tokenizer_object=Tokenizer.from_str(tokenizer.serialized),
+        model_max_length=max_length(model),
+        model_input_names=["input_ids", *types, "attention_mask"],
+        **tokenizer.special_tokens,
     ).save_pretrained(beside)
     (beside / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     for path in sorted(beside.iterdir()):

@@ -19,6 +19,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from reelsense import bundle as bundles
 from reelsense.bundle import Bundle, Manifest
@@ -29,7 +30,7 @@ from reelsense.evaluation.scorer import likeliest_labels
 from reelsense.inference.batching import Network
 from reelsense.inference.classifier import Classifier
 from reelsense.training import checkpoint
-from reelsense.training.model import ReviewModel, load_model, logits
+from reelsense.training.model import load_model, logits
 from reelsense.training.quantize import quantize
 
 LEAST_AGREEMENT = 0.995
@@ -123,7 +124,7 @@ def _with_metrics(manifest: Manifest, parity: Parity) -> Manifest:
 class _Inputs(nn.Module):
     """The network as the bundle has it: ids and mask in, logits out."""
 
-    def __init__(self, model: ReviewModel) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
 
@@ -131,7 +132,7 @@ class _Inputs(nn.Module):
         return logits(self.model, input_ids, attention_mask)
 
 
-def to_onnx(model: ReviewModel) -> onnx.ModelProto:
+def to_onnx(model: PreTrainedModel) -> onnx.ModelProto:
     """Return `model` as an fp32 network over token ids and mask, of any batch and length."""
     ids = torch.zeros(2, 16, dtype=torch.int64)
     axes = {0: "batch", 1: "length"}
@@ -157,7 +158,7 @@ def to_onnx(model: ReviewModel) -> onnx.ModelProto:
 class _Comparison:
     """Compares int8 networks with the checkpoint on the same held-out reviews."""
 
-    def __init__(self, model: ReviewModel, frame: Bundle, held_out: Sequence[Review]) -> None:
+    def __init__(self, model: PreTrainedModel, frame: Bundle, held_out: Sequence[Review]) -> None:
         """Of `frame`, what is around the network is used."""
         chosen = random.Random(1).sample(held_out, min(_PARITY_REVIEWS, len(held_out)))
         self._texts = [review.text for review in chosen]
@@ -176,7 +177,7 @@ class _Comparison:
         )
 
 
-def torch_network(model: ReviewModel) -> Network:
+def torch_network(model: PreTrainedModel) -> Network:
     """Return what a Classifier runs windows through: `model` in PyTorch, fp32."""
 
     @torch.no_grad()

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transformers import set_seed
+from transformers import PreTrainedModel, set_seed
 
 from reelsense.datasets.reviews import Split
 from reelsense.errors import TrainingError
@@ -35,7 +35,7 @@ from reelsense.training.batches import Encoded, plan_epoch
 from reelsense.training.examples import Example, hard_examples
 from reelsense.training.identities import equalize_identities
 from reelsense.training.machine import interruptible, keep_freed_memory
-from reelsense.training.model import ReviewModel, load_model, logits, parameter_groups
+from reelsense.training.model import load_model, logits, max_length, parameter_groups
 from reelsense.training.optimize import rate_at, take_step
 from reelsense.training.processes import Processes
 from reelsense.training.recipe import Recipe, check_lengths
@@ -76,8 +76,7 @@ def finetune(
     examples = [*hard_examples(split.train, labels), *extra]
     ratings = sorted({each.rating for each in examples if each.rating and recipe.stars_weight})
     model = load_model(base, labels, recipe.dropout, recipe.attention_dropout, ratings)
-    positions = model.config.max_position_embeddings
-    check_lengths(positions, lengths=max(recipe.lengths), window=recipe.window)
+    check_lengths(max_length(model), lengths=max(recipe.lengths), window=recipe.window)
     tokenizer = read_tokenizer(base)
     if recipe.equal_identities:
         equalize_identities(model, tokenizer)
@@ -116,7 +115,7 @@ class _Run:
         labels: Sequence[str],
         out: Path,
         tokenizer: ReviewTokenizer,
-        model: ReviewModel,
+        model: PreTrainedModel,
         train: Encoded,
         held_out: Encoded,
         sources: Counter[str],
@@ -125,8 +124,7 @@ class _Run:
         """`sources` says how many examples beside the reviews came from where: noted, not used."""
         self.recipe, self.base, self.labels, self.out = recipe, base, list(labels), out
         self.sources = sources
-        self.frame, self.train, self.held_out = tokenizer.frame, train, held_out
-        self.pad = tokenizer.pad
+        self.tokenizer, self.train, self.held_out = tokenizer, train, held_out
         self.processes, self.model = processes, model
         optimizer = torch.optim.AdamW(
             parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, fused=True
@@ -231,9 +229,9 @@ class _Run:
         self, forward: Callable[..., Tensor], reviews: Encoded, batch: list[int], length: int
     ) -> Tensor:
         share, accelerator = self.recipe.head_share, self.processes.accelerator
-        rows = [head_and_tail(reviews.ids[n], length, share, self.frame) for n in batch]
+        rows = [head_and_tail(reviews.ids[n], length, share, self.tokenizer.frame) for n in batch]
         ids, mask = (
-            torch.from_numpy(part).to(accelerator.device) for part in stack(rows, self.pad)
+            torch.from_numpy(part).to(accelerator.device) for part in stack(rows, self.tokenizer.pad)
         )
         with accelerator.autocast():
             return forward(ids, mask)
@@ -248,7 +246,7 @@ class _Run:
             checkpoint.save_model(
                 self.out,
                 self._best_model(),
-                self.base / "tokenizer.json",
+                self.tokenizer,
                 {
                     "recipe": asdict(self.recipe),
                     "base_sha256": self.base_sha256,
@@ -278,7 +276,7 @@ class _Run:
             "extra_examples": self.sources | Counter(before.get("extra_examples", {})),
         }
 
-    def _best_model(self) -> ReviewModel:
+    def _best_model(self) -> PreTrainedModel:
         """The averaged weights where an average is kept, else the last ones.
 
         Where the recipe wants a `base_share`, a copy between them and those it began with: what
@@ -291,7 +289,7 @@ class _Run:
             with torch.no_grad():
                 for name, weights in model.state_dict().items():
                     weights.lerp_(self.begun[name].to(weights.device), self.recipe.base_share)
-        return cast("ReviewModel", model)
+        return cast("PreTrainedModel", model)
 
     @torch.no_grad()
     def _score_held_out(self) -> dict[str, float]:
@@ -359,7 +357,7 @@ def sha256(weights: Path) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _averaged(model: ReviewModel, decay: float) -> AveragedModel | None:
+def _averaged(model: PreTrainedModel, decay: float) -> AveragedModel | None:
     """A moving average of the weights of `model`, or None for a decay of 0."""
     if not decay:
         return None

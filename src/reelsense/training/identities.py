@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from transformers import PreTrainedModel
 
 from reelsense.evaluation.identities import CATEGORIES
 from reelsense.inference.tokenizer import ReviewTokenizer
-from reelsense.training.model import ReviewModel
 
 
 @torch.no_grad()
-def equalize_identities(model: ReviewModel, tokenizer: ReviewTokenizer) -> None:
+def equalize_identities(model: PreTrainedModel, tokenizer: ReviewTokenizer) -> None:
     """Give the words of each category of identity that are a single token their mean embedding.
 
     After Bolukbasi et al. (2016, "Man is to Computer Programmer as Woman is to Homemaker?"), whose
     equalizing does so along one direction. Words of several tokens stay as they are.
     """
-    table = model.bert.embeddings.word_embeddings.weight
+    table: Any = model.get_input_embeddings().weight
     for category in CATEGORIES:
         encoded = tokenizer.encode(category.words)
         rows = sorted({ids[0] for ids in encoded if len(ids) == 1})

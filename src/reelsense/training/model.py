@@ -1,40 +1,39 @@
-"""A pre-trained BERT with an untrained layer on top, and the way through it that we train.
+"""A pre-trained encoder with an untrained layer on top, as transformers loads and saves it.
 
-`logits` computes what transformers' BertForSequenceClassification computes, with two savings that
-change nothing in the result: the last layer works on the first token alone, the only one that the
-classifier reads, and attention is fused. The checkpoint is an ordinary transformers one.
+In memory the output layer has one more output for each star rating. In a checkpoint these are
+tensors of their own (STARS), so that transformers opens it as an ordinary sequence classifier with
+the same logits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers import AutoConfig, BertForSequenceClassification, BertModel, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
 from reelsense.errors import TrainingError
+from reelsense.training.encoders import SHORTENED, encode
 
-_Model = TypeVar("_Model", bound=PreTrainedModel)
+WEIGHTS = "model.safetensors"
+STARS = ("stars.weight", "stars.bias")
+"""Names of the rows of the output layer that belong to the star ratings, in a checkpoint."""
 
-
-class ReviewModel(BertForSequenceClassification):
-    """BERT with a layer over the labels, and one over star ratings where there are any.
-
-    Its checkpoint opens as transformers' BertForSequenceClassification too, which has the same
-    logits and leaves the stars out.
-    """
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        ratings = getattr(config, "star_ratings", None)
-        self.stars = nn.Linear(config.hidden_size, len(ratings)) if ratings else None
-        self.post_init()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+_DROPOUTS = {
+    "dropout": ("hidden_dropout_prob", "dropout", "seq_classif_dropout", "mlp_dropout"),
+    "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
+}
+"""What families of encoders call the two settings in their configuration."""
 
 
 def load_model(
@@ -43,27 +42,41 @@ def load_model(
     dropout: float,
     attention_dropout: float,
     ratings: Sequence[int] = (),
-) -> ReviewModel:
-    """Load the BERT in `folder` and put untrained layers over `labels` and `ratings` on top.
+) -> PreTrainedModel:
+    """Load the encoder in `folder` with an output for each of `labels` and `ratings`.
 
-    A checkpoint that already has such layers keeps them. Raises TrainingError if the folder holds
-    no BERT.
+    A checkpoint that already has such an output layer keeps its weights.
+
+    Args:
+        folder: config.json, model.safetensors and tokenizer.json.
+        labels: Names of the labels, in the order of the outputs.
+        dropout: Of hidden states and before the classifier.
+        attention_dropout: Of attention weights.
+        ratings: Star ratings, whose outputs follow those of the labels.
+
+    Raises:
+        TrainingError: The folder holds no encoder that transformers can load as a classifier.
     """
     config = _config(folder)
     config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: n for n, label in enumerate(labels)}
-    config.hidden_dropout_prob = dropout
-    config.attention_probs_dropout_prob = attention_dropout
     config.star_ratings = list(ratings)
-    return _load(ReviewModel, folder, config)
+    _set_dropout(config, dropout, attention_dropout)
+    model = _load(AutoModelForSequenceClassification, folder, config)
+    if config.model_type == "mpnet":
+        # With a gradient for it, attention cannot be fused and training is 7 % slower.
+        model.base_model.encoder.relative_attention_bias.requires_grad_(False)
+    if ratings:
+        _widen(model, len(ratings), _stored_stars(folder))
+    return model
 
 
-def load_bert(folder: Path) -> BertModel:
-    """Load the bare BERT in `folder`, without dropout. Raises TrainingError as `load_model`."""
+def load_encoder(folder: Path) -> PreTrainedModel:
+    """Load the bare encoder in `folder`, without dropout. Raises TrainingError as `load_model`."""
     config = _config(folder)
-    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
-    return _load(BertModel, folder, config)
+    _set_dropout(config, 0.0, 0.0)
+    return _load(AutoModel, folder, config)
 
 
 def _config(folder: Path) -> Any:
@@ -71,17 +84,21 @@ def _config(folder: Path) -> Any:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise TrainingError(f"{folder} holds no pre-trained model: {error}") from error
-    if config.model_type != "bert":
-        raise TrainingError(f"{folder} holds a {config.model_type} model; reelsense trains BERT")
-    return config
 
 
-def _load(kind: type[_Model], folder: Path, config: Any) -> _Model:
+def _set_dropout(config: Any, dropout: float, attention_dropout: float) -> None:
+    for names, value in zip(_DROPOUTS.values(), (dropout, attention_dropout), strict=True):
+        for name in names:
+            if isinstance(getattr(config, name, None), float | int):
+                setattr(config, name, value)
+
+
+def _load(kind: Any, folder: Path, config: Any) -> PreTrainedModel:
     try:
-        model: _Model = kind.from_pretrained(
+        model: PreTrainedModel = kind.from_pretrained(
             folder, config=config, local_files_only=True, dtype=torch.float32
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
@@ -89,86 +106,91 @@ def _load(kind: type[_Model], folder: Path, config: Any) -> _Model:
     return model
 
 
-def logits(model: ReviewModel, ids: Tensor, mask: Tensor) -> Tensor:
+def output_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
+    """Return the name and the module of the last linear layer, which computes the logits."""
+    layers = [(n, part) for n, part in model.named_modules() if isinstance(part, nn.Linear)]
+    return layers[-1]
+
+
+def _stored_stars(folder: Path) -> tuple[Tensor, Tensor] | None:
+    path = folder / WEIGHTS
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as tensors:
+        if not set(STARS) <= set(tensors.keys()):
+            return None
+        weight, bias = (tensors.get_tensor(name).float() for name in STARS)
+    return weight, bias
+
+
+def _widen(model: PreTrainedModel, ratings: int, stored: tuple[Tensor, Tensor] | None) -> None:
+    """Give the output layer of `model` one more output for each rating."""
+    name, layer = output_layer(model)
+    added = nn.Linear(layer.in_features, ratings)
+    nn.init.normal_(added.weight, std=getattr(model.config, "initializer_range", 0.02))
+    nn.init.zeros_(added.bias)
+    weight, bias = added.weight.detach(), added.bias.detach()
+    if stored is not None and stored[0].shape == weight.shape:
+        weight, bias = stored
+    wide = nn.Linear(layer.in_features, layer.out_features + ratings)
+    with torch.no_grad():
+        wide.weight.copy_(torch.cat([layer.weight, weight]))
+        wide.bias.copy_(torch.cat([layer.bias, bias]))
+    model.set_submodule(name, wide)
+
+
+def stored_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint of `model`, with those of the stars apart."""
+    tensors: dict[str, Tensor] = dict(model.state_dict())
+    ratings = len(getattr(model.config, "star_ratings", None) or ())
+    if ratings:
+        name, _ = output_layer(model)
+        for part, stars in zip(("weight", "bias"), STARS, strict=True):
+            whole = tensors[f"{name}.{part}"]
+            tensors[f"{name}.{part}"] = whole[:-ratings].clone()
+            tensors[stars] = whole[-ratings:].clone()
+    return tensors
+
+
+def logits(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
     """Return the logits (batch, labels + ratings) for token `ids` and `mask` (batch, length).
 
-    The mask is 1 where to read. The first columns equal
-    `model(input_ids=ids, attention_mask=mask).logits` up to rounding (tested).
+    The mask is 1 for tokens and 0 for padding. They equal
+    `model(input_ids=ids, attention_mask=mask).logits` up to rounding, unless the model pools.
     """
-    bert: Any = model.bert
-    return _logits(model, *_embedded(bert.embeddings(input_ids=ids), mask))
+    if model.config.model_type not in SHORTENED:
+        scores: Tensor = model(input_ids=ids, attention_mask=mask).logits
+        return scores
+    return _classify(model, model.base_model.embeddings(input_ids=ids), mask)
 
 
-def logits_of_embeddings(model: ReviewModel, embeddings: Tensor, mask: Tensor) -> Tensor:
-    """Return the same for the word `embeddings` (batch, length, hidden) of tokens."""
-    bert: Any = model.bert
-    return _logits(model, *_embedded(bert.embeddings(inputs_embeds=embeddings), mask))
+def logits_of_embeddings(model: Any, embeddings: Tensor, mask: Tensor) -> Tensor:
+    """Return the logits for the word `embeddings` (batch, length, hidden) of tokens."""
+    if model.config.model_type not in SHORTENED:
+        scores: Tensor = model(inputs_embeds=embeddings, attention_mask=mask).logits
+        return scores
+    return _classify(model, model.base_model.embeddings(inputs_embeds=embeddings), mask)
 
 
-def _logits(model: ReviewModel, hidden: Tensor, blocked: Tensor) -> Tensor:
-    bert: Any = model.bert
-    *layers, last = bert.encoder.layer
-    for layer in layers:
-        hidden = _layer(layer, hidden, hidden, blocked)
-    first = _layer(last, hidden[:, :1], hidden, blocked)
-    pooled = model.dropout(bert.pooler(first))
-    scores: Tensor = model.classifier(pooled)
-    return scores if model.stars is None else torch.cat([scores, model.stars(pooled)], dim=1)
+def _classify(model: Any, embedded: Tensor, mask: Tensor) -> Tensor:
+    pool_after = getattr(model.config, "pool_after", 0)
+    first = encode(model.base_model, embedded, mask, first_only=True, pool_after=pool_after)
+    if model.config.model_type == "bert":
+        first = model.dropout(model.base_model.pooler(first))
+    scores: Tensor = model.classifier(first)
+    return scores
 
 
-def hidden_states(bert: Any, ids: Tensor, mask: Tensor) -> Tensor:
-    """Return the last hidden states (batch, length, hidden) of `bert`."""
-    hidden, blocked = _embedded(bert.embeddings(input_ids=ids), mask)
-    for layer in bert.encoder.layer:
-        hidden = _layer(layer, hidden, hidden, blocked)
-    return hidden
+def max_length(model: PreTrainedModel) -> int:
+    """Return how many tokens `model` reads at most.
 
-
-def _embedded(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The input of the first layer, and what is added to the attention scores.
-
-    That is enough to make padding vanish. As a number and not as a bool, because the export of a
-    bool mask guards against rows without any token (half the memory).
+    RoBERTa and MPNet number positions from the one after their padding id.
     """
-    return hidden, (1.0 - mask[:, None, None, :].to(hidden.dtype)) * -1e4
-
-
-def _layer(layer: Any, queries: Tensor, hidden: Tensor, blocked: Tensor) -> Tensor:
-    """One encoder layer; `queries` are the positions of `hidden` whose output is wanted."""
-    attention = layer.attention.self
-    context = _attend(
-        _heads(attention.query(queries), attention.num_attention_heads),
-        _heads(attention.key(hidden), attention.num_attention_heads),
-        _heads(attention.value(hidden), attention.num_attention_heads),
-        blocked,
-        dropout=attention.dropout.p if layer.training else 0.0,
-    )
-    context = context.transpose(1, 2).flatten(2)
-    attended = layer.attention.output(context, queries)
-    output: Tensor = layer.output(layer.intermediate(attended), attended)
-    return output
-
-
-def _attend(
-    queries: Tensor, keys: Tensor, values: Tensor, blocked: Tensor, dropout: float
-) -> Tensor:
-    """What each query takes from the values: fused, and in an export written out.
-
-    OpenVINO makes one kernel of the written-out form; of the fused one, torch's exporter turns the
-    keys around three times, which that kernel leaves out.
-    """
-    if not torch.compiler.is_exporting():
-        return functional.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=blocked, dropout_p=dropout
-        )
-    scores = queries @ keys.transpose(2, 3) * queries.shape[-1] ** -0.5
-    taken: Tensor = (scores + blocked).softmax(dim=-1) @ values
-    return taken
-
-
-def _heads(states: Tensor, heads: int) -> Tensor:
-    """(batch, length, hidden) -> (batch, heads, length, hidden / heads)."""
-    return states.view(*states.shape[:2], heads, -1).transpose(1, 2)
+    positions = int(model.config.max_position_embeddings)
+    for name, part in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
+            return positions if part.padding_idx is None else positions - part.padding_idx - 1
+    return positions
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

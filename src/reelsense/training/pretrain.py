@@ -31,7 +31,8 @@ from reelsense.training import checkpoint
 from reelsense.training.batches import plan_epoch
 from reelsense.training.finetune import CHECKPOINT_EVERY, read_tokenizer, sha256
 from reelsense.training.machine import interruptible, keep_freed_memory
-from reelsense.training.model import hidden_states, load_bert, parameter_groups
+from reelsense.training.encoders import encode
+from reelsense.training.model import load_encoder, max_length, parameter_groups
 from reelsense.training.optimize import rate_at, take_step
 from reelsense.training.processes import Processes
 from reelsense.training.recipe import Recipe, check_lengths
@@ -99,8 +100,8 @@ class _Run:
         self.texts = len(texts)
         self.processes = processes
         self.rows = _rows(texts, recipe.mlm_length, self.tokenizer, processes)
-        bert: Any = load_bert(base)
-        check_lengths(bert.config.max_position_embeddings, mlm_length=recipe.mlm_length)
+        bert: Any = load_encoder(base)
+        check_lengths(max_length(bert), mlm_length=recipe.mlm_length)
         model = BertForMaskedLM(bert.config)
         model.bert = bert  # with its pooler, which fine-tuning goes on with
         model.tie_weights()
@@ -198,12 +199,13 @@ class _Run:
         model: Any = self.model
         read = {"texts": self.texts, "steps": self.progress.steps_done}
         facts = {"recipe": asdict(self.recipe), "read": read}
-        checkpoint.save_model(self.out, model.bert, self.base / "tokenizer.json", facts)
+        checkpoint.save_model(self.out, model.bert, self.tokenizer, facts)
 
 
 def _guesses(model: Any, ids: Tensor, mask: Tensor, hidden: Tensor) -> Tensor:
     """Logits (hidden tokens, vocabulary) for the tokens of `ids` that are `hidden`, row by row."""
-    guesses: Tensor = model.cls(hidden_states(model.bert, ids, mask)[hidden])
+    embedded = model.bert.embeddings(input_ids=ids)
+    guesses: Tensor = model.cls(encode(model.bert, embedded, mask)[hidden])
     return guesses
 
 
