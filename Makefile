@@ -4,13 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# What `make train` learns from, begins with (the recipe's, if empty), writes on its way and makes.
+# The recipe of `make train`, what it learns from, begins with (the recipe's, if empty) and writes.
+MODEL ?= default
 DATA ?= data/aclImdb
 SETS ?= data/evaluation-sets
 BASE ?=
 RUNS ?= runs
-CHECKPOINT ?= checkpoints/default
-BUNDLE ?= src/reelsense/models/default
+BUNDLE ?= $(RUNS)/$(MODEL)-bundle
 
 .PHONY: help serve test test-slow check fix docs bench bench-quick soak train sbom clean
 .DEFAULT_GOAL := help
@@ -60,13 +60,11 @@ bench: .venv/dev | $(DATA) ## the comparison with other servers: three hours, 15
 soak: .venv/dev | $(DATA) ## half an hour of 64 clients: does the memory stay flat?
 	$(BIN)/python benchmarks/soak.py --reviews $(DATA)
 
-# Stopped at any moment and called again, it goes on where it was.
-train: .venv/dev ## the model that comes along, every step (DATA=, SETS=, BASE=, RUNS=, BUNDLE=)
-	@$(MAKE) --no-print-directory $(RUNS)/fair.done
-	$(BIN)/reelsense export $(RUNS)/fair --data $(DATA) --out $(BUNDLE)
-	mkdir -p $(CHECKPOINT)
-	cp $(addprefix $(RUNS)/fair/,config.json model.safetensors reelsense.json tokenizer.json \
-	    tokenizer_config.json) $(CHECKPOINT)
+# Stopped at any moment and called again, it continues where it was.
+train: .venv/dev | $(DATA) $(SETS) ## train a model: MODEL=default or accurate (DATA=, SETS=, BASE=, RUNS=, BUNDLE=)
+	$(BIN)/reelsense train --recipe recipes/$(MODEL).toml --data $(DATA) --evaluation-sets $(SETS) \
+	    $(if $(BASE),--base-model $(BASE)) --output $(RUNS)/$(MODEL) --resume
+	$(BIN)/reelsense export $(RUNS)/$(MODEL) --data $(DATA) --output $(BUNDLE)
 
 # What a server is made of: reelsense and what it needs, no more, in an environment of its own.
 sbom: build/sbom.json ## what a server is made of (CycloneDX), in build/sbom.json
@@ -82,49 +80,6 @@ build/sbom.json: pyproject.toml constraints.txt
 	    --output-reproducible --of JSON -o $@.part build/sbom/serving
 	mv $@.part $@
 	@echo "$@ lists $$(grep -c '"purl"' $@) packages"
-
-resumed = $(if $(wildcard $(1)/training-state.pt),--resume)
-
-# 1,300 steps of 6,144 tokens are half an hour on two cores; all there is to read takes three times that.
-$(RUNS)/read.done: | $(DATA)
-	$(BIN)/reelsense pretrain --recipe recipes/default.toml --data $(DATA) \
-	    $(if $(BASE),--base $(BASE)) --steps 1300 --out $(RUNS)/read $(call resumed,$(RUNS)/read)
-	@touch $@
-
-$(RUNS)/sets.jsonl: | $(DATA) $(SETS)
-	$(BIN)/reelsense teach --data $(DATA) --unlabelled 0 --identity-sets 0 \
-	    --evaluation-sets $(SETS) --out $@
-
-# The edited reviews are given more than once: there are few of them.
-$(RUNS)/edits.jsonl: $(RUNS)/sets.jsonl
-	grep '"source": "counterfactually' $< > $@
-
-student_learns := $(addprefix --extra $(RUNS)/,sets.jsonl edits.jsonl)
-
-$(RUNS)/student.done: $(RUNS)/read.done $(RUNS)/edits.jsonl
-	$(BIN)/reelsense train --recipe recipes/default.toml --data $(DATA) --base $(RUNS)/read \
-	    $(student_learns) --out $(RUNS)/student $(call resumed,$(RUNS)/student)
-	$(BIN)/reelsense export $(RUNS)/student --data $(DATA) --out $(RUNS)/student-bundle
-	@touch $@
-
-$(RUNS)/student-says.jsonl: $(RUNS)/student.done
-	$(BIN)/reelsense teach --data $(DATA) --teacher $(RUNS)/student-bundle --unlabelled 8000 \
-	    --identity-sets 500 --out $@
-
-$(RUNS)/polished.done: $(RUNS)/student-says.jsonl
-	$(BIN)/reelsense train --recipe recipes/polish.toml --data $(DATA) --base $(RUNS)/student \
-	    $(student_learns) --extra $(RUNS)/student-says.jsonl \
-	    --out $(RUNS)/polished $(call resumed,$(RUNS)/polished)
-	@touch $@
-
-$(RUNS)/swaps.jsonl: $(RUNS)/student-says.jsonl
-	grep '"source": "sentences with swapped' $< > $@
-
-$(RUNS)/fair.done: $(RUNS)/polished.done $(RUNS)/swaps.jsonl
-	$(BIN)/reelsense train --recipe recipes/fair.toml --data $(DATA) --base $(RUNS)/polished \
-	    $(addprefix --extra $(RUNS)/,sets.jsonl edits.jsonl edits.jsonl edits.jsonl swaps.jsonl \
-	    swaps.jsonl swaps.jsonl swaps.jsonl) --out $(RUNS)/fair $(call resumed,$(RUNS)/fair)
-	@touch $@
 
 $(DATA):
 	$(BIN)/reelsense data fetch imdb --out $(dir $(DATA))

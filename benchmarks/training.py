@@ -44,10 +44,10 @@ OTHER = 0
 
 def ours(reviews: list[Review], held_out: list[Review], base: Path, cut: int) -> float:
     """Reviews a second of `reelsense train` at `cut` tokens."""
-    recipe = replace(read_recipe(RECIPE), lengths=(cut,))
+    stage = replace(read_recipe(RECIPE).last, lengths=(cut,))
     with tempfile.TemporaryDirectory() as out:
         started = time.perf_counter()
-        finetune(recipe, base, Split(reviews, held_out), ["negative", "positive"], Path(out))
+        finetune(stage, base, Split(reviews, held_out), ["negative", "positive"], Path(out))
         return len(reviews) / (time.perf_counter() - started)
 
 

@@ -21,7 +21,7 @@ import torch
 
 from reelsense.cli import main
 from reelsense.datasets.reviews import Review
-from reelsense.training import finetune, pretrain
+from reelsense.training import finetune, pretrain, sources
 from reelsense.training.examples import Example, hard_examples
 from reelsense.training.model import load_encoder, load_model
 from tests.training.conftest import STARS
@@ -67,7 +67,8 @@ def run() -> None:
     torch.set_default_dtype(torch.float64)
     with pytest.MonkeyPatch.context() as patch:
         precisely(patch)
-        patch.setattr(finetune, "hard_examples", _rated)
+        for module in (finetune, sources):
+            patch.setattr(module, "hard_examples", _rated)
         patch.setattr(os, "replace", _slow(os.replace, float(os.environ.get("SLOW_SAVE", "0"))))
         main()
 

@@ -25,7 +25,7 @@ def test_embeddings_are_read_as_their_tokens(base: Path) -> None:
     model = load_model(base, ["negative", "positive"], 0.0, 0.0)
     model.train(False)
     ids, mask = torch.randint(5, 17, (3, 20)), torch.ones(3, 20, dtype=torch.int64)
-    words = model.bert.embeddings.word_embeddings(ids)
+    words = model.get_input_embeddings()(ids)
     with torch.no_grad():
         assert torch.allclose(
             logits_of_embeddings(model, words, mask), logits(model, ids, mask), atol=1e-6

@@ -24,10 +24,10 @@ from reelsense.training.finetune import finetune
 from reelsense.training.model import load_model
 from reelsense.training.pretrain import pretrain
 from reelsense.training.quantize import quantize
-from reelsense.training.recipe import Recipe
+from reelsense.training.recipe import Stage
 from tests.conftest import LABELS
 
-RECIPE = Recipe(
+RECIPE = Stage(
     name="tiny", base="", lengths=(32,) * 8, tokens_per_batch=128, learning_rate=1e-2, window=32
 )
 
@@ -165,7 +165,7 @@ def test_a_checkpoint_with_stars_gives_a_bundle_with_stars(
 
 
 def test_a_pretrained_base_is_no_checkpoint(base: Path, split: Split, tmp_path: Path) -> None:
-    quick = replace(RECIPE, mlm_length=32, most_steps=1)
+    quick = replace(RECIPE, kind="pretrain", lengths=(32,), max_steps=1)
     pretrain(quick, base, ["the good film was not bad " * 4], tmp_path / "read")
     with pytest.raises(TrainingError, match="not a checkpoint of `reelsense train`"):
         exports.export(

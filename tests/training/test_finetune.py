@@ -3,7 +3,6 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,15 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from reelsense.datasets.reviews import Split
 from reelsense.errors import RecipeError, StoppedError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
-from reelsense.training import checkpoint, finetune
+from reelsense.training import checkpoint, finetune, loop
 from reelsense.training.examples import Example
 from reelsense.training.model import load_model, logits
-from reelsense.training.recipe import Recipe
+from reelsense.training.processes import Processes
+from reelsense.training.recipe import Stage
 from reelsense.training.speed import without_speed
 from tests.conftest import LABELS
 
-RECIPE = Recipe(
+RECIPE = Stage(
     name="tiny",
     base="",
     window=64,
@@ -78,7 +78,7 @@ def test_the_checkpoint_has_16_bits_a_weight_and_opens_with_32(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    finetune.finetune(replace(RECIPE, most_steps=3), base, split, LABELS, out)
+    finetune.finetune(replace(RECIPE, max_steps=3), base, split, LABELS, out)
     last = weights(out)
     saved = load_file(out / "model.safetensors")
     assert saved.keys() == last.keys()
@@ -87,20 +87,16 @@ def test_the_checkpoint_has_16_bits_a_weight_and_opens_with_32(
     assert {part.dtype for part in opened.state_dict().values()} == {torch.float32}
 
 
-class StopAt:
-    """Sends this process a SIGINT when the step is done."""
+def stop_after(patch: pytest.MonkeyPatch, steps: int) -> None:
+    """Send this process a SIGINT when so many steps are done."""
+    log = loop._log
 
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def logged(output: Path, entry: dict[str, float], processes: Processes) -> None:
+        log(output, entry, processes)
+        if entry["step"] == steps and "epoch" not in entry:
+            os.kill(os.getpid(), signal.SIGINT)
 
-    def __call__(self, run: Any) -> Iterator[None]:
-        for _ in STEPS_OF_EPOCH(run):
-            if run.progress.steps_done == self.step:
-                os.kill(os.getpid(), signal.SIGINT)
-            yield
-
-
-STEPS_OF_EPOCH = finetune._Run.steps_of_epoch
+    patch.setattr(loop, "_log", logged)
 
 
 @pytest.mark.parametrize("step", [3, 71])
@@ -109,8 +105,7 @@ def test_a_resumed_run_ends_with_the_same_weights(
 ) -> None:
     finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "whole")
 
-    stopping = StopAt(step)
-    monkeypatch.setattr(finetune._Run, "steps_of_epoch", lambda run: stopping(run))
+    stop_after(monkeypatch, step)
     with pytest.raises(StoppedError, match="--resume"):
         finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "parts")
     monkeypatch.undo()
@@ -126,7 +121,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_another_recipe(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    short = Recipe(name="tiny", base="", window=64, lengths=(16,), tokens_per_batch=256)
+    short = Stage(name="tiny", base="", window=64, lengths=(16,), tokens_per_batch=256)
     with pytest.raises(TrainingError, match="no saved state"):
         finetune.finetune(short, base, split, LABELS, out, resume=True)
     finetune.finetune(short, base, split, LABELS, out)
@@ -137,7 +132,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_another_recipe(
 
 
 def test_a_loss_that_is_no_number_stops_the_run(base: Path, split: Split, tmp_path: Path) -> None:
-    wild = Recipe(
+    wild = Stage(
         name="wild", base="", window=64, lengths=(16,) * 4, tokens_per_batch=256, learning_rate=1e30
     )
     with pytest.raises(TrainingError, match="lower learning_rate"):
@@ -145,7 +140,7 @@ def test_a_loss_that_is_no_number_stops_the_run(base: Path, split: Split, tmp_pa
 
 
 def test_without_labels_there_is_nothing_to_learn(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="no labelled reviews"):
+    with pytest.raises(TrainingError, match="no labelled texts"):
         finetune.finetune(RECIPE, base, Split([], []), LABELS, tmp_path / "out")
 
 
@@ -179,7 +174,7 @@ def test_a_run_can_be_resumed_from_its_first_moment(
     def killed(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(finetune._Run, "steps_of_epoch", killed)
+    monkeypatch.setattr(loop, "_step", killed)
     with pytest.raises(MemoryError):
         finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "out")
     monkeypatch.undo()
@@ -221,12 +216,10 @@ def test_a_base_that_cannot_be_used(base: Path, split: Split, tmp_path: Path) ->
         finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "c")
 
 
-def test_most_steps_ends_a_run_early_with_a_whole_checkpoint(
+def test_max_steps_ends_a_run_early_with_a_whole_checkpoint(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
-    history = finetune.finetune(
-        replace(RECIPE, most_steps=3), base, split, LABELS, tmp_path / "out"
-    )
+    history = finetune.finetune(replace(RECIPE, max_steps=3), base, split, LABELS, tmp_path / "out")
     assert len(history) == 1
     lines = (tmp_path / "out" / checkpoint.METRICS).read_text().splitlines()
     entries = [json.loads(line) for line in lines]
@@ -241,8 +234,8 @@ STARRED = replace(CALM, lengths=(16,) * 6, stars_weight=1.0)
 def test_stars_are_learned_beside_the_labels(base: Path, rated: Split, tmp_path: Path) -> None:
     out, ratings = tmp_path / "out", [1, 3, 8, 10]
     history = finetune.finetune(STARRED, base, rated, LABELS, out)
-    assert history[0]["stars_off"] > 3
-    assert history[-1]["stars_off"] < 2
+    assert history[0]["star_mae"] > 3
+    assert history[-1]["star_mae"] < 2
     facts = json.loads((out / checkpoint.FACTS).read_text())
     assert facts["ratings"] == ratings
     assert facts["held_out"] in history
@@ -259,16 +252,16 @@ def test_stars_are_learned_beside_the_labels(base: Path, rated: Split, tmp_path:
             assert torch.allclose(scores[:, :2], theirs(ids).logits, atol=1e-4)
         expected = scores[0, 2:].softmax(0) @ torch.tensor(ratings, dtype=torch.float32)
         off.append(abs(expected.item() - (review.rating or 0)))
-    assert sum(off) / len(off) == pytest.approx(facts["held_out"]["stars_off"], abs=0.2)
+    assert sum(off) / len(off) == pytest.approx(facts["held_out"]["star_mae"], abs=0.2)
 
 
 def test_stars_are_learned_only_where_the_recipe_wants_them(
     base: Path, rated: Split, tmp_path: Path
 ) -> None:
     (result,) = finetune.finetune(
-        replace(RECIPE, most_steps=1), base, rated, LABELS, tmp_path / "out"
+        replace(RECIPE, max_steps=1), base, rated, LABELS, tmp_path / "out"
     )
-    assert "stars_off" not in result
+    assert "star_mae" not in result
     assert json.loads((tmp_path / "out" / checkpoint.FACTS).read_text())["ratings"] == []
 
 
@@ -280,13 +273,13 @@ def test_held_out_reviews_without_stars_do_not_count(
     offs = []
     for name, held_out in (("one", one), ("some", [*one, *unrated]), ("none", unrated)):
         (result,) = finetune.finetune(
-            replace(STARRED, most_steps=1),
+            replace(STARRED, max_steps=1),
             base,
             Split(rated.train, held_out),
             LABELS,
             tmp_path / name,
         )
-        offs.append(result.get("stars_off"))
+        offs.append(result.get("star_mae"))
     assert offs == [pytest.approx(offs[0]), pytest.approx(offs[0]), None]
 
 
@@ -298,7 +291,7 @@ def test_soft_targets_pull_the_probabilities_to_them(
         Example("the awful awful film", (0.85, 0.15)),
     ]
     out = tmp_path / "out"
-    finetune.finetune(CALM, base, Split([], rated.held_out), LABELS, out, extra=soft * 300)
+    finetune.finetune(CALM, base, Split([], rated.held_out), LABELS, out, examples=soft * 300)
     model = load_model(out, LABELS, 0.0, 0.0)
     read = ReviewTokenizer((out / "tokenizer.json").read_text())
     for each in soft:
@@ -311,18 +304,18 @@ def test_soft_targets_pull_the_probabilities_to_them(
 def test_examples_alone_bring_stars_and_belong_to_the_run(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
-    out, quick = tmp_path / "out", replace(STARRED, most_steps=2)
+    out, quick = tmp_path / "out", replace(STARRED, max_steps=2)
     extra = [Example(f"the film {n}", (0.5, 0.5), 5, "somewhere") for n in range(10)] * 2
     extra.append(replace(extra[0], source=""))
-    finetune.finetune(quick, base, split, LABELS, out, extra=extra)
+    finetune.finetune(quick, base, split, LABELS, out, examples=extra)
     facts = json.loads((out / checkpoint.FACTS).read_text())
     assert facts["ratings"] == [5]
-    assert facts["extra_examples"] == {"somewhere": 10, "examples": 1}
+    assert facts["extra_examples"] == {"somewhere": 10}
     with pytest.raises(TrainingError, match="other reviews"):
         finetune.finetune(quick, base, split, LABELS, out, resume=True)
     softer = [replace(extra[0], target=(0.4, 0.6)), *extra[1:]]
     with pytest.raises(TrainingError, match="other reviews"):
-        finetune.finetune(quick, base, split, LABELS, out, extra=softer, resume=True)
+        finetune.finetune(quick, base, split, LABELS, out, examples=softer, resume=True)
 
 
 def test_half_way_back_to_the_weights_it_began_with(
@@ -343,15 +336,17 @@ def test_half_way_back_to_the_weights_it_began_with(
 def test_the_average_of_the_weights_is_kept_and_resumed(
     base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = replace(RECIPE, lengths=(16,), average=0.8)
+    recipe = replace(RECIPE, lengths=(16,), ema_decay=0.8)
     seen: list[torch.Tensor] = []
 
-    def watched(run: Any) -> Iterator[None]:
-        for _ in STEPS_OF_EPOCH(run):
-            seen.append(run.model.classifier.weight.detach().clone())
-            yield
+    step = loop._step
 
-    monkeypatch.setattr(finetune._Run, "steps_of_epoch", watched)
+    def watched(batch: Any, size: int, training: Any, *rest: Any) -> float:
+        loss = step(batch, size, training, *rest)
+        seen.append(training.model.classifier.weight.detach().clone())
+        return loss
+
+    monkeypatch.setattr(loop, "_step", watched)
     finetune.finetune(recipe, base, split, LABELS, tmp_path / "whole")
     average = seen[0]
     for weight in seen[1:]:
@@ -360,8 +355,7 @@ def test_the_average_of_the_weights_is_kept_and_resumed(
     assert torch.allclose(kept, average, atol=2e-4)
     assert not torch.allclose(kept, seen[-1], atol=1e-3)
 
-    stopping = StopAt(5)
-    monkeypatch.setattr(finetune._Run, "steps_of_epoch", lambda run: stopping(run))
+    stop_after(monkeypatch, 5)
     with pytest.raises(StoppedError):
         finetune.finetune(recipe, base, split, LABELS, tmp_path / "parts")
     monkeypatch.undo()

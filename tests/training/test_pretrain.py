@@ -1,7 +1,4 @@
 import json
-import os
-import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +12,19 @@ from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training import checkpoint, pretrain
 from reelsense.training.model import load_encoder, load_model
 from reelsense.training.processes import Processes
-from reelsense.training.recipe import Recipe
+from reelsense.training.recipe import Stage
 from tests.conftest import LABELS
 from tests.tiny import SPECIAL, VOCABULARY
+from tests.training.test_finetune import stop_after
 
-RECIPE = Recipe(
+RECIPE = Stage(
     name="tiny",
     base="",
     window=64,
     lengths=(32,),
     tokens_per_batch=256,
-    mlm_length=32,
-    mlm_learning_rate=1e-2,
+    learning_rate=1e-2,
+    kind="pretrain",
 )
 TEXTS = ["the good film was not awful " * (3 + n % 9) for n in range(150)]
 SOME = TEXTS[:40]
@@ -36,13 +34,17 @@ def state(out: Path) -> dict[str, Any]:
     return dict(torch.load(out / checkpoint.STATE, weights_only=True))
 
 
+def step_losses(out: Path) -> list[float]:
+    entries = map(json.loads, (out / checkpoint.METRICS).read_text().splitlines())
+    return [entry["loss"] for entry in entries if "epoch" not in entry]
+
+
 def test_it_learns_and_leaves_a_base(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    last = pretrain.pretrain(RECIPE, base, TEXTS, out)
-    losses = [entry["loss"] for entry in state(out)["progress"]["history"]]
+    (last,) = pretrain.pretrain(RECIPE, base, TEXTS, out)
+    losses = step_losses(out)
     assert len(losses) > 30
-    assert last == pytest.approx(np.mean(losses[-(len(losses) // 10) :]))
-    assert last < losses[0] / 2
+    assert last["loss"] < losses[0] / 2
 
     found, before = load_encoder(out).state_dict(), load_encoder(base).state_dict()
     trained = state(out)["parts"]["model"]
@@ -54,10 +56,10 @@ def test_it_learns_and_leaves_a_base(base: Path, tmp_path: Path) -> None:
     assert torch.equal(words, trained["bert.embeddings.word_embeddings.weight"])
 
     facts = json.loads((out / checkpoint.FACTS).read_text())
-    assert facts["recipe"]["mlm_length"] == 32
+    assert facts["recipe"]["kind"] == "pretrain"
     assert facts["read"] == {"texts": len(TEXTS), "steps": len(losses)}
     model = load_model(out, LABELS, 0.1, 0.1)
-    assert torch.equal(model.bert.state_dict()["pooler.dense.weight"], found["pooler.dense.weight"])
+    assert torch.equal(model.state_dict()["bert.pooler.dense.weight"], found["pooler.dense.weight"])
     read = [ReviewTokenizer((each / "tokenizer.json").read_text()) for each in (base, out)]
     assert read[0].encode(TEXTS[:9]) == read[1].encode(TEXTS[:9])
 
@@ -65,17 +67,9 @@ def test_it_learns_and_leaves_a_base(base: Path, tmp_path: Path) -> None:
 def test_a_resumed_run_ends_with_the_same_weights(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = pretrain._Run.steps
-
-    def stopped(run: Any) -> Iterator[None]:
-        for _ in steps(run):
-            if run.progress.step == 3:
-                os.kill(os.getpid(), signal.SIGINT)
-            yield
-
     whole, out = tmp_path / "whole", tmp_path / "parts"
     pretrain.pretrain(RECIPE, base, SOME, whole)
-    monkeypatch.setattr(pretrain._Run, "steps", stopped)
+    stop_after(monkeypatch, 3)
     with pytest.raises(StoppedError, match="--resume"):
         pretrain.pretrain(RECIPE, base, SOME, out)
     monkeypatch.undo()
@@ -95,25 +89,27 @@ def test_a_resumed_run_ends_with_the_same_weights(
 def test_a_run_is_neither_overwritten_nor_resumed_with_something_else(
     base: Path, tmp_path: Path
 ) -> None:
-    short, out = replace(RECIPE, most_steps=2), tmp_path / "out"
+    short, out = replace(RECIPE, max_steps=2), tmp_path / "out"
     with pytest.raises(TrainingError, match="no saved state"):
         pretrain.pretrain(short, base, SOME, out, resume=True)
     pretrain.pretrain(short, base, SOME, out)
-    assert len(state(out)["progress"]["history"]) == 2
+    assert len(step_losses(out)) == 2
     with pytest.raises(TrainingError, match="--resume"):
         pretrain.pretrain(short, base, SOME, out)
     with pytest.raises(TrainingError, match="another recipe"):
-        pretrain.pretrain(replace(short, mlm_share=0.3), base, SOME, out, resume=True)
+        pretrain.pretrain(replace(short, mask_share=0.3), base, SOME, out, resume=True)
     with pytest.raises(TrainingError, match="other reviews"):
         pretrain.pretrain(short, base, [*SOME[:-1], "a bad film " * 9], out, resume=True)
 
 
 def test_what_is_hidden(base: Path, tmp_path: Path) -> None:
-    run = pretrain._Run(replace(RECIPE, mlm_share=0.3), base, SOME, tmp_path, Processes())
+    task = pretrain._MaskedModelling(
+        replace(RECIPE, mask_share=0.3), base, SOME, tmp_path, Processes()
+    )
     ids = np.random.default_rng(0).integers(len(SPECIAL), len(VOCABULARY), (400, 32))
-    ids[:, 0], ids[:, 20], ids[:, 21:] = run.tokenizer.frame.first, run.tokenizer.frame.last, 0
+    ids[:, 0], ids[:, 20], ids[:, 21:] = task.tokenizer.frame.first, task.tokenizer.frame.last, 0
     words = ids >= len(SPECIAL)
-    read, hidden = run._hide(ids)
+    read, hidden = task.hide(ids, 0)
     assert not hidden[~words].any()
     assert (read == ids)[~hidden].all()
     assert hidden[words].mean() == pytest.approx(0.3, abs=0.02)
@@ -121,15 +117,16 @@ def test_what_is_hidden(base: Path, tmp_path: Path) -> None:
     assert masked.mean() == pytest.approx(0.8, abs=0.03)
     assert (read == ids)[hidden].mean() == pytest.approx(0.1, abs=0.03)
 
-    assert np.array_equal(run._hide(ids)[0], read)
-    run.progress.step = 1
-    assert not np.array_equal(run._hide(ids)[1], hidden)
+    assert np.array_equal(task.hide(ids, 0)[0], read)
+    assert not np.array_equal(task.hide(ids, 1)[1], hidden)
 
 
 def test_there_is_always_something_to_guess(base: Path, tmp_path: Path) -> None:
-    run = pretrain._Run(replace(RECIPE, mlm_share=1e-9), base, SOME, tmp_path, Processes())
+    task = pretrain._MaskedModelling(
+        replace(RECIPE, mask_share=1e-9), base, SOME, tmp_path, Processes()
+    )
     ids = np.array([[VOCABULARY["[CLS]"], VOCABULARY["good"], VOCABULARY["[SEP]"]]])
-    assert run._hide(ids)[1].tolist() == [[False, True, False]]
+    assert task.hide(ids, 0)[1].tolist() == [[False, True, False]]
 
 
 @pytest.mark.parametrize("texts", [[], ["good film", "bad"]])
@@ -141,13 +138,13 @@ def test_without_texts_there_is_nothing_to_read(
 
 
 def test_windows_that_the_model_cannot_read_are_refused(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="mlm_length: 99 tokens, but the model reads 64"):
+    with pytest.raises(RecipeError, match="lengths: 99 tokens, but the model reads 64"):
         pretrain.pretrain(
-            replace(RECIPE, mlm_length=99), base, ["the film " * 90], tmp_path / "out"
+            replace(RECIPE, lengths=(99,)), base, ["the film " * 90], tmp_path / "out"
         )
 
 
 def test_a_loss_that_is_no_number_stops_the_run(base: Path, tmp_path: Path) -> None:
-    wild = replace(RECIPE, mlm_learning_rate=1e30)
-    with pytest.raises(TrainingError, match="lower mlm_learning_rate"):
+    wild = replace(RECIPE, learning_rate=1e30)
+    with pytest.raises(TrainingError, match="lower learning_rate"):
         pretrain.pretrain(wild, base, SOME, tmp_path / "out")

@@ -20,7 +20,7 @@ from reelsense.errors import TrainingError
 from reelsense.training import checkpoint, finetune, pretrain, speed
 from reelsense.training.examples import Example, write_examples
 from reelsense.training.processes import Processes
-from reelsense.training.recipe import Recipe
+from reelsense.training.recipe import Stage
 from reelsense.training.speed import Speed, without_speed
 from tests.conftest import LABELS
 from tests.training.conftest import STARS, write_base
@@ -37,10 +37,8 @@ base = "nowhere"
 lengths = [16, 32, 32]
 window = 64
 tokens_per_batch = 160
-mlm_length = 32
 dropout = 0.0
 learning_rate = 0.5
-mlm_learning_rate = 0.2
 max_gradient_norm = 100.0  # never reached: a gradient of another length is seen
 stars_weight = 0.5
 """
@@ -70,21 +68,28 @@ class Place:
         self,
         out: str,
         *options: str,
-        command: str = "train",
+        kind: str = "finetune",
         launcher: Sequence[str] = (),
         module: str = "tests.training.plainly",
         recipe: str = RECIPE,
         **environment: str,
     ) -> subprocess.Popen[str]:
-        (self.folder / f"{out}.toml").write_text(recipe)
-        extra = ("--extra", str(self.folder / "extra.jsonl")) if command == "train" else ()
-        given = {"--data": "mine.csv", "--recipe": f"{out}.toml", "--base": "base", "--out": out}
+        if kind == "pretrain":
+            recipe = recipe.replace("[16, 32, 32]", "[32]").replace("= 0.5", "= 0.2", 1)
+        (self.folder / f"{out}.toml").write_text(f'{recipe}\nkind = "{kind}"\n')
+        extra = ("--extra-data", str(self.folder / "extra.jsonl")) if kind == "finetune" else ()
+        given = {
+            "--data": "mine.csv",
+            "--recipe": f"{out}.toml",
+            "--base-model": "base",
+            "--output": out,
+        }
         paths = [part for name, path in given.items() for part in (name, str(self.folder / path))]
         (self.folder / f"{out}-pids").mkdir(exist_ok=True)
         pids = {"PIDS": str(self.folder / f"{out}-pids")}
         start = ("-m", module) if not launcher else (*launcher, "-m", module)
         return subprocess.Popen(  # noqa: S603
-            [sys.executable, *start, command, *paths, *extra, *options],
+            [sys.executable, *start, "train", *paths, *extra, *options],
             cwd=Path(__file__).parents[2],
             env=os.environ | pids | environment,
             stdout=subprocess.PIPE,
@@ -151,34 +156,32 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.mark.parametrize("accumulate", ["1", "3"])
 def test_two_processes_take_the_steps_of_one(place: Place, accumulate: str) -> None:
     out = f"two-{accumulate}"
-    said = place.run(out, "--accumulate", accumulate, launcher=TORCHRUN)
+    said = place.run(out, "--gradient-accumulation-steps", accumulate, launcher=TORCHRUN)
     place.assert_same("whole", out)
     steps = [entry["step"] for entry in place.metrics(out) if "epoch" not in entry]
     assert steps == list(range(1, len(steps) + 1))
     losses = [entry["loss"] for entry in place.metrics(out) if "epoch" not in entry]
     assert max(losses) - min(losses) > 0.05  # the steps lead somewhere
-    assert all("stars_off" in entry for entry in place.metrics(out) if "epoch" in entry)
+    assert all("star_mae" in entry for entry in place.metrics(out) if "epoch" in entry)
     assert said.count("learn from") == said.count("epoch 3: ") == said.count("checkpoint is") == 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["train", "pretrain"])
-def test_batches_of_fewer_texts_than_processes(place: Place, command: str) -> None:
+@pytest.mark.parametrize("kind", ["finetune", "pretrain"])
+def test_batches_of_fewer_texts_than_processes(place: Place, kind: str) -> None:
     recipe = f"{RECIPE}texts_per_batch = 1\n".replace("160", "32").replace("= 0.2", "= 0.05")
-    settings = {"command": command, "recipe": recipe}
-    one, two = f"narrow-one-{command}", f"narrow-two-{command}"
-    place.run(one, "--steps", "40", **settings)
-    place.run(two, "--steps", "40", launcher=TORCHRUN, **settings)
-    if command == "train":
+    settings = {"kind": kind, "recipe": recipe}
+    one, two = f"narrow-one-{kind}", f"narrow-two-{kind}"
+    place.run(one, "--max-steps", "40", **settings)
+    place.run(two, "--max-steps", "40", launcher=TORCHRUN, **settings)
+    if kind == "finetune":
         place.assert_same(one, two)
     assert_read_the_same(place, one, two)
 
 
 def assert_read_the_same(place: Place, one: str, other: str) -> None:
     first, second = place.state(one), place.state(other)
-    losses, others = (
-        [entry["loss"] for entry in each["progress"]["history"]] for each in (first, second)
-    )
+    losses, others = ([each["loss"] for each in place.metrics(out)] for out in (one, other))
     assert losses == pytest.approx(others, abs=1e-9)
     weights, theirs = first["parts"]["model"], second["parts"]["model"]
     for name, weight in weights.items():
@@ -187,13 +190,13 @@ def assert_read_the_same(place: Place, one: str, other: str) -> None:
 
 @pytest.mark.slow
 def test_two_processes_read_on_as_one(place: Place) -> None:
-    place.run("read-whole", command="pretrain")
-    place.run("read-parts", "--accumulate", "3", command="pretrain")
-    said = place.run("read-two", command="pretrain", launcher=TORCHRUN)
-    assert said.count("texts to read") == said.count("new base") == 1
+    place.run("read-whole", kind="pretrain")
+    place.run("read-parts", "--gradient-accumulation-steps", "3", kind="pretrain")
+    said = place.run("read-two", kind="pretrain", launcher=TORCHRUN)
+    assert said.count("starting") == said.count("checkpoint is") == 1
     assert_read_the_same(place, "read-whole", "read-parts")
     assert_read_the_same(place, "read-whole", "read-two")
-    history = place.state("read-whole")["progress"]["history"]
+    history = place.metrics("read-whole")
     assert history[-1]["loss"] < history[0]["loss"] - 0.1
 
 
@@ -227,7 +230,7 @@ def test_one_process_that_is_asked_stops_all(place: Place) -> None:
     assert errors.count("stopped; the state is saved") == 1
     steps = place.state("asked")["progress"]["steps_done"]
     assert 0 < steps == place.metrics("asked")[-1]["step"]
-    place.run("asked", "--resume", "--accumulate", "2")  # with one process
+    place.run("asked", "--resume", "--gradient-accumulation-steps", "2")  # with one process
     place.assert_same("whole", "asked")
 
 
@@ -253,12 +256,12 @@ def test_a_killed_run_goes_on(place: Place, which: str) -> None:
 def test_accelerate_launches_it_as_it_is(place: Place) -> None:
     recipe = RECIPE.replace("\nlearning_rate = 0.5", "\nlearning_rate = 1e-3")
     settings: Any = {"module": "reelsense", "recipe": recipe}
-    place.run("parts", "--accumulate", "2", **settings)
+    place.run("parts", "--gradient-accumulation-steps", "2", **settings)
     place.run("launched", launcher=ACCELERATE, **settings)
     place.assert_same("parts", "launched", tolerance=1e-5)  # AdamW and 32 bits, in the same parts
 
 
-QUICK = Recipe(
+QUICK = Stage(
     name="tiny",
     base="",
     window=64,
@@ -299,10 +302,12 @@ def test_parts_one_after_another_make_the_same_model(
 
 @pytest.mark.usefixtures("precise")
 def test_hidden_words_weigh_the_same_in_any_part(base: Path, tmp_path: Path) -> None:
-    recipe = replace(QUICK, mlm_length=32, mlm_learning_rate=0.1)
+    recipe = replace(QUICK, kind="pretrain", lengths=(32,), learning_rate=0.1)
     texts = ["the good film was not awful " * (3 + n % 9) for n in range(40)]
     last = [
-        pretrain.pretrain(recipe, base, texts, tmp_path / str(n), processes=Processes(n))
+        pretrain.pretrain(recipe, base, texts, tmp_path / str(n), processes=Processes(n))[-1][
+            "loss"
+        ]
         for n in (1, 3, 50)
     ]
     assert last == pytest.approx([last[0]] * 3, abs=1e-9)
@@ -332,7 +337,7 @@ def test_held_out_reviews_that_nobody_scored_are_missed(
     base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Processes, "share", lambda _, batches: batches[1:])
-    with pytest.raises(TrainingError, match=r"of 40 held-out reviews were scored"):
+    with pytest.raises(TrainingError, match=r"of 40 validation texts were scored"):
         finetune.finetune(QUICK, base, split, LABELS, tmp_path / "out")
 
 

@@ -9,7 +9,7 @@ import click
 from reelsense import __version__
 from reelsense.cli.answer import explain, predict
 from reelsense.cli.judge import calibrate, evaluate
-from reelsense.cli.learn import baseline, data, export, pretrain, teach, train
+from reelsense.cli.learn import baseline, data, export, train
 from reelsense.cli.serve import config, key, serve
 from reelsense.errors import ReelsenseError
 from reelsense.files import NO_ROOM
@@ -30,8 +30,6 @@ for _command in (
     evaluate,
     calibrate,
     data,
-    pretrain,
-    teach,
     train,
     export,
     baseline,

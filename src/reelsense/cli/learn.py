@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from reelsense.cli import options
-
-if TYPE_CHECKING:
-    from reelsense.training.recipe import Recipe
 
 
 @click.group()
@@ -48,210 +43,80 @@ def fetch(dataset: str, given: Path | None, out: Path) -> None:
         click.echo(f"evaluation-sets are ready: --evaluation-sets {folder}")
 
 
-_recipe = click.option(
-    "--recipe", "recipe_file", type=options.PATH, required=True, help="A TOML file."
+@click.command()
+@options.labelled_data
+@click.option("--recipe", "recipe_file", type=options.PATH, required=True, help="A TOML file.")
+@click.option(
+    "--evaluation-sets",
+    type=options.PATH,
+    help="Folder of edited reviews and single sentences, for recipes that learn from them.",
 )
-_base = click.option(
-    "--base", help="The pre-trained BERT: a hub id or a folder; by default the recipe's."
+@click.option(
+    "--base-model",
+    help="The pre-trained encoder: a hub id or a folder. By default the recipe's.",
 )
-_resume = click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out.")
-_steps = click.option("--steps", type=click.IntRange(1), help="Stop after so many, for a try.")
-_accumulate = click.option(
-    "--accumulate",
+@click.option(
+    "--extra-data",
+    type=options.PATH,
+    multiple=True,
+    help="A .jsonl file of examples to learn from as well, with a probability for each label.",
+)
+@click.option("--output", type=options.PATH, required=True, help="Folder for the checkpoint.")
+@click.option("--resume", is_flag=True, help="Continue the interrupted run in --output.")
+@click.option("--max-steps", type=click.IntRange(1), help="Stop every stage after this many steps.")
+@click.option(
+    "--gradient-accumulation-steps",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Cut every batch into so many parts: the same model, in less memory.",
+    help="Split every batch into this many parts: the same model in less memory.",
 )
-
-
-@click.command(short_help="Let a pre-trained BERT read on in your texts.")
-@options.labelled_data
-@_recipe
-@_base
-@click.option("--out", type=options.PATH, required=True, help="Folder for the new base.")
-@_resume
-@_steps
-@_accumulate
-def pretrain(
-    data: Path,
-    text_column: str,
-    label_column: str,
-    recipe_file: Path,
-    base: str | None,
-    out: Path,
-    resume: bool,
-    steps: int | None,
-    accumulate: int,
-) -> None:
-    """Let a pre-trained BERT read on in your texts before it is fine-tuned.
-
-    It guesses hidden words; labels are not looked at. `reelsense train --base OUT` goes on.
-    On several processes: `torchrun --nproc-per-node N -m reelsense pretrain ...`.
-    """
-    from reelsense.datasets.sources import Source
-    from reelsense.training.pretrain import pretrain as read_on
-    from reelsense.training.processes import Processes
-
-    processes = Processes(accumulate)
-    recipe, folder = _recipe_and_base(recipe_file, base, steps)
-    source = Source(data, text_column, label_column)
-    split, _ = source.for_training()
-    texts = list(dict.fromkeys([*(r.text for r in split.train), *source.unlabelled_texts()]))
-    processes.say(f"{len(texts):,} texts to read")
-    loss = read_on(recipe, folder, texts, out, resume=resume, processes=processes)
-    processes.say(f"loss of the last steps {loss:.3f}; the new base is in {out}")
-    processes.end()
-
-
-@click.command()
-@options.labelled_data
-@click.option(
-    "--teacher",
-    "teachers",
-    type=options.PATH,
-    multiple=True,
-    help="Folder of a bundle; several are averaged. By default the model that comes along.",
-)
-@click.option(
-    "--evaluation-sets",
-    "sets_folder",
-    type=options.PATH,
-    help="Take edited reviews and single sentences from there: their train parts.",
-)
-@click.option(
-    "--unlabelled",
-    type=click.IntRange(0),
-    help="How many of the unlabelled reviews, drawn by chance; by default all.",
-)
-@click.option(
-    "--identity-sets",
-    type=click.IntRange(0),
-    default=600,
-    show_default=True,
-    help="The most sets of sentences with swapped words of identity, of each category and origin.",
-)
-@click.option("--out", type=options.PATH, required=True, help="A .jsonl file of examples.")
-def teach(
-    data: Path,
-    text_column: str,
-    label_column: str,
-    teachers: tuple[Path, ...],
-    sets_folder: Path | None,
-    unlabelled: int | None,
-    identity_sets: int,
-    out: Path,
-) -> None:
-    """Make examples to learn from beside the labelled reviews.
-
-    A teacher says what it thinks of the unlabelled reviews, and of sentences in which words of
-    identity are swapped, which then all get the same probabilities. Stopped and called again, it
-    goes on where it was.
-    """
-    from reelsense.datasets.evaluation_sets import read_training_sets
-    from reelsense.datasets.sources import Source
-    from reelsense.inference.classifier import Classifier
-    from reelsense.training.examples import write_examples
-    from reelsense.training.teach import (
-        identity_examples,
-        outside_examples,
-        unlabelled_examples,
-    )
-
-    source = Source(data, text_column, label_column)
-    split, labels = source.for_training()
-    loaded = [Classifier.load(teacher) for teacher in teachers or [None]]
-    for each in loaded:
-        if list(each.labels) != labels:
-            raise click.UsageError(f"a teacher knows {list(each.labels)}, the data {labels}")
-    taught_by = "-".join(each.manifest.version for each in loaded)
-    kept = [
-        out.with_name(f".{out.name}.{part}.{taught_by}.part") for part in ("unlabelled", "identity")
-    ]
-    texts = source.unlabelled_texts()
-    if unlabelled is not None and unlabelled < len(texts):
-        texts = random.Random(0).sample(texts, unlabelled)
-    examples = unlabelled_examples(loaded, texts, kept[0])
-    if {"negative", "positive"} <= set(labels):
-        examples += identity_examples(loaded, split.train, kept[1], identity_sets)
-    if sets_folder:
-        apart = source.texts_kept_apart()
-        examples += outside_examples(read_training_sets(sets_folder), labels, apart)
-    write_examples(out, examples, labels)
-    for path in kept:
-        path.unlink(missing_ok=True)
-    click.echo(f"{len(examples):,} examples in {out}: reelsense train --extra {out}")
-
-
-@click.command()
-@options.labelled_data
-@_recipe
-@_base
-@click.option(
-    "--extra",
-    type=options.PATH,
-    multiple=True,
-    help="A file of examples to learn from as well, as `reelsense teach` makes it.",
-)
-@click.option("--out", type=options.PATH, required=True, help="Folder for the checkpoint.")
-@_resume
-@_steps
-@_accumulate
 def train(
     data: Path,
     text_column: str,
     label_column: str,
     recipe_file: Path,
-    base: str | None,
-    extra: tuple[Path, ...],
-    out: Path,
+    evaluation_sets: Path | None,
+    base_model: str | None,
+    extra_data: tuple[Path, ...],
+    output: Path,
     resume: bool,
-    steps: int | None,
-    accumulate: int,
+    max_steps: int | None,
+    gradient_accumulation_steps: int,
 ) -> None:
-    """Fine-tune a pre-trained BERT on labelled reviews.
+    """Train a model: run the stages of a recipe.
 
-    On several processes: `torchrun --nproc-per-node N -m reelsense train ...`.
+    Stages pre-train an encoder further, fine-tune it on labelled texts, or distil teachers into
+    it. On several processes: `torchrun --nproc-per-node N -m reelsense train ...`.
     """
     from reelsense.datasets.sources import Source
-    from reelsense.training.examples import read_examples
-    from reelsense.training.finetune import finetune
+    from reelsense.training import pipeline
     from reelsense.training.processes import Processes
+    from reelsense.training.recipe import Recipe, read_recipe
+    from reelsense.training.sources import TrainingData
 
-    processes = Processes(accumulate)
-    recipe, folder = _recipe_and_base(recipe_file, base, steps)
-    split, labels = Source(data, text_column, label_column).for_training()
-    examples = [example for path in extra for example in read_examples(path, labels)]
-    processes.say(
-        f"{len(split.train):,} reviews{f' and {len(examples):,} examples' if examples else ''} to "
-        f"learn from, {len(split.held_out):,} held out"
-    )
-    history = finetune(
-        recipe, folder, split, labels, out, extra=examples, resume=resume, processes=processes
-    )
-    best = min(history, key=lambda epoch: epoch["loss"])
-    processes.say(f"held-out accuracy {best['accuracy']:.2%}; the checkpoint is in {out}")
-    processes.end()
-
-
-def _recipe_and_base(recipe_file: Path, base: str | None, steps: int | None) -> tuple[Recipe, Path]:
-    from reelsense.training.base import base_name, find_base
-    from reelsense.training.recipe import read_recipe
-
+    processes = Processes(gradient_accumulation_steps)
     recipe = read_recipe(recipe_file)
-    if steps:
-        recipe = replace(recipe, most_steps=steps)
-    folder = find_base(base or recipe.base)
-    if base:
-        recipe = replace(recipe, base=base_name(base))
-    return recipe, folder
+    if max_steps:
+        recipe = Recipe(tuple(replace(stage, max_steps=max_steps) for stage in recipe.stages))
+    pipeline.run(
+        recipe,
+        TrainingData(Source(data, text_column, label_column), evaluation_sets, extra_data),
+        output,
+        recipe_folder=recipe_file.parent,
+        base=base_model,
+        resume=resume,
+        processes=processes,
+    )
+    processes.say(f"the checkpoint is in {output}")
+    processes.end()
 
 
 @click.command()
 @click.argument("checkpoint", type=options.PATH)
 @options.labelled_data
-@click.option("--out", type=options.PATH, required=True, help="Folder for the bundle.")
-def export(checkpoint: Path, data: Path, text_column: str, label_column: str, out: Path) -> None:
+@click.option("--output", type=options.PATH, required=True, help="Folder for the bundle.")
+def export(checkpoint: Path, data: Path, text_column: str, label_column: str, output: Path) -> None:
     """Turn a checkpoint into a bundle, ready to serve.
 
     The bundle is int8, and checked against CHECKPOINT, the folder that `reelsense train` wrote.
@@ -262,9 +127,9 @@ def export(checkpoint: Path, data: Path, text_column: str, label_column: str, ou
 
     source = Source(data, text_column, label_column)
     split, labels = source.for_training()
-    parity = pack(checkpoint, split.held_out, labels, out, data=source.name)
+    parity = pack(checkpoint, split.held_out, labels, output, data=source.name)
     click.echo(
-        f"{out}: the label of the checkpoint on {parity.agreement:.2%} of {parity.reviews} "
+        f"{output}: the label of the checkpoint on {parity.agreement:.2%} of {parity.reviews} "
         f"held-out reviews; accuracy {parity.accuracy_int8:.2%}, before int8 "
         f"{parity.accuracy_fp32:.2%}"
     )

@@ -89,11 +89,12 @@ class ReviewTokenizer:
                 "token before and one after a text, and a token [PAD] or <pad>"
             )
         self.frame = Frame(*around)
-        self.pad: int = self._tokenizer.token_to_id(self.special_tokens["pad_token"])
-        self.mask = self._tokenizer.token_to_id(self.special_tokens.get("mask_token", ""))
+        pad, self.mask, self._unknown = (
+            self._tokenizer.token_to_id(self.special_tokens.get(role, "")) for role in _SPECIAL
+        )
+        self.pad = pad or 0
         for role, number in zip(("cls_token", "sep_token"), around, strict=True):
-            self.special_tokens[role] = self._tokenizer.id_to_token(number)
-        self._unknown = self._tokenizer.token_to_id(self.special_tokens.get("unk_token", ""))
+            self.special_tokens[role] = str(self._tokenizer.id_to_token(number))
 
     def encode(self, texts: Sequence[str], clock: Clock | None = None) -> list[list[int]]:
         """Clean `texts` and return their token ids, whole, without the frame.

@@ -21,6 +21,8 @@ class Encoded:
     targets: list[tuple[float, ...]]
     """The probability of every label."""
     ratings: list[int | None]
+    teachers: list[tuple[float, ...]]
+    """Logits of the teacher over labels and ratings; empty for texts without any."""
 
 
 _POOL = 64

@@ -55,7 +55,7 @@ def fingerprint(
     """Return a hash of everything that a resumed run must share with the first."""
     digest = hashlib.sha256(json.dumps([recipe, labels]).encode())
     for part in (train, held_out):
-        digest.update(repr((part.targets, part.ratings)).encode())
+        digest.update(repr((part.targets, part.ratings, part.teachers)).encode())
         for ids in part.ids:
             digest.update(repr(ids).encode())
     return digest.hexdigest()

@@ -1,7 +1,6 @@
-"""What a model learns from: texts with the probability of each label, hard or soft, and stars.
+"""What a model learns from: texts with the probability of each label, stars and teacher's logits.
 
-Labelled reviews, edited reviews and single sentences, and what a teacher has labelled all become
-`Example`s; the loop knows nothing else. A file of them has a JSON object a line:
+A file of examples has a JSON object per line:
 {"text": "...", "target": {"negative": 0.1, "positive": 0.9}, "rating": 8, "source": "SST-2"}.
 """
 
@@ -9,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from reelsense.datasets.reviews import Review
@@ -27,14 +26,16 @@ class Example:
     rating: int | None = None
     """Stars, where known."""
     source: str = ""
-    """Where it comes from, for people; "" if that is not told."""
+    """Where the text comes from, for people; "" if unknown."""
+    teacher: tuple[float, ...] = ()
+    """Logits of the teacher over labels and star ratings; empty without a teacher."""
 
 
 def hard_examples(
     reviews: Iterable[Review], labels: Sequence[str], source: str = ""
 ) -> list[Example]:
-    """Return those of `reviews` that carry one of `labels`, which gets all of the probability."""
-    targets = {label: tuple(float(label == each) for each in labels) for label in labels}
+    """Return those of `reviews` that have one of `labels`, with all of the probability on it."""
+    targets = {label: one_hot(label, labels) for label in labels}
     return [
         Example(review.text, targets[review.label], review.rating, source)
         for review in reviews
@@ -42,16 +43,30 @@ def hard_examples(
     ]
 
 
+def one_hot(label: str, labels: Sequence[str]) -> tuple[float, ...]:
+    """Return a probability of 1 for `label` and 0 for the others of `labels`."""
+    return tuple(float(label == other) for other in labels)
+
+
 def write_examples(path: Path, examples: Iterable[Example], labels: Sequence[str]) -> None:
-    """Write `examples`, whose targets are in the order of `labels`, whole or not at all."""
+    """Write `examples`, whose targets are in the order of `labels`, atomically."""
     with atomic(path) as file:
-        for each in examples:
-            target = dict(zip(labels, each.target, strict=True))
-            file.write(json.dumps(asdict(each) | {"target": target}) + "\n")
+        for example in examples:
+            content = {
+                "text": example.text,
+                "target": dict(zip(labels, example.target, strict=True)),
+                "rating": example.rating,
+                "source": example.source,
+            }
+            file.write(json.dumps(content) + "\n")
 
 
 def read_examples(path: Path, labels: Sequence[str]) -> list[Example]:
-    """Read a file of examples. Raises DatasetError naming file and line of what is wrong."""
+    """Read a file of examples.
+
+    Raises:
+        DatasetError: Names the file and the line that is wrong.
+    """
     examples = []
     try:
         with path.open(encoding="utf-8") as lines:
@@ -76,7 +91,7 @@ def _parse(line: str, labels: Sequence[str], where: str) -> Example:
     known = (rating is None or type(rating) is int) and isinstance(source, str)
     if not (isinstance(text, str) and text.strip() and fitting and known):
         raise DatasetError(
-            f"{where}: a text and probabilities that sum to 1 are needed; a rating is a whole "
-            "number, a source a text"
+            f"{where}: expected a text, probabilities that sum to 1, a whole number as rating and "
+            "a string as source"
         )
     return Example(text, target, rating, source)

@@ -42,6 +42,7 @@ def load_model(
     dropout: float,
     attention_dropout: float,
     ratings: Sequence[int] = (),
+    pool_after: int = 0,
 ) -> PreTrainedModel:
     """Load the encoder in `folder` with an output for each of `labels` and `ratings`.
 
@@ -53,6 +54,8 @@ def load_model(
         dropout: Of hidden states and before the classifier.
         attention_dropout: Of attention weights.
         ratings: Star ratings, whose outputs follow those of the labels.
+        pool_after: Pool hidden states in pairs after this many layers, if the checkpoint does not
+            already. BERT only.
 
     Raises:
         TrainingError: The folder holds no encoder that transformers can load as a classifier.
@@ -62,11 +65,17 @@ def load_model(
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: n for n, label in enumerate(labels)}
     config.star_ratings = list(ratings)
+    config.pool_after = pool_after or getattr(config, "pool_after", 0)
+    if config.pool_after and config.model_type != "bert":
+        raise TrainingError(
+            f"pool_after: only BERT can pool hidden states, not {config.model_type}"
+        )
     _set_dropout(config, dropout, attention_dropout)
     model = _load(AutoModelForSequenceClassification, folder, config)
     if config.model_type == "mpnet":
         # With a gradient for it, attention cannot be fused and training is 7 % slower.
-        model.base_model.encoder.relative_attention_bias.requires_grad_(False)
+        encoder: Any = model.base_model.encoder
+        encoder.relative_attention_bias.requires_grad_(False)
     if ratings:
         _widen(model, len(ratings), _stored_stars(folder))
     return model

@@ -1,19 +1,17 @@
-"""Masked language modelling: BERT reads on in the language of the reviews before it is fine-tuned.
+"""Masked language modelling: continued pre-training of an encoder on the texts of the task.
 
 Devlin et al. (2019) hid 15 % of the tokens; Wettig et al. (2023, "Should You Mask 15% in Masked
-Language Modeling?") found more to be better. Sun et al. (2019) found that reading on in the task's
-own texts helped fine-tuning more than anything else they tried. Every text is cut into even
-windows, each is read once; the result is a base model like the one it began with. The state is
-saved every few minutes, so that an interrupted run goes on exactly where it was.
+Language Modeling?") found more to be better. Sun et al. (2019) found that pre-training on the
+task's own texts helped fine-tuning more than anything else they tried. Every text is cut into even
+windows, and each is read once per epoch; the result is a base model like the one it began with.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,204 +20,194 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from transformers import BertForMaskedLM, set_seed
+from transformers import BertForMaskedLM, PreTrainedModel, set_seed
 
 from reelsense.errors import TrainingError
 from reelsense.inference.batching import stack
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
-from reelsense.training import checkpoint
+from reelsense.training import checkpoint, loop
 from reelsense.training.batches import plan_epoch
-from reelsense.training.finetune import CHECKPOINT_EVERY, read_tokenizer, sha256
-from reelsense.training.machine import interruptible, keep_freed_memory
 from reelsense.training.encoders import encode
-from reelsense.training.model import load_encoder, max_length, parameter_groups
-from reelsense.training.optimize import rate_at, take_step
+from reelsense.training.finetune import read_tokenizer, sha256, tokenize
+from reelsense.training.machine import keep_freed_memory
+from reelsense.training.model import load_encoder, max_length
 from reelsense.training.processes import Processes
-from reelsense.training.recipe import Recipe, check_lengths
-from reelsense.training.speed import Speed, told
+from reelsense.training.recipe import Stage, check_lengths
 
 _SHORTEST = 12
-"""Windows of fewer tokens are left out: there is little to guess a word from."""
+"""Windows of fewer tokens are left out: there is little to predict a word from."""
 
-_SLICE = 1000
+_VALIDATION = 200
+"""Maximum number of windows that the loss is measured on and not learned from, and their share."""
+_VALIDATION_SHARE = 0.02
 
 
 def pretrain(
-    recipe: Recipe,
+    stage: Stage,
     base: Path,
     texts: Sequence[str],
-    out: Path,
+    output: Path,
     *,
     resume: bool = False,
-    checkpoint_every: float = CHECKPOINT_EVERY,
+    checkpoint_every: float = loop.CHECKPOINT_EVERY,
     processes: Processes | None = None,
-) -> float:
-    """Let the BERT in `base` read `texts` as `recipe` says; leave it in `out` as a new base.
+) -> list[dict[str, float]]:
+    """Continue the pre-training of the encoder in `base` on `texts`; leave it in `output`.
 
-    Returns the mean loss over the last tenth of the steps. `processes` are by default those that a
-    launcher has started. Raises StoppedError when interrupted and TrainingError when the run cannot
-    go on.
+    Args:
+        stage: Settings of the stage.
+        base: Folder of the pre-trained model.
+        texts: What to read; labels are not needed.
+        output: Folder for the new base, the state and the metrics.
+        resume: Continue from the state saved in `output`.
+        checkpoint_every: Seconds between two saved states.
+        processes: By default those that a launcher has started.
+
+    Returns:
+        The loss on a few windows that are not learned from, after every epoch.
+
+    Raises:
+        StoppedError: The user interrupted the run.
+        TrainingError: The run cannot continue.
     """
     processes = processes or Processes()
     if not resume:
-        checkpoint.refuse_to_overwrite(out)
+        checkpoint.refuse_to_overwrite(output)
         processes.wait()  # the others may not have looked yet, and soon there is a run
     keep_freed_memory()
-    set_seed(recipe.seed)
-    run = _Run(recipe, base, texts, out, processes)
-    if resume:
-        run.progress = checkpoint.load_state(out, run.fingerprint, run.parts, processes)
-    else:
-        run.save_state()
-    saved = time.monotonic()
-    with interruptible() as interrupt:
-        for _ in run.steps():
-            late = time.monotonic() - saved > checkpoint_every
-            stop, save = processes.any(interrupt.requested, late)
-            if stop or save:
-                run.save_state()
-                saved = time.monotonic()
-            if stop:
-                processes.stop(f"stopped; the state is saved in {out}: go on with --resume")
-    processes.say(f"read {told(run.speed.facts())}")
-    run.save_state()
-    if processes.main:
-        run.save_model()
-    last = run.progress.history[-max(1, len(run.plan) // 10) :]
-    return sum(entry["loss"] for entry in last) / max(1, len(last))
+    set_seed(stage.seed)
+    task = _MaskedModelling(stage, base, texts, output, processes)
+    return loop.train(
+        task, stage, output, processes, resume=resume, checkpoint_every=checkpoint_every
+    )
 
 
-class _Run:
-    """Everything one run holds."""
+class _MaskedModelling:
+    """The task of the training loop: an encoder that predicts hidden tokens."""
 
     def __init__(
-        self, recipe: Recipe, base: Path, texts: Sequence[str], out: Path, processes: Processes
+        self, stage: Stage, base: Path, texts: Sequence[str], output: Path, processes: Processes
     ) -> None:
-        self.recipe, self.base, self.out = recipe, base, out
+        self.stage, self.base, self.output, self.processes = stage, base, output, processes
         self.tokenizer = read_tokenizer(base)
+        if self.tokenizer.mask is None:
+            raise TrainingError(f"{base}: the tokenizer has no mask token to pre-train with")
+        self.mask_token = self.tokenizer.mask
         self.texts = len(texts)
-        self.processes = processes
-        self.rows = _rows(texts, recipe.mlm_length, self.tokenizer, processes)
-        bert: Any = load_encoder(base)
-        check_lengths(max_length(bert), mlm_length=recipe.mlm_length)
-        model = BertForMaskedLM(bert.config)
-        model.bert = bert  # with its pooler, which fine-tuning goes on with
+        encoder: Any = load_encoder(base)
+        longest = max(stage.lengths)
+        check_lengths(max_length(encoder), lengths=longest)
+        rows = _rows(texts, longest, self.tokenizer, processes)
+        apart = min(_VALIDATION, int(_VALIDATION_SHARE * len(rows)))
+        self.validation, self.rows = rows[:apart], rows[apart:]
+        model = BertForMaskedLM(encoder.config)
+        model.bert = encoder  # with its pooler, which fine-tuning continues with
         model.tie_weights()
-        optimizer = torch.optim.AdamW(
-            parameter_groups(model, recipe.weight_decay), lr=recipe.mlm_learning_rate, fused=True
-        )
-        bert.pooler.requires_grad_(False)  # nothing is learned by it, and DDP wants to know
-        self.model = model
-        self.forward, self.optimizer = processes.prepare(model, _guesses, optimizer)
-        self.speed = Speed(model, processes.count)
+        encoder.pooler.requires_grad_(False)  # it learns nothing here, and DDP needs to know
+        self.model: PreTrainedModel = model
         lengths = [len(row) for row in self.rows]
-        self.plan = plan_epoch(lengths, recipe.tokens_per_batch, recipe.seed, epoch=0)
-        self.plan = self.plan[: recipe.most_steps or len(self.plan)]
-        self.progress = checkpoint.Progress()
-        content = [asdict(recipe), sha256(base / "model.safetensors"), self.rows]
-        self.fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-        processes.check_same(self.fingerprint)
-
-    @property
-    def parts(self) -> dict[str, checkpoint.Stateful]:
-        return {"model": self.model, "optimizer": self.optimizer}
-
-    def steps(self) -> Iterator[None]:
-        self.model.train()
-        self.speed.start()
-        progress, steps = self.progress, len(self.plan)
-        bar = self.processes.bar(total=steps, initial=progress.step, desc="reading", unit="step")
-        with bar:
-            while progress.step < len(self.plan):
-                loss = self._step(self.plan[progress.step])
-                progress.step += 1
-                progress.steps_done += 1
-                progress.history.append({"loss": loss})
-                bar.set_postfix(loss=f"{loss:.3f}")
-                bar.update()
-                yield
-
-    def _step(self, batch: list[int]) -> float:
-        """One batch forward and back; returns its mean loss."""
-        self.speed.add(len(self.rows[n]) for n in batch)
-        ids, mask = stack([self.rows[n] for n in batch], self.tokenizer.pad)
-        read, hidden = self._hide(ids)
-        accelerator = self.processes.accelerator
-
-        def loss_of(part: list[int]) -> Tensor:
-            """What some rows add to the mean loss over all hidden tokens of the batch."""
-            some = part or [0]  # an empty part goes the way of the others, with nothing to guess
-            guessed = hidden[some] if part else np.zeros_like(hidden[some])
-            inputs = (
-                torch.from_numpy(each).to(accelerator.device)
-                for each in (read[some], mask[some], guessed)
-            )
-            with accelerator.autocast():
-                guesses = self.forward(*inputs)
-            wanted = torch.from_numpy(ids[some][guessed]).to(accelerator.device)
-            loss = functional.cross_entropy(guesses.float(), wanted, reduction="sum")
-            return loss / int(hidden.sum())
-
-        return take_step(
-            self.processes,
-            self.forward,
-            self.optimizer,
-            range(len(batch)),
-            loss_of,
-            rate=self._rate(),
-            rate_setting="mlm_learning_rate",
-            max_gradient_norm=self.recipe.max_gradient_norm,
+        self.plans = loop.limit_steps(
+            [
+                plan_epoch(
+                    lengths, stage.tokens_per_batch, stage.seed, epoch, stage.texts_per_batch
+                )
+                for epoch in range(len(stage.lengths))
+            ],
+            stage.max_steps,
         )
+        content = [asdict(stage), sha256(base / "model.safetensors"), rows]
+        self.fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    def _rate(self) -> float:
-        recipe = self.recipe
-        return rate_at(self.progress.step, len(self.plan), recipe.mlm_learning_rate, recipe.warmup)
+    def logits(self, model: Any, *inputs: Tensor) -> Tensor:
+        """Return the logits (hidden tokens, vocabulary) of the tokens that are hidden."""
+        ids, mask, hidden = inputs
+        embedded = model.bert.embeddings(input_ids=ids)
+        guesses: Tensor = model.cls(encode(model.bert, embedded, mask)[hidden])
+        return guesses
 
-    def _hide(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return what is read in the place of `ids`, and which of them are to be guessed.
+    def prepare(self, batch: list[int], progress: checkpoint.Progress) -> _Batch:
+        return self._batch([self.rows[n] for n in batch], progress.steps_done)
 
-        Of these 80 % become [MASK], 10 % another word, 10 % stay (Devlin et al. 2019, A.1).
+    def _batch(self, rows: list[list[int]], step: int) -> _Batch:
+        ids, mask = stack(rows, self.tokenizer.pad)
+        shown, hidden = self.hide(ids, step)
+        return _Batch(self, list(map(len, rows)), ids, mask, shown, hidden)
+
+    def hide(
+        self, ids: NDArray[np.int64], step: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return what is read in place of `ids`, and which of them are to be predicted.
+
+        Of these 80 % become the mask token, 10 % another word, 10 % stay (Devlin et al. 2019, A.1).
         """
-        random = np.random.default_rng([self.recipe.seed, self.progress.step])
+        random = np.random.default_rng([self.stage.seed, step])
         frame = self.tokenizer.frame
         special = [frame.first, frame.last, self.tokenizer.pad]
-        hidden = (random.random(ids.shape) < self.recipe.mlm_share) & ~np.isin(ids, special)
-        hidden[0, 1] = True  # never none at all
+        hidden = (random.random(ids.shape) < self.stage.mask_share) & ~np.isin(ids, special)
+        hidden[0, 1] = True  # there is always one
         fate = random.random(ids.shape)
-        read = ids.copy()
-        read[hidden & (fate < 0.8)] = self.tokenizer.mask
+        shown = ids.copy()
+        shown[hidden & (fate < 0.8)] = self.mask_token
         others = hidden & (fate >= 0.9)
-        read[others] = random.integers(0, self.model.config.vocab_size, int(others.sum()))
-        return read, hidden
+        shown[others] = random.integers(0, self.model.config.vocab_size, int(others.sum()))
+        return shown, hidden
 
-    def save_state(self) -> None:
-        checkpoint.save_state(self.out, self.fingerprint, self.parts, self.progress, self.processes)
+    @torch.no_grad()
+    def evaluate(self, model: PreTrainedModel) -> dict[str, float]:
+        """Return the mean loss over the hidden tokens of the windows that are kept apart."""
+        if not self.validation:
+            return {"loss": 0.0}
+        model.train(False)
+        forward = lambda *inputs: self.logits(model, *inputs)  # noqa: E731  # a method bound to a model
+        size = max(1, self.stage.tokens_per_batch // max(self.stage.lengths))
+        loss = tokens = 0.0
+        for start in range(0, len(self.validation), size):
+            batch = self._batch(self.validation[start : start + size], step=start)
+            count = int(batch.hidden.sum())
+            loss += batch.loss(forward, list(range(len(batch.tokens)))).item() * count
+            tokens += count
+        return {"loss": loss / tokens}
 
-    def save_model(self) -> None:
-        model: Any = self.model
-        read = {"texts": self.texts, "steps": self.progress.steps_done}
-        facts = {"recipe": asdict(self.recipe), "read": read}
-        checkpoint.save_model(self.out, model.bert, self.tokenizer, facts)
+    def save(self, model: Any, metrics: dict[str, float]) -> None:
+        read = {"texts": self.texts, "steps": sum(map(len, self.plans))}
+        facts = {"recipe": asdict(self.stage), "read": read, "validation": metrics}
+        checkpoint.save_model(self.output, model.bert, self.tokenizer, facts)
 
 
-def _guesses(model: Any, ids: Tensor, mask: Tensor, hidden: Tensor) -> Tensor:
-    """Logits (hidden tokens, vocabulary) for the tokens of `ids` that are `hidden`, row by row."""
-    embedded = model.bert.embeddings(input_ids=ids)
-    guesses: Tensor = model.cls(encode(model.bert, embedded, mask)[hidden])
-    return guesses
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    task: _MaskedModelling
+    tokens: list[int]
+    ids: NDArray[np.int64]
+    mask: NDArray[np.int64]
+    shown: NDArray[np.int64]
+    hidden: NDArray[np.bool_]
+
+    def loss(self, forward: Any, part: list[int]) -> Tensor:
+        """Return what the rows `part` add to the mean loss over all hidden tokens of the batch."""
+        some = part or [0]  # an empty part passes through with nothing to predict
+        hidden = self.hidden[some] if part else np.zeros_like(self.hidden[some])
+        accelerator = self.task.processes.accelerator
+        inputs = (
+            torch.from_numpy(array).to(accelerator.device)
+            for array in (self.shown[some], self.mask[some], hidden)
+        )
+        with accelerator.autocast():
+            guesses = forward(*inputs)
+        targets = torch.from_numpy(self.ids[some][hidden]).to(accelerator.device)
+        loss = functional.cross_entropy(guesses.float(), targets, reduction="sum")
+        return loss / int(self.hidden.sum())
 
 
 def _rows(
     texts: Sequence[str], length: int, tokenizer: ReviewTokenizer, processes: Processes
 ) -> list[list[int]]:
-    rows: list[list[int]] = []
-    with processes.bar(total=len(texts), desc="tokenizing", unit=" reviews") as bar:
-        for start in range(0, len(texts), _SLICE):
-            some = tokenizer.encode(texts[start : start + _SLICE])
-            for ids in some:
-                rows += windows(ids, length, tokenizer.frame)
-            bar.update(len(some))
-    rows = [row for row in rows if len(row) >= _SHORTEST]
+    rows = [
+        row
+        for ids in tokenize(texts, tokenizer, processes)
+        for row in windows(ids, length, tokenizer.frame)
+        if len(row) >= _SHORTEST
+    ]
     if not rows:
         raise TrainingError("there are no texts to read")
     return rows

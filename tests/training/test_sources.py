@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reelsense.datasets.evaluation_sets import AUGMENTED, SENTENCES
+from reelsense.datasets.sources import Source
+from reelsense.errors import TrainingError
+from reelsense.training.examples import Example, write_examples
+from reelsense.training.recipe import Stage
+from reelsense.training.sources import (
+    UNLABELLED,
+    TrainingData,
+    stage_examples,
+    whole_sentences,
+)
+from reelsense.training.teachers import LogitStore
+from tests.conftest import LABELS
+from tests.datasets.test_evaluation_sets import TRAINING_FILES, write
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> TrainingData:
+    """24 labelled reviews, 12 without a label, edited reviews and sentences."""
+    words = (("good", "positive"), ("bad", "negative"), ("neither", ""))
+    rows = [f"{word} film {n},{label}" for n in range(12) for word, label in words]
+    (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows]))
+    write(tmp_path / "sets", TRAINING_FILES)
+    return TrainingData(Source(tmp_path / "mine.csv"), tmp_path / "sets")
+
+
+def stage(**data: float) -> Stage:
+    return Stage(name="tiny", base="", lengths=(16,), data=data)
+
+
+def test_stage_examples_repeat_and_sample(data: TrainingData) -> None:
+    count = len(data.split.train)
+    examples = stage_examples(stage(reviews=2.5), data)
+    assert len(examples) == 2 * count + round(count / 2)
+    assert {example.text for example in examples} == {each.text for each in data.split.train}
+    assert stage_examples(stage(reviews=2.5), data) == examples
+
+
+def test_validation_texts_are_not_learned_from(data: TrainingData) -> None:
+    validation = {review.text for review in data.split.held_out}
+    assert validation
+    names = ("reviews", "unlabelled", "edited", "sentences")
+    texts = {example.text for name in names for example in data.examples(name)}
+    assert texts.isdisjoint(validation)
+
+
+def test_edited_reviews_of_validation_texts_are_left_out(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = data.examples("edited")
+    assert {example.source for example in everything} == {AUGMENTED}
+    avoided = everything[0].text.upper() + "!!"
+    monkeypatch.setattr(Source, "texts_kept_apart", lambda _: {avoided})
+    left = data.examples("edited")
+    assert len(left) == len(everything) - 2
+
+
+def test_phrases_within_a_sentence_are_not_whole_sentences() -> None:
+    phrases = ["a film", "this is a film to see ", "to see", "see", "a filmmaker", "no film "]
+    assert whole_sentences(phrases) == {"this is a film to see ", "a filmmaker", "no film "}
+
+
+def test_sentences_are_among_the_phrases(data: TrainingData) -> None:
+    phrases, sentences = data.examples("phrases"), data.examples("sentences")
+    assert {example.source for example in phrases} == {SENTENCES}
+    assert set(sentences) <= set(phrases)
+
+
+def test_unlabelled_texts_get_the_labels_of_the_teacher(data: TrainingData) -> None:
+    store = LogitStore(tuple(LABELS))
+    texts = [example.text for example in data.examples("unlabelled")]
+    store.add(texts, np.array([[0.0, np.log(3.0)]] * len(texts)))
+    examples = stage_examples(stage(unlabelled=1, reviews=1), data, store)
+    taught = [example for example in examples if example.source == UNLABELLED]
+    assert len(taught) == len(texts) == 12
+    for example in taught:
+        assert example.target == pytest.approx((0.25, 0.75), abs=1e-3)
+        assert example.teacher == pytest.approx((0, 1.0986), abs=1e-3)
+    assert all(example.teacher == () for example in examples if example.source != UNLABELLED)
+
+
+def test_unlabelled_texts_need_a_teacher(data: TrainingData) -> None:
+    with pytest.raises(TrainingError, match="teachers"):
+        stage_examples(stage(unlabelled=1), data)
+
+
+def test_extra_files_are_learned_from_without_being_named(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    extra = [Example("a soft one", (0.3, 0.7), 5, "mine")]
+    write_examples(tmp_path / "extra.jsonl", extra, LABELS)
+    with pytest.raises(TrainingError, match="--extra-data"):
+        data.examples("extra")
+    given = TrainingData(data.source, None, [tmp_path / "extra.jsonl"])
+    assert stage_examples(stage(reviews=1), given)[-1:] == extra
+
+
+def test_evaluation_sets_have_to_be_given(data: TrainingData) -> None:
+    with pytest.raises(TrainingError, match="--evaluation-sets"):
+        TrainingData(data.source).examples("edited")
