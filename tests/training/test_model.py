@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from reelsense.errors import TrainingError
+from reelsense.training.encoders import pool_pairs
 from reelsense.training.model import load_model, logits, parameter_groups
 
 
@@ -35,3 +37,44 @@ def test_weight_decay_spares_biases_and_norms(base: Path) -> None:
     assert all(p.ndim > 1 for p in decayed["params"])
     assert spared["weight_decay"] == 0.0
     assert len(decayed["params"]) + len(spared["params"]) == len(list(model.parameters()))
+
+
+def test_pooled_model_does_not_depend_on_padding(base: Path) -> None:
+    model = load_model(base, ["a", "b"], 0.0, 0.0, pool_after=1).train(False)
+    ids = torch.randint(5, 17, (3, 21))
+    for length in (2, 3, 8, 9, 20):
+        mask = torch.zeros_like(ids)
+        mask[:, :length] = 1
+        with torch.no_grad():
+            padded = logits(model, ids, mask)
+            alone = logits(model, ids[:, :length], mask[:, :length])
+        assert torch.allclose(padded, alone, atol=1e-5)
+
+
+def test_pooled_checkpoint_stays_pooled(base: Path, tmp_path: Path) -> None:
+    model = load_model(base, ["a", "b"], 0.0, 0.0, pool_after=1).train(False)
+    model.save_pretrained(tmp_path)
+    again = load_model(tmp_path, ["a", "b"], 0.0, 0.0).train(False)
+    plain = load_model(tmp_path, ["a", "b"], 0.0, 0.0).train(False)
+    plain.config.pool_after = 0
+    ids = torch.randint(5, 17, (3, 20))
+    with torch.no_grad():
+        first, second, other = (
+            logits(each, ids, torch.ones_like(ids)) for each in (model, again, plain)
+        )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_only_bert_pools(base: Path) -> None:
+    config = json.loads((base / "config.json").read_text()) | {"model_type": "roberta"}
+    (base / "config.json").write_text(json.dumps(config))
+    with pytest.raises(TrainingError, match="pool_after"):
+        load_model(base, ["a", "b"], 0.0, 0.0, pool_after=1)
+
+
+def test_pool_pairs_averages_real_tokens_only() -> None:
+    hidden = torch.tensor([[[9.0], [1.0], [3.0], [5.0], [100.0], [100.0]]])
+    pooled, mask = pool_pairs(hidden, torch.tensor([[1, 1, 1, 1, 0, 0]]))
+    assert pooled[0, :, 0].tolist() == [9.0, 2.0, 5.0, 0.0]
+    assert mask.tolist() == [[1, 1, 1, 0]]

@@ -77,12 +77,14 @@ def pool_pairs(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Hidden states and mask of 1 + length // 2 positions.
     """
-    first, rest = hidden[:, :1], functional.pad(hidden[:, 1:], (0, 0, 0, 1))
-    weights = functional.pad(mask[:, 1:], (0, 1)).to(hidden.dtype)
-    pairs = weights.unflatten(1, (-1, 2))
-    weighted = (rest * weights[..., None]).unflatten(1, (-1, 2)).sum(dim=2)
+    count = hidden.shape[1] // 2
+    rest = functional.pad(hidden[:, 1:], (0, 0, 0, 1))[:, : 2 * count]
+    weights = functional.pad(mask[:, 1:], (0, 1))[:, : 2 * count].to(hidden.dtype)
+    pairs = weights.unflatten(1, (count, 2))
+    weighted = (rest * weights[..., None]).unflatten(1, (count, 2)).sum(dim=2)
     pooled = weighted / pairs.sum(dim=2).clamp(min=1)[..., None]
-    return torch.cat([first, pooled], dim=1), torch.cat([mask[:, :1], pairs.amax(2).to(mask)], 1)
+    pooled_mask = torch.cat([mask[:, :1], pairs.amax(dim=2).to(mask.dtype)], dim=1)
+    return torch.cat([hidden[:, :1], pooled], dim=1), pooled_mask
 
 
 def _attention_bias(encoder: Any, hidden: Tensor, mask: Tensor) -> Tensor:
