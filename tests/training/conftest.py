@@ -31,12 +31,12 @@ def base(tmp_path: Path) -> Path:
     return write_base(tmp_path / "base")
 
 
-def write_base(folder: Path) -> Path:
+def write_base(folder: Path, layers: int = 2) -> Path:
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(VOCABULARY),
         hidden_size=16,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=64,

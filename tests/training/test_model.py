@@ -7,6 +7,7 @@ import torch
 from reelsense.errors import TrainingError
 from reelsense.training.encoders import pool_pairs
 from reelsense.training.model import load_model, logits, parameter_groups
+from tests.training.conftest import write_base
 
 
 def test_logits_are_those_of_transformers(base: Path) -> None:
@@ -39,8 +40,10 @@ def test_weight_decay_spares_biases_and_norms(base: Path) -> None:
     assert len(decayed["params"]) + len(spared["params"]) == len(list(model.parameters()))
 
 
-def test_pooled_model_does_not_depend_on_padding(base: Path) -> None:
-    model = load_model(base, ["a", "b"], 0.0, 0.0, pool_after=1).train(False)
+def test_pooled_model_does_not_depend_on_padding(tmp_path: Path) -> None:
+    model = load_model(write_base(tmp_path, layers=3), ["a", "b"], 0.0, 0.0, pool_after=1).train(
+        False
+    )
     ids = torch.randint(5, 17, (3, 21))
     for length in (2, 3, 8, 9, 20):
         mask = torch.zeros_like(ids)
@@ -51,8 +54,10 @@ def test_pooled_model_does_not_depend_on_padding(base: Path) -> None:
         assert torch.allclose(padded, alone, atol=1e-5)
 
 
-def test_pooled_checkpoint_stays_pooled(base: Path, tmp_path: Path) -> None:
-    model = load_model(base, ["a", "b"], 0.0, 0.0, pool_after=1).train(False)
+def test_pooled_checkpoint_stays_pooled(tmp_path: Path) -> None:
+    model = load_model(
+        write_base(tmp_path / "base", layers=3), ["a", "b"], 0.0, 0.0, pool_after=1
+    ).train(False)
     model.save_pretrained(tmp_path)
     again = load_model(tmp_path, ["a", "b"], 0.0, 0.0).train(False)
     plain = load_model(tmp_path, ["a", "b"], 0.0, 0.0).train(False)

@@ -49,6 +49,7 @@ def encode(
         mask: 1 for tokens and 0 for padding, (batch, length).
         first_only: Compute the last layer for the first token only.
         pool_after: Average neighbouring hidden states in pairs after this many layers; 0: never.
+            The next layer still attends to all of them, as in Dai et al. (2020).
 
     Returns:
         (batch, length, hidden), with a length of 1 if `first_only`. Pooling n positions leaves
@@ -57,10 +58,12 @@ def encode(
     hidden, layers = embeddings, encoder.encoder.layer
     bias = _attention_bias(encoder, hidden, mask)
     for number, layer in enumerate(layers, start=1):
-        queries = hidden[:, :1] if first_only and number == len(layers) else hidden
+        pools = pool_after > 0 and number == pool_after + 1
+        queries, mask = pool_pairs(hidden, mask) if pools else (hidden, mask)
+        if first_only and number == len(layers):
+            queries = queries[:, :1]
         hidden = _layer(layer, queries, hidden, bias[:, :, : queries.shape[1]])
-        if number == pool_after:
-            hidden, mask = pool_pairs(hidden, mask)
+        if pools:
             bias = _attention_bias(encoder, hidden, mask)
     return hidden
 
