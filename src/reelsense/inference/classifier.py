@@ -315,9 +315,10 @@ class Classifier:
 
 
 def _engine(bundle: Bundle, threads: int | None, *, gpu: bool) -> Engine | GpuEngine:
-    return (gpu_engine(bundle.network) if gpu else None) or Engine(
-        bundle.network, threads, int8_activations=bundle.manifest.int8_activations
-    )
+    with bundle.loadable() as network:
+        return (gpu_engine(network) if gpu else None) or Engine(
+            network, threads, int8_activations=bundle.manifest.int8_activations
+        )
 
 
 def _parts(found: Sequence[Weighed], traced: Traced) -> tuple[Part, ...]:

@@ -127,12 +127,12 @@ def check(classifier: Answerer) -> None:
 _CANARY = ["A joy from the first scene to the last.", "A bore, and a long one: " + "dull " * 400]
 """A model has to answer these before it serves: one window, and several."""
 
-_Look = tuple[tuple[int, int, int, int] | None, ...]
+_Look = dict[str, tuple[int, int, int, int] | None]
 
 
 def look(folder: Path) -> _Look:
     """Return what changes whenever a file of the bundle in `folder` does."""
-    return tuple(_of_file(folder / name) for name in bundles.FILES)
+    return {path.name: _of_file(path) for path in bundles.paths(folder)}
 
 
 def _of_file(path: Path) -> tuple[int, int, int, int] | None:
