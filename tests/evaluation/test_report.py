@@ -293,7 +293,7 @@ def test_no_name_breaks_the_front_matter(full: Report, name: str) -> None:
 
 def test_the_card_tells_what_was_learned_from_what_was_measured_on(full: Report) -> None:
     """And the model that comes along from others: it alone is loaded without a name."""
-    theirs, ours = as_card(full), as_card(replace(full, on_imdb=True, packaged=True))
+    theirs, ours = as_card(full), as_card(replace(full, on_imdb=True, published_as="default"))
     for card, measured_on, load in (
         (theirs, "custom", 'Classifier.load("FOLDER")'),
         (ours, "stanfordnlp/imdb", "Classifier.load()"),

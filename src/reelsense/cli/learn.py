@@ -109,9 +109,9 @@ def pretrain(
 @click.option(
     "--teacher",
     "teachers",
-    type=options.PATH,
     multiple=True,
-    help="Folder of a bundle; several are averaged. By default the model that comes along.",
+    help="Name of an installed model or folder of a bundle; several are averaged. By default the "
+    "bundled model.",
 )
 @click.option(
     "--evaluation-sets",
@@ -136,7 +136,7 @@ def teach(
     data: Path,
     text_column: str,
     label_column: str,
-    teachers: tuple[Path, ...],
+    teachers: tuple[str, ...],
     sets_folder: Path | None,
     unlabelled: int | None,
     identity_sets: int,
