@@ -217,11 +217,20 @@ def _is_ours(name: str) -> bool:
 
 
 def write(folder: Path, bundle: Bundle, *, max_file_size: int = MAX_FILE_SIZE) -> Manifest:
-    """Write `bundle` as a new `folder`, whole or not at all; return the manifest it got.
+    """Write `bundle` as a new `folder`, whole or not at all.
 
-    An earlier bundle in the same place is replaced; any other folder is refused (BundleError).
-    A network of more than `max_file_size` bytes is split into files of at most that size, except
-    that a single larger matrix gets a file of its own. This needs onnx (MissingExtraError).
+    Args:
+        folder: Where to write. An earlier bundle there is replaced.
+        bundle: The bundle. Its network is written as it is if it has further files already.
+        max_file_size: A network of more bytes in one file is split into files of at most that
+            size, except that a single larger matrix gets a file of its own.
+
+    Returns:
+        The manifest as written, with version and files.
+
+    Raises:
+        BundleError: `folder` is a file, or holds something other than a bundle.
+        MissingExtraError: The network has to be split, which needs onnx.
     """
     folder = folder.absolute()
     check_target(folder)
