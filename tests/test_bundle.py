@@ -1,4 +1,6 @@
 import json
+import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from reelsense import bundle as bundles
 from reelsense.bundle import Calibration, RiskControl, Threshold
 from reelsense.errors import BundleError
-from tests import tiny
+from tests import tiny, tiny_network
 
 PARTS = ["model.onnx", "tokenizer.json", "MODEL_CARD.md", "manifest.json"]
 
@@ -97,7 +99,7 @@ def test_a_newer_format_is_refused(written: Path, tmp_path: Path) -> None:
     folder = copy(written, tmp_path / "bundle")
     path = folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": bundles.FORMAT + 1}))
-    with pytest.raises(BundleError, match=r"manifest\.json has format 3.*install a newer one"):
+    with pytest.raises(BundleError, match=r"manifest\.json has format 4.*install a newer one"):
         bundles.read(folder)
 
 
@@ -169,6 +171,139 @@ def test_a_report_that_the_manifest_does_not_list_is_not_read(
     folder = copy(written, tmp_path / "bundle")
     (folder / bundles.REPORT).write_text("<script>")
     assert bundles.read(folder).report is None
+
+
+SPLIT = ["model.onnx", "model.onnx.data-1", "model.onnx.data-2"]
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose network is in three files: the graph and a table each."""
+    folder = tmp_path_factory.mktemp("bundles") / "split"
+    bundle = tiny.bundle(network=tiny_network.large_network())
+    bundles.write(folder, bundle, max_file_size=tiny_network.TABLE_SIZE)
+    return folder
+
+
+def test_large_network_is_written_in_several_files(split: Path) -> None:
+    bundle = bundles.read(split)
+    assert sorted(path.name for path in split.iterdir()) == sorted([*PARTS, *SPLIT[1:]])
+    assert set(bundle.weights) == set(SPLIT[1:])
+    assert {(split / name).stat().st_size for name in SPLIT[1:]} == {tiny_network.TABLE_SIZE}
+    assert bundle.size == sum((split / name).stat().st_size for name in SPLIT)
+    assert set(SPLIT) < set(bundle.manifest.files)
+
+
+def test_network_in_one_file_is_readable_by_older_versions(written: Path, split: Path) -> None:
+    """They would load one in several files without verifying all of these."""
+    formats = [
+        json.loads((folder / "manifest.json").read_text())["format"] for folder in (written, split)
+    ]
+    assert formats == [2, 3]
+
+
+def test_network_of_the_largest_size_is_in_one_file(tmp_path: Path) -> None:
+    network = tiny_network.large_network()
+    bundles.write(tmp_path / "one", tiny.bundle(network=network), max_file_size=len(network))
+    assert (tmp_path / "one" / "model.onnx").read_bytes() == network
+    assert not bundles.read(tmp_path / "one").weights
+
+
+@given(
+    st.sampled_from([*PARTS, *SPLIT[1:]]),
+    st.integers(0, 10_000),
+    st.integers(1, 255),
+    st.booleans(),
+)
+def test_any_change_of_a_split_bundle_is_an_error_that_names_the_file(
+    tmp_path_factory: pytest.TempPathFactory,
+    split: Path,
+    name: str,
+    place: int,
+    change: int,
+    missing: bool,
+) -> None:
+    folder = copy(split, tmp_path_factory.mktemp("changed") / "bundle")
+    content = bytearray((folder / name).read_bytes())
+    content[place % len(content)] ^= change
+    (folder / name).write_bytes(content)
+    if missing:
+        (folder / name).unlink()
+    with pytest.raises(BundleError, match=re.escape(name)):
+        bundles.read(folder)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_split_bundle_is_written_again_as_it_is(
+    split: Path, tmp_path: Path, in_memory: bool
+) -> None:
+    bundle = bundles.read(split)
+    if in_memory:
+        bundle = pickle.loads(pickle.dumps(bundle.in_memory()))  # noqa: S301  # as Ray sends it
+    bundles.write(tmp_path / "again", bundle)
+    again = {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
+    assert again == {path.name: path.read_bytes() for path in split.iterdir()}
+
+
+def test_file_that_is_too_large_is_split_when_it_is_written_again(
+    split: Path, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    bundles.write(whole, tiny.bundle(network=tiny_network.large_network()))
+    bundles.write(whole, bundles.read(whole), max_file_size=tiny_network.TABLE_SIZE)
+    assert bundles.read(whole).manifest == bundles.read(split).manifest
+
+
+def test_split_bundle_takes_the_place_of_another_and_gives_way_to_it(
+    split: Path, tmp_path: Path
+) -> None:
+    folder = copy(split, tmp_path / "bundle")
+    bundles.write(folder, tiny.bundle(network=b"new"))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(PARTS)
+    bundles.write(folder, bundles.read(split))
+    assert bundles.read(folder).manifest == bundles.read(split).manifest
+
+
+def test_weights_that_the_manifest_does_not_list_are_not_read(
+    written: Path, tmp_path: Path
+) -> None:
+    folder = copy(written, tmp_path / "bundle")
+    (folder / "model.onnx.data-1").write_bytes(b"more")
+    assert not bundles.read(folder).weights
+
+
+def test_file_beside_that_is_not_of_a_bundle_protects_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx.data-x").touch()
+    with pytest.raises(BundleError, match="something else"):
+        bundles.write(tmp_path, tiny.bundle())
+
+
+def test_failed_write_leaves_the_earlier_bundle_and_nothing_else(
+    written: Path, tmp_path: Path
+) -> None:
+    folder = copy(written, tmp_path / "bundle")
+    gone = replace(tiny.bundle(), network=tmp_path / "gone")
+    with pytest.raises((BundleError, OSError)):
+        bundles.write(folder, gone)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert bundles.read(folder).manifest == bundles.read(written).manifest
+
+
+def test_loadable_network_is_its_own_file_or_bytes_where_that_is_possible(
+    written: Path, split: Path
+) -> None:
+    for bundle in (bundles.read(written), bundles.read(written).in_memory(), bundles.read(split)):
+        with bundle.loadable() as network:
+            assert network is bundle.network
+
+
+def test_split_network_in_memory_is_in_files_while_it_is_loaded(split: Path) -> None:
+    with bundles.read(split).in_memory().loadable() as network:
+        assert isinstance(network, Path)
+        assert network.parent != split
+        for name in SPLIT:
+            assert (network.parent / name).read_bytes() == (split / name).read_bytes()
+    assert not network.parent.exists()
 
 
 def copy(folder: Path, to: Path) -> Path:

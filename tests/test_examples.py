@@ -14,7 +14,11 @@ from tests import examples, tiny
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs"
-DOCUMENTS = [*ROOT.glob("*.md"), *PAGES.rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+DOCUMENTS = [
+    path
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "models/*/*.md")
+    for path in ROOT.glob(pattern)
+]
 
 
 @pytest.mark.slow

@@ -13,14 +13,27 @@ from reelsense import bundle as bundles
 from reelsense.bundle import Calibration, Manifest
 from tests import tiny
 
+TABLE_SIZE = 2400
+"""Bytes of each table of `large_network`."""
 
-def network(weight: float = 1.0) -> bytes:
+
+def large_network(weight: float = 1.0) -> bytes:
+    """The network with its weights in two tables of TABLE_SIZE, large enough to be split."""
+    return network(weight, tables=2, rows=TABLE_SIZE // 8)
+
+
+def network(weight: float = 1.0, *, tables: int = 1, rows: int = len(tiny.VOCABULARY)) -> bytes:
     """`tiny.count_moods` as ONNX; every good word counts `weight`."""
     moods = np.stack([-tiny._MOOD, tiny._MOOD], axis=1) * np.float32(weight)
+    moods = np.pad(moods, ((0, rows - len(moods)), (0, 0)))
+    names = [f"moods_{n}" for n in range(tables)]
+    shares = [np.float32(2**n / (2**tables - 1)) for n in range(tables)]  # no two alike
+    parts = zip(names, shares, strict=True)
     axes = numpy_helper.from_array(np.array([1], dtype=np.int64), "axes")
     last = numpy_helper.from_array(np.array([2], dtype=np.int64), "last")
     nodes = [
-        helper.make_node("Gather", ["moods", "input_ids"], ["each"]),
+        *(helper.make_node("Gather", [name, "input_ids"], [f"each_{name}"]) for name in names),
+        helper.make_node("Sum", [f"each_{name}" for name in names], ["each"]),
         helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
         helper.make_node("Unsqueeze", ["mask", "last"], ["wide"]),
         helper.make_node("Mul", ["each", "wide"], ["read"]),
@@ -35,7 +48,7 @@ def network(weight: float = 1.0) -> bytes:
             for name in ("input_ids", "attention_mask")
         ],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["texts", 2])],
-        [numpy_helper.from_array(moods, "moods"), axes, last],
+        [*(numpy_helper.from_array(moods * part, name) for name, part in parts), axes, last],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)

@@ -1,6 +1,6 @@
 """The bundle: the folder in which a model travels from training to serving.
 
-    model.onnx       the network
+    model.onnx       the network; a large one has its weights in model.onnx.data-1, -2, ... beside
     tokenizer.json   its tokenizer
     MODEL_CARD.md    what it is, for people
     report.html      how good it is, for people; not every bundle has one
@@ -15,15 +15,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from reelsense.errors import BundleError
+from reelsense.onnx_files import write_split
 
-FORMAT = 2
-"""The newest layout this version reads and the one it writes. Format 1 had no calibration."""
+FORMAT = 3
+"""The newest layout this version reads. Format 1 had no calibration, format 2 had every network in
+one file. A network in one file is still written as format 2, which older versions read."""
+_ONE_FILE = 2
 
 DEFAULT = Path(__file__).parent / "models" / "default"
 """The bundle that comes with the package."""
@@ -38,6 +45,11 @@ REPORT = "report.html"
 """Not in every bundle, and read only where the manifest lists it."""
 _PARTS = (NETWORK, TOKENIZER, CARD)
 FILES = (*_PARTS, REPORT, MANIFEST)
+"""All names but those of WEIGHTS."""
+WEIGHTS = re.compile(re.escape(NETWORK) + r"\.data-[1-9]\d*")
+"""Names of the further files of a network (ONNX external data)."""
+MAX_FILE_SIZE = 90_000_000
+"""Bytes of a file of the network. Services that host Git repositories reject files above 100 MB."""
 _LATER_KEYS = ("ratings", "int8_activations")
 """Of the manifest, which the first bundles of its format did without."""
 
@@ -127,18 +139,39 @@ class Bundle:
     card: str
     report: str | None = None
     """The page that `reelsense evaluate` writes, without texts of reviews."""
+    weights: dict[str, bytes | Path] = field(default_factory=dict)
+    """The further files of the network by their names, which match WEIGHTS. In memory, or beside
+    the file `network`."""
+
+    @property
+    def network_files(self) -> dict[str, bytes | Path]:
+        """All files of the network, by their names."""
+        return {NETWORK: self.network} | self.weights
 
     @property
     def size(self) -> int:
         """The bytes of the network."""
-        network = self.network
-        return network.stat().st_size if isinstance(network, Path) else len(network)
+        parts = self.network_files.values()
+        return sum(part.stat().st_size if isinstance(part, Path) else len(part) for part in parts)
 
     def in_memory(self) -> Bundle:
-        """Return the same with its network in memory, so that it can travel."""
-        if isinstance(self.network, Path):
-            return replace(self, network=_read(self.network))
-        return self
+        """Return the bundle with its network in memory, to be sent to other machines."""
+        weights: dict[str, bytes | Path] = {n: _content(part) for n, part in self.weights.items()}
+        return replace(self, network=_content(self.network), weights=weights)
+
+    @contextmanager
+    def loadable(self) -> Iterator[bytes | Path]:
+        """Yield the network as engines load it: its bytes, or a file with the weights beside it.
+
+        Engines find further files by the path of the first, so a network in memory that has any is
+        written to a temporary folder until the block ends.
+        """
+        if isinstance(self.network, Path) or not self.weights:
+            yield self.network
+            return
+        with TemporaryDirectory(prefix="reelsense-") as folder:
+            _write_network(Path(folder), self)
+            yield Path(folder) / NETWORK
 
 
 def read(folder: Path) -> Bundle:
@@ -152,7 +185,8 @@ def read(folder: Path) -> Bundle:
         raise BundleError(f"{folder} is not a bundle: there is no {MANIFEST} in it")
     manifest = _parse(folder / MANIFEST, _read(folder / MANIFEST))
     reported = REPORT in manifest.files
-    for name in (*_PARTS, REPORT) if reported else _PARTS:
+    weights = list(filter(WEIGHTS.fullmatch, manifest.files))
+    for name in (*_PARTS, *weights, *([REPORT] if reported else [])):
         if _digest(folder / name) != manifest.files.get(name):
             raise BundleError(
                 f"{folder / name} is not the file the bundle was made with (its SHA-256 differs "
@@ -160,46 +194,93 @@ def read(folder: Path) -> Bundle:
             )
     tokenizer, card = (_read(folder / name).decode() for name in (TOKENIZER, CARD))
     report = _read(folder / REPORT).decode() if reported else None
-    return Bundle(manifest, folder.absolute() / NETWORK, tokenizer, card, report)
+    folder = folder.absolute()
+    further: dict[str, bytes | Path] = {name: folder / name for name in weights}
+    return Bundle(manifest, folder / NETWORK, tokenizer, card, report, further)
+
+
+def paths(folder: Path) -> list[Path]:
+    """Return where the files of a bundle in `folder` are, or would be."""
+    return [*(folder / name for name in FILES), *sorted(folder.glob(f"{NETWORK}.data-*"))]
 
 
 def check_target(folder: Path) -> None:
     """Raise BundleError if a bundle cannot be written to `folder`: something else is there."""
     if folder.exists() and not folder.is_dir():
         raise BundleError(f"{folder} is a file: name a folder for the bundle")
-    if folder.exists() and {path.name for path in folder.iterdir()} - set(FILES):
+    if folder.exists() and any(not _is_ours(path.name) for path in folder.iterdir()):
         raise BundleError(f"{folder} holds something else than a bundle: name another folder")
 
 
-def write(folder: Path, bundle: Bundle) -> Manifest:
-    """Write `bundle` as a new `folder`, whole or not at all; return the manifest it got.
+def _is_ours(name: str) -> bool:
+    return name in FILES or WEIGHTS.fullmatch(name) is not None
 
-    An earlier bundle in the same place is replaced; any other folder is refused (BundleError).
+
+def write(folder: Path, bundle: Bundle, *, max_file_size: int = MAX_FILE_SIZE) -> Manifest:
+    """Write `bundle` as a new `folder`, whole or not at all.
+
+    Args:
+        folder: Where to write. An earlier bundle there is replaced.
+        bundle: The bundle. Its network is written as it is if it has further files already.
+        max_file_size: A network of more bytes in one file is split into files of at most that
+            size, except that a single larger matrix gets a file of its own.
+
+    Returns:
+        The manifest as written, with version and files.
+
+    Raises:
+        BundleError: `folder` is a file, or holds something other than a bundle.
+        MissingExtraError: The network has to be split, which needs onnx.
     """
     folder = folder.absolute()
     check_target(folder)
-    network = _read(bundle.network) if isinstance(bundle.network, Path) else bundle.network
-    parts = dict(
-        zip(_PARTS, (network, bundle.tokenizer.encode(), bundle.card.encode()), strict=True)
-    )
-    if bundle.report is not None:
-        parts[REPORT] = bundle.report.encode()
-    content = _known(bundle.manifest) | {
-        "version": _version(bundle.manifest, network + bundle.tokenizer.encode()),
-        "files": {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()},
-    }
-    parts[MANIFEST] = _serialize(content)
     beside, before = (folder.with_name(f".{folder.name}.{kind}") for kind in ("part", "before"))
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    for name, part in parts.items():
-        (beside / name).write_bytes(part)
+    try:
+        manifest = _write_files(beside, bundle, max_file_size)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     if folder.exists():
         shutil.rmtree(before, ignore_errors=True)
         os.replace(folder, before)
     os.replace(beside, folder)
     shutil.rmtree(before, ignore_errors=True)
-    return _parse(folder / MANIFEST, parts[MANIFEST])
+    return manifest
+
+
+def _write_files(folder: Path, bundle: Bundle, max_file_size: int) -> Manifest:
+    texts = {TOKENIZER: bundle.tokenizer, CARD: bundle.card}
+    if bundle.report is not None:
+        texts[REPORT] = bundle.report
+    for name, text in texts.items():
+        (folder / name).write_bytes(text.encode())
+    if not bundle.weights and bundle.size > max_file_size:
+        network = write_split(_content(bundle.network), folder / NETWORK, max_file_size)
+    else:
+        network = _write_network(folder, bundle)
+    deciding = [folder / name for name in (*sorted(network), TOKENIZER)]
+    sealed = _serialize(
+        _known(bundle.manifest)
+        | {
+            "format": FORMAT if len(network) > 1 else _ONE_FILE,
+            "version": _version(bundle.manifest, deciding),
+            "files": {name: _digest(folder / name) for name in (*network, *texts)},
+        }
+    )
+    (folder / MANIFEST).write_bytes(sealed)
+    return _parse(folder / MANIFEST, sealed)
+
+
+def _write_network(folder: Path, bundle: Bundle) -> list[str]:
+    """Write the files of the network into `folder` as they are; return their names."""
+    for name, part in bundle.network_files.items():
+        if isinstance(part, Path):
+            shutil.copyfile(part, folder / name)
+        else:
+            (folder / name).write_bytes(part)
+    return list(bundle.network_files)
 
 
 def _known(manifest: Manifest) -> dict[str, Any]:
@@ -208,11 +289,14 @@ def _known(manifest: Manifest) -> dict[str, Any]:
     return {key: value for key, value in content.items() if value or key not in _LATER_KEYS}
 
 
-def _version(manifest: Manifest, network_and_tokenizer: bytes) -> str:
+def _version(manifest: Manifest, network_and_tokenizer: list[Path]) -> str:
     content = _known(manifest)
     keys = ("labels", "window", "calibration", "risk_control", *_LATER_KEYS)
     deciding = {key: content[key] for key in keys if key in content}
-    digest = hashlib.sha256(network_and_tokenizer)
+    digest = hashlib.sha256()
+    for path in network_and_tokenizer:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)  # adds to it
     digest.update(json.dumps(deciding, sort_keys=True).encode())
     return digest.hexdigest()[:12]
 
@@ -224,6 +308,10 @@ def _digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _content(part: bytes | Path) -> bytes:
+    return _read(part) if isinstance(part, Path) else part
 
 
 def _read(path: Path) -> bytes:

@@ -94,6 +94,37 @@ def test_another_bundle_to_compare_with(model: Path, table: Path, tmp_path: Path
     assert re.search(r"^wrong where this one is right +40$", output, re.MULTILINE)
 
 
+@pytest.fixture
+def official(tmp_path: Path) -> Path:
+    """A stand-in for the Large Movie Review Dataset; half of its labels are wrong."""
+    for part in ("train", "test"):
+        for folder, rating in (("neg", 3), ("pos", 8)):
+            home = tmp_path / "aclImdb" / part / folder
+            home.mkdir(parents=True)
+            for n in range(20):
+                (home / f"{n}_{rating}.txt").write_text(f"a good film, {part} {folder} {n}")
+            films = "".join(f"http://www.imdb.com/title/tt{n}/usercomments\n" for n in range(20))
+            (home.parent / f"urls_{folder}.txt").write_text(films)
+    return tmp_path / "aclImdb"
+
+
+def test_update_card_notes_the_accuracy_on_the_test_set(model: Path, official: Path) -> None:
+    before = bundles.read(model).manifest
+    run("--data", official, "--update-card")
+    after = bundles.read(model).manifest
+    assert after.metrics == {"test": {"reviews": 40, "accuracy": 0.5}}
+    assert after.version == before.version
+
+
+@pytest.mark.parametrize("split", ["train", "all"])
+def test_update_card_notes_no_other_accuracy(
+    model: Path, official: Path, table: Path, split: str
+) -> None:
+    data = table if split == "all" else official
+    run("--data", data, "--split", split, "--update-card")
+    assert bundles.read(model).manifest.metrics == {}
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_card_and_report_go_into_the_bundle(model: Path, table: Path, named: bool) -> None:
     before, packaged = bundles.read(model), (PACKAGED / "MODEL_CARD.md").read_bytes()

@@ -80,7 +80,8 @@ def test_no_description_is_cut() -> None:
     [
         (["--host", "0.0.0.0"], "on 0.0.0.0 everyone who reaches"),  # noqa: S104
         (["--host", "nohost.invalid"], "there is no such host"),
-        (["--model", "nosuch"], "nosuch is not a folder"),
+        (["--model", "nosuch"], 'there is no model "nosuch"'),
+        (["--model", "./nosuch"], "nosuch is not a folder"),
         (["--model", "nosuch", "--keys-file", "nosuch"], "the keys in nosuch cannot be read"),
         (["--database", "nosuch://host"], "no database of the kind 'nosuch'"),
         (["--database", "sqlite:////nosuch/jobs.db"], "there is no folder /nosuch"),

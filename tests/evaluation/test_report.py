@@ -292,17 +292,19 @@ def test_no_name_breaks_the_front_matter(full: Report, name: str) -> None:
 
 
 def test_the_card_tells_what_was_learned_from_what_was_measured_on(full: Report) -> None:
-    """And the model that comes along from others: it alone is loaded without a name."""
-    theirs, ours = as_card(full), as_card(replace(full, on_imdb=True, packaged=True))
+    """And the project's own models from others: they are loaded by their names."""
+    theirs, ours = as_card(full), as_card(replace(full, on_imdb=True, published_as="default"))
+    accurate = as_card(replace(full, on_imdb=True, published_as="accurate"))
     for card, measured_on, load in (
         (theirs, "custom", 'Classifier.load("FOLDER")'),
         (ours, "stanfordnlp/imdb", "Classifier.load()"),
+        (accurate, "stanfordnlp/imdb", 'Classifier.load("accurate")'),
     ):
         front = front_matter(card)
         assert front["datasets"] == ["stanfordnlp/imdb"]
         assert front["model-index"][0]["results"][0]["dataset"]["type"] == measured_on
         assert load in card
-    assert front_matter(ours)["license"] == "apache-2.0"
+    assert front_matter(ours)["license"] == front_matter(accurate)["license"] == "apache-2.0"
     assert "license" not in front_matter(theirs)
 
 

@@ -10,6 +10,7 @@ from reelsense import __version__
 from reelsense.cli.answer import explain, predict
 from reelsense.cli.judge import calibrate, evaluate
 from reelsense.cli.learn import baseline, data, export, train
+from reelsense.cli.models import models
 from reelsense.cli.serve import config, key, serve
 from reelsense.errors import ReelsenseError
 from reelsense.files import NO_ROOM
@@ -27,6 +28,7 @@ for _command in (
     serve,
     config,
     key,
+    models,
     evaluate,
     calibrate,
     data,

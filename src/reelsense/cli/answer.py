@@ -88,7 +88,7 @@ def predict(
     cluster: str | None,
     address: str | None,
     cores: int | None,
-    model: Path | None,
+    model: str | None,
 ) -> None:
     """Say whether a text is positive or negative, or that the model is unsure.
 
@@ -173,7 +173,7 @@ def _is_file(text: str) -> bool:
 @click.option("--risk", type=float, help="The share of wrong answers you accept, as 0.02.")
 @options.model
 def explain(
-    text: str, as_json: bool, budget: int | None, risk: float | None, model: Path | None
+    text: str, as_json: bool, budget: int | None, risk: float | None, model: str | None
 ) -> None:
     """Say which sentences and words of TEXT carry its answer ("-": standard input).
 
@@ -191,7 +191,7 @@ def explain(
         _show(text, found)
 
 
-def _load(model: Path | None, risk: float | None) -> Classifier:
+def _load(model: str | None, risk: float | None) -> Classifier:
     from reelsense.inference.classifier import Classifier
 
     classifier = Classifier.load(model)
@@ -199,10 +199,11 @@ def _load(model: Path | None, risk: float | None) -> Classifier:
     return classifier
 
 
-def _read(model: Path | None, risk: float | None) -> Bundle:
+def _read(model: str | None, risk: float | None) -> Bundle:
     from reelsense import bundle as bundles
+    from reelsense import registry
 
-    bundle = bundles.read(model or bundles.DEFAULT)
+    bundle = bundles.read(registry.find(model))
     _warn_if_out_of_reach(bundle.manifest, risk)
     return bundle
 

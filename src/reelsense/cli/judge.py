@@ -44,8 +44,8 @@ BAG_OF_WORDS = "bag-of-words"
 )
 @click.option(
     "--against",
-    help=f"Another model to compare with: the folder of a bundle, or {BAG_OF_WORDS}, which is "
-    "trained on --data first.",
+    help="Another model to compare with: the name of an installed model, the folder of a bundle, "
+    f"or {BAG_OF_WORDS}, which is trained on --data first.",
 )
 @click.option("--quick", is_flag=True, help="Leave out robustness and fairness.")
 @click.option(
@@ -81,7 +81,7 @@ def evaluate(
     checkpoint: Path | None,
     texts: bool,
     update_card: bool,
-    model: Path | None,
+    model: str | None,
 ) -> None:
     """Measure a model on labelled reviews."""
     _check_targets(json_file, report)
@@ -92,19 +92,20 @@ def evaluate(
         raise click.UsageError("--checkpoint goes with --explanations")
 
     from reelsense import bundle as bundles
+    from reelsense import registry
     from reelsense.datasets.sources import Source
     from reelsense.evaluation.evaluate import evaluate as measure
     from reelsense.evaluation.evaluate import without_texts
     from reelsense.evaluation.report import Report
     from reelsense.inference.classifier import Classifier
 
-    folder = model or bundles.DEFAULT
+    folder = registry.find(model)
     if update_card:
         bundles.check_target(folder)
     source = Source(data, text_column, label_column)
     part = split or source.usual_part
     other = _other(against, source, part) if against else None
-    classifier = Classifier.load(model)
+    classifier = Classifier.load(folder)
     manifest = classifier.manifest
     _warn_of_flattery(manifest, source, part)
     evaluation, judged = measure(
@@ -122,14 +123,14 @@ def evaluate(
         manifest=manifest,
         data=source.title(part),
         on_imdb=source.is_imdb,
-        packaged=model is None,
+        published_as=registry.published_name(folder),
         evaluation=evaluation,
         judged=judged,
         texts=texts,
     )
     _tell(pages, part, report, json_file)
     if update_card:
-        _publish(pages, folder)
+        _publish(pages, folder, official=source.is_imdb and part == "test")
 
 
 def _tell(pages: Report, part: str, report: Path | None, json_file: Path | None) -> None:
@@ -148,14 +149,22 @@ def _tell(pages: Report, part: str, report: Path | None, json_file: Path | None)
         write_atomically(json_file, json.dumps(about | asdict(evaluation), indent=2) + "\n")
 
 
-def _publish(pages: Report, folder: Path) -> None:
-    """Put report and card into the bundle in `folder`, as what may be passed on: without texts."""
+def _publish(pages: Report, folder: Path, *, official: bool) -> None:
+    """Put report and card into the bundle in `folder`, without the texts of reviews.
+
+    If what was measured is the `official` test set, the manifest gets the accuracy as well.
+    """
     from reelsense import bundle as bundles
     from reelsense.evaluation.evaluate import without_texts
     from reelsense.evaluation.report import as_card, as_page
 
     pages = replace(pages, evaluation=without_texts(pages.evaluation), texts=False)
     bundle = replace(bundles.read(folder), card=as_card(pages), report=as_page(pages))
+    if official:
+        measured = pages.evaluation.metrics
+        test = {"reviews": measured.reviews, "accuracy": measured.accuracy}
+        metrics = bundle.manifest.metrics | {"test": test}
+        bundle = replace(bundle, manifest=replace(bundle.manifest, metrics=metrics))
     bundles.write(folder, bundle)
     click.echo(f"\nthe card: {folder / bundles.CARD}")
 
@@ -233,7 +242,7 @@ def calibrate(
     label_column: str,
     split: str,
     out: Path,
-    model: Path | None,
+    model: str | None,
 ) -> None:
     """Make a model's probabilities honest and find when it is to say "unsure".
 
@@ -241,13 +250,14 @@ def calibrate(
     itself.
     """
     from reelsense import bundle as bundles
+    from reelsense import registry
     from reelsense.datasets.sources import Source
     from reelsense.evaluation.calibrate import calibrate as fit
     from reelsense.evaluation.summary import calibration_as_text
     from reelsense.inference.classifier import Classifier
 
     bundles.check_target(out)
-    bundle = bundles.read(model or bundles.DEFAULT)
+    bundle = bundles.read(registry.find(model))
     source = Source(data, text_column, label_column)
     reviews = source.part(split)
     calibrated = fit(bundle, Classifier(bundle), reviews, data=source.title(split))

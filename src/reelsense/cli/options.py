@@ -13,7 +13,9 @@ _Command = TypeVar("_Command", bound=Callable[..., object])
 PATH = click.Path(path_type=Path)
 
 model = click.option(
-    "--model", type=PATH, help="Folder of a bundle; by default the model that comes along."
+    "--model",
+    help="Name of an installed model (`reelsense models`) or folder of a bundle; by default the "
+    "bundled model.",
 )
 
 

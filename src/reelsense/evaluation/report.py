@@ -50,8 +50,8 @@ class Report:
     """What was measured on, for people: "the official test part of ..."."""
     on_imdb: bool = False
     """Whether that is the Large Movie Review Dataset."""
-    packaged: bool = False
-    """Whether the model is the one that comes along."""
+    published_as: str | None = None
+    """The name under which the project publishes the model; None: it is somebody else's."""
     evaluation: Evaluation
     judged: Judged
     texts: bool = True
@@ -81,7 +81,7 @@ def as_card(report: Report) -> str:
         sources=_SOURCES,
         from_imdb=report.manifest.provenance.get("data") == imdb.NAME,
         on_imdb=report.on_imdb,
-        packaged=report.packaged,
+        published_as=report.published_as,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 

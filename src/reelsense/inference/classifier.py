@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelsense import bundle as bundles
+from reelsense import registry
 from reelsense.bundle import Bundle
 from reelsense.errors import BundleError, InputError, TextError
 from reelsense.inference.batching import BatchQueue, Network, OnBatch
@@ -101,12 +102,21 @@ class Classifier:
         )
 
     @classmethod
-    def load(cls, path: str | Path | None = None, *, threads: int | None = None) -> Classifier:
-        """Load the bundle in the folder `path`, by default the one that comes with reelsense.
+    def load(
+        cls, name_or_path: str | Path | None = None, *, threads: int | None = None
+    ) -> Classifier:
+        """Load an installed model by its name, or the bundle in a folder.
 
-        Raises BundleError if a file of it is missing, changed or too new.
+        Args:
+            name_or_path: The name of an installed model, as `reelsense models` lists them, or a
+                folder. A string that contains a path separator or begins with a dot is always a
+                folder, and so is a `Path`. By default the bundled model.
+            threads: The processor cores to use, by default all there are.
+
+        Raises:
+            BundleError: There is no such model, or a file of it is missing, changed or too new.
         """
-        return cls(bundles.read(bundles.DEFAULT if path is None else Path(path)), threads=threads)
+        return cls(bundles.read(registry.find(name_or_path)), threads=threads)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -315,9 +325,10 @@ class Classifier:
 
 
 def _engine(bundle: Bundle, threads: int | None, *, gpu: bool) -> Engine | GpuEngine:
-    return (gpu_engine(bundle.network) if gpu else None) or Engine(
-        bundle.network, threads, int8_activations=bundle.manifest.int8_activations
-    )
+    with bundle.loadable() as network:
+        return (gpu_engine(network) if gpu else None) or Engine(
+            network, threads, int8_activations=bundle.manifest.int8_activations
+        )
 
 
 def _parts(found: Sequence[Weighed], traced: Traced) -> tuple[Part, ...]:

@@ -66,7 +66,9 @@ class Settings(BaseModel):
         default=5000, ge=0, le=65535, description="The port to listen on; 0: any that is free."
     )
     model: str | None = Field(
-        default=None, description="Folder of a bundle; by default the model that comes along."
+        default=None,
+        description="Name of an installed model (`reelsense models`) or folder of a bundle; by "
+        "default the bundled model.",
     )
     cache: int = Field(
         default=REMEMBERED,

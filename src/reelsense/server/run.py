@@ -23,6 +23,7 @@ from gunicorn.app.base import BaseApplication
 from pydantic import SecretStr
 
 from reelsense import bundle as bundles
+from reelsense import registry
 from reelsense.bundle import Manifest
 from reelsense.errors import ReelsenseError, SettingsError
 from reelsense.server import create_app, metrics
@@ -82,7 +83,7 @@ def check_start(settings: Settings) -> None:
 
 
 def _folder(settings: Settings) -> Path:
-    return Path(settings.model or bundles.DEFAULT)
+    return registry.find(settings.model or None)
 
 
 def _check_unchanging(settings: Settings) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelsense import bundle as bundles
+from reelsense import registry
 from reelsense.bundle import Bundle, Manifest
 from reelsense.errors import BundleError, TextError
 from reelsense.inference.batching import OnBatch
@@ -78,11 +79,12 @@ class Source(Protocol):
 
 
 class Folder:
-    """The folder that the settings name, or that of the model that comes along."""
+    """The folder of the model that the settings name, by default the bundled model's."""
 
     def __init__(self, settings: Settings) -> None:
+        """Find the model. Raises BundleError if there is none of that name."""
         self._settings = settings
-        self._folder = Path(settings.model or bundles.DEFAULT)
+        self._folder = registry.find(settings.model or None)
 
     def look(self) -> object:
         """Look at its files."""
@@ -127,12 +129,12 @@ def check(classifier: Answerer) -> None:
 _CANARY = ["A joy from the first scene to the last.", "A bore, and a long one: " + "dull " * 400]
 """A model has to answer these before it serves: one window, and several."""
 
-_Look = tuple[tuple[int, int, int, int] | None, ...]
+_Look = dict[str, tuple[int, int, int, int] | None]
 
 
 def look(folder: Path) -> _Look:
     """Return what changes whenever a file of the bundle in `folder` does."""
-    return tuple(_of_file(folder / name) for name in bundles.FILES)
+    return {path.name: _of_file(path) for path in bundles.paths(folder)}
 
 
 def _of_file(path: Path) -> tuple[int, int, int, int] | None:

@@ -1,0 +1,57 @@
+"""ONNX networks in several files, none larger than a given size.
+
+Knows the format (external data: a graph, and files of weights that it names); knows no bundle.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from reelsense.errors import MissingExtraError
+
+_IN_GRAPH = 1024
+"""Weights of fewer bytes stay in the graph, as onnx's own `save_model` has it."""
+
+_PAGE = 4096
+"""Weights begin at multiples of this, so that programs can map them into memory."""
+
+
+def write_split(network: bytes, path: Path, max_file_size: int) -> list[str]:
+    """Write an ONNX network as a graph and files of weights beside it.
+
+    Args:
+        network: The serialized model, with all of its weights.
+        path: The file for the graph.
+        max_file_size: The most bytes of weights in one file. A single larger matrix, which the
+            format cannot divide, gets a file of its own.
+
+    Returns:
+        The names of the files: that of `path`, and with `.data-1`, `.data-2`, ... appended.
+
+    Raises:
+        MissingExtraError: The library onnx is not installed.
+    """
+    if find_spec("onnx") is None:
+        raise MissingExtraError(
+            f"a network of {len(network):,} bytes is split into files of at most "
+            f"{max_file_size:,}, which needs onnx: pip install 'reelsense[eval]', or in a clone: "
+            "pip install --constraint constraints.txt '.[eval]'"
+        )
+    import onnx
+    from onnx.external_data_helper import set_external_data, write_external_data_tensors
+
+    model = onnx.load_from_string(network)
+    number = end = 0
+    for weights in model.graph.initializer:
+        length = len(weights.raw_data)
+        if length < _IN_GRAPH:
+            continue
+        offset = -(-end // _PAGE) * _PAGE
+        if not number or offset + length > max_file_size:
+            number, offset = number + 1, 0
+        set_external_data(weights, f"{path.name}.data-{number}", offset, length)
+        end = offset + length
+    write_external_data_tensors(model, str(path.parent))
+    path.write_bytes(model.SerializeToString())
+    return [path.name, *(f"{path.name}.data-{n}" for n in range(1, number + 1))]

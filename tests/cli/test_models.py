@@ -1,0 +1,107 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from reelsense import bundle as bundles
+from reelsense.cli import cli
+from tests import installed, tiny_network
+
+KEYS = ["name", "model", "version", "size", "labels", "test_accuracy", "folder", "error"]
+
+
+@pytest.fixture
+def accurate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed stand-in for the accurate model; bad words are to it what good ones are."""
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.chdir(tmp_path)
+    folder = installed.install(tmp_path / "site")
+    tiny_network.write(folder, "stand-in", weight=-1)
+    return folder
+
+
+def run(*arguments: str | Path) -> str:
+    found = CliRunner().invoke(cli, list(map(str, arguments)), catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    return found.stdout
+
+
+def test_models_lists_what_is_installed(accurate: Path) -> None:
+    measured = bundles.read(accurate)
+    manifest = replace(measured.manifest, metrics={"test": {"accuracy": 0.9612, "reviews": 25000}})
+    version = bundles.write(accurate, replace(measured, manifest=manifest)).version
+    default, found = json.loads(run("models", "--json"))
+    assert list(default) == list(found) == KEYS
+    assert (default["name"], default["folder"]) == ("default", str(bundles.DEFAULT))
+    assert found == {
+        "name": "accurate",
+        "model": "stand-in",
+        "version": version,
+        "size": measured.size,
+        "labels": ["negative", "positive"],
+        "test_accuracy": 0.9612,
+        "folder": str(accurate),
+        "error": None,
+    }
+    header, first, second = run("models").splitlines()
+    assert header.split() == ["NAME", "MODEL", "VERSION", "SIZE", "ACCURACY", "LABELS", "FOLDER"]
+    assert first.startswith("default ")
+    assert [*second.split()[:3], second.split()[-1]] == [
+        "accurate", "stand-in", version, str(accurate)
+    ]  # fmt: skip
+    assert "96.12%" in second
+
+
+@pytest.mark.parametrize("metrics", [{"test": 0.9}, {"test": {"accuracy": "high"}}, {}])
+def test_models_takes_any_metrics(accurate: Path, metrics: dict[str, object]) -> None:
+    model = bundles.read(accurate)
+    bundles.write(accurate, replace(model, manifest=replace(model.manifest, metrics=metrics)))
+    assert json.loads(run("models", "--json"))[1]["test_accuracy"] is None
+    assert " - " in run("models").splitlines()[2]
+
+
+def test_models_lists_a_damaged_model_with_its_error(accurate: Path) -> None:
+    (accurate / bundles.NETWORK).write_bytes(b"damaged")
+    default, found = json.loads(run("models", "--json"))
+    assert not default["error"]
+    assert found["version"] is None
+    assert bundles.NETWORK in found["error"]
+    shown = run("models")
+    assert shown.splitlines()[1].startswith("default ")
+    assert found["error"] in shown
+
+
+@pytest.mark.parametrize("model", ["accurate", "./site/reelsense_accurate/bundle"])
+def test_predict_takes_a_name_or_a_folder(accurate: Path, model: str) -> None:
+    assert run("predict", "--model", model, "a good film").startswith("negative")
+    assert run("explain", "--model", model, "a good film").startswith("negative")
+    assert run("predict", "--model", "default", "a good film").startswith("positive")
+
+
+def test_evaluation_takes_names(accurate: Path, tmp_path: Path) -> None:
+    table = tmp_path / "films.csv"
+    rows = [f"{word} film {n},{word}" for n in range(20) for word in ("good", "bad")]
+    text = "text,label\n" + "\n".join(rows).replace(",good", ",positive").replace(
+        ",bad", ",negative"
+    )
+    table.write_text(text)
+    data = ("--data", table)
+    figures = tmp_path / "figures.json"
+    compare = ("--against", "default", "--quick", "--json", figures)
+    run("evaluate", *data, "--model", "accurate", *compare)
+    evaluation = json.loads(figures.read_text())
+    assert evaluation["model"]["name"] == "stand-in"
+    assert evaluation["metrics"]["accuracy"] == 0
+    assert evaluation["comparison"]["name"].startswith(bundles.read(bundles.DEFAULT).manifest.name)
+
+
+def test_config_starts_only_with_a_known_model(
+    accurate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REELSENSE_MODEL", "accurate")
+    assert 'model = "accurate"' in run("config")
+    found = CliRunner().invoke(cli, ["config", "--model", "accurat"])
+    assert found.exit_code == 1
+    assert "(default, accurate)" in found.stderr
