@@ -5,7 +5,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reelsense import review
@@ -120,6 +120,7 @@ def test_identity_sets_hold_out_terms_and_templates() -> None:
     assert not any(template.endswith(text) for text in texts for template in measured)
 
 
+@settings(deadline=None, max_examples=25)  # each example goes through all templates
 @given(st.lists(Texts, max_size=3))
 def test_any_reviews_make_identity_sets(texts: list[str]) -> None:
     assert all(len(one) > 1 for one in identity_sets(texts, maximum=1))
