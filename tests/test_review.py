@@ -11,8 +11,11 @@ PIECES = [
     "Good film", "bad", " ", "\n", "\n\n", ".", "!", "?!", "...", "<br />", "<BR/>", "&amp;",
     "&quot;", "&eacute", "&#x1F600;", "&NotEqualTilde;", "&", ";", "\U0001f60d", "\ud800",
     "e\u0301", "\u2029", "\u3002", "Mr", "J", '"', ")", ",", "movie.The", "\u0130",
-    "M&Ms.Th", "&ltb",
+    "M&Ms.Th", "&ltb", "\U0001f44d\U0001f3fd", "\u200d", "\ufe0f", "\u2764\ufe0f",
+    "\u2605", "7\ufe0f\u20e3", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f1eb\U0001f1f7",
+    "&#x1F1EB;", ":)", ":-(", ";", "=D", "\u2060",
 ]  # fmt: skip
+clean("\U0001f60d")  # loads the names of emoji, for which hypothesis leaves an example no time
 Texts = st.lists(st.sampled_from(PIECES) | st.text(st.characters(), max_size=5)).map("".join)
 
 
@@ -48,7 +51,7 @@ def test_a_trace_reads_what_clean_reads_and_knows_where_it_stood(text: str) -> N
     for n, letter in enumerate(traced.text):
         span = traced.given(Span(n, n + 1))
         given_part = text[span.start : span.end]
-        assert letter in {given_part, "\ufffd", " "} or given_part.startswith("&")
+        assert letter in f"{given_part}{clean(given_part)}\ufffd " or given_part.startswith("&")
     for span, after in pairwise(sentences(traced.layout)):
         assert traced.given(span).end <= traced.given(after).start
     assert traced.starts == sorted(traced.starts)
@@ -106,8 +109,9 @@ def test_a_text_without_punctuation_has_parts_too() -> None:
 
 def test_words_are_those_that_can_carry_an_opinion() -> None:
     text = "It was the well-made film's 10/10 \u2013 wow! \U0001f60d :) (not bad), don't..."
-    found = [text[word.start : word.end] for word in words(text, Span(0, len(text)))]
-    assert found == [
+    traced = trace(text)
+    spans = [traced.given(word) for word in words(traced.layout, Span(0, len(traced.layout)))]
+    assert [text[span.start : span.end] for span in spans] == [
         "well-made", "film's", "10/10", "wow", "!", "\U0001f60d", ":)", "not", "bad", "don't"
     ]  # fmt: skip
     marked = "e\u0301tude R&B good!bad \u0905\u091a\u094d\u091b\u0940 \u0939\u0948\u0964"
@@ -123,7 +127,10 @@ def test_words_are_those_that_can_carry_an_opinion() -> None:
 def test_words_are_within_their_sentence(text: str) -> None:
     traced = trace(text)
     for sentence in sentences(traced.layout):
-        for word in words(traced.text, sentence):
+        found = words(traced.layout, sentence)
+        for word in found:
             assert sentence.start <= word.start < word.end <= sentence.end
+        for word, after in pairwise(found):
+            assert traced.given(word).end <= traced.given(after).start
         if re.search(r"\w", traced.text[sentence.start : sentence.end]):
-            assert words(traced.text, sentence)
+            assert found

@@ -8,8 +8,10 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
+
+from reelsense.symbols import in_words, symbols
 
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -26,6 +28,7 @@ _MARKUP = re.compile(
 _ENDLESS = re.compile(r"&#[0-9]{40,}")
 """A number that is no character's. Python refuses to read one of thousands of digits."""
 
+_JOINER = "\u2060"
 _PARAGRAPH = "\u2029"
 _END = re.compile(
     rf"(?P<gap>{_PARAGRAPH}+|\n[^\S\n]*\n\s*|\n(?=[^\S\n]*(?:[-*\u2022]|\d{{1,3}}[.)])\s))"
@@ -50,13 +53,12 @@ _LONGEST = 60
 _CHUNK = re.compile(r"\S+")
 _SOFT_ENDS = (",", ";", ":", "-", "\u2013", "\u2014")
 
-_LETTER = (  # also emoji, and marks that combine with letters
+_LETTER = (  # also symbols, and marks that combine with letters
     r"""[^\s!-/:-@\[-`{-~\u00a1\u00ab\u00b7\u00bb\u00bf\u2010-\u205e\u3000-\u303f\uff00-\uff0f"""
     r"""\u0964\u061f\u06d4\uff1f]"""
 )
 _WORD = re.compile(
     rf"{_LETTER}+(?:['\u2019&-]{_LETTER}+|[.,/:]\d+)*"
-    rf"|[:;=]['-]?[()DPp|](?!{_LETTER})"  # a face made of punctuation
     rf"|[!?]+(?!{_LETTER})"
 )
 
@@ -88,11 +90,12 @@ class Traced:
     text: str
     """As `clean` returns it."""
     layout: str
-    """The same, with U+2029 in the place of HTML line breaks."""
+    """The same, with U+2029 in the place of HTML line breaks, and U+2060 between the words of an
+    emoji, so that they stay together."""
     starts: list[int]
     """Where, in the text as given, each character began."""
     ends: list[int]
-    """And ended: an entity is several characters there, and one here."""
+    """And ended: an entity is several characters there and one here, an emoji the other way."""
 
     def given(self, span: Span) -> Span:
         """Return where `span` of `text`, at least one character, is in the text as given."""
@@ -103,13 +106,15 @@ def clean(text: str) -> str:
     """Return `text` as the model reads it.
 
     HTML line breaks become spaces and entities their characters (the reviews of the Large Movie
-    Review Dataset carry both). Lone surrogates, which JSON escapes can smuggle in and no UTF-8
-    encoder accepts, become U+FFFD. Everything else is left to the tokenizer.
+    Review Dataset carry both). Emoji and faces made of punctuation become words. Lone surrogates,
+    which JSON escapes can smuggle in and no UTF-8 encoder accepts, become U+FFFD. Everything else
+    is left to the tokenizer.
     """
     text = _LINE_BREAK.sub(" ", text)
     if "&" in text:
         text = _unescape(text)
-    return LONE_SURROGATE.sub("\ufffd", text).strip()
+    text = in_words(text)
+    return LONE_SURROGATE.sub("\ufffd", text).strip() if not text.isascii() else text.strip()
 
 
 def _unescape(text: str) -> str:
@@ -118,28 +123,64 @@ def _unescape(text: str) -> str:
 
 def trace(text: str) -> Traced:
     """Clean `text` as `clean` does, and remember where everything stood."""
-    parts: list[str] = []
-    starts: list[int] = []
-    ends: list[int] = []
-
-    def add(part: str, start: int, end: int, *, whole: bool = False) -> None:
-        parts.append(part)
-        starts.extend([start] * len(part) if whole else range(start, end))
-        ends.extend([end] * len(part) if whole else range(start + 1, end + 1))
-
+    draft = _Draft()
     at = 0
     for markup in _MARKUP.finditer(text):
-        add(text[at : markup.start()], at, markup.start())
+        draft.copy(text[at : markup.start()], range(at, markup.start()))
         read = _PARAGRAPH if markup["line_break"] else _unescape(markup[0])
         # "&ltb" is "<" and then a b that stands for itself; "&Ms" is no entity at all.
         from_the_end = zip(reversed(markup[0]), reversed(read), strict=False)
         same = len(list(takewhile(lambda pair: pair[0] == pair[1], from_the_end)))
         at = markup.end() - same
-        add(read[: len(read) - same], markup.start(), at, whole=True)
-    add(text[at:], at, len(text))
-    layout = LONE_SURROGATE.sub("\ufffd", "".join(parts))
+        draft.replace(read[: len(read) - same], markup.start(), at)
+    draft.copy(text[at:], range(at, len(text)))
+    named = _with_symbols_named(draft)
+    layout = LONE_SURROGATE.sub("\ufffd", "".join(named.parts))
     kept = slice(len(layout) - len(layout.lstrip()), len(layout.rstrip()))
-    return Traced(clean(text), layout[kept], starts[kept], ends[kept])
+    return Traced(clean(text), layout[kept], named.starts[kept], named.ends[kept])
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """The parts of a text that is being cleaned, and where in the given text each character was."""
+
+    parts: list[str] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+
+    def copy(self, part: str, places: range) -> None:
+        """Add `part`, whose characters stood at `places`."""
+        self.parts.append(part)
+        self.starts.extend(places)
+        self.ends.extend(place + 1 for place in places)
+
+    def replace(self, part: str, start: int, end: int) -> None:
+        """Add `part`, all of which stands for the characters from `start` to `end`."""
+        self.parts.append(part)
+        self.starts.extend([start] * len(part))
+        self.ends.extend([end] * len(part))
+
+
+def _with_symbols_named(draft: _Draft) -> _Draft:
+    """Return `draft` with its emoji and faces as words."""
+    text = "".join(draft.parts)
+    found = list(symbols(text))
+    if not found:
+        return draft
+    named = _Draft()
+    at = 0
+
+    def keep(end: int) -> None:
+        named.parts.append(text[at:end])
+        named.starts.extend(draft.starts[at:end])
+        named.ends.extend(draft.ends[at:end])
+
+    for symbol in found:
+        keep(symbol.start)
+        at = symbol.end
+        named.replace(symbol.text(_JOINER), draft.starts[symbol.start], draft.ends[at - 1])
+    keep(len(text))
+    return named
 
 
 def sentences(layout: str) -> list[Span]:
@@ -165,13 +206,13 @@ def sentences(layout: str) -> list[Span]:
     return [part for span in found for part in _cut(layout, span)]
 
 
-def words(text: str, within: Span) -> list[Span]:
-    """Return the words of `text` `within` a part of it that can carry an opinion, in order.
+def words(layout: str, within: Span) -> list[Span]:
+    """Return the words `within` a part of a text that can carry an opinion, in order.
 
-    Emoji, "!" and "?" are among them; articles, pronouns, prepositions and auxiliary verbs only
-    where there is nothing else.
+    All words of an emoji are one here. "!" and "?" are among the words; articles, pronouns,
+    prepositions and auxiliary verbs only where there is nothing else.
     """
-    found = list(_WORD.finditer(text, within.start, within.end))
+    found = list(_WORD.finditer(layout, within.start, within.end))
     telling = [word for word in found if not _FUNCTION_WORDS.fullmatch(word[0])]
     return [Span(*word.span()) for word in telling or found]
 

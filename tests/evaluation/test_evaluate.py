@@ -9,11 +9,12 @@ import pytest
 from numpy.typing import NDArray
 
 from reelsense.datasets.evaluation_sets import Audit, EvaluationSets, PairedReviews
+from reelsense.datasets.identities import categories
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
 from reelsense.evaluation.evaluate import Evaluation, Material, evaluate
-from reelsense.evaluation.fairness import CATEGORIES
-from reelsense.evaluation.robustness import PERTURBATIONS
+from reelsense.evaluation.fairness import ALL
+from reelsense.evaluation.perturbations import PERTURBATIONS
 from reelsense.evaluation.summary import as_text
 from reelsense.inference.classifier import Classifier
 from tests import tiny
@@ -70,7 +71,11 @@ def test_everything() -> None:
     assert [(each.decided.count, each.wrong.count) for each in found.one_liners.decided] == [
         (0, 0), (1, 0), (3, 1)
     ]  # fmt: skip
-    assert [each.category for each in found.swaps if each.source == "templates"] == [*CATEGORIES]
+    assert [each.category for each in found.identity] == 2 * [*categories(), ALL]
+    assert {each.source for each in found.identity} == {"templates"}
+    assert found.behaviours is not None
+    assert {"negation", "ratings", "emoji"} <= {each.name for each in found.behaviours.errors}
+    assert [each.name for each in found.behaviours.neutral] == ["facts", "undecided"]
     assert found.comparison is not None
     assert found.comparison.name == "itself"
     assert found.comparison.p_value == 1
@@ -87,7 +92,8 @@ def test_it_goes_into_json_and_is_the_same_again() -> None:
 
 def test_quick_leaves_robustness_and_fairness_out() -> None:
     found, judged = evaluate(tiny.classifier(), Material(reviews=REVIEWS, sets=SETS), quick=True)
-    assert (found.flips, found.pairs, found.one_liners, found.swaps) == ([], [], None, [])
+    assert (found.flips, found.pairs, found.one_liners) == ([], [], None)
+    assert (found.behaviours, found.identity) == (None, [])
     assert (found.decided, found.comparison) == ([], None)
     assert [each.name for each in found.label_views] == ["original labels", "audited labels"]
     assert (~judged.correct).sum() == 2
@@ -97,7 +103,7 @@ def test_without_evaluation_sets() -> None:
     found, _ = evaluate(tiny.classifier(), Material(reviews=REVIEWS))
     assert (found.pairs, found.one_liners, len(found.label_views)) == ([], None, 1)
     assert found.flips
-    assert found.swaps
+    assert found.identity
 
 
 def test_three_labels() -> None:
@@ -115,7 +121,8 @@ def test_three_labels() -> None:
     assert judged.correct.all()
     assert found.metrics.confusion == [[4, 0, 0], [0, 4, 0], [0, 0, 4]]
     assert found.metrics.auroc is None
-    assert (found.pairs, found.one_liners, found.swaps, found.mistakes) == ([], None, [], [])
+    assert (found.pairs, found.one_liners, found.identity, found.mistakes) == ([], None, [], [])
+    assert found.behaviours is None
     assert len(found.flips) == len(PERTURBATIONS)
 
 

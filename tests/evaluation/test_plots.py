@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from reelsense.evaluation import plots
-from reelsense.evaluation.fairness import GroupScore, Swaps
+from reelsense.evaluation.fairness import IdentityChanges, TermShift
 from reelsense.evaluation.metrics import share
 from reelsense.evaluation.robustness import Flips
 from reelsense.evaluation.selective import decided_shares
@@ -43,9 +43,12 @@ def test_names_stand_at_the_axes() -> None:
     assert {"1 to 50", "over 1,000", "words"} <= {*words(plots.accuracy_of(slices, "words"))}
     found = [Flips("typos <b>", "", share(1, 9)), Flips("none changed", "", share(0, 0))]
     assert {"typos <b>", "none changed"} <= {*words(plots.flip_shares(found))}
-    groups = [GroupScore("Hindu", 0.4, 9), GroupScore("Sikh", 0.6, 9)]
-    swaps = Swaps("religion", "templates", share(1, 9), 0.2, groups, ("a", "b"))
-    assert {"Hindu", "Sikh"} <= {*words(plots.identities(swaps))}
+    shifts = [TermShift(f"term {n}", n / 100, 9) for n in range(20)]
+    changes = IdentityChanges(
+        "religion", "templates", "held-out", share(1, 9), share(1, 3), 0.2, shifts, ("a", "b")
+    )
+    drawn = [word for word in words(plots.identity_shifts(changes)) if word.startswith("term")]
+    assert sorted(drawn) == sorted(f"term {n}" for n in (*range(8), *range(12, 20)))
 
 
 def test_the_training() -> None:

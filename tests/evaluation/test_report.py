@@ -20,6 +20,7 @@ from reelsense.datasets.evaluation_sets import (
     PairedReviews,
 )
 from reelsense.datasets.reviews import Review
+from reelsense.evaluation.behaviours import BehaviourErrors
 from reelsense.evaluation.evaluate import Material, evaluate
 from reelsense.evaluation.report import Report, as_card, as_page, write_report
 from reelsense.evaluation.summary import as_text, calibration_as_text
@@ -45,13 +46,13 @@ MANIFEST = Manifest(
 
 
 class Biased:
-    """Finds "good" positive, "bad" negative, and whatever holds "Muslim" less positive."""
+    """Finds "good" positive, "bad" negative, and whatever holds "Shia" less positive."""
 
     labels = ("negative", "positive")
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         moods = [
-            0.2 + 3 * ("good" in text.lower()) - 3 * ("bad" in text.lower()) - ("Muslim" in text)
+            0.2 + 3 * ("good" in text.lower()) - 3 * ("bad" in text.lower()) - ("Shia" in text)
             for text in texts
         ]
         positive = 1 / (1 + np.exp(-np.array(moods, dtype=np.float64)))
@@ -148,14 +149,14 @@ def test_the_page_loads_nothing(page: str) -> None:
 def test_the_page_has_every_section_and_leads_to_it(page: str) -> None:
     assert page.startswith("<!doctype html>")
     assert sections(page) == [
-        *("answers", "probabilities", "unsure", "labels", "parts", "robustness", "fairness"),
-        *("comparison", "mistakes", "making"),
+        *("answers", "probabilities", "unsure", "labels", "parts", "robustness", "behaviours"),
+        *("fairness", "comparison", "mistakes", "making"),
     ]
     parsed = Parsed(page)
     targets = [attributes["href"] for tag, attributes in parsed.tags if tag == "a"]
     assert [f"#{name}" for name in sections(page)] + ["MODEL_CARD.md"] == targets
     pictures = [tag for tag, _ in parsed.tags].count("svg")
-    assert pictures == [tag for tag, _ in parsed.tags].count("figure") == 5 + 1 + 6
+    assert pictures == [tag for tag, _ in parsed.tags].count("figure") == 5 + 1 + 7
     for shown in ("held-out loss", "87.5%", "contrast sets, 2 pairs", "zebra", BERT, "77 reviews"):
         assert shown in page
 
@@ -167,7 +168,7 @@ def test_a_text_cannot_become_markup(page: str) -> None:
 
 def test_without_texts(full: Report, page: str) -> None:
     hidden = as_page(replace(full, texts=False))
-    assert any(swaps.source == "sentences" for swaps in full.evaluation.swaps)
+    assert any(changes.source == "reviews" for changes in full.evaluation.identity)
     assert "zebra" not in hidden.lower()
     assert "test/pos/9_7.txt" in hidden
     assert sections(hidden) == sections(page)
@@ -223,6 +224,22 @@ def test_three_labels() -> None:
     for absent in ("AUROC", "identity"):
         assert absent not in page
         assert absent not in card
+
+
+def negation(made: Report) -> BehaviourErrors:
+    assert made.evaluation.behaviours is not None
+    return next(each for each in made.evaluation.behaviours.errors if each.name == "negation")
+
+
+def test_the_page_sets_figures_beside_their_targets(full: Report, page: str) -> None:
+    row = page[page.index('<th scope="row">negation<br>') :].partition("</tr>")[0]
+    assert str(negation(full).errors) in row
+    assert "8% or less: missed" in row
+    assert f"negation ({100 * negation(full).errors.value:.1f}% of the labels are wrong)" in page
+    row = page[page.index('<th scope="row">repeated twice<br>') :].partition("</tr>")[0]
+    assert "4% or less: met" in row
+    assert "15% or less: met" in page
+    assert "facts<br>" in page
 
 
 def front_matter(card: str) -> dict[str, Any]:
@@ -312,17 +329,22 @@ def test_the_card_says_what_is_bad(full: Report) -> None:
     """Of the answers that risk 2 % decides, more are wrong than it allows; and the bias."""
     card = as_card(full)
     limits = card.partition("## Limits")[2].partition("\n## ")[0]
-    assert "**Words of identity sway it.**" in limits
-    swaps = {each.category: each for each in full.evaluation.swaps if each.source == "templates"}
-    assert f"religion, in templates: {swaps['religion'].flips}; lowest Muslim" in limits
-    assert swaps["race"].flips.count == 0
-    assert "race" not in limits
+    assert "**It is sensitive to identity terms.**" in limits
+    held_out = {
+        each.category: each
+        for each in full.evaluation.identity
+        if (each.source, each.terms) == ("templates", "held-out")
+    }
+    assert f"religion, in templates: {held_out['religion'].changed}; lowest Shia" in limits
+    assert held_out["ethnicity"].changed.count == 0
+    assert "ethnicity" not in limits
     assert "on single sentences they fail" in limits
+    assert f"| negation | {negation(full).errors} | 8% | {negation(full).errors.total} |" in card
     on_test, on_sentences = tables(card)[1:3]
     assert [row.split("|")[-2].strip() for row in on_test[2:]] == ["", "**no**", "unclear"]
     assert "out of reach" in on_test[2]
     assert on_sentences != on_test
-    fair = replace(full.evaluation, swaps=[swaps["race"]])
+    fair = replace(full.evaluation, identity=[held_out["ethnicity"]])
     assert "identity" not in as_card(replace(full, evaluation=fair))
 
 
@@ -333,7 +355,7 @@ def test_the_card_is_markdown_and_without_texts(full: Report) -> None:
     assert "{%" not in card
     assert "{{" not in card
     found = tables(card)
-    assert len(found) == 5
+    assert len(found) == 7
     for table in found:
         assert len({row.count("|") for row in table}) == 1
         assert set(table[1]) == {"|", "-"}
@@ -373,7 +395,11 @@ def test_the_summary_for_the_terminal(full: Report) -> None:
         r"risk 1\.0% +out of reach",
         r"risk 10\.0% +100\.0% decided, 10\.00% of them wrong",
         r"contrast sets: both right +100\.0% .*",
-        r"religion, templates +[\d.]+% .*",
+        r"religion, held-out terms, templates +[\d.]+% .*, target 15% or less",
+        r"typos +[\d.]+% .*, target 4% or less",
+        r"negation +[\d.]+% .*, target 8% or less",
+        r"slang +[\d.]+% \([^,]*\)",
+        r"facts +[\d.]+% .*",
         r"McNemar's exact p +1",
     ):
         assert re.search(f"^{line}$", text, re.MULTILINE), line

@@ -37,6 +37,12 @@ def test_plain_reviews(classifier: Classifier) -> None:
     assert [answer.label for answer in answers] == ["positive"] * 3 + ["negative"] * 3
 
 
+def test_emoji_alone_get_a_prediction(classifier: Classifier) -> None:
+    texts = ["\U0001f60d\U0001f60d", "\U0001f44d", "\U0001f44e", "\U0001f4a9"]
+    labels = [answer.label for answer in classifier.predict(texts)]
+    assert labels == ["positive", "positive", "negative", "negative"]
+
+
 def test_an_answer_does_not_depend_on_its_neighbours(classifier: Classifier) -> None:
     choose = random.Random(0)
     words = " ".join(POSITIVE + NEGATIVE).split()

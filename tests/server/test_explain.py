@@ -10,7 +10,7 @@ from reelsense.server.config import Settings
 from tests import tiny
 from tests.server.conftest import wait_until_ready
 
-TEXT = "A good film &amp; \U0001f60d.<br />The plot was bad, awful, bad."
+TEXT = "A good film &amp; \U0001f525.<br />The plot was bad, awful, bad."
 
 
 def test_sentences_words_and_what_turns_it(client: FlaskClient) -> None:
@@ -24,7 +24,7 @@ def test_sentences_words_and_what_turns_it(client: FlaskClient) -> None:
     assert body["log_odds"] == pytest.approx(found.log_odds)
     assert body["passes"] == found.passes
     assert [part["text"] for part in body["sentences"]] == [
-        "A good film &amp; \U0001f60d.", "The plot was bad, awful, bad."
+        "A good film &amp; \U0001f525.", "The plot was bad, awful, bad."
     ]  # fmt: skip
     for part in [*body["sentences"], *body["words"]]:
         assert TEXT[part["start"] : part["end"]] == part["text"]
@@ -35,7 +35,7 @@ def test_sentences_words_and_what_turns_it(client: FlaskClient) -> None:
     flip = body["flip"]
     assert flip["unit"] == "sentences"
     assert [part["text"] for part in flip["parts"]] == ["The plot was bad, awful, bad."]
-    assert flip["prediction"] == predicted(client, "A good film &amp; \U0001f60d.<br />")
+    assert flip["prediction"] == predicted(client, "A good film &amp; \U0001f525.<br />")
 
 
 def predicted(client: FlaskClient, text: str) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from reelsense.bundle import RiskControl
 from reelsense.datasets.evaluation_sets import EvaluationSets
 from reelsense.datasets.reviews import Review
+from reelsense.evaluation.behaviours import Behaviours, measure_behaviours
 from reelsense.evaluation.compare import Comparison, compare
 from reelsense.evaluation.explanations import (
     Explainer,
@@ -16,7 +17,7 @@ from reelsense.evaluation.explanations import (
     Scores,
     measure_explanations,
 )
-from reelsense.evaluation.fairness import Swaps, sentence_swaps, template_swaps
+from reelsense.evaluation.fairness import IdentityChanges, review_changes, template_changes
 from reelsense.evaluation.judged import Judged, judge, labelled
 from reelsense.evaluation.label_quality import (
     Doubt,
@@ -62,7 +63,9 @@ class Evaluation:
     flips: list[Flips]
     pairs: list[Pairs]
     one_liners: OneLiners | None
-    swaps: list[Swaps]
+    behaviours: Behaviours | None
+    """None of a model without the labels "negative" and "positive"."""
+    identity: list[IdentityChanges]
     comparison: Comparison | None
     label_errors: LabelErrors
     mistakes: list[Doubt]
@@ -115,7 +118,8 @@ def evaluate(
         flips=[] if quick else flips(scorer, sample),
         pairs=_pairs(scorer, sets) if sentiment else [],
         one_liners=_one_liners(scorer, sets, control) if sentiment else None,
-        swaps=[*template_swaps(scorer), *sentence_swaps(scorer, texts)] if sentiment else [],
+        behaviours=measure_behaviours(scorer, control) if sentiment else None,
+        identity=[*template_changes(scorer), *review_changes(scorer, texts)] if sentiment else [],
         comparison=_comparison(judged, against) if against else None,
         label_errors=label_errors(judged, suspected, sets.audit),
         mistakes=worst_mistakes(judged, suspected),
@@ -134,9 +138,9 @@ def without_texts(found: Evaluation) -> Evaluation:
         label_errors=replace(
             errors, likeliest=[replace(each, text="") for each in errors.likeliest]
         ),
-        swaps=[
-            replace(each, widest=("", "")) if each.source == "sentences" else each
-            for each in found.swaps
+        identity=[
+            replace(each, widest=("", "")) if each.source == "reviews" else each
+            for each in found.identity
         ],
     )
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from reelsense.datasets.reviews import Review
 from reelsense.evaluation.metrics import Share, share
-from reelsense.evaluation.robustness import typos
+from reelsense.evaluation.perturbations import typos
 from reelsense.evaluation.scorer import Scorer, score
 from reelsense.prediction import Explanation, Part, without
 

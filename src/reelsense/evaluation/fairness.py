@@ -1,225 +1,222 @@
-"""Whether the answer depends on who a text is about: swap the word of identity, compare.
+"""Sensitivity to identity terms: swap the term in a sentence, compare the probabilities.
 
-A set is a text once with each word of a category ("a Muslim teacher", "a Jewish teacher", ...).
-Nothing of its opinion hangs on that word, so the answers ought to be the same: counterfactual
-token fairness (Garg et al. 2019, "Counterfactual Fairness in Text Classification through
-Robustness"). The templates follow an idea of Dixon et al. (2018, "Measuring and
-Mitigating Unintended Bias in Text Classification"); swaps in sentences that people wrote, and
-the mean range of a set's scores, follow Prabhakaran et al. (2019, "Perturbation Sensitivity
-Analysis to Detect Unintended Model Biases").
+The opinion of a sentence does not depend on its identity term ("a Muslim teacher", "a Jewish
+teacher"), so the probability should not either: counterfactual token fairness (Garg et al. 2019,
+"Counterfactual Fairness in Text Classification through Robustness"). Templates follow Dixon et al.
+(2018, "Measuring and Mitigating Unintended Bias in Text Classification"); swaps in sentences that
+people wrote follow Prabhakaran et al. (2019, "Perturbation Sensitivity Analysis to Detect
+Unintended Model Biases").
 
-The more words a category has, the further apart its sets will lie: compare models by a category,
-not categories with each other. Sentences may tell of what only one group lived through, and with
-another word sound odd; their opinion stays the same.
+Each sentence is compared with the median over the terms of its category in the same place. The
+terms that no model is trained on are reported apart from the others. Sentences from reviews may
+tell of what only one group lived through, and sound odd with another term; their opinion stays the
+same.
 
-Knows texts and a `Scorer`; the words and the templates are in `identities`.
+Knows texts and a `Scorer`; terms and sentences are those of `datasets.identities`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
+from typing import Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from reelsense import review
+from reelsense.datasets.identities import (
+    Term,
+    TermSentence,
+    categories,
+    review_sentences,
+    template_sentences,
+    terms_of,
+)
 from reelsense.errors import InputError
-from reelsense.evaluation import identities
-from reelsense.evaluation.identities import ARTICLES, NOT_BEFORE, PRONOUNS, Category
+
+# training/teach.py takes these from here
+from reelsense.evaluation.identities import SwapSet as SwapSet
+from reelsense.evaluation.identities import sentence_sets as sentence_sets
+from reelsense.evaluation.identities import template_set as template_set
 from reelsense.evaluation.metrics import Share, share
 from reelsense.evaluation.scorer import Scorer, score
 
-CATEGORIES: tuple[str, ...] = tuple(category.name for category in identities.CATEGORIES)
-
 TOLERANCE = 0.1
-"""How far apart the probabilities of a set may lie without the set being counted."""
+"""How far a probability may lie from the median of its set without counting as changed."""
 
-_WORDS = range(4, 41)
-"""How long a sentence may be."""
+CATEGORY_TARGET, OVERALL_TARGET = 0.15, 0.10
+"""The most changed sentences with held-out terms, of one category and of all of them."""
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-_LAST_ARTICLE = re.compile(r"\ban?\s+$", re.IGNORECASE)
-_NEXT_WORD = re.compile(r"\s+([\w'-]+)")
+ALL = "all categories"
 
-SwapSet = dict[str, str]
-"""A word of identity -> the text with it."""
+_Item = TypeVar("_Item")
 
+Terms = Literal["held-out", "trained"]
+"""Whether terms are kept from training; "trained" are those that training may use."""
 
-@dataclass(frozen=True, slots=True)
-class GroupScore:
-    """How positive the texts with one word of identity were found."""
-
-    word: str
-    mean: float
-    """The mean probability of the label "positive"."""
-    texts: int
+_REFERENCES = 10
+"""Terms that are not held out, for the median of a sentence from a review."""
 
 
 @dataclass(frozen=True, slots=True)
-class Swaps:
-    """What swapping the words of one category did to the probability of "positive"."""
+class TermShift:
+    """How much more positive sentences are with one term than with the median term."""
+
+    term: str
+    shift: float
+    """The mean difference in the probability of "positive"."""
+    sentences: int
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityChanges:
+    """What swapping the identity terms of one category did to the probability of "positive"."""
 
     category: str
+    """A category, or ALL."""
     source: str
-    """Where the texts are from: "templates" or "sentences"."""
-    flips: Share
-    """Sets whose probabilities lie more than `TOLERANCE` apart."""
+    """Where the sentences are from: "templates" or "reviews"."""
+    terms: Terms
+    changed: Share
+    """Sentences more than `TOLERANCE` from the median of their set: the same with other terms."""
+    sets: Share
+    """Sets whose probabilities lie more than `TOLERANCE` apart: grows with the number of terms."""
     mean_range: float
     """The mean over the sets of their highest probability less their lowest."""
-    groups: list[GroupScore]
-    """From the least to the most positive."""
+    shifts: list[TermShift]
+    """From the least to the most positive term; none for ALL."""
     widest: tuple[str, str]
     """The two texts of a set that lie furthest apart, the lower one first."""
 
+    @property
+    def target(self) -> float | None:
+        """The most that `changed` should be; None of terms that training may use."""
+        if self.terms != "held-out":
+            return None
+        return OVERALL_TARGET if self.category == ALL else CATEGORY_TARGET
 
-def template_swaps(scorer: Scorer) -> list[Swaps]:
-    """Measure `scorer` on the templates of every category.
 
-    Raises InputError if none of its labels is "positive".
+@dataclass(frozen=True, slots=True, eq=False)
+class _ScoredSet:
+    """One sentence with several terms (n) and how positive each text is."""
+
+    category: str
+    terms: list[Term]
+    texts: list[str]
+    positive: NDArray[np.float64]
+    """(n) probabilities."""
+    median: float
+    """Over all terms that were scored, held out or not."""
+
+    def only(self, terms: Terms) -> _ScoredSet:
+        """Return the set with the held-out terms alone, or with the others."""
+        kept = [n for n, term in enumerate(self.terms) if term.held_out == (terms == "held-out")]
+        return _ScoredSet(
+            self.category,
+            [self.terms[n] for n in kept],
+            [self.texts[n] for n in kept],
+            self.positive[kept],
+            self.median,
+        )
+
+
+def template_changes(scorer: Scorer) -> list[IdentityChanges]:
+    """Measure `scorer` on the templates that are held out from training.
+
+    Returns one result for each category and one for all of them, with the held-out terms, and the
+    same with the others. Raises InputError if none of the scorer's labels is "positive".
     """
-    sets = {
-        category.name: [template_set(template, category.words) for template in category.templates]
-        for category in identities.CATEGORIES
-    }
-    return _measure(scorer, "templates", sets)
+    sentences = template_sentences("measuring")
+    return _measure(
+        scorer, "templates", [(each, terms_of(each.category, each.form)) for each in sentences]
+    )
 
 
-def sentence_swaps(scorer: Scorer, texts: Sequence[str], most: int = 200) -> list[Swaps]:
-    """Measure `scorer` on sentences of the reviews `texts` that hold a word of identity.
+def review_changes(scorer: Scorer, texts: Iterable[str], most: int = 100) -> list[IdentityChanges]:
+    """Measure `scorer` on sentences of the reviews `texts` in which a term is swapped.
 
     Of each category at most `most` sentences are taken, always the same ones; categories without
     any are left out. Raises InputError if none of the scorer's labels is "positive".
     """
-    chosen = {}
-    for name, sets in sentence_sets(texts).items():
-        some = sorted(Random(name).sample(range(len(sets)), min(most, len(sets))))
-        if some:
-            chosen[name] = [sets[n] for n in some]
-    return _measure(scorer, "sentences", chosen)
+    found: dict[str, list[TermSentence]] = defaultdict(list)
+    for sentence in review_sentences(texts):
+        found[sentence.category].append(sentence)
+    chosen = [
+        (sentence, _some_terms(sentence))
+        for category in categories()
+        for sentence in _sample(found[category], most, category)
+    ]
+    return _measure(scorer, "reviews", chosen)
 
 
-def sentence_sets(texts: Iterable[str]) -> dict[str, list[SwapSet]]:
-    """Return, for every category, the sets made of the sentences of `texts` that hold its words."""
-    found: dict[str, list[SwapSet]] = {category.name: [] for category in identities.CATEGORIES}
-    for sentence in dict.fromkeys(_sentences(texts)):
-        for category in identities.CATEGORIES:
-            swapped = _swap(category, sentence)
-            if swapped:
-                found[category.name].append(swapped)
-    return found
+def _some_terms(sentence: TermSentence) -> list[Term]:
+    """Return the held-out terms for `sentence` and a few others."""
+    terms = terms_of(sentence.category, sentence.form)
+    others = [term for term in terms if not term.held_out]
+    chosen = _sample(others, _REFERENCES, sentence.category)
+    return [term for term in terms if term.held_out or term in chosen]
 
 
-def template_set(template: str, words: Iterable[str]) -> SwapSet:
-    """Return the set that `template` makes with `words`; see `identities.Category`."""
-    return {word: _fill(template, word) for word in words}
+def _sample(items: Sequence[_Item], most: int, seed: str) -> list[_Item]:
+    return Random(seed).sample(items, min(most, len(items)))
 
 
-def _measure(scorer: Scorer, source: str, sets: Mapping[str, Sequence[SwapSet]]) -> list[Swaps]:
-    """Score the texts of all `sets` (by category) in one go, and sum up each category."""
+def _measure(
+    scorer: Scorer, source: str, sentences: Sequence[tuple[TermSentence, list[Term]]]
+) -> list[IdentityChanges]:
+    """Score `sentences` with their terms in one go, and sum up each category."""
     if "positive" not in scorer.labels:
         raise InputError(
-            f'fairness is measured by the label "positive"; the model has {list(scorer.labels)}'
+            f'fairness needs a model with the label "positive"; this one has {list(scorer.labels)}'
         )
-    texts = [text for some in sets.values() for one in some for text in one.values()]
     column = scorer.labels.index("positive")
-    scores = iter(score(scorer, texts, f"fairness, {source}")[:, column].tolist())
-    return [
-        _summary(category, source, some, [[next(scores) for _ in one] for one in some])
-        for category, some in sets.items()
-    ]
+    texts = [sentence.texts(terms) for sentence, terms in sentences]
+    scores = score(scorer, [text for some in texts for text in some], f"fairness, {source}")
+    remaining = iter(scores[:, column].tolist())
+    sets = []
+    for (sentence, terms), some in zip(sentences, texts, strict=True):
+        positive = np.array(list(islice(remaining, len(some))))
+        if terms:
+            median = float(np.median(positive))
+            sets.append(_ScoredSet(sentence.category, terms, some, positive, median))
+    both: tuple[Terms, ...] = ("held-out", "trained")
+    return [result for terms in both for result in _by_category(sets, source, terms)]
+
+
+def _by_category(sets: Sequence[_ScoredSet], source: str, terms: Terms) -> list[IdentityChanges]:
+    parts = [part for each in sets if (part := each.only(terms)).texts]
+    if not parts:
+        return []
+    groups = [[part for part in parts if part.category == name] for name in categories()]
+    found = [_summary(some[0].category, source, terms, some) for some in groups if some]
+    return [*found, _summary(ALL, source, terms, parts)]
 
 
 def _summary(
-    category: str, source: str, sets: Sequence[SwapSet], scores: Sequence[Sequence[float]]
-) -> Swaps:
-    """Sum up `sets`; the words of every set are the same and in the same order."""
-    table = np.array(scores)  # (sets, words)
-    ranges = table.max(axis=1) - table.min(axis=1)
-    widest = int(ranges.argmax())
-    texts = list(sets[widest].values())
-    means = zip(sets[0], table.mean(axis=0).tolist(), strict=True)
-    groups = [GroupScore(word, mean, len(sets)) for word, mean in means]
-    return Swaps(
+    category: str, source: str, terms: Terms, sets: Sequence[_ScoredSet]
+) -> IdentityChanges:
+    differences = [each.positive - each.median for each in sets]
+    ranges = np.array([np.ptp(each.positive) for each in sets])
+    by_term: dict[str, list[float]] = defaultdict(list)
+    for each, some in zip(sets, differences, strict=True):
+        for term, difference in zip(each.terms, some.tolist(), strict=True):
+            by_term[term.text].append(difference)
+    shifts = [TermShift(term, float(np.mean(some)), len(some)) for term, some in by_term.items()]
+    together = np.abs(np.concatenate(differences))
+    widest = sets[int(ranges.argmax())]
+    return IdentityChanges(
         category=category,
         source=source,
-        flips=share(int((ranges > TOLERANCE).sum()), len(sets)),
+        terms=terms,
+        changed=share(int((together > TOLERANCE).sum()), len(together)),
+        sets=share(int((ranges > TOLERANCE).sum()), len(sets)),
         mean_range=float(ranges.mean()),
-        groups=sorted(groups, key=lambda group: group.mean),
-        widest=(texts[int(table[widest].argmin())], texts[int(table[widest].argmax())]),
+        shifts=[] if category == ALL else sorted(shifts, key=lambda each: each.shift),
+        widest=(
+            widest.texts[int(widest.positive.argmin())],
+            widest.texts[int(widest.positive.argmax())],
+        ),
     )
-
-
-def _fill(template: str, word: str) -> str:
-    he, his, him = PRONOUNS.get(word, ("", "", ""))
-    article = _article(word)
-    return template.format(
-        x=word, X=_capital(word), a=article, A=_capital(article), he=he, his=his, him=him
-    )
-
-
-def _sentences(texts: Iterable[str]) -> Iterator[str]:
-    for text in texts:
-        for sentence in _SENTENCE_END.split(review.clean(text)):
-            if len(sentence.split()) in _WORDS:
-                yield sentence
-
-
-def _swap(category: Category, sentence: str) -> SwapSet:
-    """Return `sentence` with each word of `category`; nothing if it is not fit for that."""
-    found = list(_PATTERNS[category.name].finditer(sentence))
-    if len(found) != 1:
-        return {}
-    start, end = found[0].span()
-    before, own, after = sentence[:start], sentence[start:end], sentence[end:]
-    if not _about_people(category, before, own, after):
-        return {}
-    article = _LAST_ARTICLE.search(before)
-    swapped = {}
-    for word in category.words:
-        if word.lower() == own.lower():
-            swapped[word] = sentence
-        elif article:
-            new = _article(word)
-            new = _capital(new) if article[0].startswith("A") else new
-            swapped[word] = f"{before[: article.start()]}{new} {word}{after}"
-        else:
-            swapped[word] = f"{before}{word if before else _capital(word)}{after}"
-    return swapped
-
-
-def _about_people(category: Category, before: str, own: str, after: str) -> bool:
-    """Say whether `own`, a word of `category` between `before` and `after`, is said of people."""
-    words = before.lower().split()
-    if category.nouns:
-        noun = _NEXT_WORD.match(after)
-        return (
-            noun is not None
-            and noun[1] in category.nouns
-            and (own[0].isupper() or own in category.words)  # no "polish"
-            and not (words and words[-1].strip("\"'(") in NOT_BEFORE)
-        )
-    others = re.findall(r"\w+", f"{before} {after}".lower())
-    return (
-        own in category.words  # no "The Man"
-        and bool(ARTICLES.intersection(words[-2:]))
-        and words[-1].isalpha()
-        and category.barred.isdisjoint(others)
-    )
-
-
-def _article(word: str) -> str:
-    return "an" if word[0].lower() in "aeiou8" else "a"
-
-
-def _capital(word: str) -> str:
-    return word[0].upper() + word[1:]
-
-
-def _pattern(words: Iterable[str]) -> re.Pattern[str]:
-    longest_first = sorted(words, key=len, reverse=True)
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(longest_first)})(?![\w-])", re.IGNORECASE)
-
-
-_PATTERNS = {category.name: _pattern(category.words) for category in identities.CATEGORIES}

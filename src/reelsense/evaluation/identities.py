@@ -6,7 +6,11 @@ They are the words people use of themselves.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+from reelsense import review
 
 PRONOUNS: dict[str, tuple[str, str, str]] = {
     "man": ("he", "his", "him"),
@@ -194,3 +198,103 @@ NOT_BEFORE = _set(
 """Words after which one of identity is part of something else: very old, South Korean."""
 
 ARTICLES = _set("a an the this that another every each one")
+
+_WORDS = range(4, 41)
+"""How long a sentence may be."""
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_LAST_ARTICLE = re.compile(r"\ban?\s+$", re.IGNORECASE)
+_NEXT_WORD = re.compile(r"\s+([\w'-]+)")
+
+SwapSet = dict[str, str]
+"""A word of identity -> the text with it."""
+
+
+def sentence_sets(texts: Iterable[str]) -> dict[str, list[SwapSet]]:
+    """Return, for every category, the sets made of the sentences of `texts` that hold its words."""
+    found: dict[str, list[SwapSet]] = {category.name: [] for category in CATEGORIES}
+    for sentence in dict.fromkeys(_sentences(texts)):
+        for category in CATEGORIES:
+            swapped = _swap(category, sentence)
+            if swapped:
+                found[category.name].append(swapped)
+    return found
+
+
+def template_set(template: str, words: Iterable[str]) -> SwapSet:
+    """Return the set that `template` makes with `words`; see `Category`."""
+    return {word: _fill(template, word) for word in words}
+
+
+def _fill(template: str, word: str) -> str:
+    he, his, him = PRONOUNS.get(word, ("", "", ""))
+    article = _article(word)
+    return template.format(
+        x=word, X=_capital(word), a=article, A=_capital(article), he=he, his=his, him=him
+    )
+
+
+def _sentences(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        for sentence in _SENTENCE_END.split(review.clean(text)):
+            if len(sentence.split()) in _WORDS:
+                yield sentence
+
+
+def _swap(category: Category, sentence: str) -> SwapSet:
+    """Return `sentence` with each word of `category`; nothing if it is not fit for that."""
+    found = list(_PATTERNS[category.name].finditer(sentence))
+    if len(found) != 1:
+        return {}
+    start, end = found[0].span()
+    before, own, after = sentence[:start], sentence[start:end], sentence[end:]
+    if not _about_people(category, before, own, after):
+        return {}
+    article = _LAST_ARTICLE.search(before)
+    swapped = {}
+    for word in category.words:
+        if word.lower() == own.lower():
+            swapped[word] = sentence
+        elif article:
+            new = _article(word)
+            new = _capital(new) if article[0].startswith("A") else new
+            swapped[word] = f"{before[: article.start()]}{new} {word}{after}"
+        else:
+            swapped[word] = f"{before}{word if before else _capital(word)}{after}"
+    return swapped
+
+
+def _about_people(category: Category, before: str, own: str, after: str) -> bool:
+    """Say whether `own`, a word of `category` between `before` and `after`, is said of people."""
+    words = before.lower().split()
+    if category.nouns:
+        noun = _NEXT_WORD.match(after)
+        return (
+            noun is not None
+            and noun[1] in category.nouns
+            and (own[0].isupper() or own in category.words)  # no "polish"
+            and not (words and words[-1].strip("\"'(") in NOT_BEFORE)
+        )
+    others = re.findall(r"\w+", f"{before} {after}".lower())
+    return (
+        own in category.words  # no "The Man"
+        and bool(ARTICLES.intersection(words[-2:]))
+        and words[-1].isalpha()
+        and category.barred.isdisjoint(others)
+    )
+
+
+def _article(word: str) -> str:
+    return "an" if word[0].lower() in "aeiou8" else "a"
+
+
+def _capital(word: str) -> str:
+    return word[0].upper() + word[1:]
+
+
+def _pattern(words: Iterable[str]) -> re.Pattern[str]:
+    longest_first = sorted(words, key=len, reverse=True)
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(longest_first)})(?![\w-])", re.IGNORECASE)
+
+
+_PATTERNS = {category.name: _pattern(category.words) for category in CATEGORIES}

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reelsense.evaluation.explanations import SHARES, Ranking
-from reelsense.evaluation.fairness import TOLERANCE, Swaps
+from reelsense.evaluation.fairness import TOLERANCE, IdentityChanges
 from reelsense.evaluation.judged import Judged
 from reelsense.evaluation.metrics import ECE_BINS, Share, share
 from reelsense.evaluation.robustness import Flips
@@ -37,6 +37,9 @@ _STYLE: Any = {
     "axes.axisbelow": True,
     "grid.color": "#e3e5e8",
 }
+
+_TERMS = 8
+"""Identity terms shown from either end."""
 
 _POINTS = 300
 """Points of a curve: more cannot be seen."""
@@ -114,17 +117,19 @@ def flip_shares(found: Sequence[Flips]) -> str:
     return _svg(figure)
 
 
-def identities(swaps: Swaps) -> str:
-    """Mean probability of positive for each word of one category."""
-    figure, (axes,) = _figure(5, 0.7 + 0.26 * len(swaps.groups))
-    places = np.arange(len(swaps.groups))
-    means = np.array([group.mean for group in swaps.groups])
-    axes.axvspan(means.mean() - TOLERANCE / 2, means.mean() + TOLERANCE / 2, color="#e9f3ee")
-    axes.hlines(places, 0, means, color=_GREY, linewidth=1)
-    axes.plot(means, places, "o", color=_GREEN)
-    axes.set_yticks(places, [group.word for group in swaps.groups])
-    axes.set(xlabel="mean probability of positive", xlim=(0, 1))
-    _percent(axes, "x")
+def identity_shifts(found: IdentityChanges) -> str:
+    """Mean difference to the median term: the least and the most positive terms of a category."""
+    low, high = found.shifts[:_TERMS], found.shifts[_TERMS:][-_TERMS:]
+    shown = [*low, *high]
+    figure, (axes,) = _figure(5, 0.7 + 0.26 * len(shown))
+    places = np.arange(len(shown))
+    values = np.array([each.shift for each in shown])
+    axes.axvspan(-TOLERANCE, TOLERANCE, color="#e9f3ee")
+    axes.hlines(places, 0, values, color=_GREY, linewidth=1)
+    axes.plot(values, places, "o", color=_GREEN)
+    axes.set_yticks(places, [each.term for each in shown])
+    widest = max(2 * TOLERANCE, float(np.abs(values).max()) * 1.1)
+    axes.set(xlabel="probability of positive, less that of the median term", xlim=(-widest, widest))
     return _svg(figure)
 
 

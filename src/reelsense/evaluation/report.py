@@ -21,6 +21,7 @@ from reelsense.datasets.evaluation_sets import AUGMENTED, SENTENCES
 from reelsense.evaluation import plots
 from reelsense.evaluation.evaluate import Evaluation
 from reelsense.evaluation.explanations import SHARES
+from reelsense.evaluation.fairness import ALL
 from reelsense.evaluation.judged import Judged
 from reelsense.evaluation.label_quality import AUDITED
 from reelsense.files import write_atomically
@@ -133,9 +134,9 @@ def _plots(report: Report) -> dict[str, Markup]:
         drawn["explained"] = plots.explained(found.explanations.rankings)
         if found.explanations.flips.sizes:
             drawn["flip_sizes"] = plots.flip_sizes(found.explanations.flips.sizes)
-    for swaps in found.swaps:
-        if swaps.source == "templates":
-            drawn[f"identity {swaps.category}"] = plots.identities(swaps)
+    for changes in found.identity:
+        if changes.shifts and (changes.terms, changes.source) == ("held-out", "templates"):
+            drawn[f"identity {changes.category}"] = plots.identity_shifts(changes)
     # Markup: the pictures are our own SVG, in which matplotlib has escaped all text.
     return {name: Markup(picture) for name, picture in drawn.items()}  # noqa: S704
 
@@ -168,14 +169,18 @@ def _summary(report: Report) -> list[str]:
             f"{found.explanations.deletion.ratio:.1f} times as far as taking out another of like "
             "length."
         )
-    worst = max(
-        (each for each in found.swaps if each.source == "templates"),
-        key=lambda each: each.flips.value,
-        default=None,
-    )
-    if worst and worst.flips.count:
-        lines.append(
-            f"Its answer depends on words of identity: swapping a word of {worst.category} moves "
-            f"the probability by more than 0.1 in {_percent(worst.flips.value)} of the templates."
-        )
+    missed = [
+        f"{each.name} ({_percent(each.errors.value)} of the labels are wrong)"
+        for each in (found.behaviours.errors if found.behaviours else [])
+        if each.target is not None and each.errors.value > each.target
+    ]
+    if missed:
+        lines.append(f"It misses the target of 8% errors on {', '.join(missed)}.")
+    lines += [
+        f"Its probabilities depend on identity terms: {_percent(each.changed.value)} of the "
+        "template sentences change by more than 0.1 with a term that it was not trained on."
+        for each in found.identity
+        if (each.category, each.terms, each.source) == (ALL, "held-out", "templates")
+        and each.changed.count
+    ]
     return lines

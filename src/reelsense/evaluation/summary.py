@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from statistics import median
 
 from reelsense.bundle import Manifest
+from reelsense.evaluation.behaviours import Behaviours
 from reelsense.evaluation.evaluate import Evaluation
 from reelsense.evaluation.explanations import SHARES, Explanations
-from reelsense.evaluation.metrics import Metrics
+from reelsense.evaluation.metrics import Metrics, Share
 from reelsense.evaluation.selective import Decided
 
 
@@ -18,7 +19,7 @@ def as_text(found: Evaluation) -> str:
     if found.decided:
         parts.append(_decided("unsure", found.decided))
     if found.flips:
-        rows = [(each.name, str(each.flips)) for each in found.flips]
+        rows = [(each.name, _against(each.flips, each.target)) for each in found.flips]
         parts.append(_table("flips under harmless changes", rows))
     if found.pairs:
         rows = [(f"{each.name}: edits right", str(each.edits)) for each in found.pairs]
@@ -32,9 +33,17 @@ def as_text(found: Evaluation) -> str:
         parts.append(_table("single sentences (SST-2)", rows))
         if found.one_liners.decided:
             parts.append(_decided("unsure, on single sentences", found.one_liners.decided))
-    if found.swaps:
-        rows = [(f"{each.category}, {each.source}", str(each.flips)) for each in found.swaps]
-        parts.append(_table("words of identity: sets that flip by more than 0.1", rows))
+    if found.behaviours:
+        parts.append(_behaviours(found.behaviours))
+    if found.identity:
+        rows = [
+            (
+                f"{each.category}, {each.terms} terms, {each.source}",
+                _against(each.changed, each.target),
+            )
+            for each in found.identity
+        ]
+        parts.append(_table("identity terms: sentences that change by more than 0.1", rows))
     if found.label_errors.count:
         rows = [("in all", f"{found.label_errors.count:,}")]
         if found.label_errors.audited:
@@ -119,6 +128,19 @@ def _explained(found: Explanations) -> str:
             for each in found.rankings
         ]
     return _table("explanations", rows)
+
+
+def _behaviours(found: Behaviours) -> str:
+    rows = [(each.name, _against(each.errors, each.target)) for each in found.errors]
+    text = _table("sentences that test one behaviour: wrong labels", rows)
+    if found.neutral:
+        rows = [(each.name, str(each.unsure)) for each in found.neutral]
+        text += "\n\n" + _table('sentences without an opinion: "unsure"', rows)
+    return text
+
+
+def _against(measured: Share, target: float | None) -> str:
+    return f"{measured}" if target is None else f"{measured}, target {target:.0%} or less"
 
 
 def _decided(title: str, decided: Sequence[Decided]) -> str:

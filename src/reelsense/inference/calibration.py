@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reelsense.bundle import Calibration, Manifest
+from reelsense.bundle import Calibration, Manifest, RiskControl
 from reelsense.errors import InputError
 from reelsense.prediction import UNSURE
 
@@ -60,9 +60,7 @@ def least_score(manifest: Manifest, risk: float | None) -> float | None:
     """
     control = manifest.risk_control
     if risk is None:
-        if control is None or control.default_risk is None:
-            return 0.0
-        risk = control.default_risk
+        return default_threshold(control) if control else 0.0
     if not isinstance(risk, int | float) or not 0 < risk < 1:
         raise InputError(f"risk must be above 0 and below 1, as 0.02 for 2 %, not {risk!r}")
     if control is None:
@@ -70,10 +68,22 @@ def least_score(manifest: Manifest, risk: float | None) -> float | None:
             f"the model {manifest.name} has no thresholds for a risk: `reelsense calibrate` finds "
             "them on labelled texts"
         )
-    scores = [each.score for each in control.thresholds if each.risk <= risk]
-    return scores[-1] if scores else None
+    return _threshold(control, risk)
+
+
+def default_threshold(control: RiskControl) -> float | None:
+    """Return the least probability at which an answer is decided where the user names no risk.
+
+    0.0 if everything is decided, None if nothing is.
+    """
+    return 0.0 if control.default_risk is None else _threshold(control, control.default_risk)
 
 
 def verdict(label: str, score: float, least: float | None) -> str:
     """Return `label`, or UNSURE if its probability `score` is below `least`."""
     return UNSURE if least is None or score < least else label
+
+
+def _threshold(control: RiskControl, risk: float) -> float | None:
+    scores = [each.score for each in control.thresholds if each.risk <= risk]
+    return scores[-1] if scores else None

@@ -228,7 +228,7 @@ def _weigh_words(
     Of a text of one sentence, all.
     """
     sentence = min(found, key=_heaviest_first).span
-    inside = [word for word in words(traced.text, sentence) if reading.holds(word)]
+    inside = [word for word in words(traced.layout, sentence) if reading.holds(word)]
     if len(found) > 1:
         room = (limit - reading.passes - 2 * _WORDS) // reading.cost_alone([sentence])
         inside = inside[: max(0, room - 1)]

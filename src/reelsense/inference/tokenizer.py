@@ -99,8 +99,8 @@ class ReviewTokenizer:
     def encode(self, texts: Sequence[str], clock: Clock | None = None) -> list[list[int]]:
         """Clean `texts` and return their token ids, whole, without the frame.
 
-        A text of unknown tokens alone, as emoji are to most, has none: all such would get the same
-        answer, and a sure one. Raises DeadlineError once no time is left on `clock`.
+        A text of unknown tokens alone, as one word of 300 letters, has none: all such would get the
+        same answer, and a sure one. Raises DeadlineError once no time is left on `clock`.
         """
         clock = clock or Clock()
         ids: list[list[int]] = []

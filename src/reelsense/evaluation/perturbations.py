@@ -1,0 +1,244 @@
+"""Changes to a text that leave its opinion as it was.
+
+The lists of names, places, links and sentences are the measuring half of `data/noise.toml`; models
+are trained with other lists and other kinds of errors (`training.augment`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+from string import ascii_lowercase, digits
+
+from reelsense.datasets.behaviours import read_data
+
+TARGET = 0.04
+"""The most label changes under a perturbation that has a target."""
+
+_MARKUP = re.compile(r"(</?[a-z][^<>]{0,200}>|&#?\w+;?)", re.IGNORECASE)
+"""HTML tags and entities: `review.clean` reads them, so no change may touch them."""
+
+_WORD = re.compile(r"[^\W\d_]{4,}")
+_APOSTROPHE = re.compile(r"(?<=[^\W_])['\u2019](?=[^\W_])")
+_BOUNDARY = re.compile(r"(?<=[.!?])\s+(?=\w)")
+
+_NUMBER = re.compile(
+    r"(?<![\w.,:/#$-])(?:1[89]\d\d|20\d\d|1[1-9]|[2-9]\d|[1-9]\d\d)"
+    r"(?![\w%/-]|[.,:]\d|\s*(?:/|%|percent|out\b|of\b|stars?\b|points?\b|thumbs?\b))"
+)
+"""A year, or a number from 11 to 999, that is no part of a rating, a date or a price."""
+
+_RATED = re.compile(
+    r"(?:[/:]|\bof|\brat(?:e|es|ed|ing)|\bscored?|\bgrade|\bgiv(?:e|es|ing|en)|\bgave)\W{0,3}"
+    r"(?:(?:it|this|an?)\s+)*$",
+    re.IGNORECASE,
+)
+"""What stands before a number that is a rating."""
+
+_KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+"""Each row stands half a key to the right of the one above it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Perturbation:
+    """A way to rewrite a text that leaves its opinion as it was."""
+
+    name: str
+    what: str
+    """One sentence that says what is done."""
+    change: Callable[[str, Random], str]
+    target: float | None = None
+    """The most labels that should change, as a share; None where no target is set."""
+
+
+def typos(text: str, random: Random) -> str:
+    """Put one typing error into a tenth of the words of 4+ letters, and into one at least."""
+    pieces = _MARKUP.split(text)
+    words = [
+        (n, word.start(), word.end())
+        for n in range(0, len(pieces), 2)
+        for word in _WORD.finditer(pieces[n])
+    ]
+    if not words:
+        return text
+    chosen = random.sample(words, max(1, round(len(words) / 10)))
+    for n, start, end in sorted(chosen, reverse=True):  # from the end: the places before stay
+        piece = pieces[n]
+        pieces[n] = piece[:start] + _typo(piece[start:end], random) + piece[end:]
+    return "".join(pieces)
+
+
+def upper_case(text: str, _random: Random) -> str:
+    """Put all of `text` but its markup into capitals."""
+    return _outside_markup(text, str.upper)
+
+
+def lower_case(text: str, _random: Random) -> str:
+    """Put all of `text` but its markup into small letters."""
+    return _outside_markup(text, str.lower)
+
+
+def drop_apostrophes(text: str, _random: Random) -> str:
+    """Leave out the apostrophes inside words."""
+    return _outside_markup(text, lambda piece: _APOSTROPHE.sub("", piece))
+
+
+def add_neutral_sentence(text: str, random: Random) -> str:
+    """Put a sentence without opinion before or after `text`."""
+    sentence = random.choice(_words("sentences"))
+    return random.choice((f"{sentence} {text}", f"{text} {sentence}"))
+
+
+def swap_names(text: str, random: Random) -> str:
+    """Give everyone with a common first name another; two who differed still do."""
+    swaps = {**_circle(_words("men"), random), **_circle(_words("women"), random)}
+    return _name().sub(lambda name: swaps[name[0]], text)
+
+
+def add_link_and_user(text: str, random: Random) -> str:
+    """Put a link and a user name between two sentences, or at the start or the end."""
+    for shapes in (_words("links"), _words("users")):
+        text = insert(text, code(random.choice(shapes), random), random)
+    return text
+
+
+def insert(text: str, added: str, random: Random) -> str:
+    """Put `added` at the start or the end of `text`, or between two of its sentences."""
+    places = [0, len(text), *(found.end() for found in _BOUNDARY.finditer(text))]
+    at = random.choice(places)
+    return f"{text[:at].rstrip()} {added} {text[at:]}".strip()
+
+
+def code(shape: str, random: Random) -> str:
+    """Return `shape` with random letters for {code} and random digits for {number}."""
+    letters = "".join(random.choices(ascii_lowercase, k=random.randint(5, 9)))
+    return shape.format(code=letters, number="".join(random.choices(digits, k=5)))
+
+
+def change_numbers_and_places(text: str, random: Random) -> str:
+    """Replace years, other numbers from 11 to 999 that are no ratings, and well-known places."""
+    return change_places(change_numbers(text, random), _words("places"), random)
+
+
+def change_numbers(text: str, random: Random) -> str:
+    """Replace years by years and other numbers from 11 to 999 by others of as many digits."""
+
+    def other(found: re.Match[str]) -> str:
+        before = found.string[max(0, found.start() - 12) : found.start()]
+        if _RATED.search(before):
+            return found[0]
+        low, high = {2: (11, 99), 3: (100, 999), 4: (1920, 2023)}[len(found[0])]
+        return str(random.randint(low, high))
+
+    return _outside_markup(text, lambda piece: _NUMBER.sub(other, piece))
+
+
+def change_places(text: str, places: Sequence[str], random: Random) -> str:
+    """Replace each of `places` in `text` by another of them, the same one always by the same."""
+    swaps = _circle(places, random)
+    pattern = _any_of(tuple(places))
+    return _outside_markup(text, lambda piece: pattern.sub(lambda p: swaps[p[0]], piece))
+
+
+def repeat(times: int) -> Callable[[str, Random], str]:
+    """Return the change that writes a text `times` times, one after the other."""
+    return lambda text, _random: " ".join([text] * times)
+
+
+PERTURBATIONS: tuple[Perturbation, ...] = (
+    Perturbation(
+        "typos",
+        "A tenth of the words of four letters or more, and one at least, got a typing error after "
+        "the first letter: two letters swapped, one dropped, one doubled, or one replaced by its "
+        "neighbour on the keyboard.",
+        typos,
+        TARGET,
+    ),
+    Perturbation(
+        "link and user name",
+        "A web address and a user name were put between two sentences, at the start or at the end.",
+        add_link_and_user,
+        TARGET,
+    ),
+    Perturbation(
+        "numbers and places",
+        "Years, other numbers from 11 to 999 that are no ratings, and well-known cities, states "
+        "and countries were replaced by others.",
+        change_numbers_and_places,
+        TARGET,
+    ),
+    Perturbation("repeated twice", "The text was written twice.", repeat(2), TARGET),
+    Perturbation("repeated 7 times", "The text was written seven times.", repeat(7), TARGET),
+    Perturbation("upper case", "The whole text was put into capitals.", upper_case),
+    Perturbation("lower case", "The whole text was put into small letters.", lower_case),
+    Perturbation(
+        "dropped apostrophes", "The apostrophes inside words were left out.", drop_apostrophes
+    ),
+    Perturbation(
+        "added neutral sentence",
+        'A sentence without opinion, such as "I took the bus home.", was put before or after it.',
+        add_neutral_sentence,
+    ),
+    Perturbation(
+        "swapped names",
+        "Every common first name was replaced by another one of the same gender, the same name "
+        "always by the same.",
+        swap_names,
+    ),
+)
+
+
+def _circle(words: Sequence[str], random: Random) -> Mapping[str, str]:
+    """Map each of `words` to another one, no two to the same."""
+    order = random.sample(words, len(words))
+    return dict(zip(order, [*order[1:], order[0]], strict=True))
+
+
+def _outside_markup(text: str, change: Callable[[str], str]) -> str:
+    pieces = _MARKUP.split(text)
+    pieces[::2] = [change(piece) for piece in pieces[::2]]
+    return "".join(pieces)
+
+
+def _typo(word: str, random: Random) -> str:
+    """Return `word` with one error at a letter that is not the first."""
+    at = random.randrange(1, len(word))
+    before, letter, after = word[:at], word[at], word[at + 1 :]
+    edits = [before + after, before + 2 * letter + after]
+    if after and after[0] != letter:
+        edits.append(before + after[0] + letter + after[1:])
+    if letter.lower() in _NEIGHBOURS:
+        near = random.choice(_NEIGHBOURS[letter.lower()])
+        edits.append(before + (near.upper() if letter.isupper() else near) + after)
+    return random.choice(edits)
+
+
+def _neighbours() -> dict[str, str]:
+    """Return the letters whose keys touch a letter's key."""
+    keys = {(row, at): key for row, line in enumerate(_KEYBOARD) for at, key in enumerate(line)}
+    steps = ((0, -1), (0, 1), (-1, 0), (-1, 1), (1, -1), (1, 0))
+    return {
+        key: "".join(keys.get((row + down, at + right), "") for down, right in steps)
+        for (row, at), key in keys.items()
+    }
+
+
+_NEIGHBOURS = _neighbours()
+
+
+@cache
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(read_data("noise.toml")["measuring"][name])
+
+
+@cache
+def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
+    longest_first = sorted(words, key=len, reverse=True)
+    return re.compile(rf"\b(?:{'|'.join(longest_first)})\b")
+
+
+def _name() -> re.Pattern[str]:
+    return _any_of(_words("men") + _words("women"))
