@@ -16,6 +16,14 @@ model = click.option(
     "--model", type=PATH, help="Folder of a bundle; by default the model that comes along."
 )
 
+validation_sets = click.option(
+    "--evaluation-sets",
+    "sets_folder",
+    type=PATH,
+    help="Calibrate single sentences too, on the validation sentences of SST-2 in this folder, as "
+    "`reelsense data fetch evaluation-sets` brings them.",
+)
+
 
 def labelled_data(command: _Command) -> _Command:
     """Add --data, --text-column and --label-column."""
