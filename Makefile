@@ -63,7 +63,7 @@ soak: .venv/dev | $(DATA) ## half an hour of 64 clients: does the memory stay fl
 # Stopped at any moment and called again, it goes on where it was.
 train: .venv/dev ## the model that comes along, every step (DATA=, SETS=, BASE=, RUNS=, BUNDLE=)
 	@$(MAKE) --no-print-directory $(RUNS)/fair.done
-	$(BIN)/reelsense export $(RUNS)/fair --data $(DATA) --out $(BUNDLE)
+	$(BIN)/reelsense export $(RUNS)/fair --data $(DATA) --evaluation-sets $(SETS) --out $(BUNDLE)
 	mkdir -p $(CHECKPOINT)
 	cp $(addprefix $(RUNS)/fair/,config.json model.safetensors reelsense.json tokenizer.json \
 	    tokenizer_config.json) $(CHECKPOINT)
@@ -104,7 +104,8 @@ student_learns := $(addprefix --extra $(RUNS)/,sets.jsonl edits.jsonl)
 $(RUNS)/student.done: $(RUNS)/read.done $(RUNS)/edits.jsonl
 	$(BIN)/reelsense train --recipe recipes/default.toml --data $(DATA) --base $(RUNS)/read \
 	    $(student_learns) --out $(RUNS)/student $(call resumed,$(RUNS)/student)
-	$(BIN)/reelsense export $(RUNS)/student --data $(DATA) --out $(RUNS)/student-bundle
+	$(BIN)/reelsense export $(RUNS)/student --data $(DATA) --evaluation-sets $(SETS) \
+	    --out $(RUNS)/student-bundle
 	@touch $@
 
 $(RUNS)/student-says.jsonl: $(RUNS)/student.done

@@ -61,7 +61,7 @@ class Calibration:
     ece_before: float | None = None
     """Expected calibration error (15 bins) on them, of the plain softmax."""
     ece_after: float | None = None
-    """The same after calibration; fitted and measured by halves, so that it is not flattered."""
+    """The same after calibration; cross-fitted, so that it is not optimistic."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,8 +213,11 @@ def test_calibrate_a_bundle(model: Path, table: Path, tmp_path: Path) -> None:
     assert "fitted on these reviews" in CliRunner().invoke(cli, command).stderr
 
 
-def test_calibrate_by_length_and_predict(model: Path, tmp_path: Path) -> None:
+def test_calibrate_by_length_and_predict(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of the sentences a tenth is wrong, so that they are unsure; of the reviews none is."""
+    monkeypatch.setattr("reelsense.evaluation.calibrate.MIN_TEXTS", 300)
     words = ("good", "positive"), ("bad", "negative")
     end = "the film was a film " * 30
     rows = [f"{word} {end}{n},{label}" for n in range(200) for word, label in words]

@@ -16,7 +16,9 @@ from reelsense.datasets.evaluation_sets import PHRASES, VALIDATION_SENTENCES
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
 from reelsense.evaluation import calibrate as calibrating
-from reelsense.evaluation.calibrate import MIN_TEXTS, ValidationSet, calibrate
+from reelsense.evaluation import thresholds
+from reelsense.evaluation.calibrate import ValidationSet, calibrate
+from reelsense.evaluation.thresholds import find_thresholds
 from reelsense.inference.calibration import probabilities
 from reelsense.inference.classifier import Classifier
 from tests import tiny
@@ -48,6 +50,32 @@ def test_a_handful_of_reviews_gives_no_wild_numbers(wrong: int) -> None:
     found = calibrating._fit(calibrating._Answers(logits, ones, ones, wanted))
     assert 0.2 < found.temperature < 20
     assert found.window_exponent == pytest.approx(0, abs=1e-3)
+
+
+def test_thresholds_keep_their_promise_beside_a_calibration_fitted_on_the_same_texts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not by deciding nothing."""
+    monkeypatch.setattr(thresholds, "RISKS", (0.1,))
+    many = drawn(200_000, temperature=1.6, exponent=0.0, seed=999)
+    margins = np.abs(many.logits[:, 1])
+    order = np.argsort(-margins)
+    wrong = np.cumsum((many.logits.argmax(axis=1) != many.wanted)[order])
+    draws = 200
+    broken, decided = 0, 0.0
+    for seed in range(draws):
+        answers = drawn(600, temperature=1.6, exponent=0.0, seed=seed)
+        found = replace(calibrating._fit(answers), window_exponent=0.0)
+        scores = answers.calibrated(found).max(axis=1)
+        [least] = find_thresholds(scores, answers.logits.argmax(axis=1) == answers.wanted)
+        if least.score is not None:
+            score = max(least.score, 0.5)
+            margin = found.temperature * np.log(score / (1 - score))
+            count = int((margins >= margin).sum())
+            decided += count / len(margins) / draws
+            broken += wrong[count - 1] / count > 0.1
+    assert broken / draws < 0.08  # 5 % at most, and its standard error is 1.5 %
+    assert decided > 0.4
 
 
 def test_a_bundle_is_calibrated_and_still_gives_the_same_labels(tmp_path: Path) -> None:
@@ -107,6 +135,12 @@ def wide() -> Classifier:
 
 
 SHORT, LONG = noisy(400, 5, 0.8), noisy(500, 130, 0.99)
+ENOUGH = 300
+
+
+@pytest.fixture(autouse=True)
+def _few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrating, "MIN_TEXTS", ENOUGH)
 
 
 def test_calibrate_fits_each_length_group_on_its_own_texts(tmp_path: Path) -> None:
@@ -143,12 +177,12 @@ def test_calibrate_does_not_depend_on_the_order_of_the_sets() -> None:
 
 
 def test_calibrate_merges_a_group_with_too_few_texts() -> None:
-    sets = [ValidationSet("films", [*LONG, *SHORT[: MIN_TEXTS - 1]])]
+    sets = [ValidationSet("films", [*LONG, *SHORT[: ENOUGH - 1]])]
     made = calibrate(tiny.bundle(window=256), wide(), sets)
     [group] = made.manifest.groups
     assert (group.name, group.max_tokens) == ("all", None)
     assert group.calibration is not None
-    assert group.calibration.reviews == len(LONG) + MIN_TEXTS - 1
+    assert group.calibration.reviews == len(LONG) + ENOUGH - 1
     assert made.manifest.length_groups == ()
 
 
