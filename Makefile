@@ -64,7 +64,7 @@ soak: .venv/dev | $(DATA) ## half an hour of 64 clients: does the memory stay fl
 train: .venv/dev | $(DATA) $(SETS) ## train a model: MODEL=default or accurate (DATA=, SETS=, BASE=, RUNS=, BUNDLE=)
 	$(BIN)/reelsense train --recipe recipes/$(MODEL).toml --data $(DATA) --evaluation-sets $(SETS) \
 	    $(if $(BASE),--base-model $(BASE)) --output $(RUNS)/$(MODEL) --resume
-	$(BIN)/reelsense export $(RUNS)/$(MODEL) --data $(DATA) --output $(BUNDLE)
+	$(BIN)/reelsense export $(RUNS)/$(MODEL) --data $(DATA) --evaluation-sets $(SETS) --output $(BUNDLE)
 
 # What a server is made of: reelsense and what it needs, no more, in an environment of its own.
 sbom: build/sbom.json ## what a server is made of (CycloneDX), in build/sbom.json

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelsense import bundle as bundles
-from reelsense.bundle import Calibration, RiskControl, Threshold
+from reelsense.bundle import Calibration, LengthGroup, Manifest, RiskControl, Threshold
 from reelsense.errors import BundleError
 from tests import tiny, tiny_network
 
@@ -331,3 +331,80 @@ def test_a_bundle_from_before_there_were_stars_is_read(written: Path, tmp_path: 
     assert "ratings" not in content
     (folder / "manifest.json").write_bytes(bundles._serialize(content))
     assert bundles.read(folder).manifest.ratings == ()
+
+
+GROUPS = (
+    LengthGroup(
+        name="sentence",
+        max_tokens=64,
+        calibration=Calibration(temperature=2.0, data="sentences", reviews=900),
+        thresholds=(Threshold(0.01, None), Threshold(0.02, 0.98)),
+    ),
+    LengthGroup(name="short", max_tokens=128),
+)
+
+
+def format_of(folder: Path) -> int:
+    found: int = json.loads((folder / "manifest.json").read_text())["format"]
+    return found
+
+
+def test_length_groups_are_read_as_written(tmp_path: Path) -> None:
+    bundle = tiny.bundle()
+    manifest = replace(bundle.manifest, risk_control=tiny.RISKS, length_groups=GROUPS)
+    written = bundles.write(tmp_path / "bundle", replace(bundle, manifest=manifest))
+    read = bundles.read(tmp_path / "bundle").manifest
+    assert read == written
+    assert read.length_groups == GROUPS
+    assert read.groups[:2] == GROUPS
+    assert (read.groups[2].name, read.groups[2].max_tokens) == ("long", None)
+    assert read.groups[2].thresholds == tiny.RISKS.thresholds
+    assert format_of(tmp_path / "bundle") == bundles.FORMAT
+
+
+def test_a_bundle_with_one_length_group_is_written_as_format_2(written: Path) -> None:
+    manifest = bundles.read(written).manifest
+    assert format_of(written) == 2
+    assert "length_groups" not in json.loads((written / "manifest.json").read_text())
+    assert [(group.name, group.max_tokens) for group in manifest.groups] == [("all", None)]
+    assert manifest.groups[0].thresholds == ()
+
+
+def test_one_group_has_the_calibration_and_thresholds_of_the_manifest() -> None:
+    calibration = Calibration(temperature=1.5)
+    manifest = Manifest(
+        name="old", labels=("a", "b"), window=16, calibration=calibration, risk_control=tiny.RISKS
+    )
+    [group] = manifest.groups
+    assert (group.calibration, group.thresholds) == (calibration, tiny.RISKS.thresholds)
+
+
+def test_the_version_follows_the_length_groups(tmp_path: Path) -> None:
+    sentence, short = GROUPS
+    variants = [
+        (),
+        GROUPS,
+        GROUPS[:1],
+        (replace(sentence, max_tokens=48), short),
+        (replace(sentence, calibration=None), short),
+        (replace(sentence, thresholds=sentence.thresholds[:1]), short),
+    ]
+    bundle = tiny.bundle()
+    versions = {
+        bundles.write(
+            tmp_path / str(n),
+            replace(bundle, manifest=replace(bundle.manifest, length_groups=groups)),
+        ).version
+        for n, groups in enumerate(variants)
+    }
+    assert len(versions) == len(variants)
+
+
+@pytest.mark.parametrize(
+    ("risk", "threshold"), [(0.005, None), (0.01, None), (0.02, 0.98), (0.5, 0.98)]
+)
+def test_length_group_threshold_is_that_of_the_highest_risk_that_is_no_higher(
+    risk: float, threshold: float | None
+) -> None:
+    assert GROUPS[0].threshold(risk) == threshold
+    assert GROUPS[1].threshold(risk) is None

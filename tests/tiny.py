@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from reelsense.bundle import Bundle, Manifest, RiskControl, Threshold
+from reelsense.bundle import Bundle, Calibration, LengthGroup, Manifest, RiskControl, Threshold
 from reelsense.inference.classifier import Classifier
 
 WORDS = ["good", "bad", "great", "awful", "film", "the", "a", "was", "not", "mask", "[", "]"]
@@ -84,3 +84,26 @@ def star_classifier() -> Classifier:
     made = bundle()
     manifest = replace(made.manifest, ratings=STARS)
     return Classifier(replace(made, manifest=manifest), network=count_stars)
+
+
+SENTENCES = LengthGroup(
+    name="sentence",
+    max_tokens=4,
+    calibration=Calibration(temperature=2.0),
+    thresholds=(Threshold(0.01, None), Threshold(0.02, None), Threshold(0.1, 0.7)),
+)
+
+
+def grouped_bundle() -> Bundle:
+    """A bundle with RISKS, and with SENTENCES for texts of up to four words.
+
+    In these one good word is 73 %, two are 88 %.
+    """
+    made = bundle()
+    manifest = replace(made.manifest, risk_control=RISKS, length_groups=(SENTENCES,))
+    return replace(made, manifest=manifest)
+
+
+def grouped_classifier() -> Classifier:
+    """The classifier of `grouped_bundle`."""
+    return Classifier(grouped_bundle(), network=count_moods)

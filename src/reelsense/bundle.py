@@ -28,9 +28,10 @@ from reelsense.errors import BundleError
 from reelsense.onnx_files import write_split
 
 FORMAT = 3
-"""The newest layout this version reads. Format 1 had no calibration, format 2 had every network in
-one file. A network in one file is still written as format 2, which older versions read."""
-_ONE_FILE = 2
+"""The newest layout this version reads. Format 1 had no calibration; format 2 had one calibration
+for texts of every length, and every network in one file. Such a bundle is still written as format
+2, which older versions read."""
+_SIMPLE = 2
 
 DEFAULT = Path(__file__).parent / "models" / "default"
 """The bundle that comes with the package."""
@@ -50,7 +51,7 @@ WEIGHTS = re.compile(re.escape(NETWORK) + r"\.data-[1-9]\d*")
 """Names of the further files of a network (ONNX external data)."""
 MAX_FILE_SIZE = 90_000_000
 """Bytes of a file of the network. Services that host Git repositories reject files above 100 MB."""
-_LATER_KEYS = ("ratings", "int8_activations")
+_LATER_KEYS = ("ratings", "int8_activations", "length_groups")
 """Of the manifest, which the first bundles of its format did without."""
 
 
@@ -70,7 +71,7 @@ class Calibration:
     ece_before: float | None = None
     """Expected calibration error (15 bins) on them, of the plain softmax."""
     ece_after: float | None = None
-    """The same after calibration; fitted and measured by halves, so that it is not flattered."""
+    """The same after calibration; cross-fitted, so that it is not optimistic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,29 @@ class Threshold:
     """At most this share of the decided answers is wrong."""
     score: float | None
     """None: no threshold could be shown to keep to the risk, so that every answer is unsure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthGroup:
+    """Calibration and decision thresholds for the texts of a range of lengths."""
+
+    name: str
+    """A short stable identifier: "sentence", "short", "long"; "all" if there is only one group."""
+    max_tokens: int | None
+    """Tokens of the longest texts of the group, without [CLS] and [SEP]; None: no upper bound. The
+    group begins where the next shorter one ends."""
+    calibration: Calibration | None = None
+    """None: the plain softmax."""
+    thresholds: tuple[Threshold, ...] = ()
+    """In ascending order of risk; empty: the model has no thresholds."""
+
+    def threshold(self, risk: float) -> float | None:
+        """Return the least score of a decided answer at `risk`; None: every answer is unsure.
+
+        It is that of the highest listed risk that is not above `risk`.
+        """
+        scores = [each.score for each in self.thresholds if each.risk <= risk]
+        return scores[-1] if scores else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +134,13 @@ class Manifest:
     ratings: tuple[int, ...] = ()
     """The stars of the network's further outputs, behind those of the labels; none: no stars."""
     calibration: Calibration | None = None
-    """None: the plain softmax."""
+    """For texts longer than all `length_groups`. None: the plain softmax."""
     risk_control: RiskControl | None = None
-    """None: the model cannot say "unsure"."""
+    """Method, confidence and default risk for texts of every length; the thresholds are for texts
+    longer than all `length_groups`. None: the model cannot say "unsure"."""
+    length_groups: tuple[LengthGroup, ...] = ()
+    """Calibration and thresholds of shorter texts, in ascending order of `max_tokens`. Empty in
+    bundles of format 1 and 2: texts of every length share `calibration` and `risk_control`."""
     int8_activations: bool = False
     """The network was found to keep its labels where the inputs of its linear layers are rounded
     to int8; False: its weights alone are int8."""
@@ -124,6 +152,17 @@ class Manifest:
     """Twelve hex digits of the SHA-256 over all that decides the answers; set when written."""
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of every other file; set when written."""
+
+    @property
+    def groups(self) -> tuple[LengthGroup, ...]:
+        """All length groups, at least one, in ascending order of length; the last is unbounded."""
+        last = LengthGroup(
+            name="long" if self.length_groups else "all",
+            max_tokens=None,
+            calibration=self.calibration,
+            thresholds=self.risk_control.thresholds if self.risk_control else (),
+        )
+        return (*self.length_groups, last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +303,7 @@ def _write_files(folder: Path, bundle: Bundle, max_file_size: int) -> Manifest:
     sealed = _serialize(
         _known(bundle.manifest)
         | {
-            "format": FORMAT if len(network) > 1 else _ONE_FILE,
+            "format": FORMAT if len(network) > 1 or bundle.manifest.length_groups else _SIMPLE,
             "version": _version(bundle.manifest, deciding),
             "files": {name: _digest(folder / name) for name in (*network, *texts)},
         }
@@ -352,10 +391,26 @@ def _parse(path: Path, raw: bytes) -> Manifest:
             content["calibration"] = Calibration(**content["calibration"])
         if content.get("risk_control"):
             content["risk_control"] = _risk_control(**content["risk_control"])
+        groups = content.get("length_groups", ())
+        content["length_groups"] = tuple(_length_group(**group) for group in groups)
         return Manifest(**content)
     except (KeyError, TypeError) as error:
         raise BundleError(f"{path} lacks a key or has an unknown one: {error}") from error
 
 
 def _risk_control(thresholds: list[dict[str, Any]], **rest: Any) -> RiskControl:
-    return RiskControl(**rest, thresholds=tuple(Threshold(**entry) for entry in thresholds))
+    return RiskControl(**rest, thresholds=_thresholds(thresholds))
+
+
+def _length_group(
+    calibration: dict[str, Any] | None, thresholds: list[dict[str, Any]], **rest: Any
+) -> LengthGroup:
+    return LengthGroup(
+        **rest,
+        calibration=Calibration(**calibration) if calibration else None,
+        thresholds=_thresholds(thresholds),
+    )
+
+
+def _thresholds(entries: list[dict[str, Any]]) -> tuple[Threshold, ...]:
+    return tuple(Threshold(**entry) for entry in entries)

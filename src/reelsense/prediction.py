@@ -20,6 +20,8 @@ class Answers:
     """(n, labels)."""
     stars: NDArray[np.float64] | None
     """The expected star rating of each text; None of a model that has learned none."""
+    tokens: NDArray[np.int64] | None = None
+    """Tokens of each text, without [CLS] and [SEP]; None: the classifier does not count them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,10 @@ class Prediction:
     """Its probability, 0 to 1."""
     probabilities: dict[str, float]
     """The probability of every label of the model; they sum to 1."""
+    threshold: float | None
+    """The least `score` of a decided answer to a text of this length; None: all are unsure."""
     verdict: str
-    """`label`, or "unsure" where that is not sure enough for the risk."""
+    """`label`, or "unsure" where `score` is below `threshold`."""
     stars: float | None
     """The expected star rating, 1.0 to 10.0; None of a model that has learned none."""
     tokens: Coverage

@@ -35,6 +35,27 @@ def test_a_risk_is_kept_to(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -
     assert [line.split(",")[4] for line in table.splitlines()] == ["verdict", "unsure", "positive"]
 
 
+@pytest.mark.parametrize(
+    ("risk", "said"),
+    [
+        (
+            "0.02",
+            "no threshold keeps to a risk of 2.00%: every verdict in length group sentence is",
+        ),
+        ("0.01", "no threshold keeps to a risk of 1.00%: every verdict is"),
+        ("0.1", ""),
+    ],
+)
+def test_length_groups_that_a_risk_is_out_of_reach_for_are_named(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch, risk: str, said: str
+) -> None:
+    monkeypatch.setattr(Classifier, "load", lambda _path: tiny.grouped_classifier())
+    found = runner.invoke(cli, ["predict", "good film", "--risk", risk])
+    assert found.exit_code == 0
+    assert found.stderr.startswith(said)
+    assert bool(found.stderr) == bool(said)
+
+
 def test_standard_input_by_a_dash(runner: CliRunner) -> None:
     found = runner.invoke(cli, ["predict", "-"], input="good film\nbad film\n")
     assert [line.split(",")[1] for line in found.output.splitlines()] == [

@@ -12,7 +12,9 @@ from click.testing import CliRunner
 from reelsense import bundle as bundles
 from reelsense.cli import cli, main
 from reelsense.datasets import imdb
+from reelsense.datasets.evaluation_sets import PHRASES
 from tests import tiny
+from tests.datasets.test_evaluation_sets import write
 
 PACKAGED = bundles.DEFAULT
 
@@ -242,3 +244,57 @@ def test_calibrate_a_bundle(model: Path, table: Path, tmp_path: Path) -> None:
     assert (calibration.data, calibration.reviews) == ("mine.csv", 41)
     command = ["evaluate", "--data", str(table), "--model", str(tmp_path / "new"), "--quick"]
     assert "fitted on these reviews" in CliRunner().invoke(cli, command).stderr
+
+
+def test_calibrate_by_length_and_predict(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the sentences a tenth is wrong, so that they are unsure; of the reviews none is."""
+    monkeypatch.setattr("reelsense.evaluation.calibrate.MIN_TEXTS", 300)
+    words = ("good", "positive"), ("bad", "negative")
+    end = "the film was a film " * 30
+    rows = [f"{word} {end}{n},{label}" for n in range(200) for word, label in words]
+    (tmp_path / "films.csv").write_text("\n".join(["text,label", *rows]))
+    sentences = [
+        f"{word} film number {n} \t{int((label == 'positive') != (n % 10 == 0))}"
+        for n in range(1000)
+        for word, label in words
+    ]
+    sets = write(tmp_path / "sets", {"sst2/train.tsv": "\n".join(["sentence\tlabel", *sentences])})
+    new = tmp_path / "new"
+    command = ["calibrate", "--data", tmp_path / "films.csv", "--split", "all"]
+    found = CliRunner().invoke(
+        cli, list(map(str, [*command, "--evaluation-sets", sets, "--out", new]))
+    )
+    assert found.exit_code == 0, found.output
+    for group in ("sentence (up to 64 tokens)", "long"):
+        assert re.search(
+            rf"^calibration, {re.escape(group)}\nheld-out reviews +400$", found.stdout, re.M
+        )
+    assert json.loads((new / "manifest.json").read_text())["format"] == bundles.FORMAT
+    command = ["predict", "--model", new, "--risk", "0.05"]
+    short, long = (
+        CliRunner().invoke(cli, list(map(str, [*command, text]))).stdout
+        for text in ("good film", f"good {end}")
+    )
+    assert short.startswith("unsure  (positive ")
+    assert long.startswith("positive  9")
+
+
+def test_calibrate_rejects_sentences_that_the_model_was_trained_on(
+    model: Path,
+    table: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bundle = bundles.read(model)
+    seen = {"extra_examples": {PHRASES: 9}}
+    bundles.write(model, replace(bundle, manifest=replace(bundle.manifest, provenance=seen)))
+    sets = write(tmp_path / "sets", {"sst2/train.tsv": "sentence\tlabel\ngood \t1\n"})
+    command = ["calibrate", "--data", table, "--split", "all", "--evaluation-sets", sets, "--out"]
+    monkeypatch.setattr("sys.argv", ["reelsense", *map(str, command), str(tmp_path / "new")])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert "tiny was trained on" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()

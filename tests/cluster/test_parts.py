@@ -81,12 +81,28 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Model:
     return Model(tiny.bundle(), threads=1, remembered=10, at_once=4)  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def grouped(model: Model) -> Model:
+    bundle = tiny.grouped_bundle()
+    return Model(bundle, threads=1, remembered=10, at_once=4)  # type: ignore[arg-type]
+
+
 def remote(model: Model, **more: Any) -> tuple[RemoteClassifier, Handle]:
     handle = Handle(model, 0)
     batches: list[tuple[int, int]] = more.setdefault("batches", [])
     made = RemoteClassifier(handle, lambda *batch: batches.append(batch))  # type: ignore[arg-type]
     handle.deaths = more.get("deaths", 0)
     return made, handle
+
+
+def test_a_replica_decides_by_the_length_of_a_text(grouped: Model) -> None:
+    asked, _ = remote(grouped)
+    here = tiny.grouped_classifier()
+    texts = ["good film", "the good film was great"]
+    found = asked.predict_each(texts, risk=0.1)
+    assert found == here.predict(texts, risk=0.1)
+    assert [each.threshold for each in found if not isinstance(each, TextError)] == [0.7, 0.0]
+    assert asked.manifest.groups == here.manifest.groups
 
 
 def test_what_a_replica_says_is_what_a_classifier_does(model: Model) -> None:

@@ -5,13 +5,18 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reelsense.datasets.evaluation_sets import (
     Audit,
+    _whole_sentences,
     read_evaluation_sets,
     read_training_sets,
+    read_validation_sentences,
 )
 from reelsense.datasets.fetch import EVALUATION_SETS, Archive, fetch_evaluation_sets
+from reelsense.datasets.reviews import Review
 from reelsense.errors import DatasetError, DownloadError
 from tests.local_server import serving
 
@@ -337,3 +342,66 @@ def test_the_train_parts_are_read_to_learn_from(tmp_path: Path) -> None:
     (tmp_path / "cad/new_train.tsv").unlink()
     with pytest.raises(DatasetError, match=r"new_train\.tsv cannot be read: No such file"):
         read_training_sets(tmp_path)
+
+
+def phrase_file(*phrases: str) -> dict[str, str]:
+    rows = [f"{phrase} \t{n % 2}" for n, phrase in enumerate(phrases)]
+    return {**TRAINING_FILES, "sst2/train.tsv": "\n".join(["sentence\tlabel", *rows, ""])}
+
+
+def test_whole_sentences_are_the_phrases_that_are_in_no_other(tmp_path: Path) -> None:
+    files = phrase_file("a fine", "a fine film", "fine film", "a  fine film", "films", "not a fine")
+    sets = read_training_sets(write(tmp_path, files))
+    whole = [*sets.sentences, *sets.validation_sentences]
+    assert sorted((r.name, r.text) for r in whole) == [
+        ("train.tsv:3", "a fine film "), ("train.tsv:6", "films "), ("train.tsv:7", "not a fine ")
+    ]  # fmt: skip
+
+
+MANY = [
+    phrase
+    for n in range(100)
+    for phrase in (f"film {n} is fine", f"film {n}", f"{n} is", "is fine", "fine")
+]
+
+
+def test_validation_sentences_are_a_fifth_and_are_not_trained_on(tmp_path: Path) -> None:
+    folder = write(tmp_path, phrase_file(*MANY))
+    sets = read_training_sets(folder)
+    validation = {r.text for r in sets.validation_sentences}
+    assert len(validation) == 20
+    assert len(sets.sentences) == 80
+    assert not validation & {r.text for r in sets.sentences}
+    assert sets.validation_sentences == read_validation_sentences(folder)
+
+
+def test_phrases_of_validation_sentences_are_not_trained_on(tmp_path: Path) -> None:
+    sets = read_training_sets(write(tmp_path, phrase_file(*MANY)), phrases=True)
+    assert len(sets.validation_sentences) == 20
+    texts = {" ".join(r.text.split()) for r in sets.sentences}
+    assert len(texts) == 80 * 3  # "is fine" and "fine" are parts of a validation sentence
+    for sentence in sets.validation_sentences:
+        assert not any(f" {text} " in f" {sentence.text} " for text in texts)
+
+
+@given(st.permutations(MANY[:50]))
+def test_validation_sentences_do_not_depend_on_the_order_of_the_file(
+    tmp_path_factory: pytest.TempPathFactory, phrases: list[str]
+) -> None:
+    first, second = (
+        read_validation_sentences(write(tmp_path_factory.mktemp("sets"), phrase_file(*some)))
+        for some in (MANY[:50], phrases)
+    )
+    assert {r.text for r in first} == {r.text for r in second}
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=5), min_size=1, max_size=12))
+def test_every_phrase_is_part_of_a_whole_sentence_and_of_one_alone_if_it_is_one(
+    phrases: list[list[str]],
+) -> None:
+    rows = [Review(str(n), " ".join(words), None, None, "") for n, words in enumerate(phrases)]
+    whole = [f" {row.text} " for row in _whole_sentences(rows)]
+    for row in rows:
+        assert any(f" {row.text} " in sentence for sentence in whole)
+    for sentence in whole:
+        assert sum(sentence in other for other in whole) == 1

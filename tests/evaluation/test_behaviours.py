@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reelsense.bundle import Threshold
+from reelsense.bundle import LengthGroup, Threshold
 from reelsense.datasets.behaviours import NEUTRAL, behaviour_sentences
 from reelsense.evaluation.behaviours import PER_LABEL, TARGET, measure_behaviours
 from tests import tiny
@@ -40,7 +39,7 @@ class Knowing:
 
 
 def test_measure_behaviours_without_errors() -> None:
-    found = measure_behaviours(Knowing(), tiny.RISKS)
+    found = measure_behaviours(Knowing(), tiny.cautious_classifier().manifest.groups)
     assert {each.errors.count for each in found.errors} == {0}
     assert {each.errors.total for each in found.errors} == {2 * PER_LABEL}
     assert [each.name for each in found.neutral] == NEUTRAL_NAMES
@@ -54,7 +53,7 @@ def test_measure_behaviours_without_errors() -> None:
 
 
 def test_measure_behaviours_counts_wrong_labels() -> None:
-    found = {each.name: each for each in measure_behaviours(Knowing("Full marks."), None).errors}
+    found = {each.name: each for each in measure_behaviours(Knowing("Full marks."), []).errors}
     wrong = [text for text in LABELS if "Full marks." in text]
     assert found["ratings"].errors.count == found["ratings"].on_positive.count == len(wrong) > 0
     assert found["ratings"].on_positive.total == PER_LABEL
@@ -62,14 +61,15 @@ def test_measure_behaviours_counts_wrong_labels() -> None:
 
 
 @pytest.mark.parametrize(("threshold", "unsure"), [(0.5, 0.0), (0.6, 1.0), (None, 1.0)])
-def test_measure_behaviours_counts_unsure_by_the_default_threshold(
+def test_measure_behaviours_counts_unsure_at_the_target_error_rate(
     threshold: float | None, unsure: float
 ) -> None:
-    control = replace(tiny.RISKS, thresholds=(Threshold(0.02, threshold), Threshold(0.1, 0.0)))
-    found = measure_behaviours(Knowing(), control).neutral
+    thresholds = (Threshold(0.02, threshold), Threshold(0.1, 0.0))
+    group = LengthGroup(name="all", max_tokens=None, thresholds=thresholds)
+    found = measure_behaviours(Knowing(), [group]).neutral
     assert {each.unsure.value for each in found} == {unsure}
     assert {each.positive.value for each in found} == {1 - unsure}
 
 
 def test_measure_behaviours_has_no_neutral_sentences_without_thresholds() -> None:
-    assert measure_behaviours(Knowing(), None).neutral == []
+    assert measure_behaviours(Knowing(), []).neutral == []

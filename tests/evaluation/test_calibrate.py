@@ -1,19 +1,28 @@
+from __future__ import annotations
+
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from reelsense import bundle as bundles
-from reelsense.bundle import Calibration
+from reelsense.bundle import Calibration, LengthGroup, Threshold
+from reelsense.datasets.evaluation_sets import PHRASES, VALIDATION_SENTENCES
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
 from reelsense.evaluation import calibrate as calibrating
-from reelsense.evaluation.calibrate import RISKS, calibrate, control_risk
+from reelsense.evaluation import thresholds
+from reelsense.evaluation.calibrate import ValidationSet, calibrate
+from reelsense.evaluation.thresholds import find_thresholds
 from reelsense.inference.calibration import probabilities
+from reelsense.inference.classifier import Classifier
 from tests import tiny
+from tests.conftest import LABELS
 
 
 def drawn(count: int, temperature: float, exponent: float, seed: int = 0) -> calibrating._Answers:
@@ -23,7 +32,8 @@ def drawn(count: int, temperature: float, exponent: float, seed: int = 0) -> cal
     windows = random.integers(1, 5, count)
     truth = expit(margins * windows**exponent / temperature)
     wanted = (random.random(count) < truth).astype(np.int64)
-    return calibrating._Answers(np.stack([0 * margins, margins], axis=1), windows, wanted)
+    logits = np.stack([0 * margins, margins], axis=1)
+    return calibrating._Answers(logits, windows, 100 * windows, wanted)
 
 
 def test_the_two_numbers_are_found_again() -> None:
@@ -36,59 +46,36 @@ def test_the_two_numbers_are_found_again() -> None:
 def test_a_handful_of_reviews_gives_no_wild_numbers(wrong: int) -> None:
     logits = np.tile([0.0, 3.0], (3, 1))
     wanted = np.array([0] * wrong + [1] * (3 - wrong))
-    found = calibrating._fit(calibrating._Answers(logits, np.ones(3, np.int64), wanted))
+    ones = np.ones(3, np.int64)
+    found = calibrating._fit(calibrating._Answers(logits, ones, ones, wanted))
     assert 0.2 < found.temperature < 20
     assert found.window_exponent == pytest.approx(0, abs=1e-3)
 
 
-def test_the_risk_is_broken_as_seldom_as_promised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the threshold, a little more than the risk is wrong: to find one is the mistake."""
-    monkeypatch.setattr(calibrating, "RISKS", (0.1,))
-    draws = 2000
-    broken = 0
+def test_thresholds_keep_their_promise_beside_a_calibration_fitted_on_the_same_texts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not by deciding nothing."""
+    monkeypatch.setattr(thresholds, "RISKS", (0.1,))
+    many = drawn(200_000, temperature=1.6, exponent=0.0, seed=999)
+    margins = np.abs(many.logits[:, 1])
+    order = np.argsort(-margins)
+    wrong = np.cumsum((many.logits.argmax(axis=1) != many.wanted)[order])
+    draws = 200
+    broken, decided = 0, 0.0
     for seed in range(draws):
-        random = np.random.default_rng(seed)
-        scores, correct = random.uniform(0.5, 1, 1000), random.random(1000) > 0.1005
-        broken += control_risk(scores, correct).thresholds[0].score is not None
-    # 5 % at most; at a confidence of 85 %, 6.4 % of these draws are broken.
-    assert 0.01 < broken / draws < 0.05
-
-
-def test_a_fair_model_reaches_its_risk() -> None:
-    """Calibrated answers, spread evenly: those from 0.8 on are wrong in 10 % of the cases."""
-    random = np.random.default_rng(0)
-    scores = random.uniform(0.5, 1, 20_000)
-    found = control_risk(scores, random.random(20_000) < scores)
-    least = {each.risk: each.score for each in found.thresholds}[0.1]
-    assert least == pytest.approx(0.81, abs=0.015)
-
-
-def test_thresholds_by_hand() -> None:
-    """All right from 0.9 on, all wrong below: 0.9 or a little less is the threshold of each."""
-    scores = np.concatenate([np.full(2000, 0.97), np.full(300, 0.6)])
-    found = control_risk(scores, scores > 0.9)
-    assert found.default_risk == 0.02
-    by_risk = {each.risk: each.score for each in found.thresholds}
-    assert by_risk[0.005] is None  # the sequences start where nothing is decided
-    assert by_risk[0.02] == by_risk[0.05] == pytest.approx(0.601)
-    assert by_risk[0.2] == 0.0
-
-
-def test_a_bad_model_is_unsure_of_everything() -> None:
-    random = np.random.default_rng(0)
-    found = control_risk(random.uniform(0.5, 1, 3000), random.random(3000) < 0.5)
-    assert found.default_risk is None
-    assert all(each.score is None for each in found.thresholds)
-
-
-@given(st.lists(st.tuples(st.floats(0.5, 1), st.booleans()), max_size=300))
-@settings(max_examples=50)
-def test_a_higher_risk_never_decides_less(cases: list[tuple[float, bool]]) -> None:
-    scores = np.array([score for score, _ in cases])
-    found = control_risk(scores, np.array([right for _, right in cases], dtype=bool))
-    assert [each.risk for each in found.thresholds] == list(RISKS)
-    least = [np.inf if each.score is None else each.score for each in found.thresholds]
-    assert least == sorted(least, reverse=True)
+        answers = drawn(600, temperature=1.6, exponent=0.0, seed=seed)
+        found = replace(calibrating._fit(answers), window_exponent=0.0)
+        scores = answers.calibrated(found).max(axis=1)
+        [least] = find_thresholds(scores, answers.logits.argmax(axis=1) == answers.wanted)
+        if least.score is not None:
+            score = max(least.score, 0.5)
+            margin = found.temperature * np.log(score / (1 - score))
+            count = int((margins >= margin).sum())
+            decided += count / len(margins) / draws
+            broken += wrong[count - 1] / count > 0.1
+    assert broken / draws < 0.08  # 5 % at most, and its standard error is 1.5 %
+    assert decided > 0.4
 
 
 def test_a_bundle_is_calibrated_and_still_gives_the_same_labels(tmp_path: Path) -> None:
@@ -101,7 +88,7 @@ def test_a_bundle_is_calibrated_and_still_gives_the_same_labels(tmp_path: Path) 
         word = true if random.random() < 0.8 else false
         reviews.append(Review(str(n), f"a {word} {word} film", label, None, str(n)))
     bundle, classifier = tiny.bundle(), tiny.classifier()
-    made = calibrate(bundle, classifier, reviews, data="some films")
+    made = calibrate(bundle, classifier, [ValidationSet("some films", reviews)])
     fitted = made.manifest.calibration
     assert fitted is not None
     assert fitted.reviews == 300
@@ -126,4 +113,160 @@ def test_a_bundle_is_calibrated_and_still_gives_the_same_labels(tmp_path: Path) 
 )
 def test_reviews_that_nothing_can_be_fitted_on(review: Review, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        calibrate(tiny.bundle(), tiny.classifier(), [review], data="some films")
+        calibrate(tiny.bundle(), tiny.classifier(), [ValidationSet("some films", [review])])
+
+
+def noisy(count: int, words: int, right: float) -> list[Review]:
+    """Films whose mood is what the label says in a share of `right`, in texts of some `words`."""
+    random = np.random.default_rng(words)
+    reviews = []
+    for n in range(count):
+        label = LABELS[n % 2]
+        kind = label if random.random() < right else LABELS[1 - n % 2]
+        mood = {"positive": "good", "negative": "bad"}[kind]
+        text = " ".join([mood] * 3 + ["film"] * (words - 3))
+        reviews.append(Review(f"{words}-{n}", text, label, None, f"{words}-{n}"))
+    return reviews
+
+
+def wide() -> Classifier:
+    """A classifier that reads all the texts of these tests in one window."""
+    return Classifier(tiny.bundle(window=256), network=tiny.count_moods)
+
+
+SHORT, LONG = noisy(400, 5, 0.8), noisy(500, 130, 0.99)
+ENOUGH = 300
+
+
+@pytest.fixture(autouse=True)
+def _few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrating, "MIN_TEXTS", ENOUGH)
+
+
+def test_calibrate_fits_each_length_group_on_its_own_texts(tmp_path: Path) -> None:
+    sets = [ValidationSet("films", LONG), ValidationSet("sentences", [*SHORT, *LONG[:7]])]
+    made = calibrate(tiny.bundle(window=256), wide(), sets)
+    sentence, long = made.manifest.groups
+    assert (sentence.name, sentence.max_tokens) == ("sentence", 64)
+    assert (long.name, long.max_tokens) == ("long", None)
+    assert sentence.calibration is not None
+    assert long.calibration is not None
+    assert (sentence.calibration.data, sentence.calibration.reviews) == ("sentences", 400)
+    assert long.calibration.data == "films (500) and sentences (7)"
+    assert (long.calibration.reviews, made.manifest.risk_control.reviews) == (507, 507)  # type: ignore[union-attr]
+    assert sentence.threshold(0.02) is None
+    assert sentence.threshold(0.2) is None  # a fifth is wrong
+    assert long.threshold(0.03) is not None
+    bundles.write(tmp_path / "bundle", made)
+    classifier = Classifier(bundles.read(tmp_path / "bundle"), network=tiny.count_moods)
+    short, review = classifier.predict([SHORT[0].text, LONG[0].text])
+    assert short.score == pytest.approx(0.8, abs=0.03)
+    assert review.score == pytest.approx(0.99, abs=0.015)
+    assert (short.verdict, review.verdict) == ("unsure", review.label)
+
+
+def test_calibrate_does_not_depend_on_the_order_of_the_sets() -> None:
+    films, sentences = ValidationSet("films", LONG), ValidationSet("sentences", SHORT)
+    first, second = (
+        calibrate(tiny.bundle(window=256), wide(), sets).manifest
+        for sets in ([films, sentences], [sentences, films])
+    )
+    for one, other in zip(first.groups, second.groups, strict=True):
+        assert one.thresholds == other.thresholds
+        assert one.calibration == other.calibration
+
+
+def test_calibrate_merges_a_group_with_too_few_texts() -> None:
+    sets = [ValidationSet("films", [*LONG, *SHORT[: ENOUGH - 1]])]
+    made = calibrate(tiny.bundle(window=256), wide(), sets)
+    [group] = made.manifest.groups
+    assert (group.name, group.max_tokens) == ("all", None)
+    assert group.calibration is not None
+    assert group.calibration.reviews == len(LONG) + ENOUGH - 1
+    assert made.manifest.length_groups == ()
+
+
+@pytest.mark.parametrize(
+    ("counts", "groups"),
+    [
+        ((300, 300, 300), [("sentence", 300), ("short", 300), ("long", 300)]),
+        ((300, 299, 300), [("sentence", 300), ("long", 599)]),
+        ((299, 300, 300), [("short", 599), ("long", 300)]),
+        ((150, 149, 300), [("all", 599)]),
+        ((300, 300, 299), [("sentence", 300), ("long", 599)]),
+        ((300, 200, 99), [("all", 599)]),
+        ((1000, 0, 0), [("all", 1000)]),
+        ((0, 0, 1), [("all", 1)]),
+    ],
+)
+def test_length_groups_have_enough_texts(
+    counts: tuple[int, int, int], groups: list[tuple[str, int]]
+) -> None:
+    tokens = np.repeat([64, 128, 129], counts)
+    found = list(calibrating._length_groups(tokens))
+    assert [(group.name, int(chosen.sum())) for group, chosen in found] == groups
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(1, 20))
+def test_every_text_is_in_one_length_group(tokens: list[int], least: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibrating, "MIN_TEXTS", least)
+        found = list(calibrating._length_groups(np.array(tokens)))
+    assert (np.sum([chosen for _, chosen in found], axis=0) == 1).all()
+    assert len(found) == 1 or all(chosen.sum() >= least for _, chosen in found)
+    bounds = [group.max_tokens for group, _ in found]
+    assert bounds[-1] is None
+    assert [*bounds[:-1]] == sorted(bound for bound in bounds if bound is not None)
+
+
+@pytest.mark.parametrize(
+    ("scores", "risk"),
+    [
+        ({"sentence": (None, 0.9, 0.8), "long": (0.9, 0.8, 0.7)}, 0.03),
+        ({"sentence": (0.95, 0.9, 0.8), "long": (0.9, 0.8, 0.7)}, 0.02),
+        ({"sentence": (None, None, None), "long": (None, 0.8, 0.7)}, 0.03),
+        ({"sentence": (0.9, 0.9, 0.9), "long": (None, None, None)}, None),
+    ],
+)
+def test_default_risk_is_one_that_every_length_group_keeps(
+    scores: dict[str, tuple[float | None, ...]], risk: float | None
+) -> None:
+    groups = [
+        LengthGroup(
+            name=name,
+            max_tokens=None,
+            thresholds=tuple(map(Threshold, (0.02, 0.03, 0.05), found)),
+        )
+        for name, found in scores.items()
+    ]
+    assert calibrating._default_risk(groups) == risk
+
+
+def test_calibrate_rejects_sentences_that_the_model_was_trained_on() -> None:
+    bundle = tiny.bundle()
+    seen = {"extra_examples": {PHRASES: 7}}
+    bundle = replace(bundle, manifest=replace(bundle.manifest, provenance=seen))
+    films = ValidationSet("films", SHORT)
+    sentences = ValidationSet(VALIDATION_SENTENCES, SHORT)
+    with pytest.raises(InputError, match="was trained on"):
+        calibrate(bundle, tiny.classifier(), [films, sentences])
+    assert calibrate(bundle, tiny.classifier(), [films]).manifest.risk_control is not None
+
+
+def test_calibrate_three_labels() -> None:
+    def network(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        moods = tiny.count_moods(ids, mask)
+        return np.concatenate([moods, np.full((len(moods), 1), 0.5, np.float32)], axis=1)
+
+    labels = ("bad", "good", "mixed")
+    made = tiny.bundle(labels)
+    words = {"bad": "awful", "good": "great", "mixed": "film"}
+    cases = list(words.items()) * 9
+    reviews = [
+        Review(str(n), f"{word} {word}", label, None, str(n))
+        for n, (label, word) in enumerate(cases)
+    ]
+    classifier = Classifier(made, network=network)
+    [group] = calibrate(made, classifier, [ValidationSet("few", reviews)]).manifest.groups
+    assert group.calibration is not None
+    assert 0.05 < group.calibration.temperature < 1  # all are right, and the network is not sure

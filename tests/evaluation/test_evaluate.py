@@ -44,7 +44,7 @@ def with_everything() -> Evaluation:
     material = Material(reviews=REVIEWS, sets=SETS, training_texts={"a bad awful film"})
     scorer = tiny.cautious_classifier()
     found, _ = evaluate(
-        scorer, material, scorer.manifest.risk_control, against=("itself", tiny.classifier())
+        scorer, material, scorer.manifest.groups, against=("itself", tiny.classifier())
     )
     return found
 
@@ -117,7 +117,7 @@ def test_three_labels() -> None:
     scorer = Classifier(tiny.bundle(labels), network=network)
     cases = [("a good film", "good"), ("a bad film", "bad"), ("the film", "mixed")] * 4
     material = Material(reviews=reviews(*cases), sets=SETS)
-    found, judged = evaluate(scorer, material, tiny.RISKS)
+    found, judged = evaluate(scorer, material, tiny.cautious_classifier().manifest.groups)
     assert judged.correct.all()
     assert found.metrics.confusion == [[4, 0, 0], [0, 4, 0], [0, 0, 4]]
     assert found.metrics.auroc is None
@@ -140,3 +140,36 @@ def test_stars_where_the_model_has_them() -> None:
     without, _ = evaluate(tiny.classifier(), rated, quick=True)
     assert without.stars_off is None
     assert "stars" not in as_text(without)
+
+
+def test_coverage_and_selective_error_by_length() -> None:
+    """Two of the reviews have five words and more; the sentences have one or two."""
+    scorer = tiny.grouped_classifier()
+    longer = reviews(("a great good good film", "positive"), ("the film was not good", "negative"))
+    material = Material(reviews=[*REVIEWS, *longer], sets=SETS)
+    found, _ = evaluate(scorer, material, scorer.manifest.groups)
+    assert [(group.name, group.decided[0].decided.total) for group in found.decided_by_length] == [
+        ("sentence", 18), ("long", 2)
+    ]  # fmt: skip
+    assert [each.decided.total for each in found.decided] == [20] * 3
+    assert [each.decided.count for each in found.decided] == [0, 1, 20]
+    assert found.one_liners is not None
+    [sentences] = found.one_liners.decided_by_length
+    assert (sentences.name, sentences.decided) == ("sentence", found.one_liners.decided)
+    assert json.loads(json.dumps(asdict(found)))["decided_by_length"][0]["max_tokens"] == 4
+    text = as_text(found)
+    for title in (
+        "unsure",
+        "unsure, sentence (up to 4 tokens)",
+        "unsure, long",
+        "unsure, on single sentences, sentence (up to 4 tokens)",
+    ):
+        assert f"\n\n{title}\nrisk 1.0%" in text
+
+
+def test_one_length_group_is_measured_once() -> None:
+    found = with_everything()
+    assert found.decided_by_length == []
+    assert found.one_liners is not None
+    assert found.one_liners.decided_by_length == []
+    assert "tokens" not in as_text(found)

@@ -14,6 +14,7 @@ from tests import tiny
 from tests.evaluation.test_judged import judged
 
 JUDGED = judged(*[("positive", 0.95), ("negative", 0.1)] * 6, ("negative", 0.92), ("positive", 0.4))
+GROUPS = tiny.cautious_classifier().manifest.groups
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -25,7 +26,7 @@ def words(picture: str) -> list[str]:
 
 
 def test_the_coverage_marks_the_thresholds_that_there_are() -> None:
-    drawn = words(plots.coverage(JUDGED, decided_shares(JUDGED, tiny.RISKS)))
+    drawn = words(plots.coverage(JUDGED, decided_shares(JUDGED, GROUPS)))
     assert "risk 2%" in drawn
     assert "risk 1%" not in drawn
     assert not any(word.startswith("risk") for word in words(plots.coverage(JUDGED, [])))
@@ -35,7 +36,7 @@ def test_the_coverage_marks_the_thresholds_that_there_are() -> None:
 def test_one_answer_is_enough(probability: float) -> None:
     one = judged(("positive", probability))
     assert "share that is right" in words(plots.reliability(one))
-    assert "accuracy among them" in words(plots.coverage(one, decided_shares(one, tiny.RISKS)))
+    assert "accuracy among them" in words(plots.coverage(one, decided_shares(one, GROUPS)))
 
 
 def test_names_stand_at_the_axes() -> None:

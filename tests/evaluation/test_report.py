@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reelsense.bundle import Calibration, Manifest
 from reelsense.datasets import imdb
 from reelsense.datasets.evaluation_sets import (
-    SENTENCES,
+    PHRASES,
     Audit,
     EvaluationSets,
     PairedReviews,
@@ -24,6 +24,7 @@ from reelsense.evaluation.behaviours import BehaviourErrors
 from reelsense.evaluation.evaluate import Material, evaluate
 from reelsense.evaluation.report import Report, as_card, as_page, write_report
 from reelsense.evaluation.summary import as_text, calibration_as_text
+from reelsense.prediction import Answers
 from tests import tiny
 
 yaml: Any = pytest.importorskip("yaml")
@@ -83,8 +84,8 @@ SETS = EvaluationSets(
 def report(manifest: Manifest = MANIFEST, *, quick: bool = False, **more: Any) -> Report:
     """A report on a biased model with everything that there is, or quick."""
     material = Material(reviews=REVIEWS, sets=SETS, training_texts={REVIEWS[0].text})
-    control, against = manifest.risk_control, None if quick else ("bag-of-words", Biased())
-    found, judged = evaluate(Biased(), material, control, quick=quick, against=against)
+    against = None if quick else ("bag-of-words", Biased())
+    found, judged = evaluate(Biased(), material, manifest.groups, quick=quick, against=against)
     data = f"the official test part of {imdb.NAME}"
     return Report(manifest=manifest, data=data, evaluation=found, judged=judged, **more)
 
@@ -157,7 +158,7 @@ def test_the_page_has_every_section_and_leads_to_it(page: str) -> None:
     assert [f"#{name}" for name in sections(page)] + ["MODEL_CARD.md"] == targets
     pictures = [tag for tag, _ in parsed.tags].count("svg")
     assert pictures == [tag for tag, _ in parsed.tags].count("figure") == 5 + 1 + 7
-    for shown in ("held-out loss", "87.5%", "contrast sets, 2 pairs", "zebra", BERT, "77 reviews"):
+    for shown in ("held-out loss", "87.5%", "contrast sets, 2 pairs", "zebra", BERT, "<td>77</td>"):
         assert shown in page
 
 
@@ -212,7 +213,7 @@ def test_three_labels() -> None:
             )
 
     reviews = [review(f"{n}", f"{word} film", word) for n, word in enumerate(Three.labels * 5)]
-    found, judged = evaluate(Three(), Material(reviews=reviews), tiny.RISKS)
+    found, judged = evaluate(Three(), Material(reviews=reviews), MANIFEST.groups)
     manifest = replace(MANIFEST, labels=Three.labels, provenance={"data": "mine.csv"})
     made = Report(manifest=manifest, data="mine.csv", evaluation=found, judged=judged)
     page, card = as_page(made), as_card(made)
@@ -272,7 +273,7 @@ def test_the_card_says_where_it_comes_from(full: Report) -> None:
 def test_the_card_says_what_else_it_learned_from(full: Report) -> None:
     provenance = MANIFEST.provenance | {
         "read": {"texts": 70_000, "steps": 1_300},
-        "extra_examples": {SENTENCES: 67_349, "mine": 3},
+        "extra_examples": {PHRASES: 67_349, "mine": 3},
     }
     card = as_card(replace(full, manifest=replace(MANIFEST, provenance=provenance)))
     assert (
@@ -421,6 +422,62 @@ def test_the_summary_of_a_calibration() -> None:
     ):
         assert re.search(f"^{line}$", text, re.MULTILINE), line
     assert calibration_as_text(tiny.bundle().manifest) == "not calibrated"
+
+
+def test_the_summary_of_a_calibration_by_length() -> None:
+    fitted = Calibration(temperature=2, data="lines", reviews=9, ece_before=0.1, ece_after=0.02)
+    group = replace(tiny.SENTENCES, calibration=fitted)
+    text = calibration_as_text(replace(MANIFEST, length_groups=(group,)))
+    first, second, default = text.split("\n\n")
+    assert first.startswith("calibration, sentence (up to 4 tokens)\n")
+    assert re.search(r"^from +lines$", first, re.MULTILINE)
+    assert re.search(r"^risk 10\.0%: decided +from 70\.0% on$", first, re.MULTILINE)
+    assert second.startswith("calibration, long\n")
+    assert re.search(r"^temperature +1\.250$", second, re.MULTILINE)
+    assert re.fullmatch(r"where no risk is named +2\.0%", default)
+
+
+class Counting(Biased):
+    """Counts words as tokens."""
+
+    def answers(self, texts: Sequence[str]) -> Answers:
+        tokens = np.array([len(text.split()) for text in texts])
+        return Answers(self.predict_proba(texts), None, tokens)
+
+
+GROUPED = replace(MANIFEST, length_groups=(tiny.SENTENCES,))
+
+
+@pytest.fixture(scope="module")
+def by_length() -> Report:
+    material = Material(reviews=REVIEWS, sets=SETS)
+    found, judged = evaluate(Counting(), material, GROUPED.groups)
+    return Report(manifest=GROUPED, data="films", evaluation=found, judged=judged)
+
+
+def test_the_page_has_calibration_and_coverage_by_length(by_length: Report, page: str) -> None:
+    grouped = as_page(by_length)
+    Parsed(grouped)
+    assert grouped.count("<h4>Sentence, up to 4 tokens</h4>") == 2  # of the reviews and of SST-2
+    assert grouped.count("<h4>Long</h4>") == 2
+    assert '<th scope="row">Sentence, up to 4 tokens</th><td>2.00</td>' in grouped
+    assert '<th scope="row">Long</th><td>1.25</td>' in grouped
+    assert "which the thresholds were not found for" not in grouped
+    assert "<td>70.0% / any</td>" in grouped
+    assert "<h4>" not in page
+    assert "which the thresholds were not found for" in page
+
+
+def test_the_card_has_calibration_and_coverage_by_length(by_length: Report, full: Report) -> None:
+    card = as_card(by_length)
+    assert card.count("\nSentence, up to 4 tokens:\n") == 2
+    assert card.count("\nLong:\n") == 2
+    assert "\nLong: calibrated on " in card
+    assert len(tables(card)) == len(tables(as_card(full))) + 3 + 1
+    for table in tables(card):
+        assert len({row.count("|") for row in table}) == 1
+    assert "\n\n\n" not in card
+    assert "which they were not found for" not in card
 
 
 def test_stars_where_the_model_has_them(full: Report, page: str) -> None:

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelsense.bundle import Threshold
+from reelsense.bundle import LengthGroup, Threshold
 from reelsense.evaluation.metrics import share
 from reelsense.evaluation.selective import (
     Decided,
     accuracy_by_coverage,
+    decided_by_length,
     decided_shares,
     surest_accuracy,
 )
-from tests import tiny
 from tests.conftest import LABELS
 from tests.evaluation.test_judged import judged
 
@@ -41,10 +41,13 @@ def test_decided_shares_by_hand() -> None:
         Threshold(0.25, 0.9),
         Threshold(0.3, 0.0),
     )
-    found = decided_shares(TEN, replace(tiny.RISKS, thresholds=thresholds))
-    assert [(each.risk, each.threshold) for each in found] == [
-        (each.risk, each.score) for each in thresholds
+    group = LengthGroup(name="all", max_tokens=None, thresholds=thresholds)
+    found = decided_shares(TEN, [group])
+    assert [(each.risk, each.thresholds) for each in found] == [
+        (each.risk, (each.score,)) for each in thresholds
     ]
+    assert [each.reachable for each in found] == [False, True, True, True, True]
+    assert decided_by_length(TEN, [group]) == []
     assert [(each.decided.count, each.decided.total) for each in found] == [
         (0, 10), (0, 10), (4, 10), (4, 10), (10, 10)
     ]  # fmt: skip
@@ -54,9 +57,52 @@ def test_decided_shares_by_hand() -> None:
     assert [each.kept for each in found] == [None] * 5
 
 
+SHORT = LengthGroup(
+    name="sentence", max_tokens=4, thresholds=(Threshold(0.1, None), Threshold(0.3, 0.8))
+)
+LONG = LengthGroup(
+    name="long", max_tokens=None, thresholds=(Threshold(0.1, 0.9), Threshold(0.3, 0.0))
+)
+
+
+def test_decided_shares_are_by_the_thresholds_of_each_text() -> None:
+    counted = replace(TEN, tokens=np.array([4, 4, 4, 4, 4, 5, 5, 5, 5, 99]))
+    overall = decided_shares(counted, [SHORT, LONG])
+    assert [(each.thresholds, each.decided.count, each.wrong.count) for each in overall] == [
+        ((None, 0.9), 0, 0), ((0.8, 0.0), 10, 3)
+    ]  # fmt: skip
+    sentence, long = decided_by_length(counted, [SHORT, LONG])
+    assert (sentence.name, sentence.max_tokens) == ("sentence", 4)
+    assert [(each.thresholds, each.decided.total) for each in sentence.decided] == [
+        ((None,), 5), ((0.8,), 5)
+    ]  # fmt: skip
+    assert [each.reachable for each in sentence.decided] == [False, True]
+    assert [(each.decided.count, each.wrong.count) for each in sentence.decided] == [
+        (0, 0), (5, 1)
+    ]  # fmt: skip
+    assert [(each.decided.count, each.wrong.count) for each in long.decided] == [(0, 0), (5, 2)]
+
+
+def test_decided_by_length_leaves_out_groups_without_texts() -> None:
+    counted = replace(TEN, tokens=np.full(10, 3))
+    assert [group.name for group in decided_by_length(counted, [SHORT, LONG])] == ["sentence"]
+    assert [each.thresholds for each in decided_shares(counted, [SHORT, LONG])] == [
+        (None,), (0.8,)
+    ]  # fmt: skip
+
+
+def test_texts_without_a_number_of_tokens_count_as_long() -> None:
+    assert [group.name for group in decided_by_length(TEN, [SHORT, LONG])] == ["long"]
+
+
+def test_without_groups_nothing_is_measured() -> None:
+    assert decided_shares(TEN, []) == []
+    assert decided_by_length(TEN, []) == []
+
+
 @pytest.mark.parametrize(("wrong", "kept"), [(50, True), (100, None), (150, False)])
 def test_a_risk_is_kept_or_broken_where_the_interval_says_so(wrong: int, kept: bool | None) -> None:
-    assert Decided(0.1, 0.5, share(1000, 1000), share(wrong, 1000)).kept is kept
+    assert Decided(0.1, (0.5,), share(1000, 1000), share(wrong, 1000)).kept is kept
 
 
 def test_the_surest_answers() -> None:

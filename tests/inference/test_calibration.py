@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelsense.bundle import Calibration, Manifest, RiskControl
+from reelsense.bundle import Calibration, LengthGroup, Manifest, RiskControl
 from reelsense.errors import InputError
 from reelsense.inference.calibration import (
+    decision_thresholds,
     expected_stars,
-    least_score,
+    group_numbers,
     probabilities,
+    probabilities_by_length,
     verdict,
 )
 from tests import tiny
@@ -56,20 +58,21 @@ def manifest(control: RiskControl | None = tiny.RISKS) -> Manifest:
 def test_the_threshold_of_the_highest_risk_that_is_no_higher(
     risk: float | None, least: float | None
 ) -> None:
-    assert least_score(manifest(), risk) == least
+    assert decision_thresholds(manifest(), risk) == (least,)
 
 
 def test_without_thresholds_everything_is_decided_unless_a_risk_is_named() -> None:
-    assert least_score(manifest(None), None) == 0
+    assert decision_thresholds(manifest(None), None) == (0,)
     with pytest.raises(InputError, match="reelsense calibrate"):
-        least_score(manifest(None), 0.02)
-    assert least_score(manifest(replace(tiny.RISKS, default_risk=None)), None) == 0
+        decision_thresholds(manifest(None), 0.02)
+    never_unsure = replace(tiny.RISKS, default_risk=None)
+    assert decision_thresholds(manifest(never_unsure), None) == (0,)
 
 
 @pytest.mark.parametrize("risk", [0, 1, -0.1, 2, float("nan")])
 def test_a_risk_that_is_none(risk: float) -> None:
     with pytest.raises(InputError, match="above 0 and below 1"):
-        least_score(manifest(), risk)
+        decision_thresholds(manifest(), risk)
 
 
 def test_verdicts() -> None:
@@ -82,3 +85,57 @@ def test_expected_stars() -> None:
     logits = np.array([[0.0, np.log(3)], [5.0, 5.0], [1e4, 0.0]])
     assert expected_stars(logits, (2, 10)).tolist() == pytest.approx([8, 6, 2])
     assert expected_stars(np.empty((0, 2)), (2, 10)).shape == (0,)
+
+
+GROUPED = tiny.grouped_bundle().manifest
+
+
+@pytest.mark.parametrize(
+    ("risk", "thresholds"),
+    [(None, (None, 0.9)), (0.02, (None, 0.9)), (0.1, (0.7, 0.0)), (0.001, (None, None))],
+)
+def test_decision_thresholds_are_those_of_each_length_group(
+    risk: float | None, thresholds: tuple[float | None, ...]
+) -> None:
+    assert decision_thresholds(GROUPED, risk) == thresholds
+
+
+def test_group_numbers_include_the_bound() -> None:
+    short = LengthGroup(name="short", max_tokens=8)
+    groups = (*GROUPED.length_groups, short, GROUPED.groups[-1])
+    tokens = [1, 4, 5, 8, 9, 10**6]
+    assert group_numbers(groups, tokens).tolist() == [0, 0, 1, 1, 2, 2]
+    assert group_numbers(GROUPED.groups[-1:], tokens).tolist() == [0] * 6
+    assert int(group_numbers(groups, 5)) == 1
+
+
+Texts = st.lists(
+    st.tuples(st.floats(-9, 9), st.integers(1, 5), st.integers(1, 9)), min_size=1, max_size=30
+)
+
+
+@given(Texts)
+def test_probabilities_by_length_of_a_text_do_not_depend_on_the_others(
+    texts: list[tuple[float, int, int]],
+) -> None:
+    logits = np.array([[0.0, margin] for margin, _, _ in texts])
+    windows, tokens = (np.array(column) for column in list(zip(*texts, strict=True))[1:])
+    found = probabilities_by_length(logits, windows, tokens, GROUPED.groups)
+    for n, (_, count, length) in enumerate(texts):
+        one = slice(n, n + 1)
+        group = GROUPED.groups[length > 4]
+        alone = probabilities_by_length(logits[one], windows[one], [length], GROUPED.groups)
+        assert np.array_equal(found[one], alone)
+        assert np.array_equal(alone, probabilities(logits[one], count, group.calibration))
+
+
+@given(Texts)
+def test_probabilities_by_length_with_one_group_are_the_plain_ones(
+    texts: list[tuple[float, int, int]],
+) -> None:
+    fitted = Calibration(temperature=1.7, window_exponent=0.4)
+    groups = Manifest(name="old", labels=("no", "yes"), window=16, calibration=fitted).groups
+    logits = np.array([[0.0, margin] for margin, _, _ in texts])
+    windows, tokens = (np.array(column) for column in list(zip(*texts, strict=True))[1:])
+    found = probabilities_by_length(logits, windows, tokens, groups)
+    assert np.array_equal(found, probabilities(logits, windows, fitted))

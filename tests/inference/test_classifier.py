@@ -164,3 +164,37 @@ def test_each_text_gets_its_answer_or_why_there_is_none() -> None:
     assert all(isinstance(each, TextError) for each in CLASSIFIER.predict_each(["", "\u200b"]))
     with pytest.raises(InputError, match="a list of texts"):
         CLASSIFIER.predict_each("good")
+
+
+GROUPED = tiny.grouped_classifier()
+
+
+def test_predict_calibrates_and_decides_by_the_length_of_a_text() -> None:
+    """Two good words of four are 88 %, and of five 98 %."""
+    short, longer = "good good film the", "good good film the the"
+    at_2, at_10 = GROUPED.predict([short, longer]), GROUPED.predict([short, longer], risk=0.1)
+    assert [each.score for each in at_2] == pytest.approx([0.881, 0.982], abs=1e-3)
+    assert [(each.threshold, each.verdict) for each in at_2] == [
+        (None, "unsure"), (0.9, "positive")
+    ]  # fmt: skip
+    assert [(each.threshold, each.verdict) for each in at_10] == [
+        (0.7, "positive"), (0.0, "positive")
+    ]  # fmt: skip
+
+
+def test_a_model_without_thresholds_decides_from_any_score_on() -> None:
+    assert CLASSIFIER.predict(["a film"])[0].threshold == 0
+
+
+@given(Texts)
+def test_a_prediction_by_length_does_not_depend_on_the_other_texts(texts: list[str]) -> None:
+    answers = GROUPED.predict(texts, risk=0.1)
+    assert answers == [GROUPED.predict([text], risk=0.1)[0] for text in texts]
+    assert [[a.negative, a.positive] for a in answers] == GROUPED.predict_proba(texts).tolist()
+    if texts:
+        counted = GROUPED.answers(texts).tokens
+        assert counted is not None
+        assert counted.tolist() == [each.tokens.total for each in answers]
+    for each in answers:
+        assert each.threshold == (0.7 if each.tokens.total <= 4 else 0.0)
+        assert (each.verdict == "unsure") == (each.score < (each.threshold or 0))

@@ -239,3 +239,16 @@ def test_the_explanation_of_the_model_that_comes_along() -> None:
     assert found.flip is not None
     assert found.flip.prediction.label == "positive"
     assert classifier.explain(text) == found
+
+
+def test_explanations_use_the_calibration_of_the_whole_text() -> None:
+    """Five words are of the long group, whose logits are taken as they are; four would not be."""
+    classifier = tiny.grouped_classifier()
+    text = "Good, good. Bad film the."
+    found = classifier.explain(text, risk=0.1)
+    assert found.prediction == classifier.predict([text], risk=0.1)[0]
+    assert found.log_odds == pytest.approx(log_odds(classifier, text)) == pytest.approx(2.0)
+    assert told(text, found.sentences) == [("Good, good.", 4.0), ("Bad film the.", -2.0)]
+    assert found.flip is not None
+    assert found.flip.prediction == classifier.predict(["Bad film the."], risk=0.1)[0]
+    assert found.flip.prediction.score == pytest.approx(0.731, abs=1e-3)

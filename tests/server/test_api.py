@@ -22,7 +22,7 @@ def test_one_text(client: FlaskClient) -> None:
     assert body["model"] == {"name": "tiny", "version": "0"}
     (prediction,) = body["predictions"]
     assert list(prediction) == [
-        "verdict", "label", "score", "positive", "negative", "tokens"
+        "verdict", "label", "score", "threshold", "positive", "negative", "tokens"
     ]  # fmt: skip
     assert prediction["label"] == "positive"
     assert prediction["score"] == prediction["positive"] == pytest.approx(0.8808, abs=1e-4)
@@ -49,6 +49,52 @@ def test_the_risk_decides_what_is_unsure() -> None:
     assert ask() == ask(risk=0.02) == (0.02, 0.9, ["unsure", "positive"])
     assert ask(risk=0.2) == (0.2, 0.0, ["positive", "positive"])
     assert ask(risk=0.01) == (0.01, None, ["unsure", "unsure"])
+
+
+@pytest.fixture
+def grouped() -> FlaskClient:
+    client = create_app(model=tiny.grouped_classifier()).test_client()
+    wait_until_ready(client)
+    return client
+
+
+def test_predict_tells_the_threshold_of_each_text(grouped: FlaskClient) -> None:
+    """The threshold beside the risk stays that of the longest texts."""
+
+    def ask(**more: float) -> tuple[object, list[tuple[object, str]]]:
+        texts = ["good film", "the good film was great", ""]
+        body = grouped.post("/v1/predict", json={"texts": texts} | more).get_json()
+        *found, blank = body["predictions"]
+        assert blank["error"]["code"] == "blank"
+        return body["threshold"], [(each["threshold"], each["verdict"]) for each in found]
+
+    assert ask() == (0.9, [(None, "unsure"), (0.9, "positive")])
+    assert ask(risk=0.1) == (0.0, [(0.7, "positive"), (0.0, "positive")])
+    assert ask(risk=0.01) == (None, [(None, "unsure"), (None, "unsure")])
+
+
+def test_explain_tells_the_threshold_of_the_text(grouped: FlaskClient) -> None:
+    for text, threshold in (("good film", 0.7), ("the good film was great", 0.0)):
+        body = grouped.post("/v1/explain", json={"text": text, "risk": 0.1}).get_json()
+        assert body["prediction"]["threshold"] == threshold
+
+
+def test_info_lists_the_thresholds_of_each_length_group(grouped: FlaskClient) -> None:
+    model = grouped.get("/v1/info").get_json()["model"]
+    sentence, long = model["length_groups"]
+    assert (sentence["name"], sentence["max_tokens"]) == ("sentence", 4)
+    assert sentence["thresholds"] == [
+        {"risk": 0.01, "score": None},
+        {"risk": 0.02, "score": None},
+        {"risk": 0.1, "score": 0.7},
+    ]
+    assert (long["name"], long["max_tokens"]) == ("long", None)
+    assert long["thresholds"] == model["thresholds"]
+
+
+def test_info_of_a_model_without_length_groups(client: FlaskClient) -> None:
+    model = client.get("/v1/info").get_json()["model"]
+    assert model["length_groups"] == [{"name": "all", "max_tokens": None, "thresholds": []}]
 
 
 def test_other_labels_are_followed() -> None:

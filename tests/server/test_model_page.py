@@ -127,6 +127,18 @@ def test_it_keeps_the_policy_and_reads_well_without_seeing_it() -> None:
         assert int(picture["width"] or 0) > int(picture["height"] or 0) / 2 > 0
 
 
+def test_thresholds_are_listed_by_length() -> None:
+    app = create_app(model=tiny.grouped_classifier())
+    answer = app.test_client()
+    wait_until_ready(answer)
+    page = Page(answer.get("/model").get_data(as_text=True))
+    text = "".join(page.text.split())
+    assert "sentence(upto4)long(above4)" in text
+    assert "1%outofreachoutofreach2%outofreach90.0%10%70.0%any" in text
+    assert "#lengths" in page.values("href")
+    assert "Decision thresholds" not in shown().text
+
+
 def test_every_plot_is_there_and_small() -> None:
     asking = client()
     page = Page(asking.get("/model").get_data(as_text=True))

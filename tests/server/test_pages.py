@@ -142,6 +142,36 @@ def test_the_line_of_unsure_stands_beside_a_sure_answer_too(cautious: FlaskClien
     assert "Unsure below 90.0 %: at most 2 %" in text
 
 
+@pytest.fixture
+def grouped() -> FlaskClient:
+    client = create_app(model=tiny.grouped_classifier()).test_client()
+    wait_until_ready(client)
+    return client
+
+
+@pytest.mark.parametrize(
+    ("text", "risk", "verdict", "line"),
+    [
+        ("good film", "", "unsure", "Unsure of everything: this model cannot keep to 2 % of"),
+        ("good film", "0.1", "positive", "Unsure below 70.0 %: at most 10 % of what is decided"),
+        ("the good film was great", "", "positive", "Unsure below 90.0 %: at most 2 % of what is"),
+        ("the good film was great", "0.1", "positive", "Unsure of nothing: at most 10 % of what"),
+    ],
+)
+def test_the_line_of_unsure_is_that_of_the_length_of_the_text(
+    grouped: FlaskClient, text: str, risk: str, verdict: str, line: str
+) -> None:
+    found = grouped.post("/answer", data={"text": text, "risk": risk}).text
+    assert f'<p class="verdict" id="verdict">{verdict}</p>' in found
+    assert line in found
+
+
+def test_a_risk_is_offered_if_texts_of_some_length_can_be_decided_at_it(
+    grouped: FlaskClient,
+) -> None:
+    assert choices(grouped.get("/").text) == OFFERED
+
+
 @pytest.mark.parametrize("risk", ["2", "nan", "much", "0"])
 def test_what_is_no_risk_is_refused(cautious: FlaskClient, risk: str) -> None:
     answer = cautious.post("/", data={"text": "good film", "risk": risk})

@@ -29,6 +29,7 @@ def answer(positive: float, stars: float | None = None, verdict: str = "") -> Pr
         label=label,
         score=max(positive, 1 - positive),
         probabilities={"negative": 1 - positive, "positive": positive},
+        threshold=0.0,
         verdict=verdict or label,
         stars=stars,
         tokens=Coverage(total=1, scored=1),

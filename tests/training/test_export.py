@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from reelsense import Classifier
 from reelsense.bundle import Bundle
+from reelsense.datasets.evaluation_sets import PHRASES, VALIDATION_SENTENCES
 from reelsense.datasets.reviews import Split
-from reelsense.errors import TrainingError
+from reelsense.errors import InputError, TrainingError
+from reelsense.evaluation.calibrate import ValidationSet
 from reelsense.inference.batching import Network
 from reelsense.inference.engine import Engine
+from reelsense.training import checkpoint
 from reelsense.training import export as exports
 from reelsense.training.finetune import finetune
 from reelsense.training.model import load_model
@@ -60,6 +64,33 @@ def test_a_bundle_answers_as_its_checkpoint_does(
     content = b"".join(path.read_bytes() for path in (tmp_path / "bundle").iterdir())
     assert str(Path(exports.__file__)).encode() not in content
     assert b"site-packages" not in content
+
+
+def test_a_bundle_is_calibrated_on_further_sets_too(
+    trained: Path, split: Split, tmp_path: Path
+) -> None:
+    more = [ValidationSet("sentences", split.held_out[:7])]
+    exports.export(
+        trained, split.held_out, LABELS, tmp_path / "bundle", data="films.csv", calibrate_on=more
+    )
+    [group] = Classifier.load(tmp_path / "bundle").manifest.groups
+    assert group.calibration is not None
+    assert group.calibration.reviews == len(split.held_out) + 7
+    assert "sentences (7)" in group.calibration.data
+    assert "the held-out part of films.csv" in group.calibration.data
+
+
+def test_sentences_that_the_checkpoint_was_trained_on_are_rejected(
+    trained: Path, split: Split, tmp_path: Path
+) -> None:
+    path = trained / checkpoint.FACTS
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"extra_examples": {PHRASES: 9}}))
+    more = [ValidationSet(VALIDATION_SENTENCES, split.held_out)]
+    with pytest.raises(InputError, match="was trained on"):
+        exports.export(
+            trained, split.held_out, LABELS, tmp_path / "bundle", data="f.csv", calibrate_on=more
+        )
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_where_int8_activations_are_not_faithful_they_are_left_exact(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reelsense.datasets.evaluation_sets import AUGMENTED, SENTENCES
+from reelsense.datasets.evaluation_sets import AUGMENTED, PHRASES, SENTENCES
 from reelsense.datasets.sources import Source
 from reelsense.errors import TrainingError
 from reelsense.training.examples import Example, write_examples
@@ -14,7 +14,7 @@ from reelsense.training.sources import (
     UNLABELLED,
     TrainingData,
     stage_examples,
-    whole_sentences,
+    texts_to_score,
 )
 from reelsense.training.teachers import LogitStore
 from tests.conftest import LABELS
@@ -62,15 +62,11 @@ def test_edited_reviews_of_validation_texts_are_left_out(
     assert len(left) == len(everything) - 2
 
 
-def test_phrases_within_a_sentence_are_not_whole_sentences() -> None:
-    phrases = ["a film", "this is a film to see ", "to see", "see", "a filmmaker", "no film "]
-    assert whole_sentences(phrases) == {"this is a film to see ", "a filmmaker", "no film "}
-
-
 def test_sentences_are_among_the_phrases(data: TrainingData) -> None:
     phrases, sentences = data.examples("phrases"), data.examples("sentences")
-    assert {example.source for example in phrases} == {SENTENCES}
-    assert set(sentences) <= set(phrases)
+    assert {example.source for example in phrases} == {PHRASES}
+    assert {example.source for example in sentences} == {SENTENCES}
+    assert {example.text for example in sentences} <= {example.text for example in phrases}
 
 
 def test_unlabelled_texts_get_the_labels_of_the_teacher(data: TrainingData) -> None:
@@ -105,3 +101,34 @@ def test_extra_files_are_learned_from_without_being_named(
 def test_evaluation_sets_have_to_be_given(data: TrainingData) -> None:
     with pytest.raises(TrainingError, match="--evaluation-sets"):
         TrainingData(data.source).examples("edited")
+
+
+def test_noisy_texts_are_taught_by_the_originals(data: TrainingData) -> None:
+    examples = data.examples("noisy")
+    originals = {example.text: example for example in data.examples("reviews")}
+    changed = [example for example in examples if example.taught_by[0] in originals]
+    assert len(changed) > len(originals) / 2
+    assert all(example.text != example.taught_by[0] for example in changed)
+    assert all(example.target == originals[example.taught_by[0]].target for example in changed)
+    assert texts_to_score(stage(noisy=1), data) == [example.taught_by[0] for example in examples]
+
+
+def test_identity_terms_get_the_mean_of_their_set(data: TrainingData) -> None:
+    examples = data.examples("identity")
+    texts = texts_to_score(stage(identity=1), data)
+    store = LogitStore(tuple(LABELS))
+    store.add(texts, np.array([[0.0, len(text) / 10] for text in texts]))
+    taught = stage_examples(stage(identity=1), data, store)
+    assert len(taught) == len(examples) > 100
+    for example in taught[:50]:
+        assert example.text in example.taught_by
+        mean = sum(len(text) for text in example.taught_by) / len(example.taught_by) / 10
+        assert example.teacher == pytest.approx((0, mean), rel=1e-2)
+        assert example.target[1] == pytest.approx(1 / (1 + np.exp(-mean)), abs=1e-2)
+
+
+def test_behaviours_are_not_scored(data: TrainingData) -> None:
+    assert texts_to_score(stage(behaviours=1), data) == []
+    examples = stage_examples(stage(behaviours=1), data, LogitStore(tuple(LABELS)))
+    assert examples
+    assert {example.teacher for example in examples} == {()}

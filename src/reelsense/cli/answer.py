@@ -209,11 +209,18 @@ def _read(model: str | None, risk: float | None) -> Bundle:
 
 
 def _warn_if_out_of_reach(manifest: Manifest, risk: float | None) -> None:
-    from reelsense.inference.calibration import least_score
+    from reelsense.inference.calibration import decision_thresholds
 
-    if least_score(manifest, risk) is None:
+    thresholds = decision_thresholds(manifest, risk)
+    missing = [
+        group.name
+        for group, threshold in zip(manifest.groups, thresholds, strict=True)
+        if threshold is None
+    ]
+    if missing:
         named = "the model's risk" if risk is None else f"a risk of {risk:.2%}"
-        click.echo(f"no threshold keeps to {named}: every verdict is {UNSURE}", err=True)
+        where = "" if len(missing) == len(thresholds) else f" in length group {', '.join(missing)}"
+        click.echo(f"no threshold keeps to {named}: every verdict{where} is {UNSURE}", err=True)
 
 
 def _explanation(

@@ -111,7 +111,7 @@ def evaluate(
     evaluation, judged = measure(
         classifier,
         _material(source, part, sets_folder),
-        manifest.risk_control,
+        manifest.groups,
         quick=quick,
         against=other,
         explainer=classifier if explanations else None,
@@ -191,7 +191,8 @@ def _check_targets(json_file: Path | None, report: Path | None) -> None:
 def _warn_of_flattery(manifest: Manifest, source: Source, part: str) -> None:
     if part in ("all", "train") and manifest.provenance.get("data") == source.name:
         click.echo(f"{manifest.name} has learned from {source.name}: it is flattered", err=True)
-    if manifest.calibration and manifest.calibration.data == source.title(part):
+    fitted = [group.calibration.data for group in manifest.groups if group.calibration]
+    if any(source.title(part) in data for data in fitted):
         click.echo(
             f"the calibration and the thresholds of {manifest.name} were fitted on these reviews: "
             "both are flattered",
@@ -234,6 +235,7 @@ def _other(against: str, source: Source, part: str) -> tuple[str, Scorer]:
     show_default=True,
     help="Of a table that the model has not learned from, all.",
 )
+@options.validation_sets
 @click.option("--out", type=options.PATH, required=True, help="Folder for the calibrated bundle.")
 @options.model
 def calibrate(
@@ -241,17 +243,20 @@ def calibrate(
     text_column: str,
     label_column: str,
     split: str,
+    sets_folder: Path | None,
     out: Path,
     model: str | None,
 ) -> None:
     """Make a model's probabilities honest and find when it is to say "unsure".
 
     Needs labelled reviews that the model has not learned from; `reelsense export` does this by
-    itself.
+    itself. Single sentences, short and long texts get a calibration and thresholds of their own if
+    there are enough of each.
     """
     from reelsense import bundle as bundles
     from reelsense import registry
     from reelsense.datasets.sources import Source
+    from reelsense.evaluation.calibrate import ValidationSet, sentence_set
     from reelsense.evaluation.calibrate import calibrate as fit
     from reelsense.evaluation.summary import calibration_as_text
     from reelsense.inference.classifier import Classifier
@@ -259,7 +264,9 @@ def calibrate(
     bundles.check_target(out)
     bundle = bundles.read(registry.find(model))
     source = Source(data, text_column, label_column)
-    reviews = source.part(split)
-    calibrated = fit(bundle, Classifier(bundle), reviews, data=source.title(split))
+    sets = [ValidationSet(source.title(split), source.part(split))]
+    if sets_folder:
+        sets.append(sentence_set(sets_folder))
+    calibrated = fit(bundle, Classifier(bundle), sets)
     manifest = bundles.write(out, calibrated)
     click.echo(f"{out}: {manifest.name} {manifest.version}\n{calibration_as_text(manifest)}")

@@ -18,6 +18,14 @@ model = click.option(
     "bundled model.",
 )
 
+validation_sets = click.option(
+    "--evaluation-sets",
+    "sets_folder",
+    type=PATH,
+    help="Calibrate single sentences too, on the validation sentences of SST-2 in this folder, as "
+    "`reelsense data fetch evaluation-sets` brings them.",
+)
+
 
 def labelled_data(command: _Command) -> _Command:
     """Add --data, --text-column and --label-column."""

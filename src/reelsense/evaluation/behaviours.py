@@ -9,21 +9,25 @@ Knows texts and a `Scorer`; knows no files and no models.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from reelsense.bundle import RiskControl
+from reelsense.bundle import LengthGroup
 from reelsense.datasets.behaviours import NEUTRAL, BehaviourSentences, behaviour_sentences
 from reelsense.evaluation.metrics import Share, share
-from reelsense.evaluation.scorer import Scorer, score
-from reelsense.inference.calibration import default_threshold
+from reelsense.evaluation.scorer import Scorer, answer, score
+from reelsense.inference.calibration import group_numbers
 
 PER_LABEL = 150
 """Sentences of each label of a behaviour."""
 
 TARGET = 0.08
 """The most wrong labels of a behaviour that has a target."""
+
+TARGET_ERROR_RATE = 0.02
+"""At which sentences without an opinion should be "unsure"."""
 
 _WITH_TARGET = frozenset(
     {"negation", "double negation", "expectation", "reported", "then and now", "question"}
@@ -48,7 +52,7 @@ class BehaviourErrors:
 
 @dataclass(frozen=True, slots=True)
 class NeutralSentences:
-    """How many sentences without an opinion are "unsure" at the default target error rate."""
+    """How many sentences without an opinion are "unsure" at TARGET_ERROR_RATE."""
 
     name: str
     about: str
@@ -66,13 +70,13 @@ class Behaviours:
     """Empty for a model without thresholds."""
 
 
-def measure_behaviours(scorer: Scorer, control: RiskControl | None) -> Behaviours:
-    """Measure `scorer`, which has the labels "negative" and "positive" and thresholds `control`."""
+def measure_behaviours(scorer: Scorer, groups: Sequence[LengthGroup]) -> Behaviours:
+    """Measure `scorer`, which has the labels "negative" and "positive" and thresholds by length."""
     measured = behaviour_sentences("measuring", PER_LABEL)
     return Behaviours(
         errors=[_errors(scorer, each) for each in measured if not _is_neutral(each)],
-        neutral=[_neutral(scorer, each, control) for each in measured if _is_neutral(each)]
-        if control
+        neutral=[_neutral(scorer, each, groups) for each in measured if _is_neutral(each)]
+        if any(group.thresholds for group in groups)
         else [],
     )
 
@@ -100,13 +104,15 @@ def _errors(scorer: Scorer, behaviour: BehaviourSentences) -> BehaviourErrors:
 
 
 def _neutral(
-    scorer: Scorer, behaviour: BehaviourSentences, control: RiskControl
+    scorer: Scorer, behaviour: BehaviourSentences, groups: Sequence[LengthGroup]
 ) -> NeutralSentences:
     texts = [sentence.text for sentence in behaviour.sentences]
-    probabilities = score(scorer, texts, behaviour.name)
-    threshold = default_threshold(control)
-    decided = probabilities.max(axis=1) >= (np.inf if threshold is None else threshold)
-    positive = probabilities.argmax(axis=1) == scorer.labels.index("positive")
+    answers = answer(scorer, texts, behaviour.name)
+    thresholds = [group.threshold(TARGET_ERROR_RATE) for group in groups]
+    lowest = np.array([np.inf if each is None else each for each in thresholds])
+    numbers = group_numbers(groups, answers.tokens) if answers.tokens is not None else -1
+    decided = answers.probabilities.max(axis=1) >= lowest[numbers]
+    positive = answers.probabilities.argmax(axis=1) == scorer.labels.index("positive")
     return NeutralSentences(
         name=behaviour.name,
         about=behaviour.about,

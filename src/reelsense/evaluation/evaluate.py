@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from reelsense.bundle import RiskControl
+from reelsense.bundle import LengthGroup
 from reelsense.datasets.evaluation_sets import EvaluationSets
 from reelsense.datasets.reviews import Review
 from reelsense.evaluation.behaviours import Behaviours, measure_behaviours
@@ -31,7 +31,13 @@ from reelsense.evaluation.label_quality import (
 from reelsense.evaluation.metrics import Metrics, Share, measure, share
 from reelsense.evaluation.robustness import Flips, Pairs, flips, pairs
 from reelsense.evaluation.scorer import Scorer
-from reelsense.evaluation.selective import Decided, decided_shares, surest_accuracy
+from reelsense.evaluation.selective import (
+    Decided,
+    DecidedGroup,
+    decided_by_length,
+    decided_shares,
+    surest_accuracy,
+)
 from reelsense.evaluation.slices import Slice, by_length, by_rating, stars_off
 
 _FLIPPED_REVIEWS = 1000
@@ -45,6 +51,8 @@ class OneLiners:
     metrics: Metrics
     accuracy: Share
     decided: list[Decided]
+    decided_by_length: list[DecidedGroup]
+    """Empty if the model has one length group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +64,9 @@ class Evaluation:
     surest: Share
     """Accuracy of the 80 % of the answers that the model is surest of."""
     decided: list[Decided]
+    """Each text by the thresholds of its length group."""
+    decided_by_length: list[DecidedGroup]
+    """Empty if the model has one length group."""
     by_length: list[Slice]
     by_rating: list[Slice]
     stars_off: float | None
@@ -85,19 +96,19 @@ class Material:
 def evaluate(
     scorer: Scorer,
     material: Material,
-    control: RiskControl | None = None,
+    groups: Sequence[LengthGroup] = (),
     *,
     quick: bool = False,
     against: tuple[str, Scorer] | None = None,
     explainer: Explainer | None = None,
     explained_by: tuple[str, Scores] | None = None,
 ) -> tuple[Evaluation, Judged]:
-    """Measure `scorer`, whose thresholds are `control`; return the figures and the bare answers.
+    """Measure `scorer`, whose thresholds are those of its length `groups`.
 
-    `quick` leaves out robustness and fairness. `against` is another model and its name. With
-    `explainer`, `scorer` itself, its explanations are measured too, beside those that the method
-    `explained_by`, if any, gives. Raises InputError if no review carries a label, or one that the
-    model does not know.
+    Returns the figures and the bare answers. `quick` leaves out robustness and fairness. `against`
+    is another model and its name. With `explainer`, `scorer` itself, its explanations are measured
+    too, beside those that the method `explained_by`, if any, gives. Raises InputError if no review
+    carries a label, or one that the model does not know.
     """
     if against:
         labelled(material.reviews, against[1].labels)  # before an hour of scoring
@@ -111,14 +122,15 @@ def evaluate(
         metrics=measure(judged.wanted, judged.probabilities, judged.labels),
         label_views=label_views(judged, sets.audit, material.training_texts),
         surest=surest_accuracy(judged),
-        decided=decided_shares(judged, control) if control else [],
+        decided=decided_shares(judged, groups),
+        decided_by_length=decided_by_length(judged, groups),
         by_length=by_length(judged),
         by_rating=by_rating(judged),
         stars_off=stars_off(judged),
         flips=[] if quick else flips(scorer, sample),
         pairs=_pairs(scorer, sets) if sentiment else [],
-        one_liners=_one_liners(scorer, sets, control) if sentiment else None,
-        behaviours=measure_behaviours(scorer, control) if sentiment else None,
+        one_liners=_one_liners(scorer, sets, groups) if sentiment else None,
+        behaviours=measure_behaviours(scorer, groups) if sentiment else None,
         identity=[*template_changes(scorer), *review_changes(scorer, texts)] if sentiment else [],
         comparison=_comparison(judged, against) if against else None,
         label_errors=label_errors(judged, suspected, sets.audit),
@@ -155,11 +167,16 @@ def _pairs(scorer: Scorer, sets: EvaluationSets) -> list[Pairs]:
 
 
 def _one_liners(
-    scorer: Scorer, sets: EvaluationSets, control: RiskControl | None
+    scorer: Scorer, sets: EvaluationSets, groups: Sequence[LengthGroup]
 ) -> OneLiners | None:
     if not sets.one_liners:
         return None
     judged = judge(scorer, sets.one_liners, "one-liners")
     metrics = measure(judged.wanted, judged.probabilities, judged.labels)
     accuracy = share(int(judged.correct.sum()), len(judged.reviews))
-    return OneLiners(metrics, accuracy, decided_shares(judged, control) if control else [])
+    return OneLiners(
+        metrics,
+        accuracy,
+        decided=decided_shares(judged, groups),
+        decided_by_length=decided_by_length(judged, groups),
+    )

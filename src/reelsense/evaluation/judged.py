@@ -25,6 +25,8 @@ class Judged:
     """Index of the true label of each review."""
     stars: NDArray[np.float64] | None = None
     """The star rating that the classifier expects of each review."""
+    tokens: NDArray[np.int64] | None = None
+    """Tokens of each review; None: the classifier does not count them."""
 
     @property
     def answers(self) -> NDArray[np.int64]:
@@ -84,4 +86,6 @@ def judge(scorer: Scorer, reviews: Sequence[Review], title: str = "scoring") -> 
     except TextError as error:
         raise unreadable(known.reviews, error) from error
     labels = tuple(scorer.labels)
-    return Judged(known.reviews, labels, found.probabilities, known.wanted, found.stars)
+    return Judged(
+        known.reviews, labels, found.probabilities, known.wanted, found.stars, found.tokens
+    )

@@ -82,7 +82,7 @@ def coverage(judged: Judged, decided: Sequence[Decided]) -> str:
     start = np.searchsorted(shares, 0.1)  # before it a single answer moves the curve
     shown = np.unique(np.linspace(start, len(shares) - 1, _POINTS).astype(int))
     axes.plot(shares[shown], accuracy[shown], color=_BLUE)
-    marked = [each for each in decided if each.threshold and each.decided.count]
+    marked = [each for each in decided if any(each.thresholds) and each.decided.count]
     for each in marked:
         place = (each.decided.value, 1 - each.wrong.value)
         axes.plot(*place, "D", color=_ORANGE, markersize=6)

@@ -6,6 +6,7 @@ Turns an `Evaluation` into pages for people; measures nothing itself.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,7 +18,7 @@ from markupsafe import Markup
 from reelsense import __version__
 from reelsense.bundle import Manifest
 from reelsense.datasets import imdb
-from reelsense.datasets.evaluation_sets import AUGMENTED, SENTENCES
+from reelsense.datasets.evaluation_sets import AUGMENTED, PHRASES, SENTENCES
 from reelsense.evaluation import plots
 from reelsense.evaluation.evaluate import Evaluation
 from reelsense.evaluation.explanations import SHARES
@@ -38,6 +39,7 @@ _TERMS = {
 _SOURCES = {
     AUGMENTED: "Kaushik et al. 2020, Apache-2.0",
     SENTENCES: "Socher et al. 2013, in the form of GLUE, under its terms",
+    PHRASES: "Socher et al. 2013, in the form of GLUE, under its terms",
 }
 """Whose they are, and the terms of what a model may have learned from beside reviews."""
 
@@ -95,7 +97,13 @@ def _render(template: str, report: Report, **more: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "risk": _risk, "clean": clean, "median": median}
+    environment.filters |= {
+        "percent": _percent,
+        "risk": _risk,
+        "least": _least,
+        "clean": clean,
+        "median": median,
+    }
     text = environment.get_template(template).render(
         manifest=report.manifest,
         data=report.data,
@@ -115,6 +123,12 @@ def _percent(share: float, digits: int = 1) -> str:
 
 def _risk(risk: float) -> str:
     return f"{risk * 100:g}%"
+
+
+def _least(thresholds: Sequence[float | None]) -> str:
+    """The thresholds of one risk, those of short texts first."""
+    known = {None: "out of reach", 0.0: "any"}
+    return " / ".join(known.get(score) or _percent(score or 0) for score in thresholds)
 
 
 def _plots(report: Report) -> dict[str, Markup]:

@@ -31,10 +31,10 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class RatingScorer(Scorer, Protocol):
-    """A classifier that may know stars too; `reelsense.Classifier` is one."""
+    """A classifier that counts tokens and may know stars; `reelsense.Classifier` is one."""
 
     def answers(self, texts: Sequence[str]) -> Answers:
-        """Return probabilities and stars of `texts`."""
+        """Return probabilities, stars and numbers of tokens of `texts`."""
         ...
 
 
@@ -57,7 +57,7 @@ def answer(scorer: Scorer, texts: Sequence[str], title: str = "scoring") -> Answ
     Raises TextError, counting from the first of `texts`, if one cannot be read.
     """
     parts = [np.empty((0, len(scorer.labels)))]
-    stars = []
+    stars, tokens = [], []
     with tqdm(total=len(texts), unit=" reviews", desc=title) as bar:
         for start in range(0, len(texts), _STEP):
             try:
@@ -67,8 +67,14 @@ def answer(scorer: Scorer, texts: Sequence[str], title: str = "scoring") -> Answ
             parts.append(found.probabilities)
             if found.stars is not None:
                 stars.append(found.stars)
+            if found.tokens is not None:
+                tokens.append(found.tokens)
             bar.update(len(found.probabilities))
-    return Answers(np.concatenate(parts), np.concatenate(stars) if stars else None)
+    return Answers(
+        np.concatenate(parts),
+        np.concatenate(stars) if stars else None,
+        np.concatenate(tokens) if tokens else None,
+    )
 
 
 def _answers(scorer: Scorer, texts: Sequence[str]) -> Answers:

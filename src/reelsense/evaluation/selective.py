@@ -1,28 +1,36 @@
-"""What is gained by saying "unsure": decided shares, and the errors among what is decided."""
+"""What is gained by saying "unsure": coverage, and the errors among what is decided."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reelsense.bundle import RiskControl
+from reelsense.bundle import LengthGroup
 from reelsense.evaluation.judged import Judged
 from reelsense.evaluation.metrics import Share, share
+from reelsense.inference.calibration import group_numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """How a threshold fares on labelled reviews."""
+    """How thresholds fare on labelled texts."""
 
     risk: float
-    threshold: float | None
-    """None: no threshold keeps to this risk, everything is unsure."""
+    thresholds: tuple[float | None, ...]
+    """Of each length group that has texts, shortest first. None: no threshold keeps to this risk,
+    every answer of the group is unsure."""
     decided: Share
-    """Of all reviews."""
+    """Coverage: of all texts."""
     wrong: Share
-    """Of the decided ones; to be at most `risk`."""
+    """Selective error: of the decided ones; to be at most `risk`."""
+
+    @property
+    def reachable(self) -> bool:
+        """Whether there is a threshold for this risk in any group."""
+        return any(score is not None for score in self.thresholds)
 
     @property
     def kept(self) -> bool | None:
@@ -32,17 +40,60 @@ class Decided:
         return False if self.wrong.low > self.risk else None
 
 
-def decided_shares(judged: Judged, control: RiskControl) -> list[Decided]:
-    """Return how every threshold of `control` fares on `judged`."""
-    shares = []
-    for each in control.thresholds:
-        decided = judged.confidence >= (np.inf if each.score is None else each.score)
-        wrong = int((decided & ~judged.correct).sum())
-        count = int(decided.sum())
-        shares.append(
-            Decided(each.risk, each.score, share(count, len(decided)), share(wrong, count))
+@dataclass(frozen=True, slots=True)
+class DecidedGroup:
+    """How the thresholds of a length group fare on its texts."""
+
+    name: str
+    max_tokens: int | None
+    """None: no upper bound."""
+    decided: list[Decided]
+
+
+def decided_shares(judged: Judged, groups: Sequence[LengthGroup]) -> list[Decided]:
+    """Return how the thresholds of `groups` fare on `judged`, each text by those of its group."""
+    if not groups:
+        return []
+    return _decided(judged, groups, _numbers(judged, groups), np.full(len(judged.reviews), True))
+
+
+def decided_by_length(judged: Judged, groups: Sequence[LengthGroup]) -> list[DecidedGroup]:
+    """Return the same for each of `groups` that has texts; nothing if there is only one group."""
+    numbers = _numbers(judged, groups)
+    return [
+        DecidedGroup(
+            group.name, group.max_tokens, _decided(judged, groups, numbers, chosen=numbers == n)
         )
-    return shares
+        for n, group in enumerate(groups)
+        if len(groups) > 1 and (numbers == n).any()
+    ]
+
+
+def _numbers(judged: Judged, groups: Sequence[LengthGroup]) -> NDArray[np.intp]:
+    """Return the group (n) of each text; the last one if the scorer does not count tokens."""
+    if judged.tokens is None:
+        return np.full(len(judged.reviews), len(groups) - 1)
+    return group_numbers(groups, judged.tokens)
+
+
+def _decided(
+    judged: Judged,
+    groups: Sequence[LengthGroup],
+    numbers: NDArray[np.intp],
+    chosen: NDArray[np.bool_],
+) -> list[Decided]:
+    """Return how `groups` fare on the `chosen` texts (n), which are in the groups `numbers` (n)."""
+    present = np.unique(numbers[chosen]).tolist()
+    total = int(chosen.sum())
+    rows = []
+    for risk in [each.risk for each in groups[-1].thresholds]:
+        scores = [group.threshold(risk) for group in groups]
+        least = np.array([np.inf if score is None else score for score in scores])
+        decided = chosen & (judged.confidence >= least[numbers])
+        count, wrong = int(decided.sum()), int((decided & ~judged.correct).sum())
+        thresholds = tuple(scores[n] for n in present)
+        rows.append(Decided(risk, thresholds, share(count, total), share(wrong, count)))
+    return rows
 
 
 def accuracy_by_coverage(judged: Judged) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from reelsense.bundle import Manifest
+from reelsense.bundle import LengthGroup, Manifest
 from reelsense.evaluation.behaviours import Behaviours
 from reelsense.evaluation.evaluate import Evaluation
 from reelsense.evaluation.explanations import SHARES, Explanations
 from reelsense.evaluation.metrics import Metrics, Share
-from reelsense.evaluation.selective import Decided
+from reelsense.evaluation.selective import Decided, DecidedGroup
 
 
 def as_text(found: Evaluation) -> str:
@@ -18,6 +18,7 @@ def as_text(found: Evaluation) -> str:
     parts = [_figures(found), _confusion(found.metrics)]
     if found.decided:
         parts.append(_decided("unsure", found.decided))
+        parts += _decided_by_length("unsure", found.decided_by_length)
     if found.flips:
         rows = [(each.name, _against(each.flips, each.target)) for each in found.flips]
         parts.append(_table("flips under harmless changes", rows))
@@ -32,7 +33,9 @@ def as_text(found: Evaluation) -> str:
         ]
         parts.append(_table("single sentences (SST-2)", rows))
         if found.one_liners.decided:
-            parts.append(_decided("unsure, on single sentences", found.one_liners.decided))
+            title = "unsure, on single sentences"
+            parts.append(_decided(title, found.one_liners.decided))
+            parts += _decided_by_length(title, found.one_liners.decided_by_length)
     if found.behaviours:
         parts.append(_behaviours(found.behaviours))
     if found.identity:
@@ -66,20 +69,34 @@ def as_text(found: Evaluation) -> str:
 
 def calibration_as_text(manifest: Manifest) -> str:
     """Return what a calibrated manifest promises."""
-    fitted, control = manifest.calibration, manifest.risk_control
-    if fitted is None or control is None or fitted.ece_before is None or fitted.ece_after is None:
+    control = manifest.risk_control
+    if control is None:
         return "not calibrated"
+    parts = [_calibration(group) for group in manifest.groups]
+    default = f"{control.default_risk:.1%}" if control.default_risk else "all is decided"
+    return "\n\n".join([*parts, _table("", [("where no risk is named", default)])])
+
+
+def _calibration(group: LengthGroup) -> str:
+    fitted = group.calibration
+    if fitted is None or fitted.ece_before is None or fitted.ece_after is None:
+        return f"calibration{_lengths(group)}: none"
     rows = [
         ("held-out reviews", f"{fitted.reviews:,}"),
+        ("from", fitted.data),
         ("temperature", f"{fitted.temperature:.3f}"),
         ("window exponent", f"{fitted.window_exponent:.3f}"),
         ("calibration error before", f"{fitted.ece_before:.2%}"),
         ("calibration error after", f"{fitted.ece_after:.2%}"),
     ]
-    rows += [(f"risk {each.risk:.1%}: decided", _from(each.score)) for each in control.thresholds]
-    default = control.default_risk
-    rows.append(("where no risk is named", f"{default:.1%}" if default else "all is decided"))
-    return _table("calibration", rows)
+    rows += [(f"risk {each.risk:.1%}: decided", _from(each.score)) for each in group.thresholds]
+    return _table(f"calibration{_lengths(group)}", rows)
+
+
+def _lengths(group: LengthGroup | DecidedGroup) -> str:
+    if group.max_tokens is not None:
+        return f", {group.name} (up to {group.max_tokens} tokens)"
+    return "" if group.name == "all" else f", {group.name}"
 
 
 def _from(score: float | None) -> str:
@@ -143,11 +160,15 @@ def _against(measured: Share, target: float | None) -> str:
     return f"{measured}" if target is None else f"{measured}, target {target:.0%} or less"
 
 
+def _decided_by_length(title: str, groups: Sequence[DecidedGroup]) -> list[str]:
+    return [_decided(f"{title}{_lengths(group)}", group.decided) for group in groups]
+
+
 def _decided(title: str, decided: Sequence[Decided]) -> str:
     rows = []
     for each in decided:
         fared = f"{each.decided.value:.1%} decided, {each.wrong.value:.2%} of them wrong"
-        if each.threshold is None:
+        if not each.reachable:
             fared = "out of reach"
         elif not each.decided.count:
             fared = "nothing decided"

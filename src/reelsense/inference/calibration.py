@@ -1,6 +1,7 @@
 """Logits to calibrated probabilities, and probabilities to a verdict.
 
-Knows numbers alone; `evaluation.calibrate` finds them on held-out reviews.
+Both depend on the length group of a text. Knows numbers alone; `evaluation.calibrate` finds them on
+held-out reviews.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reelsense.bundle import Calibration, Manifest, RiskControl
+from reelsense.bundle import Calibration, LengthGroup, Manifest
 from reelsense.errors import InputError
 from reelsense.prediction import UNSURE
 
@@ -39,6 +40,36 @@ def calibrated(
     return np.asarray(logits * np.reshape(scale, (-1, 1)))
 
 
+def group_numbers(groups: Sequence[LengthGroup], tokens: ArrayLike) -> NDArray[np.intp]:
+    """Return the index in `groups` of the length group of texts of so many `tokens` (n)."""
+    bounds = [group.max_tokens for group in groups[:-1]]
+    return np.searchsorted(np.array(bounds, np.float64), np.asarray(tokens, np.float64))
+
+
+def probabilities_by_length(
+    logits: NDArray[np.float64],
+    windows: NDArray[np.int64],
+    tokens: ArrayLike,
+    groups: Sequence[LengthGroup],
+) -> NDArray[np.float64]:
+    """Return the `probabilities` (n, labels) of texts, each by the calibration of its length group.
+
+    Args:
+        logits: Mean logits (n, labels) over the windows of each text.
+        windows: Windows (n) of each text.
+        tokens: Tokens (n) of each text, without [CLS] and [SEP].
+        groups: The length groups of the model, shortest first.
+
+    """
+    numbers = group_numbers(groups, tokens)
+    found = np.empty_like(logits)
+    for number in np.unique(numbers):
+        chosen = numbers == number
+        calibration = groups[number].calibration
+        found[chosen] = probabilities(logits[chosen], windows[chosen], calibration)
+    return found
+
+
 def window_means(outputs: NDArray[np.float64], counts: Sequence[int]) -> NDArray[np.float64]:
     """Return the means (n, outputs) of consecutive rows of `outputs`, `counts` of them (n)."""
     starts = np.cumsum([0, *counts])[:-1]
@@ -52,15 +83,27 @@ def expected_stars(logits: NDArray[np.float64], ratings: Sequence[int]) -> NDArr
     return np.asarray((probabilities(logits) * np.array(ratings, dtype=np.float64)).sum(axis=1))
 
 
-def least_score(manifest: Manifest, risk: float | None) -> float | None:
-    """Return the least probability at which an answer is decided; None: none is.
+def decision_thresholds(manifest: Manifest, risk: float | None) -> tuple[float | None, ...]:
+    """Return the least probability of a decided answer in each of `manifest.groups`.
 
-    The user's `risk`, or the manifest's default, is kept by the threshold of the highest listed
-    risk that is no higher. Raises InputError if `risk` is no share, or the model has no thresholds.
+    Args:
+        manifest: The model's.
+        risk: The target error rate among decided answers, above 0 and below 1; None: the model's
+            own. It is kept by the threshold of the highest listed risk that is not above it.
+
+    Returns:
+        One threshold for each length group, shortest first, 0 to 1. None: every answer of the group
+        is unsure, as no threshold keeps to the risk.
+
+    Raises:
+        InputError: `risk` is out of range, or the model has no thresholds.
+
     """
-    control = manifest.risk_control
+    control, groups = manifest.risk_control, manifest.groups
     if risk is None:
-        return default_threshold(control) if control else 0.0
+        if control is None or control.default_risk is None:
+            return (0.0,) * len(groups)
+        risk = control.default_risk
     if not isinstance(risk, int | float) or not 0 < risk < 1:
         raise InputError(f"risk must be above 0 and below 1, as 0.02 for 2 %, not {risk!r}")
     if control is None:
@@ -68,22 +111,9 @@ def least_score(manifest: Manifest, risk: float | None) -> float | None:
             f"the model {manifest.name} has no thresholds for a risk: `reelsense calibrate` finds "
             "them on labelled texts"
         )
-    return _threshold(control, risk)
-
-
-def default_threshold(control: RiskControl) -> float | None:
-    """Return the least probability at which an answer is decided where the user names no risk.
-
-    0.0 if everything is decided, None if nothing is.
-    """
-    return 0.0 if control.default_risk is None else _threshold(control, control.default_risk)
+    return tuple(group.threshold(risk) for group in groups)
 
 
 def verdict(label: str, score: float, least: float | None) -> str:
     """Return `label`, or UNSURE if its probability `score` is below `least`."""
     return UNSURE if least is None or score < least else label
-
-
-def _threshold(control: RiskControl, risk: float) -> float | None:
-    scores = [each.score for each in control.thresholds if each.risk <= risk]
-    return scores[-1] if scores else None

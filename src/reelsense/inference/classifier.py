@@ -21,9 +21,10 @@ from reelsense.inference.batching import BatchQueue, Network, OnBatch
 from reelsense.inference.cache import AnswerCache
 from reelsense.inference.calibration import (
     calibrated,
+    decision_thresholds,
     expected_stars,
-    least_score,
-    probabilities,
+    group_numbers,
+    probabilities_by_length,
     verdict,
     window_means,
 )
@@ -51,7 +52,7 @@ class Scored:
     """(texts, ratings), the same of the star ratings; no columns without any."""
     windows: NDArray[np.int64]
     """How many, of each text."""
-    tokens: list[int]
+    tokens: NDArray[np.int64]
     """Of each text, without [CLS] and [SEP]."""
 
 
@@ -85,6 +86,7 @@ class Classifier:
         processor answers even if there is one. `on_batch` is told of every batch that ran.
         """
         self.manifest = bundle.manifest
+        self._groups = bundle.manifest.groups
         self.card, self.report, self.size = bundle.card, bundle.report, bundle.size
         if self.manifest.window < 3:
             raise BundleError(f"a window of {self.manifest.window} tokens has no room for text")
@@ -167,7 +169,7 @@ class Classifier:
         """
         if type(budget) is not int or budget < LEAST_BUDGET:
             raise InputError(f"budget is a number, {LEAST_BUDGET} at least, not {budget!r}")
-        least, clock = least_score(self.manifest, risk), clock or Clock()
+        thresholds, clock = decision_thresholds(self.manifest, risk), clock or Clock()
         _checked([text])
         clock.computed += 1
         with clock.tokenizing():
@@ -177,7 +179,7 @@ class Classifier:
             raise TextError(0, _UNREADABLE)
         reading = self._reading(tokens, clock)
         row = _Row(reading.outputs.mean(axis=0), reading.windows, len(tokens.ids))
-        prediction = next(self._predictions([row], least))
+        prediction = next(self._predictions([row], thresholds))
         towards = "positive" if "positive" in self.labels else prediction.label
         number = self.labels.index(towards)
         found = explain(reading, traced, number, budget)
@@ -195,8 +197,11 @@ class Classifier:
         )
 
     def _reading(self, tokens: Tokens, clock: Clock) -> Reading:
+        # Also of what is left when parts are taken out: weights compare like with like.
+        group = self._groups[int(group_numbers(self._groups, len(tokens.ids)))]
+
         def calibrate(logits: NDArray[np.float64], counts: Sequence[int]) -> NDArray[np.float64]:
-            return calibrated(logits[:, : len(self.labels)], counts, self.manifest.calibration)
+            return calibrated(logits[:, : len(self.labels)], counts, group.calibration)
 
         return Reading(
             tokens,
@@ -236,43 +241,54 @@ class Classifier:
         return np.concatenate([np.empty((0, len(self.labels))), *parts])
 
     def answers(self, texts: Sequence[str]) -> Answers:
-        """Return probabilities and stars of a few `texts`. Raises TextError as `predict`."""
+        """Return probabilities, stars and numbers of tokens of a few `texts`.
+
+        Raises TextError as `predict`.
+        """
         return self._answers(self.score(_checked(texts)))
 
     def _answers(self, scored: Scored) -> Answers:
         ratings = self.manifest.ratings
         return Answers(
-            probabilities(scored.logits, scored.windows, self.manifest.calibration),
+            probabilities_by_length(scored.logits, scored.windows, scored.tokens, self._groups),
             expected_stars(scored.stars, ratings) if ratings else None,
+            scored.tokens,
         )
 
     def _each(
         self, texts: Sequence[str], risk: float | None, clock: Clock | None
     ) -> Iterator[Prediction | TextError]:
-        least = least_score(self.manifest, risk)
+        thresholds = decision_thresholds(self.manifest, risk)
         for start in range(0, len(texts), _SLICE):
             part = texts[start : start + _SLICE]
             faults = {n: fault for n, text in enumerate(part) if (fault := _fault(text))}
             good = [n for n in range(len(part)) if n not in faults]
             rows = dict(zip(good, self._rows([part[n] for n in good], clock), strict=True))
             faults |= {n: _UNREADABLE for n, row in rows.items() if row is None}
-            predictions = self._predictions([row for row in rows.values() if row], least)
+            predictions = self._predictions([row for row in rows.values() if row], thresholds)
             for n in range(len(part)):
                 yield TextError(start + n, faults[n]) if n in faults else next(predictions)
 
-    def _predictions(self, rows: list[_Row], least: float | None) -> Iterator[Prediction]:
+    def _predictions(
+        self, rows: list[_Row], thresholds: Sequence[float | None]
+    ) -> Iterator[Prediction]:
+        """Yield the predictions for `rows`; `thresholds` are those of the length groups."""
         if not rows:
             return
         scored = self._scored(rows)
         found = self._answers(scored)
         stars = [None] * len(rows) if found.stars is None else found.stars.tolist()
-        for row, rating, tokens in zip(found.probabilities, stars, scored.tokens, strict=True):
+        numbers = group_numbers(self._groups, scored.tokens).tolist()
+        for row, rating, tokens, number in zip(
+            found.probabilities, stars, scored.tokens.tolist(), numbers, strict=True
+        ):
             label, score = self.labels[int(row.argmax())], float(row.max())
             yield Prediction(
                 label=label,
                 score=score,
                 probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
-                verdict=verdict(label, score, least),
+                threshold=thresholds[number],
+                verdict=verdict(label, score, thresholds[number]),
                 stars=rating,
                 tokens=Coverage(total=tokens, scored=tokens),
             )
@@ -294,7 +310,7 @@ class Classifier:
             logits=logits[:, : len(self.labels)],
             stars=logits[:, len(self.labels) :],
             windows=np.array([row.windows for row in rows]),
-            tokens=[row.tokens for row in rows],
+            tokens=np.array([row.tokens for row in rows]),
         )
 
     def _rows(self, texts: Sequence[str], clock: Clock | None = None) -> list[_Row | None]:

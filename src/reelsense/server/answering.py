@@ -8,7 +8,7 @@ from flask import g
 
 from reelsense.bundle import Manifest
 from reelsense.errors import InputError, TextError
-from reelsense.inference.calibration import least_score
+from reelsense.inference.calibration import decision_thresholds
 from reelsense.prediction import Explanation, Prediction
 from reelsense.server.metrics import metrics
 from reelsense.server.problems import FieldError, InvalidRequestError, invalid
@@ -18,12 +18,13 @@ from reelsense.server.tracing import clock
 
 
 def threshold(manifest: Manifest, risk: float | None, pointer: str = "#/risk") -> float | None:
-    """Return the least score of a decided answer at a `risk`, which stands at `pointer`.
+    """Return the decision threshold of the longest texts at a `risk`, which stands at `pointer`.
 
-    Raises InvalidRequestError if the model has no thresholds.
+    The threshold of shorter texts may be another: `Prediction.threshold`. Raises
+    InvalidRequestError if the model has no thresholds.
     """
     try:
-        return least_score(manifest, risk)
+        return decision_thresholds(manifest, risk)[-1]
     except InputError as error:
         fault = FieldError(pointer=pointer, code="no-thresholds", detail=str(error))
         raise InvalidRequestError([fault]) from error

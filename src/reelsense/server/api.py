@@ -9,6 +9,7 @@ from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
 from reelsense import __version__
+from reelsense.bundle import Threshold as KnownThreshold
 from reelsense.prediction import Flip as FoundFlip
 from reelsense.prediction import Part as FoundPart
 from reelsense.prediction import Prediction as Found
@@ -20,6 +21,7 @@ from reelsense.server.schemas import (
     ExplainResponse,
     Flip,
     InfoResponse,
+    LengthGroup,
     Limits,
     Model,
     ModelInfo,
@@ -135,6 +137,7 @@ def _prediction(found: Found) -> Prediction:
         verdict=found.verdict,
         label=found.label,
         score=found.score,
+        threshold=found.threshold,
         tokens=Tokens(total=found.tokens.total, scored=found.tokens.scored),
         **known,
     )
@@ -144,7 +147,6 @@ def _prediction(found: Found) -> Prediction:
 def info() -> Response:
     """Say which model answers, and what the server takes."""
     manifest = classifier().manifest
-    control = manifest.risk_control
     return json_of(
         InfoResponse(
             reelsense=__version__,
@@ -155,11 +157,20 @@ def info() -> Response:
                 window=manifest.window,
                 stars=bool(manifest.ratings),
                 risk=kept_risk(manifest, None),
-                thresholds=[
-                    Threshold(risk=each.risk, score=each.score)
-                    for each in (control.thresholds if control else ())
+                thresholds=_thresholds(manifest.groups[-1].thresholds),
+                length_groups=[
+                    LengthGroup(
+                        name=group.name,
+                        max_tokens=group.max_tokens,
+                        thresholds=_thresholds(group.thresholds),
+                    )
+                    for group in manifest.groups
                 ],
             ),
             limits=Limits.model_validate(served().settings, from_attributes=True),
         )
     )
+
+
+def _thresholds(known: Sequence[KnownThreshold]) -> list[Threshold]:
+    return [Threshold(risk=each.risk, score=each.score) for each in known]

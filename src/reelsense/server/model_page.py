@@ -7,11 +7,14 @@ own; the report and its plots are answered as they are, and may do nothing but l
 from __future__ import annotations
 
 import gzip
+from dataclasses import dataclass
 from functools import lru_cache
 
 from flask import Blueprint, Response, render_template, request
 from werkzeug.exceptions import NotFound
 
+from reelsense.bundle import Manifest
+from reelsense.inference.calibration import decision_thresholds
 from reelsense.server.card import Card, read_card
 from reelsense.server.report import Report, read_report
 from reelsense.server.served import classifier
@@ -42,6 +45,7 @@ def model() -> str:
         card=card,
         report=report,
         figures=_figures(found, card, report),
+        risks=_thresholds_by_risk(found.manifest),
     )
 
 
@@ -71,6 +75,20 @@ def _report() -> str:
     if not found:
         raise NotFound("there is no report in the bundle of this model")
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _RiskRow:
+    """The decision thresholds at one risk."""
+
+    risk: float
+    scores: tuple[float | None, ...]
+    """Of each length group, shortest texts first."""
+
+
+def _thresholds_by_risk(manifest: Manifest) -> list[_RiskRow]:
+    risks = manifest.risk_control.thresholds if manifest.risk_control else ()
+    return [_RiskRow(each.risk, decision_thresholds(manifest, each.risk)) for each in risks]
 
 
 def _figures(found: Answerer, card: Card, report: Report | None) -> dict[str, str]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from flask import Blueprint, render_template, request
 
-from reelsense.inference.calibration import least_score
 from reelsense.inference.explain import BUDGET
 from reelsense.prediction import Explanation, Prediction
 from reelsense.server import risks, shown
@@ -106,12 +105,10 @@ def _why(text: str, found: Explanation) -> shown.Why:
 
 
 def _facts(found: Prediction, risk: float | None) -> dict[str, Any]:
-    manifest = classifier().manifest
-    least = least_score(manifest, risk)
     return {
         "prediction": found,
         "said": shown.in_words(found),
-        "line": shown.line(found, least, kept_risk(manifest, risk)),
-        "gauge": shown.gauge(found, least),
+        "line": shown.line(found, kept_risk(classifier().manifest, risk)),
+        "gauge": shown.gauge(found),
         "ms": clock().elapsed * 1000,
     }

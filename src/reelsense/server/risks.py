@@ -8,6 +8,7 @@ from flask import request
 
 from reelsense.bundle import Manifest
 from reelsense.errors import NotReadyError
+from reelsense.inference.calibration import decision_thresholds
 from reelsense.server.answering import kept_risk, threshold
 from reelsense.server.problems import FieldError, invalid
 from reelsense.server.served import classifier
@@ -60,10 +61,13 @@ def choices(chosen: float | None = None) -> list[Choice]:
 
 
 def _offered(manifest: Manifest) -> set[float]:
-    """Return the risks that can be kept to; of those with the same threshold, the lowest."""
-    control = manifest.risk_control
-    lowest: dict[float, float] = {}
-    for each in control.thresholds if control else ():
-        if each.score is not None:
-            lowest.setdefault(each.score, each.risk)
+    """Return the risks that some texts can be decided at.
+
+    Of risks whose thresholds are the same for texts of every length, the lowest.
+    """
+    lowest: dict[tuple[float | None, ...], float] = {}
+    for risk in sorted({each.risk for group in manifest.groups for each in group.thresholds}):
+        thresholds = decision_thresholds(manifest, risk)
+        if any(each is not None for each in thresholds):
+            lowest.setdefault(thresholds, risk)
     return set(lowest.values())

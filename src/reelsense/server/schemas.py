@@ -209,6 +209,10 @@ class Prediction(Told):
     verdict: str = Field(description="The label, or unsure.")
     label: str = Field(description="The most probable label.")
     score: float = Field(ge=0, le=1, description="Its probability.")
+    threshold: float | None = Field(
+        description="The least score of a decided answer to a text of this length; null where no "
+        "threshold keeps to the risk, so that the verdict is unsure."
+    )
     positive: float = absent("The probability of positive, of a model with these two labels.")
     negative: float = absent("The probability of negative.")
     probabilities: dict[str, float] = absent("That of every label, of any other model.")
@@ -235,8 +239,8 @@ class PredictResponse(Told):
     model: Model
     risk: float | None = Field(description="The risk that was kept to; null: none.")
     threshold: float | None = Field(
-        description="The least score of a decided answer; null where no threshold keeps to that "
-        "risk, so that every verdict is unsure."
+        description="The threshold of the model's longest texts, whatever texts were sent; each "
+        "prediction has the one that its verdict was decided by. null: out of reach."
     )
     predictions: list[Prediction | Unanswered]
 
@@ -306,6 +310,17 @@ class Threshold(Told):
 
     risk: float
     score: float | None
+
+
+class LengthGroup(Told):
+    """The texts of a range of lengths, which share calibration and thresholds."""
+
+    name: str = Field(description="sentence, short or long; all where there is one group.")
+    max_tokens: int | None = Field(
+        description="Word pieces of the longest texts of the group, which begins where the one "
+        "before it ends; null: no upper bound."
+    )
+    thresholds: list[Threshold]
 
 
 class Limits(Told):
@@ -384,7 +399,8 @@ class ModelInfo(Model):
     window: int = Field(description="Tokens read at once; longer texts are read in windows.")
     stars: bool = Field(description="Whether it knows star ratings.")
     risk: float | None = Field(description="The risk where a request names none.")
-    thresholds: list[Threshold]
+    thresholds: list[Threshold] = Field(description="Those of the longest texts.")
+    length_groups: list[LengthGroup] = Field(description="All of them, shortest texts first.")
 
 
 class InfoResponse(Told):

@@ -88,10 +88,11 @@ def share(positive: float) -> str:
     return percent(positive) if positive >= 0.5 else f"{math.ceil(positive * 1000) / 10:.1f} %"
 
 
-def gauge(prediction: Prediction, least: float | None) -> Gauge | None:
-    """Return the gauge for `prediction`, decided from `least` on; None for other labels."""
+def gauge(prediction: Prediction) -> Gauge | None:
+    """Return the gauge for `prediction`; None for a model with other labels."""
     if set(prediction.probabilities) != {"positive", "negative"}:
         return None
+    least = prediction.threshold
     decided = 1.0 if least is None else max(least, 0.5)
     return Gauge(prediction.positive, 1 - decided, decided)
 
@@ -104,12 +105,16 @@ def in_words(prediction: Prediction) -> str:
     return f"It leans {prediction.label}, with a probability of {said}."
 
 
-def line(prediction: Prediction, least: float | None, risk: float | None) -> str:
+def line(prediction: Prediction, risk: float | None) -> str:
     """Return from where on an answer is decided, and why there; blank if every answer is."""
+    least = prediction.threshold
     if risk is None:
         return ""
     if least is None:
-        return f"Unsure of everything: this model cannot keep to {risk * 100:g} % of wrong answers."
+        return (
+            f"Unsure of everything: this model cannot keep to {risk * 100:g} % of wrong answers "
+            "in texts of this length."
+        )
     promise = f"at most {risk * 100:g} % of what is decided may be wrong"
     if least <= 1 / len(prediction.probabilities):
         return f"Unsure of nothing: {promise}."

@@ -29,6 +29,8 @@ class Example:
     """Where the text comes from, for people; "" if unknown."""
     teacher: tuple[float, ...] = ()
     """Logits of the teacher over labels and star ratings; empty without a teacher."""
+    taught_by: tuple[str, ...] = ()
+    """The texts that a teacher scores for this one; their logits are averaged. Empty: itself."""
 
 
 def hard_examples(

@@ -25,7 +25,7 @@ from reelsense import bundle as bundles
 from reelsense.bundle import Bundle, Manifest
 from reelsense.datasets.reviews import Review
 from reelsense.errors import TrainingError
-from reelsense.evaluation.calibrate import calibrate
+from reelsense.evaluation.calibrate import ValidationSet, calibrate, check_unseen
 from reelsense.evaluation.scorer import likeliest_labels
 from reelsense.inference.batching import Network
 from reelsense.inference.classifier import Classifier
@@ -57,13 +57,19 @@ class Parity:
 
 
 def export(
-    folder: Path, held_out: Sequence[Review], labels: Sequence[str], out: Path, *, data: str
+    folder: Path,
+    held_out: Sequence[Review],
+    labels: Sequence[str],
+    out: Path,
+    *,
+    data: str,
+    calibrate_on: Sequence[ValidationSet] = (),
 ) -> Parity:
     """Write the checkpoint in `folder` as a bundle to `out`; return the measured parity.
 
     `data` names what it was trained on, with these `labels`; the `held_out` part of it calibrates
-    and checks. Raises TrainingError, and writes nothing, if labels agree on less than
-    LEAST_AGREEMENT of them.
+    and checks. The sets `calibrate_on` calibrate as well. Raises TrainingError, and writes nothing,
+    if labels agree on less than LEAST_AGREEMENT of them.
     """
     bundles.check_target(out)
     facts = checkpoint.facts_with_labels(folder)
@@ -89,6 +95,7 @@ def export(
             "versions": {name: version(name) for name in ("onnx", "torch", "transformers")},
         },
     )
+    check_unseen(manifest, calibrate_on)
     frame = Bundle(manifest, quantize(to_onnx(model)), serialized, card="")
     compare = _Comparison(model, frame, held_out)
     for int8_activations, form in FORMS.items():
@@ -103,9 +110,8 @@ def export(
             f"{parity.reviews} held-out reviews; at least {LEAST_AGREEMENT:.1%} are needed"
         )
     bundle = replace(bundle, manifest=_with_metrics(bundle.manifest, parity))
-    bundle = calibrate(
-        bundle, Classifier(bundle, gpu=False), held_out, data=f"the held-out part of {data}"
-    )
+    sets = [ValidationSet(f"the held-out part of {data}", held_out), *calibrate_on]
+    bundle = calibrate(bundle, Classifier(bundle, gpu=False), sets)
     bundles.write(out, replace(bundle, card=_card(bundle.manifest)))
     return parity
 

@@ -19,7 +19,7 @@ from reelsense.training.finetune import finetune
 from reelsense.training.pretrain import pretrain
 from reelsense.training.processes import Processes
 from reelsense.training.recipe import Recipe, Stage
-from reelsense.training.sources import TrainingData, stage_examples
+from reelsense.training.sources import TrainingData, stage_examples, texts_to_score
 from reelsense.training.teachers import (
     ClassifierTeacher,
     LogitStore,
@@ -141,8 +141,7 @@ def _teacher_logits(
         store = read_logits(recipe_folder / stage.teacher_logits)
     else:
         store = LogitStore(tuple(data.labels), teachers=stage.teachers)
-    names = [*stage.data, *(["extra"] if data.extra else [])]
-    texts = [example.text for name in names for example in data.examples(name)]
+    texts = texts_to_score(stage, data)
     teachers: list[Teacher] = []
     if store.missing(texts):
         teachers, store.ratings = _teachers(stage, data)
