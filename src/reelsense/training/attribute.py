@@ -22,6 +22,7 @@ from reelsense.prediction import Part
 from reelsense.review import trace
 from reelsense.training.checkpoint import facts_with_labels
 from reelsense.training.model import load_model, logits_of_embeddings
+from reelsense.training.pretrained import read_tokenizer
 
 STEPS = 16
 """Points of the way, in the middle of as many equal parts of it."""
@@ -38,7 +39,7 @@ def integrated_gradients(folder: Path) -> Callable[[str, Sequence[Part]], list[f
     labels, ratings = facts["labels"], facts.get("ratings", ())
     model = load_model(folder, labels, dropout=0.0, attention_dropout=0.0, ratings=ratings)
     model.train(False).requires_grad_(False)
-    tokenizer = ReviewTokenizer((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer = read_tokenizer(folder)
     window = int(facts["recipe"]["window"])
 
     def attribute(text: str, parts: Sequence[Part]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Masked language modelling: BERT reads on in the language of the reviews before it is fine-tuned.
+"""Masked language modelling: an encoder reads the reviews before it is fine-tuned.
 
 Devlin et al. (2019) hid 15 % of the tokens; Wettig et al. (2023, "Should You Mask 15% in Masked
 Language Modeling?") found more to be better. Sun et al. (2019) found that reading on in the task's
@@ -15,14 +15,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from transformers import BertForMaskedLM, set_seed
+from transformers import set_seed
 
 from reelsense.errors import TrainingError
 from reelsense.inference.batching import stack
@@ -31,8 +31,12 @@ from reelsense.training import checkpoint
 from reelsense.training.batches import plan_epoch
 from reelsense.training.finetune import CHECKPOINT_EVERY, read_tokenizer, sha256
 from reelsense.training.machine import interruptible, keep_freed_memory
-from reelsense.training.encoders import encode
-from reelsense.training.model import load_encoder, max_length, parameter_groups
+from reelsense.training.model import (
+    load_masked_lm,
+    masked_logits,
+    max_length,
+    parameter_groups,
+)
 from reelsense.training.optimize import rate_at, take_step
 from reelsense.training.processes import Processes
 from reelsense.training.recipe import Recipe, check_lengths
@@ -54,7 +58,7 @@ def pretrain(
     checkpoint_every: float = CHECKPOINT_EVERY,
     processes: Processes | None = None,
 ) -> float:
-    """Let the BERT in `base` read `texts` as `recipe` says; leave it in `out` as a new base.
+    """Let the encoder in `base` read `texts` as `recipe` says; leave it in `out` as a new base.
 
     Returns the mean loss over the last tenth of the steps. `processes` are by default those that a
     launcher has started. Raises StoppedError when interrupted and TrainingError when the run cannot
@@ -100,17 +104,13 @@ class _Run:
         self.texts = len(texts)
         self.processes = processes
         self.rows = _rows(texts, recipe.mlm_length, self.tokenizer, processes)
-        bert: Any = load_encoder(base)
-        check_lengths(max_length(bert), mlm_length=recipe.mlm_length)
-        model = BertForMaskedLM(bert.config)
-        model.bert = bert  # with its pooler, which fine-tuning goes on with
-        model.tie_weights()
+        model = load_masked_lm(base)
+        check_lengths(max_length(model), mlm_length=recipe.mlm_length)
         optimizer = torch.optim.AdamW(
             parameter_groups(model, recipe.weight_decay), lr=recipe.mlm_learning_rate, fused=True
         )
-        bert.pooler.requires_grad_(False)  # nothing is learned by it, and DDP wants to know
         self.model = model
-        self.forward, self.optimizer = processes.prepare(model, _guesses, optimizer)
+        self.forward, self.optimizer = processes.prepare(model, masked_logits, optimizer)
         self.speed = Speed(model, processes.count)
         lengths = [len(row) for row in self.rows]
         self.plan = plan_epoch(lengths, recipe.tokens_per_batch, recipe.seed, epoch=0)
@@ -187,7 +187,7 @@ class _Run:
         hidden[0, 1] = True  # never none at all
         fate = random.random(ids.shape)
         read = ids.copy()
-        read[hidden & (fate < 0.8)] = self.tokenizer.mask
+        read[hidden & (fate < 0.8)] = cast("int", self.tokenizer.mask)  # load_masked_lm saw to it
         others = hidden & (fate >= 0.9)
         read[others] = random.integers(0, self.model.config.vocab_size, int(others.sum()))
         return read, hidden
@@ -196,17 +196,10 @@ class _Run:
         checkpoint.save_state(self.out, self.fingerprint, self.parts, self.progress, self.processes)
 
     def save_model(self) -> None:
-        model: Any = self.model
+        encoder: Any = self.model.base_model
         read = {"texts": self.texts, "steps": self.progress.steps_done}
         facts = {"recipe": asdict(self.recipe), "read": read}
-        checkpoint.save_model(self.out, model.bert, self.tokenizer, facts)
-
-
-def _guesses(model: Any, ids: Tensor, mask: Tensor, hidden: Tensor) -> Tensor:
-    """Logits (hidden tokens, vocabulary) for the tokens of `ids` that are `hidden`, row by row."""
-    embedded = model.bert.embeddings(input_ids=ids)
-    guesses: Tensor = model.cls(encode(model.bert, embedded, mask)[hidden])
-    return guesses
+        checkpoint.save_model(self.out, encoder, self.tokenizer, facts)
 
 
 def _rows(
