@@ -93,7 +93,9 @@ class ReviewTokenizer:
             raise BundleError("tokenizer.json has no padding token: expected [PAD] or <pad>")
         self.pad, self.mask = pad, self._id("mask_token")
         self.serialized = self._tokenizer.to_str()
-        self._unreadable = {self._id("unk_token"), self._tokenizer.token_to_id(_SPACE)}
+        self._special = {*self.frame.around([self.pad]), self.mask}
+        self._unknown = self._id("unk_token")
+        self._unreadable = {self._unknown, self._tokenizer.token_to_id(_SPACE)}
 
     def _id(self, role: str) -> int | None:
         return self._tokenizer.token_to_id(self.special_tokens.get(role, ""))
@@ -131,6 +133,10 @@ class ReviewTokenizer:
         return Tokens(ids, [found.start() if found else start for found, start in pairs])
 
     def _known(self, ids: list[int]) -> list[int]:
+        """Return `ids` without special tokens, or none if the others say nothing."""
+        if self._unknown is not None and not self._special.isdisjoint(ids):
+            # Unigram models find the names of special tokens among their ordinary pieces.
+            ids = [self._unknown if each in self._special else each for each in ids]
         return ids if any(each not in self._unreadable for each in ids) else []
 
 

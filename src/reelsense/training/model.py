@@ -112,9 +112,13 @@ def _freeze_position_bias(model: Any) -> None:
 
 
 def output_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
-    """Return the name and the module of the last linear layer, which computes the logits."""
-    layers = [(n, part) for n, part in model.named_modules() if isinstance(part, nn.Linear)]
-    return layers[-1]
+    """Return the name and the module of the layer that computes the logits: the head's last."""
+    encoder = f"{model.base_model_prefix}."  # XLM-RoBERTa has it behind the head
+    return [
+        (name, part)
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Linear) and not name.startswith(encoder)
+    ][-1]
 
 
 def _stored_stars(folder: Path) -> tuple[Tensor, Tensor] | None:

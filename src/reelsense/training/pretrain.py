@@ -187,7 +187,7 @@ class _Run:
         hidden[0, 1] = True  # never none at all
         fate = random.random(ids.shape)
         read = ids.copy()
-        read[hidden & (fate < 0.8)] = cast("int", self.tokenizer.mask)  # load_masked_lm saw to it
+        read[hidden & (fate < 0.8)] = cast("int", self.tokenizer.mask)  # load_masked_lm checks it
         others = hidden & (fate >= 0.9)
         read[others] = random.integers(0, self.model.config.vocab_size, int(others.sum()))
         return read, hidden

@@ -6,17 +6,19 @@ Knows configurations, weights and tokenizers. Neither labels nor what is compute
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from reelsense.errors import BundleError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
+
+_LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""Nothing is downloaded, and code that comes with a model is not run."""
 
 _HIDDEN_DROPOUTS = (
     *("hidden_dropout_prob", "dropout", "embedding_dropout", "mlp_dropout"),
@@ -38,10 +40,12 @@ def read_config(folder: Path) -> Any:
     # Its report that the output layer is new would worry people; its bars drown ours.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    if not (folder / "config.json").is_file():
+        raise TrainingError(f"{folder} holds no pre-trained model: there is no config.json")
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, StrictDataclassError) as error:
-        raise TrainingError(f"{folder} holds no pre-trained model: {error}") from error
+        config = AutoConfig.from_pretrained(folder, **_LOCAL)
+    except Exception as error:  # transformers lets through what its parts raise
+        raise TrainingError(f"{folder} holds no pre-trained model: {_short(error)}") from error
     if config.is_encoder_decoder:
         raise TrainingError(
             f"{folder} holds a model with a decoder ({config.model_type}): expected an encoder"
@@ -74,16 +78,21 @@ def load_pretrained(kind: Any, folder: Path, config: Any) -> PreTrainedModel:
         model, report = kind.from_pretrained(
             folder,
             config=config,
-            local_files_only=True,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            **_LOCAL,
         )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise TrainingError(f"the model in {folder} cannot be loaded: {error}") from error
+    except Exception as error:  # transformers lets through what its parts raise
+        raise TrainingError(f"the model in {folder} cannot be loaded: {_short(error)}") from error
     _check_weights(folder, model, report)
     _check_tokenizer(folder, model)
     return model
+
+
+def _short(error: Exception) -> str:
+    """Return the message of `error` in one line; some list every architecture there is."""
+    return shorten(str(error) or type(error).__name__, 300, placeholder=" ...")
 
 
 def _check_weights(folder: Path, model: PreTrainedModel, report: dict[str, Any]) -> None:
