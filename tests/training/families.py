@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
+from reelsense.training.recipe import Recipe
 from tests.tiny import VOCABULARY
 from tests.tiny_tokenizers import KINDS
 
@@ -60,6 +61,20 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 
 FAMILIES = tuple(_SETTINGS)
 """Their `model_type`s."""
+
+RECIPE = Recipe(
+    name="tiny",
+    base="",
+    lengths=(64,) * 6,
+    tokens_per_batch=128,
+    learning_rate=5e-3,
+    dropout=0.0,
+    stars_weight=0.3,
+    window=64,
+    mlm_length=32,
+    mlm_learning_rate=1e-2,
+)
+"""A short run from which each of them learns."""
 
 
 def tiny_config(family: str, **changes: Any) -> PreTrainedConfig:
