@@ -12,9 +12,11 @@ from reelsense import Classifier
 from reelsense.bundle import Calibration
 from reelsense.errors import DeadlineError, InputError, TextError
 from reelsense.inference.clock import Clock
+from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.prediction import Explanation, Part, without
 from tests import tiny
 from tests.test_review import Texts
+from tests.tiny_tokenizers import KINDS
 
 CLASSIFIER = tiny.classifier()
 Sentences = st.lists(
@@ -252,3 +254,27 @@ def test_explanations_use_the_calibration_of_the_whole_text() -> None:
     assert found.flip is not None
     assert found.flip.prediction == classifier.predict(["Bad film the."], risk=0.1)[0]
     assert found.flip.prediction.score == pytest.approx(0.731, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_explanation_takes_out_the_tokens_of_each_word(kind: str) -> None:
+    serialized = KINDS[kind]()
+    tokenizer = ReviewTokenizer(serialized)
+    mood = np.zeros(tokenizer.size, np.float32)
+    for word, weight in (("good", 1), ("bad", -1)):
+        for text in (word, f"a {word}"):
+            mood[tokenizer.locate(text).ids[-1]] = weight
+
+    def count(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        moods = (mood[ids] * mask).sum(axis=1)
+        return np.stack([-moods, moods], axis=1)
+
+    made = replace(tiny.bundle(window=64), tokenizer=serialized)
+    text = "the film was good.  a bad film &amp; a bad, bad film.<br />good the film"
+    found = Classifier(made, network=count).explain(text)
+    assert told(text, found.sentences) == [
+        ("the film was good.", 2.0),
+        ("a bad film &amp; a bad, bad film.", -6.0),
+        ("good the film", 2.0),
+    ]
+    assert told(text, found.words) == [("bad", -2.0)] * 3

@@ -1,13 +1,19 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, processors
 
 from reelsense.errors import BundleError
 from reelsense.inference.tokenizer import Frame, ReviewTokenizer, Tokens, head_and_tail, windows
-from tests.tiny import VOCABULARY, tokenizer_json
+from reelsense.review import clean
+from tests.tiny import SPECIAL, VOCABULARY, tokenizer_json
+from tests.tiny_tokenizers import KINDS
 
 FRAME = Frame(101, 102)
+TOKENIZERS = {kind: ReviewTokenizer(make()) for kind, make in KINDS.items()}
+every_kind = pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
 IDS = st.lists(st.integers(200, 30000), max_size=600)
 
 
@@ -70,3 +76,90 @@ def test_a_text_of_unknown_tokens_alone_holds_nothing() -> None:
     ]
     assert tokenizer.locate("\u2605 \u2605") == Tokens([], [])
     assert tokenizer.locate("\u2605 film") == Tokens([unknown, VOCABULARY["film"]], [0, 2])
+
+
+@every_kind
+def test_locate_places_tokens_within_their_word(tokenizer: ReviewTokenizer) -> None:
+    text = "the  film was good, a bad\nfilm"
+    tokens = tokenizer.locate(text)
+    assert tokens.ids == tokenizer.encode([text])[0]
+    for word in re.finditer(r"\w+", text):
+        within = [
+            number
+            for number, place in zip(tokens.ids, tokens.places, strict=True)
+            if word.start() <= place < word.end()
+        ]
+        assert tokenizer._tokenizer.decode(within).strip() == word[0]
+
+
+@every_kind
+@given(text=st.text(st.sampled_from("aGz \t\n.!'\u00e9\u0301\u3000\u200b\U0001f44e[]<s>")))
+def test_locate_places_every_token_at_a_visible_character(
+    tokenizer: ReviewTokenizer, text: str
+) -> None:
+    text = clean(text)
+    tokens = tokenizer.locate(text)
+    assert tokens.ids == tokenizer.encode([text])[0]
+    assert tokens.places == sorted(tokens.places)
+    assert not any(text[place].isspace() for place in tokens.places)
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "last", "pad", "mask"),
+    [
+        ("bert", "[CLS]", "[SEP]", "[PAD]", "[MASK]"),
+        ("mpnet", "<s>", "</s>", "<pad>", "<mask>"),
+        ("roberta", "<s>", "</s>", "<pad>", "<mask>"),
+        ("modernbert", "[CLS]", "[SEP]", "[PAD]", "[MASK]"),
+        ("deberta-v2", "[CLS]", "[SEP]", "[PAD]", "[MASK]"),
+    ],
+)
+def test_special_tokens_are_those_of_the_family(
+    kind: str, first: str, last: str, pad: str, mask: str
+) -> None:
+    tokenizer = TOKENIZERS[kind]
+    expected = [tokenizer._tokenizer.token_to_id(token) for token in (first, last, pad, mask)]
+    assert [*tokenizer.frame.around([]), tokenizer.pad, tokenizer.mask] == expected
+
+
+def test_a_tokenizer_without_post_processor_gets_one() -> None:
+    bare = Tokenizer.from_str(tokenizer_json())
+    bare.post_processor = None
+    tokenizer = ReviewTokenizer(bare.to_str())
+    assert tokenizer.frame == Frame(VOCABULARY["[CLS]"], VOCABULARY["[SEP]"])
+    again = Tokenizer.from_str(tokenizer.serialized)
+    assert again.encode("film").ids == tokenizer.frame.around([VOCABULARY["film"]])
+
+
+def _without(token: str) -> str:
+    return tokenizer_json().replace(token, "[none]")
+
+
+def _ending_in_two(token: str) -> str:
+    """As XLNet's: both special tokens are behind the text."""
+    tokenizer = Tokenizer.from_str(tokenizer_json())
+    ends = [(name, VOCABULARY[name]) for name in ("[SEP]", token)]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A [SEP] {token}", special_tokens=ends
+    )
+    return tokenizer.to_str()
+
+
+@pytest.mark.parametrize("serialized", [_without("[PAD]"), _ending_in_two("[CLS]")])
+def test_a_tokenizer_without_the_tokens_of_an_encoder_is_rejected(serialized: str) -> None:
+    with pytest.raises(BundleError, match=r"^tokenizer\.json "):
+        ReviewTokenizer(serialized)
+
+
+def test_a_text_of_unknown_sentencepiece_tokens_holds_nothing() -> None:
+    tokenizer = TOKENIZERS["deberta-v2"]
+    assert tokenizer.encode(["\u2605 \u2605"]) == [[]]
+    assert tokenizer.locate("\u2605") == Tokens([], [])
+    assert len(tokenizer.encode(["\u2605 film"])[0]) == 3
+
+
+def test_special_tokens_in_a_text_are_ordinary_text() -> None:
+    for tokenizer in TOKENIZERS.values():
+        special = {tokenizer.frame.first, tokenizer.frame.last, tokenizer.pad, tokenizer.mask}
+        for name in (*SPECIAL, "<s>", "</s>", "<pad>", "<mask>"):
+            assert special.isdisjoint(tokenizer.encode([f"a {name} film"])[0])

@@ -23,7 +23,7 @@ from reelsense.cli import main
 from reelsense.datasets.reviews import Review
 from reelsense.training import finetune, pretrain, sources
 from reelsense.training.examples import Example, hard_examples
-from reelsense.training.model import load_encoder, load_model
+from reelsense.training.model import load_masked_lm, load_model
 from tests.training.conftest import STARS
 
 
@@ -32,7 +32,7 @@ def precisely(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(torch.optim, "AdamW", _descend)
     patch.setattr(torch.Tensor, "float", lambda tensor: tensor)
     patch.setattr(finetune, "load_model", _double(load_model))
-    patch.setattr(pretrain, "load_encoder", _double(load_encoder))
+    patch.setattr(pretrain, "load_masked_lm", _double(load_masked_lm))
 
 
 def _descend(groups: Any, lr: float, fused: bool) -> torch.optim.Optimizer:

@@ -58,9 +58,9 @@ def test_pooled_checkpoint_stays_pooled(tmp_path: Path) -> None:
     model = load_model(
         write_base(tmp_path / "base", layers=3), ["a", "b"], 0.0, 0.0, pool_after=1
     ).train(False)
-    model.save_pretrained(tmp_path)
-    again = load_model(tmp_path, ["a", "b"], 0.0, 0.0).train(False)
-    plain = load_model(tmp_path, ["a", "b"], 0.0, 0.0).train(False)
+    model.save_pretrained(tmp_path / "base")
+    again = load_model(tmp_path / "base", ["a", "b"], 0.0, 0.0).train(False)
+    plain = load_model(tmp_path / "base", ["a", "b"], 0.0, 0.0).train(False)
     plain.config.pool_after = 0
     ids = torch.randint(5, 17, (3, 20))
     with torch.no_grad():

@@ -6,11 +6,13 @@ ids and lengths; neither labels nor the network.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from reelsense import review
 from reelsense.errors import BundleError
@@ -26,15 +28,22 @@ class Tokens:
 
     ids: list[int]
     places: list[int]
-    """Where each begins in the cleaned text, in characters."""
+    """Index of the first visible character of each token in the cleaned text."""
 
 
 _SPECIAL = {
+    "cls_token": ("[CLS]", "<s>"),
+    "sep_token": ("[SEP]", "</s>"),
     "pad_token": ("[PAD]", "<pad>"),
     "mask_token": ("[MASK]", "<mask>"),
     "unk_token": ("[UNK]", "<unk>"),
 }
-"""What families of encoders call their special tokens; MPNet has both names for the last."""
+"""Names that families of encoders give to their special tokens."""
+
+_SPACE = "\u2581"
+"""The token that SentencePiece makes of a space before a word that it does not know."""
+
+_VISIBLE = re.compile(r"\S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +84,26 @@ class ReviewTokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
-        self.serialized = self._tokenizer.to_str()
-        around = self._tokenizer.encode("").ids
-        self.special_tokens = {
-            role: name
-            for role, names in _SPECIAL.items()
-            for name in reversed(names)  # the first one wins
-            if self._tokenizer.token_to_id(name) is not None
-        }
-        if len(around) != 2 or "pad_token" not in self.special_tokens:
-            raise BundleError(
-                "tokenizer.json does not fit an encoder: expected a post-processor that puts one "
-                "token before and one after a text, and a token [PAD] or <pad>"
-            )
-        self.frame = Frame(*around)
-        pad, self.mask, self._unknown = (
-            self._tokenizer.token_to_id(self.special_tokens.get(role, "")) for role in _SPECIAL
-        )
-        self.pad = pad or 0
-        for role, number in zip(("cls_token", "sep_token"), around, strict=True):
+        self.special_tokens = _special_tokens(self._tokenizer)
+        self.frame = _frame(self._tokenizer, self.special_tokens)
+        for role, number in (("cls_token", self.frame.first), ("sep_token", self.frame.last)):
             self.special_tokens[role] = str(self._tokenizer.id_to_token(number))
+        pad = self._id("pad_token")
+        if pad is None:
+            raise BundleError("tokenizer.json has no padding token: expected [PAD] or <pad>")
+        self.pad, self.mask = pad, self._id("mask_token")
+        self.serialized = self._tokenizer.to_str()
+        self._special = {*self.frame.around([self.pad]), self.mask}
+        self._unknown = self._id("unk_token")
+        self._unreadable = {self._unknown, self._tokenizer.token_to_id(_SPACE)}
+
+    def _id(self, role: str) -> int | None:
+        return self._tokenizer.token_to_id(self.special_tokens.get(role, ""))
+
+    @property
+    def size(self) -> int:
+        """The largest token id plus 1."""
+        return max(self._tokenizer.get_vocab().values()) + 1
 
     def encode(self, texts: Sequence[str], clock: Clock | None = None) -> list[list[int]]:
         """Clean `texts` and return their token ids, whole, without the frame.
@@ -111,13 +120,65 @@ class ReviewTokenizer:
         return ids
 
     def locate(self, text: str) -> Tokens:
-        """Return the same ids of one `text` that is clean already, and where each begins."""
+        """Return the ids that `encode` gives a cleaned `text`, and the place of each token.
+
+        Byte-level and SentencePiece tokens include the space before a word. Their place is that of
+        the word, so that it lies within the word's span.
+        """
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         ids = self._known(encoding.ids)
-        return Tokens(ids, [start for start, _ in encoding.offsets[: len(ids)]])
+        starts = [start for start, _ in encoding.offsets[: len(ids)]]
+        visible = (_VISIBLE.search(text, start) for start in starts)
+        pairs = zip(visible, starts, strict=True)
+        return Tokens(ids, [found.start() if found else start for found, start in pairs])
 
     def _known(self, ids: list[int]) -> list[int]:
-        return ids if any(each != self._unknown for each in ids) else []
+        """Return `ids` without special tokens, or none if the others say nothing."""
+        if self._unknown is not None and not self._special.isdisjoint(ids):
+            # Unigram models find the names of special tokens among their ordinary pieces.
+            ids = [self._unknown if each in self._special else each for each in ids]
+        return ids if any(each not in self._unreadable for each in ids) else []
+
+
+def _special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
+    """Return the names of the special tokens by role.
+
+    MPNet's vocabulary contains BERT's [PAD] and [MASK] as ordinary entries: a token that is
+    declared special takes precedence.
+    """
+    added = tokenizer.get_added_tokens_decoder().values()
+    special = {token.content for token in added if token.special}
+    found = {}
+    for role, names in _SPECIAL.items():
+        known = [name for name in names if tokenizer.token_to_id(name) is not None]
+        if known:
+            found[role] = min(known, key=lambda name: name not in special)
+    return found
+
+
+def _frame(tokenizer: Tokenizer, special_tokens: dict[str, str]) -> Frame:
+    """Return the ids that `tokenizer` puts around a text.
+
+    A tokenizer without a post-processor gets one, made of its own special tokens.
+    """
+    try:
+        text = tokenizer.encode("a", add_special_tokens=False).ids
+        around = tokenizer.encode("a").ids
+    except Exception as error:  # tokenizers raises bare Exception for every fault
+        raise BundleError(f"tokenizer.json cannot encode a text: {error}") from error
+    if around == text and {"cls_token", "sep_token"} <= special_tokens.keys():
+        first, last = special_tokens["cls_token"], special_tokens["sep_token"]
+        tokenizer.post_processor = TemplateProcessing(
+            single=f"{first} $A {last}",
+            special_tokens=[(end, tokenizer.token_to_id(end)) for end in (first, last)],
+        )
+        around = tokenizer.encode("a").ids
+    if len(around) != len(text) + 2 or around[1:-1] != text:
+        raise BundleError(
+            "tokenizer.json does not fit an encoder: expected a post-processor that puts one token "
+            f"before and one after a text; it makes {around} of {text}"
+        )
+    return Frame(around[0], around[-1])
 
 
 def _groups(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -1,7 +1,7 @@
 """Integrated gradients of a checkpoint, to measure explanations against.
 
 Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks": the gradient with respect to
-the word embeddings, averaged along the straight way from a text of [PAD] alone to the text.
+the word embeddings, averaged along the straight way from a text of blank tokens to the text.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from reelsense.prediction import Part
 from reelsense.review import trace
 from reelsense.training.checkpoint import facts_with_labels
 from reelsense.training.model import load_model, logits_of_embeddings
+from reelsense.training.pretrained import position_embeddings, read_tokenizer
 
 STEPS = 16
 """Points of the way, in the middle of as many equal parts of it."""
@@ -38,7 +39,7 @@ def integrated_gradients(folder: Path) -> Callable[[str, Sequence[Part]], list[f
     labels, ratings = facts["labels"], facts.get("ratings", ())
     model = load_model(folder, labels, dropout=0.0, attention_dropout=0.0, ratings=ratings)
     model.train(False).requires_grad_(False)
-    tokenizer = ReviewTokenizer((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer = read_tokenizer(folder)
     window = int(facts["recipe"]["window"])
 
     def attribute(text: str, parts: Sequence[Part]) -> list[float]:
@@ -59,13 +60,26 @@ def integrated_gradients(folder: Path) -> Callable[[str, Sequence[Part]], list[f
     return attribute
 
 
+def blank(model: PreTrainedModel, tokenizer: ReviewTokenizer) -> int:
+    """Return the id of the token that a text without content consists of.
+
+    It is the padding token, but the mask token for families without absolute positions: to these,
+    a text is the same at every point of the way that leads from a padding embedding of zero,
+    because they normalize the embeddings.
+    """
+    if position_embeddings(model) is None and tokenizer.mask is not None:
+        return tokenizer.mask
+    return tokenizer.pad
+
+
 def _of_window(
     model: PreTrainedModel, tokenizer: ReviewTokenizer, ids: Sequence[int], labels: int
 ) -> NDArray[np.float64]:
     """The attributions (tokens) of `ids`, one window without its frame."""
     words: Any = model.get_input_embeddings()
     framed = words(torch.tensor(tokenizer.frame.around(ids)))
-    nothing = words(torch.tensor(tokenizer.frame.around([tokenizer.pad] * len(ids))))
+    blanks = [blank(model, tokenizer)] * len(ids)
+    nothing = words(torch.tensor(tokenizer.frame.around(blanks)))
     mask = torch.ones(STEPS, len(framed), dtype=torch.int64)
     shares = (torch.arange(STEPS) + 0.5)[:, None, None] / STEPS
     way: Tensor = (nothing + shares * (framed - nothing)).requires_grad_()

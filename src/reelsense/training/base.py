@@ -1,4 +1,4 @@
-"""Where the pre-trained BERT comes from: a folder, or the Hugging Face hub."""
+"""Where the pre-trained encoder comes from: a folder, or the Hugging Face hub."""
 
 from __future__ import annotations
 

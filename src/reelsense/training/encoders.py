@@ -90,6 +90,32 @@ def pool_pairs(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([hidden[:, :1], pooled], dim=1), pooled_mask
 
 
+def tabulate_positions(encoder: Any, longest: int) -> None:
+    """Make `encoder` look up the buckets of relative positions instead of computing them.
+
+    MPNet and DeBERTa use a logarithm for that, which engines that run a network in bf16 round to
+    other buckets: on 512 tokens, a DeBERTa's logits of up to 2.0 were off by 1.7, and by 0.03 with
+    the table.
+
+    Args:
+        encoder: The bare transformers model. Those of other families stay as they are.
+        longest: The length of the longest input, in tokens.
+    """
+    layers: Any = getattr(encoder, "encoder", None)
+    if encoder.config.model_type == "mpnet":
+        buckets = layers.relative_position_bucket(torch.arange(1 - longest, longest))
+        layers.relative_position_bucket = lambda distance, **_: buckets[distance + longest - 1]
+    elif encoder.config.model_type == "deberta-v2" and layers.relative_attention:
+        square = layers.get_rel_pos(torch.zeros(1, longest, 1))[0]
+        table = torch.cat([square[0, 1:].flip(0), square[:, 0]])
+
+        def get_rel_pos(hidden: Tensor, *_: Any) -> Tensor:
+            places = torch.arange(hidden.shape[1], device=hidden.device)
+            return table[places[:, None] - places + longest - 1][None]
+
+        layers.get_rel_pos = get_rel_pos
+
+
 def _attention_bias(encoder: Any, hidden: Tensor, mask: Tensor) -> Tensor:
     """Return what is added to attention scores: hides padding, and MPNet's relative positions.
 

@@ -27,10 +27,11 @@ from reelsense.datasets.reviews import Review
 from reelsense.errors import TrainingError
 from reelsense.evaluation.calibrate import ValidationSet, calibrate, check_unseen
 from reelsense.evaluation.scorer import likeliest_labels
-from reelsense.inference.batching import Network
+from reelsense.inference.batching import Network, padded
 from reelsense.inference.classifier import Classifier
 from reelsense.training import checkpoint
-from reelsense.training.model import load_model, logits
+from reelsense.training.encoders import tabulate_positions
+from reelsense.training.model import load_model, logits, max_length
 from reelsense.training.quantize import quantize
 
 LEAST_AGREEMENT = 0.995
@@ -90,6 +91,7 @@ def export(
             "data": data,
             **{name: facts[name] for name in HISTORY if name in facts},
             "base_sha256": facts["base_sha256"],
+            "architecture": model.config.model_type,
             "curves": checkpoint.curves(folder),
             "held_out_of_training": facts["held_out"],
             "versions": {name: version(name) for name in ("onnx", "torch", "transformers")},
@@ -139,7 +141,11 @@ class _Inputs(nn.Module):
 
 
 def to_onnx(model: PreTrainedModel) -> onnx.ModelProto:
-    """Return `model` as an fp32 network over token ids and mask, of any batch and length."""
+    """Return `model` as an fp32 network over token ids and mask, of any batch and length.
+
+    From here on, `model` itself reads no more tokens than `max_length` says.
+    """
+    tabulate_positions(model.base_model, padded(max_length(model)))
     ids = torch.zeros(2, 16, dtype=torch.int64)
     axes = {0: "batch", 1: "length"}
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
@@ -198,12 +204,13 @@ def torch_network(model: PreTrainedModel) -> Network:
 
 def _card(manifest: Manifest) -> str:
     recipe, measured = manifest.provenance["recipe"], manifest.metrics["held_out"]
+    architecture = manifest.provenance["architecture"]
     lines = [
         f"# {manifest.name}",
         f"Gives a text one of the labels {', '.join(manifest.labels)}.",
         "",
-        f"- **Network**: {recipe['base']} (BERT), fine-tuned with an untrained layer on top. "
-        f"ONNX, {manifest.provenance['network']}.",
+        f"- **Network**: {recipe['base']} ({architecture}), fine-tuned with an untrained layer "
+        f"on top. ONNX, {manifest.provenance['network']}.",
         f"- **Reads** texts of any length, in even windows of at most {manifest.window} tokens; "
         "the answer is the mean of their logits, calibrated.",
         f"- **Measured at export** on {measured['reviews']:,} texts held out of training: "

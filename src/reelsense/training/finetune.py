@@ -30,6 +30,7 @@ from reelsense.training.examples import Example, hard_examples
 from reelsense.training.identities import equalize_identities
 from reelsense.training.machine import keep_freed_memory
 from reelsense.training.model import load_model, logits, max_length
+from reelsense.training.pretrained import read_tokenizer
 from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage, check_lengths
 
@@ -267,14 +268,6 @@ def _distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tenso
     soft = (teacher / temperature).softmax(1)
     losses = functional.cross_entropy(student / temperature, soft, reduction="none")
     return losses * temperature**2
-
-
-def read_tokenizer(base: Path) -> ReviewTokenizer:
-    """Read the tokenizer of the pre-trained model in `base`. Raises TrainingError without one."""
-    try:
-        return ReviewTokenizer((base / "tokenizer.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TrainingError(f"{base} holds no tokenizer.json: {error.strerror}") from error
 
 
 def sha256(weights: Path) -> str | None:

@@ -12,28 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModel,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     PreTrainedModel,
 )
-from transformers.utils import logging as transformers_logging
 
 from reelsense.errors import TrainingError
 from reelsense.training.encoders import SHORTENED, encode
+from reelsense.training.pretrained import (
+    load_pretrained,
+    position_embeddings,
+    read_config,
+    read_tokenizer,
+    set_dropout,
+)
 
 WEIGHTS = "model.safetensors"
 STARS = ("stars.weight", "stars.bias")
 """Names of the rows of the output layer that belong to the star ratings, in a checkpoint."""
-
-_DROPOUTS = {
-    "dropout": ("hidden_dropout_prob", "dropout", "seq_classif_dropout", "mlp_dropout"),
-    "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
-}
-"""What families of encoders call the two settings in their configuration."""
 
 
 def load_model(
@@ -46,7 +46,8 @@ def load_model(
 ) -> PreTrainedModel:
     """Load the encoder in `folder` with an output for each of `labels` and `ratings`.
 
-    A checkpoint that already has such an output layer keeps its weights.
+    A checkpoint that already has such an output layer keeps its weights; a layer for another
+    number of labels is replaced.
 
     Args:
         folder: config.json, model.safetensors and tokenizer.json.
@@ -60,7 +61,7 @@ def load_model(
     Raises:
         TrainingError: The folder holds no encoder that transformers can load as a classifier.
     """
-    config = _config(folder)
+    config = read_config(folder)
     config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: n for n, label in enumerate(labels)}
@@ -70,12 +71,9 @@ def load_model(
         raise TrainingError(
             f"pool_after: only BERT can pool hidden states, not {config.model_type}"
         )
-    _set_dropout(config, dropout, attention_dropout)
-    model = _load(AutoModelForSequenceClassification, folder, config)
-    if config.model_type == "mpnet":
-        # With a gradient for it, attention cannot be fused and training is 7 % slower.
-        encoder: Any = model.base_model.encoder
-        encoder.relative_attention_bias.requires_grad_(False)
+    set_dropout(config, dropout, attention_dropout)
+    model = load_pretrained(AutoModelForSequenceClassification, folder, config)
+    _freeze_position_bias(model)
     if ratings:
         _widen(model, len(ratings), _stored_stars(folder))
     return model
@@ -83,42 +81,52 @@ def load_model(
 
 def load_encoder(folder: Path) -> PreTrainedModel:
     """Load the bare encoder in `folder`, without dropout. Raises TrainingError as `load_model`."""
-    config = _config(folder)
-    _set_dropout(config, 0.0, 0.0)
-    return _load(AutoModel, folder, config)
+    config = read_config(folder)
+    set_dropout(config, 0.0, 0.0)
+    return load_pretrained(AutoModel, folder, config)
 
 
-def _config(folder: Path) -> Any:
-    # Its report that the classifier is new would worry people; its bars drown ours.
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{folder} holds no pre-trained model: {error}") from error
+def load_masked_lm(folder: Path) -> PreTrainedModel:
+    """Load the encoder in `folder` with a head for masked language modelling, without dropout.
 
+    A checkpoint without such a head gets an untrained one, whose output layer shares its weights
+    with the word embeddings. The encoder keeps its pooler, which is not trained.
 
-def _set_dropout(config: Any, dropout: float, attention_dropout: float) -> None:
-    for names, value in zip(_DROPOUTS.values(), (dropout, attention_dropout), strict=True):
-        for name in names:
-            if isinstance(getattr(config, name, None), float | int):
-                setattr(config, name, value)
-
-
-def _load(kind: Any, folder: Path, config: Any) -> PreTrainedModel:
-    try:
-        model: PreTrainedModel = kind.from_pretrained(
-            folder, config=config, local_files_only=True, dtype=torch.float32
+    Raises:
+        TrainingError: The folder holds no encoder that transformers can load with such a head, or
+            its tokenizer has no mask token.
+    """
+    encoder: Any = load_encoder(folder)
+    model = load_pretrained(AutoModelForMaskedLM, folder, encoder.config)
+    if read_tokenizer(folder).mask is None:
+        raise TrainingError(
+            f"the tokenizer in {folder} has no mask token: expected [MASK] or <mask>"
         )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise TrainingError(f"the model in {folder} cannot be loaded: {error}") from error
+    setattr(model, model.base_model_prefix, encoder)
+    model.tie_weights()
+    _freeze_position_bias(model)
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler.requires_grad_(False)
     return model
 
 
+def _freeze_position_bias(model: Any) -> None:
+    """Keep MPNet's bias of relative positions as it is.
+
+    With a gradient for it, attention cannot be fused and training is 7 % slower.
+    """
+    if model.config.model_type == "mpnet":
+        model.base_model.encoder.relative_attention_bias.requires_grad_(False)
+
+
 def output_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
-    """Return the name and the module of the last linear layer, which computes the logits."""
-    layers = [(n, part) for n, part in model.named_modules() if isinstance(part, nn.Linear)]
-    return layers[-1]
+    """Return the name and the module of the layer that computes the logits: the head's last."""
+    encoder = f"{model.base_model_prefix}."  # XLM-RoBERTa has it behind the head
+    return [
+        (name, part)
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Linear) and not name.startswith(encoder)
+    ][-1]
 
 
 def _stored_stars(folder: Path) -> tuple[Tensor, Tensor] | None:
@@ -190,16 +198,44 @@ def _classify(model: Any, embedded: Tensor, mask: Tensor) -> Tensor:
     return scores
 
 
+def masked_logits(model: Any, ids: Tensor, mask: Tensor, hidden: Tensor) -> Tensor:
+    """Return the logits (hidden tokens, vocabulary) of the tokens that are to be guessed.
+
+    Only these are projected to the vocabulary.
+
+    Args:
+        model: As `load_masked_lm` returns it.
+        ids: Token ids, (batch, length).
+        mask: 1 for tokens and 0 for padding, (batch, length).
+        hidden: Which tokens to guess, bool (batch, length). The result has them row by row.
+    """
+    encoder = model.base_model
+    if model.config.model_type in SHORTENED:
+        states = encode(encoder, encoder.embeddings(input_ids=ids), mask)[hidden]
+        head = model.cls if model.config.model_type == "bert" else model.lm_head
+        guesses: Tensor = head(states)
+        return guesses
+
+    def keep_hidden(_encoder: nn.Module, _inputs: Any, output: Any) -> Any:
+        output.last_hidden_state = output.last_hidden_state[hidden].unsqueeze(0)
+        return output
+
+    # The head has another name and structure in each family: the hook leaves it to transformers.
+    with encoder.register_forward_hook(keep_hidden):
+        scores: Tensor = model(input_ids=ids, attention_mask=mask).logits[0]
+    return scores
+
+
 def max_length(model: PreTrainedModel) -> int:
     """Return how many tokens `model` reads at most.
 
     RoBERTa and MPNet number positions from the one after their padding id.
     """
     positions = int(model.config.max_position_embeddings)
-    for name, part in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
-            return positions if part.padding_idx is None else positions - part.padding_idx - 1
-    return positions
+    embeddings = position_embeddings(model)
+    if embeddings is None or embeddings.padding_idx is None:
+        return positions
+    return positions - embeddings.padding_idx - 1
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -13,24 +13,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from transformers import BertForMaskedLM, PreTrainedModel, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from reelsense.errors import TrainingError
 from reelsense.inference.batching import stack
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
 from reelsense.training import checkpoint, loop
 from reelsense.training.batches import plan_epoch
-from reelsense.training.encoders import encode
-from reelsense.training.finetune import read_tokenizer, sha256, tokenize
+from reelsense.training.finetune import sha256, tokenize
 from reelsense.training.machine import keep_freed_memory
-from reelsense.training.model import load_encoder, max_length
+from reelsense.training.model import load_masked_lm, masked_logits, max_length
+from reelsense.training.pretrained import read_tokenizer
 from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage, check_lengths
 
@@ -90,21 +90,13 @@ class _MaskedModelling:
     ) -> None:
         self.stage, self.base, self.output, self.processes = stage, base, output, processes
         self.tokenizer = read_tokenizer(base)
-        if self.tokenizer.mask is None:
-            raise TrainingError(f"{base}: the tokenizer has no mask token to pre-train with")
-        self.mask_token = self.tokenizer.mask
         self.texts = len(texts)
-        encoder: Any = load_encoder(base)
+        self.model = load_masked_lm(base)
         longest = max(stage.lengths)
-        check_lengths(max_length(encoder), lengths=longest)
+        check_lengths(max_length(self.model), lengths=longest)
         rows = _rows(texts, longest, self.tokenizer, processes)
         apart = min(_VALIDATION, int(_VALIDATION_SHARE * len(rows)))
         self.validation, self.rows = rows[:apart], rows[apart:]
-        model = BertForMaskedLM(encoder.config)
-        model.bert = encoder  # with its pooler, which fine-tuning continues with
-        model.tie_weights()
-        encoder.pooler.requires_grad_(False)  # it learns nothing here, and DDP needs to know
-        self.model: PreTrainedModel = model
         lengths = [len(row) for row in self.rows]
         self.plans = loop.limit_steps(
             [
@@ -119,11 +111,7 @@ class _MaskedModelling:
         self.fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def logits(self, model: Any, *inputs: Tensor) -> Tensor:
-        """Return the logits (hidden tokens, vocabulary) of the tokens that are hidden."""
-        ids, mask, hidden = inputs
-        embedded = model.bert.embeddings(input_ids=ids)
-        guesses: Tensor = model.cls(encode(model.bert, embedded, mask)[hidden])
-        return guesses
+        return masked_logits(model, *inputs)
 
     def prepare(self, batch: list[int], progress: checkpoint.Progress) -> _Batch:
         return self._batch([self.rows[n] for n in batch], progress.steps_done)
@@ -147,7 +135,8 @@ class _MaskedModelling:
         hidden[0, 1] = True  # there is always one
         fate = random.random(ids.shape)
         shown = ids.copy()
-        shown[hidden & (fate < 0.8)] = self.mask_token
+        # load_masked_lm has checked that there is one
+        shown[hidden & (fate < 0.8)] = cast("int", self.tokenizer.mask)
         others = hidden & (fate >= 0.9)
         shown[others] = random.integers(0, self.model.config.vocab_size, int(others.sum()))
         return shown, hidden
@@ -171,7 +160,7 @@ class _MaskedModelling:
     def save(self, model: Any, metrics: dict[str, float]) -> None:
         read = {"texts": self.texts, "steps": sum(map(len, self.plans))}
         facts = {"recipe": asdict(self.stage), "read": read, "validation": metrics}
-        checkpoint.save_model(self.output, model.bert, self.tokenizer, facts)
+        checkpoint.save_model(self.output, model.base_model, self.tokenizer, facts)
 
 
 @dataclass(frozen=True, slots=True)

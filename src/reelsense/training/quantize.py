@@ -1,4 +1,4 @@
-"""An fp32 ONNX network of BERT to int8 weights.
+"""Convert an fp32 ONNX network to int8 weights.
 
 Every matrix is stored in bytes. Those that are multiplied have a scale for each output; engines
 multiply them in int8 where they round the inputs as well, each token by itself, so that a text's
@@ -32,11 +32,15 @@ def quantize(network: onnx.ModelProto) -> bytes:
         if part.data_type == TensorProto.FLOAT and len(part.dims) == 2
     }
     nodes = []
+    stored = set()
     for node in graph.node:
         if node.op_type == "Gather" and (part := matrices.get(node.input[0])):
             nodes += _look_up(graph, part, node)
         elif node.op_type in ("MatMul", "Gemm") and (part := matrices.get(node.input[1])):
-            nodes += [_weights(graph, part, outputs=node.op_type == "MatMul"), node]
+            if part.name not in stored:  # DeBERTa multiplies tokens and positions by the same
+                stored.add(part.name)
+                nodes.append(_weights(graph, part, outputs=node.op_type == "MatMul"))
+            nodes.append(node)
         else:
             nodes.append(node)
     del graph.node[:]

@@ -1,0 +1,176 @@
+"""Every supported family of encoders: fine-tune, export, serve, explain, attribute."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from reelsense import Classifier
+from reelsense.bundle import NETWORK
+from reelsense.datasets.reviews import Review, Split
+from reelsense.prediction import Part
+from reelsense.review import Span, sentences, trace
+from reelsense.server import create_app
+from reelsense.training import attribute
+from reelsense.training.attribute import integrated_gradients
+from reelsense.training.export import LEAST_AGREEMENT, Parity, export
+from reelsense.training.finetune import finetune
+from reelsense.training.model import (
+    load_model,
+    logits_of_embeddings,
+)
+from reelsense.training.pretrained import read_tokenizer
+from tests.conftest import LABELS
+from tests.server.conftest import wait_until_ready
+from tests.training.families import RECIPE, write_family
+
+STARS = {"awful": 1, "bad": 3, "good": 8, "great": 10}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a short run leaves."""
+
+    family: str
+    history: list[dict[str, float]]
+    checkpoint: Path
+    parity: Parity
+    bundle: Path
+    classifier: Classifier
+
+
+def reviews() -> Split:
+    """Two sentences each, in one of which a word gives the label and the stars away."""
+    choose = random.Random(0)
+    found = []
+    for n in range(200):
+        word = choose.choice(list(STARS))
+        telling = choose.choice([f"the film was {word}.", f"a {word} film."])
+        neutral = " ".join(choose.choices(["the", "a", "film", "was"], k=choose.randint(2, 8)))
+        text = " ".join(choose.sample([telling, f"{neutral}."], 2))
+        label = "positive" if STARS[word] > 5 else "negative"
+        found.append(Review(str(n), text, label, STARS[word], str(n)))
+    return Split(found[:140], found[140:])
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        *("mpnet", "deberta-v2", "modernbert"),
+        # The export of these has no part that those above or BERT in test_export.py do not have.
+        *(
+            pytest.param(family, marks=pytest.mark.slow)
+            for family in ("bert", "roberta", "distilbert", "electra")
+        ),
+    ],
+)
+def trained(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Trained]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp(request.param)
+    base = write_family(
+        folder / "base",
+        request.param,
+        hidden_size=32,
+        pooler_hidden_size=32,
+        initializer_range=0.1,
+        num_hidden_layers=1,
+        layer_types=["sliding_attention"],
+    )
+    history = finetune(RECIPE, base, reviews(), LABELS, folder / "checkpoint")
+    bundle = folder / "bundle"
+    parity = export(folder / "checkpoint", reviews().held_out, LABELS, bundle, data="films.csv")
+    classifier = Classifier.load(bundle, threads=1)
+    yield Trained(request.param, history, folder / "checkpoint", parity, bundle, classifier)
+    torch.set_num_threads(threads)
+
+
+def test_finetuning_learns(trained: Trained) -> None:
+    best = min(trained.history, key=lambda epoch: epoch["loss"])
+    assert best["accuracy"] == 1
+    assert best["star_mae"] < 2
+
+
+def test_bundle_answers_as_its_checkpoint(trained: Trained) -> None:
+    assert trained.parity.agreement >= LEAST_AGREEMENT
+    assert trained.classifier.manifest.provenance["architecture"] == trained.family
+    model = AutoModelForSequenceClassification.from_pretrained(trained.checkpoint)
+    tokenizer = AutoTokenizer.from_pretrained(trained.checkpoint)
+    texts = [review.text for review in reviews().held_out]
+    with torch.no_grad():
+        exact = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.numpy()
+    found = trained.classifier.score(texts).logits
+    assert np.abs(found - exact).mean() < 0.05 * np.abs(exact).mean()
+
+
+def test_bundle_stores_matrices_in_8_bits_and_positions_as_tables(trained: Trained) -> None:
+    network = onnx.load(trained.bundle / NETWORK).graph
+    exact = {
+        part.name.rpartition(".encoder.")[2]
+        for part in network.initializer
+        if part.data_type == TensorProto.FLOAT and sum(size > 1 for size in part.dims) > 1
+    }
+    # Engines that compute in bf16 would round it to other positions.
+    assert "Log" not in {node.op_type for node in network.node}
+    # DeBERTa normalizes this one before it is multiplied. It is a hundredth of DeBERTa-v3-base.
+    assert exact == ({"rel_embeddings.weight"} if trained.family == "deberta-v2" else set())
+
+
+def test_bundle_answers_each_text_on_its_own(trained: Trained) -> None:
+    texts = [review.text for review in reviews().held_out[:6]]
+    texts += ["great", " ".join(texts), " ".join(texts * 3)]
+    together = trained.classifier.score(texts)
+    assert together.windows[-1] > 1
+    for text, row in zip(texts, together.logits, strict=True):
+        assert trained.classifier.score([text]).logits[0] == pytest.approx(row, rel=0.02, abs=0.05)
+
+
+@pytest.mark.parametrize("word", ["great", "awful"])
+def test_bundle_is_served_with_explanations(trained: Trained, word: str) -> None:
+    text = f"the film was a film.<br />a {word} film."
+    with create_app(model=trained.classifier).test_client() as client:
+        wait_until_ready(client)
+        [prediction] = client.post("/v1/predict", json={"text": text}).get_json()["predictions"]
+        found = client.post("/v1/explain", json={"text": text}).get_json()
+    assert prediction["label"] == ("positive" if word == "great" else "negative")
+    assert prediction["stars"] == pytest.approx(STARS[word], abs=2)
+    assert found["prediction"] == prediction
+    assert heaviest(found["sentences"]) == f"a {word} film."
+    assert heaviest(found["words"]) == word
+
+
+def heaviest(parts: list[dict[str, Any]]) -> str:
+    return str(max(parts, key=lambda part: abs(part["weight"]))["text"])
+
+
+def test_integrated_gradients_add_up(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their sum is the difference to a text of blank tokens (completeness)."""
+    monkeypatch.setattr(attribute, "STEPS", 512)
+    text = "a great film. the film was a film."
+    traced = trace(text)
+    spans: list[Span] = [traced.given(span) for span in sentences(traced.layout)]
+    found = integrated_gradients(trained.checkpoint)(
+        text, [Part(span.start, span.end, 0.0) for span in spans]
+    )
+    model = load_model(trained.checkpoint, LABELS, 0.0, 0.0, sorted(STARS.values())).train(False)
+    tokenizer = read_tokenizer(trained.checkpoint)
+    [ids] = tokenizer.encode([text])
+    blanks = [attribute.blank(model, tokenizer)] * len(ids)
+    rows = torch.tensor([tokenizer.frame.around(row) for row in (ids, blanks)])
+    with torch.no_grad():
+        embeddings = model.get_input_embeddings()(rows)
+        both = logits_of_embeddings(model, embeddings, torch.ones_like(rows))
+    margins = (both[:, 1] - both[:, 0]).tolist()
+    assert sum(found) == pytest.approx(margins[0] - margins[1], rel=0.05, abs=0.1)
