@@ -142,6 +142,23 @@ def test_student_can_be_trained_without_the_teacher(
     assert weights[0] == weights[1]
 
 
+def test_earlier_stage_can_be_a_teacher(
+    base: Path, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported: list[Path] = []
+
+    def export(checkpoint: Path, *_: object, data: str) -> None:
+        exported.append(checkpoint)
+        assert data == "mine.csv"
+
+    monkeypatch.setattr(pipeline, "export", export)
+    output = tmp_path / "out"
+    recipe = Recipe((replace(LEARN, base="nowhere"), replace(TAUGHT, teachers=("learn",))))
+    pipeline.run(recipe, data, output, base=str(base))
+    assert exported == [output / "stages" / "learn"]
+    assert facts(output)["earlier_recipes"][-1]["stage"] == "learn"  # type: ignore[index]  # of JSON
+
+
 def test_teacher_with_other_labels_is_an_error(
     base: Path, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

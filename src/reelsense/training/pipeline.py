@@ -6,6 +6,7 @@ The last stage writes its checkpoint to the output folder, earlier ones to `stag
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from reelsense.files import write_atomically
 from reelsense.inference.classifier import Classifier
 from reelsense.training import checkpoint
 from reelsense.training.base import base_name, find_base
+from reelsense.training.export import export
 from reelsense.training.finetune import finetune
 from reelsense.training.pretrain import pretrain
 from reelsense.training.processes import Processes
@@ -83,7 +85,9 @@ def run(
             texts = data.unlabelled_texts()
             pretrain(stage, begun, texts, folder, resume=resumed, processes=processes)
         else:
-            _finetune(stage, begun, data, folder, recipe_folder, processes, resume=resumed)
+            models = {name: path for name, path in folders.items() if name != stage.stage}
+            store = _teacher_logits(stage, data, folder, recipe_folder, models, processes)
+            _finetune(stage, begun, data, folder, store, processes, resume=resumed)
         if processes.main:
             write_atomically(folder / FINISHED, json.dumps(asdict(stage), indent=2) + "\n")
 
@@ -93,12 +97,11 @@ def _finetune(
     base: Path,
     data: TrainingData,
     folder: Path,
-    recipe_folder: Path,
+    store: LogitStore | None,
     processes: Processes,
     *,
     resume: bool,
 ) -> None:
-    store = _teacher_logits(stage, data, folder, recipe_folder, processes)
     examples = stage_examples(stage, data, store)
     processes.say(
         f"{len(examples):,} texts to learn from, {len(data.split.held_out):,} to validate on"
@@ -129,9 +132,17 @@ def _is_finished(folder: Path, stage: Stage) -> bool:
 
 
 def _teacher_logits(
-    stage: Stage, data: TrainingData, folder: Path, recipe_folder: Path, processes: Processes
+    stage: Stage,
+    data: TrainingData,
+    folder: Path,
+    recipe_folder: Path,
+    models: Mapping[str, Path],
+    processes: Processes,
 ) -> LogitStore | None:
-    """Return the logits of all texts of `stage`; None for a stage without teachers."""
+    """Return the logits of all texts of `stage`; None for a stage without teachers.
+
+    `models` are the checkpoints of earlier stages, which can be teachers too.
+    """
     if stage.kind != "distill":
         return None
     kept = folder.with_name(f"{folder.name}-{LOGITS}")
@@ -144,7 +155,7 @@ def _teacher_logits(
     texts = texts_to_score(stage, data)
     teachers: list[Teacher] = []
     if store.missing(texts):
-        teachers, store.ratings = _teachers(stage, data)
+        teachers, store.ratings = _teachers(stage, data, models)
         if processes.count > 1:
             raise TrainingError("score the texts first: run the stage once with one process")
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -154,14 +165,17 @@ def _teacher_logits(
     return store
 
 
-def _teachers(stage: Stage, data: TrainingData) -> tuple[list[Teacher], tuple[int, ...]]:
+def _teachers(
+    stage: Stage, data: TrainingData, models: Mapping[str, Path]
+) -> tuple[list[Teacher], tuple[int, ...]]:
+    """Return the teachers of `stage` and the star ratings that they have learned."""
     teachers: list[Teacher] = []
     ratings: tuple[int, ...] = ()
     for name in stage.teachers:
         if name == BAG_OF_WORDS:
             teachers.append(ScorerTeacher(train_baseline(data.split, data.labels)))
             continue
-        classifier = Classifier.load(name)
+        classifier = Classifier.load(_bundle(models[name], data) if name in models else name)
         if list(classifier.labels) != data.labels:
             raise TrainingError(
                 f"the teacher {name} has labels {list(classifier.labels)}, the data {data.labels}"
@@ -171,3 +185,11 @@ def _teachers(stage: Stage, data: TrainingData) -> tuple[list[Teacher], tuple[in
         ratings = classifier.manifest.ratings or ratings
         teachers.append(ClassifierTeacher(classifier))
     return teachers, ratings
+
+
+def _bundle(checkpoint: Path, data: TrainingData) -> Path:
+    """Return the bundle of an earlier stage, which scores faster than its checkpoint."""
+    folder = checkpoint.with_name(f"{checkpoint.name}-bundle")
+    if not folder.exists():
+        export(checkpoint, data.split.held_out, data.labels, folder, data=data.source.name)
+    return folder

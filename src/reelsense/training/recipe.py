@@ -41,7 +41,7 @@ class Stage:
     """What to learn from (SOURCES), and how often each text is in an epoch. 0.5 is half of the
     texts, drawn at random."""
     teachers: tuple[str, ...] = ()
-    """Bundles, by name or folder, or "bag-of-words". Their logits are averaged."""
+    """Earlier stages, bundles by name or folder, or "bag-of-words". Their logits are averaged."""
     teacher_logits: str = ""
     """A file with logits of teachers, relative to the recipe. Texts that are in it are not scored
     again."""
