@@ -39,10 +39,10 @@ fix: .venv/dev ## what format and lint can mend by themselves
 	$(BIN)/ruff check --fix .
 
 docs: .venv/dev ## docs/openapi.json anew, and the examples of the pages as tests
-	$(BIN)/python -c 'import json; from reelsense.server import contract, create_app; \
-	    print(json.dumps(contract.document(create_app()), indent=2))' > docs/openapi.json.part
+	$(BIN)/python -c 'import json; from reelsense.server.api import openapi; from reelsense.server.app import create_app; \
+	    print(json.dumps(openapi.document(create_app()), indent=2))' > docs/openapi.json.part
 	mv docs/openapi.json.part docs/openapi.json
-	$(BIN)/python -m pytest --no-cov -m "slow or not slow" tests/test_examples.py tests/server/test_contract.py
+	$(BIN)/python -m pytest --no-cov -m "slow or not slow" tests/test_examples.py tests/server/api/test_openapi.py
 
 bench-quick: .venv/dev ## ratios to PyTorch on this machine: two minutes, no dataset
 	@$(BIN)/python benchmarks/quick.py

@@ -18,7 +18,7 @@ import machine
 from contenders import best_way, ours, seconds
 from engines import Prepared, prepare
 from reelsense import bundle as bundles
-from reelsense.datasets.sources import Source
+from reelsense.datasets.labelled import Source
 from reelsense.inference.batching import BatchQueue
 from reelsense.inference.engine import available_cores
 from reelsense.inference.tokenizer import ReviewTokenizer

@@ -29,7 +29,7 @@ from engines_report import Figures, Report
 from products import Product, Rates, best_rates, operations, products
 from reelsense import bundle as bundles
 from reelsense.bundle import Bundle
-from reelsense.datasets.sources import Source
+from reelsense.datasets.labelled import Source
 from reelsense.files import write_atomically
 from reelsense.inference.batching import Network, stack
 from reelsense.inference.engine import available_cores

@@ -18,7 +18,7 @@ from statistics import median, quantiles
 
 import machine
 from reelsense import Classifier
-from reelsense.datasets.sources import Source
+from reelsense.datasets.labelled import Source
 from sections import replace_section, table
 from serving import RESULTS
 

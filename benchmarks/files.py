@@ -21,7 +21,7 @@ import machine
 from network import NetworkAlone
 from reelsense import Classifier
 from reelsense.cli.files import Request, score_files
-from reelsense.datasets.sources import Source
+from reelsense.datasets.labelled import Source
 from sections import replace_section, table
 from serving import RESULTS
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from reelsense import Classifier
 from reelsense.bundle import DEFAULT, read
-from reelsense.datasets.sources import Source
+from reelsense.datasets.labelled import Source
 from reelsense.evaluation.scorer import likeliest_labels
 from reelsense.training.export import torch_network
 from reference import CHECKPOINT, load_checkpoint

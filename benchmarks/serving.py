@@ -28,8 +28,8 @@ import machine
 from load import Figures, Load, LoadError, Target, first_answer, measure
 from network import NetworkAlone
 from reelsense import bundle as bundles
+from reelsense.datasets.labelled import Source
 from reelsense.datasets.reviews import Review
-from reelsense.datasets.sources import Source
 from reelsense.files import write_atomically
 from reelsense.inference.engine import available_cores
 from reference import CHECKPOINT, ROOT, digest, reference_labels, weights

@@ -22,7 +22,7 @@ from statistics import fmean
 
 import machine
 from load import Load, LoadError, Target, first_answer
-from reelsense.datasets.sources import Source
+from reelsense.datasets.labelled import Source
 from rivals.server import Request
 from sections import replace_section, table
 from serving import RESULTS, ask, read_label

@@ -29,10 +29,10 @@ import torch
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
+from reelsense.datasets.labelled import Source
 from reelsense.datasets.reviews import Review, Split
-from reelsense.datasets.sources import Source
 from reelsense.inference.engine import available_cores
-from reelsense.training.base import find_base
+from reelsense.training.base_model import find_base
 from reelsense.training.finetune import finetune
 from reelsense.training.recipe import read_recipe
 

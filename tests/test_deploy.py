@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from reelsense.server import create_app
-from reelsense.server.config import Settings, variable
-from reelsense.server.metrics import Metrics
+from reelsense.server.app import create_app
+from reelsense.server.middleware.metrics import Metrics
+from reelsense.server.settings import Settings, variable
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent

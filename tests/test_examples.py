@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from reelsense.server import contract, create_app
-from reelsense.server.config import Settings, flag, variable
-from reelsense.server.kinds import FIELD_CODES, KINDS
+from reelsense.server.api import openapi
+from reelsense.server.app import create_app
+from reelsense.server.middleware.problem_types import FIELD_CODES, KINDS
+from reelsense.server.settings import Settings, flag, variable
 from tests import examples, tiny
 
 ROOT = Path(__file__).parents[1]
@@ -79,7 +80,7 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def test_every_route_is_listed() -> None:
-    paths = contract.document(create_app(model=tiny.classifier()))["paths"]
+    paths = openapi.document(create_app(model=tiny.classifier()))["paths"]
     routes = {f"{method.upper()} {path}" for path, each in paths.items() for method in each}
     assert {row[0] for row in rows("# The HTTP interface")} == routes
 

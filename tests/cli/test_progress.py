@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
+from reelsense.bulk.shards import Shard, Task, plan
 from reelsense.cli.progress import Progress
-from reelsense.datasets.places import find
-from reelsense.datasets.tables import Row
-from reelsense.inference.bulk import Shard, Task, plan
+from reelsense.tables.delimited import Row
+from reelsense.tables.storage import find
 from tests import tiny
 
 

@@ -74,9 +74,9 @@ def test_a_run_into_a_bucket_goes_on(s3: Any, monkeypatch: pytest.MonkeyPatch) -
     whole = {name: s3.cat_file(name) for name in s3.find("films/out")}
     assert len(whole) == 4
     s3.rm("films/out", recursive=True)
-    from reelsense.inference import outputs
+    from reelsense.bulk import output
 
-    kept = outputs.keep
+    kept = output.keep
     done: list[str] = []
 
     def keep(folder: Any, task: Any, scored: Any) -> Any:
@@ -86,7 +86,7 @@ def test_a_run_into_a_bucket_goes_on(s3: Any, monkeypatch: pytest.MonkeyPatch) -
         return kept(folder, task, scored)
 
     with monkeypatch.context() as patch:
-        patch.setattr(outputs, "keep", keep)
+        patch.setattr(output, "keep", keep)
         with pytest.raises(KeyboardInterrupt):
             score_file(CLASSIFIER, "s3://films/in.txt", "s3://films/out/", shard_rows=2)
     again: list[str] = []
@@ -95,7 +95,7 @@ def test_a_run_into_a_bucket_goes_on(s3: Any, monkeypatch: pytest.MonkeyPatch) -
         again.append(scored.name)
         return kept(folder, task, scored)
 
-    monkeypatch.setattr(outputs, "keep", keep_again)
+    monkeypatch.setattr(output, "keep", keep_again)
     score_file(CLASSIFIER, "s3://films/in.txt", "s3://films/out/", shard_rows=2)
     assert again == ["000000-000002"]
     s3.invalidate_cache()

@@ -6,13 +6,13 @@ import pytest
 from click.testing import CliRunner
 
 from reelsense.cli import cli
-from reelsense.server.config import GROUPS, Settings, flag, variable
+from reelsense.server.settings import GROUPS, Settings, flag, variable
 
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     found: list[Settings] = []
-    monkeypatch.setattr("reelsense.server.run.run", found.append)
+    monkeypatch.setattr("reelsense.server.process.run.run", found.append)
     return found
 
 
@@ -156,7 +156,7 @@ def test_a_cluster_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ray_is_for_clusters_alone() -> None:
     code = (
-        "import sys; from reelsense.server.run import run; from reelsense.cli import cli; "
+        "import sys; from reelsense.server.process.run import run; from reelsense.cli import cli; "
         "cli(['serve', '--help'], standalone_mode=False); "
         "sys.exit('ray' in sys.modules or 'a2wsgi' in sys.modules)"
     )

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from reelsense import bundle as bundles
+from reelsense.bulk.output import Output
 from reelsense.cli.files import Request, inputs, score_files, score_on_cluster, task_of
 from reelsense.errors import ClusterError, DatasetError
 from reelsense.inference.classifier import Classifier
-from reelsense.inference.outputs import Output
 from tests import tiny_network
 from tests.cluster.conftest import Machines, processes
 from tests.waiting import wait_until
@@ -82,8 +82,8 @@ def test_many_files_by_relative_paths(
 def test_every_row_is_there_once_whatever_is_lost(
     tmp_path: Path, model: Path, machines: Machines, lost: str
 ) -> None:
-    from reelsense.cluster.bulk import Done, score_on_ray
     from reelsense.cluster.machines import connected
+    from reelsense.cluster.score_files import Done, score_on_ray
 
     source = reviews(tmp_path, 3000)
     options = {"source": str(source), "shard_rows": 20}

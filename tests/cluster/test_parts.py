@@ -23,10 +23,10 @@ from reelsense.cluster import ingress, replica
 from reelsense.cluster.ingress import Ingress
 from reelsense.cluster.replica import Facts, Model, RemoteClassifier, Reply
 from reelsense.errors import AbandonedError, DeadlineError, InputError, OverloadedError, TextError
+from reelsense.inference.call_context import Clock
 from reelsense.inference.classifier import Classifier
-from reelsense.inference.clock import Clock
 from reelsense.prediction import Prediction
-from reelsense.server.config import Settings
+from reelsense.server.settings import Settings
 from tests import tiny
 
 

@@ -33,11 +33,16 @@ from reelsense.cluster.ingress import MODELS
 from reelsense.cluster.machines import connected
 from reelsense.cluster.serving import Deployed, Plan
 from reelsense.errors import ReelsenseError
-from reelsense.server.config import Settings
+from reelsense.server.settings import Settings
 from tests import tiny, tiny_network
+from tests.server.api.test_compat import (  # noqa: F401
+    test_a_missing_sentence_is_a_400,
+    test_bytes_that_are_no_utf8_get_an_answer,
+    test_the_shape_of_the_starting_system,
+)
 
 # What is asked of the plain server is asked of this one.
-from tests.server.test_api import (  # noqa: F401
+from tests.server.api.test_v1 import (  # noqa: F401
     test_a_status_without_a_page_of_its_own,
     test_bad_bodies,
     test_many_texts_in_order,
@@ -47,11 +52,6 @@ from tests.server.test_api import (  # noqa: F401
     test_other_faults_of_a_request,
     test_the_most_texts_are_taken,
     test_the_query_is_wrong_in_one_way_however_it_is_asked,
-)
-from tests.server.test_compat import (  # noqa: F401
-    test_a_missing_sentence_is_a_400,
-    test_bytes_that_are_no_utf8_get_an_answer,
-    test_the_shape_of_the_starting_system,
 )
 
 pytestmark = pytest.mark.slow

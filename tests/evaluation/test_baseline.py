@@ -4,7 +4,7 @@ import pytest
 from reelsense.datasets.reviews import Split
 from reelsense.errors import InputError
 from reelsense.evaluation.baseline import train_baseline
-from reelsense.evaluation.judged import judge
+from reelsense.evaluation.predictions import judge
 from tests.conftest import LABELS
 
 

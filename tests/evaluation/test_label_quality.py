@@ -7,7 +7,7 @@ import pytest
 
 from reelsense.datasets.evaluation_sets import Audit
 from reelsense.evaluation.label_quality import label_errors, label_views, suspects, worst_mistakes
-from tests.evaluation.test_judged import judged
+from tests.evaluation.test_predictions import judged
 
 FIVE = judged(
     ("positive", 0.9),

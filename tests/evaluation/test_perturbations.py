@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reelsense import review
 from reelsense.datasets.behaviours import read_data
 from reelsense.evaluation import perturbations
 from reelsense.evaluation.perturbations import PERTURBATIONS, TARGET
+from reelsense.text import clean
 
 NOISE = read_data("noise.toml")["measuring"]
 MEN, WOMEN, NEUTRAL, PLACES = (NOISE[name] for name in ("men", "women", "sentences", "places"))
@@ -55,9 +55,9 @@ def test_words_and_markup_stay(text: str, seed: int) -> None:
 
 @given(Texts.filter(str.isascii), Seeds)
 def test_case_is_all_that_changes_with_case(text: str, seed: int) -> None:
-    read = review.clean(text).lower()
+    read = clean.clean(text).lower()
     for name in ("upper case", "lower case"):
-        assert review.clean(BY_NAME[name](text, Random(seed))).lower() == read
+        assert clean.clean(BY_NAME[name](text, Random(seed))).lower() == read
 
 
 @given(st.lists(st.sampled_from(["film", "Great", "naïve", "of", "<br/>", "&amp;"])), Seeds)

@@ -11,7 +11,7 @@ from reelsense.evaluation.robustness import Flips
 from reelsense.evaluation.selective import decided_shares
 from reelsense.evaluation.slices import Slice
 from tests import tiny
-from tests.evaluation.test_judged import judged
+from tests.evaluation.test_predictions import judged
 
 JUDGED = judged(*[("positive", 0.95), ("negative", 0.1)] * 6, ("negative", 0.92), ("positive", 0.4))
 GROUPS = tiny.cautious_classifier().manifest.groups

@@ -17,7 +17,7 @@ from reelsense.evaluation.selective import (
     surest_accuracy,
 )
 from tests.conftest import LABELS
-from tests.evaluation.test_judged import judged
+from tests.evaluation.test_predictions import judged
 
 TEN = judged(
     ("positive", 0.99),

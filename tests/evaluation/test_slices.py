@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelsense.evaluation.judged import Judged
+from reelsense.evaluation.predictions import Judged
 from reelsense.evaluation.slices import by_length, by_rating, stars_off
-from tests.evaluation.test_judged import judged
+from tests.evaluation.test_predictions import judged
 
 
 def of_lengths(*lengths: int) -> Judged:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from reelsense.inference import batching
 from reelsense.inference.batching import BUCKET, BatchQueue, _Call, fill, padded, stack
-from reelsense.inference.clock import Clock
+from reelsense.inference.call_context import Clock
 from tests.waiting import wait_until
 
 Ids = NDArray[np.int64]

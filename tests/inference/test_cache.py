@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelsense.inference.cache import AnswerCache
-from reelsense.inference.clock import Clock
+from reelsense.inference.call_context import Clock
 from tests.waiting import wait_until
 
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from reelsense import Classifier
 from reelsense.bundle import Calibration
 from reelsense.errors import DeadlineError, InputError, TextError
-from reelsense.inference.clock import Clock
+from reelsense.inference.call_context import Clock
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.prediction import Explanation, Part, without
 from tests import tiny
-from tests.test_review import Texts
+from tests.text.test_clean import Texts
 from tests.tiny_tokenizers import KINDS
 
 CLASSIFIER = tiny.classifier()

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, models, processors
 
 from reelsense.errors import BundleError
 from reelsense.inference.tokenizer import Frame, ReviewTokenizer, Tokens, head_and_tail, windows
-from reelsense.review import clean
+from reelsense.text.clean import clean
 from tests.tiny import SPECIAL, VOCABULARY, tokenizer_json
 from tests.tiny_tokenizers import KINDS
 

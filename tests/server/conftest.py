@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 from numpy.typing import NDArray
 
 from reelsense.inference.classifier import Classifier
-from reelsense.server import create_app
-from reelsense.server.config import Settings
+from reelsense.server.app import create_app
+from reelsense.server.settings import Settings
 from tests import tiny
 
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from flask import Flask
 
-from reelsense.server import problems
-from reelsense.server.connections import Connections
+from reelsense.server.middleware import problems
+from reelsense.server.process.listener import Connections
 
 
 @contextmanager

@@ -8,11 +8,11 @@ import pytest
 
 from reelsense import bundle as bundles
 from reelsense.errors import BundleError
-from reelsense.server import create_app
-from reelsense.server.config import Settings
+from reelsense.server.app import create_app
+from reelsense.server.settings import Settings
 from tests import installed, tiny, tiny_network
 from tests.processes import ask, server
-from tests.server.test_faults import metrics
+from tests.server.process.test_faults import metrics
 from tests.waiting import wait_until
 
 

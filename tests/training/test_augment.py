@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reelsense import review
 from reelsense.datasets.behaviours import behaviour_sentences, read_data
 from reelsense.datasets.identities import all_terms, template_sentences
 from reelsense.errors import TrainingError
 from reelsense.evaluation.behaviours import PER_LABEL
+from reelsense.text import clean
 from reelsense.training.augment import (
     TERMS_IN_A_SET,
     behaviour_examples,
@@ -74,7 +74,7 @@ def test_noisy_is_decided_by_the_seed_and_leaves_markup(text: str, seed: int) ->
 def test_noisy_has_every_kind_of_noise() -> None:
     text = "I don't believe it was filmed in Berlin in 1987. The ending is really a letdown, alas."
     changed = [noisy(text, Random(seed)) for seed in range(300)]
-    words = [review.clean(each).split() for each in changed]
+    words = [clean.clean(each).split() for each in changed]
     lengths = Counter(round(len(each) / len(text.split())) for each in words)
     assert {1, 2, 3, 4, 5, 6, 7} <= set(lengths)
     assert any("http" in each for each in changed)

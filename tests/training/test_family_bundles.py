@@ -19,10 +19,10 @@ from reelsense import Classifier
 from reelsense.bundle import NETWORK
 from reelsense.datasets.reviews import Review, Split
 from reelsense.prediction import Part
-from reelsense.review import Span, sentences, trace
-from reelsense.server import create_app
-from reelsense.training import attribute
-from reelsense.training.attribute import integrated_gradients
+from reelsense.server.app import create_app
+from reelsense.text.clean import Span, sentences, trace
+from reelsense.training import attribution
+from reelsense.training.attribution import integrated_gradients
 from reelsense.training.export import LEAST_AGREEMENT, Parity, export
 from reelsense.training.finetune import finetune
 from reelsense.training.model import (
@@ -157,7 +157,7 @@ def heaviest(parts: list[dict[str, Any]]) -> str:
 
 def test_integrated_gradients_add_up(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their sum is the difference to a text of blank tokens (completeness)."""
-    monkeypatch.setattr(attribute, "STEPS", 512)
+    monkeypatch.setattr(attribution, "STEPS", 512)
     text = "a great film. the film was a film."
     traced = trace(text)
     spans: list[Span] = [traced.given(span) for span in sentences(traced.layout)]
@@ -167,7 +167,7 @@ def test_integrated_gradients_add_up(trained: Trained, monkeypatch: pytest.Monke
     model = load_model(trained.checkpoint, LABELS, 0.0, 0.0, sorted(STARS.values())).train(False)
     tokenizer = read_tokenizer(trained.checkpoint)
     [ids] = tokenizer.encode([text])
-    blanks = [attribute.blank(model, tokenizer)] * len(ids)
+    blanks = [attribution.blank(model, tokenizer)] * len(ids)
     rows = torch.tensor([tokenizer.frame.around(row) for row in (ids, blanks)])
     with torch.no_grad():
         embeddings = model.get_input_embeddings()(rows)

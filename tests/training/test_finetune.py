@@ -16,11 +16,11 @@ from reelsense.datasets.reviews import Split
 from reelsense.errors import RecipeError, StoppedError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training import checkpoint, finetune, loop
+from reelsense.training.distributed import Processes
 from reelsense.training.examples import Example
 from reelsense.training.model import load_model, logits
-from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage
-from reelsense.training.speed import without_speed
+from reelsense.training.throughput import without_speed
 from tests.conftest import LABELS
 
 RECIPE = Stage(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reelsense import Classifier
-from reelsense.datasets.sources import Source
+from reelsense.datasets.labelled import Source
 from reelsense.errors import StoppedError, TrainingError
 from reelsense.training import checkpoint, pipeline
 from reelsense.training.recipe import Recipe, Stage

@@ -10,8 +10,8 @@ import torch
 from reelsense.errors import RecipeError, StoppedError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training import checkpoint, pretrain
+from reelsense.training.distributed import Processes
 from reelsense.training.model import load_encoder, load_model
-from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage
 from tests.conftest import LABELS
 from tests.tiny import SPECIAL, VOCABULARY

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reelsense.datasets.evaluation_sets import AUGMENTED, PHRASES, SENTENCES
-from reelsense.datasets.sources import Source
+from reelsense.datasets.labelled import Source
 from reelsense.errors import TrainingError
 from reelsense.training.examples import Example, write_examples
 from reelsense.training.recipe import Stage

@@ -16,7 +16,7 @@ import click
 from reelsense.cli import options
 from reelsense.errors import InputError, TextError
 from reelsense.prediction import UNSURE
-from reelsense.review import LONE_SURROGATE
+from reelsense.text.clean import LONE_SURROGATE
 
 if TYPE_CHECKING:
     from reelsense.bundle import Bundle, Manifest
@@ -131,7 +131,7 @@ def _say(classifier: Classifier, text: str, risk: float | None, *, explained: bo
     if explained:
         _show(text, _explanation(classifier, text, risk, None))
         return
-    from reelsense.cli.saying import said
+    from reelsense.cli.prediction_text import said
 
     with _about_one_text():
         click.echo(said(classifier.predict([text], risk=risk)[0]))
@@ -184,7 +184,7 @@ def explain(
     text = LONE_SURROGATE.sub("\ufffd", text)  # an argument that is no UTF-8
     found = _explanation(_load(model, risk), text, risk, budget)
     if as_json:
-        from reelsense.inference.rows import as_dict
+        from reelsense.bulk.rows import as_dict
 
         click.echo(json.dumps(as_dict(text, found), indent=2))
     else:
@@ -242,7 +242,7 @@ def _about_one_text() -> Iterator[None]:
 
 
 def _show(text: str, found: Explanation) -> None:
-    from reelsense.cli.explaining import as_text
+    from reelsense.cli.explanation_text import as_text
 
     # https://no-color.org; click itself leaves colours out where there is no terminal.
     click.echo(as_text(text, found), color=False if os.environ.get("NO_COLOR") else None)

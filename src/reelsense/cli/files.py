@@ -13,14 +13,8 @@ from dataclasses import dataclass, replace
 
 import click
 
-from reelsense.bundle import Bundle, Manifest
-from reelsense.cli.progress import Progress
-from reelsense.datasets import parquet, places
-from reelsense.datasets.places import Found
-from reelsense.datasets.reading import PARQUET, STANDARD_INPUT, Kind, is_table, kind_of
-from reelsense.datasets.writing import empty
-from reelsense.errors import DatasetError
-from reelsense.inference.bulk import (
+from reelsense.bulk.output import Output, written
+from reelsense.bulk.shards import (
     SHARD_ROWS,
     STEP,
     STEP_EXPLAINED,
@@ -30,8 +24,14 @@ from reelsense.inference.bulk import (
     shards,
     with_columns_of,
 )
+from reelsense.bundle import Bundle, Manifest
+from reelsense.cli.progress import Progress
+from reelsense.errors import DatasetError
 from reelsense.inference.classifier import Classifier
-from reelsense.inference.outputs import Output, written
+from reelsense.tables import parquet, storage
+from reelsense.tables.reading import PARQUET, STANDARD_INPUT, Kind, is_table, kind_of
+from reelsense.tables.storage import Found
+from reelsense.tables.writing import empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +59,8 @@ def check(request: Request) -> None:
     if kind and kind.suffix == PARQUET:
         parquet.imported()
     for address in (request.source, request.output):
-        if address and not places.is_local(address):
-            places.whole(address)
+        if address and not storage.is_local(address):
+            storage.whole(address)
 
 
 def score_files(classifier: Classifier, request: Request) -> bool:
@@ -74,7 +74,7 @@ def score_files(classifier: Classifier, request: Request) -> bool:
     found = inputs(request)
     once = any(each.size is None for each in found)
     kept = request.output is not None and not once
-    if once and request.output and places.is_folder(request.output):
+    if once and request.output and storage.is_folder(request.output):
         raise DatasetError(f"{request.source} cannot be read again: name one file as --output")
     if not kept:
         step = STEP_EXPLAINED if request.explain else STEP
@@ -98,7 +98,7 @@ def inputs(request: Request) -> list[Found]:
         raise DatasetError("--output is blank: name a file, or a folder/")
     if request.source == STANDARD_INPUT:
         return [Found(STANDARD_INPUT, STANDARD_INPUT, None)]
-    found = places.find(request.source)
+    found = storage.find(request.source)
     ours = written(request.output) if request.output else ()
     kept = [each for each in found if not _is_written(each, ours)]
     if is_one_file(request, found):
@@ -120,7 +120,7 @@ def is_one_file(request: Request, found: Sequence[Found]) -> bool:
 
 
 def _is_written(found: Found, ours: Sequence[str]) -> bool:
-    address = places.whole(found.address)
+    address = storage.whole(found.address)
     return address in ours or address.startswith(tuple(each for each in ours if each.endswith("/")))
 
 
@@ -136,7 +136,7 @@ def task_of(request: Request, manifest: Manifest, found: Sequence[Found]) -> Tas
         shard_rows=request.shard_rows,
         risk=request.risk,
         explain=request.explain,
-        header=request.output is not None and places.is_folder(request.output),
+        header=request.output is not None and storage.is_folder(request.output),
         many=request.source != STANDARD_INPUT and not is_one_file(request, found),
     )
 
@@ -144,7 +144,7 @@ def task_of(request: Request, manifest: Manifest, found: Sequence[Found]) -> Tas
 def _format(request: Request) -> Kind | None:
     """Return what kind of table is written; None: what fits the input."""
     named = kind_of(f"--format .{request.format.lstrip('.')}") if request.format else None
-    if request.output is None or places.is_folder(request.output):
+    if request.output is None or storage.is_folder(request.output):
         return named
     try:
         kind = kind_of(request.output)
@@ -178,8 +178,8 @@ def score_on_cluster(
 
     Each classifier there has so many `cores`. Raises ClusterError if there is no such cluster.
     """
-    from reelsense.cluster.bulk import Done, score_on_ray
     from reelsense.cluster.machines import connected
+    from reelsense.cluster.score_files import Done, score_on_ray
 
     found = inputs(request)
     if request.output is None or any(each.size is None for each in found):
@@ -251,7 +251,7 @@ def _tell_bad(rows: int, bad: int, undecoded: int, output: Output | None = None)
 def _stream(classifier: Classifier, task: Task, output: str | None) -> bool:
     """Score what cannot be read again, or is not kept."""
     rows = bad = undecoded = 0
-    target = nullcontext(sys.stdout.buffer) if output is None else places.replacing(output)
+    target = nullcontext(sys.stdout.buffer) if output is None else storage.replacing(output)
     with Progress(task) as progress, target as file:
         every = (shard for number in range(len(task.units)) for shard in shards(task, number))
         for n, shard in enumerate(every):

@@ -13,7 +13,7 @@ from reelsense.cli import options
 
 if TYPE_CHECKING:
     from reelsense.bundle import Manifest
-    from reelsense.datasets.sources import Source
+    from reelsense.datasets.labelled import Source
     from reelsense.evaluation.evaluate import Material
     from reelsense.evaluation.explanations import Scores
     from reelsense.evaluation.report import Report
@@ -93,7 +93,7 @@ def evaluate(
 
     from reelsense import bundle as bundles
     from reelsense import registry
-    from reelsense.datasets.sources import Source
+    from reelsense.datasets.labelled import Source
     from reelsense.evaluation.evaluate import evaluate as measure
     from reelsense.evaluation.evaluate import without_texts
     from reelsense.evaluation.report import Report
@@ -170,7 +170,7 @@ def _publish(pages: Report, folder: Path, *, official: bool) -> None:
 
 
 def _gradients(checkpoint: Path) -> tuple[str, Scores]:
-    from reelsense.training.attribute import integrated_gradients
+    from reelsense.training.attribution import integrated_gradients
 
     return "integrated gradients", integrated_gradients(checkpoint)
 
@@ -255,7 +255,7 @@ def calibrate(
     """
     from reelsense import bundle as bundles
     from reelsense import registry
-    from reelsense.datasets.sources import Source
+    from reelsense.datasets.labelled import Source
     from reelsense.evaluation.calibrate import ValidationSet, sentence_set
     from reelsense.evaluation.calibrate import calibrate as fit
     from reelsense.evaluation.summary import calibration_as_text

@@ -89,9 +89,9 @@ def train(
     Stages pre-train an encoder further, fine-tune it on labelled texts, or distil teachers into
     it. On several processes: `torchrun --nproc-per-node N -m reelsense train ...`.
     """
-    from reelsense.datasets.sources import Source
+    from reelsense.datasets.labelled import Source
     from reelsense.training import pipeline
-    from reelsense.training.processes import Processes
+    from reelsense.training.distributed import Processes
     from reelsense.training.recipe import Recipe, read_recipe
     from reelsense.training.sources import TrainingData
 
@@ -130,7 +130,7 @@ def export(
     The bundle is int8, and checked against CHECKPOINT, the folder that `reelsense train` wrote.
     --data is the data it was trained on.
     """
-    from reelsense.datasets.sources import Source
+    from reelsense.datasets.labelled import Source
     from reelsense.evaluation.calibrate import sentence_set
     from reelsense.training.export import export as pack
 
@@ -153,9 +153,9 @@ def baseline(data: Path, text_column: str, label_column: str, on_test: bool) -> 
 
     It learns from the same reviews as BERT does, and so shows what BERT buys.
     """
-    from reelsense.datasets.sources import Source
+    from reelsense.datasets.labelled import Source
     from reelsense.evaluation.baseline import train_baseline
-    from reelsense.evaluation.judged import judge
+    from reelsense.evaluation.predictions import judge
 
     source = Source(data, text_column, label_column)
     model = train_baseline(*source.for_training())

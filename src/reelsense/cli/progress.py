@@ -8,7 +8,7 @@ from types import TracebackType
 import click
 from tqdm import tqdm
 
-from reelsense.inference.bulk import Shard, Task
+from reelsense.bulk.shards import Shard, Task
 
 
 class Progress:

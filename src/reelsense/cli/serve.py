@@ -13,7 +13,7 @@ from reelsense.cli import options
 from reelsense.errors import ReelsenseError, SettingsError
 
 if TYPE_CHECKING:
-    from reelsense.server.config import Effective
+    from reelsense.server.settings import Effective
 
 
 _OF_CLUSTER = ("cluster", "address", "replicas", "cores_per_replica")
@@ -27,7 +27,7 @@ class _WithSettings(click.Command):
     """
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        from reelsense.server.config import Settings, flag, variable
+        from reelsense.server.settings import Settings, flag, variable
 
         made = [
             click.Option(
@@ -47,7 +47,7 @@ class _WithSettings(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the flags under headings: nobody finds one among thirty."""
-        from reelsense.server.config import GROUPS
+        from reelsense.server.settings import GROUPS
 
         left = {
             str(param.name): record
@@ -64,7 +64,7 @@ class _WithSettings(click.Command):
 
 
 def _warning(name: str) -> str:
-    from reelsense.server.config import is_secret
+    from reelsense.server.settings import is_secret
 
     return " Better by its variable: others see command lines." if is_secret(name) else ""
 
@@ -140,7 +140,7 @@ def serve(
     for name, value in alone.items():
         if value is not None:
             raise SettingsError(f"--{name.replace('_', '-')} means nothing without --cluster ray")
-    from reelsense.server.run import run
+    from reelsense.server.process.run import run
 
     run(settings)
 
@@ -167,7 +167,7 @@ def config(file: Path | None, **flags: str | None) -> None:
     """
     effective = _effective(file, flags)
     click.echo(effective.as_toml())
-    from reelsense.server.run import check_start
+    from reelsense.server.process.run import check_start
 
     try:
         check_start(effective.settings)
@@ -177,7 +177,7 @@ def config(file: Path | None, **flags: str | None) -> None:
 
 
 def _effective(file: Path | None, flags: dict[str, str | None]) -> Effective:
-    from reelsense.server.config import read_settings
+    from reelsense.server.settings import read_settings
 
     given = {name: value for name, value in flags.items() if value is not None}
     return read_settings(given, os.environ, file)
@@ -194,11 +194,11 @@ def key(name: str, rate: str | None, admin: bool, keys_file: Path | None) -> Non
     Without --keys-file, the line with the hash is printed too, on standard error, for a file or
     for REELSENSE_KEYS. A server that runs reads its file anew on SIGHUP.
     """
-    from reelsense.server import keys
+    from reelsense.server.middleware import api_keys
 
-    secret, made = keys.make(name, rate, admin=admin)
+    secret, made = api_keys.make(name, rate, admin=admin)
     if keys_file:
-        keys.add(keys_file, made)
+        api_keys.add(keys_file, made)
         click.echo(f"{name} is in {keys_file}; this is the only time its key is shown:", err=True)
     else:
         click.echo(f"For the file of keys, or REELSENSE_KEYS: {made.line()}", err=True)

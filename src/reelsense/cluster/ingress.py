@@ -22,10 +22,11 @@ from ray import serve
 from reelsense.cluster.replica import RemoteClassifier
 from reelsense.errors import NotReadyError
 from reelsense.inference.batching import OnBatch
-from reelsense.server import create_app, problems
-from reelsense.server.config import Settings
-from reelsense.server.keys import Key
-from reelsense.server.logs import log_settings
+from reelsense.server.app import create_app
+from reelsense.server.middleware import problems
+from reelsense.server.middleware.api_keys import Key
+from reelsense.server.middleware.logging import log_settings
+from reelsense.server.settings import Settings
 
 _log = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 from reelsense.bundle import Bundle, Manifest
 from reelsense.errors import AbandonedError, DeadlineError, ReelsenseError, TextError
 from reelsense.inference.batching import OnBatch
+from reelsense.inference.call_context import Clock
 from reelsense.inference.classifier import Classifier
-from reelsense.inference.clock import Clock
 from reelsense.inference.explain import BUDGET
 from reelsense.prediction import Explanation, Prediction
 

@@ -36,12 +36,12 @@ from reelsense.cluster.machines import connected, machine_cores, usual_cores
 from reelsense.cluster.replica import Model
 from reelsense.errors import BundleError, ClusterError, ReelsenseError, SettingsError
 from reelsense.inference.classifier import Classifier
-from reelsense.server.config import Settings
-from reelsense.server.keys import Key
-from reelsense.server.logs import log_settings
-from reelsense.server.run import announce, prepared
-from reelsense.server.security import read_keys
-from reelsense.server.sources import check, look, unchanged
+from reelsense.server.middleware.api_keys import Key
+from reelsense.server.middleware.auth import read_keys
+from reelsense.server.middleware.logging import log_settings
+from reelsense.server.model_source import check, look, unchanged
+from reelsense.server.process.run import announce, prepared
+from reelsense.server.settings import Settings
 
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from reelsense.datasets import imdb, tables
+from reelsense.datasets import imdb
+from reelsense.datasets.labelled_tables import read_table
 from reelsense.datasets.reviews import Review, Split, hold_out
 from reelsense.errors import DatasetError
 
@@ -222,7 +223,7 @@ def _read_pairs(name: str, originals_file: Path, edits_file: Path) -> PairedRevi
 
 def _read_reviews(path: Path) -> list[Review]:
     reviews = []
-    for review in tables.read_table(path, text_column="Text", label_column="Sentiment"):
+    for review in read_table(path, text_column="Text", label_column="Sentiment"):
         label = _LABELS.get(review.label or "")
         if label is None:
             raise DatasetError(

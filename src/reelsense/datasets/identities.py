@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from reelsense import review
 from reelsense.datasets.behaviours import Half, article, read_data
+from reelsense.text import clean
 
 Form = Literal["adjective", "noun"]
 
@@ -130,7 +130,7 @@ def _peopled(template: str, people: Mapping[str, list[str]]) -> list[str]:
 
 def _split(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
-        for sentence in _SENTENCE_END.split(review.clean(text)):
+        for sentence in _SENTENCE_END.split(clean.clean(text)):
             if len(sentence.split()) in _LENGTHS:
                 yield sentence
 

@@ -11,9 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from tqdm import tqdm
 
-from reelsense import review
 from reelsense.datasets.reviews import Review, Split
 from reelsense.errors import InputError
+from reelsense.text import clean
 
 _STRENGTHS = (1.0, 10.0, 100.0)
 """Tried as C, the inverse of the regularization; the held-out reviews choose."""
@@ -33,7 +33,7 @@ class BagOfWords:
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return the probabilities of `texts`, (texts, labels)."""
-        return np.asarray(self._pipeline.predict_proba(list(map(review.clean, texts))))
+        return np.asarray(self._pipeline.predict_proba(list(map(clean.clean, texts))))
 
 
 def train_baseline(split: Split, labels: Sequence[str]) -> BagOfWords:
@@ -58,5 +58,5 @@ def train_baseline(split: Split, labels: Sequence[str]) -> BagOfWords:
 
 
 def _texts_and_labels(reviews: Sequence[Review]) -> tuple[list[str], list[str]]:
-    labelled = [(review.clean(r.text), r.label) for r in reviews if r.label is not None]
+    labelled = [(clean.clean(r.text), r.label) for r in reviews if r.label is not None]
     return [text for text, _ in labelled], [label for _, label in labelled]

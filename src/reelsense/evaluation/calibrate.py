@@ -37,8 +37,8 @@ from reelsense.datasets.evaluation_sets import (
 )
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError, TextError
-from reelsense.evaluation.judged import labelled, unreadable
 from reelsense.evaluation.metrics import calibration_error
+from reelsense.evaluation.predictions import labelled, unreadable
 from reelsense.evaluation.thresholds import CONFIDENCE, METHOD, RISKS, find_thresholds
 from reelsense.inference.calibration import probabilities
 from reelsense.inference.classifier import Classifier

@@ -10,7 +10,7 @@ from reelsense.bundle import LengthGroup
 from reelsense.datasets.evaluation_sets import EvaluationSets
 from reelsense.datasets.reviews import Review
 from reelsense.evaluation.behaviours import Behaviours, measure_behaviours
-from reelsense.evaluation.compare import Comparison, compare
+from reelsense.evaluation.comparison import Comparison, compare
 from reelsense.evaluation.explanations import (
     Explainer,
     Explanations,
@@ -18,7 +18,6 @@ from reelsense.evaluation.explanations import (
     measure_explanations,
 )
 from reelsense.evaluation.fairness import IdentityChanges, review_changes, template_changes
-from reelsense.evaluation.judged import Judged, judge, labelled
 from reelsense.evaluation.label_quality import (
     Doubt,
     LabelErrors,
@@ -29,6 +28,7 @@ from reelsense.evaluation.label_quality import (
     worst_mistakes,
 )
 from reelsense.evaluation.metrics import Metrics, Share, measure, share
+from reelsense.evaluation.predictions import Judged, judge, labelled
 from reelsense.evaluation.robustness import Flips, Pairs, flips, pairs
 from reelsense.evaluation.scorer import Scorer
 from reelsense.evaluation.selective import (

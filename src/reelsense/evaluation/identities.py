@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from reelsense import review
+from reelsense.text import clean
 
 PRONOUNS: dict[str, tuple[str, str, str]] = {
     "man": ("he", "his", "him"),
@@ -236,7 +236,7 @@ def _fill(template: str, word: str) -> str:
 
 def _sentences(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
-        for sentence in _SENTENCE_END.split(review.clean(text)):
+        for sentence in _SENTENCE_END.split(clean.clean(text)):
             if len(sentence.split()) in _WORDS:
                 yield sentence
 

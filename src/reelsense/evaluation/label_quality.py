@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelsense.datasets.evaluation_sets import Audit
-from reelsense.evaluation.judged import Judged
 from reelsense.evaluation.metrics import Share, share
+from reelsense.evaluation.predictions import Judged
 
 AUDITED = "audited labels"
 

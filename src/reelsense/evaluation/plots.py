@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 from reelsense.evaluation.explanations import SHARES, Ranking
 from reelsense.evaluation.fairness import TOLERANCE, IdentityChanges
-from reelsense.evaluation.judged import Judged
 from reelsense.evaluation.metrics import ECE_BINS, Share, share
+from reelsense.evaluation.predictions import Judged
 from reelsense.evaluation.robustness import Flips
 from reelsense.evaluation.selective import Decided, accuracy_by_coverage
 from reelsense.evaluation.slices import Slice

@@ -23,10 +23,10 @@ from reelsense.evaluation import plots
 from reelsense.evaluation.evaluate import Evaluation
 from reelsense.evaluation.explanations import SHARES
 from reelsense.evaluation.fairness import ALL
-from reelsense.evaluation.judged import Judged
 from reelsense.evaluation.label_quality import AUDITED
+from reelsense.evaluation.predictions import Judged
 from reelsense.files import write_atomically
-from reelsense.review import LONE_SURROGATE, clean
+from reelsense.text.clean import LONE_SURROGATE, clean
 
 PAGE, CARD = "index.html", "MODEL_CARD.md"
 

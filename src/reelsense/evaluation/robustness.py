@@ -18,9 +18,9 @@ from random import Random
 
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
-from reelsense.evaluation.judged import judge
 from reelsense.evaluation.metrics import Share, share
 from reelsense.evaluation.perturbations import PERTURBATIONS
+from reelsense.evaluation.predictions import judge
 from reelsense.evaluation.scorer import Scorer, score
 
 

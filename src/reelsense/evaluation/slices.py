@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from reelsense.evaluation.judged import Judged
 from reelsense.evaluation.metrics import Share, share
+from reelsense.evaluation.predictions import Judged
 
 _WORDS = (0, 50, 100, 150, 200, 300, 500, 1000)
 """Edges between the lengths that are told apart."""

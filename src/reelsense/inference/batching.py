@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelsense.errors import AbandonedError, DeadlineError
-from reelsense.inference.clock import Clock
+from reelsense.inference.call_context import Clock
 
 BUCKET = 16
 """Lengths are padded to multiples of this. Few distinct shapes keep allocators and engines calm."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-from reelsense.inference.clock import Clock
+from reelsense.inference.call_context import Clock
 
 REMEMBERED = 10_000
 """Answers that a server keeps, unless told otherwise; half a kilobyte each."""

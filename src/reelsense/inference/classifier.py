@@ -28,13 +28,13 @@ from reelsense.inference.calibration import (
     verdict,
     window_means,
 )
-from reelsense.inference.clock import Clock
+from reelsense.inference.call_context import Clock
 from reelsense.inference.engine import Engine
 from reelsense.inference.explain import BUDGET, LEAST_BUDGET, Reading, Weighed, explain
 from reelsense.inference.gpu import GpuEngine, gpu_engine
 from reelsense.inference.tokenizer import ReviewTokenizer, Tokens, windows
 from reelsense.prediction import Answers, Coverage, Explanation, Flip, Part, Prediction, without
-from reelsense.review import Traced, trace
+from reelsense.text.clean import Traced, trace
 
 _SLICE = 512
 """Texts tokenized at a time, so that memory does not grow with the length of a list."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from reelsense.inference.calibration import window_means
 from reelsense.inference.tokenizer import Frame, Tokens, window_edges, windows
-from reelsense.review import Span, Traced, sentences, words
+from reelsense.text.clean import Span, Traced, sentences, words
 
 BUDGET = 200
 """Windows that an explanation may read, beside the text itself, unless told otherwise."""

@@ -14,9 +14,9 @@ from itertools import pairwise
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from reelsense import review
 from reelsense.errors import BundleError
-from reelsense.inference.clock import Clock
+from reelsense.inference.call_context import Clock
+from reelsense.text import clean
 
 _CHARACTERS = 200_000
 """Tokenized at a time. The tokenizer takes about 500 bytes a token while it works."""
@@ -113,7 +113,7 @@ class ReviewTokenizer:
         """
         clock = clock or Clock()
         ids: list[list[int]] = []
-        for group in _groups(list(map(review.clean, texts))):
+        for group in _groups(list(map(clean.clean, texts))):
             clock.check()
             encodings = self._tokenizer.encode_batch_fast(group, add_special_tokens=False)
             ids += [self._known(encoding.ids) for encoding in encodings]

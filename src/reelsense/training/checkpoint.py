@@ -26,9 +26,9 @@ from reelsense.errors import TrainingError
 from reelsense.files import write_atomically
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training.batches import Encoded
+from reelsense.training.distributed import Processes
 from reelsense.training.model import max_length, stored_tensors
-from reelsense.training.processes import Processes
-from reelsense.training.speed import without_speed
+from reelsense.training.throughput import without_speed
 
 STATE = "training-state.pt"
 METRICS = "metrics.jsonl"

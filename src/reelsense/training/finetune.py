@@ -26,12 +26,12 @@ from reelsense.inference.batching import fill, stack
 from reelsense.inference.tokenizer import ReviewTokenizer, head_and_tail
 from reelsense.training import checkpoint, loop
 from reelsense.training.batches import Encoded, plan_epoch
+from reelsense.training.distributed import Processes
 from reelsense.training.examples import Example, hard_examples
+from reelsense.training.hardware import keep_freed_memory
 from reelsense.training.identities import equalize_identities
-from reelsense.training.machine import keep_freed_memory
 from reelsense.training.model import load_model, logits, max_length
 from reelsense.training.pretrained import read_tokenizer
-from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage, check_lengths
 
 _SLICE = 1000

@@ -23,11 +23,11 @@ from transformers import PreTrainedModel
 
 from reelsense.errors import TrainingError
 from reelsense.training import checkpoint
-from reelsense.training.machine import interruptible
+from reelsense.training.distributed import Processes
+from reelsense.training.hardware import interruptible
 from reelsense.training.model import parameter_groups
-from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage
-from reelsense.training.speed import Speed, told
+from reelsense.training.throughput import Speed, told
 
 CHECKPOINT_EVERY = 180.0
 """Seconds between two saved states."""

@@ -15,11 +15,11 @@ from reelsense.evaluation.baseline import train_baseline
 from reelsense.files import write_atomically
 from reelsense.inference.classifier import Classifier
 from reelsense.training import checkpoint
-from reelsense.training.base import base_name, find_base
+from reelsense.training.base_model import base_name, find_base
+from reelsense.training.distributed import Processes
 from reelsense.training.export import export
 from reelsense.training.finetune import finetune
 from reelsense.training.pretrain import pretrain
-from reelsense.training.processes import Processes
 from reelsense.training.recipe import Recipe, Stage
 from reelsense.training.sources import TrainingData, stage_examples, texts_to_score
 from reelsense.training.teachers import (

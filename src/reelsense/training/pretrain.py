@@ -27,11 +27,11 @@ from reelsense.inference.batching import stack
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
 from reelsense.training import checkpoint, loop
 from reelsense.training.batches import plan_epoch
+from reelsense.training.distributed import Processes
 from reelsense.training.finetune import sha256, tokenize
-from reelsense.training.machine import keep_freed_memory
+from reelsense.training.hardware import keep_freed_memory
 from reelsense.training.model import load_masked_lm, masked_logits, max_length
 from reelsense.training.pretrained import read_tokenizer
-from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage, check_lengths
 
 _SHORTEST = 12

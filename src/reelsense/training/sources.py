@@ -28,10 +28,10 @@ from reelsense.datasets.evaluation_sets import (
     TrainingSets,
     read_training_sets,
 )
+from reelsense.datasets.labelled import Source
 from reelsense.datasets.reviews import Split
-from reelsense.datasets.sources import Source
 from reelsense.errors import TrainingError
-from reelsense.review import clean
+from reelsense.text.clean import clean
 from reelsense.training.augment import behaviour_examples, identity_sets, noisy
 from reelsense.training.examples import Example, hard_examples, read_examples
 from reelsense.training.recipe import Stage

@@ -1,0 +1,1 @@
+"""JSON interfaces over HTTP, and the contract that describes them."""

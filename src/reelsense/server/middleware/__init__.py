@@ -1,0 +1,1 @@
+"""What every request passes through: context, authentication, limits, problems, metrics, logs."""

@@ -1,0 +1,1 @@
+"""Processes and sockets: gunicorn, workers, listeners and connections."""

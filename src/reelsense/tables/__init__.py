@@ -1,0 +1,1 @@
+"""Tables of texts: delimited files, JSON Lines, text and Parquet, on any storage."""

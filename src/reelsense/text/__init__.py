@@ -1,0 +1,1 @@
+"""Text before the tokenizer: cleaning, symbols in words, sentences. Knows strings only."""

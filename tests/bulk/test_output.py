@@ -1,0 +1,197 @@
+"""Nothing of the user's is lost, and what is cut off anywhere goes on."""
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from reelsense.bulk.output import Output
+from reelsense.cli.files import Request, inputs, task_of
+from reelsense.errors import DatasetError
+from tests import tiny
+from tests.bulk.test_shards import Cut, read_back, tree, write_as, write_jsonl
+from tests.scoring import score_file
+
+CLASSIFIER = tiny.classifier()
+
+
+@pytest.mark.parametrize("output", ["in.csv", "./in.csv", "link.csv", "ABSOLUTE"])
+def test_what_is_read_is_never_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = write_as(tmp_path, ".csv").read_bytes()
+    (tmp_path / "link.csv").symlink_to("in.csv")
+    output = str(tmp_path / "in.csv") if output == "ABSOLUTE" else output
+    with pytest.raises(DatasetError, match=r"in\.csv would be read and written"):
+        score_file(CLASSIFIER, "in.csv", output)
+    assert (tmp_path / "in.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("output", ["in/out.jsonl", "./in/out.jsonl", "in/out/", "ABSOLUTE"])
+def test_what_was_written_into_the_folder_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    write_jsonl(tmp_path / "in" / "a.jsonl", [{"text": "good"}, {"text": ""}])
+    output = str(tmp_path / "in" / "out.jsonl") if output == "ABSOLUTE" else output
+    for _ in range(2):
+        score_file(CLASSIFIER, "in", output)
+    parts = [tmp_path / "in" / "out.jsonl", *(tmp_path / "in" / "out").glob("part-*")]
+    [part] = [each for each in parts if each.exists()]
+    assert len(read_back(part)) == 2
+
+
+def test_bad_rows_of_another_output_are_left_alone(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": ""}])
+    score_file(CLASSIFIER, source, tmp_path / "out.csv")
+    mended = write_jsonl(tmp_path / "out.csv.bad-rows.jsonl", [{"text": "good"}])
+    score_file(CLASSIFIER, mended, tmp_path / "out.jsonl")
+    assert mended.exists()
+    with pytest.raises(DatasetError, match="would be read and written"):
+        score_file(CLASSIFIER, mended, tmp_path / "out.csv")
+
+
+def test_what_is_no_table_is_left_out_of_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    write_as(tmp_path / "in", ".csv")
+    (tmp_path / "in" / "README.md").touch()
+    score_file(CLASSIFIER, tmp_path / "in", tmp_path / "out.csv")
+    assert f"left out, being no tables: {tmp_path}/in/README.md" in capsys.readouterr().err
+    assert len(read_back(tmp_path / "out.csv")) == 10
+
+
+def test_a_file_more_in_a_folder_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / "in" / name).write_text("good\nbad\n")
+        score_file(CLASSIFIER, tmp_path / "in", f"{tmp_path}/out/", shard_rows=2)
+    assert "1 shard from before, 2 rows" in capsys.readouterr().err
+
+
+def test_keys_of_all_first_rows_are_columns(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, rows in {"a": [], "b": [{"text": "good"}], "c": [{"text": "bad", "id": "1"}]}.items():
+        write_jsonl(tmp_path / "in" / f"{name}.jsonl", rows)
+    score_file(CLASSIFIER, tmp_path / "in", tmp_path / "out.csv")
+    found = read_back(tmp_path / "out.csv")
+    assert [(row["label"], row["id"]) for row in found] == [("positive", ""), ("negative", "1")]
+
+
+@pytest.mark.parametrize("source", ["in.csv", "./in.csv", "file://FOLDER/in.csv"])
+def test_of_one_file_rows_do_not_say_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_as(tmp_path, ".csv")
+    score_file(CLASSIFIER, source.replace("FOLDER", str(tmp_path)), "out.csv")
+    assert "file" not in read_back(tmp_path / "out.csv")[0]
+
+
+def test_links_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "real.csv").write_text("text\ngood\n")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link.csv").symlink_to("../real.csv")
+    (tmp_path / "in" / "gone.csv").symlink_to("../gone.csv")
+    (tmp_path / "in" / "loop").symlink_to("../in")
+    for source in (tmp_path / "in", f"{tmp_path}/in/*.csv"):
+        score_file(CLASSIFIER, source, tmp_path / "out.csv")
+        assert len(read_back(tmp_path / "out.csv")) == 1
+
+
+def test_names_that_mean_something_elsewhere(tmp_path: Path) -> None:
+    name = "a::b [1] 100% *é.csv"
+    (tmp_path / name).write_text("text\ngood\n\n")
+    for output in (tmp_path / "x::y.csv", f"file://{tmp_path}/z.csv"):
+        score_file(CLASSIFIER, tmp_path / name, output)
+    assert {path.name for path in tmp_path.iterdir()} == {name, "x::y.csv", "z.csv"}
+
+
+def test_two_runs_do_not_write_the_same(tmp_path: Path) -> None:
+    source = write_as(tmp_path, ".csv")
+    request = Request(source=str(source), output=f"{tmp_path}/out.csv")
+    task = task_of(request, CLASSIFIER.manifest, inputs(request))
+    with (
+        Output(f"{tmp_path}/out.csv", task),
+        pytest.raises(DatasetError, match=r"out\.csv is being written by another run"),
+    ):
+        score_file(CLASSIFIER, source, tmp_path / "out.csv")
+    score_file(CLASSIFIER, source, tmp_path / "out.csv")
+    assert {path.name for path in tmp_path.iterdir()} == {"in.csv", "out.csv"}
+
+
+def test_a_part_that_is_gone_is_made_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_as(tmp_path, ".csv")
+    score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4)
+    before = tree(tmp_path / "out")
+    (tmp_path / "out" / "part-000000-000001.csv").unlink()
+    (tmp_path / "out" / "part-time.csv").write_text("mine")
+    capsys.readouterr()
+    score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4)
+    assert "2 shards from before, 6 rows" in capsys.readouterr().err
+    assert tree(tmp_path / "out") == before | {"part-time.csv": b"mine"}
+
+
+class _Power:
+    """Lets so many changes of files happen, and none after that."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
+        self.left = changes
+        for place, name in ((os, "replace"), (Path, "unlink"), (Path, "rmdir"), (Path, "mkdir")):
+            monkeypatch.setattr(place, name, self._counted(getattr(place, name)))
+
+    def _counted(self, change: Callable[..., object]) -> Callable[..., object]:
+        def counted(*given: object, **more: object) -> object:
+            if not self.left:
+                raise Cut
+            self.left -= 1
+            return change(*given, **more)
+
+        return counted
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out/"])
+@pytest.mark.parametrize("way", ["fresh", "changed", "changed and back"])
+def test_cut_off_at_any_change_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, way: str
+) -> None:
+    source, target = tmp_path / "in.txt", f"{tmp_path}/{name}"
+    before, after = "good\n\nbad\nawful\n\n", "good\n\nbad\ngreat\n"
+    wholes = {}
+    for text in (before, after):
+        source.write_text(text)
+        score_file(CLASSIFIER, source, target, shard_rows=1)
+        wholes[text] = tree(tmp_path)
+        remove_outputs(tmp_path)
+    for n in range(1000):
+        source.write_text(before)
+        if way != "fresh":
+            score_file(CLASSIFIER, source, target, shard_rows=1)
+            source.write_text(after)
+        with monkeypatch.context() as patch:
+            power = _Power(patch, n)
+            with suppress(Cut, DatasetError):  # which says what was cut off
+                score_file(CLASSIFIER, source, target, shard_rows=1)
+        if power.left:
+            break
+        if way == "changed and back":
+            source.write_text(before)
+        with suppress(DatasetError):  # it was whole, and then the input became another
+            score_file(CLASSIFIER, source, target, shard_rows=1)
+        score_file(CLASSIFIER, source, target, shard_rows=1)
+        assert tree(tmp_path) == wholes[source.read_text()], n
+        remove_outputs(tmp_path)
+    assert n > 15
+
+
+def remove_outputs(folder: Path) -> None:
+    for path in folder.glob("out*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

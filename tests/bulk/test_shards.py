@@ -1,0 +1,537 @@
+"""Files of every kind, many of them, and runs that are cut off."""
+
+import csv
+import gzip
+import json
+import signal
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from fsspec.registry import _registry
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reelsense.cli import cli
+from reelsense.errors import DatasetError, MissingExtraError
+from reelsense.tables.storage import Folder
+from tests import tiny, tiny_network
+from tests.scoring import score_file
+from tests.waiting import wait_until
+
+CLASSIFIER = tiny.classifier()
+ROWS = [{"id": str(n), "text": f"a {mood} film"} for n, mood in enumerate(["good", "bad"] * 5)]
+
+
+def lines_of(path: Path) -> list[str]:
+    raw = path.read_bytes()
+    return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode().splitlines()
+
+
+def write_jsonl(path: Path, rows: list[dict[str, str]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def write_as(folder: Path, kind: str) -> Path:
+    """ROWS as a file of the kind, made by other means than ours."""
+    path = folder / f"in{kind}"
+    if kind == ".parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+        return path
+    with gzip.open(path, "wt", newline="") if kind.endswith(".gz") else path.open("w") as file:
+        if ".jsonl" in kind:
+            file.writelines(json.dumps(row) + "\n" for row in ROWS)
+        elif ".txt" in kind:
+            file.writelines(row["text"] + "\n" for row in ROWS)
+        else:
+            table = csv.DictWriter(file, ROWS[0], delimiter="\t" if ".tsv" in kind else ",")
+            table.writeheader()
+            table.writerows(ROWS)
+    return path
+
+
+def read_back(path: Path) -> list[dict[str, object]]:
+    name = path.name.removesuffix(".gz")
+    if name.endswith(".parquet"):
+        rows: list[dict[str, object]] = pytest.importorskip("pyarrow.parquet").read_table(path)
+        return rows.to_pylist()  # type: ignore[attr-defined, no-any-return]
+    lines = lines_of(path)
+    if name.endswith(".jsonl"):
+        return list(map(json.loads, lines))
+    return list(csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ","))
+
+
+TEXT_KINDS = [".csv", ".tsv", ".jsonl", ".txt"]
+KINDS = [*TEXT_KINDS, *(f"{kind}.gz" for kind in TEXT_KINDS), ".parquet"]
+
+
+@pytest.mark.parametrize("out", KINDS)
+@pytest.mark.parametrize("given", KINDS)
+def test_every_kind_becomes_every_kind(tmp_path: Path, given: str, out: str) -> None:
+    target = tmp_path / f"out{out}"
+    score_file(CLASSIFIER, write_as(tmp_path, given), target, shard_rows=3)
+    wanted = ["positive", "negative"] * 5
+    if ".txt" in out:
+        assert lines_of(target) == wanted
+        return
+    rows = read_back(target)
+    assert [row["label"] for row in rows] == wanted
+    assert [row["text"] for row in rows] == [row["text"] for row in ROWS]
+    if ".txt" not in given:
+        assert [row["id"] for row in rows] == [row["id"] for row in ROWS]
+    alone = CLASSIFIER.predict(["a good film"])[0]
+    assert float(str(rows[0]["score"])) == alone.score
+    assert {path.name for path in tmp_path.iterdir()} == {f"in{given}", target.name}
+
+
+def test_parquet_keeps_its_types(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table(
+        {
+            "text": pyarrow.array(["good", None, "bad"]).dictionary_encode(),
+            "label": pyarrow.array([3, None, 5], pyarrow.int16()),
+            "when": pyarrow.array([0, 10**12 * 1000, None], pyarrow.timestamp("ns", "UTC")),
+            "tags": pyarrow.array([["a"], [], None], pyarrow.list_(pyarrow.string())),
+            "raw": pyarrow.array([b"\xff", None, b""], pyarrow.binary()),
+        }
+    )
+    parquet.write_table(table, tmp_path / "in.parquet")
+    score_file(CLASSIFIER, tmp_path / "in.parquet", tmp_path / "out.parquet", shard_rows=2)
+    found = parquet.read_table(tmp_path / "out.parquet")
+    assert found.schema.names[:6] == ["text", "label", "when", "tags", "raw", "predicted_label"]
+    assert found.column("label").type == pyarrow.int16()
+    for name in ("label", "tags", "raw"):
+        assert found.column(name).to_pylist() == table.column(name).to_pylist()
+    assert found.column("when").cast(table.schema.field("when").type) == table.column("when")
+    assert found.column("predicted_label").to_pylist() == ["positive", None, "negative"]
+    assert found.column("error").to_pylist() == [None, "'text' is not a text but null", None]
+    score_file(CLASSIFIER, tmp_path / "in.parquet", tmp_path / "out.jsonl")
+    first = read_back(tmp_path / "out.jsonl")[0]
+    assert (first["raw"], first["when"]) == ("/w==", "1970-01-01 00:00:00+00:00")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("in.parquet", b"no", "in.parquet cannot be read as Parquet"),
+        ("in.csv.gz", b"no", "in.csv.gz cannot be read to its end: Not a gzipped file"),
+        ("in.csv.gz", gzip.compress(b"text\ngood\n" * 99)[:-9], "cannot be read to its end"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=message):
+        score_file(CLASSIFIER, tmp_path / name, tmp_path / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_keys_that_a_table_has_no_column_for_are_kept_aside(tmp_path: Path) -> None:
+    rows = [{"text": "good"}] * 1000 + [{"text": "bad", "late": "x"}, {"text": "bad"}]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    score_file(CLASSIFIER, source, tmp_path / "out.csv")
+    found = read_back(tmp_path / "out.csv")
+    assert [row["label"] for row in found[-3:]] == ["positive", "", "negative"]
+    assert found[-2]["error"] == "no column for late: write .jsonl to keep such keys"
+    [bad] = read_back(tmp_path / "out.csv.bad-rows.jsonl")
+    assert (bad["line"], bad["row"]) == (1001, {"text": "bad", "late": "x"})
+
+
+def test_bad_rows_are_told_apart_in_a_file_beside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("id,text\n1,good\n2,\n3\n4,bad\n")
+    score_file(CLASSIFIER, source, tmp_path / "out.csv", shard_rows=2)
+    bad = read_back(tmp_path / "out.csv.bad-rows.jsonl")
+    assert bad == [
+        {
+            "file": str(source),
+            "line": 3,
+            "error": "'text' is blank",
+            "row": {"id": "2", "text": ""},
+        },
+        {
+            "file": str(source),
+            "line": 4,
+            "error": "1 fields where the first line has 2",
+            "row": {"id": "3", "text": ""},
+        },
+    ]
+    said = capsys.readouterr().err
+    assert (
+        f"2 rows could not be scored: see the column error, and {tmp_path}/out.csv.bad-rows" in said
+    )
+    source.write_text("id,text\n1,good\n")
+    score_file(CLASSIFIER, source, tmp_path / "out.csv")
+    assert {path.name for path in tmp_path.iterdir()} == {"in.csv", "out.csv"}
+
+
+def test_a_folder_of_files_in_a_folder_of_shards(tmp_path: Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    (source / "b").mkdir(parents=True)
+    for n, name in enumerate(["b/2.jsonl", "a.jsonl", "c.jsonl", "b/.hidden.jsonl", "_x.jsonl"]):
+        write_jsonl(source / name, [{"text": "good", "id": f"{n}-{k}"} for k in range(3)])
+    score_file(CLASSIFIER, source, f"{target}/", shard_rows=4)
+    manifest = json.loads((target / "manifest.json").read_text())
+    names = [shard["file"] for shard in manifest["shards"]]
+    assert {path.name for path in target.iterdir()} == {"manifest.json", *names}
+    rows = [row for name in names for row in read_back(target / name)]
+    assert [row["id"] for row in rows] == [f"{n}-{k}" for n in (1, 0, 2) for k in range(3)]
+    assert [row["file"] for row in rows[2:4]] == [f"{source}/a.jsonl", f"{source}/b/2.jsonl"]
+    assert [shard["rows"] for shard in manifest["shards"]] == [4, 4, 1]
+    assert (manifest["rows"], manifest["bad_rows"]) == (9, 0)
+
+
+def test_shards_of_a_folder_have_the_names_of_their_columns(tmp_path: Path) -> None:
+    source = write_as(tmp_path, ".csv")
+    score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4, format="tsv.gz")
+    parts = sorted((tmp_path / "out").glob("part-*.tsv.gz"))
+    assert [row["id"] for part in parts for row in read_back(part)] == [row["id"] for row in ROWS]
+    assert len(parts) == 3
+
+
+def test_a_pattern_leaves_out_what_is_written(tmp_path: Path) -> None:
+    for name in ("1.csv", "2.csv"):
+        (tmp_path / name).write_text("text\ngood\n")
+    for _ in range(2):
+        score_file(CLASSIFIER, f"{tmp_path}/*.csv", tmp_path / "out.csv")
+        assert len(read_back(tmp_path / "out.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("none/", "none/ cannot be read"),
+        ("*.jsonl", "there are no files"),
+        (".", "of several kinds"),
+        ("*.csv", "two.csv has other columns than .*one.csv: 'text', 'more'"),
+    ],
+)
+def test_many_files_that_do_not_go_together(tmp_path: Path, source: str, message: str) -> None:
+    (tmp_path / "one.csv").write_text("text\ngood\n")
+    (tmp_path / "two.csv").write_text("text,more\ngood,1\n")
+    (tmp_path / "three.txt").write_text("good\n")
+    with pytest.raises(DatasetError, match=message):
+        score_file(CLASSIFIER, f"{tmp_path}/{source}", tmp_path / "out.csv")
+
+
+class Cut(Exception):  # noqa: N818  # not an error of ours
+    pass
+
+
+def cut_after(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
+    """Let a run end hard after so many shards."""
+    from reelsense.bulk import output
+
+    kept = output.keep
+    left = [shards]
+
+    def keep(*args: object) -> object:
+        if not left[0]:
+            raise Cut
+        left[0] -= 1
+        return kept(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(output, "keep", keep)
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl.gz", "out.parquet", "out/"])
+def test_a_run_that_was_cut_off_goes_on(
+    tmp_path: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("pyarrow")
+    rows = [{"text": text} for text in ["good", "", "bad", "good good", "", "bad", "good"]]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    (tmp_path / "whole").mkdir()
+    score_file(CLASSIFIER, source, f"{tmp_path}/whole/{name}", shard_rows=2)
+    (tmp_path / "cut").mkdir()
+    with monkeypatch.context() as patch:
+        cut_after(patch, 2)
+        with pytest.raises(Cut):
+            score_file(CLASSIFIER, source, f"{tmp_path}/cut/{name}", shard_rows=2)
+    capsys.readouterr()
+    score_file(CLASSIFIER, source, f"{tmp_path}/cut/{name}", shard_rows=2)
+    assert "2 shards from before, 4 rows" in capsys.readouterr().err
+    assert tree(tmp_path / "cut") == tree(tmp_path / "whole")
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_what_has_changed_meanwhile_is_scored_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = tmp_path / "in.txt", tmp_path / "out.csv"
+    source.write_text("good\nbad\ngood\nbad\n")
+    with monkeypatch.context() as patch:
+        cut_after(patch, 2)
+        with pytest.raises(Cut):
+            score_file(CLASSIFIER, source, target, shard_rows=1)
+    source.write_text("good\ngood good\ngood\n")
+    score_file(CLASSIFIER, source, target, shard_rows=1)
+    assert "1 shard from before, 1 rows" in capsys.readouterr().err
+    assert [row["text"] for row in read_back(target)] == ["good", "good good", "good"]
+
+
+def test_a_finished_folder_is_left_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_as(tmp_path, ".csv")
+    score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4)
+    before = tree(tmp_path / "out")
+    capsys.readouterr()
+    score_file(CLASSIFIER, source, f"{tmp_path}/out", shard_rows=4)
+    assert "3 shards from before, 10 rows" in capsys.readouterr().err
+    assert tree(tmp_path / "out") == before
+
+
+def test_another_way_of_scoring_does_not_mix_with_what_is_there(tmp_path: Path) -> None:
+    source = write_as(tmp_path, ".csv")
+    score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4)
+    with pytest.raises(DatasetError, match=r"another way \(shard_rows 4, now 5\)"):
+        score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=5)
+    other = tiny.star_classifier()
+    with pytest.raises(DatasetError, match=r"another way \(added"):
+        score_file(other, source, f"{tmp_path}/out/", shard_rows=4)
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+    source = write_as(tmp_path, ".csv")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").touch()
+    with pytest.raises(DatasetError, match="holds something else"):
+        score_file(CLASSIFIER, source, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    texts=st.lists(
+        st.sampled_from(["", "good", "bad film", "the good " * 40, "awful"]), max_size=30
+    ),
+    shard_rows=st.integers(1, 12),
+)
+def test_shards_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], shard_rows: int
+) -> None:
+    folder = tmp_path_factory.mktemp("shards")
+    source = write_jsonl(folder / "in.jsonl", [{"text": text} for text in texts])
+    score_file(CLASSIFIER, source, folder / "whole.jsonl")
+    score_file(CLASSIFIER, source, folder / "parts.jsonl", shard_rows=shard_rows)
+    assert (folder / "parts.jsonl").read_bytes() == (folder / "whole.jsonl").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that a process of its own can load."""
+    folder = tmp_path_factory.mktemp("model") / "bundle"
+    tiny_network.write(folder, "tiny")
+    return folder
+
+
+def predict(model: Path, source: Path, target: str) -> list[str]:
+    command = [sys.executable, "-m", "reelsense", "predict", "--model", str(model)]
+    return [*command, "--input", str(source), "--output", target, "--shard-rows", "50"]
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out/"])
+def test_kill_9_costs_one_shard(tmp_path: Path, model: Path, name: str) -> None:
+    source = tmp_path / "in.txt"
+    source.write_text("".join(f"a good film {'bad ' * (n % 97)}\n" for n in range(4000)))
+    for folder in ("whole", "killed"):
+        (tmp_path / folder).mkdir()
+    subprocess.run(predict(model, source, f"{tmp_path}/whole/{name}"), check=True)  # noqa: S603
+    parts = tmp_path / "killed" / (name if name.endswith("/") else f"{name}.parts")
+    killed = 0
+    for _ in range(3):
+        done = len(list(parts.glob("note-*")))
+        with subprocess.Popen(predict(model, source, f"{tmp_path}/killed/{name}")) as run:  # noqa: S603
+            wait_until(lambda: len(list(parts.glob("note-*"))) > done + 3, 30)  # noqa: B023
+            run.send_signal(signal.SIGKILL)
+        killed += run.returncode == -signal.SIGKILL
+    assert killed == 3
+    done = len(list(parts.glob("note-*")))
+    last = subprocess.run(  # noqa: S603
+        predict(model, source, f"{tmp_path}/killed/{name}"),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert f"{done} shards from before, {50 * done:,} rows" in last.stderr
+    assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
+
+
+def test_a_folder_that_is_being_changed_is_not_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = tmp_path / "in.txt", f"{tmp_path}/out/"
+    source.write_text("good\nbad\ngood\nbad\n")
+    score_file(CLASSIFIER, source, target, shard_rows=1)
+    source.write_text("good\nbad\ngood good\n")
+    with monkeypatch.context() as patch:
+        cut_after(patch, 0)
+        with pytest.raises(Cut):
+            score_file(CLASSIFIER, source, target, shard_rows=1)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    capsys.readouterr()
+    score_file(CLASSIFIER, source, target, shard_rows=1)
+    assert "2 shards from before, 2 rows" in capsys.readouterr().err
+    score_file(CLASSIFIER, source, f"{tmp_path}/anew/", shard_rows=1)
+    assert tree(tmp_path / "out") == tree(tmp_path / "anew")
+
+
+def test_a_shard_that_is_overwritten_is_not_known_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "in.txt", tmp_path / "out.csv"
+    plainly = Folder.write
+
+    def write(self: Folder, name: str, content: bytes) -> None:
+        if name.startswith("note-"):
+            raise Cut
+        plainly(self, name, content)
+
+    for text, cut in (("good\nbad\n", 1), ("awful\nbad\n", 0), ("good\nbad\n", 9)):
+        source.write_text(text)
+        with monkeypatch.context() as patch:
+            if cut == 0:  # between the table and its note
+                patch.setattr(Folder, "write", write)
+            else:
+                cut_after(patch, cut)
+            with pytest.raises(Cut) if cut < 9 else nullcontext():
+                score_file(CLASSIFIER, source, target, shard_rows=1)
+    assert [row["text"] for row in read_back(target)] == ["good", "bad"]
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out/"])
+@pytest.mark.parametrize("removed", [0, 1, 3, 5])
+def test_tidying_that_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, removed: int
+) -> None:
+    source, target = tmp_path / "in.txt", f"{tmp_path}/{name}"
+    source.write_text("good\n\nbad\n")
+    left = [removed]
+    remove = Folder.remove
+
+    def remove_some(self: Folder, *names: str) -> None:
+        if len(names) < 2:
+            remove(self, *names)
+            return
+        for each in names:
+            if not left[0]:
+                raise Cut
+            left[0] -= 1
+            remove(self, each)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "remove", remove_some)
+        with pytest.raises(Cut) if removed < 4 or name == "out.csv" else nullcontext():
+            score_file(CLASSIFIER, source, target, shard_rows=1)
+    score_file(CLASSIFIER, source, target, shard_rows=1)
+    score_file(CLASSIFIER, source, f"{tmp_path}/anew-{name}", shard_rows=1)
+    whole = tree(tmp_path)
+    for path, content in whole.items():
+        if path.startswith("out"):
+            assert whole[f"anew-{path}"] == content
+    assert sum(path.startswith("out") for path in whole) == (5 if name == "out/" else 2)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"run": 7}', '{"shards": []}', '"'])
+def test_what_is_kept_may_be_damaged(tmp_path: Path, content: str) -> None:
+    source = write_as(tmp_path, ".txt")
+    for folder, name in (("whole", "manifest.json"), ("begun", "run.json")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(content)
+        with pytest.raises(DatasetError, match=r"is damaged|in another way"):
+            score_file(CLASSIFIER, source, f"{tmp_path}/{folder}/")
+
+
+def test_a_column_that_no_row_of_jsonl_has(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", [{"review": "good"}, {"review": "bad", "id": "1"}])
+    with pytest.raises(DatasetError, match="no column 'text'; pass --column, one of 'review'"):
+        score_file(CLASSIFIER, source, tmp_path / "out.jsonl")
+
+
+def test_a_late_file_with_other_columns_ends_the_run_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("reelsense.bulk.columns._LOOKED_AT", 1)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "1.csv").write_text("text\ngood\nbad\n")
+    (tmp_path / "in" / "2.csv").write_text("text,more\ngood,1\n")
+    with pytest.raises(DatasetError, match=r"2\.csv has other columns than .*1\.csv"):
+        score_file(CLASSIFIER, tmp_path / "in", tmp_path / "out.csv", shard_rows=2)
+    assert "what was scored is kept" in capsys.readouterr().err
+    (tmp_path / "in" / "2.csv").write_text("text\ngood\n")
+    score_file(CLASSIFIER, tmp_path / "in", tmp_path / "out.csv", shard_rows=2)
+    assert "1 shard from before, 2 rows" in capsys.readouterr().err
+
+
+def test_parquet_without_its_extra_names_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pyarrow", "pyarrow.parquet"):
+        monkeypatch.setitem(sys.modules, name, None)
+    (tmp_path / "in.parquet").touch()
+    with pytest.raises(MissingExtraError, match=r"pip install 'reelsense\[parquet\]'"):
+        score_file(CLASSIFIER, tmp_path / "in.parquet", tmp_path / "out.csv")
+    write_as(tmp_path, ".csv")
+    arguments = ["predict", "--input", f"{tmp_path}/in.csv", "--model", "not loaded"]
+    for output in (["--output", f"{tmp_path}/out.parquet"], ["--format", "parquet"]):
+        found = CliRunner().invoke(cli, [*arguments, *output])
+        assert isinstance(found.exception, MissingExtraError)
+
+
+def test_a_bucket_without_its_extra_names_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    write_as(tmp_path, ".csv")
+    for name in ("s3", "s3a"):  # as if none had been used before
+        monkeypatch.delitem(_registry, name, raising=False)
+    for source, output in ((f"{tmp_path}/in.csv", "s3://a/b/"), ("s3://a/b.csv", "out.csv")):
+        arguments = ["predict", "--model", "not loaded", "--input", source, "--output", output]
+        found = CliRunner().invoke(cli, arguments)
+        assert isinstance(found.exception, MissingExtraError)
+        assert "pip install 'reelsense[s3]'" in str(found.exception)
+
+
+def test_two_columns_of_one_name_in_parquet(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table([["good"], ["bad"]], names=["text", "text"])
+    parquet.write_table(table, tmp_path / "in.parquet")
+    with pytest.raises(DatasetError, match="two columns have the same name: 'text'"):
+        score_file(CLASSIFIER, tmp_path / "in.parquet", tmp_path / "out.csv")
+
+
+def test_a_row_of_many_levels_is_an_error_of_its_own(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "good", "x": ' + "[" * 300 + "]" * 300 + '}\n{"text": "bad"}\n')
+    score_file(CLASSIFIER, source, tmp_path / "out.jsonl")
+    rows = read_back(tmp_path / "out.jsonl")
+    assert rows[0]["error"] == "line 1 is nested more than 100 levels deep"
+    assert rows[1]["label"] == "negative"
+
+
+def test_many_characters_end_a_shard_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reelsense.bulk.shards._SHARD_CHARACTERS", 100)
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "good", "other": "x" * 60}] * 6)
+    score_file(CLASSIFIER, source, f"{tmp_path}/out/")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert [shard["rows"] for shard in manifest["shards"]] == [2, 2, 2]

@@ -1,0 +1,23 @@
+from pathlib import Path
+
+from reelsense.datasets.labelled import Source
+
+
+def write(folder: Path, rating: int, texts: list[str]) -> None:
+    """A folder of the dataset; every text is of a film of its own."""
+    folder.mkdir(parents=True)
+    for n, text in enumerate(texts):
+        (folder / f"{n}_{rating}.txt").write_text(text)
+    urls = "".join(f"http://www.imdb.com/title/tt{n:04}/\n" for n in range(len(texts)))
+    (folder.parent / f"urls_{folder.name}.txt").write_text(urls)
+
+
+def test_unlabelled_texts_leave_out_what_is_measured_on(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write(tmp_path / part / "neg", 3, [f"{part} bad {n}" for n in range(10)])
+        write(tmp_path / part / "pos", 8, [f"{part} good {n}" for n in range(10)])
+    split, _ = Source(tmp_path).for_training()
+    held_out, learned = split.held_out[0].text, split.train[0].text
+    unsup = ["new", held_out, "test good 4", learned, "new", "newer"]
+    write(tmp_path / "train" / "unsup", 0, unsup)
+    assert Source(tmp_path).unlabelled_texts() == ["new", learned, "newer"]

@@ -1,0 +1,140 @@
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from reelsense.errors import AbandonedError, DeadlineError
+from reelsense.inference.batching import BatchQueue
+from reelsense.inference.cache import AnswerCache
+from reelsense.inference.call_context import Clock
+from tests import tiny
+from tests.waiting import wait_until
+
+
+class Gate:
+    """A network that waits to be let through, and keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.seen: list[int] = []
+
+    def __call__(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        self.seen += ids[:, 0].tolist()
+        assert self.open.wait(10)
+        return ids[:, :1].astype(np.float32)
+
+
+def test_what_is_given_up_before_it_ran_never_runs() -> None:
+    gate = Gate()
+    queue = BatchQueue([gate], pad=0, budget=16)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(queue.run, [[1]])
+        wait_until(lambda: gate.seen)
+        with pytest.raises(DeadlineError, match=r"0\.05 seconds"):
+            queue.run([[2]], Clock(0.05))
+        gate.open.set()
+        assert first.result(10).tolist() == [[1]]
+    assert queue.run([[3]]).tolist() == [[3]]
+    assert gate.seen == [1, 3]
+
+
+def test_what_nobody_waits_for_any_more_never_runs() -> None:
+    gate = Gate()
+    queue = BatchQueue([gate], pad=0, budget=16)
+    gone: list[bool] = []
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(queue.run, [[1]])
+        wait_until(lambda: gate.seen)
+        second = pool.submit(queue.run, [[2]] * 40, Clock(abandoned=lambda: bool(gone)))
+        wait_until(lambda: queue._waiting)
+        gone.append(True)
+        gate.open.set()
+        assert first.result(10).tolist() == [[1]]
+        with pytest.raises(AbandonedError):
+            second.result(10)
+    assert gate.seen == [1]
+    assert queue.run([[3]]).tolist() == [[3]]
+
+
+def test_every_batch_is_told_of() -> None:
+    batches: list[tuple[int, int]] = []
+    queue = BatchQueue(
+        [lambda ids, mask: ids[:, :1].astype(np.float32)],
+        pad=0,
+        budget=32,
+        on_batch=lambda windows, tokens: batches.append((windows, tokens)),
+    )
+    queue.run([[1, 2], [3], [4]])
+    assert sorted(batches) == [(1, 1), (2, 3)]
+
+
+def test_no_time_left_runs_nothing() -> None:
+    gate = Gate()
+    clock = Clock(0.01)
+    time.sleep(0.02)
+    assert clock.left == 0
+    with pytest.raises(DeadlineError):
+        BatchQueue([gate], pad=0, budget=16).run([[1]], clock)
+    assert gate.seen == []
+
+
+def test_no_time_left_tokenizes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = tiny.classifier()
+    clock = Clock(0.01)
+
+    def slow(text: str) -> str:
+        time.sleep(0.02)
+        return text
+
+    monkeypatch.setattr("reelsense.text.clean.clean", slow)
+    with pytest.raises(DeadlineError):
+        classifier.predict(["good"], clock=clock)
+    assert clock.tokenize == 0
+    assert clock.network == 0
+
+
+def test_who_waits_for_anothers_text_gives_up_in_time() -> None:
+    cache = AnswerCache[int](9, "v1")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(places: Sequence[int]) -> list[int]:
+        begun.set()
+        assert go_on.wait(10)
+        return [7]
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(cache.get, ["same"], slow)
+        assert begun.wait(10)
+        clock = Clock(0.05)
+        with pytest.raises(DeadlineError):
+            cache.get(["same"], slow, clock)
+        assert clock.queue >= 0.05
+        go_on.set()
+        assert first.result(10) == [7]
+
+
+def test_waiting_and_running_are_told_apart() -> None:
+    def slow(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        time.sleep(0.05)
+        return ids[:, :1].astype(np.float32)
+
+    queue = BatchQueue([slow], pad=0, budget=16)
+    clocks = [Clock(), Clock()]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda clock: queue.run([[1]], clock), clocks))
+    for clock in clocks:
+        assert 0.05 <= clock.network < 0.1
+        assert clock.network + clock.queue <= clock.elapsed
+    assert max(clock.queue for clock in clocks) >= 0.04
+
+
+def test_tokenizing_is_timed() -> None:
+    clock = Clock()
+    tiny.classifier().predict(["a good film"] * 20, clock=clock)
+    assert clock.tokenize > 0
+    assert clock.network > 0
+    assert clock.left is None

@@ -1,0 +1,297 @@
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import insert, select, text
+
+from reelsense.errors import StoreError
+from reelsense.jobs import database
+from reelsense.jobs.database import REVISION, Database, check_url, default_url
+from reelsense.jobs.models import jobs, metadata
+
+on_sqlite = pytest.mark.skipif(
+    "REELSENSE_TEST_DATABASE" in os.environ, reason="of SQLite's files alone"
+)
+
+JOB: dict[str, Any] = {
+    "id": "a",
+    "name": "in.csv",
+    "suffix": ".csv",
+    "column": "text",
+    "model": "tiny",
+    "state": "waiting",
+    **dict.fromkeys(("rows", "done", "characters", "characters_done"), 0),
+    **dict.fromkeys(("worked", "created", "lease"), 0.0),
+    "verdicts": {},
+    "stars": {},
+}
+
+
+def folder() -> str:
+    return str(Path(database.__file__).parent / "migrations")
+
+
+def pragma(opened: Database, name: str) -> object:
+    with opened.reading() as connection:
+        return connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+
+
+def test_the_newest_migration_is_named_in_the_code() -> None:
+    assert ScriptDirectory(folder()).get_current_head() == REVISION
+
+
+def test_migrations_make_the_tables_of_the_code(url: str) -> None:
+    opened = Database(url)
+    with opened.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    opened.close()
+
+
+def test_opening_says_nothing(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    Database(url).close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_open_schema_needs_no_alembic(url: str) -> None:
+    Database(url).close()
+    code = (
+        "import sys; from reelsense.jobs.database import Database; "
+        "Database(sys.argv[1]).close(); sys.exit('alembic' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, url], check=True)  # noqa: S603
+
+
+def test_what_is_written_outlives_the_connection(url: str) -> None:
+    opened = Database(url)
+    with opened.writing() as connection:
+        connection.execute(insert(jobs).values(JOB))
+    opened.close()
+    opened = Database(url)
+    with opened.reading() as connection:
+        assert connection.scalar(select(jobs.c.name)) == "in.csv"
+    opened.close()
+
+
+def test_what_fails_half_way_leaves_nothing(url: str) -> None:
+    opened = Database(url)
+
+    def half() -> None:
+        with opened.writing() as connection:
+            connection.execute(insert(jobs).values(JOB))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        half()
+    with opened.reading() as connection:
+        assert connection.scalar(select(jobs.c.name)) is None
+    opened.close()
+
+
+def test_errors_of_the_database_are_ours(url: str) -> None:
+    opened = Database(url)
+    with pytest.raises(StoreError, match=r"the database .* fails"), opened.reading() as connection:
+        connection.execute(text("SELECT * FROM nowhere"))
+    opened.close()
+
+
+def test_threads_that_open_a_new_database_at_once(url: str) -> None:
+    together = threading.Barrier(6)
+
+    def open_it(_n: int) -> str | None:
+        together.wait(30)
+        opened = Database(url)
+        with opened.reading() as connection:
+            found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        opened.close()
+        return found
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(open_it, range(6))) == [REVISION] * 6
+
+
+def test_processes_that_open_a_new_database_at_once(url: str) -> None:
+    code = "import sys; from reelsense.jobs.database import Database; Database(sys.argv[1])"
+    command = [sys.executable, "-c", code, url]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]  # noqa: S603
+    assert [each.communicate(timeout=60)[1] for each in started] == [b""] * 4
+    assert [each.returncode for each in started] == [0] * 4
+
+
+def test_a_schema_of_a_newer_version(url: str) -> None:
+    opened = Database(url)
+    with opened.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    opened.close()
+    with pytest.raises(StoreError, match="written by a newer reelsense: install that"):
+        Database(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("jobs.db", "named by a URL"),
+        ("sqlite://", "name a file"),
+        ("sqlite:///:memory:", "name a file"),
+        ("/tmp/x.db", r"not '/tmp/x\.db'; did you mean sqlite:////tmp/x\.db\?"),  # noqa: S108
+        ("me:secret@host/name", "NAME$"),
+        ("postgresql://me:secret@host:port/name", "NAME$"),
+        ("nosuch://me:secret@host/name", "^no database of the kind 'nosuch' is known$"),
+        ("mysql+pymysql://me:secret@host/name", "wants a package .*: pip install pymysql"),
+    ],
+)
+def test_urls_that_cannot_be_used(url: str, message: str) -> None:
+    with pytest.raises(StoreError, match=message) as caught:
+        Database(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["jobs.db", "sqlite://", "nosuch://host", "sqlite:////nosuch/folder/jobs.db"]
+)
+def test_urls_are_checked_without_opening_them(url: str) -> None:
+    with pytest.raises(StoreError):
+        check_url(url)
+
+
+@on_sqlite
+def test_only_the_users_own_folder_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path / 'a b' / 'reelsense' / 'jobs.db'}"
+    with pytest.raises(StoreError, match=r"there is no folder .*/a b/reelsense$"):
+        Database(url)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a b"))
+    check_url(url)
+    assert list(tmp_path.iterdir()) == []
+    Database(url).close()
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    Database(url.replace("a b", ".local/state")).close()
+
+
+@on_sqlite
+def test_a_user_without_a_home_names_a_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def home() -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    Database(f"sqlite:///{tmp_path / 'jobs.db'}").close()
+    with pytest.raises(StoreError, match="there is no folder"):
+        Database(f"sqlite:///{tmp_path / 'typo' / 'jobs.db'}")
+
+
+@on_sqlite
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no database, and long enough to be told from one" * 20)
+    for name, reason in (("file", "not a database"), ("file/jobs.db", "there is no folder")):
+        with pytest.raises(StoreError, match=reason) as caught:
+            Database(f"sqlite:///{tmp_path / name}")
+        assert str(tmp_path / name) in str(caught.value)
+    with pytest.raises(StoreError, match="cannot be written: Is a directory"):
+        Database(f"sqlite:///{tmp_path}")
+
+
+@on_sqlite
+def test_only_the_user_reads_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    path = tmp_path / "reelsense" / "jobs.db"
+    opened = Database(f"sqlite:///{path}")
+    with opened.writing() as connection:
+        connection.execute(insert(jobs).values(JOB))
+        beside = list(path.parent.iterdir())
+        assert len(beside) == 3  # its log and index too
+        assert {stat.S_IMODE(each.stat().st_mode) for each in beside} == {0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    opened.close()
+
+
+@on_sqlite
+def test_how_sqlite_is_set_up(url: str) -> None:
+    opened = Database(url)
+    wanted = {"journal_mode": "wal", "auto_vacuum": 2, "secure_delete": 1, "foreign_keys": 1}
+    wanted["busy_timeout"] = 30_000
+    assert {name: pragma(opened, name) for name in wanted} == wanted
+    opened.close()
+
+
+@on_sqlite
+def test_who_reads_does_not_wait_for_who_writes(url: str) -> None:
+    opened = Database(url)
+    with opened.writing() as writes:
+        writes.execute(insert(jobs).values(JOB))
+        with opened.reading() as reads:
+            assert reads.scalar(select(jobs.c.name)) is None
+    opened.close()
+
+
+@on_sqlite
+def test_a_lock_that_is_held_too_long(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_WAIT", 0)
+    opened = Database(url)
+    other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="database is locked"), opened.writing() as connection:
+        connection.execute(insert(jobs).values(JOB))
+    with pytest.raises(StoreError, match="database is locked"):
+        opened.shrink()
+    other.close()
+    opened.close()
+
+
+@on_sqlite
+def test_a_full_disk(url: str) -> None:
+    opened = Database(url)
+
+    def fill() -> None:
+        with opened.writing() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+            connection.execute(insert(jobs).values(JOB | {"name": "long" * 100_000}))
+
+    with pytest.raises(StoreError, match="full"):
+        fill()
+    opened.close()
+
+
+@on_sqlite
+def test_what_is_deleted_makes_the_file_smaller(url: str) -> None:
+    opened, path = Database(url), Path(url.removeprefix("sqlite:///"))
+    with opened.writing() as connection:
+        connection.execute(insert(jobs).values(JOB | {"name": "long" * 1_000_000}))
+    opened.shrink()
+    assert path.stat().st_size > 4_000_000
+    with opened.writing() as connection:
+        connection.execute(jobs.delete())
+    opened.shrink()
+    assert path.stat().st_size < 200_000
+    opened.close()
+
+
+def test_a_default_is_in_the_users_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/there")
+    assert default_url() == "sqlite:////there/reelsense/jobs.db"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert default_url() == "sqlite:////home/ann/.local/state/reelsense/jobs.db"
+
+
+def test_a_user_without_a_home_is_told_to_name_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(StoreError, match=r"no home .* --database"):
+        default_url()

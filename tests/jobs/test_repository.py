@@ -1,0 +1,505 @@
+import io
+import json
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from reelsense.errors import DatasetError, JobStateError, LostJobError, NoJobError, StoreError
+from reelsense.inference.classifier import Classifier
+from reelsense.jobs import queries
+from reelsense.jobs.job import Job, check_ended
+from reelsense.jobs.models import job_answers, job_rows
+from reelsense.jobs.models import jobs as job_table
+from reelsense.jobs.repository import Jobs
+from reelsense.prediction import Prediction
+from reelsense.tables import delimited
+from reelsense.tables.delimited import Row
+from reelsense.tables.writing import writer
+from tests import tiny
+from tests.jobs.conftest import KEEP, Time
+from tests.jobs.work import ADDED, LEASE, answer, answered, claimed, new, rows, score, step
+from tests.scoring import score_file
+
+CLASSIFIER = tiny.star_classifier()
+
+
+def texts(found: list[Row]) -> list[object]:
+    return [row.values["text"] for row in found]
+
+
+def stored(jobs: Jobs) -> list[int]:
+    """Lines in each of the tables."""
+    with jobs.database.reading() as connection:
+        return [
+            connection.scalar(select(func.count()).select_from(table)) or 0
+            for table in (job_table, job_rows, job_answers)
+        ]
+
+
+def written(jobs: Jobs, job: Job, kind: str) -> str:
+    buffer = io.StringIO(newline="")
+    table = writer(buffer, kind)
+    for row, added in jobs.results(job):
+        table.write(row, added)
+    return buffer.getvalue()
+
+
+def test_the_life_of_a_job(jobs: Jobs, now: Time) -> None:
+    job = jobs.receive(new(), rows("good film", "bad", " "), most=3)
+    assert (job.state, job.rows, job.done, job.version) == ("waiting", 3, 0, None)
+    assert (job.created, job.ended, job.expires) == (1000.25, None, None)
+    assert job.is_open
+    assert job.seconds_left is None
+    with pytest.raises(JobStateError, match="0 of 3 rows are scored"):
+        check_ended(job)
+    now.now += 10
+    job = claimed(jobs)
+    assert (job.state, job.owner, job.version) == ("running", "me", "1")
+    job = step(jobs, job, CLASSIFIER, 2)
+    assert (job.state, job.done, job.worked) == ("running", 2, 0.5)
+    assert job.seconds_left is not None
+    assert 0 < job.seconds_left < 0.5
+    job = step(jobs, job, CLASSIFIER, 2)
+    assert (job.state, job.done, job.characters_done) == ("done", 3, job.characters)
+    assert (job.ended, job.expires, job.owner) == (1010.25, 1010.25 + KEEP, None)
+    assert job.seconds_left is None
+    check_ended(job)
+    assert jobs.job(job.id) == job
+    assert jobs.claim("me", "tiny", LEASE) is None
+    assert [added["error"] for _, added in jobs.results(job)] == [None, None, "'text' is blank"]
+
+
+def test_names_of_jobs_cannot_be_guessed(jobs: Jobs) -> None:
+    names = {jobs.receive(new(), rows("good"), 9).id for _ in range(5)}
+    assert len(names) == 5
+    assert min(map(len, names)) >= 22  # 128 bits
+    for name in ("", "%", "nosuch", "'"):
+        with pytest.raises(NoJobError):
+            jobs.job(name)
+
+
+@pytest.mark.parametrize(("count", "most", "message"), [(0, 5, "no rows"), (6, 5, "more than 5")])
+def test_files_that_are_no_jobs(jobs: Jobs, count: int, most: int, message: str) -> None:
+    with pytest.raises(DatasetError, match=rf"in\.csv: .*{message}"):
+        jobs.receive(new(), rows(*["good"] * count), most)
+    assert jobs.count() == 0
+    jobs.sweep()
+    assert stored(jobs) == [0, 0, 0]
+
+
+def test_a_file_that_breaks_off(jobs: Jobs) -> None:
+    def broken() -> Iterator[Row]:
+        yield from rows(*["good"] * 1500)
+        assert stored(jobs)[:2] == [1, 1000]  # the first of them are kept already
+        assert jobs.claim("me", "tiny", LEASE) is None
+        raise DatasetError("a quote is never closed")
+
+    with pytest.raises(DatasetError, match="never closed"):
+        jobs.receive(new(), broken(), 10_000)
+    assert jobs.claim("me", "tiny", LEASE) is None
+    assert jobs.count() == 0
+    assert jobs.sweep() == 1
+    assert stored(jobs) == [0, 0, 0]
+
+
+def test_the_oldest_job_of_the_model_comes_first(jobs: Jobs, now: Time) -> None:
+    received = []
+    for _ in range(3):
+        received.append(jobs.receive(new(), rows("good"), 9).id)
+        now.now += 1
+    assert jobs.claim("me", "another", LEASE) is None
+    assert [jobs.claim(each, "tiny", LEASE) for each in "abc"] == [
+        jobs.job(name) for name in received
+    ]
+    assert jobs.claim("d", "tiny", LEASE) is None
+
+
+def test_a_job_goes_on_where_it_was_after_a_restart(more: Callable[[], Jobs]) -> None:
+    before = more()
+    before.receive(new(), rows("good", "bad", "great"), 9)
+    step(before, claimed(before), CLASSIFIER, 2)
+    before.close()
+    after = more()
+    job = after.claim("me", "tiny", LEASE)
+    assert job
+    assert after.begin(job, "1", ADDED).done == 2
+    assert texts(after.next_rows(job, 9)) == ["great"]
+    assert step(after, job, CLASSIFIER, 9).state == "done"
+
+
+def test_a_job_that_is_given_back_is_taken_at_once(jobs: Jobs, more: Callable[[], Jobs]) -> None:
+    jobs.receive(new(), rows("good", "bad"), 9)
+    job = step(jobs, claimed(jobs, "first"), CLASSIFIER, 1)
+    assert more().claim("second", "tiny", LEASE) is None
+    jobs.release(job)
+    assert claimed(more(), "second").done == 1
+    with pytest.raises(LostJobError):
+        step(jobs, job, CLASSIFIER, 1)
+
+
+def test_a_clock_that_is_set_back_makes_no_job_wait(jobs: Jobs, now: Time) -> None:
+    jobs.receive(new(), rows("good", "bad"), 9)
+    jobs.release(step(jobs, claimed(jobs, "first"), CLASSIFIER, 1))
+    claimed(jobs, "second")  # and dies
+    now.now -= 3600
+    assert claimed(jobs, "third").done == 1
+    assert jobs.claim("fourth", "tiny", LEASE) is None
+
+
+def test_every_row_has_one_answer_over_a_lost_lease(
+    jobs: Jobs, more: Callable[[], Jobs], now: Time
+) -> None:
+    jobs.receive(new(), rows("good", "bad", "great"), 9)
+    slow = claimed(jobs, "slow")
+    found = jobs.next_rows(slow, 2)
+    now.now += LEASE - 1
+    jobs.renew(slow, LEASE)
+    now.now += LEASE - 1
+    other = more()
+    assert other.claim("quick", "tiny", LEASE) is None
+    now.now += 2
+    quick = step(other, claimed(other, "quick"), CLASSIFIER, 1)
+    for late in (
+        lambda: jobs.record(slow, found, [answer(0.9)] * 2, 1.0),
+        lambda: jobs.renew(slow, LEASE),
+        lambda: jobs.begin(slow, "2", ADDED),
+    ):
+        with pytest.raises(LostJobError):
+            late()
+    jobs.release(slow)
+    jobs.fail(slow, "the machine is on fire")
+    assert jobs.job(slow.id) == quick  # whatever the slow one does, it is the other's
+    quick = step(other, quick, CLASSIFIER, 9)
+    assert (quick.state, stored(jobs)) == ("done", [1, 3, 3])
+
+
+def test_the_same_rows_are_not_recorded_twice(jobs: Jobs) -> None:
+    jobs.receive(new(), rows("good", "bad"), 9)
+    job = claimed(jobs)
+    step(jobs, job, CLASSIFIER, 1)
+    with pytest.raises(LostJobError):
+        step(jobs, job, CLASSIFIER, 1)
+
+
+def test_a_result_is_of_one_model(jobs: Jobs) -> None:
+    jobs.receive(new(), rows("good", "bad"), 9)
+    job = step(jobs, claimed(jobs), CLASSIFIER, 1)
+    jobs.release(job)
+    job = claimed(jobs, version="2")
+    assert (job.version, job.done, job.characters_done, job.worked) == ("2", 0, 0, 0.0)
+    assert stored(jobs) == [1, 2, 0]
+    assert step(jobs, job, CLASSIFIER, 9).state == "done"
+
+
+def test_a_cancelled_job_keeps_what_is_answered(jobs: Jobs, now: Time) -> None:
+    jobs.receive(new(), rows("good", "bad"), 9)
+    job = step(jobs, claimed(jobs), CLASSIFIER, 1)
+    now.now += 5
+    assert jobs.cancel(job.id)
+    cancelled = jobs.job(job.id)
+    assert (cancelled.state, cancelled.ended) == ("cancelled", 1005.25)
+    with pytest.raises(LostJobError):
+        step(jobs, job, CLASSIFIER, 1)
+    assert jobs.claim("me", "tiny", LEASE) is None
+    now.now += 5
+    assert not jobs.cancel(job.id)
+    assert jobs.job(job.id) == cancelled
+    check_ended(cancelled)
+    assert len(list(jobs.results(cancelled))) == 1
+
+
+def test_a_job_fails_with_a_reason(jobs: Jobs) -> None:
+    jobs.receive(new(), rows("good"), 9)
+    jobs.fail(claimed(jobs), "no thresholds")
+    [job] = [jobs.job(name) for name in names(jobs)]
+    assert (job.state, job.error, job.owner) == ("failed", "no thresholds", None)
+
+
+def names(jobs: Jobs) -> list[str]:
+    with jobs.database.reading() as connection:
+        return list(connection.scalars(select(job_table.c.id)))
+
+
+def test_a_deleted_job_is_gone_at_once(jobs: Jobs) -> None:
+    jobs.receive(new(), rows("good", "bad"), 9)
+    job = step(jobs, claimed(jobs), CLASSIFIER, 1)
+    jobs.delete(job.id)
+    for method in (jobs.job, jobs.cancel, jobs.delete):
+        with pytest.raises(NoJobError, match="no such job"):
+            method(job.id)
+    with pytest.raises(LostJobError):
+        step(jobs, job, CLASSIFIER, 1)
+    assert jobs.count() == 0
+    assert jobs.sweep() == 1
+    assert stored(jobs) == [0, 0, 0]
+    assert jobs.sweep() == 0
+
+
+def test_jobs_expire(jobs: Jobs, now: Time) -> None:
+    job = answered(jobs, ["good"] * 3, [answer(0.9)] * 3)
+    running = jobs.receive(new(), rows("bad"), 9)
+    now.now += KEEP - 1
+    assert jobs.sweep() == 0
+    assert jobs.job(job.id) == job
+    now.now += 2
+    assert jobs.sweep() == 1
+    with pytest.raises(NoJobError):
+        jobs.job(job.id)
+    assert stored(jobs) == [1, 1, 0]
+    assert jobs.job(running.id).is_open  # one that has not ended stays, however old
+    now.now += 1e6
+    assert jobs.sweep() == 0
+
+
+def test_what_was_never_received_whole_is_swept(jobs: Jobs, now: Time) -> None:
+    def slow() -> Iterator[Row]:
+        yield from rows(*["good"] * 1000)
+        assert jobs.sweep() == 0  # it may still come
+        now.now += 4000
+        assert jobs.sweep() == 1
+        yield from rows("late")
+
+    with pytest.raises((NoJobError, StoreError)):
+        jobs.receive(new(), slow(), 10_000)
+    jobs.sweep()
+    assert stored(jobs) == [0, 0, 0]
+
+
+def test_many_rows_are_swept_bit_by_bit(jobs: Jobs) -> None:
+    job = answered(jobs, ["good"] * 5500, [answer(0.9)] * 5500)
+    jobs.delete(job.id)
+    assert jobs.sweep() == 1
+    assert stored(jobs) == [0, 0, 0]
+
+
+def test_a_result_is_never_cut_short(jobs: Jobs, more: Callable[[], Jobs]) -> None:
+    job = answered(jobs, ["good"] * 1500, [answer(0.9)] * 1500)
+    found = jobs.results(job)
+    next(found)
+    jobs.delete(job.id)
+    more().sweep()
+    with pytest.raises(NoJobError):
+        list(found)
+
+
+def test_two_claim_at_once(more: Callable[[], Jobs], jobs: Jobs) -> None:
+    for _ in range(12):
+        jobs.receive(new(), rows("good"), 9)
+    opened = [more() for _ in range(4)]
+    together = threading.Barrier(len(opened))
+
+    def claim(n: int) -> list[str]:
+        together.wait(30)
+        found = []
+        while job := opened[n].claim(str(n), "tiny", LEASE):
+            found.append(job.id)
+            job = opened[n].begin(job, "1", ADDED)
+            opened[n].record(job, opened[n].next_rows(job, 1), [answer(0.9)], 1.0)
+        return found
+
+    with ThreadPoolExecutor(len(opened)) as pool:
+        found = [name for part in pool.map(claim, range(len(opened))) for name in part]
+    assert sorted(found) == sorted(names(jobs))
+    assert stored(jobs) == [12, 12, 12]
+
+
+def test_owners_that_take_jobs_from_each_other(more: Callable[[], Jobs], jobs: Jobs) -> None:
+    """No lease lasts: all of them work on the same rows at the same time."""
+    job = jobs.receive(new(), rows(*map(str, range(60))), 100)
+    opened = [more() for _ in range(3)]
+
+    def work(n: int) -> int:
+        lost = 0
+        mine, choose = opened[n], random.Random(n)
+        while mine.job(job.id).is_open:
+            try:
+                taken = mine.claim(str(n), "tiny", -1.0)
+                if taken is None:
+                    continue
+                taken = mine.begin(taken, "1", ADDED)
+                found = mine.next_rows(taken, choose.randint(1, 4))
+                mine.record(taken, found, [str(row.values["text"]) for row in found], 1.0)
+            except LostJobError:
+                lost += 1
+        return lost
+
+    with ThreadPoolExecutor(len(opened)) as pool:
+        list(pool.map(work, range(len(opened))))
+    found = [added["error"] for _, added in jobs.results(jobs.job(job.id))]
+    assert found == list(map(str, range(60)))
+
+
+def test_one_who_deletes_while_another_records(more: Callable[[], Jobs], jobs: Jobs) -> None:
+    other = more()
+    for _ in range(20):
+        jobs.receive(new(), rows("good"), 9)
+        job = claimed(jobs)
+        found = jobs.next_rows(job, 1)
+        with ThreadPoolExecutor(1) as pool:
+            gone = pool.submit(other.delete, job.id)
+            with suppress(LostJobError):
+                jobs.record(job, found, [answer(0.9)], 1.0)
+            gone.result(30)
+        with pytest.raises(NoJobError):
+            jobs.job(job.id)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.floats(0, 1, exclude_min=True), min_size=1, max_size=20),
+    st.floats(1, 10),
+)
+def test_numbers_come_back_as_they_were(jobs: Jobs, moods: list[float], stars: float) -> None:
+    job = answered(jobs, ["good"] * len(moods), [answer(mood, stars) for mood in moods])
+    found = [added for _, added in jobs.results(job)]
+    assert [each["positive"] for each in found] == moods
+    assert {each["stars"] for each in found} == {stars}
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.builds(
+            Row,
+            line=st.integers(1, 9),
+            values=st.dictionaries(st.sampled_from(["a", "text", "\ud800", "\0", "z"]), VALUES),
+            error=st.none() | st.just("not UTF-8 text"),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_rows_come_back_as_they_were(jobs: Jobs, given: list[Row]) -> None:
+    jobs.receive(new(".jsonl"), given, 9)
+    job = claimed(jobs)
+    found = jobs.next_rows(job, 9)
+    jobs.delete(job.id)
+    assert found == given
+    assert [list(row.values) for row in found] == [list(row.values) for row in given]
+    assert json.dumps([row.values for row in found]) == json.dumps([row.values for row in given])
+
+
+FILES = {
+    "in.csv": (
+        b'id,text,label,predicted_label\n1,good film,x,y\n2, ,,\n3,"bad, 100%\nfilm",,\n'
+        b"4,\xf0\x9f\x98\x80 great,,\n5\n6,f\xfcr,,\n7,awful,a,b,c\n8,\x07,,\n"
+    ),
+    "in.tsv": "id\ttext\tstars\n1\tgood \u2028 film\t3\n2\t\t\n3\tbad 'film'\t\n".encode(),
+    "in.txt": "good film\n\nbad, bad \U0001f600 film\r\nna\u00efve\n\x00\n".encode() + b"\xff\n",
+    "in.jsonl": b"\n".join(
+        [
+            b'{"text": "good film", "id": 1, "x": {"a": [1, 2.50, null]}}',
+            b'{"text": "bad \\ud800 film", "label": "mine"}',
+            b'{"text": "\\ud83d\\ude00 great", "score": 1e400}',
+            b'{"text": "a \\u0000 good"}',
+            b'{"text": "half',
+            b'{"txt": "good"}',
+            b'{"text": null}',
+            b'{"text": 7, "id": 9007199254740993}',
+            b"[1]",
+            b'{"text": "f\xfcr"}',
+            b'{"z": 1, "text": "awful", "a": 2, "\\udc00": "\\udfff"}',
+            b'{"error": "mine", "text": " "}',
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("classifier", [CLASSIFIER, tiny.classifier(("no", "yes"))])
+def test_a_result_is_byte_for_byte_that_of_the_command_line(
+    jobs: Jobs, tmp_path: Path, name: str, classifier: Classifier
+) -> None:
+    suffix = Path(name).suffix
+    kind = ".csv" if suffix == ".txt" else suffix
+    source, output = tmp_path / name, tmp_path / f"out{kind}"
+    source.write_bytes(FILES[name])
+    score_file(classifier, source, output, "text")
+    with source.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        jobs.receive(new(suffix), delimited.rows(file, suffix, name), 99)
+    job = score(jobs, classifier)
+    assert written(jobs, job, kind).encode() == output.read_bytes()
+
+
+def test_signs_that_databases_refuse_are_kept(jobs: Jobs) -> None:
+    strange = "zero \0 and half a pair \ud800"
+    row = Row(1, {"text": strange, "\0": strange}, strange)
+    jobs.receive(new(".jsonl"), [row], 9)
+    job = claimed(jobs)
+    assert jobs.next_rows(job, 1) == [row]
+    assert jobs.text(job, 0) == strange
+    job = jobs.record(job, [row], [strange], 1.0)
+    [(_, added)] = jobs.results(job)
+    assert added["error"] == strange
+    [listed] = queries.page(jobs.database, job, queries.Asked()).rows
+    assert listed.text == listed.error == strange.replace("\ud800", "\ufffd")
+
+
+def test_a_text_that_is_asked_for(jobs: Jobs) -> None:
+    job = jobs.receive(new(), rows("good", None), 9)
+    assert jobs.text(job, 0) == "good"
+    for n in (1, 2, -1):
+        with pytest.raises(NoJobError, match="no such text"):
+            jobs.text(job, n)
+
+
+def test_large_numbers(jobs: Jobs) -> None:
+    huge = 3_000_000_000  # characters of all the texts of a large file
+    job = jobs.receive(new(), rows("good"), 9)
+    with jobs.database.writing() as connection:
+        connection.execute(job_table.update().values(characters=huge))
+    assert jobs.job(job.id).characters == huge
+
+
+def test_a_prediction_is_kept_without_what_was_not_asked_for(jobs: Jobs) -> None:
+    jobs.receive(new(), rows("good"), 9)
+    job = jobs.claim("me", "tiny", LEASE)
+    assert job
+    job = jobs.begin(job, "1", ["label", "score", "verdict"])
+    made: Prediction = answer(0.9)
+    job = jobs.record(job, jobs.next_rows(job, 1), [made], 1.0)
+    [(_, added)] = jobs.results(job)
+    assert added == {"label": "positive", "score": 0.9, "verdict": "positive", "error": None}
+
+
+def test_jobs_take_turns(jobs: Jobs, now: Time) -> None:
+    for column in ("a", "b", "c"):
+        now.now += 1
+        jobs.receive(new(column=column), rows("x", "y"), 9)
+    taken = []
+    for _ in range(7):
+        now.now += 1
+        job = claimed(jobs)
+        taken.append(job.column)
+        jobs.release(job)
+    assert taken == [*"abc", *"abc", "a"]
+
+
+def test_a_table_of_too_many_cells(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reelsense.jobs.repository._CELLS", 7)
+    jobs.receive(new(), rows("a", "b", "c"), 9)
+    with pytest.raises(DatasetError, match="more than 7 cells"):
+        jobs.receive(new(), rows("a", "b", "c", "d"), 9)
+
+
+def test_what_has_expired_is_not_seen_though_not_swept_yet(jobs: Jobs, now: Time) -> None:
+    job = answered(jobs, ["a"], [answer(0.9)])
+    assert job.expires is not None
+    now.now = job.expires + 1
+    with pytest.raises(NoJobError):
+        jobs.job(job.id)

@@ -1,0 +1,65 @@
+"""Jobs that tests send, and the work on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reelsense.bulk.rows import added_columns, answer_rows
+from reelsense.inference.classifier import Classifier
+from reelsense.jobs.job import Job, NewJob
+from reelsense.jobs.repository import Jobs
+from reelsense.prediction import Coverage, Prediction
+from reelsense.tables.delimited import Row
+
+ADDED = ("label", "score", "positive", "verdict", "stars")
+LEASE = 30.0
+
+
+def new(suffix: str = ".csv", column: str = "text") -> NewJob:
+    return NewJob(f"in{suffix}", suffix, column, None, "tiny")
+
+
+def rows(*texts: object) -> list[Row]:
+    return [Row(n, {"id": str(n), "text": text}) for n, text in enumerate(texts, start=2)]
+
+
+def answer(positive: float, stars: float | None = None, verdict: str = "") -> Prediction:
+    label = "positive" if positive >= 0.5 else "negative"
+    return Prediction(
+        label=label,
+        score=max(positive, 1 - positive),
+        probabilities={"negative": 1 - positive, "positive": positive},
+        threshold=0.0,
+        verdict=verdict or label,
+        stars=stars,
+        tokens=Coverage(total=1, scored=1),
+    )
+
+
+def claimed(jobs: Jobs, owner: str = "me", version: str = "1") -> Job:
+    job = jobs.claim(owner, "tiny", LEASE)
+    assert job
+    return jobs.begin(job, version, ADDED)
+
+
+def answered(jobs: Jobs, texts: Sequence[object], answers: Sequence[Prediction | str]) -> Job:
+    """A job that is done, with these answers."""
+    jobs.receive(new(), rows(*texts), 10_000)
+    job = claimed(jobs)
+    return jobs.record(job, jobs.next_rows(job, len(texts)), answers, 1.0)
+
+
+def step(jobs: Jobs, job: Job, classifier: Classifier, count: int) -> Job:
+    found = jobs.next_rows(job, count)
+    answers = answer_rows(classifier.predict_each, found, job.column)
+    return jobs.record(job, found, answers, 0.5)
+
+
+def score(jobs: Jobs, classifier: Classifier) -> Job:
+    """Score the oldest job to its end, in the steps of the command line."""
+    job = jobs.claim("me", "tiny", LEASE)
+    assert job
+    job = jobs.begin(job, "1", added_columns(classifier.manifest))
+    while job.is_open:
+        job = step(jobs, job, classifier, 256)
+    return job

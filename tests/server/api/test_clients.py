@@ -1,0 +1,206 @@
+"""The libraries that people have, unchanged, against a listening server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import requests
+import tritonclient.http as triton
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import HfHubHTTPError
+from tritonclient.utils import InferenceServerException
+from werkzeug.serving import make_server
+
+from reelsense.server.app import create_app
+from reelsense.server.settings import Settings
+from tests import tiny
+from tests.server.conftest import wait_until_ready
+
+# Of one good word.
+POSITIVE: Any = pytest.approx(0.8808, abs=1e-4)
+NEGATIVE: Any = pytest.approx(0.1192, abs=1e-4)
+
+Function = Literal["softmax", "sigmoid", "none"]
+
+
+def post(url: str, body: Any) -> requests.Response:
+    return requests.post(url, json=body, timeout=10)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    app = create_app(Settings(max_texts=4), tiny.classifier())
+    wait_until_ready(app.test_client())
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_hugging_face(address: str) -> None:
+    client = InferenceClient(model=f"{address}/models/default")
+    found = client.text_classification("a good film")
+    assert [(each.label, each.score) for each in found] == [
+        ("positive", POSITIVE),
+        ("negative", NEGATIVE),
+    ]
+    assert [each.label for each in client.text_classification("bad", top_k=1)] == ["negative"]
+    functions: tuple[Function, ...] = ("softmax", "none", "sigmoid")
+    scores = [
+        client.text_classification("good", function_to_apply=function)[0].score
+        for function in functions
+    ]
+    assert scores == pytest.approx([0.8808, 1, 0.7311], abs=1e-4)
+    with pytest.raises(HfHubHTTPError, match="should not be blank"):
+        client.text_classification(" ")
+
+
+def test_hugging_face_batches(address: str) -> None:
+    url = f"{address}/models/default"
+    asked = {"inputs": ["good", "bad"], "options": {"wait_for_model": True}}
+    found = post(url, asked).json()
+    assert [each[0]["label"] for each in found] == ["positive", "negative"]
+    answer = post(url, {"inputs": ["good", 3], "parameters": {"top_k": 0}})
+    assert [each["pointer"] for each in answer.json()["errors"]] == [
+        "#/inputs/1",
+        "#/parameters/top_k",
+    ]
+
+
+def test_text_embeddings_inference(address: str) -> None:
+    """As its documentation calls /predict."""
+
+    def ask(**body: object) -> requests.Response:
+        return post(f"{address}/predict", body)
+
+    one = [{"label": "positive", "score": POSITIVE}, {"label": "negative", "score": NEGATIVE}]
+    assert ask(inputs="a good film").json() == one
+    assert ask(inputs=["a good film"]).json() == one
+    assert ask(inputs="a good film", truncate=True, truncation_direction="Left").json() == one
+    batch = ask(inputs=[["a good film"], ["a bad film"]]).json()
+    assert batch[0] == one
+    assert [each["label"] for each in batch[1]] == ["negative", "positive"]
+    raw = ask(inputs="a good film", raw_scores=True).json()
+    assert [each["score"] for each in raw] == pytest.approx([1, -1])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "pointer", "code"),
+    [
+        (["good", "bad"], "#/inputs", "pair"),
+        ([["good"], ["good", "bad"]], "#/inputs/1", "pair"),
+        ([["good"], [" "]], "#/inputs/1/0", "blank"),
+        ([["good"], ["\u200b"]], "#/inputs/1/0", "unreadable"),
+        ([["good"], "bad"], "#/inputs/1", "wrong-type"),
+        ([["good"]] * 5, "#/inputs", "too-many"),
+        ([], "#/inputs", "wrong-value"),
+        (7, "#/inputs", "wrong-type"),
+        (None, "#/inputs", "wrong-type"),
+    ],
+)
+def test_text_embeddings_inference_errors(
+    address: str, inputs: object, pointer: str, code: str
+) -> None:
+    answer = post(f"{address}/predict", {"inputs": inputs})
+    assert answer.status_code == 422
+    body = answer.json()
+    assert [(each["pointer"], each["code"]) for each in body["errors"]] == [(pointer, code)]
+    assert body["error"] == body["detail"]
+    assert body["error_type"] == "validation"
+
+
+def infer(address: str, texts: list[str], **more: object) -> triton.InferResult:
+    tensor = triton.InferInput("text", [len(texts)], "BYTES")
+    tensor.set_data_from_numpy(np.array(texts, dtype=np.object_), binary_data=False)
+    with triton.InferenceServerClient(address.removeprefix("http://")) as client:
+        return client.infer("default", [tensor], **more)
+
+
+def test_open_inference_protocol(address: str) -> None:
+    with triton.InferenceServerClient(address.removeprefix("http://")) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("default")
+        assert not client.is_model_ready("another")
+        assert client.get_server_metadata()["name"] == "reelsense"
+        metadata = client.get_model_metadata("default")
+    assert metadata["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
+    found = infer(address, ["a good film", "a bad film"], request_id="42")
+    assert found.get_response()["id"] == "42"
+    assert found.as_numpy("label").tolist() == ["positive", "negative"]
+    assert found.as_numpy("verdict").tolist() == ["positive", "negative"]
+    assert found.as_numpy("score").tolist() == [POSITIVE, POSITIVE]
+    assert found.as_numpy("probabilities").tolist() == [[NEGATIVE, POSITIVE], [POSITIVE, NEGATIVE]]
+    described = {each["name"]: each["datatype"] for each in metadata["outputs"]}
+    assert {each["name"]: each["datatype"] for each in found.get_response()["outputs"]} == described
+
+
+def test_open_inference_protocol_gives_the_outputs_that_are_asked_for(address: str) -> None:
+    outputs = [triton.InferRequestedOutput("score", binary_data=False)]
+    found = infer(address, ["good"], outputs=outputs)
+    assert [each["name"] for each in found.get_response()["outputs"]] == ["score"]
+    with pytest.raises(InferenceServerException, match="outputs/0/name"):
+        infer(address, ["good"], outputs=[triton.InferRequestedOutput("mood")])
+
+
+def test_open_inference_protocol_errors(address: str) -> None:
+    with pytest.raises(InferenceServerException, match="inputs/0/data/1: should not be blank"):
+        infer(address, ["good", " "])
+    with triton.InferenceServerClient(address.removeprefix("http://")) as client:
+        tensor = triton.InferInput("text", [1], "BYTES")
+        tensor.set_data_from_numpy(np.array(["good"], dtype=np.object_))
+        with pytest.raises(InferenceServerException, match="binary_data=False"):
+            client.infer("default", [tensor])
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"shape": [3]}, "#/inputs/0"),
+        ({"shape": [1e300]}, "#/inputs/0/shape/0"),
+        ({"shape": [2**62] * 9}, "#/inputs/0/shape"),
+        ({"datatype": "FP32"}, "#/inputs/0/datatype"),
+        ({"data": ["good", 1]}, "#/inputs/0/data/1"),
+        ({"data": [["good"], ["bad", "bad"]]}, "#/inputs/0/data/1"),
+        ({"data": ["good"] * 5}, "#/inputs/0/data"),
+        ({"name": None}, "#/inputs/0/name"),
+    ],
+)
+def test_open_inference_protocol_names_what_is_wrong(
+    address: str, change: dict[str, object], pointer: str
+) -> None:
+    tensor = {"name": "text", "shape": [2], "datatype": "BYTES", "data": ["good", "bad"]}
+    url = f"{address}/v2/models/default/infer"
+    assert post(url, {"inputs": [tensor]}).status_code == 200
+    rows = tensor | {"shape": [2, 1], "data": [["good"], ["bad"]]}
+    assert post(url, {"inputs": [rows]}).status_code == 200
+    answer = post(url, {"inputs": [tensor | change]})
+    assert answer.status_code == 422
+    assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
+
+
+def test_open_inference_protocol_gives_each_output_once(address: str) -> None:
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["good"]}
+    url = f"{address}/v2/models/default/infer"
+    wanted = [{"name": name} for name in ("score", "label", "score")]
+    answer = post(url, {"inputs": [tensor], "outputs": wanted, "id": "half \ud83d"}).json()
+    assert [each["name"] for each in answer["outputs"]] == ["score", "label"]
+    assert answer["id"] == "half \ufffd"
+    answer = post(url, {"inputs": [tensor], "outputs": wanted * 2})
+    assert [each["pointer"] for each in answer.json()["errors"]] == ["#/outputs"]
+
+
+def test_tritonclient_is_told_that_there_is_no_such_model(address: str) -> None:
+    with triton.InferenceServerClient(address.removeprefix("http://")) as client:
+        tensor = triton.InferInput("text", [1], "BYTES")
+        tensor.set_data_from_numpy(np.array(["good"], dtype=np.object_), binary_data=False)
+        for name, version in (("other", ""), ("default", "1")):
+            with pytest.raises(InferenceServerException, match="called default"):
+                client.infer(name, [tensor], model_version=version)

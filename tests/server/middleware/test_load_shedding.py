@@ -1,0 +1,338 @@
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.test import TestResponse
+
+from reelsense.errors import OverloadedError
+from reelsense.server.app import create_app
+from reelsense.server.middleware.load_shedding import Admission
+from reelsense.server.settings import Settings
+from tests import tiny
+from tests.server.conftest import gated, wait_until_ready
+from tests.waiting import wait_until
+
+
+def test_no_more_requests_than_that_are_in_hand() -> None:
+    admission = Admission(2, 1000)
+    admission.enter(1)
+    admission.enter(1)
+    with pytest.raises(OverloadedError, match="as much is in hand"):
+        admission.enter(0)
+    admission.leave(1, 0.1)
+    admission.enter(1)
+    assert (admission.requests, admission.bytes) == (2, 2)
+
+
+def test_no_more_bytes_than_that_are_in_hand() -> None:
+    admission = Admission(10, 100)
+    admission.enter(60)
+    with pytest.raises(OverloadedError):
+        admission.enter(41)
+    admission.enter(40)
+    with pytest.raises(OverloadedError):
+        admission.enter(1)
+    admission.enter(0)
+    assert (admission.requests, admission.bytes) == (3, 100)
+
+
+def test_what_is_larger_than_all_of_it_is_let_in_alone() -> None:
+    admission = Admission(10, 100)
+    admission.enter(101)
+    with pytest.raises(OverloadedError):
+        admission.enter(0)
+    admission.leave(101, 0.1)
+    admission.enter(1)
+    with pytest.raises(OverloadedError):
+        admission.enter(101)
+    admission.leave(1, 0.1)
+    admission.enter(101)
+
+
+def retry_after(admission: Admission) -> int:
+    with pytest.raises(OverloadedError) as error:
+        admission.enter(0)
+    return error.value.retry_after
+
+
+def full(took: float) -> Admission:
+    """An admission that is full, and whose last request took so many seconds."""
+    admission = Admission(1, 100)
+    admission.enter(0)
+    admission.leave(0, took)
+    admission.enter(0)
+    return admission
+
+
+def test_one_is_told_to_come_back_after_what_the_last_request_took() -> None:
+    admission = Admission(1, 100)
+    admission.enter(0)
+    assert retry_after(admission) == 1
+    for took, told in ((0.01, 1), (1, 1), (1.01, 2), (29.5, 30), (0.2, 1)):
+        assert retry_after(full(took)) == told
+
+
+@given(st.floats(0, 1000), st.floats(0, 1000))
+def test_the_longer_that_took_the_later_one_is_to_come_back(one: float, other: float) -> None:
+    sooner, later = (retry_after(full(took)) for took in sorted((one, other)))
+    assert 1 <= sooner <= later
+    assert later >= max(one, other)
+
+
+Coming = st.tuples(st.just("enter"), st.integers(0, 150))
+Going = st.tuples(st.just("leave"), st.integers(0, 10))
+
+
+@given(st.integers(1, 5), st.lists(Coming | Going, max_size=60))
+def test_whatever_comes_and_goes_the_bounds_hold(most: int, actions: list[tuple[str, int]]) -> None:
+    told = []
+    admission = Admission(most, 100, lambda *counts: told.append(counts))
+    inside: list[int] = []
+    for action, number in actions:
+        if action == "leave":
+            if inside:
+                admission.leave(inside.pop(number % len(inside)), 0.1)
+        else:
+            fits = not inside or (len(inside) < most and sum(inside) + number <= 100)
+            try:
+                admission.enter(number)
+            except OverloadedError:
+                assert not fits
+            else:
+                assert fits
+                inside.append(number)
+        assert (admission.requests, admission.bytes) == (len(inside), sum(inside))
+        assert 0 <= admission.requests <= most
+        assert 0 <= admission.bytes <= 100 or admission.requests == 1
+        assert told[-1:] in ([], [(admission.requests, admission.bytes)])
+    for size in inside:
+        admission.leave(size, 0.1)
+    assert (admission.requests, admission.bytes) == (0, 0)
+
+
+def test_threads_keep_to_the_bounds_together() -> None:
+    seen: list[tuple[int, int]] = []
+    admission = Admission(3, 20, lambda *counts: seen.append(counts))
+
+    def come_and_go() -> None:
+        for _ in range(200):
+            try:
+                admission.enter(10)
+            except OverloadedError:
+                continue
+            admission.leave(10, 0)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {requests for requests, _ in seen} <= {0, 1, 2}
+    assert all(size == 10 * requests for requests, size in seen)
+    assert (admission.requests, admission.bytes) == (0, 0)
+
+
+def infer(*texts: str) -> dict[str, object]:
+    tensor = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}
+    return {"inputs": [tensor]}
+
+
+FORM = object()
+"""In the place of a body: the form of the page."""
+
+ASKED: list[tuple[str, str, object]] = [
+    ("POST", "/v1/predict", {"text": "good"}),
+    ("POST", "/v1/predict", {"texts": ["good", "bad"]}),
+    ("POST", "/v1/explain", {"text": "good"}),
+    ("POST", "/models/default", {"inputs": "good"}),
+    ("POST", "/models/default", {"inputs": ["good", "bad"]}),
+    ("POST", "/predict", {"inputs": "good"}),
+    ("POST", "/predict", {"inputs": [["good"], ["bad"]]}),
+    ("POST", "/v2/models/default/infer", infer("good")),
+    ("POST", "/v2/models/default/infer", infer("good", "bad")),
+    ("GET", "/predict?sentence=good", None),
+    ("POST", "/", FORM),
+    ("POST", "/answer", FORM),
+    ("POST", "/explanation", FORM),
+]
+
+
+def ask(client: FlaskClient, method: str, path: str, body: object) -> TestResponse:
+    more: dict[str, Any] = {} if body is None else {"json": body}
+    if body is FORM:
+        more = {"data": {"text": "good"}}
+    return client.open(path, method=method, **more)
+
+
+def test_every_route_that_asks_the_model_is_among_these(app: Flask) -> None:
+    scoring = {name for name, view in app.view_functions.items() if hasattr(view, "scoring")}
+    addresses = app.url_map.bind("")
+    assert scoring == {addresses.match(path.split("?")[0], method)[0] for method, path, _ in ASKED}
+    for rule in app.url_map.iter_rules():
+        if "POST" in (rule.methods or ()):
+            others = {"pages.signed_in", "pages.sign_out", "admin.reload", "job_pages.sent"}
+            others |= {"jobs.create", "jobs.glance", "jobs.cancel"}
+            others |= {"job_pages.cancel", "job_pages.remove"}
+            assert rule.endpoint in scoring | others
+
+
+class Stuck:
+    """Requests that an application has in hand, whose network waits."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.app, self.gate = gated(**{"deadline": 20} | settings)
+        self.admission: Admission = self.app.extensions["reelsense.admission"]
+        self.statuses: list[int] = []
+        self._threads: list[threading.Thread] = []
+
+    @contextmanager
+    def asked(self, *bodies: object) -> Iterator[FlaskClient]:
+        """Meanwhile, POST `bodies`, which stick; let them go on in the end."""
+        self.gate.open.clear()
+        try:
+            for body in bodies:
+                self._threads.append(threading.Thread(target=self._ask, args=(body,)))
+                self._threads[-1].start()
+            wait_until(lambda: self.admission.requests == len(bodies))
+            yield self.app.test_client()
+        finally:
+            self.gate.open.set()
+            for thread in self._threads:
+                thread.join(20)
+
+    def _ask(self, body: object) -> None:
+        answer = self.app.test_client().post("/v1/predict", json=body)
+        self.statuses.append(answer.status_code)
+
+
+@pytest.fixture
+def cleaned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that were read, even if only to clean them."""
+    found: list[str] = []
+
+    def clean(text: str) -> str:
+        found.append(text)
+        return text
+
+    monkeypatch.setattr("reelsense.text.clean.clean", clean)
+    return found
+
+
+def test_beyond_the_bound_nothing_is_read_and_all_else_goes_on(cleaned: list[str]) -> None:
+    stuck = Stuck(queue=2)
+    with stuck.asked({"text": "good film"}, {"texts": ["bad film", "good film"]}) as client:
+        wait_until(lambda: len(cleaned) >= 3)
+        cleaned.clear()
+        for asked in ASKED * 2:
+            answer = ask(client, *asked)
+            assert answer.status_code == 429
+            assert answer.get_json()["code"] == "overloaded"
+            assert "as much is in hand" in answer.get_json()["detail"]
+            assert int(answer.headers["Retry-After"]) >= 1
+        assert cleaned == []
+        for path in ("/healthz", "/readyz", "/v1/info", "/v2/models/default", "/", "/metrics"):
+            assert client.get(path).status_code == 200
+        assert (stuck.admission.requests, stuck.statuses) == (2, [])
+    assert stuck.statuses == [200, 200]
+    for asked in ASKED:
+        assert ask(client, *asked).status_code == 200
+    assert (stuck.admission.requests, stuck.admission.bytes) == (0, 0)
+
+
+def test_bodies_count_by_their_bytes() -> None:
+    stuck = Stuck(queue_bytes=100)
+    long = {"text": "good " * 15}
+    with stuck.asked(long) as client:
+        assert client.post("/v1/predict", json=long).status_code == 429
+        assert client.get(f"/predict?sentence={'good+' * 15}").status_code == 429
+        assert stuck.admission.bytes == len(b'{"text": ""}') + 75
+    with stuck.asked({"text": "good " * 100}):  # more than all of it, but alone
+        pass
+    assert stuck.statuses == [200, 200]
+    assert (stuck.admission.requests, stuck.admission.bytes) == (0, 0)
+
+
+def test_retry_after_grows_with_what_the_last_request_took() -> None:
+    stuck = Stuck(queue=1)
+    stuck.admission.enter(0)
+    stuck.admission.leave(0, 6.5)
+    with stuck.asked({"text": "good"}) as client:
+        answer = client.post("/v1/predict", json={"text": "good"})
+        assert answer.headers["Retry-After"] == str(math.ceil(6.5))
+    assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
+
+
+def test_a_browser_may_ask_whether_it_may_ask() -> None:
+    app = create_app(Settings(origins="https://a.example", queue=1), tiny.classifier())
+    wait_until_ready(app.test_client())
+    app.extensions["reelsense.admission"].enter(0)
+    headers = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    assert app.test_client().options("/v1/predict", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (b'{"text": "good"}', "application/json", 200),
+        (b"{", "application/json", 400),
+        (b"", "application/json", 400),
+        (b"\xff", "application/json", 400),
+        (b"[]", "application/json", 422),
+        (b'{"text": 7}', "application/json", 422),
+        (b'{"text": " "}', "application/json", 422),
+        (b'{"text": "\\u0000"}', "application/json", 422),
+        (b'{"text": "good", "risk": 0.5}', "application/json", 422),
+        (b'{"text": "good"}', "text/plain", 415),
+        (b'{"text": "' + b"a" * 2**21 + b'"}', "application/json", 413),
+    ],
+)
+def test_whatever_comes_of_a_request_it_is_let_go(
+    app: Flask, body: bytes, content_type: str, status: int
+) -> None:
+    wait_until_ready(app.test_client())
+    answer = app.test_client().post("/v1/predict", data=body, content_type=content_type)
+    assert answer.status_code == status
+    assert counts(app) == (0, 0)
+
+
+def counts(app: Flask) -> tuple[int, int]:
+    admission: Admission = app.extensions["reelsense.admission"]
+    return admission.requests, admission.bytes
+
+
+def test_a_bug_lets_it_go(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    for method in ("predict_each", "explain"):
+        monkeypatch.setattr(f"reelsense.inference.classifier.Classifier.{method}", broken)
+    wait_until_ready(app.test_client())
+    for asked in ASKED:
+        assert ask(app.test_client(), *asked).status_code == 500
+    assert counts(app) == (0, 0)
+
+
+def test_so_does_the_deadline() -> None:
+    stuck = Stuck(deadline=0.1)
+    with stuck.asked() as client:
+        for asked in ASKED:
+            assert ask(client, *asked).status_code == 504
+        assert counts(stuck.app) == (0, 0)
+
+
+def test_so_does_a_model_that_is_not_there(tmp_path: Path) -> None:
+    app = create_app(Settings(model=str(tmp_path)))
+    for asked in ASKED:
+        answer = ask(app.test_client(), *asked)
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"] == "1"
+    app.extensions["reelsense"].close()
+    assert counts(app) == (0, 0)

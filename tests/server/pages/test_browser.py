@@ -1,0 +1,391 @@
+"""The page as a person meets it: a real Chromium, the real server, the model that comes along."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.expected_conditions import element_to_be_clickable
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from reelsense.server.middleware import api_keys
+from tests.processes import server
+from tests.server.chromium import (
+    chromium,
+    overflows,
+    scheme,
+    screen,
+    serious_faults,
+    shown,
+    touch,
+    wanted,
+    without_javascript,
+)
+
+pytestmark = wanted
+
+PAINT = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+"""Milliseconds until something was seen."""
+
+WEIGHT = """
+return ["navigation", "resource"]
+  .flatMap((kind) => performance.getEntriesByType(kind))
+  .reduce((sum, each) => sum + each.transferSize, 0)
+"""
+"""Bytes of the page and all that it loaded."""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with server() as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(browser: webdriver.Chrome, address: str) -> webdriver.Chrome:
+    browser.get(address)
+    return browser
+
+
+def judge(page: webdriver.Chrome, text: str) -> None:
+    page.find_element(By.ID, "text").send_keys(text)
+    page.find_element(By.ID, "judge").click()
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [("A joy from the first scene to the last.", "positive"), ("A dull, lazy mess.", "negative")],
+)
+def test_a_review_gets_its_verdict(page: webdriver.Chrome, text: str, label: str) -> None:
+    judge(page, text)
+    assert shown(page, "verdict") == label
+    assert "Read whole" in shown(page, "details")
+    assert "of 10 stars" in page.find_element(By.CLASS_NAME, "stars").text
+    gauge = page.find_element(By.CLASS_NAME, "gauge").get_attribute("aria-label")
+    assert gauge is not None
+    share = float(gauge.split()[-2])
+    assert (share > 96) == (label == "positive")
+    needle = page.find_element(By.CSS_SELECTOR, "path.needle").get_attribute("transform")
+    assert needle is not None
+    assert float(needle.split("(")[1].split()[0]) == pytest.approx(1.8 * share, abs=0.3)
+    assert not page.find_element(By.ID, "problem").is_displayed()
+
+
+def test_an_unsure_verdict_is_shown_as_such(page: webdriver.Chrome) -> None:
+    judge(page, "It has its moments, good ones and bad ones.")
+    assert shown(page, "verdict") == "unsure"
+    assert "It leans positive" in shown(page, "said")
+
+
+def choose(page: webdriver.Chrome, risk: str) -> None:
+    Select(page.find_element(By.ID, "risk")).select_by_visible_text(
+        f"At most {risk} of the decided answers wrong"
+    )
+
+
+def test_the_risk_that_is_chosen_draws_the_line(page: webdriver.Chrome) -> None:
+    chosen = Select(page.find_element(By.ID, "risk")).first_selected_option
+    assert chosen.text == "At most 2 % of the decided answers wrong"
+    text = "It has its moments, good ones and bad ones."
+    judge(page, text)
+    assert shown(page, "verdict") == "unsure"
+    assert shown(page, "line").startswith("Unsure below 96.3 %: at most 2 % of what is decided")
+    choose(page, "10 %")  # it is judged anew at once
+    WebDriverWait(page, 20).until(lambda _: shown(page, "line").startswith("Unsure of nothing"))
+    assert shown(page, "verdict") != "unsure"
+
+
+def test_the_risk_is_chosen_without_javascript_too(browser: webdriver.Chrome, address: str) -> None:
+    with without_javascript(browser):
+        browser.get(address)
+        choose(browser, "10 %")
+        judge(browser, "It has its moments, good ones and bad ones.")
+        assert shown(browser, "line").startswith("Unsure of nothing: at most 10 %")
+        chosen = Select(browser.find_element(By.ID, "risk")).first_selected_option
+        assert chosen.text == "At most 10 % of the decided answers wrong"
+
+
+def test_a_sentence_tells_what_it_carries_to_the_mouse_the_keyboard_and_a_reader(
+    page: webdriver.Chrome,
+) -> None:
+    judge(page, "The music is lovely, and so is she. The plot is a dull, lazy mess. I went home.")
+    shown(page, "review")
+    first, second, *_ = page.find_elements(By.CSS_SELECTOR, "#review .s")
+    assert "for" in (first.get_attribute("class") or "").split()
+    assert {"against", "s4", "turns"} <= set((second.get_attribute("class") or "").split())
+    value = second.find_element(By.CLASS_NAME, "value")
+
+    def is_shown() -> bool:
+        return int(value.size["width"]) > 50 and value.value_of_css_property("clip-path") == "none"
+
+    assert not is_shown()
+    ActionChains(page).move_to_element(second).perform()
+    WebDriverWait(page, 5).until(lambda _: is_shown())
+    assert re.search(r"Without this: \d+\.\d % positive\. Weight \u2212\d", value.text)
+    ActionChains(page).move_to_element(page.find_element(By.TAG_NAME, "h1")).perform()
+    WebDriverWait(page, 5).until(lambda _: not is_shown())
+    first.send_keys("")  # to be there
+    page.execute_script("arguments[0].focus()", first)
+    ActionChains(page).send_keys(Keys.TAB).perform()
+    assert page.switch_to.active_element == second
+    assert is_shown()
+    assert "Weight" in (second.get_attribute("textContent") or "")
+    assert "would be positive" in shown(page, "flip")
+
+
+def test_the_keyboard_is_enough(page: webdriver.Chrome) -> None:
+    page.find_element(By.ID, "text").send_keys("Wonderful!", Keys.CONTROL, Keys.ENTER)
+    assert shown(page, "verdict") == "positive"
+
+
+@pytest.mark.parametrize(("phone", "width"), [(False, 1280), (True, 1280), (False, 390)])
+def test_nobody_is_told_of_a_mouse_that_they_lack(
+    browser: webdriver.Chrome, address: str, phone: bool, width: int
+) -> None:
+    with touch(browser) if phone else nullcontext(), screen(browser, width):
+        browser.get(address)
+        by_mouse = not phone and width > 600
+        assert ("Ctrl + Enter" in browser.find_element(By.ID, "form").text) == by_mouse
+        judge(browser, "A dull, lazy mess.")
+        shown(browser, "review")
+        legend = browser.find_element(By.CLASS_NAME, "legend").text
+        assert ("Point at a sentence" in legend) == by_mouse
+        assert ("Tap a sentence" in legend) != by_mouse
+        assert "The stronger the colour, the more." in legend  # dark on dark is no more
+
+
+def test_an_example_is_tried_with_one_click(page: webdriver.Chrome) -> None:
+    page.find_element(By.LINK_TEXT, "A pan").click()
+    assert shown(page, "verdict") == "negative"
+    assert "Two hours" in str(page.find_element(By.ID, "text").get_property("value"))
+
+
+def test_a_paste_of_20_000_characters_stays_smooth(page: webdriver.Chrome) -> None:
+    text = ("The plot is thin. The songs are lovely, and I laughed a lot. " * 400)[:20_000]
+    # Longest time in which the page could not have painted, in milliseconds.
+    page.execute_script(
+        """
+        window.worst = 0;
+        new PerformanceObserver((list) => {
+          for (const { duration } of list.getEntries()) worst = Math.max(worst, duration);
+        }).observe({ type: "longtask" });
+        const field = document.getElementById("text");
+        field.focus();
+        document.execCommand("insertText", false, arguments[0]);
+    """,
+        text,
+    )
+    page.find_element(By.ID, "judge").click()
+    assert shown(page, "verdict")
+    shown(page, "review", 60)
+    assert page.execute_script("return document.getElementById('text').value.length") == 20_000
+    assert page.execute_script("return worst") < 500
+
+
+def test_what_cannot_be_scored_is_said_and_the_next_one_is_answered(page: webdriver.Chrome) -> None:
+    judge(page, "   ")
+    assert shown(page, "problem") == "Write or paste a review first."
+    page.find_element(By.ID, "text").clear()
+    judge(page, "Wonderful!")
+    assert shown(page, "verdict") == "positive"
+    assert not page.find_element(By.ID, "problem").is_displayed()
+
+
+def test_a_server_that_is_gone_is_said(browser: webdriver.Chrome) -> None:
+    with server() as (address, _):
+        browser.get(address)
+    judge(browser, "Wonderful!")
+    assert shown(browser, "problem") == "The server cannot be reached."
+
+
+def test_markup_in_a_review_stays_text(page: webdriver.Chrome) -> None:
+    evil = "<img src=x onerror=\"document.title='x'\"><script>document.title='y'</script>"
+    judge(page, f"{evil} A fine film. <b>Truly</b> fine.")
+    assert "<img src=x" in shown(page, "review")
+    assert not page.find_elements(By.CSS_SELECTOR, "#review img, #review script, #review b")
+    assert page.title == "reelsense"
+
+
+def test_without_javascript_the_form_answers(browser: webdriver.Chrome, address: str) -> None:
+    with without_javascript(browser):
+        browser.get(address)
+        judge(browser, "The plot is a mess. But the songs are lovely.")
+        assert shown(browser, "verdict")
+        assert shown(browser, "review").startswith("The plot is a mess.")
+        assert browser.find_element(By.ID, "text").text.startswith("The plot")
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_is_fit_for_all_people_and_screens(
+    browser: webdriver.Chrome, address: str, colours: str, width: int
+) -> None:
+    with scheme(browser, colours), screen(browser, width):
+        browser.get(address)
+        judge(browser, "The music is lovely, and so is she. The plot is a dull, lazy mess.")
+        shown(browser, "review")
+        assert serious_faults(browser) == []
+        assert not overflows(browser)
+        paper = browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
+        assert (lightness(paper) < 60) == (colours == "dark")
+        for path in ("/jobs", "/model", "/docs/errors", "/nowhere"):
+            browser.get(address + path)
+            assert serious_faults(browser) == [], path
+            assert not overflows(browser), path
+
+
+def test_pages_paint_soon_and_weigh_little(browser: webdriver.Chrome, address: str) -> None:
+    for path in ("/", "/jobs", "/model"):
+        browser.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
+        browser.get(address + path)
+        if path == "/model":
+            for picture in browser.find_elements(By.CSS_SELECTOR, ".plot img"):
+                browser.execute_script("arguments[0].scrollIntoView()", picture)
+        paint = WebDriverWait(browser, 10).until(lambda _: browser.execute_script(PAINT))
+        assert paint < 1000, path
+        assert browser.execute_script(WEIGHT) < 150_000, path
+
+
+def test_the_interface_is_shown_and_tried_without_anything_from_elsewhere(
+    page: webdriver.Chrome, address: str
+) -> None:
+    page.get_log("browser")
+    page.get(f"{address}/docs")
+    waiting = WebDriverWait(page, 20)
+    waiting.until(lambda _: page.find_elements(By.CLASS_NAME, "opblock"))
+    page.find_element(By.CSS_SELECTOR, "#operations-reelsense-predict button").click()
+    for name in ("try-out__btn", "execute"):
+        waiting.until(element_to_be_clickable((By.CLASS_NAME, name))).click()
+    found = waiting.until(
+        lambda _: page.find_elements(By.CSS_SELECTOR, ".live-responses-table .response")
+    )
+    assert '"verdict": "negative"' in found[0].text
+    script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    assert all(name.startswith((address, "data:")) for name in page.execute_script(script))
+    assert page.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_from_the_interface_a_way_leads_back(
+    browser: webdriver.Chrome, address: str, width: int
+) -> None:
+    with scheme(browser, "dark"), screen(browser, width):
+        browser.get(f"{address}/docs")
+        WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.CLASS_NAME, "opblock"))
+        assert not overflows(browser)
+        text = browser.find_element(By.CSS_SELECTOR, ".opblock-summary-path, .info p")
+        assert lightness(text.value_of_css_property("color")) > 150  # on dark
+        here = browser.find_element(By.CSS_SELECTOR, "nav [aria-current]")
+        assert here.text == "API"
+        browser.find_element(By.LINK_TEXT, "One review").click()
+        WebDriverWait(browser, 10).until(lambda _: browser.current_url == f"{address}/")
+    with without_javascript(browser):
+        browser.get(f"{address}/docs")
+        assert browser.find_element(By.LINK_TEXT, "the contract as JSON").is_displayed()
+        assert browser.find_element(By.LINK_TEXT, "The model").is_displayed()
+
+
+def lightness(colour: str) -> int:
+    """How much red is in a colour as the browser tells it."""
+    return int(re.findall(r"\d+", colour)[0])
+
+
+def test_nothing_is_loaded_from_elsewhere_and_nothing_goes_wrong(
+    page: webdriver.Chrome, address: str, tmp_path: Path
+) -> None:
+    page.get_log("browser")
+    page.get(address)
+    judge(page, "A fine film.")
+    shown(page, "review")
+    script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    assert all(name.startswith((address, "data:")) for name in page.execute_script(script))
+    assert page.get_log("browser") == []
+
+
+def test_the_plots_of_the_model_are_drawn_and_the_report_is_styled(
+    page: webdriver.Chrome, address: str
+) -> None:
+    page.get_log("browser")
+    page.get(f"{address}/model")
+    pictures = page.find_elements(By.CSS_SELECTOR, ".plot img")
+    assert len(pictures) == 14
+    for picture in pictures:
+        page.execute_script("arguments[0].scrollIntoView()", picture)
+    WebDriverWait(page, 20).until(
+        lambda _: all(picture.get_property("naturalWidth") == 480 for picture in pictures)
+    )
+    # Red, green and blue where a bar is: without the styles in the picture it would be black.
+    script = """const canvas = document.createElement("canvas").getContext("2d");
+        canvas.drawImage(arguments[0], 0, 0);
+        return [...canvas.getImageData(0, 0, 480, 400).data]
+            .some((value, n, all) => n % 4 == 2 && all[n + 1] == 255 && value > all[n - 2] + 100)"""
+    assert page.execute_script(script, pictures[0])
+    page.find_element(By.CSS_SELECTOR, ".plot a").click()
+    WebDriverWait(page, 20).until(lambda _: page.title.endswith("how good it is"))
+    assert page.current_url == f"{address}/model/report#probabilities"
+    nav = page.find_element(By.TAG_NAME, "nav")
+    assert nav.value_of_css_property("display") == "flex"
+    nav.find_element(By.LINK_TEXT, "Model card").click()
+    WebDriverWait(page, 20).until(lambda _: page.current_url == f"{address}/model/MODEL_CARD.md")
+    assert page.get_log("browser") == []
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The address of a server with keys, and one of them."""
+    secret, key = api_keys.make("shop")
+    api_keys.add(tmp_path / "keys", key)
+    with server("--keys-file", str(tmp_path / "keys")) as (address, _):
+        yield address, secret
+
+
+def test_with_keys_one_signs_in(browser: webdriver.Chrome, keyed: tuple[str, str]) -> None:
+    address, secret = keyed
+    browser.get_log("browser")
+    browser.get(address)
+    assert browser.current_url == f"{address}/sign-in"
+    browser.find_element(By.ID, "key").send_keys("rs_guessed", Keys.ENTER)
+    assert "not known" in shown(browser, "problem")
+    browser.get_log("browser")  # that there was a 401
+    browser.find_element(By.ID, "key").send_keys(secret, Keys.ENTER)
+    WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.ID, "text"))
+    judge(browser, "Wonderful!")
+    assert shown(browser, "verdict") == "positive"
+    assert browser.execute_script("return document.cookie") == ""
+    # The report is in a sandbox, whose links must bring the cookie still.
+    browser.get(f"{address}/model/report")
+    browser.find_element(By.LINK_TEXT, "Model card").click()
+    WebDriverWait(browser, 20).until(lambda _: "minilm-l6-movies" in browser.page_source)
+    assert browser.find_element(By.TAG_NAME, "pre").text.startswith("---")
+    browser.get(address)
+    assert "Signed in as shop" in browser.find_element(By.TAG_NAME, "footer").text
+    assert browser.get_log("browser") == []
+    browser.find_element(By.CSS_SELECTOR, "footer button").click()
+    WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.ID, "key"))
+    browser.get(address)
+    assert browser.current_url == f"{address}/sign-in"
+
+
+def test_a_session_that_has_ended_is_said(
+    browser: webdriver.Chrome, keyed: tuple[str, str]
+) -> None:
+    address, secret = keyed
+    browser.get(address)
+    browser.find_element(By.ID, "key").send_keys(secret, Keys.ENTER)
+    WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.ID, "text"))
+    browser.delete_all_cookies()
+    judge(browser, "Wonderful!")
+    assert "Sign in again" in shown(browser, "problem")

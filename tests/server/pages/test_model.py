@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import gzip
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from flask.testing import FlaskClient
+
+from reelsense import bundle as bundles
+from reelsense.inference.classifier import Classifier
+from reelsense.server.app import create_app
+from reelsense.server.model_source import look
+from reelsense.server.pages.card import read_card
+from reelsense.server.pages.report import read_report
+from reelsense.server.settings import Settings
+from tests import tiny
+from tests.server.conftest import wait_until_ready
+
+CARD = (bundles.DEFAULT / bundles.CARD).read_text()
+REPORT = (bundles.DEFAULT / bundles.REPORT).read_text()
+PLOT = "/model/plots/probabilities-1.svg"
+
+
+class Page(HTMLParser):
+    """A page taken apart; fails where tags are not closed in the order they were opened."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in {"meta", "link", "img", "input", "br", "hr"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, self.getpos()
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+    def values(self, attribute: str) -> list[str]:
+        return [known[attribute] or "" for _, known in self.tags if attribute in known]
+
+
+def client(
+    card: str = CARD,
+    report: str | None = REPORT,
+    labels: tuple[str, ...] = ("negative", "positive"),
+    **settings: Any,
+) -> FlaskClient:
+    """A client of a server whose model has that card and report."""
+    bundle = tiny.bundle(labels)
+    manifest = replace(bundle.manifest, risk_control=tiny.RISKS)
+    bundle = replace(bundle, manifest=manifest, card=card, report=report)
+    model = Classifier(bundle, network=tiny.count_moods)
+    found = create_app(Settings.model_validate(settings), model).test_client()
+    wait_until_ready(found)
+    return found
+
+
+def shown(**more: Any) -> Page:
+    answer = client(**more).get("/model")
+    assert answer.status_code == 200
+    assert answer.mimetype == "text/html"
+    return Page(answer.get_data(as_text=True))
+
+
+def test_figures_limits_plots_and_card_in_this_order() -> None:
+    page = shown()
+    places = [
+        page.text.index(text)
+        for text in (
+            "Gives a text one of the labels",
+            "93.99%",
+            "decided at a risk of 2%; 1.0% of that is wrong",
+            "69.7%",
+            "0.0 MB",
+            "measured on the official test part",
+            "What it is bad at",
+            "Words of identity sway it.",
+            "Points on the dashed line mean what they say",
+            "Loss during training",
+            "On single sentences by critics",
+            "Learning Word Vectors",
+        )
+    ]
+    assert places == sorted(places)
+    assert "base_model" not in page.text  # the front matter
+    assert page.text.count("Words of identity sway it.") == 1
+    assert "Limits" not in page.text
+
+
+def test_it_keeps_the_policy_and_reads_well_without_seeing_it() -> None:
+    page = shown()
+    assert not page.all("script")
+    assert not page.all("style")
+    assert not page.values("style")
+    assert not [name for _, known in page.tags for name in known if name.startswith("on")]
+    names = page.values("id")
+    assert len(set(names)) == len(names)
+    assert len(page.all("h1")) == 1
+    assert set(page.values("aria-labelledby")) <= set(names)
+    inside = [href[1:] for href in page.values("href") if href.startswith("#")]
+    assert set(inside) <= set(names)
+    assert {"plots", "in-short", "card-accuracy", "card-terms"} <= set(inside)
+    frames = [known for known in page.all("div") if known.get("class") == "scroll"]
+    assert len(frames) == len(page.all("table")) == 5
+    assert {(known["tabindex"], known["role"]) for known in frames} == {("0", "region")}
+    assert len({known["aria-label"] for known in frames}) == 5
+    for picture in page.all("img"):
+        assert picture["loading"] == "lazy"
+        assert picture["alt"]
+        assert int(picture["width"] or 0) > int(picture["height"] or 0) / 2 > 0
+
+
+def test_thresholds_are_listed_by_length() -> None:
+    app = create_app(model=tiny.grouped_classifier())
+    answer = app.test_client()
+    wait_until_ready(answer)
+    page = Page(answer.get("/model").get_data(as_text=True))
+    text = "".join(page.text.split())
+    assert "sentence(upto4)long(above4)" in text
+    assert "1%outofreachoutofreach2%outofreach90.0%10%70.0%any" in text
+    assert "#lengths" in page.values("href")
+    assert "Decision thresholds" not in shown().text
+
+
+def test_every_plot_is_there_and_small() -> None:
+    asking = client()
+    page = Page(asking.get("/model").get_data(as_text=True))
+    sources = [picture["src"] or "" for picture in page.all("img")]
+    assert len(sources) == REPORT.count("<svg") == 14
+    weight = 0
+    for source in sources:
+        answer = asking.get(source, headers={"Accept-Encoding": "gzip"})
+        assert answer.mimetype == "image/svg+xml"
+        assert answer.content_encoding == "gzip"
+        weight += len(answer.data)
+        svg = gzip.decompress(answer.data).decode()
+        root = ElementTree.fromstring(svg)  # noqa: S314  # our own
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "metadata" not in svg
+    assert weight < 40_000
+
+
+def test_smaller_plots_say_the_same() -> None:
+    svg = (
+        '<svg viewBox="0 0 3.5 4">\n <path d="M 1.23456 2\nL 3"/>\n <text>0.12345  </text>\n</svg>'
+    )
+    page = f'<h2 id="x">A &amp; B</h2><figure>{svg}\n<figcaption>a &lt; b</figcaption></figure>'
+    (chapter,) = read_report(page).chapters
+    (plot,) = chapter.plots
+    assert (chapter.title, plot.caption, plot.name) == ("A & B", "a < b", "x-1")
+    assert (plot.width, plot.height) == (5, 5)
+    assert plot.svg == (
+        '<svg viewBox="0 0 3.5 4"><path d="M 1.23 2 L 3"/><text>0.12345  </text></svg>'
+    )
+
+
+def test_what_is_no_plot_is_left_out() -> None:
+    figures = "<figure>hello</figure><figure><svg></svg></figure><figure>"
+    found = read_report(f'<h2 id="x">X</h2>{figures}')
+    assert found.chapters == ()
+    assert found.figures == {}
+    assert found.decided == {}
+    assert read_report("").chapters == ()
+
+
+@pytest.mark.parametrize("path", ["/model/report", PLOT, "/model/MODEL_CARD.md"])
+def test_what_the_bundle_brings_may_run_nothing_and_is_kept(path: str) -> None:
+    asking = client()
+    answer = asking.get(path)
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline';")
+    assert "script" not in policy
+    assert policy.endswith("sandbox allow-same-origin")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "private, no-cache"
+    again = asking.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+    assert again.headers["Content-Security-Policy"] == policy
+    packed = asking.get(path, headers={"Accept-Encoding": "gzip"})
+    assert gzip.decompress(packed.data) == answer.data
+    assert asking.get(path, headers={"Accept-Encoding": "gzip;q=0"}).data == answer.data
+    assert packed.headers["ETag"] != answer.headers["ETag"]
+    assert packed.headers["Vary"] == answer.headers["Vary"] == "Accept-Encoding"
+
+
+def test_report_and_card_are_answered_as_they_are() -> None:
+    asking = client()
+    report, card = asking.get("/model/report"), asking.get("/model/MODEL_CARD.md")
+    assert report.content_type == "text/html; charset=utf-8"
+    assert report.get_data(as_text=True) == REPORT
+    assert card.content_type == "text/plain; charset=utf-8"
+    assert card.get_data(as_text=True) == CARD
+
+
+def test_an_unknown_plot() -> None:
+    assert client().get("/model/plots/probabilities-9.svg").status_code == 404
+
+
+def test_without_a_report_the_card_alone() -> None:
+    page = shown(report=None)
+    assert "--update-card" in page.text
+    assert "Words of identity sway it." in page.text
+    assert page.text.index("93.99%") < page.text.index("What it is bad at")  # of the front matter
+    assert "macro-F1" in page.text
+    assert not page.all("img")
+    assert "/model/report" not in page.values("href")
+    for path in ("/model/report", PLOT):
+        assert client(report=None).get(path).status_code == 404
+
+
+def test_a_card_that_says_nothing() -> None:
+    page = shown(card="# tiny\n", report=None, labels=("like <b>", "dislike"))
+    assert "Gives a text one of the labels like <b>, dislike, with a probability." in page.text
+    assert "Its card does not say." in page.text
+    assert "accuracy" not in page.text
+    assert shown(card="", report=None).text.count("tiny") == 1
+
+
+def test_the_version_is_said_where_the_card_does_not() -> None:
+    assert "Version 0\n" in shown(card="# tiny\nA model.\n", report=None).text
+    assert "Version 0\n" not in shown(card="# tiny\nA model, 0.\n", report=None).text
+
+
+HOSTILE = """---
+name: <script>alert(0)</script>
+---
+# <script>alert(1)</script>
+> # A quoted title
+>
+> noted
+
+<script>alert(2)</script> **lead** <img src=x onerror=alert(3)>
+
+[a](javascript:alert(4)) [b](JaVaScRiPt:alert(5)) [c](data:text/html,x) [d](vbscript:x)
+![tracked](https://elsewhere.example/pixel) [e](https://elsewhere.example "<b>") [f](//x.example/)
+<https://elsewhere.example/?"onclick="x>
+
+# A second title
+<div style="position:fixed">
+
+| a"><script> | b |
+|:-:|--:|
+| <b>1</b> | 2 |
+
+## "><script>alert(6)</script>
+## Limits & <b>
+```html"><script>
+</code></pre><script>alert(7)</script>
+```
+"""
+
+
+def test_a_card_brings_no_markup_of_its_own() -> None:
+    page = shown(card=HOSTILE)
+    kinds = {tag for tag, _ in page.tags}
+    assert not kinds & {"script", "b", "style", "iframe", "object", "form"}
+    assert len(page.all("h1")) == 1
+    assert all((known["src"] or "").startswith("/model/plots/") for known in page.all("img"))
+    attributes = {name for _, known in page.tags for name in known}
+    assert not [name for name in attributes if name.startswith("on") or name == "style"]
+    links = [known for known in page.all("a") if "model" not in (known["href"] or "")]
+    outside = [known for known in links if not (known["href"] or "").startswith(("#", "/"))]
+    outside += [known for known in links if (known["href"] or "").startswith("//")]
+    assert len(outside) == 4
+    assert {known["rel"] for known in outside} == {"noopener"}
+    assert not re.search(r"script:|data:text", "".join(page.values("href")))
+    assert [known["class"] for known in page.all("td")] == ["center", "right"]
+    for n in (1, 2, 6, 7):
+        assert (f"<script>alert({n})</script>" in page.text) == (n != 1)  # 1 is the title
+    assert "noted" in page.text
+
+
+def test_headings_of_a_card_have_names_of_their_own() -> None:
+    card = read_card("## Use\n### Use\n## Use\n# Ünder 3 €\n## !\n")
+    assert [each.anchor for each in card.sections] == [
+        "card-use",
+        "card-use-3",
+        "card-ünder-3",
+        "card-",
+    ]
+    assert 'id="card-use-2"' in card.sections[0].body
+
+
+def test_a_front_matter_without_an_end_is_text() -> None:
+    assert read_card("---\r\na: 1\r\n---\r\n# b\nc").lead == "<p>c</p>\n"
+    assert "a: 1" in read_card("---\na: 1\n").lead + read_card("---\na: 1\n").more
+
+
+def test_a_new_report_is_a_new_bundle(tmp_path: Path) -> None:
+    bundles.write(tmp_path / "bundle", tiny.bundle())
+    before = look(tmp_path / "bundle")
+    (tmp_path / "bundle" / bundles.REPORT).touch()
+    assert look(tmp_path / "bundle") != before
+
+
+def test_what_evaluate_writes_is_read(tmp_path: Path) -> None:
+    """With other labels, without thresholds, and quick."""
+    for needed in ("yaml", "matplotlib", "cleanlab", "sklearn"):
+        pytest.importorskip(needed)
+    from reelsense.evaluation.report import as_card, as_page
+    from tests.evaluation.test_report import MANIFEST, report
+
+    full, plain = report(), report(replace(MANIFEST, risk_control=None), quick=True)
+    found = read_report(as_page(full))
+    assert sum(len(chapter.plots) for chapter in found.chapters) == as_page(full).count("<svg")
+    assert found.figures["accuracy"] == "90.00%"
+    assert set(found.decided) == {"2%", "10%"}
+    assert read_report(as_page(plain)).decided == {}
+    assert read_card(as_card(full)).metrics["accuracy"] == 0.9
+    assert [each.title for each in read_card(as_card(full)).limits] == ["Limits"]
+    page = shown(card=as_card(plain), report=as_page(plain))
+    assert "decided at" not in page.text

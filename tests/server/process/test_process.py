@@ -1,0 +1,199 @@
+"""End to end: the real server process, over HTTP, with the model that comes along."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from reelsense import bundle as bundles
+from reelsense.errors import BundleError, ReelsenseError
+from reelsense.inference.classifier import Classifier
+from reelsense.server.middleware.metrics import FOLDER
+from reelsense.server.process.run import _scratch_folder, run
+from reelsense.server.settings import Settings
+from tests import tiny
+from tests.processes import ask, server
+
+REVIEWS = [f"{'A wonderful film. ' * n}The best of the year." for n in range(1, 9)]
+
+
+def test_many_clients_at_once_get_the_answers_they_would_get_alone() -> None:
+    with server() as (address, _):
+        alone = [ask(f"{address}/v1/predict", {"text": text}).body for text in REVIEWS]
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(
+                pool.map(lambda text: ask(f"{address}/v1/predict", {"text": text}), REVIEWS * 8)
+            )
+        assert {answer.status for answer in answers} == {200}
+        for answer, expected in zip(answers, alone * 8, strict=True):
+            found, wanted = answer.body["predictions"][0], expected["predictions"][0]
+            assert found["positive"] == pytest.approx(wanted["positive"], abs=1e-4)
+        assert ask(f"{address}/v1/predict", {"text": ""}).status == 422
+        assert ask(f"{address}/predict?sentence=fine").body["response"]["sentence"] == "fine"
+        assert ask(f"{address}/nothing").status == 404
+
+
+def test_bad_bodies_over_a_real_connection() -> None:
+    head = "POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    chunked = head + "Transfer-Encoding: chunked\r\n\r\n"
+    block = f"{0x100000:x}\r\n{'a' * 0x100000}\r\n"
+    with server() as (address, _):
+        assert status(address, f"{chunked}ZZ\r\n") == 400
+        assert status(address, f"{chunked}{block * 3}0\r\n\r\n") == 413
+        assert status(address, f"{head}Content-Length: 3000000\r\n\r\n{{") == 413
+        assert ask(f"{address}/v1/predict", {"text": "A fine film."}).status == 200
+        long = "A+fine+film.+" * 3000
+        assert ask(f"{address}/predict?sentence={long}").status == 200
+
+
+def status(address: str, request: str) -> int:
+    """Send `request` as it is; the status of the answer."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        with suppress(ConnectionError):  # the server may answer before it has read everything
+            connection.sendall(request.encode())
+        return int(connection.recv(100).split()[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_stays_below_400_mb() -> None:
+    with server() as (address, process):
+        for length in (3, 30, 90, 150, 250, 400, 800):
+            ask(f"{address}/v1/predict", {"texts": ["film " * length] * 16})
+        ask(f"{address}/v1/predict", {"text": "." * 200_000})
+        assert megabytes(process) < 400
+
+
+def megabytes(process: int) -> float:
+    """Memory of `process` and those it started, each shared page counted once."""
+    folder = Path(f"/proc/{process}")
+    shares = (folder / "smaps_rollup").read_text().splitlines()
+    own = int(next(line for line in shares if line.startswith("Pss:")).split()[1]) / 1024
+    children = (folder / "task" / str(process) / "children").read_text().split()
+    return own + sum(megabytes(int(child)) for child in children)
+
+
+def test_serving_imports_no_pytorch() -> None:
+    program = """
+import sys, time
+from reelsense.server.app import create_app
+app = create_app()
+client = app.test_client()
+while client.get("/readyz").status_code != 200: time.sleep(0.01)
+assert client.post("/v1/predict", json={"text": "A fine film."}).status_code == 200
+print(sorted({"torch", "transformers", "sklearn", "onnx", "onnxruntime"} & set(sys.modules)))
+"""
+    found = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert found.stdout == "[]\n"
+
+
+def test_no_pickle_is_read_on_the_way_to_an_answer() -> None:
+    program = """
+import sys
+found = []
+sys.addaudithook(lambda event, _: found.append(event) if event.startswith("pickle.") else None)
+import pickle
+pickle.loads(pickle.dumps(complex))  # the hook works
+assert found.pop() == "pickle.find_class"
+from reelsense.server.app import create_app
+client = create_app().test_client()
+answer = client.post("/v1/predict", json={"text": "A fine film."})
+assert answer.status_code == 200, answer.get_data()
+assert client.get("/metrics").status_code == 200
+print(found)
+"""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "[]\n"
+
+
+class Payload:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("part", ["network", "tokenizer"])
+def test_a_pickle_in_a_bundle_runs_nothing(tmp_path: Path, part: str) -> None:
+    trap = tmp_path / "it-ran"
+    evil = pickle.dumps(Payload(trap), protocol=0)
+    made = tiny.bundle()
+    parts = {"network": made.network, "tokenizer": made.tokenizer} | {
+        part: evil if part == "network" else evil.decode()
+    }
+    bundles.write(tmp_path / "evil", replace(made, **parts))  # type: ignore[arg-type]
+    with pytest.raises(BundleError):
+        Classifier.load(tmp_path / "evil")
+    assert not trap.exists()
+    pickle.loads(evil).close()  # noqa: S301  # it would have
+    assert trap.exists()
+
+
+def test_nothing_is_left_in_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO by itself leaves an id there when it reports its use, gunicorn a socket."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    with server() as (address, _):
+        assert ask(f"{address}/v1/predict", {"text": "A fine film."}).status == 200
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("free", "counts", "there"), [(0, True, 1), (0, False, 0), (1, True, 0)])
+def test_counts_go_where_there_is_room_to_map_them(
+    free: int, counts: bool, there: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, other = tmp_path / "memory", tmp_path / "other"
+    memory.mkdir()
+    other.mkdir()
+    monkeypatch.setattr("reelsense.server.process.run._MEMORY", str(memory))
+    monkeypatch.setattr(tempfile, "tempdir", str(other))
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda _: SimpleNamespace(free=free * 20 * 1024 * 1024)
+    )
+    monkeypatch.setenv(FOLDER, "another program's")
+    with _scratch_folder(counts=counts) as folder:
+        assert Path(folder).parent == (memory, other)[there]
+    assert not Path(folder).exists()
+
+
+def test_a_changed_bundle_stops_the_server_before_it_starts(tmp_path: Path) -> None:
+    for path in bundles.DEFAULT.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    card = tmp_path / "MODEL_CARD.md"
+    card.write_text(card.read_text() + "!")
+    command = [sys.executable, "-m", "reelsense", "serve", "--port", "0", "--model", str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    assert found.returncode == 1
+    assert found.stdout == ""
+    assert found.stderr.startswith("reelsense: ")
+    assert "MODEL_CARD.md" in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_a_taken_port_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ReelsenseError, match=f"port {port}: .*another with --port"):
+            run(Settings(port=port))
+
+
+def test_a_host_that_cannot_be_one_is_one_line() -> None:
+    with pytest.raises(ReelsenseError, match=r"a\.\.b: that is no name of a host"):
+        run(Settings(host="a..b", insecure_public=True))

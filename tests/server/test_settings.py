@@ -1,0 +1,134 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field, SecretStr
+
+from reelsense.errors import SettingsError
+from reelsense.server.settings import GROUPS, Effective, Settings, read_settings
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "serve.toml"
+    path.write_text("port = 1\nmax_texts = 2\nmax_characters = 3\ndeadline = 4\n")
+    return path
+
+
+def test_flags_go_before_the_environment_before_the_file_before_defaults(file: Path) -> None:
+    environment = {"REELSENSE_MAX_TEXTS": "20", "REELSENSE_PORT": "10", "REELSENSE_CACHE": ""}
+    found = read_settings({"port": "100"}, environment, file)
+    assert found.settings == Settings(port=100, max_texts=20, max_characters=3, deadline=4)
+    assert found.origins == {
+        "port": "--port",
+        "max_texts": "REELSENSE_MAX_TEXTS",
+        "max_characters": str(file),
+        "deadline": str(file),
+    }
+
+
+def test_the_environment_names_the_file(file: Path) -> None:
+    assert read_settings({}, {"REELSENSE_CONFIG": str(file)}).settings.port == 1
+    assert read_settings({}, {"REELSENSE_CONFIG": ""}).settings == Settings()
+
+
+def test_variables_are_read_as_what_they_are() -> None:
+    environment = {
+        "REELSENSE_MODEL": "some/folder",
+        "REELSENSE_DEADLINE": "0.5",
+        "REELSENSE_LOG_LEVEL": "debug",
+        "HOME": "/home/somebody",
+    }
+    found = read_settings({}, environment).settings
+    assert found == Settings(model="some/folder", deadline=0.5, log_level="debug")
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "faults"),
+    [
+        ({"port": "x"}, {}, ["--port: should be a whole number, not 'x'"]),
+        ({}, {"REELSENSE_LOG_TEXTS": "x"}, ["REELSENSE_LOG_TEXTS: should be true or false, not"]),
+        ({"deadline": "x"}, {}, ["--deadline: should be a number, not 'x'"]),
+        ({"secret": "short"}, {}, ["--secret: should have 16 characters or more: `openssl rand"]),
+        ({"port": "65536", "max_texts": "0"}, {}, ["--port: ", "65535", "--max-texts: "]),
+        ({}, {"REELSENSE_DEADLINE": "inf"}, ["REELSENSE_DEADLINE: ", "86400"]),
+        ({}, {"REELSENSE_DEADLINE": "nan"}, ["REELSENSE_DEADLINE: ", "86400"]),
+        ({}, {"REELSENSE_LOG_LEVEL": "loud"}, ["REELSENSE_LOG_LEVEL: ", "'debug'"]),
+        ({}, {"REELSENSE_PROT": "1"}, ["REELSENSE_PROT: ", "did you mean REELSENSE_PORT?"]),
+        ({}, {"REELSENSE_ZZZ": "1"}, ["REELSENSE_ZZZ: there is no such setting"]),
+        ({}, {"REELSENSE_PORT": "tcp://10.0.0.1:80"}, ["REELSENSE_PORT: ", "enableServiceLinks"]),
+        ({}, {"REELSENSE_SERVICE_HOST": "10.0.0.1"}, ["SERVICE_HOST: ", "enableServiceLinks"]),
+    ],
+)
+def test_what_is_wrong_is_named(
+    flags: dict[str, str], environment: dict[str, str], faults: list[str]
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        read_settings(flags, environment)
+    for fault in faults:
+        assert fault in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "faults"),
+    [
+        ('port = "5000"', ["serve.toml: port: should be a whole number, not '5000'"]),
+        ("port = true\nmax_body = 1.5", ["serve.toml: port: ", "serve.toml: max_body: "]),
+        ("max-texts = 3", ["serve.toml: max-texts: there is no such", "did you mean max_texts?"]),
+        ("[server]\nport = 3", ["serve.toml: server: there is no such setting"]),
+        ("model = 3", ["serve.toml: model: "]),
+        ("port = ", ["serve.toml is not TOML"]),
+        ("\udcff", ["serve.toml is not TOML"]),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, content: str, faults: list[str]) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(SettingsError) as error:
+        read_settings({}, {}, path)
+    for fault in faults:
+        assert fault in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"none\.toml cannot be read: No such file"):
+        read_settings({}, {}, tmp_path / "none.toml")
+
+
+def test_a_wrong_secret_is_not_shown() -> None:
+    for flags, environment in (({"secret": "hush"}, {}), ({}, {"REELSENSE_SECRET": "hush"})):
+        with pytest.raises(SettingsError) as error:
+            read_settings(flags, environment)
+        assert "hush" not in str(error.value)
+
+
+def test_every_setting_has_its_group() -> None:
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(
+        Settings.model_fields
+    )
+
+
+def test_secrets_are_left_out() -> None:
+    class WithKey(Settings):
+        key: SecretStr = Field(default=SecretStr(""))
+
+    shown = Effective(WithKey(key=SecretStr("hush")), {"key": "REELSENSE_KEY"}).as_toml()
+    assert "hush" not in shown
+    assert "# key: set, and not shown" in shown
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 2**40), st.floats(1e-6, 86400)
+)
+def test_what_is_shown_is_the_file_that_would_set_it(host: str, most: int, deadline: float) -> None:
+    settings = Settings(host=host, max_texts=most, deadline=deadline, model="a b/ü")
+    shown = Effective(settings, {"host": "REELSENSE_HOST"}).as_toml()
+    assert Settings.model_validate(tomllib.loads(shown), strict=True) == settings
+
+
+@pytest.mark.parametrize("origins", ["a.example", "https://a.example/path", "*"])
+def test_an_origin_that_can_never_match_is_refused(origins: str) -> None:
+    with pytest.raises(SettingsError, match=r"--origins: should be as https://a\.example"):
+        read_settings({"origins": origins}, {})

@@ -1,0 +1,387 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from reelsense.datasets.reviews import Split
+from reelsense.errors import TrainingError
+from reelsense.training import checkpoint, finetune, pretrain, throughput
+from reelsense.training.distributed import Processes
+from reelsense.training.examples import Example, write_examples
+from reelsense.training.recipe import Stage
+from reelsense.training.throughput import Speed, without_speed
+from tests.conftest import LABELS
+from tests.training.conftest import STARS, write_base
+from tests.training.plainly import precisely
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+ACCELERATE = (
+    *("-m", "accelerate.commands.launch", "--main_process_port", "0"),
+    *("--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+)
+RECIPE = """
+name = "tiny"
+base = "nowhere"
+lengths = [16, 32, 32]
+window = 64
+tokens_per_batch = 160
+dropout = 0.0
+learning_rate = 0.5
+max_gradient_norm = 100.0  # never reached: a gradient of another length is seen
+stars_weight = 0.5
+"""
+
+
+class Place:
+    """A folder with what a run needs, and the runs in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.base = write_base(folder / "base")
+        choose = random.Random(0)
+        rows = ["text,label"]
+        examples = []
+        for n in range(150):
+            word = choose.choice(list(STARS))
+            filler = choose.choices(["the", "a", "film", "was"], k=choose.randint(9, 40))
+            label = "positive" if STARS[word] > 5 else "negative"
+            rows.append(f"{word} {' '.join(filler)} {n},{label}")
+            if n < 21:
+                target = (0.2, 0.8) if label == "positive" else (0.8, 0.2)
+                examples.append(Example(f"{word} {n}", target, STARS[word] if n % 3 else None))
+        (folder / "mine.csv").write_text("\n".join(rows))
+        write_examples(folder / "extra.jsonl", examples, LABELS)
+
+    def start(
+        self,
+        out: str,
+        *options: str,
+        kind: str = "finetune",
+        launcher: Sequence[str] = (),
+        module: str = "tests.training.plainly",
+        recipe: str = RECIPE,
+        **environment: str,
+    ) -> subprocess.Popen[str]:
+        if kind == "pretrain":
+            recipe = recipe.replace("[16, 32, 32]", "[32]").replace("= 0.5", "= 0.2", 1)
+        (self.folder / f"{out}.toml").write_text(f'{recipe}\nkind = "{kind}"\n')
+        extra = ("--extra-data", str(self.folder / "extra.jsonl")) if kind == "finetune" else ()
+        given = {
+            "--data": "mine.csv",
+            "--recipe": f"{out}.toml",
+            "--base-model": "base",
+            "--output": out,
+        }
+        paths = [part for name, path in given.items() for part in (name, str(self.folder / path))]
+        (self.folder / f"{out}-pids").mkdir(exist_ok=True)
+        pids = {"PIDS": str(self.folder / f"{out}-pids")}
+        start = ("-m", module) if not launcher else (*launcher, "-m", module)
+        return subprocess.Popen(  # noqa: S603
+            [sys.executable, *start, "train", *paths, *extra, *options],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | pids | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, out: str, *options: str, **settings: Any) -> str:
+        """Run it to its end; return what it printed."""
+        process = self.start(out, *options, **settings)
+        said, errors = self.end(out, process)
+        assert process.returncode == 0, said + errors
+        return said
+
+    def end(self, out: str, process: subprocess.Popen[str]) -> tuple[str, str]:
+        """Wait for its end; return what it printed, and its errors. What hangs is killed."""
+        try:
+            return process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            for pid in [process.pid, *self.pids(out)]:
+                os.kill(pid, signal.SIGKILL)
+            raise
+
+    def pids(self, out: str) -> list[int]:
+        return [int(path.read_text()) for path in sorted((self.folder / f"{out}-pids").iterdir())]
+
+    def metrics(self, out: str) -> list[dict[str, float]]:
+        lines = (self.folder / out / checkpoint.METRICS).read_text().splitlines()
+        return [without_speed(json.loads(line)) for line in lines]
+
+    def state(self, out: str) -> dict[str, Any]:
+        return dict(torch.load(self.folder / out / checkpoint.STATE, weights_only=True))
+
+    def wait_for_steps(self, out: str, steps: int, process: subprocess.Popen[str]) -> None:
+        log = self.folder / out / checkpoint.METRICS
+        for _ in range(60_000):
+            if log.exists() and len(log.read_text().splitlines()) >= steps:
+                return
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.001)
+        raise AssertionError
+
+    def assert_same(self, one: str, other: str, tolerance: float = 1e-9) -> None:
+        """Assert that both runs logged the same, held-out results too, and ended the same."""
+        first, second = self.metrics(one), self.metrics(other)
+        assert len(first) == len(second)
+        for a, b in zip(first, second, strict=True):
+            assert a == pytest.approx(b, abs=tolerance)
+        weights, others = (self.state(out)["parts"]["model"] for out in (one, other))
+        for name, weight in weights.items():
+            assert torch.allclose(weight, others[name], rtol=0, atol=tolerance), name
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        made = Place(tmp_path_factory.mktemp("processes"))
+        made.run("whole")
+        yield made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", ["1", "3"])
+def test_two_processes_take_the_steps_of_one(place: Place, accumulate: str) -> None:
+    out = f"two-{accumulate}"
+    said = place.run(out, "--gradient-accumulation-steps", accumulate, launcher=TORCHRUN)
+    place.assert_same("whole", out)
+    steps = [entry["step"] for entry in place.metrics(out) if "epoch" not in entry]
+    assert steps == list(range(1, len(steps) + 1))
+    losses = [entry["loss"] for entry in place.metrics(out) if "epoch" not in entry]
+    assert max(losses) - min(losses) > 0.05  # the steps lead somewhere
+    assert all("star_mae" in entry for entry in place.metrics(out) if "epoch" in entry)
+    assert said.count("learn from") == said.count("epoch 3: ") == said.count("checkpoint is") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["finetune", "pretrain"])
+def test_batches_of_fewer_texts_than_processes(place: Place, kind: str) -> None:
+    recipe = f"{RECIPE}texts_per_batch = 1\n".replace("160", "32").replace("= 0.2", "= 0.05")
+    settings = {"kind": kind, "recipe": recipe}
+    one, two = f"narrow-one-{kind}", f"narrow-two-{kind}"
+    place.run(one, "--max-steps", "40", **settings)
+    place.run(two, "--max-steps", "40", launcher=TORCHRUN, **settings)
+    if kind == "finetune":
+        place.assert_same(one, two)
+    assert_read_the_same(place, one, two)
+
+
+def assert_read_the_same(place: Place, one: str, other: str) -> None:
+    first, second = place.state(one), place.state(other)
+    losses, others = ([each["loss"] for each in place.metrics(out)] for out in (one, other))
+    assert losses == pytest.approx(others, abs=1e-9)
+    weights, theirs = first["parts"]["model"], second["parts"]["model"]
+    for name, weight in weights.items():
+        assert torch.allclose(weight, theirs[name], rtol=0, atol=1e-9), name
+
+
+@pytest.mark.slow
+def test_two_processes_read_on_as_one(place: Place) -> None:
+    place.run("read-whole", kind="pretrain")
+    place.run("read-parts", "--gradient-accumulation-steps", "3", kind="pretrain")
+    said = place.run("read-two", kind="pretrain", launcher=TORCHRUN)
+    assert said.count("starting") == said.count("checkpoint is") == 1
+    assert_read_the_same(place, "read-whole", "read-parts")
+    assert_read_the_same(place, "read-whole", "read-two")
+    history = place.metrics("read-whole")
+    assert history[-1]["loss"] < history[0]["loss"] - 0.1
+
+
+@pytest.mark.slow
+def test_a_run_is_stopped_between_steps_and_goes_on(place: Place) -> None:
+    settings: Any = {
+        "launcher": TORCHRUN,
+        "recipe": RECIPE.replace("dropout = 0.0", "dropout = 0.2"),
+    }
+    place.run("noisy", **settings)
+    process = place.start("stopped", **settings)
+    place.wait_for_steps("stopped", 12, process)
+    process.send_signal(signal.SIGTERM)  # torchrun passes it on
+    _, errors = place.end("stopped", process)
+    assert process.returncode != 0
+    assert errors.count("stopped; the state is saved") == 1
+    state = place.state("stopped")
+    assert 0 < state["progress"]["steps_done"] == place.metrics("stopped")[-1]["step"]
+    assert not torch.equal(*(each["processor"] for each in state["random_by_process"]))
+
+    place.run("stopped", "--resume", **settings)
+    place.assert_same("noisy", "stopped")
+
+
+@pytest.mark.slow
+def test_one_process_that_is_asked_stops_all(place: Place) -> None:
+    process = place.start("asked", launcher=TORCHRUN, SLOW_SAVE="5")  # nobody leaves before that
+    place.wait_for_steps("asked", 12, process)
+    os.kill(place.pids("asked")[0], signal.SIGTERM)
+    _, errors = place.end("asked", process)
+    assert errors.count("stopped; the state is saved") == 1
+    steps = place.state("asked")["progress"]["steps_done"]
+    assert 0 < steps == place.metrics("asked")[-1]["step"]
+    place.run("asked", "--resume", "--gradient-accumulation-steps", "2")  # with one process
+    place.assert_same("whole", "asked")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["all", "one"])
+def test_a_killed_run_goes_on(place: Place, which: str) -> None:
+    out = f"killed-{which}"
+    process = place.start(out, launcher=TORCHRUN, SAVE_EVERY="0")
+    place.wait_for_steps(out, 20, process)
+    victims = place.pids(out)
+    if which == "all":
+        process.kill()
+    for pid in victims if which == "all" else victims[1:]:
+        os.kill(pid, signal.SIGKILL)
+    place.end(out, process)  # nobody waits for the dead
+    assert process.returncode != 0
+    assert 0 < place.state(out)["progress"]["steps_done"] < place.metrics("whole")[-1]["step"]
+    place.run(out, "--resume", launcher=TORCHRUN)
+    place.assert_same("whole", out)
+
+
+@pytest.mark.slow
+def test_accelerate_launches_it_as_it_is(place: Place) -> None:
+    recipe = RECIPE.replace("\nlearning_rate = 0.5", "\nlearning_rate = 1e-3")
+    settings: Any = {"module": "reelsense", "recipe": recipe}
+    place.run("parts", "--gradient-accumulation-steps", "2", **settings)
+    place.run("launched", launcher=ACCELERATE, **settings)
+    place.assert_same("parts", "launched", tolerance=1e-5)  # AdamW and 32 bits, in the same parts
+
+
+QUICK = Stage(
+    name="tiny",
+    base="",
+    window=64,
+    lengths=(16, 32),
+    tokens_per_batch=128,
+    learning_rate=0.1,
+    dropout=0.0,
+    max_gradient_norm=100.0,
+    stars_weight=1.0,
+)
+
+
+@pytest.fixture
+def precise(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Plain gradient descent in 64 bits, as in `plainly`."""
+    precisely(monkeypatch)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("precise")
+def test_parts_one_after_another_make_the_same_model(
+    base: Path, rated: Split, tmp_path: Path
+) -> None:
+    histories, models = [], []
+    for parts in (1, 3, 50):
+        out = tmp_path / str(parts)
+        processes = Processes(parts)
+        histories.append(finetune.finetune(QUICK, base, rated, LABELS, out, processes=processes))
+        models.append(torch.load(out / checkpoint.STATE, weights_only=True)["parts"]["model"])
+    assert histories[0][1]["loss"] < histories[0][0]["loss"]
+    for history, model in zip(histories[1:], models[1:], strict=True):
+        for a, b in zip(history, histories[0], strict=True):
+            assert a == pytest.approx(b, abs=1e-9)
+        assert all(torch.allclose(model[name], models[0][name], atol=1e-9) for name in model)
+
+
+@pytest.mark.usefixtures("precise")
+def test_hidden_words_weigh_the_same_in_any_part(base: Path, tmp_path: Path) -> None:
+    recipe = replace(QUICK, kind="pretrain", lengths=(32,), learning_rate=0.1)
+    texts = ["the good film was not awful " * (3 + n % 9) for n in range(40)]
+    last = [
+        pretrain.pretrain(recipe, base, texts, tmp_path / str(n), processes=Processes(n))[-1][
+            "loss"
+        ]
+        for n in (1, 3, 50)
+    ]
+    assert last == pytest.approx([last[0]] * 3, abs=1e-9)
+
+
+@pytest.mark.parametrize(("count", "accumulate"), [(1, 1), (1, 4), (2, 1), (2, 3), (5, 2)])
+@pytest.mark.parametrize("size", [1, 2, 7, 64])
+def test_every_text_of_a_batch_is_in_one_part(count: int, accumulate: int, size: int) -> None:
+    processes, batch = Processes(accumulate), list(range(100, 100 + size))
+    processes.count = count
+    found, last = [], []
+    for processes.rank in range(count):
+        parts = list(processes.parts(torch.nn.Module(), batch))
+        assert all(parts[:-1])
+        assert len(parts) <= accumulate
+        found += [n for part in parts for n in part]
+        last.append(len(parts[-1]))
+    assert sorted(found) == batch
+    assert max(last) - min(last) <= 1
+    shares: list[int] = []
+    for processes.rank in range(count):
+        shares += processes.share(batch)
+    assert sorted(shares) == batch
+
+
+def test_held_out_reviews_that_nobody_scored_are_missed(
+    base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Processes, "share", lambda _, batches: batches[1:])
+    with pytest.raises(TrainingError, match=r"of 40 validation texts were scored"):
+        finetune.finetune(QUICK, base, split, LABELS, tmp_path / "out")
+
+
+def test_processes_that_were_given_different_things(
+    base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Processes, "gather", lambda _, value: [value, "other"])
+    with pytest.raises(TrainingError, match="different recipes, bases or reviews"):
+        finetune.finetune(QUICK, base, split, LABELS, tmp_path / "out")
+
+
+def test_tokens_are_counted_without_padding(
+    base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+    facts = Speed.facts
+
+    def seen(self: Speed) -> dict[str, float]:
+        counted.append(self.tokens)
+        return facts(self)
+
+    monkeypatch.setattr(Speed, "facts", seen)
+    finetune.finetune(QUICK, base, split, LABELS, tmp_path / "out")
+    words = [len(review.text.split()) + 2 for review in split.train]
+    assert counted == [sum(min(each, most) for each in words) for most in QUICK.lengths]
+    *_, last = (tmp_path / "out" / checkpoint.METRICS).read_text().splitlines()
+    assert json.loads(last)["tokens_per_second"] > 0
+    assert all(
+        "tokens_per_second" not in each for each in checkpoint.curves(tmp_path / "out")["held_out"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989.4e12),
+        ("NVIDIA H200", 989.4e12),
+        ("NVIDIA H200 NVL", 0.0),
+        ("NVIDIA H100 PCIe", 0.0),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("Tesla T4", 0.0),
+    ],
+)
+def test_the_peak_of_a_gpu(monkeypatch: pytest.MonkeyPatch, name: str, peak: float) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: name)
+    assert throughput.peak() == peak
