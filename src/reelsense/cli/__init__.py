@@ -7,11 +7,18 @@ import sys
 import click
 
 from reelsense import __version__
-from reelsense.cli.answer import explain, predict
-from reelsense.cli.judge import calibrate, evaluate
-from reelsense.cli.learn import baseline, data, export, train
+from reelsense.cli.baseline import baseline
+from reelsense.cli.calibrate import calibrate
+from reelsense.cli.config import config
+from reelsense.cli.data import data
+from reelsense.cli.evaluate import evaluate
+from reelsense.cli.explain import explain
+from reelsense.cli.export import export
+from reelsense.cli.key import key
 from reelsense.cli.models import models
-from reelsense.cli.serve import config, key, serve
+from reelsense.cli.predict import predict
+from reelsense.cli.serve import serve
+from reelsense.cli.train import train
 from reelsense.errors import ReelsenseError
 from reelsense.files import NO_ROOM
 

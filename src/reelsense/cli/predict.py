@@ -1,12 +1,8 @@
-"""The commands that answer with a model: predict, explain."""
+"""The command `reelsense predict`."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -14,14 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from reelsense.cli import options
-from reelsense.errors import InputError, TextError
-from reelsense.prediction import UNSURE
-from reelsense.text.clean import LONE_SURROGATE
 
 if TYPE_CHECKING:
-    from reelsense.bundle import Bundle, Manifest
     from reelsense.inference.classifier import Classifier
-    from reelsense.prediction import Explanation
+from reelsense.cli.explain import about_one_text, explanation_of, show_explanation
+from reelsense.cli.model_loading import load_classifier, read_bundle
 
 
 @click.command(short_help="Say whether a text, or each of a file, is positive.")
@@ -118,22 +111,22 @@ def predict(
         )
         check(request)
         if cluster:
-            is_scored = score_on_cluster(_read(model, risk), request, address, cores)
+            is_scored = score_on_cluster(read_bundle(model, risk), request, address, cores)
         else:
-            is_scored = score_files(_load(model, risk), request)
+            is_scored = score_files(load_classifier(model, risk), request)
         sys.exit(not is_scored)
     if cluster or encoding or kind or column is not None:
         raise click.UsageError("--column, --encoding, --format and --cluster go with --input")
-    _say(_load(model, risk), text or "", risk, explained=explained)
+    _say(load_classifier(model, risk), text or "", risk, explained=explained)
 
 
 def _say(classifier: Classifier, text: str, risk: float | None, *, explained: bool) -> None:
     if explained:
-        _show(text, _explanation(classifier, text, risk, None))
+        show_explanation(text, explanation_of(classifier, text, risk, None))
         return
     from reelsense.cli.prediction_text import said
 
-    with _about_one_text():
+    with about_one_text():
         click.echo(said(classifier.predict([text], risk=risk)[0]))
 
 
@@ -159,90 +152,3 @@ def _is_file(text: str) -> bool:
         return Path(text).is_file()
     except OSError:  # too long for a name
         return False
-
-
-@click.command(short_help="Say which sentences and words carry the answer.")
-@click.argument("text")
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
-@click.option(
-    "--budget",
-    type=int,
-    help="How many windows of the text may be read for it, 16 at least; by default 200. More make "
-    "the parts of long texts finer and the sets that turn the label smaller.",
-)
-@click.option("--risk", type=float, help="The share of wrong answers you accept, as 0.02.")
-@options.model
-def explain(
-    text: str, as_json: bool, budget: int | None, risk: float | None, model: str | None
-) -> None:
-    """Say which sentences and words of TEXT carry its answer ("-": standard input).
-
-    Each is weighed by taking it out and reading what is left.
-    """
-    if text == "-":
-        text = sys.stdin.buffer.read().decode("utf-8-sig", errors="replace")
-    text = LONE_SURROGATE.sub("\ufffd", text)  # an argument that is no UTF-8
-    found = _explanation(_load(model, risk), text, risk, budget)
-    if as_json:
-        from reelsense.bulk.rows import as_dict
-
-        click.echo(json.dumps(as_dict(text, found), indent=2))
-    else:
-        _show(text, found)
-
-
-def _load(model: str | None, risk: float | None) -> Classifier:
-    from reelsense.inference.classifier import Classifier
-
-    classifier = Classifier.load(model)
-    _warn_if_out_of_reach(classifier.manifest, risk)
-    return classifier
-
-
-def _read(model: str | None, risk: float | None) -> Bundle:
-    from reelsense import bundle as bundles
-    from reelsense import registry
-
-    bundle = bundles.read(registry.find(model))
-    _warn_if_out_of_reach(bundle.manifest, risk)
-    return bundle
-
-
-def _warn_if_out_of_reach(manifest: Manifest, risk: float | None) -> None:
-    from reelsense.inference.calibration import decision_thresholds
-
-    thresholds = decision_thresholds(manifest, risk)
-    missing = [
-        group.name
-        for group, threshold in zip(manifest.groups, thresholds, strict=True)
-        if threshold is None
-    ]
-    if missing:
-        named = "the model's risk" if risk is None else f"a risk of {risk:.2%}"
-        where = "" if len(missing) == len(thresholds) else f" in length group {', '.join(missing)}"
-        click.echo(f"no threshold keeps to {named}: every verdict{where} is {UNSURE}", err=True)
-
-
-def _explanation(
-    classifier: Classifier, text: str, risk: float | None, budget: int | None
-) -> Explanation:
-    from reelsense.inference.explain import BUDGET
-
-    with _about_one_text():
-        return classifier.explain(text, risk=risk, budget=BUDGET if budget is None else budget)
-
-
-@contextmanager
-def _about_one_text() -> Iterator[None]:
-    """Let an error speak of the text, not of text 0."""
-    try:
-        yield
-    except TextError as error:
-        raise InputError(f"the text {error.reason}") from error
-
-
-def _show(text: str, found: Explanation) -> None:
-    from reelsense.cli.explanation_text import as_text
-
-    # https://no-color.org; click itself leaves colours out where there is no terminal.
-    click.echo(as_text(text, found), color=False if os.environ.get("NO_COLOR") else None)

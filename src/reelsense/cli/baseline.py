@@ -1,0 +1,30 @@
+"""The command `reelsense baseline`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from reelsense.cli import options
+
+
+@click.command()
+@options.labelled_data
+@click.option("--test", "on_test", is_flag=True, help="Score the official test part as well.")
+def baseline(data: Path, text_column: str, label_column: str, on_test: bool) -> None:
+    """Train a bag-of-words classifier to compare with.
+
+    It learns from the same reviews as BERT does, and so shows what BERT buys.
+    """
+    from reelsense.datasets.labelled import Source
+    from reelsense.evaluation.baseline import train_baseline
+    from reelsense.evaluation.predictions import judge
+
+    source = Source(data, text_column, label_column)
+    model = train_baseline(*source.for_training())
+    click.echo(f"bag of 1- and 2-grams, tf-idf, logistic regression (C = {model.strength:g})")
+    click.echo(f"held-out accuracy {model.held_out_accuracy:.2%}")
+    if on_test:
+        correct = judge(model, source.part("test")).correct
+        click.echo(f"test accuracy     {correct.mean():.2%}")

@@ -1,0 +1,59 @@
+"""The command `reelsense calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reelsense.cli import options
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command(short_help='Make probabilities honest, and find when to say "unsure".')
+@options.labelled_data
+@click.option(
+    "--split",
+    type=click.Choice(["held-out", "all"]),
+    default="held-out",
+    show_default=True,
+    help="Of a table that the model has not learned from, all.",
+)
+@options.validation_sets
+@click.option("--out", type=options.PATH, required=True, help="Folder for the calibrated bundle.")
+@options.model
+def calibrate(
+    data: Path,
+    text_column: str,
+    label_column: str,
+    split: str,
+    sets_folder: Path | None,
+    out: Path,
+    model: str | None,
+) -> None:
+    """Make a model's probabilities honest and find when it is to say "unsure".
+
+    Needs labelled reviews that the model has not learned from; `reelsense export` does this by
+    itself. Single sentences, short and long texts get a calibration and thresholds of their own if
+    there are enough of each.
+    """
+    from reelsense import bundle as bundles
+    from reelsense import registry
+    from reelsense.datasets.labelled import Source
+    from reelsense.evaluation.calibrate import ValidationSet, sentence_set
+    from reelsense.evaluation.calibrate import calibrate as fit
+    from reelsense.evaluation.summary import calibration_as_text
+    from reelsense.inference.classifier import Classifier
+
+    bundles.check_target(out)
+    bundle = bundles.read(registry.find(model))
+    source = Source(data, text_column, label_column)
+    sets = [ValidationSet(source.title(split), source.part(split))]
+    if sets_folder:
+        sets.append(sentence_set(sets_folder))
+    calibrated = fit(bundle, Classifier(bundle), sets)
+    manifest = bundles.write(out, calibrated)
+    click.echo(f"{out}: {manifest.name} {manifest.version}\n{calibration_as_text(manifest)}")

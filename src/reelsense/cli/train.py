@@ -1,0 +1,79 @@
+"""The command `reelsense train`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from reelsense.cli import options
+
+
+@click.command()
+@options.labelled_data
+@click.option("--recipe", "recipe_file", type=options.PATH, required=True, help="A TOML file.")
+@click.option(
+    "--evaluation-sets",
+    type=options.PATH,
+    help="Folder of edited reviews and single sentences, for recipes that learn from them.",
+)
+@click.option(
+    "--base-model",
+    help="The pre-trained encoder: a hub id or a folder. By default the recipe's.",
+)
+@click.option(
+    "--extra-data",
+    type=options.PATH,
+    multiple=True,
+    help="A .jsonl file of examples to learn from as well, with a probability for each label.",
+)
+@click.option("--output", type=options.PATH, required=True, help="Folder for the checkpoint.")
+@click.option("--resume", is_flag=True, help="Continue the interrupted run in --output.")
+@click.option("--max-steps", type=click.IntRange(1), help="Stop every stage after this many steps.")
+@click.option(
+    "--gradient-accumulation-steps",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Split every batch into this many parts: the same model in less memory.",
+)
+def train(
+    data: Path,
+    text_column: str,
+    label_column: str,
+    recipe_file: Path,
+    evaluation_sets: Path | None,
+    base_model: str | None,
+    extra_data: tuple[Path, ...],
+    output: Path,
+    resume: bool,
+    max_steps: int | None,
+    gradient_accumulation_steps: int,
+) -> None:
+    """Train a model: run the stages of a recipe.
+
+    Stages pre-train an encoder further, fine-tune it on labelled texts, or distil teachers into
+    it. On several processes: `torchrun --nproc-per-node N -m reelsense train ...`.
+    """
+    from reelsense.datasets.labelled import Source
+    from reelsense.training import pipeline
+    from reelsense.training.distributed import Processes
+    from reelsense.training.recipe import Recipe, read_recipe
+    from reelsense.training.sources import TrainingData
+
+    processes = Processes(gradient_accumulation_steps)
+    recipe = read_recipe(recipe_file)
+    if max_steps:
+        recipe = Recipe(tuple(replace(stage, max_steps=max_steps) for stage in recipe.stages))
+    pipeline.run(
+        recipe,
+        TrainingData(Source(data, text_column, label_column), evaluation_sets, extra_data),
+        output,
+        recipe_folder=recipe_file.parent,
+        base=base_model,
+        resume=resume,
+        processes=processes,
+    )
+    processes.say(f"the checkpoint is in {output}")
+    processes.end()
