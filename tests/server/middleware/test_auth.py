@@ -19,12 +19,12 @@ from pydantic import ValidationError
 from werkzeug.test import TestResponse
 from werkzeug.wrappers import Response
 
+from reelsense import server
 from reelsense.cli import cli
 from reelsense.errors import ReelsenseError, SettingsError
 from reelsense.server.app import create_app
 from reelsense.server.middleware.api_keys import Key
 from reelsense.server.middleware.auth import check, is_loopback
-from reelsense.server.pages import site
 from reelsense.server.process.run import run
 from reelsense.server.settings import Settings, read_settings
 from tests import tiny
@@ -637,7 +637,7 @@ def inline(page: str) -> list[str]:
 
 def test_no_template_has_a_script_or_style_of_its_own() -> None:
     assert len(inline('<p onclick="x"></p><script>x</script><style></style>')) == 4
-    templates = sorted((Path(site.__file__).parent / "templates").iterdir())
+    templates = sorted((Path(server.__file__).parent / "templates").iterdir())
     assert len(templates) > 3
     for template in templates:
         assert inline(template.read_text()) == [], template.name
