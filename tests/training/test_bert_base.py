@@ -63,12 +63,12 @@ def test_from_the_hub_to_an_answer(tmp_path: Path) -> None:
 
     checkpoint, bundle = tmp_path / "checkpoint", tmp_path / "bundle"
     with hub(MODEL, bert_base(tmp_path / "published")) as endpoint:
-        arguments = ["--recipe", recipe, "--data", data, "--out", checkpoint, "--steps", 20]
+        arguments = ["--recipe", recipe, "--data", data, "--output", checkpoint, "--max-steps", 20]
         reelsense("train", *arguments, endpoint=endpoint)
     steps = (checkpoint / "metrics.jsonl").read_text().splitlines()
     assert json.loads(steps[-1])["step"] == 20
 
-    reelsense("export", checkpoint, "--data", data, "--out", bundle)
+    reelsense("export", checkpoint, "--data", data, "--output", bundle)
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert manifest["labels"] == ["bad", "good"]
     assert manifest["window"] == 512
