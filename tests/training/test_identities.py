@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from reelsense.datasets.reviews import Split
-from reelsense.evaluation.identities import Category
 from reelsense.training import identities
 from reelsense.training.finetune import finetune
+from reelsense.training.identities import Category
 from reelsense.training.model import load_model
 from reelsense.training.pretrained import read_tokenizer
 from reelsense.training.recipe import Stage
@@ -27,7 +27,7 @@ FIRST, SECOND, OTHER = VOCABULARY["good"], VOCABULARY["bad"], VOCABULARY["great"
 def test_words_of_a_category_begin_with_one_embedding_where_the_recipe_wants_it(
     base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: bool
 ) -> None:
-    category = Category("mood", ("Good", "bad", "great film"), templates=())
+    category = Category("mood", ("Good", "bad", "great film"))
     monkeypatch.setattr(identities, "CATEGORIES", (category,))
     before = load_model(base, LABELS, 0.0, 0.0).state_dict()[WORDS]
     finetune(
@@ -45,7 +45,7 @@ def test_every_form_of_a_word_gets_the_embedding_of_its_category(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Byte-level tokens of a word differ at the beginning of a text and behind a space."""
-    category = Category("mood", ("good", "bad", "great film"), templates=())
+    category = Category("mood", ("good", "bad", "great film"))
     monkeypatch.setattr(identities, "CATEGORIES", (category,))
     base = write_family(tmp_path, "modernbert")
     model: Any = load_model(base, LABELS, 0.0, 0.0)

@@ -36,11 +36,6 @@ from reelsense.datasets.identities import (
     terms_of,
 )
 from reelsense.errors import InputError
-
-# training/teach.py takes these from here
-from reelsense.evaluation.identities import SwapSet as SwapSet
-from reelsense.evaluation.identities import sentence_sets as sentence_sets
-from reelsense.evaluation.identities import template_set as template_set
 from reelsense.evaluation.metrics import Share, share
 from reelsense.evaluation.scorer import Scorer, score
 

@@ -120,8 +120,8 @@ class Served:
             self._state = f"the model could not be loaded: {error}"
             self._on_load(None)
             return
+        self._on_load(classifier)  # first, so that whoever sees the new model finds it counted
         self._classifier = classifier
-        self._on_load(classifier)
         _log.log(
             logging.INFO,
             "%s %s serves now, loaded in %.1f s",

@@ -22,7 +22,7 @@ from reelsense.datasets.identities import (
 )
 from reelsense.errors import TrainingError
 from reelsense.evaluation.perturbations import change_numbers, change_places, code, insert
-from reelsense.training.examples import Example
+from reelsense.training.examples import Example, one_hot
 
 PER_LABEL = 400
 """Sentences of each label of a behaviour."""
@@ -66,9 +66,7 @@ def behaviour_examples(labels: Sequence[str], per_label: int = PER_LABEL) -> lis
         raise TrainingError(
             f'labels are {list(labels)}: the templates need "negative" and "positive" among them'
         )
-    targets = {
-        label: tuple(float(each == label) for each in labels) for label in ("negative", "positive")
-    }
+    targets = {label: one_hot(label, labels) for label in ("negative", "positive")}
     targets[NEUTRAL] = tuple(0.5 * (each in targets) for each in labels)
     return [
         Example(sentence.text, targets[sentence.label], source=_SOURCE + behaviour.name)

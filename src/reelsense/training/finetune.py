@@ -12,13 +12,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel
 
 from reelsense.datasets.reviews import Split
 from reelsense.errors import TrainingError
@@ -28,7 +29,6 @@ from reelsense.training import checkpoint, loop
 from reelsense.training.batches import Encoded, plan_epoch
 from reelsense.training.distributed import Processes
 from reelsense.training.examples import Example, hard_examples
-from reelsense.training.hardware import keep_freed_memory
 from reelsense.training.identities import equalize_identities
 from reelsense.training.model import load_model, logits, max_length
 from reelsense.training.pretrained import read_tokenizer
@@ -70,12 +70,7 @@ def finetune(
         StoppedError: The user interrupted the run.
         TrainingError: The run cannot continue.
     """
-    processes = processes or Processes()
-    if not resume:
-        checkpoint.refuse_to_overwrite(output)
-        processes.wait()  # the others may not have looked yet, and soon there is a run
-    keep_freed_memory()
-    set_seed(stage.seed)
+    processes = loop.start(stage, output, processes, resume=resume)
     if examples is None:
         examples = hard_examples(split.train, labels)
     task = _FineTuning(stage, base, labels, output, examples, split, processes)
@@ -160,7 +155,7 @@ class _FineTuning:
         errors: list[float] = []
         scored = 0
         for batch in self.processes.bar(iterable=self.processes.share(batches), desc="validation"):
-            scores = self.scores(lambda *x: logits(model, *x), self.validation, batch, longest)
+            scores = self.scores(partial(logits, model), self.validation, batch, longest)
             scores = scores.cpu()
             targets = torch.tensor([self.validation.targets[n] for n in batch]).argmax(1)
             of_labels = scores[:, : len(self.labels)]

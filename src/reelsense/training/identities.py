@@ -1,15 +1,62 @@
-"""Words of identity that the model cannot tell apart, because they have one embedding."""
+"""Identity terms that the model cannot tell apart, because they start from one embedding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from reelsense.evaluation.identities import CATEGORIES
 from reelsense.inference.tokenizer import ReviewTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """Identity terms of one kind."""
+
+    name: str
+    words: tuple[str, ...]
+
+
+CATEGORIES: tuple[Category, ...] = (
+    Category(
+        "religion",
+        (
+            *("Christian", "Catholic", "Protestant", "Mormon", "Muslim", "Jewish", "Hindu"),
+            *("Buddhist", "Sikh", "atheist"),
+        ),
+    ),
+    Category(
+        "nationality",
+        (
+            *("American", "British", "Irish", "French", "German", "Italian", "Polish", "Russian"),
+            *("Turkish", "Iranian", "Israeli", "Pakistani", "Chinese", "Japanese", "Korean"),
+            *("Mexican", "Brazilian", "Nigerian"),
+        ),
+    ),
+    Category(
+        "race",
+        (
+            *("black", "white", "Asian", "Hispanic", "Arab", "mixed-race"),
+            *("African American", "Native American"),
+        ),
+    ),
+    Category("gender", ("man", "woman", "trans man", "trans woman", "non-binary person")),
+    Category(
+        "orientation",
+        ("straight", "heterosexual", "gay", "lesbian", "bisexual"),
+    ),
+    Category(
+        "age",
+        (
+            *("teenage", "young", "30-year-old", "middle-aged", "old", "elderly"),
+            *("70-year-old", "80-year-old"),
+        ),
+    ),
+)
+"""None of the terms is one that is held out for measuring (`datasets.identities`)."""
 
 
 @torch.no_grad()

@@ -19,12 +19,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, set_seed
 
 from reelsense.errors import TrainingError
 from reelsense.training import checkpoint
 from reelsense.training.distributed import Processes
-from reelsense.training.hardware import interruptible
+from reelsense.training.hardware import interruptible, keep_freed_memory
 from reelsense.training.model import parameter_groups
 from reelsense.training.recipe import Stage
 from reelsense.training.throughput import Speed, told
@@ -91,6 +91,21 @@ class Training:
         """Return what a saved state consists of."""
         parts: dict[str, checkpoint.Stateful] = {"model": self.model, "optimizer": self.optimizer}
         return parts if self.average is None else parts | {"average": self.average}
+
+
+def start(stage: Stage, output: Path, processes: Processes | None, *, resume: bool) -> Processes:
+    """Prepare this process for a run in `output`; return the processes that share the run.
+
+    Raises:
+        TrainingError: There is a run or a model in `output` already, which is not to be resumed.
+    """
+    processes = processes or Processes()
+    if not resume:
+        checkpoint.refuse_to_overwrite(output)
+        processes.wait()  # the others may not have looked yet, and soon there is a run
+    keep_freed_memory()
+    set_seed(stage.seed)
+    return processes
 
 
 def train(

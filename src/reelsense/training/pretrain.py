@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel
 
 from reelsense.errors import TrainingError
 from reelsense.inference.batching import stack
@@ -29,7 +30,6 @@ from reelsense.training import checkpoint, loop
 from reelsense.training.batches import plan_epoch
 from reelsense.training.distributed import Processes
 from reelsense.training.finetune import sha256, tokenize
-from reelsense.training.hardware import keep_freed_memory
 from reelsense.training.model import load_masked_lm, masked_logits, max_length
 from reelsense.training.pretrained import read_tokenizer
 from reelsense.training.recipe import Stage, check_lengths
@@ -70,12 +70,7 @@ def pretrain(
         StoppedError: The user interrupted the run.
         TrainingError: The run cannot continue.
     """
-    processes = processes or Processes()
-    if not resume:
-        checkpoint.refuse_to_overwrite(output)
-        processes.wait()  # the others may not have looked yet, and soon there is a run
-    keep_freed_memory()
-    set_seed(stage.seed)
+    processes = loop.start(stage, output, processes, resume=resume)
     task = _MaskedModelling(stage, base, texts, output, processes)
     return loop.train(
         task, stage, output, processes, resume=resume, checkpoint_every=checkpoint_every
@@ -147,7 +142,7 @@ class _MaskedModelling:
         if not self.validation:
             return {"loss": 0.0}
         model.train(False)
-        forward = lambda *inputs: self.logits(model, *inputs)  # noqa: E731  # a method bound to a model
+        forward = partial(self.logits, model)
         size = max(1, self.stage.tokens_per_batch // max(self.stage.lengths))
         loss = tokens = 0.0
         for start in range(0, len(self.validation), size):

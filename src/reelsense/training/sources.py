@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from random import Random
+
+import numpy as np
 
 from reelsense.datasets.evaluation_sets import (
     PHRASES,
@@ -31,6 +33,7 @@ from reelsense.datasets.evaluation_sets import (
 from reelsense.datasets.labelled import Source
 from reelsense.datasets.reviews import Split
 from reelsense.errors import TrainingError
+from reelsense.inference.calibration import probabilities
 from reelsense.text.clean import clean
 from reelsense.training.augment import behaviour_examples, identity_sets, noisy
 from reelsense.training.examples import Example, hard_examples, read_examples
@@ -58,6 +61,8 @@ class TrainingData:
     source: Source
     evaluation_sets: Path | None = None
     extra: Sequence[Path] = ()
+    _loaded: dict[str, list[Example]] = field(default_factory=dict, init=False, repr=False)
+    """Examples by source: several stages need the same ones, and each stage needs them twice."""
 
     @cached_property
     def split(self) -> Split:
@@ -87,6 +92,11 @@ class TrainingData:
         Raises:
             TrainingError: They need evaluation sets or extra files that were not given.
         """
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name)
+        return self._loaded[name]
+
+    def _load(self, name: str) -> list[Example]:
         loaders: dict[str, Callable[[], list[Example]]] = {
             "reviews": lambda: hard_examples(self.split.train, self.labels),
             "unlabelled": self._unlabelled,
@@ -208,12 +218,8 @@ def _taught(example: Example, store: LogitStore, *, unlabelled: bool) -> Example
     logits = tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
     if not (unlabelled and logits):
         return replace(example, teacher=logits)
-    return replace(example, teacher=logits, target=_softmax(logits[: len(store.labels)]))
-
-
-def _softmax(logits: Sequence[float]) -> tuple[float, ...]:
-    powers = [2.718281828459045 ** (value - max(logits)) for value in logits]
-    return tuple(power / sum(powers) for power in powers)
+    [target] = probabilities(np.array([logits[: len(store.labels)]])).tolist()
+    return replace(example, teacher=logits, target=tuple(target))
 
 
 def _letters(text: str) -> str:
