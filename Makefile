@@ -12,7 +12,7 @@ BASE ?=
 RUNS ?= runs
 BUNDLE ?= $(RUNS)/$(MODEL)-bundle
 
-.PHONY: help serve test test-slow check fix docs bench bench-quick soak train sbom clean
+.PHONY: help serve test test-slow check fix docs bench bench-quick soak train sbom release clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -21,11 +21,15 @@ help: ## this list
 serve: .venv/base ## the server; HOST= and PORT=, if given, go before other settings
 	@$(BIN)/reelsense serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
-test: .venv/dev ## the tests; those of the pages need chromium and chromedriver, and are left out without
-	$(BIN)/python -m pytest
+# One worker per core. Each runs whole files, whose fixtures are shared (browsers, models).
+WORKERS := --numprocesses logical --maxprocesses 4 --dist loadfile
 
-test-slow: .venv/dev ## the long tests
-	$(BIN)/python -m pytest -m slow --no-cov
+test: .venv/dev ## all but the slow tests, with coverage; tests of the pages need chromium and chromedriver
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not serial" --cov=reelsense --cov-report= --cov-fail-under=0
+	$(BIN)/python -m pytest -m "serial and not slow" --cov=reelsense --cov-append --cov-report=term:skip-covered
+
+test-slow: .venv/dev ## the slow tests
+	$(BIN)/python -m pytest -m slow
 
 check: .venv/dev ## format, lint, types, import laws, bandit
 	$(BIN)/ruff format --check .
@@ -42,7 +46,7 @@ docs: .venv/dev ## docs/openapi.json anew, and the examples of the pages as test
 	$(BIN)/python -c 'import json; from reelsense.server.api import openapi; from reelsense.server.app import create_app; \
 	    print(json.dumps(openapi.document(create_app()), indent=2))' > docs/openapi.json.part
 	mv docs/openapi.json.part docs/openapi.json
-	$(BIN)/python -m pytest --no-cov -m "slow or not slow" tests/test_examples.py tests/server/api/test_openapi.py
+	$(BIN)/python -m pytest tests/test_examples.py tests/server/api/test_openapi.py
 
 bench-quick: .venv/dev ## ratios to PyTorch on this machine: two minutes, no dataset
 	@$(BIN)/python benchmarks/quick.py
@@ -80,6 +84,9 @@ build/sbom.json: pyproject.toml constraints.txt
 	    --output-reproducible --of JSON -o $@.part build/sbom/serving
 	mv $@.part $@
 	@echo "$@ lists $$(grep -c '"purl"' $@) packages"
+
+release: .venv/dev ## a release (VERSION=x.y.z): changelog, version, wheel and sdist tested, tag; DRY_RUN=1 keeps nothing
+	$(BIN)/python scripts/release.py $(if $(DRY_RUN),--dry-run) $(VERSION)
 
 $(DATA):
 	$(BIN)/reelsense data fetch imdb --out $(dir $(DATA))
