@@ -12,7 +12,7 @@ BASE ?=
 RUNS ?= runs
 BUNDLE ?= $(RUNS)/$(MODEL)-bundle
 
-.PHONY: help serve test test-slow check fix docs bench bench-quick soak train sbom release clean
+.PHONY: help serve test test-slow check hooks fix docs bench bench-quick soak train sbom release clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,12 +31,16 @@ test: .venv/dev ## all but the slow tests, with coverage; tests of the pages nee
 test-slow: .venv/dev ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
-check: .venv/dev ## format, lint, types, import laws, bandit
+check: .venv/dev ## format, lint, types, import rules, spelling, bandit
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive src
+
+hooks: .venv/dev ## run the checks before each commit (pre-commit)
+	$(BIN)/pre-commit install
 
 fix: .venv/dev ## what format and lint can mend by themselves
 	$(BIN)/ruff format .
