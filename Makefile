@@ -12,7 +12,7 @@ BASE ?=
 RUNS ?= runs
 BUNDLE ?= $(RUNS)/$(MODEL)-bundle
 
-.PHONY: help serve test test-slow check hooks fix docs bench bench-quick soak train sbom release clean
+.PHONY: help serve test-fast test test-slow check hooks fix docs bench bench-quick soak train sbom release clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -21,12 +21,22 @@ help: ## this list
 serve: .venv/base ## the server; HOST= and PORT=, if given, go before other settings
 	@$(BIN)/reelsense serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
-# One worker per core. Each runs whole files, whose fixtures are shared (browsers, models).
-WORKERS := --numprocesses logical --maxprocesses 4 --dist loadfile
+# Tests of every package that need neither browsers nor servers nor training runs.
+FAST := tests/text tests/tables tests/datasets tests/test_bundle.py tests/test_registry.py \
+    tests/test_files.py tests/test_onnx_files.py tests/jobs/test_queries.py \
+    $(addprefix tests/inference/test_,tokenizer.py batching.py cache.py calibration.py classifier.py) \
+    $(addprefix tests/evaluation/test_,metrics.py selective.py thresholds.py slices.py calibrate.py) \
+    tests/bulk/test_output.py tests/training/test_recipe.py tests/training/test_batches.py \
+    tests/training/test_model.py tests/cluster/test_parts.py tests/cli/test_progress.py \
+    tests/cli/test_models.py tests/server/test_settings.py tests/server/api/test_v1.py \
+    tests/server/api/test_health.py tests/server/middleware/test_request_context.py \
+    tests/benchmarks/test_sections.py
+
+test-fast: .venv/dev ## quick tests of every package, without coverage
+	$(BIN)/python -m pytest -m "not slow" $(FAST)
 
 test: .venv/dev ## all but the slow tests, with coverage; tests of the pages need chromium and chromedriver
-	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not serial" --cov=reelsense --cov-report= --cov-fail-under=0
-	$(BIN)/python -m pytest -m "serial and not slow" --cov=reelsense --cov-append --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --cov=reelsense --cov-report=term:skip-covered
 
 test-slow: .venv/dev ## the slow tests
 	$(BIN)/python -m pytest -m slow
