@@ -12,7 +12,7 @@ BASE ?=
 RUNS ?= runs
 BUNDLE ?= $(RUNS)/$(MODEL)-bundle
 
-.PHONY: help serve test test-slow check fix docs bench bench-quick soak train sbom clean
+.PHONY: help serve test-fast test test-slow check hooks fix docs bench bench-quick soak train sbom release clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -21,18 +21,36 @@ help: ## this list
 serve: .venv/base ## the server; HOST= and PORT=, if given, go before other settings
 	@$(BIN)/reelsense serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
-test: .venv/dev ## the tests; those of the pages need chromium and chromedriver, and are left out without
-	$(BIN)/python -m pytest
+# Tests of every package that need neither browsers nor servers nor training runs.
+FAST := tests/text tests/tables tests/datasets tests/test_bundle.py tests/test_registry.py \
+    tests/test_files.py tests/test_onnx_files.py tests/jobs/test_queries.py \
+    $(addprefix tests/inference/test_,tokenizer.py batching.py cache.py calibration.py classifier.py) \
+    $(addprefix tests/evaluation/test_,metrics.py selective.py thresholds.py slices.py calibrate.py) \
+    tests/bulk/test_output.py tests/training/test_recipe.py tests/training/test_batches.py \
+    tests/training/test_model.py tests/cluster/test_parts.py tests/cli/test_progress.py \
+    tests/cli/test_models.py tests/server/test_settings.py tests/server/api/test_v1.py \
+    tests/server/api/test_health.py tests/server/middleware/test_request_context.py \
+    tests/benchmarks/test_sections.py
 
-test-slow: .venv/dev ## the long tests
-	$(BIN)/python -m pytest -m slow --no-cov
+test-fast: .venv/dev ## quick tests of every package, without coverage
+	$(BIN)/python -m pytest -m "not slow" $(FAST)
 
-check: .venv/dev ## format, lint, types, import laws, bandit
+test: .venv/dev ## all but the slow tests, with coverage; tests of the pages need chromium and chromedriver
+	$(BIN)/python -m pytest --cov=reelsense --cov-report=term:skip-covered
+
+test-slow: .venv/dev ## the slow tests
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/dev ## format, lint, types, import rules, spelling, bandit
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive src
+
+hooks: .venv/dev ## run the checks before each commit (pre-commit)
+	$(BIN)/pre-commit install
 
 fix: .venv/dev ## what format and lint can mend by themselves
 	$(BIN)/ruff format .
@@ -42,7 +60,7 @@ docs: .venv/dev ## docs/openapi.json anew, and the examples of the pages as test
 	$(BIN)/python -c 'import json; from reelsense.server.api import openapi; from reelsense.server.app import create_app; \
 	    print(json.dumps(openapi.document(create_app()), indent=2))' > docs/openapi.json.part
 	mv docs/openapi.json.part docs/openapi.json
-	$(BIN)/python -m pytest --no-cov -m "slow or not slow" tests/test_examples.py tests/server/api/test_openapi.py
+	$(BIN)/python -m pytest tests/test_examples.py tests/server/api/test_openapi.py
 
 bench-quick: .venv/dev ## ratios to PyTorch on this machine: two minutes, no dataset
 	@$(BIN)/python benchmarks/quick.py
@@ -80,6 +98,9 @@ build/sbom.json: pyproject.toml constraints.txt
 	    --output-reproducible --of JSON -o $@.part build/sbom/serving
 	mv $@.part $@
 	@echo "$@ lists $$(grep -c '"purl"' $@) packages"
+
+release: .venv/dev ## a release (VERSION=x.y.z): changelog, version, wheel and sdist tested, tag; DRY_RUN=1 keeps nothing
+	$(BIN)/python scripts/release.py $(if $(DRY_RUN),--dry-run) $(VERSION)
 
 $(DATA):
 	$(BIN)/reelsense data fetch imdb --out $(dir $(DATA))

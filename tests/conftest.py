@@ -1,11 +1,17 @@
+import os
 import random
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
 from reelsense.datasets.reviews import Review, Split
 
 LABELS = ["negative", "positive"]
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores. OpenMP reads this once, before the first test imports PyTorch.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -27,6 +33,28 @@ def split() -> Split:
         words = choose.choices(["the", "a", "film", "was"], k=choose.randint(3, 40))
         reviews.append(Review(str(n), " ".join([word, *words]), label, None, str(n)))
     return Split(reviews[:120], reviews[120:])
+
+
+def named_files(config: pytest.Config) -> set[Path]:
+    """Return the test files that the command line names, as a path or as part of a test id."""
+    folder = config.invocation_params.dir
+    paths = {(folder / argument.split("::")[0]).resolve() for argument in config.args}
+    return {path for path in paths if path.is_file()}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect slow tests, unless `-m` selects tests or the command line names their file."""
+    if config.option.markexpr:
+        return
+    named = named_files(config)
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        is_kept = item.path in named or not item.get_closest_marker("slow")
+        (kept if is_kept else left_out).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
