@@ -114,6 +114,44 @@ def test_what_is_no_request_gets_a_problem_document(
         assert f"\r\n{name}: {value}\r\n".encode() in answer
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"X: a\r\n b",
+        b"X: a\r\n\tb",
+        b"X: a\r\n ",
+        b"X: a\r\n \r\n b",
+        b"X:\r\n a",
+        b"Content-Length: 1\r\n 0",
+        b"Transfer-Encoding:\r\n chunked",
+        b"X: a\n b",
+        b"X: a\nY: b",
+        b"X: a\r b",
+        b"X: a\rY: b",
+        b"X : a",
+        b"X\t: a",
+        b" X: a",
+        b"\tX: a",
+        b": a",
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_folded_and_malformed_headers_are_rejected(port: int, header: bytes, first: bool) -> None:
+    headers = [header, b"Host: x"] if first else [b"Host: x", header]
+    answer = answer_to(port, b"\r\n".join([b"GET /healthz HTTP/1.1", *headers, b"", b""]))
+    assert problem(answer) == (400, "bad-request")
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\r"])
+def test_bare_line_ends_after_the_request_line_are_rejected(port: int, end: bytes) -> None:
+    request = b"GET /healthz HTTP/1.1" + end[:1] + b"Host: x" + end + b"\r\n\r\n"
+    assert problem(answer_to(port, request)) == (400, "bad-request")
+
+
+def test_tabs_around_a_header_value_are_accepted(port: int) -> None:
+    assert b"200 OK" in answer_to(port, LAST.replace(b"Host: x", b"Host:\tx\t"))
+
+
 def test_nothing_of_what_is_no_request_is_told_again(
     port: int, caplog: pytest.LogCaptureFixture
 ) -> None:

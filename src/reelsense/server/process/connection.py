@@ -65,6 +65,9 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
         return taken
 
     def parse_header(self, header_plus: bytes) -> None:
+        # waitress joins folded lines; whatever is in front may not (RFC 9112, 5.2).
+        if b"\r\n " in header_plus or b"\r\n\t" in header_plus:
+            raise ParsingError("folded header")
         super().parse_header(header_plus)
         if self.command == "POST" and self.path in UPLOADS:
             self.adj = self.adj.of_uploads
