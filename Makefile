@@ -12,7 +12,7 @@ BASE ?=
 RUNS ?= runs
 BUNDLE ?= $(RUNS)/$(MODEL)-bundle
 
-.PHONY: help serve test test-slow check fix docs bench bench-quick soak train sbom clean
+.PHONY: help serve test test-slow test-next check fix docs bench bench-quick soak train sbom clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,6 +26,21 @@ test: .venv/dev ## the tests; those of the pages need chromium and chromedriver,
 
 test-slow: .venv/dev ## the long tests
 	$(BIN)/python -m pytest -m slow --no-cov
+
+# The versions that pyproject.toml and constraints.txt exclude, in an environment of its own. The
+# environment is made anew each time: "newest" changes without a file that make could look at.
+test-next: ## the connection tests with the newest waitress and gunicorn, in build/next; may fail
+	rm -rf build/next
+	$(PYTHON) -m venv build/next
+	grep -vE '^(waitress|gunicorn)==' constraints.txt > build/next/constraints.txt
+	build/next/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint build/next/constraints.txt --editable . onnx pytest pytest-cov
+	build/next/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --no-deps \
+	    waitress gunicorn
+	build/next/bin/python -m pip list | grep -E '^(waitress|gunicorn) '
+	build/next/bin/python -m pytest --no-cov -m "slow or not slow" \
+	    tests/server/process/test_connections.py tests/server/process/test_process.py \
+	    tests/server/process/test_faults.py
 
 check: .venv/dev ## format, lint, types, import laws, bandit
 	$(BIN)/ruff format --check .
