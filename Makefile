@@ -12,7 +12,7 @@ BASE ?=
 RUNS ?= runs
 BUNDLE ?= $(RUNS)/$(MODEL)-bundle
 
-.PHONY: help serve test-fast test test-slow check hooks fix docs bench bench-quick soak train sbom release clean
+.PHONY: help serve test-fast test test-slow test-next check hooks fix docs bench bench-quick soak train sbom release clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -40,6 +40,21 @@ test: .venv/dev ## all but the slow tests, with coverage; tests of the pages nee
 
 test-slow: .venv/dev ## the slow tests
 	$(BIN)/python -m pytest -m slow
+
+# The versions that pyproject.toml and constraints.txt exclude, in an environment of its own. The
+# environment is made anew each time: "newest" changes without a file that make could look at.
+test-next: ## the connection tests with the newest waitress and gunicorn, in build/next; may fail
+	rm -rf build/next
+	$(PYTHON) -m venv build/next
+	grep -vE '^(waitress|gunicorn)==' constraints.txt > build/next/constraints.txt
+	build/next/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint build/next/constraints.txt --editable . onnx pytest
+	build/next/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --no-deps \
+	    waitress gunicorn
+	build/next/bin/python -m pip list | grep -E '^(waitress|gunicorn) '
+	build/next/bin/python -m pytest -m "slow or not slow" \
+	    tests/server/process/test_connections.py tests/server/process/test_process.py \
+	    tests/server/process/test_faults.py
 
 check: .venv/dev ## format, lint, types, import rules, spelling, bandit
 	$(BIN)/ruff format --check .

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import random
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
@@ -112,6 +114,44 @@ def test_what_is_no_request_gets_a_problem_document(
         assert f"\r\n{name}: {value}\r\n".encode() in answer
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"X: a\r\n b",
+        b"X: a\r\n\tb",
+        b"X: a\r\n ",
+        b"X: a\r\n \r\n b",
+        b"X:\r\n a",
+        b"Content-Length: 1\r\n 0",
+        b"Transfer-Encoding:\r\n chunked",
+        b"X: a\n b",
+        b"X: a\nY: b",
+        b"X: a\r b",
+        b"X: a\rY: b",
+        b"X : a",
+        b"X\t: a",
+        b" X: a",
+        b"\tX: a",
+        b": a",
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_folded_and_malformed_headers_are_rejected(port: int, header: bytes, first: bool) -> None:
+    headers = [header, b"Host: x"] if first else [b"Host: x", header]
+    answer = answer_to(port, b"\r\n".join([b"GET /healthz HTTP/1.1", *headers, b"", b""]))
+    assert problem(answer) == (400, "bad-request")
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\r"])
+def test_bare_line_ends_after_the_request_line_are_rejected(port: int, end: bytes) -> None:
+    request = b"GET /healthz HTTP/1.1" + end[:1] + b"Host: x" + end + b"\r\n\r\n"
+    assert problem(answer_to(port, request)) == (400, "bad-request")
+
+
+def test_tabs_around_a_header_value_are_accepted(port: int) -> None:
+    assert b"200 OK" in answer_to(port, LAST.replace(b"Host: x", b"Host:\tx\t"))
+
+
 def test_nothing_of_what_is_no_request_is_told_again(
     port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -214,7 +254,7 @@ def test_where_there_are_too_many_the_one_that_is_idle_the_longest_goes() -> Non
 
 def test_who_reads_slowly_holds_no_thread() -> None:
     app = create_app(Settings(queue=1), tiny.classifier())
-    app.add_url_rule("/large", view_func=lambda: Response(b"x" * 8_000_000))
+    app.add_url_rule("/large", view_func=lambda: Response(b"x" * 6_000_000))
     wait_until_ready(app.test_client())
     with listening(app) as (port, _):
         slow = []
@@ -227,7 +267,7 @@ def test_who_reads_slowly_holds_no_thread() -> None:
             slow.append(connection)
         assert b"200 OK" in answer_to(port, post(b'{"text": "good"}'))
         whole = rest_of(slow[0])
-        assert whole.endswith(b"x" * 8_000_000)
+        assert whole.endswith(b"x" * 6_000_000)
         for connection in slow:
             connection.close()
 
@@ -290,10 +330,74 @@ def test_what_is_between_the_network_and_the_threads_is_bounded(
     with listening(made(max_upload=1)) as (port, connections), ExitStack() as stack:
         for _ in range(8):
             connection = stack.enter_context(connect(port))
-            connection.sendall(post(b"x" * 900_000, length=1_000_000))
+            with suppress(ConnectionError):  # it may be closed for the others already
+                connection.sendall(post(b"x" * 900_000, length=1_000_000))
         wait_until(lambda: connections.count <= 3)
         time.sleep(1.2)
         assert connections.count == 3
+
+
+def test_buffered_bodies_are_bounded_before_the_next_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("reelsense.server.process.listener._BETWEEN", 3_000_000)
+    monkeypatch.setattr("reelsense.server.process.listener._Listener._look_after", lambda *_: None)
+    with listening(made(max_upload=1)) as (port, connections), ExitStack() as stack:
+        for _ in range(8):
+            connection = stack.enter_context(connect(port))
+            with suppress(ConnectionError):  # it may be closed for the others already
+                connection.sendall(post(b"x" * 900_000, length=1_000_000))
+        wait_until(lambda: connections.count <= 3)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_unread_responses_take_no_more_memory_than_their_bound(
+    streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound, size, chunk = 25_000_000, 5_000_000, 100_000
+    written = []
+
+    def large() -> Iterator[bytes]:
+        if streamed:
+            yield from (b"x" * chunk for _ in range(size // chunk))
+        else:
+            yield b"x" * size
+        written.append(1)
+
+    monkeypatch.setattr("reelsense.server.process.listener._BETWEEN", bound)
+    monkeypatch.setattr("reelsense.server.process.listener._Listener._look_after", lambda *_: None)
+    app = create_app(Settings(max_upload=1), tiny.classifier())
+    app.add_url_rule("/large", view_func=lambda: Response(large()))
+    with listening(app) as (port, connections), ExitStack() as stack:
+        tracemalloc.start()
+        stack.callback(tracemalloc.stop)
+        for number in range(1, 31):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(GET.replace(b"/healthz", b"/large"))
+            wait_until(lambda: len(written) == number)  # noqa: B023  # it does not outlive the turn
+        assert tracemalloc.get_traced_memory()[0] < bound + size
+        assert 0 < connections.count < 30
+        assert b"200 OK" in answer_to(port, LAST)
+
+
+def test_slow_reader_gets_every_byte_in_order() -> None:
+    numbers = random.Random(7)
+    parts = [numbers.randbytes(numbers.choice([1, 900, 70_000, 1_500_000])) for _ in range(12)]
+    size = {"Content-Length": str(sum(map(len, parts)))}
+    app = create_app(Settings(), tiny.classifier())
+    app.add_url_rule("/whole", "whole", lambda: Response(b"".join(parts)))
+    app.add_url_rule("/parts", "parts", lambda: Response(iter(parts), headers=size))
+    with listening(app) as (port, _):
+        for path in (b"/whole", b"/parts"):
+            with socket.socket() as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                connection.settimeout(10)
+                connection.connect(("127.0.0.1", port))
+                connection.sendall(LAST.replace(b"/healthz", path))
+                time.sleep(0.2)
+                assert rest_of(connection).partition(b"\r\n\r\n")[2] == b"".join(parts)
 
 
 def test_a_full_queue_is_answered_and_not_waited_for() -> None:

@@ -12,6 +12,7 @@ import time
 from http import HTTPStatus
 from typing import Any
 
+from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
@@ -64,6 +65,9 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
         return taken
 
     def parse_header(self, header_plus: bytes) -> None:
+        # waitress joins folded lines; whatever is in front may not (RFC 9112, 5.2).
+        if b"\r\n " in header_plus or b"\r\n\t" in header_plus:
+            raise ParsingError("folded header")
         super().parse_header(header_plus)
         if self.command == "POST" and self.path in UPLOADS:
             self.adj = self.adj.of_uploads
@@ -100,6 +104,28 @@ class _Refusal(ErrorTask):  # type: ignore[misc]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
+
+
+class _Part(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
+    """A large part of a response, sent from where it is; waitress' own buffers would copy it.
+
+    waitress sends it like a file, its other kind of part.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._left = memoryview(data)
+        self.size = self.remain = len(data)
+
+    def get(self, numbytes: int = -1, skip: bool = False) -> memoryview:  # noqa: ARG002  # as called
+        return self._left
+
+    def skip(self, numbytes: int, allow_prune: int = 0) -> None:  # noqa: ARG002  # as called
+        self._left = self._left[numbytes:]
+        self.remain = len(self._left)
+
+    def close(self) -> None:
+        self._left = memoryview(b"")
+        self.remain = 0
 
 
 class Connection(HTTPChannel):  # type: ignore[misc]
@@ -148,7 +174,11 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     def between(self) -> int:
         """The bytes that are held for it: of a body that arrives, of an answer not yet read."""
         arrived = self.request.body_bytes_received if self.request else 0
-        return int(arrived + self.total_outbufs_len)
+        # A part is held as a whole until its last byte is sent.
+        sent = sum(
+            each.size - each.remain for each in list(self.outbufs) if isinstance(each, _Part)
+        )
+        return int(arrived + self.total_outbufs_len + sent)
 
     def readable(self) -> bool:
         """Say whether to read on."""
@@ -171,6 +201,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             return
         if data:
             self.last_activity = time.time()
+            self.server.arrived += len(data)
             self.received(data)
 
     def handle_expt(self) -> None:
@@ -197,6 +228,18 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             # The thread in hand sends; this loop would only spin beside it.
             return bool(self.total_outbufs_len >= MUCH)
         return bool(super().writable())
+
+    def write_soon(self, data: Any) -> int:
+        """Send a part of a response; buffer what the client does not take yet.
+
+        Called by the threads that answer.
+        """
+        if isinstance(data, bytes) and len(data) >= MUCH:
+            data = _Part(data)
+        size: int = super().write_soon(data)
+        if self.total_outbufs_len >= MUCH:
+            self.server.make_room()
+        return size
 
     def flush(self) -> None:
         """Send what there is, from the thread that made it: head and body at once."""

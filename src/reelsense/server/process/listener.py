@@ -11,6 +11,7 @@ import errno
 import logging
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -64,12 +65,21 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
     read_timeout: float
     refuse: Refuse
 
+    full = False
+    """Whether a thread waits in `make_room`."""
+    arrived = 0
+    """Bytes read since the buffers were last counted."""
+
     accepted = 0
     tidied = 0.0
     crowded = False
     """Whether a connection could not be accepted for want of files."""
     deaf_until = 0.0
     """Nothing is accepted before: the process may open no more files."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.room = threading.Condition()
+        super().__init__(*args, **kwargs)
 
     def readable(self) -> bool:
         return bool(super().readable() and time.monotonic() >= self.deaf_until)
@@ -95,6 +105,17 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
             if self.accepted == before:
                 return
 
+    def make_room(self) -> None:
+        """Return once the buffers are within their bound; called by the threads that fill them.
+
+        A thread that went on at once would fill more before the loop has closed a connection.
+        """
+        if sum(each.between for each in list(self.active_channels.values())) > self.between:
+            with self.room:
+                self.full = True
+                self.pull_trigger()
+                self.room.wait(1)
+
     def tidy(self) -> None:
         """Make room, take up what waits and, every second, look after all. Before each turn.
 
@@ -113,6 +134,11 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
         if now >= self.tidied + 1:
             self.tidied = now
             self._look_after(now)
+        if self.full or self.arrived > self.between // 16:
+            with self.room:
+                self.full = False
+                self._bound_what_is_between()
+                self.room.notify_all()
 
     def maintenance(self, now: float) -> None:
         """Do nothing where waitress calls this, in the midst of its events."""
@@ -132,6 +158,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
         self._bound_what_is_between()
 
     def _bound_what_is_between(self) -> None:
+        self.arrived = 0
         sizes = {each: each.between for each in self.active_channels.values() if each.between}
         size = sum(sizes.values())
         for each in sorted(sizes, key=lambda each: each.last_activity):
