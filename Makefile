@@ -118,10 +118,10 @@ release: .venv/dev ## a release (VERSION=x.y.z): changelog, version, wheel and s
 	$(BIN)/python scripts/release.py $(if $(DRY_RUN),--dry-run) $(VERSION)
 
 $(DATA):
-	$(BIN)/reelsense data fetch imdb --out $(dir $(DATA))
+	$(BIN)/reelsense data fetch imdb --output $(dir $(DATA))
 
 $(SETS):
-	$(BIN)/reelsense data fetch evaluation-sets --out $(dir $(SETS))
+	$(BIN)/reelsense data fetch evaluation-sets --output $(dir $(SETS))
 
 clean: ## deletes .venv
 	rm -rf .venv

@@ -17,8 +17,8 @@ from statistics import median
 import machine
 from contenders import best_way, ours, seconds
 from engines import Prepared, prepare
-from reelsense import bundle as bundles
-from reelsense.datasets.labelled import Source
+from reelsense.bundle import read_bundle
+from reelsense.datasets.labelled import LabelledData
 from reelsense.inference.batching import BatchQueue
 from reelsense.inference.engine import available_cores
 from reelsense.inference.tokenizer import ReviewTokenizer
@@ -26,7 +26,7 @@ from reelsense.inference.tokenizer import ReviewTokenizer
 
 def load(folder: Path, texts: Sequence[str]) -> tuple[BatchQueue, Prepared]:
     """Return the queue that runs the bundle in `folder`, and its windows of `texts`."""
-    bundle = bundles.read(folder)
+    bundle = read_bundle(folder)
     pad = ReviewTokenizer(bundle.tokenizer).pad
     prepared = prepare(texts, bundle)
     return best_way(ours(bundle, available_cores()), pad, prepared.windows[:8]).queue, prepared
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=300, help="validation reviews")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    texts = [review.text for review in Source(options.reviews).part("held-out")]
+    texts = [review.text for review in LabelledData(options.reviews).part("validation")]
     texts = random.Random(0).sample(texts, min(options.sample, len(texts)))
     found = compare(options.old, options.new, texts, options.rounds)
     print(machine.describe())

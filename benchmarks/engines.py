@@ -27,9 +27,8 @@ import machine
 from contenders import best_way, contenders, seconds
 from engines_report import Figures, Report
 from products import Product, Rates, best_rates, operations, products
-from reelsense import bundle as bundles
-from reelsense.bundle import Bundle
-from reelsense.datasets.labelled import Source
+from reelsense.bundle import DEFAULT_BUNDLE, Bundle, read_bundle
+from reelsense.datasets.labelled import LabelledData
 from reelsense.files import write_atomically
 from reelsense.inference.batching import Network, stack
 from reelsense.inference.engine import available_cores
@@ -137,8 +136,8 @@ def measure(bundle: Bundle, work: Task, rounds: int) -> tuple[list[Figures], Rat
 
 def report(options: argparse.Namespace) -> Report:
     """Measure, and return what was found."""
-    bundle = bundles.read(bundles.DEFAULT)
-    texts = [review.text for review in Source(options.reviews).part(options.split)]
+    bundle = read_bundle(DEFAULT_BUNDLE)
+    texts = [review.text for review in LabelledData(options.reviews).part(options.split)]
     texts = random.Random(0).sample(texts, min(options.sample, len(texts)))
     work = task(texts, bundle, options.seconds)
     figures, rates = measure(bundle, work, options.rounds)
@@ -161,7 +160,7 @@ def main() -> None:
     """Measure, and write the figures, their section of RESULTS.md and the chart."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reviews", type=Path, required=True, help="the unpacked dataset")
-    parser.add_argument("--split", choices=["test", "held-out"], default="held-out")
+    parser.add_argument("--split", choices=["test", "validation"], default="validation")
     parser.add_argument("--sample", type=int, default=300, help="reviews")
     parser.add_argument("--seconds", type=float, default=1, help="of each text and each product")
     parser.add_argument("--rounds", type=int, default=3)

@@ -18,7 +18,7 @@ from statistics import median, quantiles
 
 import machine
 from reelsense import Classifier
-from reelsense.datasets.labelled import Source
+from reelsense.datasets.labelled import LabelledData
 from sections import replace_section, table
 from serving import RESULTS
 
@@ -32,7 +32,7 @@ class Taken:
 
     prediction: float
     explanation: float
-    passes: int
+    forward_passes: int
 
 
 def main() -> None:
@@ -41,8 +41,8 @@ def main() -> None:
     parser.add_argument("--reviews", type=Path, required=True)
     parser.add_argument("--sample", type=int, default=500, help="whole reviews, default: 500")
     options = parser.parse_args()
-    held_out = [review.text for review in Source(options.reviews).part("held-out")]
-    texts = random.Random(0).sample(held_out, options.sample)
+    validation = [review.text for review in LabelledData(options.reviews).part("validation")]
+    texts = random.Random(0).sample(validation, options.sample)
     classifier = Classifier.load()
     for text in texts[:10]:
         classifier.explain(text)
@@ -55,7 +55,7 @@ def measured(classifier: Classifier, text: str) -> Taken:
     """Time the prediction and the explanation of `text`."""
     predictions = [seconds(lambda: classifier.predict([text])) for _ in range(3)]
     explanation = seconds(lambda: classifier.explain(text))
-    return Taken(median(predictions), explanation, classifier.explain(text).passes)
+    return Taken(median(predictions), explanation, classifier.explain(text).forward_passes)
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -74,7 +74,7 @@ def section(command: str, taken: Sequence[Taken]) -> str:
             "the second in units of the first",
             [each.explanation / each.prediction for each in taken],
         ),
-        ("windows read for it", [float(each.passes) for each in taken]),
+        ("windows read for it", [float(each.forward_passes) for each in taken]),
     ]
     cells = [
         [name, *(f"{x:.1f}" for x in (*quantiles(values), quantiles(values, n=10)[-1]))]

@@ -21,7 +21,7 @@ import machine
 from network import NetworkAlone
 from reelsense import Classifier
 from reelsense.cli.files import Request, score_files
-from reelsense.datasets.labelled import Source
+from reelsense.datasets.labelled import LabelledData
 from sections import replace_section, table
 from serving import RESULTS
 
@@ -36,13 +36,13 @@ def main() -> None:
     options = parser.parse_args()
 
     choose = random.Random(0)
-    held_out = [review.text for review in Source(options.reviews).part("held-out")]
-    reviews = choose.sample(held_out, options.sample)
+    validation = [review.text for review in LabelledData(options.reviews).part("validation")]
+    reviews = choose.sample(validation, options.sample)
     classifier = Classifier.load()
     score_file_of(classifier, reviews[:50])
     shares = compared(classifier, reviews, options.rounds)
     growth = [
-        (rows, score_file_of(classifier, sentences(held_out, rows, choose)))
+        (rows, score_file_of(classifier, sentences(validation, rows, choose)))
         for rows in map(int, options.rows.split(","))
     ]
     text = section(machine.command(options.reviews), options.sample, shares, growth)

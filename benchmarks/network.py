@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from reelsense.bundle import DEFAULT, read
+from reelsense.bundle import DEFAULT_BUNDLE, read_bundle
 from reelsense.inference.batching import BatchQueue, stack
 from reelsense.inference.engine import Engine
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
@@ -26,7 +26,7 @@ class NetworkAlone:
     """The bundle's network, with texts that are windows of tokens already."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        bundle = read(DEFAULT)
+        bundle = read_bundle(DEFAULT_BUNDLE)
         self._tokenizer = ReviewTokenizer(bundle.tokenizer)
         self._window = bundle.manifest.window
         self._engine = Engine(bundle.network, int8_activations=bundle.manifest.int8_activations)

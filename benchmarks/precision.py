@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from reelsense import Classifier
-from reelsense.bundle import DEFAULT, read
-from reelsense.datasets.labelled import Source
+from reelsense.bundle import DEFAULT_BUNDLE, read_bundle
+from reelsense.datasets.labelled import LabelledData
 from reelsense.evaluation.scorer import likeliest_labels
 from reelsense.training.export import torch_network
 from reference import CHECKPOINT, load_checkpoint
@@ -25,13 +25,13 @@ def main() -> None:
     """Print accuracy of both and how often they agree."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--split", choices=["held-out", "test"], default="held-out")
+    parser.add_argument("--split", choices=["validation", "test"], default="validation")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
-    parser.add_argument("--model", type=Path, default=DEFAULT, help="a bundle")
+    parser.add_argument("--model", type=Path, default=DEFAULT_BUNDLE, help="a bundle")
     options = parser.parse_args()
 
-    bundle = read(options.model)
-    reviews = Source(options.data).part(options.split)
+    bundle = read_bundle(options.model)
+    reviews = LabelledData(options.data).part(options.split)
     texts = [review.text for review in reviews]
     wanted = np.array([review.label for review in reviews])
     int8 = likeliest_labels(Classifier(bundle), texts, "bundle")

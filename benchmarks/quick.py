@@ -25,7 +25,7 @@ from contenders import ours, pytorch, seconds, ways
 from engines import Prepared, p50_ms, prepare
 from load import Load, LoadError, Target, first_answer, measure
 from reelsense import Classifier
-from reelsense import bundle as bundles
+from reelsense.bundle import DEFAULT_BUNDLE, read_bundle
 from reelsense.inference.batching import BatchQueue, Network
 from reelsense.inference.engine import available_cores
 from reelsense.inference.tokenizer import ReviewTokenizer
@@ -86,7 +86,7 @@ class Measures:
 
 def rates(port: int, meter: machine.Tree) -> Measures:
     """Return what measures reviews a second, and milliseconds, with a server at `port`."""
-    bundle, cores = bundles.read(bundles.DEFAULT), available_cores()
+    bundle, cores = read_bundle(DEFAULT_BUNDLE), available_cores()
     tokenizer = ReviewTokenizer(bundle.tokenizer)
     mine, other = ours(bundle, cores), pytorch(load_checkpoint(bundle), cores)
     (served,) = ways(mine, tokenizer.pad)
@@ -146,7 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
         try:
-            with machine.running(command, os.environ | {"REELSENSE_CACHE": "0"}, log) as tree:
+            with machine.running(command, os.environ | {"REELSENSE_CACHE_SIZE": "0"}, log) as tree:
                 short = Target(port, lambda _: ask(SHORT_REVIEW), read_label)
                 first_answer(short, tree.alive, _START_SECONDS)
                 print(report(rates(port, tree).medians(_ROUNDS)))

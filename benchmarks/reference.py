@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from reelsense import bundle as bundles
-from reelsense.bundle import Bundle
+from reelsense.bundle import DEFAULT_BUNDLE, NETWORK, Bundle, read_bundle
 from reelsense.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,7 +25,7 @@ def digest(parts: Iterable[bytes]) -> str:
 
 def weights() -> str:
     """Return what tells the weights of checkpoint and bundle apart from others."""
-    files = (CHECKPOINT / "model.safetensors", bundles.DEFAULT / bundles.NETWORK)
+    files = (CHECKPOINT / "model.safetensors", DEFAULT_BUNDLE / NETWORK)
     return digest(path.read_bytes() for path in files)
 
 
@@ -53,7 +52,7 @@ def reference_labels(texts: Sequence[str], folder: Path) -> list[str]:
         from reelsense.inference.classifier import Classifier
         from reelsense.training.export import torch_network
 
-        bundle = bundles.read(bundles.DEFAULT)
+        bundle = read_bundle(DEFAULT_BUNDLE)
         exact = Classifier(bundle, network=torch_network(load_checkpoint(bundle)))
         labels = likeliest_labels(exact, texts, "reference, PyTorch fp32")
         write_atomically(path, json.dumps(labels.tolist()) + "\n")

@@ -27,8 +27,8 @@ import chart
 import machine
 from load import Figures, Load, LoadError, Target, first_answer, measure
 from network import NetworkAlone
-from reelsense import bundle as bundles
-from reelsense.datasets.labelled import Source
+from reelsense.bundle import DEFAULT_BUNDLE
+from reelsense.datasets.labelled import LabelledData
 from reelsense.datasets.reviews import Review
 from reelsense.files import write_atomically
 from reelsense.inference.engine import available_cores
@@ -70,7 +70,7 @@ REELSENSE = Server(
     label=read_label,
     settings="as it comes, but for the cache of answers, which is off",
     whole=True,
-    environ={"REELSENSE_CACHE": "0"},
+    environ={"REELSENSE_CACHE_SIZE": "0"},
 )
 SERVERS = (REELSENSE, *RIVALS)
 
@@ -81,7 +81,7 @@ class Plan:
 
     reviews: Sequence[Review]
     part: str
-    """Of the dataset: "test" or "held-out"."""
+    """Of the dataset: "test" or "validation"."""
     clients: Sequence[int]
     seconds: float
     """That a cell counts answers for."""
@@ -280,7 +280,7 @@ def _command(server: Server, port: int, scratch: str) -> tuple[list[str], dict[s
         "bin": programs,
         "port": port,
         "checkpoint": CHECKPOINT,
-        "bundle": bundles.DEFAULT,
+        "bundle": DEFAULT_BUNDLE,
         "rivals": install.RIVALS,
         "cores": available_cores(),
         "scratch": scratch,
@@ -328,7 +328,7 @@ def main() -> None:
     """Measure what is missing and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reviews", type=Path, required=True, help="the unpacked dataset")
-    parser.add_argument("--split", choices=["test", "held-out"], default="test")
+    parser.add_argument("--split", choices=["test", "validation"], default="test")
     parser.add_argument("--sample", type=int, default=1500, help="reviews")
     parser.add_argument("--clients", default="1,8,64")
     parser.add_argument("--seconds", type=float, default=20, help="of each cell")
@@ -342,7 +342,7 @@ def main() -> None:
     if unknown := set(keys) - {server.key for server in SERVERS}:
         parser.error(f"no servers {unknown}: there are {[server.key for server in SERVERS]}")
     servers = [server for server in SERVERS if server.key in keys]
-    reviews = Source(options.reviews).part(options.split)
+    reviews = LabelledData(options.reviews).part(options.split)
     plan = Plan(
         reviews=random.Random(0).sample(reviews, min(options.sample, len(reviews))),
         part=options.split,

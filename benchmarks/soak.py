@@ -22,7 +22,7 @@ from statistics import fmean
 
 import machine
 from load import Load, LoadError, Target, first_answer
-from reelsense.datasets.labelled import Source
+from reelsense.datasets.labelled import LabelledData
 from rivals.server import Request
 from sections import replace_section, table
 from serving import RESULTS, ask, read_label
@@ -147,7 +147,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=64)
     options = parser.parse_args()
 
-    reviews = [review.text for review in Source(options.reviews).part("held-out")]
+    reviews = [review.text for review in LabelledData(options.reviews).part("validation")]
     try:
         samples = soak(reviews, options.clients, options.minutes)
     except LoadError as error:

@@ -29,7 +29,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
-from reelsense.datasets.labelled import Source
+from reelsense.datasets.labelled import LabelledData
 from reelsense.datasets.reviews import Review, Split
 from reelsense.inference.engine import available_cores
 from reelsense.training.base_model import find_base
@@ -42,12 +42,12 @@ OTHER = 0
 """Stands among the cuts for the other way."""
 
 
-def ours(reviews: list[Review], held_out: list[Review], base: Path, cut: int) -> float:
+def ours(reviews: list[Review], validation: list[Review], base: Path, cut: int) -> float:
     """Reviews a second of `reelsense train` at `cut` tokens."""
     stage = replace(read_recipe(RECIPE).last, lengths=(cut,))
     with tempfile.TemporaryDirectory() as out:
         started = time.perf_counter()
-        finetune(stage, base, Split(reviews, held_out), ["negative", "positive"], Path(out))
+        finetune(stage, base, Split(reviews, validation), ["negative", "positive"], Path(out))
         return len(reviews) / (time.perf_counter() - started)
 
 
@@ -79,12 +79,12 @@ def the_other_way(reviews: list[Review], base: Path) -> float:
 
 def measure(arguments: argparse.Namespace, cut: int) -> float:
     """Measure one way in this process."""
-    split, _ = Source(arguments.data).for_training()
+    split, _ = LabelledData(arguments.data).for_training()
     random.Random(0).shuffle(split.train)
     base = find_base(arguments.base)
     if cut == OTHER:
         return the_other_way(split.train[: arguments.reviews // 8], base)
-    return ours(split.train[: arguments.reviews], split.held_out[:8], base, cut)
+    return ours(split.train[: arguments.reviews], split.validation[:8], base, cut)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reelsense import bundle as bundles
+from reelsense.bundle import CARD, read_bundle
 from tests import tiny_network
 from tests.installed import ACCURATE
 
@@ -79,11 +79,11 @@ def test_build_without_a_bundle_names_the_missing_file(project: Path) -> None:
 @needs_hatchling
 def test_build_with_a_damaged_bundle_names_the_file(project: Path) -> None:
     tiny_network.write(project / BUNDLE, "stand-in")
-    with (project / BUNDLE / bundles.CARD).open("a") as card:
+    with (project / BUNDLE / CARD).open("a") as card:
         card.write("!")
     done = install(project)
     assert done.returncode != 0
-    assert f"{BUNDLE / bundles.CARD} is damaged" in done.stderr
+    assert f"{BUNDLE / CARD} is damaged" in done.stderr
 
 
 def test_main_package_does_not_contain_other_models() -> None:
@@ -96,7 +96,7 @@ def test_main_package_does_not_contain_other_models() -> None:
 
 @pytest.mark.skipif(not (ACCURATE / BUNDLE).exists(), reason="the model is not trained yet")
 def test_accurate_bundle_is_whole_and_small_enough() -> None:
-    bundles.read(ACCURATE / BUNDLE)
+    read_bundle(ACCURATE / BUNDLE)
     sizes = [path.stat().st_size for path in (ACCURATE / BUNDLE).iterdir()]
     assert max(sizes) <= 95e6
     assert sum(sizes) <= 115e6

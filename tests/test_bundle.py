@@ -8,8 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelsense import bundle as bundles
-from reelsense.bundle import Calibration, LengthGroup, Manifest, RiskControl, Threshold
+from reelsense.bundle import (
+    FORMAT,
+    REPORT,
+    Calibration,
+    LengthGroup,
+    Manifest,
+    RiskControl,
+    Threshold,
+    _serialize,
+    read_bundle,
+    write_bundle,
+)
 from reelsense.errors import BundleError
 from tests import tiny, tiny_network
 
@@ -19,12 +29,12 @@ PARTS = ["model.onnx", "tokenizer.json", "MODEL_CARD.md", "manifest.json"]
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
-    bundles.write(folder, tiny.bundle(network=bytes(range(256))))
+    write_bundle(folder, tiny.bundle(network=bytes(range(256))))
     return folder
 
 
 def test_what_was_written_is_read(written: Path) -> None:
-    read = bundles.read(written)
+    read = read_bundle(written)
     assert isinstance(read.network, Path)
     assert read.network.read_bytes() == bytes(range(256))
     assert read.manifest.labels == ("negative", "positive")
@@ -43,7 +53,7 @@ def test_the_version_follows_what_decides_the_answers_and_not_the_card(tmp_path:
         replace(bundle, manifest=calibrated),
     ]
     first, card, *others = (
-        bundles.write(tmp_path / str(n), variant).version for n, variant in enumerate(variants)
+        write_bundle(tmp_path / str(n), variant).version for n, variant in enumerate(variants)
     )
     assert first == card
     assert len({first, *others}) == 4
@@ -60,8 +70,8 @@ def test_calibration_and_thresholds_are_read_as_written(tmp_path: Path) -> None:
     )
     bundle = tiny.bundle()
     manifest = replace(bundle.manifest, calibration=calibration, risk_control=control)
-    bundles.write(tmp_path / "bundle", replace(bundle, manifest=manifest))
-    read = bundles.read(tmp_path / "bundle").manifest
+    write_bundle(tmp_path / "bundle", replace(bundle, manifest=manifest))
+    read = read_bundle(tmp_path / "bundle").manifest
     assert (read.calibration, read.risk_control) == (calibration, control)
 
 
@@ -71,8 +81,8 @@ def test_a_bundle_of_format_1_is_read(written: Path, tmp_path: Path) -> None:
     content = json.loads((folder / "manifest.json").read_text())
     for key in ("calibration", "risk_control", "sha256"):
         del content[key]
-    (folder / "manifest.json").write_bytes(bundles._serialize(content | {"format": 1}))
-    assert bundles.read(folder).manifest.calibration is None
+    (folder / "manifest.json").write_bytes(_serialize(content | {"format": 1}))
+    assert read_bundle(folder).manifest.calibration is None
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -80,7 +90,7 @@ def test_a_missing_file_is_named(written: Path, tmp_path: Path, name: str) -> No
     folder = copy(written, tmp_path / "bundle")
     (folder / name).unlink()
     with pytest.raises(BundleError, match=name):
-        bundles.read(folder)
+        read_bundle(folder)
 
 
 @given(st.sampled_from(PARTS), st.integers(0, 10_000), st.integers(1, 255))
@@ -92,26 +102,26 @@ def test_any_changed_byte_is_refused_and_the_file_named(
     content[place % len(content)] ^= change
     (folder / name).write_bytes(content)
     with pytest.raises(BundleError, match=name):
-        bundles.read(folder)
+        read_bundle(folder)
 
 
 def test_a_newer_format_is_refused(written: Path, tmp_path: Path) -> None:
     folder = copy(written, tmp_path / "bundle")
     path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": bundles.FORMAT + 1}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT + 1}))
     with pytest.raises(BundleError, match=r"manifest\.json has format 4.*install a newer one"):
-        bundles.read(folder)
+        read_bundle(folder)
 
 
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="there is no model there"):
-        bundles.read(tmp_path / "nothing")
+        read_bundle(tmp_path / "nothing")
 
 
 def test_a_folder_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(BundleError, match="something else"):
-        bundles.write(tmp_path, tiny.bundle())
+        write_bundle(tmp_path, tiny.bundle())
     assert (tmp_path / "holiday.jpg").exists()
 
 
@@ -119,58 +129,58 @@ def test_a_folder_with_another_manifest_is_not_overwritten(written: Path, tmp_pa
     folder = copy(written, tmp_path / "extension")
     (folder / "thesis.docx").touch()
     with pytest.raises(BundleError, match="something else"):
-        bundles.write(folder, tiny.bundle())
+        write_bundle(folder, tiny.bundle())
     assert (folder / "thesis.docx").exists()
     with pytest.raises(BundleError, match="is a file"):
-        bundles.write(folder / "thesis.docx", tiny.bundle())
+        write_bundle(folder / "thesis.docx", tiny.bundle())
 
 
 def test_a_sealed_manifest_without_a_key(written: Path, tmp_path: Path) -> None:
     folder = copy(written, tmp_path / "bundle")
     content = json.loads((folder / "manifest.json").read_text())
     del content["labels"], content["sha256"]
-    (folder / "manifest.json").write_bytes(bundles._serialize(content))
+    (folder / "manifest.json").write_bytes(_serialize(content))
     with pytest.raises(BundleError, match=r"manifest\.json lacks a key"):
-        bundles.read(folder)
+        read_bundle(folder)
 
 
 def test_a_bundle_takes_the_place_of_an_earlier_one(written: Path, tmp_path: Path) -> None:
     folder = copy(written, tmp_path / "bundle")
-    bundles.write(folder, tiny.bundle(network=b"new"))
+    write_bundle(folder, tiny.bundle(network=b"new"))
     assert (folder / "model.onnx").read_bytes() == b"new"
 
 
 def test_a_report_goes_along_and_does_not_change_the_version(written: Path, tmp_path: Path) -> None:
     folder = tmp_path / "reported"
     bundle = replace(tiny.bundle(network=bytes(range(256))), report="<p>\u2713</p>")
-    manifest = bundles.write(folder, bundle)
-    plain = bundles.read(written)
-    assert bundles.read(folder).report == "<p>\u2713</p>"
+    manifest = write_bundle(folder, bundle)
+    plain = read_bundle(written)
+    assert read_bundle(folder).report == "<p>\u2713</p>"
     assert plain.report is None
     assert manifest.version == plain.manifest.version
-    assert set(manifest.files) - set(plain.manifest.files) == {bundles.REPORT}
-    assert bundles.read(folder).size == bundle.size == 256
-    bundles.write(folder, plain)
-    assert not (folder / bundles.REPORT).exists()
+    assert set(manifest.files) - set(plain.manifest.files) == {REPORT}
+    assert read_bundle(folder).size == bundle.size == 256
+    write_bundle(folder, plain)
+    assert not (folder / REPORT).exists()
 
 
 def test_a_report_that_was_changed_or_lost_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
-    bundles.write(folder, replace(tiny.bundle(), report="as measured"))
-    (folder / bundles.REPORT).write_text("as wished")
+    write_bundle(folder, replace(tiny.bundle(), report="as measured"))
+    (folder / REPORT).write_text("as wished")
     with pytest.raises(BundleError, match=r"report\.html is not the file"):
-        bundles.read(folder)
-    (folder / bundles.REPORT).unlink()
+        read_bundle(folder)
+    (folder / REPORT).unlink()
     with pytest.raises(BundleError, match=r"report\.html cannot be read"):
-        bundles.read(folder)
+        read_bundle(folder)
 
 
 def test_a_report_that_the_manifest_does_not_list_is_not_read(
     written: Path, tmp_path: Path
 ) -> None:
     folder = copy(written, tmp_path / "bundle")
-    (folder / bundles.REPORT).write_text("<script>")
-    assert bundles.read(folder).report is None
+    (folder / REPORT).write_text("<script>")
+    assert read_bundle(folder).report is None
 
 
 SPLIT = ["model.onnx", "model.onnx.data-1", "model.onnx.data-2"]
@@ -181,12 +191,12 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose network is in three files: the graph and a table each."""
     folder = tmp_path_factory.mktemp("bundles") / "split"
     bundle = tiny.bundle(network=tiny_network.large_network())
-    bundles.write(folder, bundle, max_file_size=tiny_network.TABLE_SIZE)
+    write_bundle(folder, bundle, max_file_size=tiny_network.TABLE_SIZE)
     return folder
 
 
 def test_large_network_is_written_in_several_files(split: Path) -> None:
-    bundle = bundles.read(split)
+    bundle = read_bundle(split)
     assert sorted(path.name for path in split.iterdir()) == sorted([*PARTS, *SPLIT[1:]])
     assert set(bundle.weights) == set(SPLIT[1:])
     assert {(split / name).stat().st_size for name in SPLIT[1:]} == {tiny_network.TABLE_SIZE}
@@ -204,9 +214,9 @@ def test_network_in_one_file_is_readable_by_older_versions(written: Path, split:
 
 def test_network_of_the_largest_size_is_in_one_file(tmp_path: Path) -> None:
     network = tiny_network.large_network()
-    bundles.write(tmp_path / "one", tiny.bundle(network=network), max_file_size=len(network))
+    write_bundle(tmp_path / "one", tiny.bundle(network=network), max_file_size=len(network))
     assert (tmp_path / "one" / "model.onnx").read_bytes() == network
-    assert not bundles.read(tmp_path / "one").weights
+    assert not read_bundle(tmp_path / "one").weights
 
 
 @given(
@@ -230,17 +240,17 @@ def test_any_change_of_a_split_bundle_is_an_error_that_names_the_file(
     if missing:
         (folder / name).unlink()
     with pytest.raises(BundleError, match=re.escape(name)):
-        bundles.read(folder)
+        read_bundle(folder)
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_split_bundle_is_written_again_as_it_is(
     split: Path, tmp_path: Path, in_memory: bool
 ) -> None:
-    bundle = bundles.read(split)
+    bundle = read_bundle(split)
     if in_memory:
         bundle = pickle.loads(pickle.dumps(bundle.in_memory()))  # noqa: S301  # as Ray sends it
-    bundles.write(tmp_path / "again", bundle)
+    write_bundle(tmp_path / "again", bundle)
     again = {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
     assert again == {path.name: path.read_bytes() for path in split.iterdir()}
 
@@ -249,19 +259,19 @@ def test_file_that_is_too_large_is_split_when_it_is_written_again(
     split: Path, tmp_path: Path
 ) -> None:
     whole = tmp_path / "whole"
-    bundles.write(whole, tiny.bundle(network=tiny_network.large_network()))
-    bundles.write(whole, bundles.read(whole), max_file_size=tiny_network.TABLE_SIZE)
-    assert bundles.read(whole).manifest == bundles.read(split).manifest
+    write_bundle(whole, tiny.bundle(network=tiny_network.large_network()))
+    write_bundle(whole, read_bundle(whole), max_file_size=tiny_network.TABLE_SIZE)
+    assert read_bundle(whole).manifest == read_bundle(split).manifest
 
 
 def test_split_bundle_takes_the_place_of_another_and_gives_way_to_it(
     split: Path, tmp_path: Path
 ) -> None:
     folder = copy(split, tmp_path / "bundle")
-    bundles.write(folder, tiny.bundle(network=b"new"))
+    write_bundle(folder, tiny.bundle(network=b"new"))
     assert sorted(path.name for path in folder.iterdir()) == sorted(PARTS)
-    bundles.write(folder, bundles.read(split))
-    assert bundles.read(folder).manifest == bundles.read(split).manifest
+    write_bundle(folder, read_bundle(split))
+    assert read_bundle(folder).manifest == read_bundle(split).manifest
 
 
 def test_weights_that_the_manifest_does_not_list_are_not_read(
@@ -269,13 +279,13 @@ def test_weights_that_the_manifest_does_not_list_are_not_read(
 ) -> None:
     folder = copy(written, tmp_path / "bundle")
     (folder / "model.onnx.data-1").write_bytes(b"more")
-    assert not bundles.read(folder).weights
+    assert not read_bundle(folder).weights
 
 
 def test_file_beside_that_is_not_of_a_bundle_protects_a_folder(tmp_path: Path) -> None:
     (tmp_path / "model.onnx.data-x").touch()
     with pytest.raises(BundleError, match="something else"):
-        bundles.write(tmp_path, tiny.bundle())
+        write_bundle(tmp_path, tiny.bundle())
 
 
 def test_failed_write_leaves_the_earlier_bundle_and_nothing_else(
@@ -284,21 +294,21 @@ def test_failed_write_leaves_the_earlier_bundle_and_nothing_else(
     folder = copy(written, tmp_path / "bundle")
     gone = replace(tiny.bundle(), network=tmp_path / "gone")
     with pytest.raises((BundleError, OSError)):
-        bundles.write(folder, gone)
+        write_bundle(folder, gone)
     assert list(tmp_path.iterdir()) == [folder]
-    assert bundles.read(folder).manifest == bundles.read(written).manifest
+    assert read_bundle(folder).manifest == read_bundle(written).manifest
 
 
 def test_loadable_network_is_its_own_file_or_bytes_where_that_is_possible(
     written: Path, split: Path
 ) -> None:
-    for bundle in (bundles.read(written), bundles.read(written).in_memory(), bundles.read(split)):
+    for bundle in (read_bundle(written), read_bundle(written).in_memory(), read_bundle(split)):
         with bundle.loadable() as network:
             assert network is bundle.network
 
 
 def test_split_network_in_memory_is_in_files_while_it_is_loaded(split: Path) -> None:
-    with bundles.read(split).in_memory().loadable() as network:
+    with read_bundle(split).in_memory().loadable() as network:
         assert isinstance(network, Path)
         assert network.parent != split
         for name in SPLIT:
@@ -318,10 +328,10 @@ def test_star_ratings_are_read_as_written_and_decide_the_version(
 ) -> None:
     bundle = tiny.bundle(network=bytes(range(256)))
     starred = replace(bundle, manifest=replace(bundle.manifest, ratings=(1, 5, 10)))
-    bundles.write(tmp_path / "starred", starred)
-    read = bundles.read(tmp_path / "starred").manifest
+    write_bundle(tmp_path / "starred", starred)
+    read = read_bundle(tmp_path / "starred").manifest
     assert read.ratings == (1, 5, 10)
-    assert read.version != bundles.read(written).manifest.version
+    assert read.version != read_bundle(written).manifest.version
 
 
 def test_a_bundle_from_before_there_were_stars_is_read(written: Path, tmp_path: Path) -> None:
@@ -329,8 +339,8 @@ def test_a_bundle_from_before_there_were_stars_is_read(written: Path, tmp_path: 
     content = json.loads((folder / "manifest.json").read_text())
     del content["sha256"]
     assert "ratings" not in content
-    (folder / "manifest.json").write_bytes(bundles._serialize(content))
-    assert bundles.read(folder).manifest.ratings == ()
+    (folder / "manifest.json").write_bytes(_serialize(content))
+    assert read_bundle(folder).manifest.ratings == ()
 
 
 GROUPS = (
@@ -352,18 +362,18 @@ def format_of(folder: Path) -> int:
 def test_length_groups_are_read_as_written(tmp_path: Path) -> None:
     bundle = tiny.bundle()
     manifest = replace(bundle.manifest, risk_control=tiny.RISKS, length_groups=GROUPS)
-    written = bundles.write(tmp_path / "bundle", replace(bundle, manifest=manifest))
-    read = bundles.read(tmp_path / "bundle").manifest
+    written = write_bundle(tmp_path / "bundle", replace(bundle, manifest=manifest))
+    read = read_bundle(tmp_path / "bundle").manifest
     assert read == written
     assert read.length_groups == GROUPS
     assert read.groups[:2] == GROUPS
     assert (read.groups[2].name, read.groups[2].max_tokens) == ("long", None)
     assert read.groups[2].thresholds == tiny.RISKS.thresholds
-    assert format_of(tmp_path / "bundle") == bundles.FORMAT
+    assert format_of(tmp_path / "bundle") == FORMAT
 
 
 def test_a_bundle_with_one_length_group_is_written_as_format_2(written: Path) -> None:
-    manifest = bundles.read(written).manifest
+    manifest = read_bundle(written).manifest
     assert format_of(written) == 2
     assert "length_groups" not in json.loads((written / "manifest.json").read_text())
     assert [(group.name, group.max_tokens) for group in manifest.groups] == [("all", None)]
@@ -391,7 +401,7 @@ def test_the_version_follows_the_length_groups(tmp_path: Path) -> None:
     ]
     bundle = tiny.bundle()
     versions = {
-        bundles.write(
+        write_bundle(
             tmp_path / str(n),
             replace(bundle, manifest=replace(bundle.manifest, length_groups=groups)),
         ).version

@@ -9,7 +9,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from reelsense.server.app import create_app
-from reelsense.server.middleware.metrics import Metrics
+from reelsense.server.middleware.metrics import ServerMetrics
 from reelsense.server.settings import Settings, variable
 from tests import tiny
 
@@ -18,7 +18,7 @@ DEPLOY = ROOT / "deploy"
 
 METRICS = {
     line.split()[2].removesuffix("_total")
-    for line in Metrics().text().decode().splitlines()
+    for line in ServerMetrics().text().decode().splitlines()
     if line.startswith("# TYPE ")
 }
 
@@ -42,9 +42,9 @@ tests:
       - {series: 'reelsense_requests_total{route="/v1/predict", status="429"}', values: 0+5000x30}
       - {series: 'reelsense_shed_total{reason="queue"}', values: 0+10x30}
       - {series: reelsense_expired_total, values: 0+10x30}
-      - {series: 'reelsense_request_seconds_bucket{route="/v1/predict", le="10.0"}', values: 0x30}
-      - {series: 'reelsense_request_seconds_bucket{route="/v1/predict", le="20.0"}', values: 0+9x30}
-      - {series: 'reelsense_request_seconds_bucket{route="/v1/predict", le="+Inf"}', values: 0+9x30}
+      - {series: 'reelsense_request_duration_seconds_bucket{route="/v1/predict", le="10.0"}', values: 0x30}
+      - {series: 'reelsense_request_duration_seconds_bucket{route="/v1/predict", le="20.0"}', values: 0+9x30}
+      - {series: 'reelsense_request_duration_seconds_bucket{route="/v1/predict", le="+Inf"}', values: 0+9x30}
     promql_expr_test:
       - expr: count by (alertname, instance) (ALERTS{alertstate="firing"})
         eval_time: 20m
@@ -105,11 +105,11 @@ tests:
       - {series: reelsense_expired_total, values: 0+10x30}
       - {series: 'reelsense_jobs_total{state="done"}', values: 0+1x30}
       - {series: 'reelsense_jobs_total{state="failed"}', values: 3x30}
-      - {series: 'reelsense_request_seconds_bucket{route="/v1/predict", le="2.0"}', values: 0+9x30}
-      - {series: 'reelsense_request_seconds_bucket{route="/v1/predict", le="+Inf"}', values: 0+9x30}
-      - {series: 'reelsense_request_seconds_bucket{route="/v1/explain", le="10.0"}', values: 0x30}
-      - {series: 'reelsense_request_seconds_bucket{route="/v1/explain", le="20.0"}', values: 0+9x30}
-      - {series: 'reelsense_request_seconds_bucket{route="/v1/explain", le="+Inf"}', values: 0+9x30}
+      - {series: 'reelsense_request_duration_seconds_bucket{route="/v1/predict", le="2.0"}', values: 0+9x30}
+      - {series: 'reelsense_request_duration_seconds_bucket{route="/v1/predict", le="+Inf"}', values: 0+9x30}
+      - {series: 'reelsense_request_duration_seconds_bucket{route="/v1/explain", le="10.0"}', values: 0x30}
+      - {series: 'reelsense_request_duration_seconds_bucket{route="/v1/explain", le="20.0"}', values: 0+9x30}
+      - {series: 'reelsense_request_duration_seconds_bucket{route="/v1/explain", le="+Inf"}', values: 0+9x30}
     promql_expr_test:
       - expr: count by (alertname) (ALERTS{alertstate="firing"})
         eval_time: 20m

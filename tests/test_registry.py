@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reelsense import Classifier, registry
-from reelsense import bundle as bundles
+from reelsense.bundle import CARD, DEFAULT_BUNDLE, read_bundle, write_bundle
 from reelsense.errors import BundleError
 from tests import installed, tiny, tiny_network
 
@@ -30,7 +30,7 @@ def accurate(site: Path) -> Path:
 
 
 def test_find_returns_the_bundled_model_by_default() -> None:
-    assert registry.find() == registry.find("default") == bundles.DEFAULT
+    assert registry.find() == registry.find("default") == DEFAULT_BUNDLE
 
 
 def test_find_returns_an_installed_model(accurate: Path) -> None:
@@ -46,20 +46,20 @@ def test_classifier_loads_an_installed_model(accurate: Path) -> None:
 
 def test_find_prefers_an_installed_model_to_a_folder_of_that_name(accurate: Path) -> None:
     for name in ("accurate", "default"):
-        bundles.write(Path(name), tiny.bundle())
+        write_bundle(Path(name), tiny.bundle())
     assert registry.find("accurate") == accurate
-    assert registry.find("default") == bundles.DEFAULT
+    assert registry.find("default") == DEFAULT_BUNDLE
 
 
 @pytest.mark.parametrize("given", ["./accurate", "../work/accurate", Path("accurate")])
 def test_find_takes_a_path_as_a_folder(accurate: Path, given: str | Path) -> None:
-    bundles.write(Path("accurate"), tiny.bundle())
+    write_bundle(Path("accurate"), tiny.bundle())
     assert registry.find(given) == Path(given)
-    assert bundles.read(registry.find(given)).manifest.name == "tiny"
+    assert read_bundle(registry.find(given)).manifest.name == "tiny"
 
 
 def test_find_returns_a_folder_where_no_model_has_that_name(site: Path) -> None:
-    bundles.write(Path("mine"), tiny.bundle())
+    write_bundle(Path("mine"), tiny.bundle())
     assert registry.find("mine") == Path("mine")
 
 
@@ -102,11 +102,11 @@ def test_entry_point_that_names_no_package_is_an_error(site: Path, value: str) -
 
 
 def test_installed_lists_a_damaged_model_with_its_error(accurate: Path) -> None:
-    (accurate / bundles.CARD).write_text("another card")
+    (accurate / CARD).write_text("another card")
     (damaged,) = registry.installed()[1:]
     assert (damaged.name, damaged.folder, damaged.bundle) == ("accurate", accurate, None)
-    assert bundles.CARD in str(damaged.error)
-    assert bundles.read(registry.find()).manifest.version
+    assert CARD in str(damaged.error)
+    assert read_bundle(registry.find()).manifest.version
 
 
 def test_model_without_a_bundle_is_listed_with_its_error(site: Path) -> None:
@@ -120,7 +120,7 @@ def test_names_that_could_not_be_used_are_not_registered(site: Path) -> None:
     folder = installed.install(site, {"default": value, "a/b": value, ".c": value, "mine": value})
     assert registry.names() == ["default", "mine"]
     assert registry.find("mine") == folder
-    assert registry.find("default") == bundles.DEFAULT
+    assert registry.find("default") == DEFAULT_BUNDLE
 
 
 def test_first_registration_on_the_path_wins(
@@ -137,7 +137,7 @@ def test_first_registration_on_the_path_wins(
 
 
 def test_published_name_is_that_of_the_project_s_own_models(accurate: Path) -> None:
-    assert registry.published_name(bundles.DEFAULT) == "default"
+    assert registry.published_name(DEFAULT_BUNDLE) == "default"
     assert registry.published_name(accurate / ".." / "bundle") == "accurate"
     assert registry.published_name(Path("accurate")) is None
 

@@ -9,8 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from reelsense import bundle as bundles
-from reelsense.bundle import Calibration, Manifest
+from reelsense.bundle import Calibration, Manifest, write_bundle
 from tests import tiny
 
 TABLE_SIZE = 2400
@@ -60,4 +59,4 @@ def write(folder: Path, name: str, *, temperature: float = 1.0, weight: float = 
     """Write such a bundle to `folder`; the lower the `temperature`, the surer it is."""
     made = tiny.bundle(network=network(weight))
     manifest = replace(made.manifest, name=name, calibration=Calibration(temperature=temperature))
-    return bundles.write(folder, replace(made, manifest=manifest))
+    return write_bundle(folder, replace(made, manifest=manifest))

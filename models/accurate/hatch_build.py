@@ -23,7 +23,7 @@ class VerifyBundle(BuildHookInterface):
         if not manifest.exists():
             raise FileNotFoundError(
                 f"{manifest} is missing: the package needs a bundle; write it with "
-                f"reelsense export CHECKPOINT --data DATA --out {folder}"
+                f"reelsense export CHECKPOINT --data DATA --output {folder}"
             )
         for name, expected in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
             with (folder / name).open("rb") as file:

@@ -33,7 +33,7 @@ for texts of every length, and every network in one file. Such a bundle is still
 2, which older versions read."""
 _SIMPLE = 2
 
-DEFAULT = Path(__file__).parent / "models" / "default"
+DEFAULT_BUNDLE = Path(__file__).parent / "models" / "default"
 """The bundle that comes with the package."""
 
 NETWORK, TOKENIZER, CARD, MANIFEST = (
@@ -213,7 +213,7 @@ class Bundle:
             yield Path(folder) / NETWORK
 
 
-def read(folder: Path) -> Bundle:
+def read_bundle(folder: Path) -> Bundle:
     """Read the bundle in `folder` and check every byte of it.
 
     Raises BundleError naming the file that is missing, changed or newer than this version reads.
@@ -238,7 +238,7 @@ def read(folder: Path) -> Bundle:
     return Bundle(manifest, folder / NETWORK, tokenizer, card, report, further)
 
 
-def paths(folder: Path) -> list[Path]:
+def bundle_paths(folder: Path) -> list[Path]:
     """Return where the files of a bundle in `folder` are, or would be."""
     return [*(folder / name for name in FILES), *sorted(folder.glob(f"{NETWORK}.data-*"))]
 
@@ -255,7 +255,7 @@ def _is_ours(name: str) -> bool:
     return name in FILES or WEIGHTS.fullmatch(name) is not None
 
 
-def write(folder: Path, bundle: Bundle, *, max_file_size: int = MAX_FILE_SIZE) -> Manifest:
+def write_bundle(folder: Path, bundle: Bundle, *, max_file_size: int = MAX_FILE_SIZE) -> Manifest:
     """Write `bundle` as a new `folder`, whole or not at all.
 
     Args:

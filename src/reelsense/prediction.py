@@ -70,8 +70,8 @@ class Part:
     end: int
     """Before which character it ends."""
     weight: float
-    """How much of the calibrated log-odds (nats) towards `Explanation.towards` it carries: those
-    of the whole text less those of the text without it, whose other windows stay as they were.
+    """Contribution to the calibrated log-odds (nats) of `Explanation.target_label`: those of the
+    whole text minus those of the text without this part, whose other windows stay as they were.
     Above 0 it speaks for that label, below 0 against it."""
 
 
@@ -83,7 +83,7 @@ def without(text: str, parts: Sequence[Part]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Flip:
+class Counterfactual:
     """A small set of parts whose removal changes the label: the smallest that was found."""
 
     unit: str
@@ -99,18 +99,18 @@ class Explanation:
     """Which parts of a text carry its answer, each measured by taking it out."""
 
     prediction: Prediction
-    towards: str
+    target_label: str
     """The label that weights count towards: "positive", or the answer's of a model without it."""
     log_odds: float
-    """The calibrated log-odds of `towards` for the whole text, nats."""
+    """The calibrated log-odds of `target_label` for the whole text, nats."""
     sentences: tuple[Part, ...]
     """All of the text, in its order. Of a text of more sentences than the budget allows, those
     that weigh little stay together in passages."""
     words: tuple[Part, ...]
     """Words that matter most in the heaviest sentence, in the order of the text."""
-    flip: Flip | None
+    counterfactual: Counterfactual | None
     """None: no set that changes the label was found within the budget."""
-    passes: int
+    forward_passes: int
     """Windows that the network read for this, the reading of the text itself among them."""
     budget: int
     """How many it might have read, beside the text itself and the verification of the flip."""
@@ -118,5 +118,5 @@ class Explanation:
     @property
     def support(self) -> list[float]:
         """How much each of `sentences` speaks for the answer, nats; below 0 against it."""
-        sign = 1 if self.prediction.label == self.towards else -1
+        sign = 1 if self.prediction.label == self.target_label else -1
         return [sign * each.weight for each in self.sentences]

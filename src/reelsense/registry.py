@@ -14,8 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from reelsense import bundle as bundles
-from reelsense.bundle import Bundle
+from reelsense.bundle import DEFAULT_BUNDLE, Bundle, read_bundle
 from reelsense.errors import BundleError
 
 GROUP = "reelsense.models"
@@ -59,7 +58,7 @@ def find(name_or_path: str | Path | None = None) -> Path:
             registered the model is no longer installed.
     """
     if name_or_path is None:
-        return bundles.DEFAULT
+        return DEFAULT_BUNDLE
     if isinstance(name_or_path, Path) or _is_path(name_or_path):
         return Path(name_or_path)
     if folder := _named(name_or_path):
@@ -97,7 +96,7 @@ def _look(name: str) -> InstalledModel:
     folder = None
     try:
         folder = find(name)
-        return InstalledModel(name, folder, bundles.read(folder))
+        return InstalledModel(name, folder, read_bundle(folder))
     except BundleError as error:
         return InstalledModel(name, folder, None, str(error))
 
@@ -105,7 +104,7 @@ def _look(name: str) -> InstalledModel:
 def _named(name: str) -> Path | None:
     """Return the folder of an installed model, None if it is not installed. Raises BundleError."""
     if name == DEFAULT:
-        return bundles.DEFAULT
+        return DEFAULT_BUNDLE
     entry = _registered().get(name)
     return _folder(entry) if entry else None
 

@@ -3,14 +3,14 @@ import pytest
 
 import machine
 import quick
-from reelsense import bundle as bundles
+from reelsense.bundle import DEFAULT_BUNDLE, read_bundle
 from reelsense.inference.tokenizer import ReviewTokenizer
 
 
 def test_texts_are_as_long_as_reviews_and_the_same_each_time() -> None:
     made = quick.texts(100)
     assert made == quick.texts(100)
-    tokenizer = ReviewTokenizer(bundles.read(bundles.DEFAULT).tokenizer)
+    tokenizer = ReviewTokenizer(read_bundle(DEFAULT_BUNDLE).tokenizer)
     lengths = [len(ids) for ids in tokenizer.encode(made)]
     assert np.median(lengths) == pytest.approx(222, abs=5)
     assert np.mean(lengths) == pytest.approx(290, abs=20)

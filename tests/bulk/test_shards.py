@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from reelsense.cli import cli
 from reelsense.errors import DatasetError, MissingExtraError
-from reelsense.tables.storage import Folder
+from reelsense.tables.storage import OutputFolder
 from tests import tiny, tiny_network
 from tests.scoring import score_file
 from tests.waiting import wait_until
@@ -400,9 +400,9 @@ def test_a_shard_that_is_overwritten_is_not_known_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = tmp_path / "in.txt", tmp_path / "out.csv"
-    plainly = Folder.write
+    plainly = OutputFolder.write
 
-    def write(self: Folder, name: str, content: bytes) -> None:
+    def write(self: OutputFolder, name: str, content: bytes) -> None:
         if name.startswith("note-"):
             raise Cut
         plainly(self, name, content)
@@ -411,7 +411,7 @@ def test_a_shard_that_is_overwritten_is_not_known_meanwhile(
         source.write_text(text)
         with monkeypatch.context() as patch:
             if cut == 0:  # between the table and its note
-                patch.setattr(Folder, "write", write)
+                patch.setattr(OutputFolder, "write", write)
             else:
                 cut_after(patch, cut)
             with pytest.raises(Cut) if cut < 9 else nullcontext():
@@ -427,9 +427,9 @@ def test_tidying_that_is_cut_off(
     source, target = tmp_path / "in.txt", f"{tmp_path}/{name}"
     source.write_text("good\n\nbad\n")
     left = [removed]
-    remove = Folder.remove
+    remove = OutputFolder.remove
 
-    def remove_some(self: Folder, *names: str) -> None:
+    def remove_some(self: OutputFolder, *names: str) -> None:
         if len(names) < 2:
             remove(self, *names)
             return
@@ -440,7 +440,7 @@ def test_tidying_that_is_cut_off(
             remove(self, each)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "remove", remove_some)
+        patch.setattr(OutputFolder, "remove", remove_some)
         with pytest.raises(Cut) if removed < 4 or name == "out.csv" else nullcontext():
             score_file(CLASSIFIER, source, target, shard_rows=1)
     score_file(CLASSIFIER, source, target, shard_rows=1)

@@ -239,7 +239,7 @@ def test_fetch_evaluation_sets(
             digest = hashlib.md5(f"/{place}".encode(), usedforsecurity=False).hexdigest()
             file = Archive(f"{address}/{place}", len(place) + 1, digest)
             monkeypatch.setitem(EVALUATION_SETS, place, file)
-        found = runner.invoke(cli, ["data", "fetch", "evaluation-sets", "--out", str(tmp_path)])
+        found = runner.invoke(cli, ["data", "fetch", "evaluation-sets", "--output", str(tmp_path)])
     folder = tmp_path / "evaluation-sets"
     assert found.exit_code == 0, found.output
     ready = f"evaluation-sets are ready: --evaluation-sets {folder}"

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from reelsense import bundle as bundles
+from reelsense.bundle import DEFAULT_BUNDLE, FORMAT, read_bundle, write_bundle
 from reelsense.cli import cli, main
 from reelsense.datasets import imdb
 from reelsense.datasets.evaluation_sets import PHRASES
 from tests import tiny
 from tests.datasets.test_evaluation_sets import write
 
-PACKAGED = bundles.DEFAULT
+PACKAGED = DEFAULT_BUNDLE
 
 
 class Counting:
@@ -36,9 +36,9 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle that can say "unsure"; it takes the place of the one that comes along."""
     made = tiny.bundle()
     manifest = replace(made.manifest, risk_control=tiny.RISKS)
-    bundles.write(tmp_path / "model", replace(made, manifest=manifest))
+    write_bundle(tmp_path / "model", replace(made, manifest=manifest))
     monkeypatch.setattr("reelsense.inference.classifier.Engine", Counting)
-    monkeypatch.setattr(bundles, "DEFAULT", tmp_path / "model")
+    monkeypatch.setattr("reelsense.registry.DEFAULT_BUNDLE", tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -62,7 +62,7 @@ def run(*arguments: str | Path, code: int = 0) -> str:
 def test_figures_and_pages(model: Path, table: Path, tmp_path: Path) -> None:
     figures, folder = tmp_path / "figures.json", tmp_path / "new" / "report"
     output = run("--data", table, "--json", figures, "--report", folder, "--quick", "--no-texts")
-    version = bundles.read(model).manifest.version
+    version = read_bundle(model).manifest.version
     assert output.startswith(f"tiny {version} on mine.csv\n")
     assert re.search(r"^accuracy +97\.56%$", output, re.MULTILINE)
     assert re.search(r"^risk 10\.0% +100\.0% decided, 2\.44% of them", output, re.MULTILINE)
@@ -77,22 +77,22 @@ def test_figures_and_pages(model: Path, table: Path, tmp_path: Path) -> None:
     assert str(folder / "index.html") in output
     assert "mine.csv:42" in page
     assert "an awful film" not in page
-    assert bundles.read(model).card == "# tiny\n"
+    assert read_bundle(model).card == "# tiny\n"
 
 
 def test_a_bag_of_words_to_compare_with(model: Path, table: Path) -> None:
     """On held-out reviews alone: it has learned the rest of the table."""
-    options = ("--data", table, "--quick", "--against", "bag-of-words")
-    output = run(*options, "--split", "held-out")
+    options = ("--data", table, "--quick", "--compare-to", "bag-of-words")
+    output = run(*options, "--split", "validation")
     assert "against bag of words" in output
     assert re.search(r"^McNemar's exact p +\d", output, re.MULTILINE)
-    assert "--split held-out" in run(*options, code=2)
+    assert "--split validation" in run(*options, code=2)
 
 
 def test_another_bundle_to_compare_with(model: Path, table: Path, tmp_path: Path) -> None:
     """Its labels are the other way round: it is right where this one is wrong."""
-    bundles.write(tmp_path / "other", tiny.bundle(labels=("positive", "negative")))
-    output = run("--data", table, "--quick", "--against", tmp_path / "other")
+    write_bundle(tmp_path / "other", tiny.bundle(labels=("positive", "negative")))
+    output = run("--data", table, "--quick", "--compare-to", tmp_path / "other")
     assert re.search(r"^right where this one is wrong +1$", output, re.MULTILINE)
     assert re.search(r"^wrong where this one is right +40$", output, re.MULTILINE)
 
@@ -112,9 +112,9 @@ def official(tmp_path: Path) -> Path:
 
 
 def test_update_card_notes_the_accuracy_on_the_test_set(model: Path, official: Path) -> None:
-    before = bundles.read(model).manifest
+    before = read_bundle(model).manifest
     run("--data", official, "--update-card")
-    after = bundles.read(model).manifest
+    after = read_bundle(model).manifest
     assert after.metrics == {"test": {"reviews": 40, "accuracy": 0.5}}
     assert after.version == before.version
 
@@ -125,17 +125,17 @@ def test_update_card_notes_no_other_accuracy(
 ) -> None:
     data = table if split == "all" else official
     run("--data", data, "--split", split, "--update-card")
-    assert bundles.read(model).manifest.metrics == {}
+    assert read_bundle(model).manifest.metrics == {}
 
 
 @pytest.mark.parametrize("named", [True, False])
 def test_card_and_report_go_into_the_bundle(model: Path, table: Path, named: bool) -> None:
-    before, packaged = bundles.read(model), (PACKAGED / "MODEL_CARD.md").read_bytes()
+    before, packaged = read_bundle(model), (PACKAGED / "MODEL_CARD.md").read_bytes()
     options: Sequence[str | Path] = ("--model", model) if named else ()
     output = run("--data", table, "--update-card", *options)
     assert str(model / "MODEL_CARD.md") in output
     assert "without --quick" in run("--data", table, "--quick", "--update-card", code=2)
-    after = bundles.read(model)
+    after = read_bundle(model)
     assert after.card.startswith("---\n")
     assert "97.56%" in after.card
     assert after.report is not None
@@ -208,16 +208,16 @@ def test_a_wrong_folder_of_evaluation_sets_is_one_line(
 def test_what_cannot_be_written_is_said_before_anything_is_measured(
     model: Path, table: Path, option: str, target: str, reason: str
 ) -> None:
-    before = bundles.read(model)
+    before = read_bundle(model)
     output = run("--data", table, option, table.parent / target, "--model", "none", code=2)
     assert reason in re.sub(r"\s+", " ", output)
-    assert bundles.read(model) == before
+    assert read_bundle(model) == before
 
 
 def test_a_model_measured_on_what_it_learned_from_is_flattered(model: Path, table: Path) -> None:
-    bundle = bundles.read(model)
+    bundle = read_bundle(model)
     manifest = replace(bundle.manifest, provenance={"data": "mine.csv"})
-    bundles.write(model, replace(bundle, manifest=manifest))
+    write_bundle(model, replace(bundle, manifest=manifest))
     found = CliRunner().invoke(cli, ["evaluate", "--data", str(table), "--quick"])
     assert "tiny has learned from mine.csv: it is flattered" in found.stderr
 
@@ -231,12 +231,13 @@ def test_published_figures_hold_no_texts(model: Path, table: Path, tmp_path: Pat
 
 
 def test_calibrate_a_bundle(model: Path, table: Path, tmp_path: Path) -> None:
-    bundles.write(model, replace(bundles.read(model), report="of the former calibration"))
-    command = ["calibrate", "--data", str(table), "--split", "all", "--out", str(tmp_path / "new")]
+    write_bundle(model, replace(read_bundle(model), report="of the former calibration"))
+    output = str(tmp_path / "new")
+    command = ["calibrate", "--data", str(table), "--split", "all", "--output", output]
     found = CliRunner().invoke(cli, command)
     assert found.exit_code == 0, found.output
     assert re.search(r"^held-out reviews +41$", found.stdout, re.MULTILINE)
-    made = bundles.read(tmp_path / "new")
+    made = read_bundle(tmp_path / "new")
     calibration = made.manifest.calibration
     assert made.card.startswith("# tiny\n> Calibrated anew on mine.csv (41 reviews)")
     assert made.report is None
@@ -264,14 +265,14 @@ def test_calibrate_by_length_and_predict(
     new = tmp_path / "new"
     command = ["calibrate", "--data", tmp_path / "films.csv", "--split", "all"]
     found = CliRunner().invoke(
-        cli, list(map(str, [*command, "--evaluation-sets", sets, "--out", new]))
+        cli, list(map(str, [*command, "--evaluation-sets", sets, "--output", new]))
     )
     assert found.exit_code == 0, found.output
     for group in ("sentence (up to 64 tokens)", "long"):
         assert re.search(
             rf"^calibration, {re.escape(group)}\nheld-out reviews +400$", found.stdout, re.M
         )
-    assert json.loads((new / "manifest.json").read_text())["format"] == bundles.FORMAT
+    assert json.loads((new / "manifest.json").read_text())["format"] == FORMAT
     command = ["predict", "--model", new, "--risk", "0.05"]
     short, long = (
         CliRunner().invoke(cli, list(map(str, [*command, text]))).stdout
@@ -288,11 +289,12 @@ def test_calibrate_rejects_sentences_that_the_model_was_trained_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    bundle = bundles.read(model)
+    bundle = read_bundle(model)
     seen = {"extra_examples": {PHRASES: 9}}
-    bundles.write(model, replace(bundle, manifest=replace(bundle.manifest, provenance=seen)))
+    write_bundle(model, replace(bundle, manifest=replace(bundle.manifest, provenance=seen)))
     sets = write(tmp_path / "sets", {"sst2/train.tsv": "sentence\tlabel\ngood \t1\n"})
-    command = ["calibrate", "--data", table, "--split", "all", "--evaluation-sets", sets, "--out"]
+    data = ["--data", table, "--split", "all", "--evaluation-sets", sets]
+    command = ["calibrate", *data, "--output"]
     monkeypatch.setattr("sys.argv", ["reelsense", *map(str, command), str(tmp_path / "new")])
     with pytest.raises(SystemExit, match="1"):
         main()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from reelsense import bundle as bundles
+from reelsense.bundle import DEFAULT_BUNDLE, NETWORK, read_bundle, write_bundle
 from reelsense.cli import cli
 from tests import installed, tiny_network
 
@@ -29,12 +29,12 @@ def run(*arguments: str | Path) -> str:
 
 
 def test_models_lists_what_is_installed(accurate: Path) -> None:
-    measured = bundles.read(accurate)
+    measured = read_bundle(accurate)
     manifest = replace(measured.manifest, metrics={"test": {"accuracy": 0.9612, "reviews": 25000}})
-    version = bundles.write(accurate, replace(measured, manifest=manifest)).version
+    version = write_bundle(accurate, replace(measured, manifest=manifest)).version
     default, found = json.loads(run("models", "--json"))
     assert list(default) == list(found) == KEYS
-    assert (default["name"], default["folder"]) == ("default", str(bundles.DEFAULT))
+    assert (default["name"], default["folder"]) == ("default", str(DEFAULT_BUNDLE))
     assert found == {
         "name": "accurate",
         "model": "stand-in",
@@ -56,18 +56,18 @@ def test_models_lists_what_is_installed(accurate: Path) -> None:
 
 @pytest.mark.parametrize("metrics", [{"test": 0.9}, {"test": {"accuracy": "high"}}, {}])
 def test_models_takes_any_metrics(accurate: Path, metrics: dict[str, object]) -> None:
-    model = bundles.read(accurate)
-    bundles.write(accurate, replace(model, manifest=replace(model.manifest, metrics=metrics)))
+    model = read_bundle(accurate)
+    write_bundle(accurate, replace(model, manifest=replace(model.manifest, metrics=metrics)))
     assert json.loads(run("models", "--json"))[1]["test_accuracy"] is None
     assert " - " in run("models").splitlines()[2]
 
 
 def test_models_lists_a_damaged_model_with_its_error(accurate: Path) -> None:
-    (accurate / bundles.NETWORK).write_bytes(b"damaged")
+    (accurate / NETWORK).write_bytes(b"damaged")
     default, found = json.loads(run("models", "--json"))
     assert not default["error"]
     assert found["version"] is None
-    assert bundles.NETWORK in found["error"]
+    assert NETWORK in found["error"]
     shown = run("models")
     assert shown.splitlines()[1].startswith("default ")
     assert found["error"] in shown
@@ -89,12 +89,12 @@ def test_evaluation_takes_names(accurate: Path, tmp_path: Path) -> None:
     table.write_text(text)
     data = ("--data", table)
     figures = tmp_path / "figures.json"
-    compare = ("--against", "default", "--quick", "--json", figures)
+    compare = ("--compare-to", "default", "--quick", "--json", figures)
     run("evaluate", *data, "--model", "accurate", *compare)
     evaluation = json.loads(figures.read_text())
     assert evaluation["model"]["name"] == "stand-in"
     assert evaluation["metrics"]["accuracy"] == 0
-    assert evaluation["comparison"]["name"].startswith(bundles.read(bundles.DEFAULT).manifest.name)
+    assert evaluation["comparison"]["name"].startswith(read_bundle(DEFAULT_BUNDLE).manifest.name)
 
 
 def test_config_starts_only_with_a_known_model(

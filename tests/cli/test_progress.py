@@ -4,15 +4,15 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
-from reelsense.bulk.shards import Shard, Task, plan
-from reelsense.cli.progress import Progress
+from reelsense.bulk.shards import ScoringTask, Shard, plan
+from reelsense.cli.progress import ProgressBar
 from reelsense.tables.delimited import Row
 from reelsense.tables.storage import find
 from tests import tiny
 
 
 @pytest.fixture
-def task(tmp_path: Path) -> Task:
+def task(tmp_path: Path) -> ScoringTask:
     (tmp_path / "in.txt").write_text("good\n" * 100)
     return plan(find(str(tmp_path / "in.txt")), tiny.classifier().manifest)
 
@@ -37,10 +37,10 @@ def shard(size: float, rows: int) -> Shard:
 
 
 def test_the_bar_counts_bytes_and_tells_rows(
-    task: Task, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    task: ScoringTask, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal = Terminal(monkeypatch)
-    with Progress(task) as progress:
+    with ProgressBar(task) as progress:
         progress.skip(shard(200, 40), 40)
         progress.begin(shard(100, 20))
         progress.scored(10)
@@ -67,7 +67,7 @@ def test_rows_are_counted_where_the_size_is_not_known(
     from reelsense.cli.files import Request, inputs, task_of
 
     request = Request(source="-")
-    with Progress(task_of(request, tiny.classifier().manifest, inputs(request))) as progress:
+    with ProgressBar(task_of(request, tiny.classifier().manifest, inputs(request))) as progress:
         progress.begin(shard(0, 20))
         progress.scored(20)
     assert "20 rows, " in capsys.readouterr().err

@@ -29,11 +29,11 @@ def test_help_shows_every_flag_with_its_variable_and_default() -> None:
 
 
 def test_settings_reach_the_server(served: list[Settings], tmp_path: Path) -> None:
-    (tmp_path / "a.toml").write_text("cache = 0\nmax_texts = 8\n")
+    (tmp_path / "a.toml").write_text("cache_size = 0\nmax_texts = 8\n")
     asked = ["serve", "--port", "5051", "--max-texts", "9", "--config", str(tmp_path / "a.toml")]
     found = CliRunner().invoke(cli, asked, env={"REELSENSE_HOST": "0.0.0.0"})  # noqa: S104
     assert found.exit_code == 0, found.output
-    assert served == [Settings(host="0.0.0.0", port=5051, cache=0, max_texts=9)]  # noqa: S104
+    assert served == [Settings(host="0.0.0.0", port=5051, cache_size=0, max_texts=9)]  # noqa: S104
 
 
 def test_a_wrong_setting_is_one_line_and_nothing_is_served(served: list[Settings]) -> None:

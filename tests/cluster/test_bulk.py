@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reelsense import bundle as bundles
 from reelsense.bulk.output import Output
+from reelsense.bundle import read_bundle
 from reelsense.cli.files import Request, inputs, score_files, score_on_cluster, task_of
 from reelsense.errors import ClusterError, DatasetError
 from reelsense.inference.classifier import Classifier
@@ -60,7 +60,7 @@ def test_the_same_comes_out_as_here(
     options = {"source": str(source), "shard_rows": 100}
     here(model, Request(output=f"{tmp_path}/here/{name}", **options))  # type: ignore[arg-type]
     request = Request(output=f"{tmp_path}/there/{name}", **options)  # type: ignore[arg-type]
-    score_on_cluster(bundles.read(model), request, machines.address)
+    score_on_cluster(read_bundle(model), request, machines.address)
     assert tree(tmp_path / "there") == tree(tmp_path / "here")
 
 
@@ -73,7 +73,7 @@ def test_many_files_by_relative_paths(
     monkeypatch.chdir(tmp_path)
     here(model, Request(source="in", output="here/", shard_rows=4))
     score_on_cluster(
-        bundles.read(model), Request(source="in", output="there/", shard_rows=4), machines.address
+        read_bundle(model), Request(source="in", output="there/", shard_rows=4), machines.address
     )
     assert tree(tmp_path / "there") == tree(tmp_path / "here")
 
@@ -89,7 +89,7 @@ def test_every_row_is_there_once_whatever_is_lost(
     options = {"source": str(source), "shard_rows": 20}
     here(model, Request(output=f"{tmp_path}/here.jsonl", **options))  # type: ignore[arg-type]
     request = Request(output=f"{tmp_path}/there.jsonl", **options)  # type: ignore[arg-type]
-    bundle = bundles.read(model)
+    bundle = read_bundle(model)
     task = task_of(request, bundle.manifest, inputs(request))
     seen: list[str] = []
     killed: list[int] = []
@@ -135,7 +135,7 @@ def test_an_error_of_a_file_is_told_as_here(
     source.write_text('text\ngood\nbad\n"never closed\n')
     request = Request(source=str(source), output=f"{tmp_path}/out.csv", shard_rows=1)
     with pytest.raises(DatasetError, match=r"in\.csv, line 4: a quote is never closed"):
-        score_on_cluster(bundles.read(model), request, machines.address)
+        score_on_cluster(read_bundle(model), request, machines.address)
 
 
 def test_what_cannot_be_written_is_told_once(
@@ -147,7 +147,7 @@ def test_what_cannot_be_written_is_told_once(
     request = Request(source=str(source), output=f"{tmp_path}/out.csv", shard_rows=10)
     monkeypatch.setattr(Output, "open", lambda self: blocked(tmp_path))
     with pytest.raises(DatasetError, match=r"part-000000-000001\.csv cannot be written: Is a dir"):
-        score_on_cluster(bundles.read(model), request, machines.address)
+        score_on_cluster(read_bundle(model), request, machines.address)
 
 
 def blocked(folder: Path) -> None:
@@ -157,12 +157,12 @@ def blocked(folder: Path) -> None:
 def test_more_cores_than_any_machine_has(tmp_path: Path, model: Path, machines: Machines) -> None:
     request = Request(source=str(reviews(tmp_path, 3)), output=f"{tmp_path}/out.csv")
     with pytest.raises(ClusterError, match="no machine of the cluster has 64 cores"):
-        score_on_cluster(bundles.read(model), request, machines.address, 64)
+        score_on_cluster(read_bundle(model), request, machines.address, 64)
 
 
 def test_where_there_is_no_cluster(tmp_path: Path, model: Path) -> None:
     source = reviews(tmp_path, 3)
     request = Request(source=str(source), output=f"{tmp_path}/out.csv")
     with pytest.raises(ClusterError, match=r"no cluster at 127\.0\.0\.1:1"):
-        score_on_cluster(bundles.read(model), request, "127.0.0.1:1")
+        score_on_cluster(read_bundle(model), request, "127.0.0.1:1")
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]

@@ -21,9 +21,9 @@ from ray.exceptions import RayActorError, TaskCancelledError
 
 from reelsense.cluster import ingress, replica
 from reelsense.cluster.ingress import Ingress
-from reelsense.cluster.replica import Facts, Model, RemoteClassifier, Reply
+from reelsense.cluster.replica import Facts, ModelReplica, RemoteClassifier, Reply
 from reelsense.errors import AbandonedError, DeadlineError, InputError, OverloadedError, TextError
-from reelsense.inference.call_context import Clock
+from reelsense.inference.call_context import CallContext
 from reelsense.inference.classifier import Classifier
 from reelsense.prediction import Prediction
 from reelsense.server.settings import Settings
@@ -37,7 +37,7 @@ def network(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float
 class Handle:
     """A handle of a deployment whose only replica is here; what is sent is pickled."""
 
-    def __init__(self, model: Model, deaths: int = 0) -> None:
+    def __init__(self, model: ModelReplica, deaths: int = 0) -> None:
         self.model, self.deaths, self.cancelled = model, deaths, 0
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
@@ -71,23 +71,23 @@ class Response:
 
 
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Model:
+def model(monkeypatch: pytest.MonkeyPatch) -> ModelReplica:
     monkeypatch.setattr("ray.get", lambda bundle: bundle)
 
     def build(bundle: Any, **more: Any) -> Classifier:
         return Classifier(bundle, network=network, **more)
 
     monkeypatch.setattr(replica, "Classifier", build)
-    return Model(tiny.bundle(), threads=1, remembered=10, at_once=4)  # type: ignore[arg-type]
+    return ModelReplica(tiny.bundle(), threads=1, cache_size=10, at_once=4)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def grouped(model: Model) -> Model:
+def grouped(model: ModelReplica) -> ModelReplica:
     bundle = tiny.grouped_bundle()
-    return Model(bundle, threads=1, remembered=10, at_once=4)  # type: ignore[arg-type]
+    return ModelReplica(bundle, threads=1, cache_size=10, at_once=4)  # type: ignore[arg-type]
 
 
-def remote(model: Model, **more: Any) -> tuple[RemoteClassifier, Handle]:
+def remote(model: ModelReplica, **more: Any) -> tuple[RemoteClassifier, Handle]:
     handle = Handle(model, 0)
     batches: list[tuple[int, int]] = more.setdefault("batches", [])
     made = RemoteClassifier(handle, lambda *batch: batches.append(batch))  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ def remote(model: Model, **more: Any) -> tuple[RemoteClassifier, Handle]:
     return made, handle
 
 
-def test_a_replica_decides_by_the_length_of_a_text(grouped: Model) -> None:
+def test_a_replica_decides_by_the_length_of_a_text(grouped: ModelReplica) -> None:
     asked, _ = remote(grouped)
     here = tiny.grouped_classifier()
     texts = ["good film", "the good film was great"]
@@ -105,27 +105,27 @@ def test_a_replica_decides_by_the_length_of_a_text(grouped: Model) -> None:
     assert asked.manifest.groups == here.manifest.groups
 
 
-def test_what_a_replica_says_is_what_a_classifier_does(model: Model) -> None:
+def test_what_a_replica_says_is_what_a_classifier_does(model: ModelReplica) -> None:
     batches: list[tuple[int, int]] = []
     asked, _ = remote(model, batches=batches)
     here = tiny.classifier()
     texts = ["a good film", "\0", "bad " * 60]
-    clock = Clock()
-    found = asked.predict_each(texts, clock=clock)
+    context = CallContext()
+    found = asked.predict_each(texts, context=context)
     assert [found[0], found[2]] == [here.predict(texts[:1])[0], here.predict(texts[2:])[0]]
     fault = found[1]
     assert isinstance(fault, TextError)
     assert (fault.position, fault.reason) == (1, "holds nothing that the model can read")
     assert sum(windows for windows, _ in batches) >= 5
-    assert clock.network > 0
-    assert clock.queue > 0
-    assert (clock.remembered, clock.computed) == (0, 3)
+    assert context.network > 0
+    assert context.queue > 0
+    assert (context.cache_hits, context.computed) == (0, 3)
     assert asked.explain("a good film") == here.explain("a good film")
     assert np.array_equal(asked.predict_proba(texts[:1]), here.predict_proba(texts[:1]))
     assert (asked.manifest, asked.card, asked.labels) == (here.manifest, here.card, here.labels)
 
 
-def test_errors_come_back_as_what_they_are(model: Model) -> None:
+def test_errors_come_back_as_what_they_are(model: ModelReplica) -> None:
     asked, _ = remote(model)
     with pytest.raises(InputError, match="no thresholds"):
         asked.predict_each(["good"], risk=0.1)
@@ -137,18 +137,20 @@ def test_errors_come_back_as_what_they_are(model: Model) -> None:
     assert (str(overloaded), overloaded.retry_after) == ("full", 3)
 
 
-def slowly(model: Model, seconds: float) -> list[Clock]:
+def slowly(model: ModelReplica, seconds: float) -> list[CallContext]:
     """Let the replica think for so long; return the clocks that it has."""
-    clocks: list[Clock] = []
+    clocks: list[CallContext] = []
 
     class Slow:
         manifest, card, report, size = tiny.bundle().manifest, "", None, 0
 
-        def predict_each(self, texts: object, risk: object, clock: Clock) -> list[Prediction]:
-            clocks.append(clock)
+        def predict_each(
+            self, texts: object, risk: object, context: CallContext
+        ) -> list[Prediction]:
+            clocks.append(context)
             last = time.monotonic() + seconds
             while time.monotonic() < last:
-                clock.check()
+                context.check()
                 time.sleep(0.01)
             return []
 
@@ -156,19 +158,19 @@ def slowly(model: Model, seconds: float) -> list[Clock]:
     return clocks
 
 
-def test_time_that_is_up_is_that_of_the_client(model: Model) -> None:
+def test_time_that_is_up_is_that_of_the_client(model: ModelReplica) -> None:
     slowly(model, 5)
     asked, _ = remote(model)
     for limit in (0.05, 0.3):
         with pytest.raises(DeadlineError, match=f"not there after {limit} seconds"):
-            asked.predict_each(["good"], clock=Clock(limit))
+            asked.predict_each(["good"], context=CallContext(limit))
 
 
-def test_a_replica_learns_that_nobody_waits(model: Model) -> None:
+def test_a_replica_learns_that_nobody_waits(model: ModelReplica) -> None:
     clocks = slowly(model, 5)
     asked, handle = remote(model)
     with pytest.raises(AbandonedError):
-        asked.predict_each(["good"], clock=Clock(abandoned=lambda: bool(clocks)))
+        asked.predict_each(["good"], context=CallContext(abandoned=lambda: bool(clocks)))
     assert handle.cancelled == 1
     last = time.monotonic() + 2
     while clocks[0].fault() is None:
@@ -177,7 +179,7 @@ def test_a_replica_learns_that_nobody_waits(model: Model) -> None:
 
 
 def test_serve_may_notice_first_that_nobody_waits(
-    model: Model, monkeypatch: pytest.MonkeyPatch
+    model: ModelReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, _ = remote(model)
 
@@ -189,21 +191,21 @@ def test_serve_may_notice_first_that_nobody_waits(
         asked.predict_each(["good"])
 
 
-def test_another_replica_is_asked_where_one_dies(model: Model) -> None:
+def test_another_replica_is_asked_where_one_dies(model: ModelReplica) -> None:
     asked, _ = remote(model, deaths=2)
-    clock = Clock(10)
-    assert len(asked.predict_each(["good"], clock=clock)) == 1
-    assert clock.queue > 2 * replica._PAUSE
+    context = CallContext(10)
+    assert len(asked.predict_each(["good"], context=context)) == 1
+    assert context.queue > 2 * replica._PAUSE
     asked, _ = remote(model, deaths=1000)
     with pytest.raises(DeadlineError):
-        asked.predict_each(["good"], clock=Clock(0.3))
+        asked.predict_each(["good"], context=CallContext(0.3))
     asked, _ = remote(model, deaths=1)
     with pytest.raises(AbandonedError, match="has died"):
-        asked.predict_each(["good"], clock=Clock(background=True))
+        asked.predict_each(["good"], context=CallContext(background=True))
 
 
-def test_what_travels_is_no_tensor(model: Model) -> None:
-    reply = model._answer("predict_each", {"texts": ["good"], "risk": None}, Clock())
+def test_what_travels_is_no_tensor(model: ModelReplica) -> None:
+    reply = model._answer("predict_each", {"texts": ["good"], "risk": None}, CallContext())
     assert isinstance(pickle.loads(pickle.dumps(reply)), Reply)  # noqa: S301
     assert isinstance(asyncio.run(model.facts()), Facts)
 
@@ -211,7 +213,7 @@ def test_what_travels_is_no_tensor(model: Model) -> None:
 class Here:
     """A source with a classifier of this process."""
 
-    def look(self) -> object:
+    def poll(self) -> object:
         return 1
 
     def load(self, _on_batch: object) -> Classifier:
@@ -223,7 +225,9 @@ def asgi(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ingress]:
     monkeypatch.setattr(ingress, "Applications", Here)
     monkeypatch.setattr("logging.config.dictConfig", lambda _: None)
     monkeypatch.setattr("logging.setLogRecordFactory", lambda _: None)
-    made = Ingress(Settings(read_timeout=0.3, max_body=100, max_upload=100, queue=2), [])
+    made = Ingress(
+        Settings(read_timeout=0.3, max_body=100, max_upload=100, max_concurrent_requests=2), []
+    )
     yield made
     made._app.extensions["reelsense"].close()
 
@@ -297,11 +301,13 @@ def test_a_client_that_goes(asgi: Ingress, monkeypatch: pytest.MonkeyPatch) -> N
     begun = threading.Event()
     ended: list[BaseException] = []
 
-    def wait(_self: object, texts: object, *, risk: object, clock: Clock) -> list[Prediction]:
+    def wait(
+        _self: object, texts: object, *, risk: object, context: CallContext
+    ) -> list[Prediction]:
         begun.set()
         for _ in range(500):
             time.sleep(0.01)
-            if fault := clock.fault():
+            if fault := context.fault():
                 ended.append(fault)
                 raise fault
         return []

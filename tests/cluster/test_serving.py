@@ -27,7 +27,7 @@ import ray
 import requests
 from ray import serve
 
-from reelsense import bundle as bundles
+from reelsense.bundle import NETWORK
 from reelsense.cluster import serving
 from reelsense.cluster.ingress import MODELS
 from reelsense.cluster.machines import connected
@@ -109,7 +109,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     settings = Settings(
         model=str(folder / "bundle"),
         port=0,
-        cache=0,
+        cache_size=0,
         deadline=20,
         read_timeout=2,
         database=f"sqlite:///{folder / 'jobs.db'}",
@@ -234,7 +234,7 @@ def test_a_client_that_hangs_up_is_noticed(client: Client) -> None:
         return count("reelsense_abandoned_total") >= 1
 
     until(noticed)
-    until(lambda: count("reelsense_queue_requests") == 0)
+    until(lambda: count("reelsense_requests_in_flight") == 0)
 
 
 def test_a_job_is_done(client: Client) -> None:
@@ -284,10 +284,10 @@ def test_a_changed_bundle_takes_over_and_no_request_fails(
     with asking(client, 4, {"text": "a good film"}) as found:
         until(lambda: len(found) > 20)
         new = tiny_network.write(folder, "tiny", weight=3).version
-        deployed.look()
+        deployed.poll()
         until(lambda: client.get("/readyz").get_json()["model"]["version"] == new, 10)
         time.sleep(1.5)
-        deployed.look()
+        deployed.poll()
         until(lambda: before not in serve.status().applications)
     assert {each.status_code for each in found} == {200}
     said = [each.get_json() for each in found]
@@ -302,11 +302,11 @@ def test_a_broken_bundle_is_refused(
 ) -> None:
     folder = Path(str(deployed._settings.model))
     before = client.get("/readyz").get_json()
-    (folder / bundles.NETWORK).write_bytes(b"spoilt")
-    deployed.look()
+    (folder / NETWORK).write_bytes(b"spoilt")
+    deployed.poll()
     assert "is not the file the bundle was made with" in caplog.text
     nonsense = tiny_network.write(folder, "tiny", temperature=float("nan")).version
-    deployed.look()
+    deployed.poll()
     assert "its answer to a test is no probability" in caplog.text
     time.sleep(1.5)
     assert client.get("/readyz").get_json() == before
@@ -329,7 +329,7 @@ def test_a_model_that_does_not_start_disturbs_nothing(
     before = client.get("/readyz").get_json()
     tiny_network.write(Path(str(deployed._settings.model)), "tiny", weight=5)
     number = deployed._number
-    deployed.look()
+    deployed.poll()
     assert "does not start" in caplog.text
     assert "no memory here" in caplog.text
     assert deployed._number == number

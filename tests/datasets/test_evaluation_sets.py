@@ -87,9 +87,9 @@ def test_an_edit_is_found_by_its_words(tmp_path: Path) -> None:
 
 
 def test_one_liners_know_no_quoting(tmp_path: Path) -> None:
-    one_liners = read_evaluation_sets(write(tmp_path, FILES)).one_liners
-    assert one_liners is not None
-    assert [(r.name, r.text, r.label) for r in one_liners] == [
+    single_sentences = read_evaluation_sets(write(tmp_path, FILES)).single_sentences
+    assert single_sentences is not None
+    assert [(r.name, r.text, r.label) for r in single_sentences] == [
         ("dev.tsv:2", '"bravo , a film ', "positive"),
         ("dev.tsv:3", 'not "good" ', "negative"),
     ]
@@ -108,7 +108,7 @@ def test_the_majority_of_five_votes(tmp_path: Path) -> None:
 def test_what_the_folder_lacks(tmp_path: Path, place: str) -> None:
     sets = read_evaluation_sets(write(tmp_path, {place: FILES[place]}))
     assert sets.pairs == []
-    assert (sets.one_liners is None) == (place != "sst2/dev.tsv")
+    assert (sets.single_sentences is None) == (place != "sst2/dev.tsv")
     assert (sets.audit is None) == (place != "imdb_label_audit.json")
 
 

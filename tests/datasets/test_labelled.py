@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from reelsense.datasets.labelled import Source
+from reelsense.datasets.labelled import LabelledData
 
 
 def write(folder: Path, rating: int, texts: list[str]) -> None:
@@ -16,8 +16,8 @@ def test_unlabelled_texts_leave_out_what_is_measured_on(tmp_path: Path) -> None:
     for part in ("train", "test"):
         write(tmp_path / part / "neg", 3, [f"{part} bad {n}" for n in range(10)])
         write(tmp_path / part / "pos", 8, [f"{part} good {n}" for n in range(10)])
-    split, _ = Source(tmp_path).for_training()
-    held_out, learned = split.held_out[0].text, split.train[0].text
-    unsup = ["new", held_out, "test good 4", learned, "new", "newer"]
+    split, _ = LabelledData(tmp_path).for_training()
+    validation, learned = split.validation[0].text, split.train[0].text
+    unsup = ["new", validation, "test good 4", learned, "new", "newer"]
     write(tmp_path / "train" / "unsup", 0, unsup)
-    assert Source(tmp_path).unlabelled_texts() == ["new", learned, "newer"]
+    assert LabelledData(tmp_path).unlabelled_texts() == ["new", learned, "newer"]

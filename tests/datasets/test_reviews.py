@@ -3,7 +3,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelsense.datasets.reviews import Review, hold_out, labels_of
+from reelsense.datasets.reviews import Review, labels_of, split_validation
 
 
 def make(groups: list[str]) -> list[Review]:
@@ -13,23 +13,23 @@ def make(groups: list[str]) -> list[Review]:
 @given(st.lists(st.sampled_from([f"tt{n}" for n in range(30)]), min_size=1, max_size=200))
 def test_no_film_stands_in_both_parts_and_nothing_is_lost(groups: list[str]) -> None:
     reviews = make(groups)
-    split = hold_out(reviews)
-    assert not {r.group for r in split.train} & {r.group for r in split.held_out}
-    assert sorted(r.name for r in [*split.train, *split.held_out]) == sorted(
+    split = split_validation(reviews)
+    assert not {r.group for r in split.train} & {r.group for r in split.validation}
+    assert sorted(r.name for r in [*split.train, *split.validation]) == sorted(
         r.name for r in reviews
     )
 
 
 def test_about_the_share_is_held_out() -> None:
     reviews = make([f"tt{n // 5}" for n in range(1000)])
-    assert 100 <= len(hold_out(reviews, 0.1).held_out) < 105
+    assert 100 <= len(split_validation(reviews, 0.1).validation) < 105
 
 
 def test_the_choice_depends_on_the_films_alone() -> None:
     reviews = make([f"tt{n // 5}" for n in range(1000)])
     shuffled = random.Random(3).sample(reviews, len(reviews))
-    first, second = hold_out(reviews), hold_out(shuffled)
-    assert {r.name for r in first.held_out} == {r.name for r in second.held_out}
+    first, second = split_validation(reviews), split_validation(shuffled)
+    assert {r.name for r in first.validation} == {r.name for r in second.validation}
 
 
 def test_labels_are_sorted_and_unlabelled_reviews_have_none() -> None:

@@ -4,16 +4,16 @@ import pytest
 from reelsense.datasets.reviews import Split
 from reelsense.errors import InputError
 from reelsense.evaluation.baseline import train_baseline
-from reelsense.evaluation.predictions import judge
+from reelsense.evaluation.predictions import predict_labelled
 from tests.conftest import LABELS
 
 
 def test_it_learns_words(split: Split) -> None:
     model = train_baseline(split, LABELS)
     assert model.held_out_accuracy > 0.9
-    judged = judge(model, split.held_out)
-    assert judged.correct.mean() == model.held_out_accuracy
-    assert np.allclose(judged.probabilities.sum(axis=1), 1)
+    predictions = predict_labelled(model, split.validation)
+    assert predictions.correct.mean() == model.held_out_accuracy
+    assert np.allclose(predictions.probabilities.sum(axis=1), 1)
 
 
 def test_a_label_that_nobody_shows(split: Split) -> None:

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from reelsense import bundle as bundles
-from reelsense.bundle import Calibration, LengthGroup, Threshold
+from reelsense.bundle import Calibration, LengthGroup, Threshold, read_bundle, write_bundle
 from reelsense.datasets.evaluation_sets import PHRASES, VALIDATION_SENTENCES
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
@@ -31,9 +30,9 @@ def drawn(count: int, temperature: float, exponent: float, seed: int = 0) -> cal
     margins = random.normal(0, 4, count)
     windows = random.integers(1, 5, count)
     truth = expit(margins * windows**exponent / temperature)
-    wanted = (random.random(count) < truth).astype(np.int64)
+    targets = (random.random(count) < truth).astype(np.int64)
     logits = np.stack([0 * margins, margins], axis=1)
-    return calibrating._Answers(logits, windows, 100 * windows, wanted)
+    return calibrating._Answers(logits, windows, 100 * windows, targets)
 
 
 def test_the_two_numbers_are_found_again() -> None:
@@ -45,9 +44,9 @@ def test_the_two_numbers_are_found_again() -> None:
 @pytest.mark.parametrize("wrong", [0, 3])
 def test_a_handful_of_reviews_gives_no_wild_numbers(wrong: int) -> None:
     logits = np.tile([0.0, 3.0], (3, 1))
-    wanted = np.array([0] * wrong + [1] * (3 - wrong))
+    targets = np.array([0] * wrong + [1] * (3 - wrong))
     ones = np.ones(3, np.int64)
-    found = calibrating._fit(calibrating._Answers(logits, ones, ones, wanted))
+    found = calibrating._fit(calibrating._Answers(logits, ones, ones, targets))
     assert 0.2 < found.temperature < 20
     assert found.window_exponent == pytest.approx(0, abs=1e-3)
 
@@ -60,14 +59,14 @@ def test_thresholds_keep_their_promise_beside_a_calibration_fitted_on_the_same_t
     many = drawn(200_000, temperature=1.6, exponent=0.0, seed=999)
     margins = np.abs(many.logits[:, 1])
     order = np.argsort(-margins)
-    wrong = np.cumsum((many.logits.argmax(axis=1) != many.wanted)[order])
+    wrong = np.cumsum((many.logits.argmax(axis=1) != many.targets)[order])
     draws = 200
     broken, decided = 0, 0.0
     for seed in range(draws):
         answers = drawn(600, temperature=1.6, exponent=0.0, seed=seed)
         found = replace(calibrating._fit(answers), window_exponent=0.0)
         scores = answers.calibrated(found).max(axis=1)
-        [least] = find_thresholds(scores, answers.logits.argmax(axis=1) == answers.wanted)
+        [least] = find_thresholds(scores, answers.logits.argmax(axis=1) == answers.targets)
         if least.score is not None:
             score = max(least.score, 0.5)
             margin = found.temperature * np.log(score / (1 - score))
@@ -96,8 +95,8 @@ def test_a_bundle_is_calibrated_and_still_gives_the_same_labels(tmp_path: Path) 
     assert fitted.ece_after is not None
     assert fitted.ece_after < 0.06
     assert made.manifest.risk_control is not None
-    bundles.write(tmp_path / "bundle", made)
-    assert bundles.read(tmp_path / "bundle").manifest.calibration == fitted
+    write_bundle(tmp_path / "bundle", made)
+    assert read_bundle(tmp_path / "bundle").manifest.calibration == fitted
     logits = classifier.score(["good good film"]).logits
     assert probabilities(logits, 1, fitted)[0, 1] == pytest.approx(0.8, abs=0.06)
     assert probabilities(logits, 1, Calibration(temperature=1.0))[0, 1] > 0.95
@@ -157,8 +156,8 @@ def test_calibrate_fits_each_length_group_on_its_own_texts(tmp_path: Path) -> No
     assert sentence.threshold(0.02) is None
     assert sentence.threshold(0.2) is None  # a fifth is wrong
     assert long.threshold(0.03) is not None
-    bundles.write(tmp_path / "bundle", made)
-    classifier = Classifier(bundles.read(tmp_path / "bundle"), network=tiny.count_moods)
+    write_bundle(tmp_path / "bundle", made)
+    classifier = Classifier(read_bundle(tmp_path / "bundle"), network=tiny.count_moods)
     short, review = classifier.predict([SHORT[0].text, LONG[0].text])
     assert short.score == pytest.approx(0.8, abs=0.03)
     assert review.score == pytest.approx(0.99, abs=0.015)

@@ -5,11 +5,15 @@ from dataclasses import replace
 import pytest
 
 from reelsense.evaluation.comparison import compare
-from tests.evaluation.test_predictions import judged
+from tests.evaluation.test_predictions import predictions
 
 # Nine that only the first gets right, one that only the other does; both, and neither.
-THIS = judged(*[("positive", 0.9)] * 9, ("negative", 0.7), ("negative", 0.1), ("positive", 0.2))
-OTHER = judged(*[("positive", 0.3)] * 9, ("negative", 0.4), ("negative", 0.2), ("positive", 0.4))
+THIS = predictions(
+    *[("positive", 0.9)] * 9, ("negative", 0.7), ("negative", 0.1), ("positive", 0.2)
+)
+OTHER = predictions(
+    *[("positive", 0.3)] * 9, ("negative", 0.4), ("negative", 0.2), ("positive", 0.4)
+)
 
 
 def test_mcnemar_by_hand() -> None:
@@ -33,7 +37,7 @@ def test_equal_models() -> None:
 def test_the_other_may_have_its_labels_in_another_order() -> None:
     labels, turned = OTHER.labels[::-1], OTHER.probabilities[:, ::-1]
     found = compare(
-        THIS, replace(OTHER, labels=labels, probabilities=turned, wanted=1 - OTHER.wanted), "x"
+        THIS, replace(OTHER, labels=labels, probabilities=turned, targets=1 - OTHER.targets), "x"
     )
     assert found.p_value == pytest.approx(22 / 1024)
     assert found.metrics.auroc == pytest.approx(compare(THIS, OTHER, "x").metrics.auroc)

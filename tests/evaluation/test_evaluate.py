@@ -35,7 +35,7 @@ ORIGINALS = reviews(("a good film", "positive"), ("an awful film", "negative"))
 EDITS = reviews(("a bad film", "negative"), ("an awful film", "positive"))
 SETS = EvaluationSets(
     pairs=[PairedReviews("edited reviews", ORIGINALS, EDITS)],
-    one_liners=reviews(("good", "positive"), ("great good", "positive"), ("bad", "positive")),
+    single_sentences=reviews(("good", "positive"), ("great good", "positive"), ("bad", "positive")),
     audit={"r16": Audit.FLIPPED, "r17": Audit.UNCLEAR},
 )
 
@@ -66,9 +66,9 @@ def test_everything() -> None:
     assert [(p.name, p.originals.count, p.edits.count, p.both.count) for p in found.pairs] == [
         ("edited reviews", 2, 1, 1)
     ]
-    assert found.one_liners is not None
-    assert found.one_liners.metrics.accuracy == pytest.approx(2 / 3)
-    assert [(each.decided.count, each.wrong.count) for each in found.one_liners.decided] == [
+    assert found.single_sentences is not None
+    assert found.single_sentences.metrics.accuracy == pytest.approx(2 / 3)
+    assert [(each.decided.count, each.wrong.count) for each in found.single_sentences.decided] == [
         (0, 0), (1, 0), (3, 1)
     ]  # fmt: skip
     assert [each.category for each in found.identity] == 2 * [*categories(), ALL]
@@ -91,17 +91,19 @@ def test_it_goes_into_json_and_is_the_same_again() -> None:
 
 
 def test_quick_leaves_robustness_and_fairness_out() -> None:
-    found, judged = evaluate(tiny.classifier(), Material(reviews=REVIEWS, sets=SETS), quick=True)
-    assert (found.flips, found.pairs, found.one_liners) == ([], [], None)
+    found, predictions = evaluate(
+        tiny.classifier(), Material(reviews=REVIEWS, sets=SETS), quick=True
+    )
+    assert (found.flips, found.pairs, found.single_sentences) == ([], [], None)
     assert (found.behaviours, found.identity) == (None, [])
     assert (found.decided, found.comparison) == ([], None)
     assert [each.name for each in found.label_views] == ["original labels", "audited labels"]
-    assert (~judged.correct).sum() == 2
+    assert (~predictions.correct).sum() == 2
 
 
 def test_without_evaluation_sets() -> None:
     found, _ = evaluate(tiny.classifier(), Material(reviews=REVIEWS))
-    assert (found.pairs, found.one_liners, len(found.label_views)) == ([], None, 1)
+    assert (found.pairs, found.single_sentences, len(found.label_views)) == ([], None, 1)
     assert found.flips
     assert found.identity
 
@@ -117,11 +119,16 @@ def test_three_labels() -> None:
     scorer = Classifier(tiny.bundle(labels), network=network)
     cases = [("a good film", "good"), ("a bad film", "bad"), ("the film", "mixed")] * 4
     material = Material(reviews=reviews(*cases), sets=SETS)
-    found, judged = evaluate(scorer, material, tiny.cautious_classifier().manifest.groups)
-    assert judged.correct.all()
+    found, predictions = evaluate(scorer, material, tiny.cautious_classifier().manifest.groups)
+    assert predictions.correct.all()
     assert found.metrics.confusion == [[4, 0, 0], [0, 4, 0], [0, 0, 4]]
     assert found.metrics.auroc is None
-    assert (found.pairs, found.one_liners, found.identity, found.mistakes) == ([], None, [], [])
+    assert (found.pairs, found.single_sentences, found.identity, found.mistakes) == (
+        [],
+        None,
+        [],
+        [],
+    )
     assert found.behaviours is None
     assert len(found.flips) == len(PERTURBATIONS)
 
@@ -135,10 +142,10 @@ def test_stars_where_the_model_has_them() -> None:
     """Of 7 stars, one good word is 7.97 and one bad word 2.79."""
     rated = Material(reviews=REVIEWS[:2])
     found, _ = evaluate(tiny.star_classifier(), rated, quick=True)
-    assert found.stars_off == pytest.approx((0.966 + 4.211) / 2, abs=0.001)
+    assert found.star_mae == pytest.approx((0.966 + 4.211) / 2, abs=0.001)
     assert re.search(r"^stars, mean absolute error +2\.59$", as_text(found), re.MULTILINE)
     without, _ = evaluate(tiny.classifier(), rated, quick=True)
-    assert without.stars_off is None
+    assert without.star_mae is None
     assert "stars" not in as_text(without)
 
 
@@ -148,15 +155,15 @@ def test_coverage_and_selective_error_by_length() -> None:
     longer = reviews(("a great good good film", "positive"), ("the film was not good", "negative"))
     material = Material(reviews=[*REVIEWS, *longer], sets=SETS)
     found, _ = evaluate(scorer, material, scorer.manifest.groups)
-    assert [(group.name, group.decided[0].decided.total) for group in found.decided_by_length] == [
-        ("sentence", 18), ("long", 2)
-    ]  # fmt: skip
+    groups = found.selective_by_length
+    assert [group.name for group in groups] == ["sentence", "long"]
+    assert [group.decided[0].decided.total for group in groups] == [18, 2]
     assert [each.decided.total for each in found.decided] == [20] * 3
     assert [each.decided.count for each in found.decided] == [0, 1, 20]
-    assert found.one_liners is not None
-    [sentences] = found.one_liners.decided_by_length
-    assert (sentences.name, sentences.decided) == ("sentence", found.one_liners.decided)
-    assert json.loads(json.dumps(asdict(found)))["decided_by_length"][0]["max_tokens"] == 4
+    assert found.single_sentences is not None
+    [sentences] = found.single_sentences.selective_by_length
+    assert (sentences.name, sentences.decided) == ("sentence", found.single_sentences.decided)
+    assert json.loads(json.dumps(asdict(found)))["selective_by_length"][0]["max_tokens"] == 4
     text = as_text(found)
     for title in (
         "unsure",
@@ -169,7 +176,7 @@ def test_coverage_and_selective_error_by_length() -> None:
 
 def test_one_length_group_is_measured_once() -> None:
     found = with_everything()
-    assert found.decided_by_length == []
-    assert found.one_liners is not None
-    assert found.one_liners.decided_by_length == []
+    assert found.selective_by_length == []
+    assert found.single_sentences is not None
+    assert found.single_sentences.selective_by_length == []
     assert "tokens" not in as_text(found)

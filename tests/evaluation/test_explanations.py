@@ -39,7 +39,14 @@ class Mistaken:
             Part(part.start, part.end, 1 / (1 + abs(part.weight))) for part in found.sentences
         )
         return Explanation(
-            found.prediction, found.towards, found.log_odds, turned, (), None, found.passes, 200
+            found.prediction,
+            found.target_label,
+            found.log_odds,
+            turned,
+            (),
+            None,
+            found.forward_passes,
+            200,
         )
 
 

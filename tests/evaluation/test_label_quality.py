@@ -7,9 +7,9 @@ import pytest
 
 from reelsense.datasets.evaluation_sets import Audit
 from reelsense.evaluation.label_quality import label_errors, label_views, suspects, worst_mistakes
-from tests.evaluation.test_predictions import judged
+from tests.evaluation.test_predictions import predictions
 
-FIVE = judged(
+FIVE = predictions(
     ("positive", 0.9),
     ("positive", 0.2),  # wrong
     ("negative", 0.8),  # wrong
@@ -63,7 +63,7 @@ NONE = np.empty(0, dtype=np.int64)
 
 def test_the_worst_mistakes_come_first() -> None:
     cases = [("positive", 0.4), ("positive", 0.05), ("negative", 0.99), ("negative", 0.01)]
-    made = judged(*cases, ("negative", 0.7), text="dull")
+    made = predictions(*cases, ("negative", 0.7), text="dull")
     found = worst_mistakes(made, NONE)
     assert [each.name for each in found] == ["r2", "r1", "r4", "r0"]
     assert [each.score for each in found] == pytest.approx([0.99, 0.95, 0.7, 0.6])
@@ -71,7 +71,7 @@ def test_the_worst_mistakes_come_first() -> None:
     assert (found[1].label, found[1].answer, found[1].text) == ("positive", "negative", "dull")
     assert worst_mistakes(made, NONE, most=2) == found[:2]
     assert worst_mistakes(made, np.array([2, 4])) == [found[1], found[3]]
-    assert worst_mistakes(judged(("positive", 0.9)), NONE) == []
+    assert worst_mistakes(predictions(("positive", 0.9)), NONE) == []
 
 
 def test_planted_wrong_labels_are_found() -> None:
@@ -79,7 +79,7 @@ def test_planted_wrong_labels_are_found() -> None:
         (label, sure) for _ in range(20) for label, sure in (("positive", 0.9), ("negative", 0.1))
     ]
     planted = [("negative", 0.97), ("positive", 0.02), ("negative", 0.96)]
-    made = judged(*right, *planted)
+    made = predictions(*right, *planted)
     found = label_errors(made, suspects(made), None)
     assert (found.count, found.audited, found.not_upheld) == (3, 0, 0)
     assert [each.name for each in found.likeliest] == ["r41", "r40", "r42"]
@@ -94,9 +94,9 @@ def test_planted_wrong_labels_are_found() -> None:
 
 def test_few_reviews_are_enough() -> None:
     """Without a warning of cleanlab's, too."""
-    made = judged(("positive", 0.9), ("negative", 0.1), ("negative", 0.95))
+    made = predictions(("positive", 0.9), ("negative", 0.1), ("negative", 0.95))
     assert suspects(made).tolist() == [2]
 
 
 def test_a_label_that_does_not_occur() -> None:
-    assert not len(suspects(judged(("positive", 0.9), ("positive", 0.1))))
+    assert not len(suspects(predictions(("positive", 0.9), ("positive", 0.1))))

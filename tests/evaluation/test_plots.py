@@ -7,13 +7,15 @@ import pytest
 from reelsense.evaluation import plots
 from reelsense.evaluation.fairness import IdentityChanges, TermShift
 from reelsense.evaluation.metrics import share
-from reelsense.evaluation.robustness import Flips
-from reelsense.evaluation.selective import decided_shares
+from reelsense.evaluation.robustness import LabelChanges
+from reelsense.evaluation.selective import selective_results
 from reelsense.evaluation.slices import Slice
 from tests import tiny
-from tests.evaluation.test_predictions import judged
+from tests.evaluation.test_predictions import predictions
 
-JUDGED = judged(*[("positive", 0.95), ("negative", 0.1)] * 6, ("negative", 0.92), ("positive", 0.4))
+JUDGED = predictions(
+    *[("positive", 0.95), ("negative", 0.1)] * 6, ("negative", 0.92), ("positive", 0.4)
+)
 GROUPS = tiny.cautious_classifier().manifest.groups
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -26,7 +28,7 @@ def words(picture: str) -> list[str]:
 
 
 def test_the_coverage_marks_the_thresholds_that_there_are() -> None:
-    drawn = words(plots.coverage(JUDGED, decided_shares(JUDGED, GROUPS)))
+    drawn = words(plots.coverage(JUDGED, selective_results(JUDGED, GROUPS)))
     assert "risk 2%" in drawn
     assert "risk 1%" not in drawn
     assert not any(word.startswith("risk") for word in words(plots.coverage(JUDGED, [])))
@@ -34,15 +36,18 @@ def test_the_coverage_marks_the_thresholds_that_there_are() -> None:
 
 @pytest.mark.parametrize("probability", [0.5, 0.51, 1.0])
 def test_one_answer_is_enough(probability: float) -> None:
-    one = judged(("positive", probability))
+    one = predictions(("positive", probability))
     assert "share that is right" in words(plots.reliability(one))
-    assert "accuracy among them" in words(plots.coverage(one, decided_shares(one, GROUPS)))
+    assert "accuracy among them" in words(plots.coverage(one, selective_results(one, GROUPS)))
 
 
 def test_names_stand_at_the_axes() -> None:
     slices = [Slice("1 to 50", share(3, 4)), Slice("over 1,000", share(0, 0))]
     assert {"1 to 50", "over 1,000", "words"} <= {*words(plots.accuracy_of(slices, "words"))}
-    found = [Flips("typos <b>", "", share(1, 9)), Flips("none changed", "", share(0, 0))]
+    found = [
+        LabelChanges("typos <b>", "", share(1, 9)),
+        LabelChanges("none changed", "", share(0, 0)),
+    ]
     assert {"typos <b>", "none changed"} <= {*words(plots.flip_shares(found))}
     shifts = [TermShift(f"term {n}", n / 100, 9) for n in range(20)]
     changes = IdentityChanges(
@@ -53,6 +58,6 @@ def test_names_stand_at_the_axes() -> None:
 
 
 def test_the_training() -> None:
-    held_out = [{"step": 20, "loss": 0.3, "accuracy": 0.925}]
-    drawn = words(plots.training({"loss": [[10, 0.7], [20, 0.5]], "held_out": held_out}))
+    validation = [{"step": 20, "loss": 0.3, "accuracy": 0.925}]
+    drawn = words(plots.training({"loss": [[10, 0.7], [20, 0.5]], "validation": validation}))
     assert {"step", "92.5%", "held-out loss"} <= {*drawn}

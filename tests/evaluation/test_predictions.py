@@ -8,17 +8,19 @@ from numpy.typing import NDArray
 
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
-from reelsense.evaluation.predictions import Judged, judge
+from reelsense.evaluation.predictions import LabelledPredictions, predict_labelled
 from tests import tiny
 from tests.conftest import LABELS
 
 
-def judged(*cases: tuple[str, float], text: str = "a film") -> Judged:
+def predictions(*cases: tuple[str, float], text: str = "a film") -> LabelledPredictions:
     """Reviews named r0, r1, ...: of each its true label and how positive it was found."""
     reviews = [Review(f"r{n}", text, label, None, str(n)) for n, (label, _) in enumerate(cases)]
     positive = np.array([probability for _, probability in cases])
-    wanted = np.array([LABELS.index(label) for label, _ in cases])
-    return Judged(reviews, tuple(LABELS), np.stack([1 - positive, positive], axis=1), wanted)
+    targets = np.array([LABELS.index(label) for label, _ in cases])
+    return LabelledPredictions(
+        reviews, tuple(LABELS), np.stack([1 - positive, positive], axis=1), targets
+    )
 
 
 def review(name: str, text: str, label: str | None) -> Review:
@@ -37,10 +39,10 @@ REVIEWS = [
 def test_unlabelled_reviews_are_left_out(labels: tuple[str, ...]) -> None:
     """The network's second output is the greater one for "good", whatever it is called."""
     scorer = tiny.classifier(labels)
-    found = judge(scorer, REVIEWS)
+    found = predict_labelled(scorer, REVIEWS)
     assert found.labels == labels
     assert [one.name for one in found.reviews] == ["a", "c", "d"]
-    assert [labels[n] for n in found.wanted] == ["positive", "negative", "negative"]
+    assert [labels[n] for n in found.targets] == ["positive", "negative", "negative"]
     assert found.answers.tolist() == [1, 1, 0]
     assert found.correct.tolist() == [n == 1 - labels.index("negative") for n in (1, 0, 1)]
     texts = ["a good film", "a great good film", "bad"]
@@ -60,7 +62,7 @@ def test_many_reviews_keep_their_order() -> None:
             return np.array([[1.0, len(text)] for text in texts])
 
     scorer = Lengths()
-    found = judge(scorer, [review(str(n), "x" * n, "positive") for n in range(1, 701)])
+    found = predict_labelled(scorer, [review(str(n), "x" * n, "positive") for n in range(1, 701)])
     assert found.probabilities[:, 1].tolist() == list(range(1, 701))
     assert scorer.most < 700
 
@@ -69,13 +71,13 @@ def test_labels_that_the_model_does_not_know() -> None:
     odd = [*REVIEWS, review("e", "a film", "mixed"), review("f", "a film", "dull")]
     message = r"has the label '(dull|mixed)', the model knows \['negative', 'positive'\]"
     with pytest.raises(InputError, match=message):
-        judge(tiny.classifier(), odd)
+        predict_labelled(tiny.classifier(), odd)
 
 
 @pytest.mark.parametrize("reviews", [[], [REVIEWS[1]]])
 def test_nothing_labelled(reviews: list[Review]) -> None:
     with pytest.raises(InputError, match="no labelled reviews"):
-        judge(tiny.classifier(), reviews)
+        predict_labelled(tiny.classifier(), reviews)
 
 
 def test_a_review_that_cannot_be_read_is_named() -> None:
@@ -83,13 +85,13 @@ def test_a_review_that_cannot_be_read_is_named() -> None:
     reviews = [Review(f"row {n}", "a good film", "positive", None, "g") for n in range(300)]
     reviews.append(Review("row 300", "<br />", "positive", None, "g"))
     with pytest.raises(InputError, match=r"^row 300 holds nothing that the model can read"):
-        judge(tiny.classifier(), reviews)
+        predict_labelled(tiny.classifier(), reviews)
 
 
 def test_stars_of_many_reviews_keep_their_order() -> None:
     many = [review(str(n), "good " * (n % 3) + "film", "positive") for n in range(300)]
     scorer = tiny.star_classifier()
-    found = judge(scorer, many)
+    found = predict_labelled(scorer, many)
     assert found.stars is not None
     assert found.stars.tolist() == [each.stars for each in scorer.predict([r.text for r in many])]
-    assert judge(tiny.classifier(), many).stars is None
+    assert predict_labelled(tiny.classifier(), many).stars is None

@@ -32,7 +32,7 @@ yaml: Any = pytest.importorskip("yaml")
 BERT = "google-bert/bert-base-uncased"
 LOSSES = {
     "loss": [[1, 0.7], [2, 0.4]],
-    "held_out": [{"epoch": 1, "step": 2, "loss": 0.3, "accuracy": 0.875}],
+    "validation": [{"epoch": 1, "step": 2, "loss": 0.3, "accuracy": 0.875}],
 }
 ON_IMDB = {"data": imdb.NAME, "recipe": {"base": BERT, "epochs": 3}, "curves": LOSSES}
 MANIFEST = Manifest(
@@ -76,7 +76,7 @@ REVIEWS = [
 ]
 SETS = EvaluationSets(
     pairs=[PairedReviews("contrast sets", REVIEWS[:2], REVIEWS[9:11])],
-    one_liners=[*REVIEWS[:2], review("s", "a good zebra dies", "negative")],
+    single_sentences=[*REVIEWS[:2], review("s", "a good zebra dies", "negative")],
     audit={"test/neg/9_4.txt": Audit.FLIPPED},
 )
 
@@ -85,9 +85,9 @@ def report(manifest: Manifest = MANIFEST, *, quick: bool = False, **more: Any) -
     """A report on a biased model with everything that there is, or quick."""
     material = Material(reviews=REVIEWS, sets=SETS, training_texts={REVIEWS[0].text})
     against = None if quick else ("bag-of-words", Biased())
-    found, judged = evaluate(Biased(), material, manifest.groups, quick=quick, against=against)
+    found, predictions = evaluate(Biased(), material, manifest.groups, quick=quick, against=against)
     data = f"the official test part of {imdb.NAME}"
-    return Report(manifest=manifest, data=data, evaluation=found, judged=judged, **more)
+    return Report(manifest=manifest, data=data, evaluation=found, predictions=predictions, **more)
 
 
 class Parsed(HTMLParser):
@@ -213,9 +213,9 @@ def test_three_labels() -> None:
             )
 
     reviews = [review(f"{n}", f"{word} film", word) for n, word in enumerate(Three.labels * 5)]
-    found, judged = evaluate(Three(), Material(reviews=reviews), MANIFEST.groups)
+    found, predictions = evaluate(Three(), Material(reviews=reviews), MANIFEST.groups)
     manifest = replace(MANIFEST, labels=Three.labels, provenance={"data": "mine.csv"})
-    made = Report(manifest=manifest, data="mine.csv", evaluation=found, judged=judged)
+    made = Report(manifest=manifest, data="mine.csv", evaluation=found, predictions=predictions)
     page, card = as_page(made), as_card(made)
     Parsed(page)
     assert "every answer is right" in page
@@ -331,13 +331,13 @@ def test_the_card_says_what_is_bad(full: Report) -> None:
     card = as_card(full)
     limits = card.partition("## Limits")[2].partition("\n## ")[0]
     assert "**It is sensitive to identity terms.**" in limits
-    held_out = {
+    validation = {
         each.category: each
         for each in full.evaluation.identity
         if (each.source, each.terms) == ("templates", "held-out")
     }
-    assert f"religion, in templates: {held_out['religion'].changed}; lowest Shia" in limits
-    assert held_out["ethnicity"].changed.count == 0
+    assert f"religion, in templates: {validation['religion'].changed}; lowest Shia" in limits
+    assert validation["ethnicity"].changed.count == 0
     assert "ethnicity" not in limits
     assert "on single sentences they fail" in limits
     assert f"| negation | {negation(full).errors} | 8% | {negation(full).errors.total} |" in card
@@ -345,7 +345,7 @@ def test_the_card_says_what_is_bad(full: Report) -> None:
     assert [row.split("|")[-2].strip() for row in on_test[2:]] == ["", "**no**", "unclear"]
     assert "out of reach" in on_test[2]
     assert on_sentences != on_test
-    fair = replace(full.evaluation, identity=[held_out["ethnicity"]])
+    fair = replace(full.evaluation, identity=[validation["ethnicity"]])
     assert "identity" not in as_card(replace(full, evaluation=fair))
 
 
@@ -372,8 +372,8 @@ def test_both_are_written(tmp_path: Path) -> None:
 def test_a_text_that_no_file_can_hold(tmp_path: Path) -> None:
     """JSON's escapes bring half a surrogate pair into a text."""
     odd = [REVIEWS[0], review("odd", "a bad \ud800 zebra", "positive"), *REVIEWS[9:11]]
-    found, judged = evaluate(Biased(), Material(reviews=odd), quick=True)
-    made = Report(manifest=MANIFEST, data="odd.jsonl", evaluation=found, judged=judged)
+    found, predictions = evaluate(Biased(), Material(reviews=odd), quick=True)
+    made = Report(manifest=MANIFEST, data="odd.jsonl", evaluation=found, predictions=predictions)
     write_report(tmp_path, made)
     assert "a bad \ufffd zebra" in (tmp_path / "index.html").read_text(encoding="utf-8")
 
@@ -451,8 +451,8 @@ GROUPED = replace(MANIFEST, length_groups=(tiny.SENTENCES,))
 @pytest.fixture(scope="module")
 def by_length() -> Report:
     material = Material(reviews=REVIEWS, sets=SETS)
-    found, judged = evaluate(Counting(), material, GROUPED.groups)
-    return Report(manifest=GROUPED, data="films", evaluation=found, judged=judged)
+    found, predictions = evaluate(Counting(), material, GROUPED.groups)
+    return Report(manifest=GROUPED, data="films", evaluation=found, predictions=predictions)
 
 
 def test_the_page_has_calibration_and_coverage_by_length(by_length: Report, page: str) -> None:
@@ -481,7 +481,7 @@ def test_the_card_has_calibration_and_coverage_by_length(by_length: Report, full
 
 
 def test_stars_where_the_model_has_them(full: Report, page: str) -> None:
-    starred = replace(full, evaluation=replace(full.evaluation, stars_off=1.234))
+    starred = replace(full, evaluation=replace(full.evaluation, star_mae=1.234))
     assert "<strong>1.23</strong>stars off on average" in as_page(starred)
     assert "The expected star rating is off by 1.23 on average." in as_card(starred)
     assert "stars off" not in page

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
 from reelsense.evaluation.perturbations import PERTURBATIONS
-from reelsense.evaluation.robustness import Flips, flips, pairs
+from reelsense.evaluation.robustness import LabelChanges, flips, pairs
 from tests import tiny
 
 BY_NAME = {perturbation.name: perturbation.change for perturbation in PERTURBATIONS}
@@ -27,7 +27,7 @@ class Picky:
         return np.array([[0.2, 0.8] if self.likes(text) else [0.7, 0.3] for text in texts])
 
 
-def by_name(found: Sequence[Flips]) -> dict[str, tuple[int, int]]:
+def by_name(found: Sequence[LabelChanges]) -> dict[str, tuple[int, int]]:
     return {one.name: (one.flips.count, one.flips.total) for one in found}
 
 

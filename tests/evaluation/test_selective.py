@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from reelsense.bundle import LengthGroup, Threshold
 from reelsense.evaluation.metrics import share
 from reelsense.evaluation.selective import (
-    Decided,
+    SelectiveResult,
+    accuracy_at_coverage,
     accuracy_by_coverage,
-    decided_by_length,
-    decided_shares,
-    surest_accuracy,
+    selective_by_length,
+    selective_results,
 )
 from tests.conftest import LABELS
-from tests.evaluation.test_predictions import judged
+from tests.evaluation.test_predictions import predictions
 
-TEN = judged(
+TEN = predictions(
     ("positive", 0.99),
     ("negative", 0.98),  # wrong
     ("negative", 0.05),
@@ -42,12 +42,12 @@ def test_decided_shares_by_hand() -> None:
         Threshold(0.3, 0.0),
     )
     group = LengthGroup(name="all", max_tokens=None, thresholds=thresholds)
-    found = decided_shares(TEN, [group])
+    found = selective_results(TEN, [group])
     assert [(each.risk, each.thresholds) for each in found] == [
         (each.risk, (each.score,)) for each in thresholds
     ]
     assert [each.reachable for each in found] == [False, True, True, True, True]
-    assert decided_by_length(TEN, [group]) == []
+    assert selective_by_length(TEN, [group]) == []
     assert [(each.decided.count, each.decided.total) for each in found] == [
         (0, 10), (0, 10), (4, 10), (4, 10), (10, 10)
     ]  # fmt: skip
@@ -67,11 +67,11 @@ LONG = LengthGroup(
 
 def test_decided_shares_are_by_the_thresholds_of_each_text() -> None:
     counted = replace(TEN, tokens=np.array([4, 4, 4, 4, 4, 5, 5, 5, 5, 99]))
-    overall = decided_shares(counted, [SHORT, LONG])
+    overall = selective_results(counted, [SHORT, LONG])
     assert [(each.thresholds, each.decided.count, each.wrong.count) for each in overall] == [
         ((None, 0.9), 0, 0), ((0.8, 0.0), 10, 3)
     ]  # fmt: skip
-    sentence, long = decided_by_length(counted, [SHORT, LONG])
+    sentence, long = selective_by_length(counted, [SHORT, LONG])
     assert (sentence.name, sentence.max_tokens) == ("sentence", 4)
     assert [(each.thresholds, each.decided.total) for each in sentence.decided] == [
         ((None,), 5), ((0.8,), 5)
@@ -85,31 +85,31 @@ def test_decided_shares_are_by_the_thresholds_of_each_text() -> None:
 
 def test_decided_by_length_leaves_out_groups_without_texts() -> None:
     counted = replace(TEN, tokens=np.full(10, 3))
-    assert [group.name for group in decided_by_length(counted, [SHORT, LONG])] == ["sentence"]
-    assert [each.thresholds for each in decided_shares(counted, [SHORT, LONG])] == [
+    assert [group.name for group in selective_by_length(counted, [SHORT, LONG])] == ["sentence"]
+    assert [each.thresholds for each in selective_results(counted, [SHORT, LONG])] == [
         (None,), (0.8,)
     ]  # fmt: skip
 
 
 def test_texts_without_a_number_of_tokens_count_as_long() -> None:
-    assert [group.name for group in decided_by_length(TEN, [SHORT, LONG])] == ["long"]
+    assert [group.name for group in selective_by_length(TEN, [SHORT, LONG])] == ["long"]
 
 
 def test_without_groups_nothing_is_measured() -> None:
-    assert decided_shares(TEN, []) == []
-    assert decided_by_length(TEN, []) == []
+    assert selective_results(TEN, []) == []
+    assert selective_by_length(TEN, []) == []
 
 
 @pytest.mark.parametrize(("wrong", "kept"), [(50, True), (100, None), (150, False)])
 def test_a_risk_is_kept_or_broken_where_the_interval_says_so(wrong: int, kept: bool | None) -> None:
-    assert Decided(0.1, (0.5,), share(1000, 1000), share(wrong, 1000)).kept is kept
+    assert SelectiveResult(0.1, (0.5,), share(1000, 1000), share(wrong, 1000)).kept is kept
 
 
 def test_the_surest_answers() -> None:
-    assert (surest_accuracy(TEN).count, surest_accuracy(TEN).total) == (6, 8)
-    assert surest_accuracy(TEN, 0.1).value == 1
-    assert surest_accuracy(TEN, 0.2).value == 0.5
-    assert surest_accuracy(TEN, 1).value == 0.7
+    assert (accuracy_at_coverage(TEN).count, accuracy_at_coverage(TEN).total) == (6, 8)
+    assert accuracy_at_coverage(TEN, 0.1).value == 1
+    assert accuracy_at_coverage(TEN, 0.2).value == 0.5
+    assert accuracy_at_coverage(TEN, 1).value == 0.7
 
 
 def test_accuracy_by_coverage_by_hand() -> None:
@@ -128,11 +128,11 @@ def test_accuracy_by_coverage_by_hand() -> None:
     )
 )
 def test_the_curve_ends_at_the_accuracy(cases: list[tuple[str, float]]) -> None:
-    made = judged(*cases)
+    made = predictions(*cases)
     coverage, accuracy = accuracy_by_coverage(made)
     assert len(coverage) == len(accuracy) == len(cases)
     assert (np.diff(coverage) > 0).all()
     assert coverage[-1] == 1
     assert accuracy[-1] == pytest.approx(made.correct.mean())
     for part, value in zip(coverage, accuracy, strict=True):
-        assert surest_accuracy(made, part).value == pytest.approx(value)
+        assert accuracy_at_coverage(made, part).value == pytest.approx(value)

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelsense.evaluation.predictions import Judged
-from reelsense.evaluation.slices import by_length, by_rating, stars_off
-from tests.evaluation.test_predictions import judged
+from reelsense.evaluation.predictions import LabelledPredictions
+from reelsense.evaluation.slices import by_length, by_rating, star_mae
+from tests.evaluation.test_predictions import predictions
 
 
-def of_lengths(*lengths: int) -> Judged:
+def of_lengths(*lengths: int) -> LabelledPredictions:
     """Reviews of so many words; every second answer is wrong."""
-    made = judged(*(("positive", (0.9, 0.1)[n % 2]) for n in range(len(lengths))))
+    made = predictions(*(("positive", (0.9, 0.1)[n % 2]) for n in range(len(lengths))))
     texts = ["word,\n" * length for length in lengths]
     reviews = [replace(review, text=text) for review, text in zip(made.reviews, texts, strict=True)]
     return replace(made, reviews=reviews)
@@ -56,8 +56,8 @@ def test_how_far_off_the_stars_are() -> None:
     """Reviews without a rating do not count."""
     made = of_lengths(1, 1, 1)
     found = replace(made, stars=np.array([8.5, 3.0, 4.0]))
-    assert stars_off(found) is None
+    assert star_mae(found) is None
     ratings = (10, None, 2)
     reviews = [replace(r, rating=stars) for r, stars in zip(made.reviews, ratings, strict=True)]
-    assert stars_off(replace(made, reviews=reviews)) is None
-    assert stars_off(replace(found, reviews=reviews)) == pytest.approx((1.5 + 2) / 2)
+    assert star_mae(replace(made, reviews=reviews)) is None
+    assert star_mae(replace(found, reviews=reviews)) == pytest.approx((1.5 + 2) / 2)

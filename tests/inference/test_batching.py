@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from reelsense.inference import batching
 from reelsense.inference.batching import BUCKET, BatchQueue, _Call, fill, padded, stack
-from reelsense.inference.call_context import Clock
+from reelsense.inference.call_context import CallContext
 from tests.waiting import wait_until
 
 Ids = NDArray[np.int64]
@@ -100,8 +100,8 @@ def test_an_error_reaches_its_caller_alone_and_the_queue_lives_on() -> None:
 class Stopped(_Call):
     """A call whose caller is told to stop while it waits."""
 
-    def __init__(self, windows: list[list[int]], clock: Clock) -> None:
-        super().__init__(windows, clock)
+    def __init__(self, windows: list[list[int]], context: CallContext) -> None:
+        super().__init__(windows, context)
         self.done = Stopping()
 
 
@@ -178,7 +178,7 @@ def test_what_is_in_the_background_is_taken_when_nothing_else_waits() -> None:
 
     queue = BatchQueue([network], pad=0, budget=16)
     with ThreadPoolExecutor(2) as pool:
-        behind = pool.submit(queue.run, [[1]] * 60, Clock(background=True))
+        behind = pool.submit(queue.run, [[1]] * 60, CallContext(background=True))
         assert entered.wait(10)
         live = pool.submit(queue.run, [[2]] * 40)
         wait_until(lambda: any(each.call.windows == [[2]] * 40 for each in queue._waiting))

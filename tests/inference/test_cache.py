@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelsense.inference.cache import AnswerCache
-from reelsense.inference.call_context import Clock
+from reelsense.inference.call_context import CallContext
 from tests.waiting import wait_until
 
 
@@ -41,10 +41,10 @@ def test_the_least_recently_asked_for_is_forgotten_first() -> None:
     cache = AnswerCache[int](2, "v1")
     for text in ("a", "b", "a", "c"):
         cache.get([text], Lengths([text]))
-    again, clock = Lengths(["a", "b", "c"]), Clock()
-    cache.get(again.texts, again, clock)
+    again, context = Lengths(["a", "b", "c"]), CallContext()
+    cache.get(again.texts, again, context)
     assert again.asked == ["b"]
-    assert clock.remembered == 2
+    assert context.cache_hits == 2
 
 
 def test_a_text_in_flight_is_computed_once() -> None:
@@ -60,9 +60,9 @@ def test_a_text_in_flight_is_computed_once() -> None:
         first = pool.submit(cache.get, ["same"], slow)
         assert begun.wait(10)
         other = Lengths(["other", "same"])
-        clock = Clock()
-        second = pool.submit(cache.get, other.texts, other, clock)
-        wait_until(lambda: clock.remembered)
+        context = CallContext()
+        second = pool.submit(cache.get, other.texts, other, context)
+        wait_until(lambda: context.cache_hits)
         go_on.set()
         assert first.result(10) == [7]
         assert second.result(10) == [5, 7]
@@ -82,9 +82,9 @@ def test_the_failure_of_another_caller_is_not_ones_own() -> None:
         first = pool.submit(cache.get, ["same", "bad"], failing)
         assert begun.wait(10)
         mine = Lengths(["same"])
-        clock = Clock()
-        second = pool.submit(cache.get, mine.texts, mine, clock)
-        wait_until(lambda: clock.remembered)
+        context = CallContext()
+        second = pool.submit(cache.get, mine.texts, mine, context)
+        wait_until(lambda: context.cache_hits)
         go_on.set()
         assert second.result(10) == [4]
         with pytest.raises(ValueError, match="other text"):
@@ -111,13 +111,13 @@ def test_after_a_failure_one_of_those_who_wait_computes() -> None:
     with ThreadPoolExecutor(5) as pool:
         pool.submit(cache.get, ["same"], failing)
         assert begun.wait(10)
-        clocks = [Clock() for _ in range(4)]
-        others = [pool.submit(cache.get, ["same"], slow, clock) for clock in clocks]
-        wait_until(lambda: all(clock.remembered for clock in clocks))
+        clocks = [CallContext() for _ in range(4)]
+        others = [pool.submit(cache.get, ["same"], slow, context) for context in clocks]
+        wait_until(lambda: all(context.cache_hits for context in clocks))
         go_on.set()
         assert [other.result(10) for other in others] == [[4]] * 4
     assert computed == [0]
-    assert sum(clock.remembered for clock in clocks) == 3
+    assert sum(context.cache_hits for context in clocks) == 3
 
 
 def test_lone_surrogates_have_fingerprints() -> None:

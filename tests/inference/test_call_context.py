@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from reelsense.errors import AbandonedError, DeadlineError
 from reelsense.inference.batching import BatchQueue
 from reelsense.inference.cache import AnswerCache
-from reelsense.inference.call_context import Clock
+from reelsense.inference.call_context import CallContext
 from tests import tiny
 from tests.waiting import wait_until
 
@@ -35,7 +35,7 @@ def test_what_is_given_up_before_it_ran_never_runs() -> None:
         first = pool.submit(queue.run, [[1]])
         wait_until(lambda: gate.seen)
         with pytest.raises(DeadlineError, match=r"0\.05 seconds"):
-            queue.run([[2]], Clock(0.05))
+            queue.run([[2]], CallContext(0.05))
         gate.open.set()
         assert first.result(10).tolist() == [[1]]
     assert queue.run([[3]]).tolist() == [[3]]
@@ -49,7 +49,7 @@ def test_what_nobody_waits_for_any_more_never_runs() -> None:
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(queue.run, [[1]])
         wait_until(lambda: gate.seen)
-        second = pool.submit(queue.run, [[2]] * 40, Clock(abandoned=lambda: bool(gone)))
+        second = pool.submit(queue.run, [[2]] * 40, CallContext(abandoned=lambda: bool(gone)))
         wait_until(lambda: queue._waiting)
         gone.append(True)
         gate.open.set()
@@ -74,17 +74,17 @@ def test_every_batch_is_told_of() -> None:
 
 def test_no_time_left_runs_nothing() -> None:
     gate = Gate()
-    clock = Clock(0.01)
+    context = CallContext(0.01)
     time.sleep(0.02)
-    assert clock.left == 0
+    assert context.left == 0
     with pytest.raises(DeadlineError):
-        BatchQueue([gate], pad=0, budget=16).run([[1]], clock)
+        BatchQueue([gate], pad=0, budget=16).run([[1]], context)
     assert gate.seen == []
 
 
 def test_no_time_left_tokenizes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = tiny.classifier()
-    clock = Clock(0.01)
+    context = CallContext(0.01)
 
     def slow(text: str) -> str:
         time.sleep(0.02)
@@ -92,9 +92,9 @@ def test_no_time_left_tokenizes_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("reelsense.text.clean.clean", slow)
     with pytest.raises(DeadlineError):
-        classifier.predict(["good"], clock=clock)
-    assert clock.tokenize == 0
-    assert clock.network == 0
+        classifier.predict(["good"], context=context)
+    assert context.tokenize == 0
+    assert context.network == 0
 
 
 def test_who_waits_for_anothers_text_gives_up_in_time() -> None:
@@ -109,10 +109,10 @@ def test_who_waits_for_anothers_text_gives_up_in_time() -> None:
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(cache.get, ["same"], slow)
         assert begun.wait(10)
-        clock = Clock(0.05)
+        context = CallContext(0.05)
         with pytest.raises(DeadlineError):
-            cache.get(["same"], slow, clock)
-        assert clock.queue >= 0.05
+            cache.get(["same"], slow, context)
+        assert context.queue >= 0.05
         go_on.set()
         assert first.result(10) == [7]
 
@@ -123,18 +123,18 @@ def test_waiting_and_running_are_told_apart() -> None:
         return ids[:, :1].astype(np.float32)
 
     queue = BatchQueue([slow], pad=0, budget=16)
-    clocks = [Clock(), Clock()]
+    clocks = [CallContext(), CallContext()]
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda clock: queue.run([[1]], clock), clocks))
-    for clock in clocks:
-        assert 0.05 <= clock.network < 0.1
-        assert clock.network + clock.queue <= clock.elapsed
-    assert max(clock.queue for clock in clocks) >= 0.04
+        list(pool.map(lambda context: queue.run([[1]], context), clocks))
+    for context in clocks:
+        assert 0.05 <= context.network < 0.1
+        assert context.network + context.queue <= context.elapsed
+    assert max(context.queue for context in clocks) >= 0.04
 
 
 def test_tokenizing_is_timed() -> None:
-    clock = Clock()
-    tiny.classifier().predict(["a good film"] * 20, clock=clock)
-    assert clock.tokenize > 0
-    assert clock.network > 0
-    assert clock.left is None
+    context = CallContext()
+    tiny.classifier().predict(["a good film"] * 20, context=context)
+    assert context.tokenize > 0
+    assert context.network > 0
+    assert context.left is None

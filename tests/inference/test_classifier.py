@@ -140,7 +140,7 @@ def test_a_text_that_comes_again_is_not_computed_again() -> None:
         rows.append(len(ids))
         return tiny.count_moods(ids, mask)
 
-    classifier = Classifier(tiny.bundle(), network=counted, remembered=10)
+    classifier = Classifier(tiny.bundle(), network=counted, cache_size=10)
     texts = ["good film", "bad film", "good film"]
     first = classifier.predict(texts)
     assert first == tiny.classifier().predict(texts)

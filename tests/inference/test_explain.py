@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reelsense import Classifier
 from reelsense.bundle import Calibration
 from reelsense.errors import DeadlineError, InputError, TextError
-from reelsense.inference.call_context import Clock
+from reelsense.inference.call_context import CallContext
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.prediction import Explanation, Part, without
 from tests import tiny
@@ -60,7 +60,7 @@ def test_weights_are_what_taking_out_takes() -> None:
     text = "A good,<br />great film! The film was awful &amp; bad.<br /><br />Good \U0001f60d."
     found = wide(temperature=2.0).explain(text)
     assert found.prediction == wide(temperature=2.0).predict([text])[0]
-    assert found.towards == "positive"
+    assert found.target_label == "positive"
     assert found.log_odds == pytest.approx(1.0)
     assert told(text, found.sentences) == [
         ("A good,", 1.0),
@@ -69,36 +69,36 @@ def test_weights_are_what_taking_out_takes() -> None:
         ("Good \U0001f60d.", 1.0),
     ]
     assert told(text, found.words) == [("awful", -1.0), ("bad", -1.0)]
-    assert found.flip is None or found.flip.unit == "sentences"
+    assert found.counterfactual is None or found.counterfactual.unit == "sentences"
 
 
 def test_the_smallest_set_that_turns_the_label() -> None:
     text = "Good. Great, great, great film. The film. Good. Bad."
     found = wide().explain(text)
-    assert found.flip is not None
-    assert [text[part.start : part.end] for part in found.flip.parts] == [
+    assert found.counterfactual is not None
+    assert [text[part.start : part.end] for part in found.counterfactual.parts] == [
         "Good.", "Great, great, great film.", "Good."
     ]  # fmt: skip
-    left = without(text, found.flip.parts)
-    assert found.flip.prediction == wide().predict([left])[0]
-    assert found.flip.prediction.label != found.prediction.label
+    left = without(text, found.counterfactual.parts)
+    assert found.counterfactual.prediction == wide().predict([left])[0]
+    assert found.counterfactual.prediction.label != found.prediction.label
 
 
 def test_one_sentence_is_enough_where_it_is() -> None:
     text = "Bad. Great great great film. Awful."
-    flip = wide().explain(text).flip
-    assert flip is not None
-    assert told(text, flip.parts) == [("Great great great film.", 6.0)]
+    counterfactual = wide().explain(text).counterfactual
+    assert counterfactual is not None
+    assert told(text, counterfactual.parts) == [("Great great great film.", 6.0)]
 
 
 def test_words_where_no_sentences_do() -> None:
     text = "not good but great and great and bad, awful"
     found = wide().explain(text)
     assert [name for name, _ in told(text, found.words)][:2] == ["not", "good"]
-    assert found.flip is not None
-    assert found.flip.unit == "words"
-    assert len(found.flip.parts) == 2
-    assert wide().explain("good").flip is None
+    assert found.counterfactual is not None
+    assert found.counterfactual.unit == "words"
+    assert len(found.counterfactual.parts) == 2
+    assert wide().explain("good").counterfactual is None
 
 
 @pytest.mark.parametrize(
@@ -137,15 +137,15 @@ def test_what_holds_of_any_review(texts: list[str], budget: int) -> None:
     classifier = Classifier(tiny.bundle(), network=network)
     found = classifier.explain(text, budget=budget)
     whole = -(-found.prediction.tokens.total // 14)
-    assert whole <= found.passes <= whole + budget
-    assert network.rows <= found.passes + whole  # and the flip, verified
+    assert whole <= found.forward_passes <= whole + budget
+    assert network.rows <= found.forward_passes + whole  # and the flip, verified
     assert found == CLASSIFIER.explain(text, budget=budget)
     assert found.prediction == CLASSIFIER.predict([text])[0]
     ends = [0, *(part.end for part in found.sentences)]
     assert all(end <= part.start for end, part in zip(ends, found.sentences, strict=False))
-    if found.flip:
-        left = CLASSIFIER.predict([without(text, found.flip.parts)])[0]
-        assert left == found.flip.prediction
+    if found.counterfactual:
+        left = CLASSIFIER.predict([without(text, found.counterfactual.parts)])[0]
+        assert left == found.counterfactual.prediction
         assert left.label != found.prediction.label
 
 
@@ -194,7 +194,7 @@ def test_windows_that_a_part_does_not_touch_are_not_read_again() -> None:
 @pytest.mark.parametrize("budget", [16, 17, 200])
 def test_the_budget_holds_for_sentences_of_many_windows(text: str, budget: int) -> None:
     found = CLASSIFIER.explain(text, budget=budget)
-    assert found.passes <= budget + -(-found.prediction.tokens.total // 14)
+    assert found.forward_passes <= budget + -(-found.prediction.tokens.total // 14)
 
 
 @pytest.mark.parametrize("budget", [0, 15, -1, 2.5, "many", None, True])
@@ -211,7 +211,7 @@ def test_what_is_no_text(text: object) -> None:
 
 def test_the_clock_is_heeded() -> None:
     with pytest.raises(DeadlineError):
-        CLASSIFIER.explain("good film", clock=Clock(0))
+        CLASSIFIER.explain("good film", context=CallContext(0))
 
 
 def test_three_labels_are_weighed_towards_the_answer() -> None:
@@ -222,7 +222,7 @@ def test_three_labels_are_weighed_towards_the_answer() -> None:
     classifier = Classifier(tiny.bundle(labels=("bad", "fair", "good")), network=three)
     text = "Awful. The film. Good."
     found = classifier.explain(text + " Bad.")
-    assert (found.prediction.label, found.towards) == ("bad", "bad")
+    assert (found.prediction.label, found.target_label) == ("bad", "bad")
     weights = [part.weight for part in found.sentences]
     assert weights[0] > 0 > weights[2]
     negative, fair, positive = found.prediction.probabilities.values()
@@ -238,8 +238,8 @@ def test_the_explanation_of_the_model_that_comes_along() -> None:
     for part in (*found.sentences, *found.words):
         expected = found.log_odds - log_odds(classifier, without(text, [part]))
         assert part.weight == pytest.approx(expected, abs=0.02)
-    assert found.flip is not None
-    assert found.flip.prediction.label == "positive"
+    assert found.counterfactual is not None
+    assert found.counterfactual.prediction.label == "positive"
     assert classifier.explain(text) == found
 
 
@@ -251,9 +251,9 @@ def test_explanations_use_the_calibration_of_the_whole_text() -> None:
     assert found.prediction == classifier.predict([text], risk=0.1)[0]
     assert found.log_odds == pytest.approx(log_odds(classifier, text)) == pytest.approx(2.0)
     assert told(text, found.sentences) == [("Good, good.", 4.0), ("Bad film the.", -2.0)]
-    assert found.flip is not None
-    assert found.flip.prediction == classifier.predict(["Bad film the."], risk=0.1)[0]
-    assert found.flip.prediction.score == pytest.approx(0.731, abs=1e-3)
+    assert found.counterfactual is not None
+    assert found.counterfactual.prediction == classifier.predict(["Bad film the."], risk=0.1)[0]
+    assert found.counterfactual.prediction.score == pytest.approx(0.731, abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)

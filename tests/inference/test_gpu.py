@@ -12,7 +12,7 @@ from reelsense.inference.gpu import GpuEngine, gpu_engine
 from tests.inference.test_default_model import NEGATIVE, POSITIVE
 
 pytest.importorskip("onnxruntime")
-NETWORK = bundle.DEFAULT / bundle.NETWORK
+NETWORK = bundle.DEFAULT_BUNDLE / bundle.NETWORK
 
 
 def test_it_answers_as_the_processor_does(monkeypatch: pytest.MonkeyPatch) -> None:

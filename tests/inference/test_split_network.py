@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from reelsense import Classifier
-from reelsense import bundle as bundles
+from reelsense.bundle import read_bundle, write_bundle
 from reelsense.inference.gpu import GpuEngine
 from tests import tiny, tiny_network
 
@@ -21,8 +21,8 @@ TEXTS = ["a good film", "bad, awful", "the film was not great"]
 def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "split"
     bundle = tiny.bundle(network=tiny_network.large_network())
-    bundles.write(folder, bundle, max_file_size=tiny_network.TABLE_SIZE)
-    assert len(bundles.read(folder).weights) == 2
+    write_bundle(folder, bundle, max_file_size=tiny_network.TABLE_SIZE)
+    assert len(read_bundle(folder).weights) == 2
     return folder
 
 
@@ -34,7 +34,7 @@ def expected() -> NDArray[np.float64]:
 def test_classifier_answers_from_files_and_from_memory(
     split: Path, expected: NDArray[np.float64]
 ) -> None:
-    bundle = bundles.read(split)
+    bundle = read_bundle(split)
     sent = pickle.loads(pickle.dumps(bundle.in_memory()))  # noqa: S301  # as Ray does
     for each in (bundle, sent):
         assert Classifier(each).predict_proba(TEXTS) == pytest.approx(expected, abs=1e-5)
@@ -50,7 +50,7 @@ def test_gpu_engine_answers_from_files_and_from_memory(
         return GpuEngine(network, ["CPUExecutionProvider"])
 
     monkeypatch.setattr("reelsense.inference.classifier.gpu_engine", on_the_processor)
-    bundle = bundles.read(split)
+    bundle = read_bundle(split)
     classifier = Classifier(bundle.in_memory() if in_memory else bundle)
     assert classifier.predict_proba(TEXTS) == pytest.approx(expected, abs=1e-5)
 
@@ -58,7 +58,7 @@ def test_gpu_engine_answers_from_files_and_from_memory(
 def test_weights_that_are_overwritten_do_not_disturb_a_loaded_model(tmp_path: Path) -> None:
     """Were they mapped into memory, the process would end, which is why it is one of its own."""
     network = tiny_network.network(rows=300_000)
-    bundles.write(tmp_path / "model", tiny.bundle(network=network), max_file_size=1000)
+    write_bundle(tmp_path / "model", tiny.bundle(network=network), max_file_size=1000)
     program = f"""if True:
         from pathlib import Path
         from reelsense import Classifier

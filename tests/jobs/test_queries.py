@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reelsense.jobs import queries
 from reelsense.jobs.job import ERROR
-from reelsense.jobs.queries import Asked, Listed
+from reelsense.jobs.queries import Listed, RowQuery
 from reelsense.jobs.repository import Jobs
 from reelsense.prediction import Prediction
 from tests.jobs.work import answer, answered, claimed, new, rows
@@ -20,7 +20,7 @@ ANSWERS = st.one_of(
     st.builds(answer, MOODS, st.sampled_from([1.0, 5.2, 10.0]), st.sampled_from(["", "unsure"])),
 )
 ASKED = st.builds(
-    Asked,
+    RowQuery,
     verdict=st.sampled_from(["", "unsure", "positive", "negative", ERROR]),
     search=st.text(st.sampled_from("aB%_\\/'é"), max_size=2),
     sort=st.sampled_from(queries.SORTS),
@@ -41,12 +41,12 @@ class Known:
             return self.answer.probabilities["positive"]
         return self.n if sort == "n" else getattr(self.answer, sort, None)
 
-    def is_wanted(self, asked: Asked) -> bool:
+    def is_wanted(self, asked: RowQuery) -> bool:
         verdict = ERROR if isinstance(self.answer, str) else self.answer.verdict
         return asked.verdict in ("", verdict) and asked.search.lower() in self.text.lower()
 
 
-def expected(known: list[Known], asked: Asked) -> tuple[int, list[int]]:
+def expected(known: list[Known], asked: RowQuery) -> tuple[int, list[int]]:
     """What is to be listed, in plain Python."""
     found = [each for each in known if each.is_wanted(asked)]
     good = [each for each in found if each.by(asked.sort) is not None]
@@ -59,7 +59,7 @@ def expected(known: list[Known], asked: Asked) -> tuple[int, list[int]]:
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(TEXTS, ANSWERS), min_size=1, max_size=8), st.lists(ASKED, max_size=8))
 def test_lists_are_as_in_plain_python(
-    jobs: Jobs, given: list[tuple[str, Prediction | str]], questions: list[Asked]
+    jobs: Jobs, given: list[tuple[str, Prediction | str]], questions: list[RowQuery]
 ) -> None:
     job = answered(jobs, [text for text, _ in given], [answer for _, answer in given])
     known = [Known(n, *each) for n, each in enumerate(given)]
@@ -72,7 +72,7 @@ def test_lists_are_as_in_plain_python(
 
 def test_a_row_is_listed_with_its_answer(jobs: Jobs) -> None:
     job = answered(jobs, ["good", None], [answer(0.1 + 0.2, 7.96), "'text' is not a text but null"])
-    page = queries.page(jobs.database, job, Asked())
+    page = queries.page(jobs.database, job, RowQuery())
     assert page.rows[0] == Listed(
         n=0,
         line=2,
@@ -93,7 +93,7 @@ def test_only_answered_rows_of_that_job_are_listed(jobs: Jobs) -> None:
     jobs.receive(new(), rows("good", "bad"), 9)
     job = claimed(jobs)
     job = jobs.record(job, jobs.next_rows(job, 1), [answer(0.9)], 1)
-    page = queries.page(jobs.database, job, Asked())
+    page = queries.page(jobs.database, job, RowQuery())
     assert (page.total, [row.text for row in page.rows]) == (1, ["good"])
     assert job.verdicts == {"positive": 1}
 
@@ -114,7 +114,7 @@ def test_answers_are_counted(jobs: Jobs) -> None:
 def test_signs_that_mean_something_to_sql_mean_themselves(jobs: Jobs, search: str) -> None:
     texts = ["100 of 100", "aXb", "backslash", "slash", "; --", "say hi", f"so {search} it is"]
     job = answered(jobs, texts, [answer(0.9)] * len(texts))
-    found = queries.page(jobs.database, job, Asked(search=search.upper()))
+    found = queries.page(jobs.database, job, RowQuery(search=search.upper()))
     assert [row.text for row in found.rows] == [texts[-1]]
 
 
@@ -122,7 +122,7 @@ def test_letters_with_accents_are_found_in_both_cases(jobs: Jobs) -> None:
     job = answered(jobs, ["AMÉLIE", "Amelie", "ЛЕВИАФАН"], [answer(0.9)] * 3)
 
     def found(search: str) -> list[str]:
-        return [row.text for row in queries.page(jobs.database, job, Asked(search=search)).rows]
+        return [row.text for row in queries.page(jobs.database, job, RowQuery(search=search)).rows]
 
     assert found("amélie") == ["AMÉLIE"]
     assert found("левиафан") == ["ЛЕВИАФАН"]
@@ -131,7 +131,7 @@ def test_letters_with_accents_are_found_in_both_cases(jobs: Jobs) -> None:
 @pytest.mark.parametrize("search", ["\0", "g\ud800"])
 def test_a_search_that_can_find_nothing(jobs: Jobs, search: str) -> None:
     job = answered(jobs, ["good"], [answer(0.9)])
-    assert queries.page(jobs.database, job, Asked(search=search)).total == 0
+    assert queries.page(jobs.database, job, RowQuery(search=search)).total == 0
 
 
 def test_no_search_takes_long_or_is_too_long(jobs: Jobs) -> None:
@@ -142,7 +142,7 @@ def test_no_search_takes_long_or_is_too_long(jobs: Jobs) -> None:
         (f"b{'a' * 60_000}", 0),
         (f"{'a' * 20_000}c", 0),
     ):
-        assert queries.page(jobs.database, job, Asked(search=search)).total == total
+        assert queries.page(jobs.database, job, RowQuery(search=search)).total == total
     assert time.monotonic() - begun < 5
 
 
@@ -150,4 +150,4 @@ def test_a_page_of_a_job_that_was_swept_meanwhile(more: Callable[[], Jobs], jobs
     job = answered(jobs, ["good"], [answer(0.9)])
     jobs.delete(job.id)
     more().sweep()
-    assert queries.page(jobs.database, job, Asked()) == queries.Page(0, [])
+    assert queries.page(jobs.database, job, RowQuery()) == queries.Page(0, [])

@@ -446,7 +446,7 @@ def test_signs_that_databases_refuse_are_kept(jobs: Jobs) -> None:
     job = jobs.record(job, [row], [strange], 1.0)
     [(_, added)] = jobs.results(job)
     assert added["error"] == strange
-    [listed] = queries.page(jobs.database, job, queries.Asked()).rows
+    [listed] = queries.page(jobs.database, job, queries.RowQuery()).rows
     assert listed.text == listed.error == strange.replace("\ud800", "\ufffd")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reelsense import bundle as bundles
+from reelsense.bundle import write_bundle
 from reelsense.errors import BundleError
 from reelsense.server.app import create_app
 from reelsense.server.settings import Settings
@@ -30,7 +30,7 @@ def write(folder: Path, weight: float) -> str:
     """Write a bundle in several files; return its version."""
     network = tiny_network.large_network(weight)
     bundle = tiny.bundle(network=network)
-    return bundles.write(folder, bundle, max_file_size=tiny_network.TABLE_SIZE).version
+    return write_bundle(folder, bundle, max_file_size=tiny_network.TABLE_SIZE).version
 
 
 def loads(address: str, outcome: str) -> float:
@@ -46,7 +46,7 @@ def test_server_takes_a_name_and_follows_its_changes(
     def label(address: str) -> object:
         return ask(f"{address}/v1/predict", {"text": "good"}).body["predictions"][0]["label"]
 
-    with server("--cache", "0") as (address, _):
+    with server("--cache-size", "0") as (address, _):
         assert label(address) == "positive"
         version = write(accurate, weight=-1)
         wait_until(lambda: ask(f"{address}/readyz").body["model"]["version"] == version, 20)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import Field, SecretStr
 
 from reelsense.errors import SettingsError
-from reelsense.server.settings import GROUPS, Effective, Settings, read_settings
+from reelsense.server.settings import GROUPS, EffectiveSettings, Settings, read_settings
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_flags_go_before_the_environment_before_the_file_before_defaults(file: Path) -> None:
-    environment = {"REELSENSE_MAX_TEXTS": "20", "REELSENSE_PORT": "10", "REELSENSE_CACHE": ""}
+    environment = {"REELSENSE_MAX_TEXTS": "20", "REELSENSE_PORT": "10", "REELSENSE_CACHE_SIZE": ""}
     found = read_settings({"port": "100"}, environment, file)
     assert found.settings == Settings(port=100, max_texts=20, max_characters=3, deadline=4)
     assert found.origins == {
@@ -114,7 +114,7 @@ def test_secrets_are_left_out() -> None:
     class WithKey(Settings):
         key: SecretStr = Field(default=SecretStr(""))
 
-    shown = Effective(WithKey(key=SecretStr("hush")), {"key": "REELSENSE_KEY"}).as_toml()
+    shown = EffectiveSettings(WithKey(key=SecretStr("hush")), {"key": "REELSENSE_KEY"}).as_toml()
     assert "hush" not in shown
     assert "# key: set, and not shown" in shown
 
@@ -124,11 +124,11 @@ def test_secrets_are_left_out() -> None:
 )
 def test_what_is_shown_is_the_file_that_would_set_it(host: str, most: int, deadline: float) -> None:
     settings = Settings(host=host, max_texts=most, deadline=deadline, model="a b/ü")
-    shown = Effective(settings, {"host": "REELSENSE_HOST"}).as_toml()
+    shown = EffectiveSettings(settings, {"host": "REELSENSE_HOST"}).as_toml()
     assert Settings.model_validate(tomllib.loads(shown), strict=True) == settings
 
 
 @pytest.mark.parametrize("origins", ["a.example", "https://a.example/path", "*"])
 def test_an_origin_that_can_never_match_is_refused(origins: str) -> None:
-    with pytest.raises(SettingsError, match=r"--origins: should be as https://a\.example"):
-        read_settings({"origins": origins}, {})
+    with pytest.raises(SettingsError, match=r"--cors-origins: should be as https://a\.example"):
+        read_settings({"cors_origins": origins}, {})

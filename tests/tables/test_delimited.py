@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelsense.datasets.labelled import Source
+from reelsense.datasets.labelled import LabelledData
 from reelsense.datasets.labelled_tables import read_table
-from reelsense.datasets.reviews import hold_out
+from reelsense.datasets.reviews import split_validation
 from reelsense.errors import DatasetError
 from reelsense.tables.delimited import SUFFIXES, Row, rows, text_lines
 
@@ -81,14 +81,14 @@ def test_json_lines_come_back(table: list[dict[str, object]]) -> None:
 def test_a_table_as_a_source(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("text,label\n" + "".join(f"text {n % 50},{n % 2}\n" for n in range(100)))
-    source = Source(path)
+    source = LabelledData(path)
     split, labels = source.for_training()
     assert labels == ["0", "1"]
     assert source.usual_part == "all"
     assert len(source.part("all")) == 100
     assert source.part("train") == split.train
-    assert source.part("held-out") == split.held_out
-    assert not {r.text for r in split.train} & {r.text for r in split.held_out}
+    assert source.part("validation") == split.validation
+    assert not {r.text for r in split.train} & {r.text for r in split.validation}
     with pytest.raises(DatasetError, match="has no test part"):
         source.part("test")
 
@@ -97,7 +97,7 @@ def test_one_label_is_not_enough(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("text,label\nfine,pos\nbest,pos\n")
     with pytest.raises(DatasetError, match=r"two labels at least are needed, found \['pos'\]"):
-        Source(path).for_training()
+        LabelledData(path).for_training()
 
 
 def test_a_csv_row_with_a_stray_quote_is_an_error_of_that_row() -> None:
@@ -151,7 +151,7 @@ def test_json_labels_that_are_none_or_numbers(tmp_path: Path) -> None:
     path.write_text('{"text": "x\\ud800", "label": null}\n{"text": "y\\udc80", "label": 1}\n')
     reviews = read_table(path)
     assert [review.label for review in reviews] == [None, "1"]
-    assert len(hold_out(reviews, 0.5).held_out) == 1
+    assert len(split_validation(reviews, 0.5).validation) == 1
 
 
 def test_two_columns_of_one_name(tmp_path: Path) -> None:
@@ -205,4 +205,4 @@ def test_encodings_that_are_not_known(name: str) -> None:
 def test_the_unlabelled_rows_of_a_table(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("text,label\nfine,pos\nodd,\nbad,neg\nlong,\n")
-    assert Source(path).unlabelled_texts() == ["odd", "long"]
+    assert LabelledData(path).unlabelled_texts() == ["odd", "long"]

@@ -366,7 +366,8 @@ def test_tokens_are_counted_without_padding(
     *_, last = (tmp_path / "out" / checkpoint.METRICS).read_text().splitlines()
     assert json.loads(last)["tokens_per_second"] > 0
     assert all(
-        "tokens_per_second" not in each for each in checkpoint.curves(tmp_path / "out")["held_out"]
+        "tokens_per_second" not in entry
+        for entry in checkpoint.curves(tmp_path / "out")["validation"]
     )
 
 

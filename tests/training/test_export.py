@@ -45,15 +45,17 @@ def trained(base: Path, split: Split, tmp_path: Path) -> Path:
 def test_a_bundle_answers_as_its_checkpoint_does(
     trained: Path, split: Split, tmp_path: Path
 ) -> None:
-    parity = exports.export(trained, split.held_out, LABELS, tmp_path / "bundle", data="films.csv")
-    assert parity.reviews == len(split.held_out)
+    parity = exports.export(
+        trained, split.validation, LABELS, tmp_path / "bundle", data="films.csv"
+    )
+    assert parity.reviews == len(split.validation)
     assert parity.agreement >= exports.LEAST_AGREEMENT
 
     model = AutoModelForSequenceClassification.from_pretrained(trained)
     tokenizer = AutoTokenizer.from_pretrained(trained)
     classifier = Classifier.load(tmp_path / "bundle")
     assert classifier.manifest.name == "tiny"
-    short = [r.text for r in split.held_out if len(r.text.split()) <= 30]
+    short = [r.text for r in split.validation if len(r.text.split()) <= 30]
     assert len(short) > 10
     found = classifier.predict_proba(short)
     for text, row in zip(short, found, strict=True):
@@ -69,13 +71,13 @@ def test_a_bundle_answers_as_its_checkpoint_does(
 def test_a_bundle_is_calibrated_on_further_sets_too(
     trained: Path, split: Split, tmp_path: Path
 ) -> None:
-    more = [ValidationSet("sentences", split.held_out[:7])]
+    more = [ValidationSet("sentences", split.validation[:7])]
     exports.export(
-        trained, split.held_out, LABELS, tmp_path / "bundle", data="films.csv", calibrate_on=more
+        trained, split.validation, LABELS, tmp_path / "bundle", data="films.csv", calibrate_on=more
     )
     [group] = Classifier.load(tmp_path / "bundle").manifest.groups
     assert group.calibration is not None
-    assert group.calibration.reviews == len(split.held_out) + 7
+    assert group.calibration.reviews == len(split.validation) + 7
     assert "sentences (7)" in group.calibration.data
     assert "the held-out part of films.csv" in group.calibration.data
 
@@ -85,10 +87,10 @@ def test_sentences_that_the_checkpoint_was_trained_on_are_rejected(
 ) -> None:
     path = trained / checkpoint.FACTS
     path.write_text(json.dumps(json.loads(path.read_text()) | {"extra_examples": {PHRASES: 9}}))
-    more = [ValidationSet(VALIDATION_SENTENCES, split.held_out)]
+    more = [ValidationSet(VALIDATION_SENTENCES, split.validation)]
     with pytest.raises(InputError, match="was trained on"):
         exports.export(
-            trained, split.held_out, LABELS, tmp_path / "bundle", data="f.csv", calibrate_on=more
+            trained, split.validation, LABELS, tmp_path / "bundle", data="f.csv", calibrate_on=more
         )
     assert not (tmp_path / "bundle").exists()
 
@@ -108,7 +110,9 @@ def test_where_int8_activations_are_not_faithful_they_are_left_exact(
         return Classifier(bundle, network=network) if network else swapped(bundle)
 
     monkeypatch.setattr(exports, "Classifier", classifier)
-    parity = exports.export(trained, split.held_out, LABELS, tmp_path / "bundle", data="films.csv")
+    parity = exports.export(
+        trained, split.validation, LABELS, tmp_path / "bundle", data="films.csv"
+    )
     assert parity.agreement >= exports.LEAST_AGREEMENT
     manifest = Classifier.load(tmp_path / "bundle").manifest
     assert not manifest.int8_activations
@@ -158,14 +162,14 @@ def test_nothing_is_turned_around_that_engines_would_have_to_turn_back(base: Pat
 def test_labels_of_other_data_are_refused(trained: Path, split: Split, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="knows the labels"):
         exports.export(
-            trained, split.held_out, ["no", "yes"], tmp_path / "bundle", data="films.csv"
+            trained, split.validation, ["no", "yes"], tmp_path / "bundle", data="films.csv"
         )
 
 
 def test_what_lost_its_accuracy_in_int8_is_refused(
     trained: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    swapped = [replace(r, label=None) for r in split.held_out]
+    swapped = [replace(r, label=None) for r in split.validation]
     monkeypatch.setattr(exports, "torch_network", lambda _model: lambda ids, mask: -ids[:, :2])
     with pytest.raises(TrainingError, match=r"at least 99\.5% are needed"):
         exports.export(trained, swapped, LABELS, tmp_path / "bundle", data="films.csv")
@@ -174,7 +178,7 @@ def test_what_lost_its_accuracy_in_int8_is_refused(
 
 def test_what_is_no_checkpoint(split: Split, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not a checkpoint of `reelsense train`"):
-        exports.export(tmp_path, split.held_out, LABELS, tmp_path / "bundle", data="films.csv")
+        exports.export(tmp_path, split.validation, LABELS, tmp_path / "bundle", data="films.csv")
 
 
 def test_a_checkpoint_with_stars_gives_a_bundle_with_stars(
@@ -183,14 +187,14 @@ def test_a_checkpoint_with_stars_gives_a_bundle_with_stars(
     calm = replace(RECIPE, lengths=(16,) * 6, learning_rate=5e-3, dropout=0.0, stars_weight=1.0)
     finetune(calm, base, rated, LABELS, tmp_path / "checkpoint")
     exports.export(
-        tmp_path / "checkpoint", rated.held_out, LABELS, tmp_path / "bundle", data="films.csv"
+        tmp_path / "checkpoint", rated.validation, LABELS, tmp_path / "bundle", data="films.csv"
     )
     classifier = Classifier.load(tmp_path / "bundle")
     assert classifier.manifest.ratings == (1, 3, 8, 10)
-    answers = classifier.predict([review.text for review in rated.held_out])
+    answers = classifier.predict([review.text for review in rated.validation])
     stars = [answer.stars or 0 for answer in answers]
     assert all(1 <= each <= 10 for each in stars)
-    off = [abs(each - (r.rating or 0)) for each, r in zip(stars, rated.held_out, strict=True)]
+    off = [abs(each - (r.rating or 0)) for each, r in zip(stars, rated.validation, strict=True)]
     assert sum(off) / len(off) < 2
     assert all(len(answer.probabilities) == 2 for answer in answers)
 
@@ -200,5 +204,5 @@ def test_a_pretrained_base_is_no_checkpoint(base: Path, split: Split, tmp_path: 
     pretrain(quick, base, ["the good film was not bad " * 4], tmp_path / "read")
     with pytest.raises(TrainingError, match="not a checkpoint of `reelsense train`"):
         exports.export(
-            tmp_path / "read", split.held_out, LABELS, tmp_path / "bundle", data="films.csv"
+            tmp_path / "read", split.validation, LABELS, tmp_path / "bundle", data="films.csv"
         )

@@ -91,7 +91,7 @@ def trained(
     )
     history = finetune(RECIPE, base, reviews(), LABELS, folder / "checkpoint")
     bundle = folder / "bundle"
-    parity = export(folder / "checkpoint", reviews().held_out, LABELS, bundle, data="films.csv")
+    parity = export(folder / "checkpoint", reviews().validation, LABELS, bundle, data="films.csv")
     classifier = Classifier.load(bundle, threads=1)
     yield Trained(request.param, history, folder / "checkpoint", parity, bundle, classifier)
     torch.set_num_threads(threads)
@@ -108,7 +108,7 @@ def test_bundle_answers_as_its_checkpoint(trained: Trained) -> None:
     assert trained.classifier.manifest.provenance["architecture"] == trained.family
     model = AutoModelForSequenceClassification.from_pretrained(trained.checkpoint)
     tokenizer = AutoTokenizer.from_pretrained(trained.checkpoint)
-    texts = [review.text for review in reviews().held_out]
+    texts = [review.text for review in reviews().validation]
     with torch.no_grad():
         exact = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.numpy()
     found = trained.classifier.score(texts).logits
@@ -129,7 +129,7 @@ def test_bundle_stores_matrices_in_8_bits_and_positions_as_tables(trained: Train
 
 
 def test_bundle_answers_each_text_on_its_own(trained: Trained) -> None:
-    texts = [review.text for review in reviews().held_out[:6]]
+    texts = [review.text for review in reviews().validation[:6]]
     texts += ["great", " ".join(texts), " ".join(texts * 3)]
     together = trained.classifier.score(texts)
     assert together.windows[-1] > 1

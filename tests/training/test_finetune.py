@@ -62,7 +62,7 @@ def test_it_learns_and_leaves_a_standard_checkpoint(
 
     tokenizer, ours = AutoTokenizer.from_pretrained(out), load_model(out, LABELS, 0.0, 0.0)
     read = ReviewTokenizer((out / "tokenizer.json").read_text())
-    for text in (review.text for review in split.held_out):
+    for text in (review.text for review in split.validation):
         ids = torch.tensor([read.frame.around(read.encode([text])[0])])
         with torch.no_grad():
             theirs = model(**tokenizer(text, return_tensors="pt")).logits
@@ -71,7 +71,7 @@ def test_it_learns_and_leaves_a_standard_checkpoint(
             )
 
     facts = json.loads((out / checkpoint.FACTS).read_text())
-    assert facts["held_out"]["loss"] == min(epoch["loss"] for epoch in history)
+    assert facts["validation"]["loss"] == min(epoch["loss"] for epoch in history)
 
 
 def test_the_checkpoint_has_16_bits_a_weight_and_opens_with_32(
@@ -238,13 +238,13 @@ def test_stars_are_learned_beside_the_labels(base: Path, rated: Split, tmp_path:
     assert history[-1]["star_mae"] < 2
     facts = json.loads((out / checkpoint.FACTS).read_text())
     assert facts["ratings"] == ratings
-    assert facts["held_out"] in history
+    assert facts["validation"] in history
 
     theirs = AutoModelForSequenceClassification.from_pretrained(out)
     ours = load_model(out, LABELS, 0.0, 0.0, ratings)
     read = ReviewTokenizer((out / "tokenizer.json").read_text())
     off = []
-    for review in rated.held_out:
+    for review in rated.validation:
         ids = torch.tensor([read.frame.around(read.encode([review.text])[0])])
         with torch.no_grad():
             scores = logits(ours.train(False), ids, torch.ones_like(ids))
@@ -252,7 +252,7 @@ def test_stars_are_learned_beside_the_labels(base: Path, rated: Split, tmp_path:
             assert torch.allclose(scores[:, :2], theirs(ids).logits, atol=1e-4)
         expected = scores[0, 2:].softmax(0) @ torch.tensor(ratings, dtype=torch.float32)
         off.append(abs(expected.item() - (review.rating or 0)))
-    assert sum(off) / len(off) == pytest.approx(facts["held_out"]["star_mae"], abs=0.2)
+    assert sum(off) / len(off) == pytest.approx(facts["validation"]["star_mae"], abs=0.2)
 
 
 def test_stars_are_learned_only_where_the_recipe_wants_them(
@@ -268,14 +268,14 @@ def test_stars_are_learned_only_where_the_recipe_wants_them(
 def test_held_out_reviews_without_stars_do_not_count(
     base: Path, rated: Split, tmp_path: Path
 ) -> None:
-    one, rest = rated.held_out[:1], rated.held_out[1:]
+    one, rest = rated.validation[:1], rated.validation[1:]
     unrated = [replace(review, rating=None) for review in rest]
     offs = []
-    for name, held_out in (("one", one), ("some", [*one, *unrated]), ("none", unrated)):
+    for name, validation in (("one", one), ("some", [*one, *unrated]), ("none", unrated)):
         (result,) = finetune.finetune(
             replace(STARRED, max_steps=1),
             base,
-            Split(rated.train, held_out),
+            Split(rated.train, validation),
             LABELS,
             tmp_path / name,
         )
@@ -291,7 +291,7 @@ def test_soft_targets_pull_the_probabilities_to_them(
         Example("the awful awful film", (0.85, 0.15)),
     ]
     out = tmp_path / "out"
-    finetune.finetune(CALM, base, Split([], rated.held_out), LABELS, out, examples=soft * 300)
+    finetune.finetune(CALM, base, Split([], rated.validation), LABELS, out, examples=soft * 300)
     model = load_model(out, LABELS, 0.0, 0.0)
     read = ReviewTokenizer((out / "tokenizer.json").read_text())
     for each in soft:

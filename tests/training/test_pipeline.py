@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reelsense import Classifier
-from reelsense.datasets.labelled import Source
+from reelsense.datasets.labelled import LabelledData
 from reelsense.errors import StoppedError, TrainingError
 from reelsense.training import checkpoint, pipeline
 from reelsense.training.recipe import Recipe, Stage
@@ -51,7 +51,7 @@ def data(tmp_path: Path) -> TrainingData:
         for word, label in words
     ]
     (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows]))
-    return TrainingData(Source(tmp_path / "mine.csv"))
+    return TrainingData(LabelledData(tmp_path / "mine.csv"))
 
 
 @pytest.fixture(autouse=True)

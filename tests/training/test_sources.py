@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reelsense.datasets.evaluation_sets import AUGMENTED, PHRASES, SENTENCES
-from reelsense.datasets.labelled import Source
+from reelsense.datasets.labelled import LabelledData
 from reelsense.errors import TrainingError
 from reelsense.training.examples import Example, write_examples
 from reelsense.training.recipe import Stage
@@ -29,7 +29,7 @@ def data(tmp_path: Path) -> TrainingData:
     rows = [f"{word} film {n},{label}" for n in range(12) for word, label in words]
     (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows]))
     write(tmp_path / "sets", TRAINING_FILES)
-    return TrainingData(Source(tmp_path / "mine.csv"), tmp_path / "sets")
+    return TrainingData(LabelledData(tmp_path / "mine.csv"), tmp_path / "sets")
 
 
 def stage(**data: float) -> Stage:
@@ -45,7 +45,7 @@ def test_stage_examples_repeat_and_sample(data: TrainingData) -> None:
 
 
 def test_validation_texts_are_not_learned_from(data: TrainingData) -> None:
-    validation = {review.text for review in data.split.held_out}
+    validation = {review.text for review in data.split.validation}
     assert validation
     names = ("reviews", "unlabelled", "edited", "sentences")
     texts = {example.text for name in names for example in data.examples(name)}
@@ -58,7 +58,7 @@ def test_edited_reviews_of_validation_texts_are_left_out(
     everything = data.examples("edited")
     assert {example.source for example in everything} == {AUGMENTED}
     avoided = everything[0].text.upper() + "!!"
-    monkeypatch.setattr(Source, "texts_kept_apart", lambda _: {avoided})
+    monkeypatch.setattr(LabelledData, "texts_kept_apart", lambda _: {avoided})
     left = replace(data).examples("edited")
     assert len(left) == len(everything) - 2
 

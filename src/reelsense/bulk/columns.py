@@ -7,8 +7,8 @@ from itertools import islice
 
 from reelsense.errors import DatasetError
 from reelsense.tables import parquet, storage
-from reelsense.tables.reading import Kind, columns, reading
-from reelsense.tables.storage import Found
+from reelsense.tables.reading import FileFormat, columns, reading
+from reelsense.tables.storage import FileInfo
 
 _KEYS_FROM = 1000
 """Rows of .jsonl that say which columns there are."""
@@ -17,7 +17,7 @@ _LOOKED_AT = 100
 """Files whose columns are looked at before anything is scored."""
 
 
-def of(found: Sequence[Found], kind: Kind, encoding: str | None) -> tuple[str, ...]:
+def of(found: Sequence[FileInfo], kind: FileFormat, encoding: str | None) -> tuple[str, ...]:
     """Return the columns of the files `found`; none if there is nothing in them.
 
     Raises DatasetError if they are not the same in all of them, or one cannot be read.
@@ -35,7 +35,7 @@ def of(found: Sequence[Found], kind: Kind, encoding: str | None) -> tuple[str, .
     return names
 
 
-def _keys(found: Sequence[Found], kind: Kind, encoding: str | None) -> tuple[str, ...]:
+def _keys(found: Sequence[FileInfo], kind: FileFormat, encoding: str | None) -> tuple[str, ...]:
     names: dict[str, None] = {}
     left = _KEYS_FROM
     for each in found[:_LOOKED_AT]:
@@ -48,7 +48,9 @@ def _keys(found: Sequence[Found], kind: Kind, encoding: str | None) -> tuple[str
     return tuple(names)
 
 
-def check_same(here: tuple[str, ...], names: tuple[str, ...], found: Found, first: Found) -> None:
+def check_same(
+    here: tuple[str, ...], names: tuple[str, ...], found: FileInfo, first: FileInfo
+) -> None:
     """Raise DatasetError if `found` has other columns than those of the `first` file, `names`."""
     if here != names:
         raise DatasetError(f"{found.name} has other columns than {first.name}: {_quoted(here)}")
@@ -59,7 +61,7 @@ def evident(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else "text"
 
 
-def chosen(names: Sequence[str], column: str | None, found: Found) -> str:
+def chosen(names: Sequence[str], column: str | None, found: FileInfo) -> str:
     """Return the column of the texts, `column` or the evident one of `names`.
 
     Raises DatasetError, which speaks of the file `found`, if it is none of them.
@@ -76,7 +78,7 @@ def _quoted(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names))
 
 
-def types(found: Found) -> object:
+def types(found: FileInfo) -> object:
     """Return the columns of the Parquet file `found` with their types."""
     with storage.reading(found.address) as file:
         return parquet.schema(file, found.name)

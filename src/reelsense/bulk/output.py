@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import IO
 
 from reelsense import __version__
-from reelsense.bulk.shards import Scored, Task
+from reelsense.bulk.shards import ScoredShard, ScoringTask
 from reelsense.errors import DatasetError
 from reelsense.tables import storage
-from reelsense.tables.storage import Folder
+from reelsense.tables.storage import OutputFolder
 from reelsense.tables.writing import empty, join
 
 _RUN, MANIFEST = "run.json", "manifest.json"
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class ShardRecord:
     """What is known of a shard that is complete."""
 
     digest: str
@@ -60,13 +60,13 @@ class Output:
     That raises DatasetError if it is something else, was made in another way, or is another's.
     """
 
-    def __init__(self, address: str, task: Task) -> None:
+    def __init__(self, address: str, task: ScoringTask) -> None:
         self.address, self._task = address, task
         self.is_folder = storage.is_folder(address)
         whole = storage.whole(address)
-        self.folder = Folder(whole if self.is_folder else f"{whole}.parts")
+        self.folder = OutputFolder(whole if self.is_folder else f"{whole}.parts")
         """Where the shards are."""
-        self.notes: dict[str, Note] = {}
+        self.notes: dict[str, ShardRecord] = {}
         """Of the shards that are there, by their names."""
         self._is_whole = False
         self._lock: IO[str] | None = None
@@ -111,7 +111,7 @@ class Output:
         self.folder.remove(MANIFEST)
         self._is_whole = False
 
-    def keep(self, scored: Scored) -> None:
+    def keep(self, scored: ScoredShard) -> None:
         """Keep a shard: from now on it is known."""
         self.open()
         self.notes[scored.name] = keep(self.folder, self._task, scored)
@@ -127,7 +127,7 @@ class Output:
         kept = [self.notes[name] for name in names]
         return {
             "run": self._run(),
-            "files": [each.name for unit in self._task.units for each in unit],
+            "files": [each.name for unit in self._task.input_groups for each in unit],
             "rows": sum(note.rows for note in kept),
             "bad_rows": sum(note.bad for note in kept),
             "shards": [
@@ -215,7 +215,7 @@ class Output:
             manifest = json.loads(self.folder.read(MANIFEST))
             self._check_same(dict(manifest["run"]))
             for each in manifest["shards"]:
-                note = Note(
+                note = ShardRecord(
                     each["digest"], each["rows"], each["bad_rows"], each.get("undecoded_rows", 0)
                 )
                 self.notes[each["name"]] = note
@@ -225,7 +225,7 @@ class Output:
             self._check_same(dict(json.loads(self.folder.read(_RUN))))
             for name in names:
                 if shard := _NOTE.fullmatch(name):
-                    self.notes[shard[1]] = Note(**json.loads(self.folder.read(name)))
+                    self.notes[shard[1]] = ShardRecord(**json.loads(self.folder.read(name)))
         for shard_name, note in list(self.notes.items()):
             wanted = {part_name(self._task, shard_name)}
             wanted |= {_bad_name(shard_name)} if note.bad else set()
@@ -277,23 +277,23 @@ class Output:
         self.folder.remove(*gone)
 
 
-def is_known(notes: Mapping[str, Note], name: str, digest: str) -> bool:
+def is_known(notes: Mapping[str, ShardRecord], name: str, digest: str) -> bool:
     """Say whether `notes` tell of the shard of that name, with the same rows."""
     return name in notes and notes[name].digest == digest
 
 
-def keep(folder: Folder, task: Task, scored: Scored) -> Note:
+def keep(folder: OutputFolder, task: ScoringTask, scored: ScoredShard) -> ShardRecord:
     """Write a shard into `folder`: its note last, which says that it is complete."""
     folder.remove(_note_name(scored.name))  # of a shard of other rows, perhaps
     if scored.bad:
         folder.write(_bad_name(scored.name), "".join(scored.bad).encode())
     folder.write(part_name(task, scored.name), scored.table)
-    note = Note(scored.digest, scored.rows, len(scored.bad), scored.undecoded)
+    note = ShardRecord(scored.digest, scored.rows, len(scored.bad), scored.undecoded)
     folder.write(_note_name(scored.name), json.dumps(asdict(note)).encode())
     return note
 
 
-def part_name(task: Task, shard: str) -> str:
+def part_name(task: ScoringTask, shard: str) -> str:
     """Return the name of the file of a shard."""
     return f"part-{shard}{task.layout.kind}"
 

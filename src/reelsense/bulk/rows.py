@@ -80,7 +80,11 @@ def added(answer: Answer, text: str, columns: Sequence[str]) -> dict[str, object
 def as_dict(text: str, found: Explanation) -> dict[str, Any]:
     """Return `found`, about `text`, ready for JSON: its fields, and with each part its text."""
     told = asdict(found)
-    for parts in (told["sentences"], told["words"], told["flip"]["parts"] if found.flip else ()):
+    for parts in (
+        told["sentences"],
+        told["words"],
+        told["counterfactual"]["parts"] if found.counterfactual else (),
+    ):
         for part in parts:
             part["text"] = text[part["start"] : part["end"]]
     return told

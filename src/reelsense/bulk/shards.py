@@ -19,9 +19,9 @@ from reelsense.errors import DatasetError, TextError
 from reelsense.inference.classifier import Classifier
 from reelsense.prediction import Explanation
 from reelsense.tables.delimited import UNDECODED, Row
-from reelsense.tables.reading import PARQUET, Kind, kind_of, reading
-from reelsense.tables.storage import Found
-from reelsense.tables.writing import Layout, encode, json_line
+from reelsense.tables.reading import PARQUET, FileFormat, file_format_of, reading
+from reelsense.tables.storage import FileInfo
+from reelsense.tables.writing import OutputSchema, encode, json_line
 
 SHARD_ROWS = 2048
 """Half a minute of whole reviews on two cores, which is what an interruption may cost."""
@@ -43,17 +43,17 @@ IsKnown = Callable[[str, str], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class ScoringTask:
     """All that decides what comes out: the same on every machine."""
 
-    units: tuple[tuple[Found, ...], ...]
+    input_groups: tuple[tuple[FileInfo, ...], ...]
     """The files, in order; those of a unit are cut into shards together."""
-    kind: Kind
+    kind: FileFormat
     """Of the files."""
     encoding: str | None
     column: str
     """Of the texts; blank for that of a pipe, which is not known before its first row."""
-    layout: Layout
+    layout: OutputSchema
     shard_rows: int
     risk: float | None
     explain: bool
@@ -63,14 +63,14 @@ class Task:
     """The version of the model."""
 
     @property
-    def first(self) -> Found:
+    def first(self) -> FileInfo:
         """The first file."""
-        return self.units[0][0]
+        return self.input_groups[0][0]
 
     @property
     def size(self) -> int | None:
         """The bytes of all files; None if that is not known."""
-        sizes = [each.size for unit in self.units for each in unit]
+        sizes = [each.size for unit in self.input_groups for each in unit]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
 
@@ -88,7 +88,7 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredShard:
     """A shard with its answers, ready to be kept."""
 
     name: str
@@ -102,11 +102,11 @@ class Scored:
 
 
 def plan(
-    found: Sequence[Found],
+    found: Sequence[FileInfo],
     manifest: Manifest,
     *,
-    kind: Kind | None = None,
-    to: Kind | None = None,
+    kind: FileFormat | None = None,
+    to: FileFormat | None = None,
     encoding: str | None = None,
     column: str | None = None,
     shard_rows: int = SHARD_ROWS,
@@ -114,7 +114,7 @@ def plan(
     explain: bool = False,
     header: bool = True,
     many: bool = False,
-) -> Task:
+) -> ScoringTask:
     """Return the task of scoring the files `found`, which are of one `kind`.
 
     They become tables of the kind `to`; by default of the same, and .txt of .csv. The texts are in
@@ -123,7 +123,7 @@ def plan(
     columns than the first.
     """
     kind = kind or _one_kind(found)
-    to = to or (Kind(".csv", kind.packed) if kind.suffix == ".txt" else kind)
+    to = to or (FileFormat(".csv", kind.compressed) if kind.suffix == ".txt" else kind)
     if encoding and kind.suffix == PARQUET:
         raise DatasetError("Parquet says itself how its texts are encoded: leave out --encoding")
     ours = (
@@ -142,12 +142,12 @@ def plan(
         raise DatasetError(
             f"{found[0].name} cannot be read twice to see which keys there are: write a .jsonl"
         )
-    return Task(
-        units=tuple(_units(found)),
+    return ScoringTask(
+        input_groups=tuple(_units(found)),
         kind=kind,
         encoding=encoding,
         column=column or "" if is_pipe else columns.chosen(names, column, found[0]),
-        layout=Layout(to, ours, names, schema),
+        layout=OutputSchema(to, ours, names, schema),
         shard_rows=shard_rows,
         risk=risk,
         explain=explain,
@@ -156,7 +156,7 @@ def plan(
     )
 
 
-def with_columns_of(task: Task, shard: Shard) -> Task:
+def with_columns_of(task: ScoringTask, shard: Shard) -> ScoringTask:
     """Return `task` with the columns of its first shard: those of a pipe are not known before."""
     if task.layout.columns:
         return task
@@ -168,7 +168,7 @@ def with_columns_of(task: Task, shard: Shard) -> Task:
 
 
 def shards(
-    task: Task, number: int, is_known: IsKnown = lambda _name, _digest: False
+    task: ScoringTask, number: int, is_known: IsKnown = lambda _name, _digest: False
 ) -> Iterator[Shard]:
     """Cut unit `number` of `task` into shards, one by one.
 
@@ -191,10 +191,10 @@ def shards(
 
 def score(
     classifier: Classifier,
-    task: Task,
+    task: ScoringTask,
     shard: Shard,
     on_rows: Callable[[int], object] = lambda _: None,
-) -> Scored:
+) -> ScoredShard:
     """Return the rows of `shard` with their answers; `on_rows` is told of those that are there.
 
     Rows of like length are read together, which leaves little padding.
@@ -222,7 +222,7 @@ def score(
     return _scored(task, shard, rows, answers)
 
 
-def _scored(task: Task, shard: Shard, rows: list[Row], answers: list[Answer]) -> Scored:
+def _scored(task: ScoringTask, shard: Shard, rows: list[Row], answers: list[Answer]) -> ScoredShard:
     names = [name for name in task.layout.added if name not in ("file", "error")]
     told = [
         (row, {"file": row.file} | added(answer, str(row.values.get(task.column)), names))
@@ -236,10 +236,10 @@ def _scored(task: Task, shard: Shard, rows: list[Row], answers: list[Answer]) ->
     )
     table = encode(task.layout, ordered, header=task.header)
     undecoded = sum(row.error == UNDECODED for row in rows)
-    return Scored(shard.name, shard.digest, table, len(rows), bad, undecoded)
+    return ScoredShard(shard.name, shard.digest, table, len(rows), bad, undecoded)
 
 
-def _fitting(row: Row, task: Task) -> Row:
+def _fitting(row: Row, task: ScoringTask) -> Row:
     """Return `row`, as an error if the table that is written has no columns for its keys."""
     if task.kind.suffix != ".jsonl" or not task.layout.has_columns or row.error:
         return row
@@ -261,10 +261,10 @@ def _explain_each(
     return answers
 
 
-def _rows(task: Task, number: int) -> Iterator[tuple[Row, float]]:
+def _rows(task: ScoringTask, number: int) -> Iterator[tuple[Row, float]]:
     """Yield the rows of unit `number`, and how many bytes of it were read by then."""
     done = 0
-    for found in task.units[number]:
+    for found in task.input_groups[number]:
         size = found.size or 0
         with reading(found, task.kind, task.encoding) as table:
             for n, row in enumerate(table.rows):
@@ -283,8 +283,8 @@ def _shard(name: str, rows: list[Row], size: float, is_known: IsKnown) -> Shard:
     return Shard(name, kept, digest.hexdigest(), size)
 
 
-def _one_kind(found: Sequence[Found]) -> Kind:
-    kinds = {str(kind): kind for kind in (kind_of(each.name) for each in found)}
+def _one_kind(found: Sequence[FileInfo]) -> FileFormat:
+    kinds = {str(kind): kind for kind in (file_format_of(each.name) for each in found)}
     if len(kinds) > 1:
         raise DatasetError(
             f"the files are of several kinds ({', '.join(sorted(kinds))}): name those of one, as "
@@ -293,8 +293,8 @@ def _one_kind(found: Sequence[Found]) -> Kind:
     return next(iter(kinds.values()))
 
 
-def _units(found: Sequence[Found]) -> Iterator[tuple[Found, ...]]:
-    unit: list[Found] = []
+def _units(found: Sequence[FileInfo]) -> Iterator[tuple[FileInfo, ...]]:
+    unit: list[FileInfo] = []
     size = 0
     for each in found:
         if unit and size + (each.size or 0) > _UNIT_BYTES:

@@ -17,14 +17,14 @@ def baseline(data: Path, text_column: str, label_column: str, on_test: bool) -> 
 
     It learns from the same reviews as BERT does, and so shows what BERT buys.
     """
-    from reelsense.datasets.labelled import Source
+    from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation.baseline import train_baseline
-    from reelsense.evaluation.predictions import judge
+    from reelsense.evaluation.predictions import predict_labelled
 
-    source = Source(data, text_column, label_column)
+    source = LabelledData(data, text_column, label_column)
     model = train_baseline(*source.for_training())
     click.echo(f"bag of 1- and 2-grams, tf-idf, logistic regression (C = {model.strength:g})")
     click.echo(f"held-out accuracy {model.held_out_accuracy:.2%}")
     if on_test:
-        correct = judge(model, source.part("test")).correct
+        correct = predict_labelled(model, source.part("test")).correct
         click.echo(f"test accuracy     {correct.mean():.2%}")

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 @options.labelled_data
 @click.option(
     "--split",
-    type=click.Choice(["held-out", "all"]),
-    default="held-out",
+    type=click.Choice(["validation", "all"]),
+    default="validation",
     show_default=True,
     help="Of a table that the model has not learned from, all.",
 )
 @options.validation_sets
-@click.option("--out", type=options.PATH, required=True, help="Folder for the calibrated bundle.")
+@click.option("--output", type=options.PATH, required=True, help="Folder of the new bundle.")
 @options.model
 def calibrate(
     data: Path,
@@ -31,7 +31,7 @@ def calibrate(
     label_column: str,
     split: str,
     sets_folder: Path | None,
-    out: Path,
+    output: Path,
     model: str | None,
 ) -> None:
     """Make a model's probabilities honest and find when it is to say "unsure".
@@ -40,20 +40,20 @@ def calibrate(
     itself. Single sentences, short and long texts get a calibration and thresholds of their own if
     there are enough of each.
     """
-    from reelsense import bundle as bundles
     from reelsense import registry
-    from reelsense.datasets.labelled import Source
+    from reelsense.bundle import check_target, read_bundle, write_bundle
+    from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation.calibrate import ValidationSet, sentence_set
     from reelsense.evaluation.calibrate import calibrate as fit
     from reelsense.evaluation.summary import calibration_as_text
     from reelsense.inference.classifier import Classifier
 
-    bundles.check_target(out)
-    bundle = bundles.read(registry.find(model))
-    source = Source(data, text_column, label_column)
+    check_target(output)
+    bundle = read_bundle(registry.find(model))
+    source = LabelledData(data, text_column, label_column)
     sets = [ValidationSet(source.title(split), source.part(split))]
     if sets_folder:
         sets.append(sentence_set(sets_folder))
     calibrated = fit(bundle, Classifier(bundle), sets)
-    manifest = bundles.write(out, calibrated)
-    click.echo(f"{out}: {manifest.name} {manifest.version}\n{calibration_as_text(manifest)}")
+    manifest = write_bundle(output, calibrated)
+    click.echo(f"{output}: {manifest.name} {manifest.version}\n{calibration_as_text(manifest)}")

@@ -23,8 +23,8 @@ def data() -> None:
     help="What you have: of imdb, aclImdb_v1.tar.gz or its folder; else the folder "
     "data/evaluation-sets of another machine.",
 )
-@click.option("--out", type=options.PATH, default=Path("data"), show_default=True)
-def fetch(dataset: str, given: Path | None, out: Path) -> None:
+@click.option("--output", type=options.PATH, default=Path("data"), show_default=True)
+def fetch(dataset: str, given: Path | None, output: Path) -> None:
     """Download and verify a dataset.
 
     imdb: the Large Movie Review Dataset (84 MB), unpacked, to train and to test on.
@@ -36,7 +36,7 @@ def fetch(dataset: str, given: Path | None, out: Path) -> None:
     from reelsense.datasets.fetch import fetch_evaluation_sets, fetch_imdb
 
     if dataset == "imdb":
-        click.echo(f"imdb is ready: --data {fetch_imdb(out, given)}")
+        click.echo(f"imdb is ready: --data {fetch_imdb(output, given)}")
     else:
-        folder = fetch_evaluation_sets(out, given)
+        folder = fetch_evaluation_sets(output, given)
         click.echo(f"evaluation-sets are ready: --evaluation-sets {folder}")

@@ -13,7 +13,7 @@ from reelsense.cli import options
 
 if TYPE_CHECKING:
     from reelsense.bundle import Manifest
-    from reelsense.datasets.labelled import Source
+    from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation.evaluate import Material
     from reelsense.evaluation.explanations import Scores
     from reelsense.evaluation.report import Report
@@ -27,7 +27,7 @@ BAG_OF_WORDS = "bag-of-words"
 @options.labelled_data
 @click.option(
     "--split",
-    type=click.Choice(["train", "held-out", "test", "all"]),
+    type=click.Choice(["train", "validation", "test", "all"]),
     help="By default the dataset's test part, or the whole of a table.",
 )
 @click.option("--json", "json_file", type=options.PATH, help="Write the figures there as well.")
@@ -44,7 +44,7 @@ BAG_OF_WORDS = "bag-of-words"
     "evaluation-sets` brings them.",
 )
 @click.option(
-    "--against",
+    "--compare-to",
     help="Another model to compare with: the name of an installed model, the folder of a bundle, "
     f"or {BAG_OF_WORDS}, which is trained on --data first.",
 )
@@ -76,7 +76,7 @@ def evaluate(
     json_file: Path | None,
     report: Path | None,
     sets_folder: Path | None,
-    against: str | None,
+    compare_to: str | None,
     quick: bool,
     explanations: bool,
     checkpoint: Path | None,
@@ -92,9 +92,9 @@ def evaluate(
     if checkpoint and not explanations:
         raise click.UsageError("--checkpoint goes with --explanations")
 
-    from reelsense import bundle as bundles
     from reelsense import registry
-    from reelsense.datasets.labelled import Source
+    from reelsense.bundle import check_target
+    from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation.evaluate import evaluate as measure
     from reelsense.evaluation.evaluate import without_texts
     from reelsense.evaluation.report import Report
@@ -102,14 +102,14 @@ def evaluate(
 
     folder = registry.find(model)
     if update_card:
-        bundles.check_target(folder)
-    source = Source(data, text_column, label_column)
+        check_target(folder)
+    source = LabelledData(data, text_column, label_column)
     part = split or source.usual_part
-    other = _other(against, source, part) if against else None
+    other = _other(compare_to, source, part) if compare_to else None
     classifier = Classifier.load(folder)
     manifest = classifier.manifest
     _warn_of_flattery(manifest, source, part)
-    evaluation, judged = measure(
+    evaluation, predictions = measure(
         classifier,
         _material(source, part, sets_folder),
         manifest.groups,
@@ -126,7 +126,7 @@ def evaluate(
         on_imdb=source.is_imdb,
         published_as=registry.published_name(folder),
         evaluation=evaluation,
-        judged=judged,
+        predictions=predictions,
         texts=texts,
     )
     _tell(pages, part, report, json_file)
@@ -155,19 +155,19 @@ def _publish(pages: Report, folder: Path, *, official: bool) -> None:
 
     If what was measured is the `official` test set, the manifest gets the accuracy as well.
     """
-    from reelsense import bundle as bundles
+    from reelsense.bundle import CARD, read_bundle, write_bundle
     from reelsense.evaluation.evaluate import without_texts
     from reelsense.evaluation.report import as_card, as_page
 
     pages = replace(pages, evaluation=without_texts(pages.evaluation), texts=False)
-    bundle = replace(bundles.read(folder), card=as_card(pages), report=as_page(pages))
+    bundle = replace(read_bundle(folder), card=as_card(pages), report=as_page(pages))
     if official:
         measured = pages.evaluation.metrics
         test = {"reviews": measured.reviews, "accuracy": measured.accuracy}
         metrics = bundle.manifest.metrics | {"test": test}
         bundle = replace(bundle, manifest=replace(bundle.manifest, metrics=metrics))
-    bundles.write(folder, bundle)
-    click.echo(f"\nthe card: {folder / bundles.CARD}")
+    write_bundle(folder, bundle)
+    click.echo(f"\nthe card: {folder / CARD}")
 
 
 def _gradients(checkpoint: Path) -> tuple[str, Scores]:
@@ -189,7 +189,7 @@ def _check_targets(json_file: Path | None, report: Path | None) -> None:
             raise click.UsageError(f"--report {report}: a file is in the way") from error
 
 
-def _warn_of_flattery(manifest: Manifest, source: Source, part: str) -> None:
+def _warn_of_flattery(manifest: Manifest, source: LabelledData, part: str) -> None:
     if part in ("all", "train") and manifest.provenance.get("data") == source.name:
         click.echo(f"{manifest.name} has learned from {source.name}: it is flattered", err=True)
     fitted = [group.calibration.data for group in manifest.groups if group.calibration]
@@ -201,7 +201,7 @@ def _warn_of_flattery(manifest: Manifest, source: Source, part: str) -> None:
         )
 
 
-def _material(source: Source, part: str, sets_folder: Path | None) -> Material:
+def _material(source: LabelledData, part: str, sets_folder: Path | None) -> Material:
     from reelsense.datasets.evaluation_sets import EvaluationSets, read_evaluation_sets
     from reelsense.evaluation.evaluate import Material
 
@@ -212,7 +212,7 @@ def _material(source: Source, part: str, sets_folder: Path | None) -> Material:
     )
 
 
-def _other(against: str, source: Source, part: str) -> tuple[str, Scorer]:
+def _other(against: str, source: LabelledData, part: str) -> tuple[str, Scorer]:
     """The model that `against` names, and its name."""
     from reelsense.evaluation.baseline import train_baseline
     from reelsense.inference.classifier import Classifier
@@ -220,8 +220,8 @@ def _other(against: str, source: Source, part: str) -> tuple[str, Scorer]:
     if against != BAG_OF_WORDS:
         other = Classifier.load(against)
         return f"{other.manifest.name} {other.manifest.version}", other
-    if part not in ("held-out", "test"):
+    if part not in ("validation", "test"):
         raise click.UsageError(
-            f"--against {BAG_OF_WORDS} learns from --data: compare on --split held-out"
+            f"--compare-to {BAG_OF_WORDS} learns from --data: compare on --split validation"
         )
     return "bag of words", train_baseline(*source.for_training())

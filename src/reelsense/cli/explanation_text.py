@@ -24,7 +24,7 @@ def as_text(text: str, found: Explanation) -> str:
     lines = [
         said(found.prediction),
         "",
-        f"How far each sentence moves the log-odds towards {found.towards}:",
+        f"How far each sentence moves the log-odds towards {found.target_label}:",
         *(_line(text, part, most) for part in found.sentences),
     ]
     if found.words:
@@ -37,15 +37,22 @@ def as_text(text: str, found: Explanation) -> str:
 
 
 def _flip(text: str, found: Explanation) -> list[str]:
-    flip = found.flip
-    if flip is None:
+    counterfactual = found.counterfactual
+    if counterfactual is None:
         return [
-            f"Nothing was found that turns the label when it is taken out ({found.passes} "
+            f"Nothing was found that turns the label when it is taken out ({found.forward_passes} "
             f"readings, budget {found.budget})."
         ]
-    unit = flip.unit if len(flip.parts) > 1 else flip.unit[:-1]
-    number = f"these {len(flip.parts)} {unit}" if len(flip.parts) > 1 else f"this {unit}"
-    return [f"Without {number}: {said(flip.prediction)}", *_quoted(text, flip.parts)]
+    unit = counterfactual.unit if len(counterfactual.parts) > 1 else counterfactual.unit[:-1]
+    number = (
+        f"these {len(counterfactual.parts)} {unit}"
+        if len(counterfactual.parts) > 1
+        else f"this {unit}"
+    )
+    return [
+        f"Without {number}: {said(counterfactual.prediction)}",
+        *_quoted(text, counterfactual.parts),
+    ]
 
 
 def _quoted(text: str, parts: Sequence[Part]) -> list[str]:

@@ -27,14 +27,14 @@ def export(
     The bundle is int8, and checked against CHECKPOINT, the folder that `reelsense train` wrote.
     --data is the data it was trained on.
     """
-    from reelsense.datasets.labelled import Source
+    from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation.calibrate import sentence_set
     from reelsense.training.export import export as pack
 
-    source = Source(data, text_column, label_column)
+    source = LabelledData(data, text_column, label_column)
     split, labels = source.for_training()
     more = [sentence_set(sets_folder)] if sets_folder else []
-    parity = pack(checkpoint, split.held_out, labels, output, data=source.name, calibrate_on=more)
+    parity = pack(checkpoint, split.validation, labels, output, data=source.name, calibrate_on=more)
     click.echo(
         f"{output}: the label of the checkpoint on {parity.agreement:.2%} of {parity.reviews} "
         f"held-out reviews; accuracy {parity.accuracy_int8:.2%}, before int8 "

@@ -18,19 +18,19 @@ from reelsense.bulk.shards import (
     SHARD_ROWS,
     STEP,
     STEP_EXPLAINED,
-    Task,
+    ScoringTask,
     plan,
     score,
     shards,
     with_columns_of,
 )
 from reelsense.bundle import Bundle, Manifest
-from reelsense.cli.progress import Progress
+from reelsense.cli.progress import ProgressBar
 from reelsense.errors import DatasetError
 from reelsense.inference.classifier import Classifier
 from reelsense.tables import parquet, storage
-from reelsense.tables.reading import PARQUET, STANDARD_INPUT, Kind, is_table, kind_of
-from reelsense.tables.storage import Found
+from reelsense.tables.reading import PARQUET, STANDARD_INPUT, FileFormat, file_format_of, is_table
+from reelsense.tables.storage import FileInfo
 from reelsense.tables.writing import empty
 
 
@@ -89,7 +89,7 @@ def score_files(classifier: Classifier, request: Request) -> bool:
     return _stream(classifier, task, request.output)
 
 
-def inputs(request: Request) -> list[Found]:
+def inputs(request: Request) -> list[FileInfo]:
     """Return the files to be read, in order. Raises DatasetError if there are none.
 
     What is written is none of them, nor is in a folder what is no table.
@@ -97,7 +97,7 @@ def inputs(request: Request) -> list[Found]:
     if request.output == "":
         raise DatasetError("--output is blank: name a file, or a folder/")
     if request.source == STANDARD_INPUT:
-        return [Found(STANDARD_INPUT, STANDARD_INPUT, None)]
+        return [FileInfo(STANDARD_INPUT, STANDARD_INPUT, None)]
     found = storage.find(request.source)
     ours = written(request.output) if request.output else ()
     kept = [each for each in found if not _is_written(each, ours)]
@@ -114,22 +114,22 @@ def inputs(request: Request) -> list[Found]:
     return tables
 
 
-def is_one_file(request: Request, found: Sequence[Found]) -> bool:
+def is_one_file(request: Request, found: Sequence[FileInfo]) -> bool:
     """Say whether a file was named, and no folder or pattern."""
     return len(found) == 1 and found[0].name == request.source
 
 
-def _is_written(found: Found, ours: Sequence[str]) -> bool:
+def _is_written(found: FileInfo, ours: Sequence[str]) -> bool:
     address = storage.whole(found.address)
     return address in ours or address.startswith(tuple(each for each in ours if each.endswith("/")))
 
 
-def task_of(request: Request, manifest: Manifest, found: Sequence[Found]) -> Task:
+def task_of(request: Request, manifest: Manifest, found: Sequence[FileInfo]) -> ScoringTask:
     """Return how the files `found` become shards of what is asked for."""
     return plan(
         found,
         manifest,
-        kind=Kind(".txt") if request.source == STANDARD_INPUT else None,
+        kind=FileFormat(".txt") if request.source == STANDARD_INPUT else None,
         to=_format(request),
         encoding=request.encoding,
         column=request.column,
@@ -141,13 +141,13 @@ def task_of(request: Request, manifest: Manifest, found: Sequence[Found]) -> Tas
     )
 
 
-def _format(request: Request) -> Kind | None:
+def _format(request: Request) -> FileFormat | None:
     """Return what kind of table is written; None: what fits the input."""
-    named = kind_of(f"--format .{request.format.lstrip('.')}") if request.format else None
+    named = file_format_of(f"--format .{request.format.lstrip('.')}") if request.format else None
     if request.output is None or storage.is_folder(request.output):
         return named
     try:
-        kind = kind_of(request.output)
+        kind = file_format_of(request.output)
     except DatasetError as error:
         raise DatasetError(f"{error}; the name of a folder ends with /") from None
     if named not in (None, kind):
@@ -155,11 +155,11 @@ def _format(request: Request) -> Kind | None:
     return kind
 
 
-def _keep(classifier: Classifier, task: Task, address: str) -> bool:
+def _keep(classifier: Classifier, task: ScoringTask, address: str) -> bool:
     """Score shard by shard, and keep each as soon as it is done."""
     names: list[str] = []
-    with Output(address, task) as output, _kept(output), Progress(task) as progress:
-        for number in range(len(task.units)):
+    with Output(address, task) as output, _kept(output), ProgressBar(task) as progress:
+        for number in range(len(task.input_groups)):
             for shard in shards(task, number, output.is_known):
                 names.append(shard.name)
                 if shard.rows:
@@ -190,7 +190,7 @@ def score_on_cluster(
         Output(request.output, task) as output,
         _kept(output),
         connected(address, log_to_driver=False),
-        Progress(task) as progress,
+        ProgressBar(task) as progress,
     ):
 
         def note(done: Done) -> None:
@@ -218,7 +218,7 @@ def _kept(output: Output) -> Iterator[None]:
         raise
 
 
-def _tell(task: Task, progress: Progress, output: Output, names: Iterable[str]) -> bool:
+def _tell(task: ScoringTask, progress: ProgressBar, output: Output, names: Iterable[str]) -> bool:
     progress.tell(output.address)
     notes = [output.notes[name] for name in names]
     rows, bad = sum(note.rows for note in notes), sum(note.bad for note in notes)
@@ -226,10 +226,10 @@ def _tell(task: Task, progress: Progress, output: Output, names: Iterable[str]) 
     return _tell_bad(rows, bad, sum(note.undecoded for note in notes), output)
 
 
-def _tell_none(task: Task, rows: int) -> None:
+def _tell_none(task: ScoringTask, rows: int) -> None:
     """Say it where there were no rows."""
     if not rows:
-        names = [each.name for unit in task.units for each in unit]
+        names = [each.name for unit in task.input_groups for each in unit]
         click.echo(f"{', '.join(names[:5])}: there are no rows in it", err=True)
 
 
@@ -248,12 +248,14 @@ def _tell_bad(rows: int, bad: int, undecoded: int, output: Output | None = None)
     return bad < rows or not rows
 
 
-def _stream(classifier: Classifier, task: Task, output: str | None) -> bool:
+def _stream(classifier: Classifier, task: ScoringTask, output: str | None) -> bool:
     """Score what cannot be read again, or is not kept."""
     rows = bad = undecoded = 0
     target = nullcontext(sys.stdout.buffer) if output is None else storage.replacing(output)
-    with Progress(task) as progress, target as file:
-        every = (shard for number in range(len(task.units)) for shard in shards(task, number))
+    with ProgressBar(task) as progress, target as file:
+        every = (
+            shard for number in range(len(task.input_groups)) for shard in shards(task, number)
+        )
         for n, shard in enumerate(every):
             if n == 0:
                 task = with_columns_of(task, shard)

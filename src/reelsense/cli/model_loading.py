@@ -24,10 +24,10 @@ def load_classifier(model: str | None, risk: float | None) -> Classifier:
 
 def read_bundle(model: str | None, risk: float | None) -> Bundle:
     """Return the bundle called `model`, and warn if it cannot keep to `risk`."""
-    from reelsense import bundle as bundles
     from reelsense import registry
+    from reelsense.bundle import read_bundle
 
-    bundle = bundles.read(registry.find(model))
+    bundle = read_bundle(registry.find(model))
     _warn_if_out_of_reach(bundle.manifest, risk)
     return bundle
 

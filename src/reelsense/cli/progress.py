@@ -8,13 +8,13 @@ from types import TracebackType
 import click
 from tqdm import tqdm
 
-from reelsense.bulk.shards import Shard, Task
+from reelsense.bulk.shards import ScoringTask, Shard
 
 
-class Progress:
+class ProgressBar:
     """A bar over the bytes of the files, where these are known, or else over rows."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: ScoringTask) -> None:
         size = task.size
         self._bar = tqdm(
             total=size,
@@ -27,7 +27,7 @@ class Progress:
         self._step = 0.0
         self._begun = time.monotonic()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         """Return itself."""
         return self
 

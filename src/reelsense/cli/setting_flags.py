@@ -11,7 +11,7 @@ import click
 from reelsense.cli import options
 
 if TYPE_CHECKING:
-    from reelsense.server.settings import Effective
+    from reelsense.server.settings import EffectiveSettings
 
 
 _OF_CLUSTER = ("cluster", "address", "replicas", "cores_per_replica")
@@ -90,7 +90,7 @@ config_file = click.option(
 )
 
 
-def effective_settings(file: Path | None, flags: dict[str, str | None]) -> Effective:
+def effective_settings(file: Path | None, flags: dict[str, str | None]) -> EffectiveSettings:
     """Return the settings from `flags`, the environment, `file` and the defaults, in this order."""
     from reelsense.server.settings import read_settings
 

@@ -56,7 +56,7 @@ def train(
     Stages pre-train an encoder further, fine-tune it on labelled texts, or distil teachers into
     it. On several processes: `torchrun --nproc-per-node N -m reelsense train ...`.
     """
-    from reelsense.datasets.labelled import Source
+    from reelsense.datasets.labelled import LabelledData
     from reelsense.training import pipeline
     from reelsense.training.distributed import Processes
     from reelsense.training.recipe import Recipe, read_recipe
@@ -68,7 +68,7 @@ def train(
         recipe = Recipe(tuple(replace(stage, max_steps=max_steps) for stage in recipe.stages))
     pipeline.run(
         recipe,
-        TrainingData(Source(data, text_column, label_column), evaluation_sets, extra_data),
+        TrainingData(LabelledData(data, text_column, label_column), evaluation_sets, extra_data),
         output,
         recipe_folder=recipe_file.parent,
         base=base_model,

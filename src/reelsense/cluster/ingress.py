@@ -49,7 +49,7 @@ class Applications:
     def __init__(self) -> None:
         self._seen: str | None = None
 
-    def look(self) -> object:
+    def poll(self) -> object:
         """Return its name; the last one that was known where Serve does not answer."""
         try:
             self._seen = newest(running=True) or self._seen
@@ -59,7 +59,7 @@ class Applications:
 
     def load(self, on_batch: OnBatch) -> RemoteClassifier:
         """Return what asks its replicas. Raises NotReadyError if there is none."""
-        if self._seen is None and self.look() is None:
+        if self._seen is None and self.poll() is None:
             raise NotReadyError("no replica of the model runs yet")
         return RemoteClassifier(serve.get_app_handle(str(self._seen)), on_batch)
 
@@ -82,7 +82,9 @@ class Ingress:
         logging.setLogRecordFactory(logging.LogRecord)  # Ray's adds its own time to every line
         self._settings = settings
         self._app = create_app(settings, Applications(), keys)
-        self._wsgi = WSGIMiddleware(_Told(self._app), workers=settings.queue + _TO_SAY_NO)
+        self._wsgi = WSGIMiddleware(
+            _Told(self._app), workers=settings.max_concurrent_requests + _TO_SAY_NO
+        )
         self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -24,7 +24,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 from reelsense.bundle import Bundle, Manifest
 from reelsense.errors import AbandonedError, DeadlineError, ReelsenseError, TextError
 from reelsense.inference.batching import OnBatch
-from reelsense.inference.call_context import Clock
+from reelsense.inference.call_context import CallContext
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.explain import BUDGET
 from reelsense.prediction import Explanation, Prediction
@@ -48,7 +48,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a replica answers, and where the time went: the names are those of `Clock`."""
+    """What a replica answers, and where the time went: the names are those of `CallContext`."""
 
     found: Any
     """Or the error, if it is one of reelsense's own: Ray would make another of it."""
@@ -56,17 +56,17 @@ class Reply:
     tokenize: float
     queue: float
     network: float
-    remembered: int
+    cache_hits: int
     computed: int
     batches: Sequence[tuple[int, int]] = field(default=())
     """Those that ran since the last reply: windows and tokens."""
 
 
-class Model:
+class ModelReplica:
     """A replica: one classifier, asked by many at a time."""
 
     def __init__(
-        self, bundle: ObjectRef[Bundle], threads: int, remembered: int, at_once: int
+        self, bundle: ObjectRef[Bundle], threads: int, cache_size: int, at_once: int
     ) -> None:
         """Take the `bundle` out of Ray's object store, which holds one copy for each machine.
 
@@ -76,7 +76,7 @@ class Model:
         self._classifier = Classifier(
             ray.get(bundle),
             threads=threads,
-            remembered=remembered,
+            cache_size=cache_size,
             gpu=False,  # Ray hides those that nobody asked it for
             on_batch=lambda windows, tokens: self._batches.append((windows, tokens)),
         )
@@ -94,28 +94,30 @@ class Model:
     ) -> Reply:
         """Call a `method` of the classifier; nothing more is computed if the caller goes."""
         gone = threading.Event()
-        clock = Clock(limit, gone.is_set, background=background)
+        context = CallContext(limit, gone.is_set, background=background)
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._threads, self._answer, method, arguments, clock)
+            return await loop.run_in_executor(
+                self._threads, self._answer, method, arguments, context
+            )
         except asyncio.CancelledError:
             gone.set()
             raise
 
-    def _answer(self, method: str, arguments: dict[str, Any], clock: Clock) -> Reply:
+    def _answer(self, method: str, arguments: dict[str, Any], context: CallContext) -> Reply:
         try:
-            found = getattr(self._classifier, method)(**arguments, clock=clock)
+            found = getattr(self._classifier, method)(**arguments, context=context)
         except ReelsenseError as error:
             found = error
         batches = [self._batches.popleft() for _ in range(len(self._batches))]
         return Reply(
             found=found,
-            elapsed=clock.elapsed,
-            tokenize=clock.tokenize,
-            queue=clock.queue,
-            network=clock.network,
-            remembered=clock.remembered,
-            computed=clock.computed,
+            elapsed=context.elapsed,
+            tokenize=context.tokenize,
+            queue=context.queue,
+            network=context.network,
+            cache_hits=context.cache_hits,
+            computed=context.computed,
             batches=batches,
         )
 
@@ -124,7 +126,7 @@ class RemoteClassifier:
     """The classifiers of all replicas of one model, as if they were one. For any thread."""
 
     def __init__(
-        self, handle: DeploymentHandle[Model], on_batch: OnBatch = lambda *_: None
+        self, handle: DeploymentHandle[ModelReplica], on_batch: OnBatch = lambda *_: None
     ) -> None:
         """Ask the replicas behind `handle`, which have to be there, what they are."""
         self._handle, self._on_batch = handle, on_batch
@@ -138,11 +140,11 @@ class RemoteClassifier:
         return self.manifest.labels
 
     def predict_each(
-        self, texts: Sequence[str], *, risk: float | None = None, clock: Clock | None = None
+        self, texts: Sequence[str], *, risk: float | None = None, context: CallContext | None = None
     ) -> list[Prediction | TextError]:
         """As `Classifier.predict_each`."""
         arguments = {"texts": list(texts), "risk": risk}
-        return cast("list[Prediction | TextError]", self._ask("predict_each", arguments, clock))
+        return cast("list[Prediction | TextError]", self._ask("predict_each", arguments, context))
 
     def explain(
         self,
@@ -150,11 +152,11 @@ class RemoteClassifier:
         *,
         budget: int = BUDGET,
         risk: float | None = None,
-        clock: Clock | None = None,
+        context: CallContext | None = None,
     ) -> Explanation:
         """As `Classifier.explain`."""
         arguments = {"text": text, "budget": budget, "risk": risk}
-        return cast(Explanation, self._ask("explain", arguments, clock))
+        return cast(Explanation, self._ask("explain", arguments, context))
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """As `Classifier.predict_proba`."""
@@ -165,44 +167,44 @@ class RemoteClassifier:
             rows.append([answer.probabilities[label] for label in self.labels])
         return np.array(rows, dtype=np.float64).reshape(-1, len(self.labels))
 
-    def _ask(self, method: str, arguments: dict[str, Any], clock: Clock | None) -> Any:
+    def _ask(self, method: str, arguments: dict[str, Any], context: CallContext | None) -> Any:
         """Let one of the replicas answer: another one if it dies, for asking twice does no harm."""
-        clock = clock or Clock()
+        context = context or CallContext()
         while True:
-            clock.check()
+            context.check()
             begun = time.monotonic()
-            asked = self._handle.ask.remote(method, arguments, clock.left, clock.background)
+            asked = self._handle.ask.remote(method, arguments, context.left, context.background)
             try:
-                reply = _awaited(cast("DeploymentResponse[Reply]", asked), clock)
+                reply = _awaited(cast("DeploymentResponse[Reply]", asked), context)
                 break
             except RayActorError as error:
-                if clock.background:  # it may be the last one of a model that is gone
+                if context.background:  # it may be the last one of a model that is gone
                     raise AbandonedError("the replica that computed it has died") from error
-                with clock.waiting():
+                with context.waiting():
                     time.sleep(_PAUSE)
         for windows, tokens in reply.batches:
             self._on_batch(windows, tokens)
-        clock.tokenize += reply.tokenize
-        clock.network += reply.network
-        clock.remembered += reply.remembered
-        clock.computed += reply.computed
+        context.tokenize += reply.tokenize
+        context.network += reply.network
+        context.cache_hits += reply.cache_hits
+        context.computed += reply.computed
         # The way there and back counts as waiting: most of it is, where many ask.
-        clock.queue += reply.queue + max(0.0, time.monotonic() - begun - reply.elapsed)
+        context.queue += reply.queue + max(0.0, time.monotonic() - begun - reply.elapsed)
         if isinstance(reply.found, DeadlineError):
-            raise clock.expired()  # with the limit that its client knows
+            raise context.expired()  # with the limit that its client knows
         if isinstance(reply.found, ReelsenseError):
             raise reply.found
         return reply.found
 
 
-def _awaited(asked: DeploymentResponse[Reply], clock: Clock) -> Reply:
+def _awaited(asked: DeploymentResponse[Reply], context: CallContext) -> Reply:
     """Return the reply; as soon as nobody waits for it, or time is up, cancel and raise that."""
     while True:
         try:
-            left = clock.left
+            left = context.left
             return asked.result(timeout_s=_LOOK_EVERY if left is None else min(left, _LOOK_EVERY))
         except TimeoutError:
-            if fault := clock.fault():
+            if fault := context.fault():
                 asked.cancel()
                 raise fault from None
         except TaskCancelledError as error:  # Serve noticed first that the client has gone

@@ -21,8 +21,8 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.data.exceptions import SystemException
 from ray.exceptions import RayError
 
-from reelsense.bulk.output import Note, Output, is_known, keep
-from reelsense.bulk.shards import IsKnown, Scored, Shard, Task, score, shards
+from reelsense.bulk.output import Output, ShardRecord, is_known, keep
+from reelsense.bulk.shards import IsKnown, ScoredShard, ScoringTask, Shard, score, shards
 from reelsense.bundle import Bundle
 from reelsense.cluster.machines import machine_cores, own_error, usual_cores
 from reelsense.errors import ClusterError, DatasetError
@@ -44,7 +44,7 @@ class Done:
 
     shard: Shard
     """Without its rows."""
-    note: Note | None
+    note: ShardRecord | None
     """None: it was there before."""
     seconds: float = 0.0
     """Spent on scoring it."""
@@ -52,7 +52,7 @@ class Done:
 
 def score_on_ray(
     bundle: Bundle,
-    task: Task,
+    task: ScoringTask,
     output: Output,
     *,
     cores: int | None = None,
@@ -92,18 +92,19 @@ def score_on_ray(
 
 
 def _stream(
-    carried: ray.ObjectRef[Bundle], task: Task, output: Output, cores: int, most: int
+    carried: ray.ObjectRef[Bundle], task: ScoringTask, output: Output, cores: int, most: int
 ) -> Iterator[Done]:
     """Yield each shard once it is kept; `most` classifiers share the work."""
-    units = ray.data.from_items(
-        [{"unit": n} for n in range(len(task.units))], override_num_blocks=len(task.units)
+    input_groups = ray.data.from_items(
+        [{"unit": n} for n in range(len(task.input_groups))],
+        override_num_blocks=len(task.input_groups),
     )
-    read = units.map_batches(
+    read = input_groups.map_batches(
         _Read(task, partial(is_known, dict(output.notes))),
         batch_size=1,
         num_cpus=0,
-        compute=TaskPoolStrategy(size=min(len(task.units), max(_READERS, most))),
-        label_selector=_near(task.units[0][0].address),
+        compute=TaskPoolStrategy(size=min(len(task.input_groups), max(_READERS, most))),
+        label_selector=_near(task.input_groups[0][0].address),
     )
     scored = read.map_batches(
         _Score,
@@ -143,7 +144,7 @@ def _context() -> Iterator[None]:
 class _Read:
     """Units to shards."""
 
-    def __init__(self, task: Task, is_known: IsKnown) -> None:
+    def __init__(self, task: ScoringTask, is_known: IsKnown) -> None:
         self._task, self._is_known = task, is_known
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -155,7 +156,7 @@ class _Read:
 class _Score:
     """Shards to answers: an actor with a classifier of its own."""
 
-    def __init__(self, carried: list[ray.ObjectRef[Bundle]], task: Task, cores: int) -> None:
+    def __init__(self, carried: list[ray.ObjectRef[Bundle]], task: ScoringTask, cores: int) -> None:
         self._classifier = Classifier(ray.get(carried[0]), threads=cores)
         self._task = task
 
@@ -170,14 +171,14 @@ class _Score:
 class _Keep:
     """Answers to files."""
 
-    def __init__(self, output: Output, task: Task) -> None:
+    def __init__(self, output: Output, task: ScoringTask) -> None:
         self._folder, self._task = output.folder, task
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for done, scored in batch["scored"]:
             yield {"done": _column(replace(done, note=self._note(scored)) if scored else done)}
 
-    def _note(self, scored: Scored) -> Note:
+    def _note(self, scored: ScoredShard) -> ShardRecord:
         try:
             return keep(self._folder, self._task, scored)
         except OSError as error:  # which Ray would try again and again

@@ -29,17 +29,16 @@ import ray
 from ray import serve
 from ray.serve.schema import LoggingConfig
 
-from reelsense import bundle as bundles
-from reelsense.bundle import Bundle
+from reelsense.bundle import Bundle, read_bundle
 from reelsense.cluster.ingress import MODELS, Ingress
 from reelsense.cluster.machines import connected, machine_cores, usual_cores
-from reelsense.cluster.replica import Model
+from reelsense.cluster.replica import ModelReplica
 from reelsense.errors import BundleError, ClusterError, ReelsenseError, SettingsError
 from reelsense.inference.classifier import Classifier
 from reelsense.server.middleware.api_keys import Key
 from reelsense.server.middleware.auth import read_keys
 from reelsense.server.middleware.logging import log_settings
-from reelsense.server.model_source import check, look, unchanged
+from reelsense.server.model_source import check, poll, unchanged
 from reelsense.server.process.run import announce, prepared
 from reelsense.server.settings import Settings
 
@@ -92,7 +91,7 @@ def run(settings: Settings, plan: Plan) -> None:
     bundle = read(Path(str(settings.model)))
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # they are the lines of requests
-    # Serve's proxy believes nobody: --proxies says who is believed.
+    # Serve's proxy believes nobody: --trusted-proxies says who is believed.
     os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     store = {"object_store_memory": _STORE} if plan.address is None else {}
     with connected(plan.address, namespace="reelsense", **store):
@@ -113,7 +112,7 @@ def _serve(settings: Settings, plan: Plan, bundle: Bundle) -> None:
         if not stop.is_set():
             announce(settings, bundle.manifest, deployed.port)
         while not stop.wait(_LOOK_EVERY):
-            deployed.look()
+            deployed.poll()
     finally:
         stop.clear()  # now it says that the wait for requests in hand is to end too
         deployed.close()
@@ -125,7 +124,7 @@ def read(folder: Path) -> Bundle:
     Raises BundleError.
     """
     with unchanged(folder) as found:
-        bundle = bundles.read(found).in_memory()
+        bundle = read_bundle(found).in_memory()
     check(Classifier(bundle, gpu=False))
     return bundle
 
@@ -149,7 +148,7 @@ class Deployed:
 
     def start(self, bundle: Bundle) -> None:
         """Begin to serve `bundle`, which is that of the folder. Raises ReelsenseError."""
-        self._seen = look(self._folder)
+        self._seen = poll(self._folder)
         serve.start(
             proxy_location="EveryNode",
             http_options={"host": self._settings.host, "port": self.port},
@@ -163,15 +162,15 @@ class Deployed:
 
         ingress = serve.deployment(
             name="Ingress",
-            max_ongoing_requests=settings.connections,
+            max_ongoing_requests=settings.max_connections,
             ray_actor_options={"num_cpus": 0},  # it parses and waits
             graceful_shutdown_timeout_s=settings.deadline + _AFTER_DEADLINE,
         )(serve.ingress(build)())
         self._run(ingress.bind(), INGRESS, "/")
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Deploy the bundle of the folder if it has changed, and delete what may go."""
-        found = look(self._folder)
+        found = poll(self._folder)
         begun = time.monotonic()
         try:
             self._sweep()
@@ -212,7 +211,7 @@ class Deployed:
         deadline = self._settings.deadline
         model = serve.deployment(
             name="Model",
-            max_ongoing_requests=self._settings.queue,
+            max_ongoing_requests=self._settings.max_concurrent_requests,
             max_replicas_per_node=self._a_node,
             autoscaling_config=AUTOSCALING
             | {
@@ -223,9 +222,12 @@ class Deployed:
             # Half of what it uses: during a change there are two models side by side.
             ray_actor_options={"num_cpus": self._cores / 2},
             graceful_shutdown_timeout_s=deadline + _AFTER_DEADLINE,
-        )(Model)
+        )(ModelReplica)
         application = model.bind(
-            ray.put(bundle), self._cores, self._settings.cache, self._settings.queue
+            ray.put(bundle),
+            self._cores,
+            self._settings.cache_size,
+            self._settings.max_concurrent_requests,
         )
         self._number += 1
         try:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from reelsense.datasets import imdb
 from reelsense.datasets.labelled_tables import read_table
-from reelsense.datasets.reviews import Review, Split, hold_out
+from reelsense.datasets.reviews import Review, Split, split_validation
 from reelsense.errors import DatasetError
 
 AUGMENTED, SENTENCES = "counterfactually augmented reviews", "single sentences of SST-2"
@@ -70,7 +70,7 @@ class EvaluationSets:
     """What the folder holds; empty or None for what it lacks. Labels are those of `imdb`."""
 
     pairs: list[PairedReviews] = field(default_factory=list)
-    one_liners: list[Review] | None = None
+    single_sentences: list[Review] | None = None
     """Single sentences from reviews by critics."""
     audit: dict[str, Audit] | None = None
     """By the name of the review, as `imdb.read_split` gives it ("test/neg/10003_3.txt")."""
@@ -83,7 +83,7 @@ def read_evaluation_sets(folder: Path) -> EvaluationSets:
     where half of a pair of files is missing, and where there is none of the sets.
     """
     contrast, cad = folder / "contrast_dev", folder / "cad"
-    one_liners, audit = folder / "sst2" / "dev.tsv", folder / "imdb_label_audit.json"
+    single_sentences, audit = folder / "sst2" / "dev.tsv", folder / "imdb_label_audit.json"
     pairs = [
         _read_pairs(name, originals, edits)
         for name, originals, edits in [
@@ -94,10 +94,10 @@ def read_evaluation_sets(folder: Path) -> EvaluationSets:
     ]
     sets = EvaluationSets(
         pairs,
-        one_liners=_read_one_liners(one_liners) if one_liners.exists() else None,
+        single_sentences=_read_one_liners(single_sentences) if single_sentences.exists() else None,
         audit=_read_audit(audit) if audit.exists() else None,
     )
-    if not (sets.pairs or sets.one_liners or sets.audit):
+    if not (sets.pairs or sets.single_sentences or sets.audit):
         wrong = "holds none of the evaluation sets" if folder.exists() else "does not exist"
         raise DatasetError(
             f"{folder} {wrong}; `reelsense data fetch evaluation-sets` makes data/evaluation-sets"
@@ -142,21 +142,21 @@ def read_training_sets(folder: Path, *, phrases: bool = False) -> TrainingSets:
     cad = folder / "cad"
     rows = _read_one_liners(folder / "sst2" / "train.tsv")
     split = _split_sentences(rows)
-    held_out = _SentenceIndex(split.held_out)
+    validation = _SentenceIndex(split.validation)
     return TrainingSets(
         edited=_read_pairs(AUGMENTED, cad / "orig_train.tsv", cad / "new_train.tsv"),
-        sentences=[row for row in rows if not held_out.contains(row)] if phrases else split.train,
-        validation_sentences=split.held_out,
+        sentences=[row for row in rows if not validation.contains(row)] if phrases else split.train,
+        validation_sentences=split.validation,
     )
 
 
 def read_validation_sentences(folder: Path) -> list[Review]:
     """Read `TrainingSets.validation_sentences` alone. Raises DatasetError as the other readers."""
-    return _split_sentences(_read_one_liners(folder / "sst2" / "train.tsv")).held_out
+    return _split_sentences(_read_one_liners(folder / "sst2" / "train.tsv")).validation
 
 
 def _split_sentences(rows: Sequence[Review]) -> Split:
-    return hold_out(_whole_sentences(rows), _VALIDATION_SHARE)
+    return split_validation(_whole_sentences(rows), _VALIDATION_SHARE)
 
 
 class _SentenceIndex:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from reelsense.datasets import imdb
 from reelsense.datasets.labelled_tables import read_table
-from reelsense.datasets.reviews import Review, Split, hold_out, labels_of
+from reelsense.datasets.reviews import Review, Split, labels_of, split_validation
 from reelsense.errors import DatasetError
 from reelsense.prediction import UNSURE
 from reelsense.tables import delimited
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LabelledData:
     """Where labelled reviews come from. The columns matter for tables alone."""
 
     path: Path
@@ -36,8 +36,8 @@ class Source:
             raise DatasetError(f"{self.path}: two labels at least are needed, found {labels}")
         if UNSURE in labels:
             raise DatasetError(f"{self.path}: no label can be {UNSURE!r}, which is a verdict")
-        split = hold_out([review for review in reviews if review.label is not None])
-        if not (split.train and split.held_out):
+        split = split_validation([review for review in reviews if review.label is not None])
+        if not (split.train and split.validation):
             raise DatasetError(f"{self.path}: too few distinct reviews to hold any out")
         return split, labels
 
@@ -60,7 +60,7 @@ class Source:
         """What `part` of it is, for people."""
         if part == "all":
             return self.name
-        words = {"held-out": "the held-out part of", "test": "the official test part of"}
+        words = {"validation": "the validation set of", "test": "the official test part of"}
         return f"{words.get(part, f'the {part} part of')} {self.name}"
 
     def unlabelled_texts(self) -> list[str]:
@@ -75,14 +75,14 @@ class Source:
         """Return the texts that nothing may be learned from: held out, or in the test part."""
         split, _ = self.for_training()
         test = [] if self._is_table else imdb.read_split(self.path, "test")
-        return {review.text for review in [*split.held_out, *test]}
+        return {review.text for review in [*split.validation, *test]}
 
     def training_texts(self) -> frozenset[str]:
         """Return the texts of the dataset's official train part, held-out ones included."""
         return frozenset(review.text for review in imdb.read_split(self.path, "train"))
 
     def part(self, name: str) -> list[Review]:
-        """Return "train", "held-out", "test" (the official one) or, of a table, "all"."""
+        """Return "train", "validation", "test" (the official one) or, of a table, "all"."""
         if name == "test" and self._is_table:
             raise DatasetError(f"{self.path} has no test part: pass its file alone, --split all")
         if name == "test":
@@ -92,7 +92,7 @@ class Source:
         if name == "all":
             return self._table()
         split, _ = self.for_training()
-        return split.train if name == "train" else split.held_out
+        return split.train if name == "train" else split.validation
 
     def _table(self) -> list[Review]:
         return read_table(self.path, self.text_column, self.label_column)

@@ -16,7 +16,7 @@ class Review:
     """One review. `label` is None in the unlabelled part, `rating` (stars, 1-10) where unknown.
 
     `group` names what the review is about (a film's title id); reviews of one group are never
-    parted by `hold_out`. `name` says where the review came from.
+    parted by `split_validation`. `name` says where the review came from.
     """
 
     name: str
@@ -28,13 +28,13 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """`train` to learn from; `held_out` to choose epochs, windows and thresholds on."""
+    """`train` to learn from; `validation` to choose epochs, windows and thresholds on."""
 
     train: list[Review]
-    held_out: list[Review]
+    validation: list[Review]
 
 
-def hold_out(reviews: Sequence[Review], share: float = 0.1) -> Split:
+def split_validation(reviews: Sequence[Review], share: float = 0.1) -> Split:
     """Hold out about `share` of `reviews` by group: no group stands in both parts.
 
     The choice depends on the group names alone (their SHA-256 order), so it is the same on every
@@ -54,7 +54,7 @@ def hold_out(reviews: Sequence[Review], share: float = 0.1) -> Split:
         count += sizes[group]
     return Split(
         train=[review for review in reviews if review.group not in held],
-        held_out=[review for review in reviews if review.group in held],
+        validation=[review for review in reviews if review.group in held],
     )
 
 

@@ -19,7 +19,7 @@ _STRENGTHS = (1.0, 10.0, 100.0)
 """Tried as C, the inverse of the regularization; the held-out reviews choose."""
 
 
-class BagOfWords:
+class BagOfWordsModel:
     """A classifier that counts words and word pairs; judged like any other."""
 
     def __init__(self, pipeline: Pipeline, strength: float, held_out_accuracy: float) -> None:
@@ -36,10 +36,10 @@ class BagOfWords:
         return np.asarray(self._pipeline.predict_proba(list(map(clean.clean, texts))))
 
 
-def train_baseline(split: Split, labels: Sequence[str]) -> BagOfWords:
-    """Train on `split.train`, choose the regularization on `split.held_out`."""
+def train_baseline(split: Split, labels: Sequence[str]) -> BagOfWordsModel:
+    """Train on `split.train`, choose the regularization on `split.validation`."""
     train_texts, train_labels = _texts_and_labels(split.train)
-    held_texts, held_labels = _texts_and_labels(split.held_out)
+    held_texts, held_labels = _texts_and_labels(split.validation)
     if set(train_labels) != set(labels):
         raise InputError(f"the reviews to train on do not show all of the labels {list(labels)}")
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
@@ -54,7 +54,9 @@ def train_baseline(split: Split, labels: Sequence[str]) -> BagOfWords:
     ]
     accuracies = [float(model.score(held_counts, held_labels)) for model in models]
     best = accuracies.index(max(accuracies))
-    return BagOfWords(make_pipeline(vectorizer, models[best]), _STRENGTHS[best], accuracies[best])
+    return BagOfWordsModel(
+        make_pipeline(vectorizer, models[best]), _STRENGTHS[best], accuracies[best]
+    )
 
 
 def _texts_and_labels(reviews: Sequence[Review]) -> tuple[list[str], list[str]]:

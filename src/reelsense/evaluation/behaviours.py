@@ -87,11 +87,11 @@ def _is_neutral(behaviour: BehaviourSentences) -> bool:
 
 def _errors(scorer: Scorer, behaviour: BehaviourSentences) -> BehaviourErrors:
     texts = [sentence.text for sentence in behaviour.sentences]
-    wanted = np.array([sentence.label for sentence in behaviour.sentences])
-    wrong = np.array(scorer.labels)[score(scorer, texts, behaviour.name).argmax(axis=1)] != wanted
+    targets = np.array([sentence.label for sentence in behaviour.sentences])
+    wrong = np.array(scorer.labels)[score(scorer, texts, behaviour.name).argmax(axis=1)] != targets
 
     def among(label: str) -> Share:
-        return share(int((wrong & (wanted == label)).sum()), int((wanted == label).sum()))
+        return share(int((wrong & (targets == label)).sum()), int((targets == label).sum()))
 
     return BehaviourErrors(
         name=behaviour.name,

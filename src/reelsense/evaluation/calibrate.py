@@ -95,12 +95,12 @@ class _Answers:
     """(n, labels)."""
     windows: NDArray[np.int64]
     tokens: NDArray[np.int64]
-    wanted: NDArray[np.int64]
+    targets: NDArray[np.int64]
     """Index of the true label."""
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> _Answers:
         return _Answers(
-            self.logits[chosen], self.windows[chosen], self.tokens[chosen], self.wanted[chosen]
+            self.logits[chosen], self.windows[chosen], self.tokens[chosen], self.targets[chosen]
         )
 
     def calibrated(self, calibration: Calibration) -> NDArray[np.float64]:
@@ -127,10 +127,10 @@ def calibrate(bundle: Bundle, classifier: Classifier, sets: Sequence[ValidationS
     check_unseen(bundle.manifest, sets)
     known = [labelled(each.reviews, classifier.labels) for each in sets]
     reviews = [review for part in known for review in part.reviews]
-    wanted = np.concatenate([part.wanted for part in known])
+    targets = np.concatenate([part.targets for part in known])
     names = np.repeat([each.name for each in sets], [len(part.reviews) for part in known])
     films = np.array([review.group for review in reviews])
-    answers = _score(classifier, reviews, wanted)
+    answers = _score(classifier, reviews, targets)
     groups = []
     for group, chosen in _length_groups(answers.tokens):
         groups.append(_fitted(group, answers[chosen], films[chosen], names[chosen]))
@@ -178,11 +178,11 @@ def _fitted(
     calibration = replace(
         calibration,
         data=_counted(names),
-        reviews=len(answers.wanted),
-        ece_before=_error(answers.calibrated(Calibration(temperature=1.0)), answers.wanted),
-        ece_after=_error(_cross_fitted(answers, films), answers.wanted),
+        reviews=len(answers.targets),
+        ece_before=_error(answers.calibrated(Calibration(temperature=1.0)), answers.targets),
+        ece_after=_error(_cross_fitted(answers, films), answers.targets),
     )
-    thresholds = find_thresholds(final.max(axis=1), final.argmax(axis=1) == answers.wanted)
+    thresholds = find_thresholds(final.max(axis=1), final.argmax(axis=1) == answers.targets)
     return replace(group, calibration=calibration, thresholds=thresholds)
 
 
@@ -215,7 +215,7 @@ def _with_note(card: str, data: str) -> str:
 
 
 def _score(
-    classifier: Classifier, reviews: Sequence[Review], wanted: NDArray[np.int64]
+    classifier: Classifier, reviews: Sequence[Review], targets: NDArray[np.int64]
 ) -> _Answers:
     scored = []
     with tqdm(total=len(reviews), desc="calibrating", unit=" reviews") as bar:
@@ -230,7 +230,7 @@ def _score(
         logits=np.concatenate([each.logits for each in scored]),
         windows=np.concatenate([each.windows for each in scored]),
         tokens=np.concatenate([each.tokens for each in scored]),
-        wanted=wanted,
+        targets=targets,
     )
 
 
@@ -243,7 +243,7 @@ def _fit(answers: _Answers) -> Calibration:
 
     def loss(point: NDArray[np.float64]) -> float:
         found = answers.calibrated(_calibration(point))
-        of_truth = found[np.arange(len(answers.wanted)), answers.wanted]
+        of_truth = found[np.arange(len(answers.targets)), answers.targets]
         unlikely = -np.log(np.maximum(of_truth, np.finfo(np.float64).tiny)).sum()
         return float(unlikely + point[0] ** 2 / 2 + (2 * point[1]) ** 2 / 2)
 
@@ -266,5 +266,5 @@ def _cross_fitted(answers: _Answers, films: NDArray[np.str_]) -> NDArray[np.floa
     return found
 
 
-def _error(found: NDArray[np.float64], wanted: NDArray[np.int64]) -> float:
-    return calibration_error(found.argmax(axis=1) == wanted, found.max(axis=1))
+def _error(found: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
+    return calibration_error(found.argmax(axis=1) == targets, found.max(axis=1))

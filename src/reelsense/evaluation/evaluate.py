@@ -28,30 +28,30 @@ from reelsense.evaluation.label_quality import (
     worst_mistakes,
 )
 from reelsense.evaluation.metrics import Metrics, Share, measure, share
-from reelsense.evaluation.predictions import Judged, judge, labelled
-from reelsense.evaluation.robustness import Flips, Pairs, flips, pairs
+from reelsense.evaluation.predictions import LabelledPredictions, labelled, predict_labelled
+from reelsense.evaluation.robustness import LabelChanges, Pairs, flips, pairs
 from reelsense.evaluation.scorer import Scorer
 from reelsense.evaluation.selective import (
-    Decided,
-    DecidedGroup,
-    decided_by_length,
-    decided_shares,
-    surest_accuracy,
+    SelectiveGroup,
+    SelectiveResult,
+    accuracy_at_coverage,
+    selective_by_length,
+    selective_results,
 )
-from reelsense.evaluation.slices import Slice, by_length, by_rating, stars_off
+from reelsense.evaluation.slices import Slice, by_length, by_rating, star_mae
 
 _FLIPPED_REVIEWS = 1000
 """Reviews that are perturbed to see whether the answer flips."""
 
 
 @dataclass(frozen=True, slots=True)
-class OneLiners:
+class SingleSentences:
     """How the model fares on single sentences."""
 
     metrics: Metrics
     accuracy: Share
-    decided: list[Decided]
-    decided_by_length: list[DecidedGroup]
+    decided: list[SelectiveResult]
+    selective_by_length: list[SelectiveGroup]
     """Empty if the model has one length group."""
 
 
@@ -63,17 +63,17 @@ class Evaluation:
     label_views: list[LabelView]
     surest: Share
     """Accuracy of the 80 % of the answers that the model is surest of."""
-    decided: list[Decided]
+    decided: list[SelectiveResult]
     """Each text by the thresholds of its length group."""
-    decided_by_length: list[DecidedGroup]
+    selective_by_length: list[SelectiveGroup]
     """Empty if the model has one length group."""
     by_length: list[Slice]
     by_rating: list[Slice]
-    stars_off: float | None
+    star_mae: float | None
     """Mean absolute error of the expected star rating."""
-    flips: list[Flips]
+    flips: list[LabelChanges]
     pairs: list[Pairs]
-    one_liners: OneLiners | None
+    single_sentences: SingleSentences | None
     behaviours: Behaviours | None
     """None of a model without the labels "negative" and "positive"."""
     identity: list[IdentityChanges]
@@ -102,7 +102,7 @@ def evaluate(
     against: tuple[str, Scorer] | None = None,
     explainer: Explainer | None = None,
     explained_by: tuple[str, Scores] | None = None,
-) -> tuple[Evaluation, Judged]:
+) -> tuple[Evaluation, LabelledPredictions]:
     """Measure `scorer`, whose thresholds are those of its length `groups`.
 
     Returns the figures and the bare answers. `quick` leaves out robustness and fairness. `against`
@@ -112,33 +112,33 @@ def evaluate(
     """
     if against:
         labelled(material.reviews, against[1].labels)  # before an hour of scoring
-    judged = judge(scorer, material.reviews)
+    predictions = predict_labelled(scorer, material.reviews)
     sets = material.sets
-    suspected = suspects(judged)
-    texts = [review.text for review in judged.reviews]
+    suspected = suspects(predictions)
+    texts = [review.text for review in predictions.reviews]
     sample = random.Random(0).sample(texts, min(_FLIPPED_REVIEWS, len(texts)))
     sentiment = {"negative", "positive"} <= set(scorer.labels) and not quick
     return Evaluation(
-        metrics=measure(judged.wanted, judged.probabilities, judged.labels),
-        label_views=label_views(judged, sets.audit, material.training_texts),
-        surest=surest_accuracy(judged),
-        decided=decided_shares(judged, groups),
-        decided_by_length=decided_by_length(judged, groups),
-        by_length=by_length(judged),
-        by_rating=by_rating(judged),
-        stars_off=stars_off(judged),
+        metrics=measure(predictions.targets, predictions.probabilities, predictions.labels),
+        label_views=label_views(predictions, sets.audit, material.training_texts),
+        surest=accuracy_at_coverage(predictions),
+        decided=selective_results(predictions, groups),
+        selective_by_length=selective_by_length(predictions, groups),
+        by_length=by_length(predictions),
+        by_rating=by_rating(predictions),
+        star_mae=star_mae(predictions),
         flips=[] if quick else flips(scorer, sample),
         pairs=_pairs(scorer, sets) if sentiment else [],
-        one_liners=_one_liners(scorer, sets, groups) if sentiment else None,
+        single_sentences=_one_liners(scorer, sets, groups) if sentiment else None,
         behaviours=measure_behaviours(scorer, groups) if sentiment else None,
         identity=[*template_changes(scorer), *review_changes(scorer, texts)] if sentiment else [],
-        comparison=_comparison(judged, against) if against else None,
-        label_errors=label_errors(judged, suspected, sets.audit),
-        mistakes=worst_mistakes(judged, suspected),
-        explanations=measure_explanations(explainer, judged.reviews, explained_by)
+        comparison=_comparison(predictions, against) if against else None,
+        label_errors=label_errors(predictions, suspected, sets.audit),
+        mistakes=worst_mistakes(predictions, suspected),
+        explanations=measure_explanations(explainer, predictions.reviews, explained_by)
         if explainer
         else None,
-    ), judged
+    ), predictions
 
 
 def without_texts(found: Evaluation) -> Evaluation:
@@ -157,9 +157,11 @@ def without_texts(found: Evaluation) -> Evaluation:
     )
 
 
-def _comparison(judged: Judged, against: tuple[str, Scorer]) -> Comparison:
+def _comparison(predictions: LabelledPredictions, against: tuple[str, Scorer]) -> Comparison:
     name, other = against
-    return compare(judged, judge(other, judged.reviews, f"scoring with {name}"), name)
+    return compare(
+        predictions, predict_labelled(other, predictions.reviews, f"scoring with {name}"), name
+    )
 
 
 def _pairs(scorer: Scorer, sets: EvaluationSets) -> list[Pairs]:
@@ -168,15 +170,15 @@ def _pairs(scorer: Scorer, sets: EvaluationSets) -> list[Pairs]:
 
 def _one_liners(
     scorer: Scorer, sets: EvaluationSets, groups: Sequence[LengthGroup]
-) -> OneLiners | None:
-    if not sets.one_liners:
+) -> SingleSentences | None:
+    if not sets.single_sentences:
         return None
-    judged = judge(scorer, sets.one_liners, "one-liners")
-    metrics = measure(judged.wanted, judged.probabilities, judged.labels)
-    accuracy = share(int(judged.correct.sum()), len(judged.reviews))
-    return OneLiners(
+    predictions = predict_labelled(scorer, sets.single_sentences, "one-liners")
+    metrics = measure(predictions.targets, predictions.probabilities, predictions.labels)
+    accuracy = share(int(predictions.correct.sum()), len(predictions.reviews))
+    return SingleSentences(
         metrics,
         accuracy,
-        decided=decided_shares(judged, groups),
-        decided_by_length=decided_by_length(judged, groups),
+        decided=selective_results(predictions, groups),
+        selective_by_length=selective_by_length(predictions, groups),
     )

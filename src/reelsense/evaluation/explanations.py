@@ -75,7 +75,7 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
-class FlipsFound:
+class CounterfactualsFound:
     """For how many reviews a set of parts was found that turns the label, and how large it is."""
 
     found: Share
@@ -107,7 +107,7 @@ class Explanations:
     reviews: int
     deletion: Deletion
     rankings: list[Ranking]
-    flips: FlipsFound
+    flips: CounterfactualsFound
     stability: Stability
 
 
@@ -215,11 +215,11 @@ def _deletion(explainer: Explainer, explained: Sequence[_Explained], seed: int) 
     return Deletion(len(cut), moved[0], moved[1], moved[0] / moved[1] if moved[1] else None)
 
 
-def _of_like_length(wanted: Part, others: Sequence[Part], random: Random) -> Part:
+def _of_like_length(targets: Part, others: Sequence[Part], random: Random) -> Part:
     """Choose one of `others` at random among those of like length; if none is, the nearest."""
 
     def off(part: Part) -> float:
-        return abs((part.end - part.start) / (wanted.end - wanted.start) - 1)
+        return abs((part.end - part.start) / (targets.end - targets.start) - 1)
 
     like = [part for part in others if off(part) <= _LIKE]
     return random.choice(like) if like else min(others, key=off)
@@ -275,13 +275,19 @@ def _log_odds(
     return np.asarray(np.log(found / (1 - found)))
 
 
-def _flips(explained: Sequence[_Explained]) -> FlipsFound:
-    flips = [(each.text, each.found.flip) for each in explained if each.found.flip]
-    by_sentences = [(text, flip.parts) for text, flip in flips if flip and flip.unit == "sentences"]
+def _flips(explained: Sequence[_Explained]) -> CounterfactualsFound:
+    flips = [
+        (each.text, each.found.counterfactual) for each in explained if each.found.counterfactual
+    ]
+    by_sentences = [
+        (text, counterfactual.parts)
+        for text, counterfactual in flips
+        if counterfactual and counterfactual.unit == "sentences"
+    ]
     removed = [
         sum(part.end - part.start for part in parts) / len(text) for text, parts in by_sentences
     ]
-    return FlipsFound(
+    return CounterfactualsFound(
         found=share(len(flips), len(explained)),
         by_words=len(flips) - len(by_sentences),
         sizes=[len(parts) for _, parts in by_sentences],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reelsense.datasets.evaluation_sets import Audit
 from reelsense.evaluation.metrics import Share, share
-from reelsense.evaluation.predictions import Judged
+from reelsense.evaluation.predictions import LabelledPredictions
 
 AUDITED = "audited labels"
 
@@ -48,21 +48,23 @@ class LabelErrors:
 
 
 def label_views(
-    judged: Judged, audit: Mapping[str, Audit] | None, training_texts: Collection[str]
+    predictions: LabelledPredictions,
+    audit: Mapping[str, Audit] | None,
+    training_texts: Collection[str],
 ) -> list[LabelView]:
     """Return the accuracy on the labels as given, as audited, and without doubles of training."""
-    views = [LabelView("original labels", _accuracy(judged.correct))]
-    if audit and len(judged.labels) == 2 and any(r.name in audit for r in judged.reviews):
-        verdicts = [audit.get(review.name, Audit.UPHELD) for review in judged.reviews]
+    views = [LabelView("original labels", _accuracy(predictions.correct))]
+    if audit and len(predictions.labels) == 2 and any(r.name in audit for r in predictions.reviews):
+        verdicts = [audit.get(review.name, Audit.UPHELD) for review in predictions.reviews]
         flipped = np.array([verdict is Audit.FLIPPED for verdict in verdicts])
         kept = np.array([verdict is not Audit.UNCLEAR for verdict in verdicts])
-        views.append(LabelView(AUDITED, _accuracy((judged.correct ^ flipped)[kept])))
-    double = np.array([review.text in training_texts for review in judged.reviews])
+        views.append(LabelView(AUDITED, _accuracy((predictions.correct ^ flipped)[kept])))
+    double = np.array([review.text in training_texts for review in predictions.reviews])
     if double.any():
         views.append(
             LabelView(
                 f"original labels, without the {double.sum():,} texts that are in train too",
-                _accuracy(judged.correct[~double]),
+                _accuracy(predictions.correct[~double]),
             )
         )
     return views
@@ -72,16 +74,16 @@ def _accuracy(correct: NDArray[np.bool_]) -> Share:
     return share(int(correct.sum()), len(correct))
 
 
-def suspects(judged: Judged) -> NDArray[np.int64]:
+def suspects(predictions: LabelledPredictions) -> NDArray[np.int64]:
     """Return which labels are probably wrong, the likeliest first; none if a label never occurs."""
-    if len(set(judged.wanted.tolist())) < len(judged.labels):
+    if len(set(predictions.targets.tolist())) < len(predictions.labels):
         return np.empty(0, dtype=np.int64)
     # Here, because it takes a second, which commands that only import this need not wait for.
     from cleanlab.filter import find_label_issues
 
     found: NDArray[np.int64] = find_label_issues(
-        labels=judged.wanted,
-        pred_probs=judged.probabilities,
+        labels=predictions.targets,
+        pred_probs=predictions.probabilities,
         return_indices_ranked_by="self_confidence",
         min_examples_per_class=0,  # a small file is looked at too
         n_jobs=1,  # others would be forked, from a process that has threads
@@ -90,35 +92,37 @@ def suspects(judged: Judged) -> NDArray[np.int64]:
 
 
 def label_errors(
-    judged: Judged,
+    predictions: LabelledPredictions,
     suspected: NDArray[np.int64],
     audit: Mapping[str, Audit] | None,
     most: int = 20,
 ) -> LabelErrors:
     """Return what the `suspected` labels are, and what people found them to be."""
-    verdicts = [(audit or {}).get(judged.reviews[n].name) for n in suspected]
+    verdicts = [(audit or {}).get(predictions.reviews[n].name) for n in suspected]
     looked_at = [verdict for verdict in verdicts if verdict is not None]
     return LabelErrors(
         count=len(suspected),
         audited=len(looked_at),
         not_upheld=sum(verdict is not Audit.UPHELD for verdict in looked_at),
-        likeliest=[_doubt(judged, n) for n in suspected[:most]],
+        likeliest=[_doubt(predictions, n) for n in suspected[:most]],
     )
 
 
-def worst_mistakes(judged: Judged, suspected: NDArray[np.int64], most: int = 20) -> list[Doubt]:
+def worst_mistakes(
+    predictions: LabelledPredictions, suspected: NDArray[np.int64], most: int = 20
+) -> list[Doubt]:
     """Return the wrong answers that the model was surest of, but those with a suspected label."""
-    wrong = np.setdiff1d(np.flatnonzero(~judged.correct), suspected)
-    order = np.argsort(-judged.confidence[wrong], kind="stable")[:most]
-    return [_doubt(judged, n) for n in wrong[order]]
+    wrong = np.setdiff1d(np.flatnonzero(~predictions.correct), suspected)
+    order = np.argsort(-predictions.confidence[wrong], kind="stable")[:most]
+    return [_doubt(predictions, n) for n in wrong[order]]
 
 
-def _doubt(judged: Judged, n: int) -> Doubt:
-    review = judged.reviews[n]
+def _doubt(predictions: LabelledPredictions, n: int) -> Doubt:
+    review = predictions.reviews[n]
     return Doubt(
         name=review.name,
         text=review.text,
-        label=judged.labels[judged.wanted[n]],
-        answer=judged.labels[judged.answers[n]],
-        score=float(judged.confidence[n]),
+        label=predictions.labels[predictions.targets[n]],
+        answer=predictions.labels[predictions.answers[n]],
+        score=float(predictions.confidence[n]),
     )

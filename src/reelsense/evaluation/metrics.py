@@ -60,21 +60,21 @@ class Metrics:
 
 
 def measure(
-    wanted: NDArray[np.int64], probabilities: NDArray[np.float64], labels: Sequence[str]
+    targets: NDArray[np.int64], probabilities: NDArray[np.float64], labels: Sequence[str]
 ) -> Metrics:
     """Measure `probabilities` (n, labels) against the indices of the true labels `wanted` (n)."""
     answers = probabilities.argmax(axis=1)
     confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    np.add.at(confusion, (wanted, answers), 1)
-    of_truth = probabilities[np.arange(len(wanted)), wanted]
+    np.add.at(confusion, (targets, answers), 1)
+    of_truth = probabilities[np.arange(len(targets)), targets]
     return Metrics(
-        reviews=len(wanted),
+        reviews=len(targets),
         labels=tuple(labels),
-        accuracy=float((answers == wanted).mean()),
+        accuracy=float((answers == targets).mean()),
         macro_f1=_macro_f1(confusion),
-        auroc=_auroc(wanted == 1, probabilities[:, 1]) if len(labels) == 2 else None,
+        auroc=_auroc(targets == 1, probabilities[:, 1]) if len(labels) == 2 else None,
         log_loss=float(-np.log(np.maximum(of_truth, np.finfo(np.float64).tiny)).mean()),
-        ece=calibration_error(answers == wanted, probabilities.max(axis=1)),
+        ece=calibration_error(answers == targets, probabilities.max(axis=1)),
         confusion=confusion.tolist(),
     )
 

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from reelsense.evaluation.explanations import SHARES, Ranking
 from reelsense.evaluation.fairness import TOLERANCE, IdentityChanges
 from reelsense.evaluation.metrics import ECE_BINS, Share, share
-from reelsense.evaluation.predictions import Judged
-from reelsense.evaluation.robustness import Flips
-from reelsense.evaluation.selective import Decided, accuracy_by_coverage
+from reelsense.evaluation.predictions import LabelledPredictions
+from reelsense.evaluation.robustness import LabelChanges
+from reelsense.evaluation.selective import SelectiveResult, accuracy_by_coverage
 from reelsense.evaluation.slices import Slice
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#8a8f98"
@@ -45,17 +45,17 @@ _POINTS = 300
 """Points of a curve: more cannot be seen."""
 
 
-def reliability(judged: Judged) -> str:
+def reliability(predictions: LabelledPredictions) -> str:
     """How often answers of a probability are right; on the diagonal it means what it says."""
     figure, (axes, counts) = _figure(5, 4.4, rows=(3, 1))
     edges = np.linspace(0, 1, ECE_BINS + 1)
-    bins = np.minimum((judged.confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    bins = np.minimum((predictions.confidence * ECE_BINS).astype(int), ECE_BINS - 1)
     sizes = np.bincount(bins, minlength=ECE_BINS)
     full = np.flatnonzero(sizes)
-    confidence = np.bincount(bins, judged.confidence, ECE_BINS)[full] / sizes[full]
+    confidence = np.bincount(bins, predictions.confidence, ECE_BINS)[full] / sizes[full]
     lowest = edges[full[0]]
     axes.plot([lowest, 1], [lowest, 1], "--", color=_GREY, label="as it should be")
-    hits = np.bincount(bins, judged.correct, ECE_BINS)
+    hits = np.bincount(bins, predictions.correct, ECE_BINS)
     margins = [_margins(share(int(hits[n]), int(sizes[n]))) for n in full]
     axes.errorbar(
         confidence,
@@ -75,10 +75,10 @@ def reliability(judged: Judged) -> str:
     return _svg(figure)
 
 
-def coverage(judged: Judged, decided: Sequence[Decided]) -> str:
+def coverage(predictions: LabelledPredictions, decided: Sequence[SelectiveResult]) -> str:
     """Accuracy of the surest answers against their share, with the thresholds marked."""
     figure, (axes,) = _figure(5, 3.4)
-    shares, accuracy = accuracy_by_coverage(judged)
+    shares, accuracy = accuracy_by_coverage(predictions)
     start = np.searchsorted(shares, 0.1)  # before it a single answer moves the curve
     shown = np.unique(np.linspace(start, len(shares) - 1, _POINTS).astype(int))
     axes.plot(shares[shown], accuracy[shown], color=_BLUE)
@@ -104,7 +104,7 @@ def accuracy_of(slices: Sequence[Slice], what: str) -> str:
     return _svg(figure)
 
 
-def flip_shares(found: Sequence[Flips]) -> str:
+def flip_shares(found: Sequence[LabelChanges]) -> str:
     """Share of answers that each perturbation flips."""
     figure, (axes,) = _figure(5, 0.6 + 0.42 * len(found))
     places = np.arange(len(found))[::-1]
@@ -163,15 +163,15 @@ def training(curves: Mapping[str, Any]) -> str:
     figure, (axes,) = _figure(5, 3)
     steps, losses = np.array(curves["loss"]).T
     axes.plot(steps, losses, color=_BLUE, linewidth=1, label="training loss, mean of steps")
-    held_out = curves["held_out"]
+    validation = curves["validation"]
     axes.plot(
-        [epoch["step"] for epoch in held_out],
-        [epoch["loss"] for epoch in held_out],
+        [epoch["step"] for epoch in validation],
+        [epoch["loss"] for epoch in validation],
         "D--",
         color=_ORANGE,
         label="held-out loss",
     )
-    for epoch in held_out:
+    for epoch in validation:
         axes.annotate(
             f"{epoch['accuracy']:.1%}",
             (epoch["step"], epoch["loss"]),

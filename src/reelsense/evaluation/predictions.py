@@ -14,14 +14,14 @@ from reelsense.evaluation.scorer import Scorer, answer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class LabelledPredictions:
     """Reviews (n) and what a classifier says of them."""
 
     reviews: Sequence[Review]
     labels: tuple[str, ...]
     probabilities: NDArray[np.float64]
     """(n, labels)."""
-    wanted: NDArray[np.int64]
+    targets: NDArray[np.int64]
     """Index of the true label of each review."""
     stars: NDArray[np.float64] | None = None
     """The star rating that the classifier expects of each review."""
@@ -41,18 +41,18 @@ class Judged:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Whether each answer is the true label."""
-        return np.asarray(self.answers == self.wanted)
+        return np.asarray(self.answers == self.targets)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Labelled:
+class LabelledReviews:
     """Reviews (n) with the index of the true label of each."""
 
     reviews: list[Review]
-    wanted: NDArray[np.int64]
+    targets: NDArray[np.int64]
 
 
-def labelled(reviews: Sequence[Review], labels: Sequence[str]) -> Labelled:
+def labelled(reviews: Sequence[Review], labels: Sequence[str]) -> LabelledReviews:
     """Return those of `reviews` that carry a label.
 
     Raises InputError if none does, or if one carries a label that is none of `labels`.
@@ -67,7 +67,7 @@ def labelled(reviews: Sequence[Review], labels: Sequence[str]) -> Labelled:
                 f"{review.name} has the label {review.label!r}, the model knows {list(labels)}: "
                 "rename the labels of the data, or train a model on them"
             )
-    return Labelled(known, np.array([index[str(review.label)] for review in known]))
+    return LabelledReviews(known, np.array([index[str(review.label)] for review in known]))
 
 
 def unreadable(reviews: Sequence[Review], error: TextError) -> InputError:
@@ -75,7 +75,9 @@ def unreadable(reviews: Sequence[Review], error: TextError) -> InputError:
     return InputError(f"{reviews[error.position].name} {error.reason}")
 
 
-def judge(scorer: Scorer, reviews: Sequence[Review], title: str = "scoring") -> Judged:
+def predict_labelled(
+    scorer: Scorer, reviews: Sequence[Review], title: str = "scoring"
+) -> LabelledPredictions:
     """Score those of `reviews` that carry a label.
 
     Raises InputError as `labelled` does, and naming a review that cannot be read.
@@ -86,6 +88,6 @@ def judge(scorer: Scorer, reviews: Sequence[Review], title: str = "scoring") -> 
     except TextError as error:
         raise unreadable(known.reviews, error) from error
     labels = tuple(scorer.labels)
-    return Judged(
-        known.reviews, labels, found.probabilities, known.wanted, found.stars, found.tokens
+    return LabelledPredictions(
+        known.reviews, labels, found.probabilities, known.targets, found.stars, found.tokens
     )

@@ -24,7 +24,7 @@ from reelsense.evaluation.evaluate import Evaluation
 from reelsense.evaluation.explanations import SHARES
 from reelsense.evaluation.fairness import ALL
 from reelsense.evaluation.label_quality import AUDITED
-from reelsense.evaluation.predictions import Judged
+from reelsense.evaluation.predictions import LabelledPredictions
 from reelsense.files import write_atomically
 from reelsense.text.clean import LONE_SURROGATE, clean
 
@@ -56,7 +56,7 @@ class Report:
     published_as: str | None = None
     """The name under which the project publishes the model; None: it is somebody else's."""
     evaluation: Evaluation
-    judged: Judged
+    predictions: LabelledPredictions
     texts: bool = True
     """Whether to show the texts of mistakes; without, their names alone."""
 
@@ -132,10 +132,10 @@ def _least(thresholds: Sequence[float | None]) -> str:
 
 
 def _plots(report: Report) -> dict[str, Markup]:
-    found, judged, curves = report.evaluation, report.judged, report.manifest.provenance
+    found, predictions, curves = report.evaluation, report.predictions, report.manifest.provenance
     drawn = {
-        "reliability": plots.reliability(judged),
-        "coverage": plots.coverage(judged, found.decided),
+        "reliability": plots.reliability(predictions),
+        "coverage": plots.coverage(predictions, found.decided),
         "by_length": plots.accuracy_of(found.by_length, "words"),
     }
     if found.by_rating:
@@ -170,8 +170,8 @@ def _summary(report: Report) -> list[str]:
         for each in found.decided
         if control and each.risk == control.default_risk and each.decided.count
     ]
-    if found.one_liners:
-        accuracy = _percent(found.one_liners.accuracy.value)
+    if found.single_sentences:
+        accuracy = _percent(found.single_sentences.accuracy.value)
         lines.append(f"On single sentences by critics {accuracy} of the answers are right.")
     lines += [
         f"Of the {each.name}, {_percent(each.edits.value)} of the edited halves are right."

@@ -20,12 +20,12 @@ from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
 from reelsense.evaluation.metrics import Share, share
 from reelsense.evaluation.perturbations import PERTURBATIONS
-from reelsense.evaluation.predictions import judge
+from reelsense.evaluation.predictions import predict_labelled
 from reelsense.evaluation.scorer import Scorer, score
 
 
 @dataclass(frozen=True, slots=True)
-class Flips:
+class LabelChanges:
     """How many of the texts that a perturbation changed got another label."""
 
     name: str
@@ -47,7 +47,7 @@ class Pairs:
     """Pairs with both halves right."""
 
 
-def flips(scorer: Scorer, texts: Sequence[str], seed: int = 0) -> list[Flips]:
+def flips(scorer: Scorer, texts: Sequence[str], seed: int = 0) -> list[LabelChanges]:
     """Count the answers to `texts` that change under each of `PERTURBATIONS`.
 
     What happens to a text depends on `seed` and its place in `texts`, not on the other texts.
@@ -62,7 +62,7 @@ def flips(scorer: Scorer, texts: Sequence[str], seed: int = 0) -> list[Flips]:
                 changed[n] = new
         answers = score(scorer, list(changed.values()), each.name).argmax(axis=1)
         flipped = int((answers != given[list(changed)]).sum())
-        found.append(Flips(each.name, each.what, share(flipped, len(changed)), each.target))
+        found.append(LabelChanges(each.name, each.what, share(flipped, len(changed)), each.target))
     return found
 
 
@@ -74,7 +74,7 @@ def pairs(scorer: Scorer, name: str, originals: Sequence[Review], edits: Sequenc
     """
     if len(originals) != len(edits):
         raise InputError(f"{name}: {len(originals)} originals, but {len(edits)} edits")
-    first, second = judge(scorer, [*originals, *edits], name).correct.reshape(2, -1)
+    first, second = predict_labelled(scorer, [*originals, *edits], name).correct.reshape(2, -1)
     count = len(originals)
     return Pairs(
         name=name,

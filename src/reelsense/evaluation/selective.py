@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from reelsense.bundle import LengthGroup
 from reelsense.evaluation.metrics import Share, share
-from reelsense.evaluation.predictions import Judged
+from reelsense.evaluation.predictions import LabelledPredictions
 from reelsense.inference.calibration import group_numbers
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class SelectiveResult:
     """How thresholds fare on labelled texts."""
 
     risk: float
@@ -41,47 +41,55 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
-class DecidedGroup:
+class SelectiveGroup:
     """How the thresholds of a length group fare on its texts."""
 
     name: str
     max_tokens: int | None
     """None: no upper bound."""
-    decided: list[Decided]
+    decided: list[SelectiveResult]
 
 
-def decided_shares(judged: Judged, groups: Sequence[LengthGroup]) -> list[Decided]:
+def selective_results(
+    predictions: LabelledPredictions, groups: Sequence[LengthGroup]
+) -> list[SelectiveResult]:
     """Return how the thresholds of `groups` fare on `judged`, each text by those of its group."""
     if not groups:
         return []
-    return _decided(judged, groups, _numbers(judged, groups), np.full(len(judged.reviews), True))
+    return _decided(
+        predictions, groups, _numbers(predictions, groups), np.full(len(predictions.reviews), True)
+    )
 
 
-def decided_by_length(judged: Judged, groups: Sequence[LengthGroup]) -> list[DecidedGroup]:
+def selective_by_length(
+    predictions: LabelledPredictions, groups: Sequence[LengthGroup]
+) -> list[SelectiveGroup]:
     """Return the same for each of `groups` that has texts; nothing if there is only one group."""
-    numbers = _numbers(judged, groups)
+    numbers = _numbers(predictions, groups)
     return [
-        DecidedGroup(
-            group.name, group.max_tokens, _decided(judged, groups, numbers, chosen=numbers == n)
+        SelectiveGroup(
+            group.name,
+            group.max_tokens,
+            _decided(predictions, groups, numbers, chosen=numbers == n),
         )
         for n, group in enumerate(groups)
         if len(groups) > 1 and (numbers == n).any()
     ]
 
 
-def _numbers(judged: Judged, groups: Sequence[LengthGroup]) -> NDArray[np.intp]:
+def _numbers(predictions: LabelledPredictions, groups: Sequence[LengthGroup]) -> NDArray[np.intp]:
     """Return the group (n) of each text; the last one if the scorer does not count tokens."""
-    if judged.tokens is None:
-        return np.full(len(judged.reviews), len(groups) - 1)
-    return group_numbers(groups, judged.tokens)
+    if predictions.tokens is None:
+        return np.full(len(predictions.reviews), len(groups) - 1)
+    return group_numbers(groups, predictions.tokens)
 
 
 def _decided(
-    judged: Judged,
+    predictions: LabelledPredictions,
     groups: Sequence[LengthGroup],
     numbers: NDArray[np.intp],
     chosen: NDArray[np.bool_],
-) -> list[Decided]:
+) -> list[SelectiveResult]:
     """Return how `groups` fare on the `chosen` texts (n), which are in the groups `numbers` (n)."""
     present = np.unique(numbers[chosen]).tolist()
     total = int(chosen.sum())
@@ -89,21 +97,25 @@ def _decided(
     for risk in [each.risk for each in groups[-1].thresholds]:
         scores = [group.threshold(risk) for group in groups]
         least = np.array([np.inf if score is None else score for score in scores])
-        decided = chosen & (judged.confidence >= least[numbers])
-        count, wrong = int(decided.sum()), int((decided & ~judged.correct).sum())
+        decided = chosen & (predictions.confidence >= least[numbers])
+        count, wrong = int(decided.sum()), int((decided & ~predictions.correct).sum())
         thresholds = tuple(scores[n] for n in present)
-        rows.append(Decided(risk, thresholds, share(count, total), share(wrong, count)))
+        rows.append(SelectiveResult(risk, thresholds, share(count, total), share(wrong, count)))
     return rows
 
 
-def accuracy_by_coverage(judged: Judged) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def accuracy_by_coverage(
+    predictions: LabelledPredictions,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return coverage (n) and the accuracy (n) of that share of the answers, the surest first."""
-    correct = judged.correct[np.argsort(-judged.confidence, kind="stable")]
+    correct = predictions.correct[np.argsort(-predictions.confidence, kind="stable")]
     counts = np.arange(1, len(correct) + 1)
     return counts / len(correct), np.cumsum(correct) / counts
 
 
-def surest_accuracy(judged: Judged, coverage: float = 0.8) -> Share:
+def accuracy_at_coverage(predictions: LabelledPredictions, coverage: float = 0.8) -> Share:
     """Return the accuracy of the `coverage` share of answers that the model is surest of."""
-    surest = np.argsort(-judged.confidence, kind="stable")[: round(coverage * len(judged.reviews))]
-    return share(int(judged.correct[surest].sum()), len(surest))
+    surest = np.argsort(-predictions.confidence, kind="stable")[
+        : round(coverage * len(predictions.reviews))
+    ]
+    return share(int(predictions.correct[surest].sum()), len(surest))

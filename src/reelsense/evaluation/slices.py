@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from reelsense.evaluation.metrics import Share, share
-from reelsense.evaluation.predictions import Judged
+from reelsense.evaluation.predictions import LabelledPredictions
 
 _WORDS = (0, 50, 100, 150, 200, 300, 500, 1000)
 """Edges between the lengths that are told apart."""
@@ -22,30 +22,32 @@ class Slice:
     accuracy: Share
 
 
-def by_length(judged: Judged) -> list[Slice]:
+def by_length(predictions: LabelledPredictions) -> list[Slice]:
     """Return the accuracy by the number of words."""
-    words = np.array([len(review.text.split()) for review in judged.reviews])
+    words = np.array([len(review.text.split()) for review in predictions.reviews])
     edges = [*_WORDS, np.inf]
     slices = []
     for low, high in pairwise(edges):
         name = f"over {low:,}" if high == np.inf else f"{low + 1:,} to {high:,}"
-        slices.append(_slice(judged, name, (words > low) & (words <= high)))
+        slices.append(_slice(predictions, name, (words > low) & (words <= high)))
     return [each for each in slices if each.accuracy.total]
 
 
-def by_rating(judged: Judged) -> list[Slice]:
+def by_rating(predictions: LabelledPredictions) -> list[Slice]:
     """Return the accuracy by star rating; empty where no review has one."""
-    ratings = np.array([review.rating or 0 for review in judged.reviews])
-    return [_slice(judged, str(rating), ratings == rating) for rating in sorted(set(ratings) - {0})]
+    ratings = np.array([review.rating or 0 for review in predictions.reviews])
+    return [
+        _slice(predictions, str(rating), ratings == rating) for rating in sorted(set(ratings) - {0})
+    ]
 
 
-def stars_off(judged: Judged) -> float | None:
+def star_mae(predictions: LabelledPredictions) -> float | None:
     """Return by how many stars the expected ratings are off on average; None without stars."""
-    ratings = np.array([review.rating or 0 for review in judged.reviews])
-    if judged.stars is None or not ratings.any():
+    ratings = np.array([review.rating or 0 for review in predictions.reviews])
+    if predictions.stars is None or not ratings.any():
         return None
-    return float(np.abs(judged.stars - ratings)[ratings > 0].mean())
+    return float(np.abs(predictions.stars - ratings)[ratings > 0].mean())
 
 
-def _slice(judged: Judged, name: str, chosen: np.ndarray) -> Slice:
-    return Slice(name, share(int(judged.correct[chosen].sum()), int(chosen.sum())))
+def _slice(predictions: LabelledPredictions, name: str, chosen: np.ndarray) -> Slice:
+    return Slice(name, share(int(predictions.correct[chosen].sum()), int(chosen.sum())))

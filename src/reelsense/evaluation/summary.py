@@ -10,7 +10,7 @@ from reelsense.evaluation.behaviours import Behaviours
 from reelsense.evaluation.evaluate import Evaluation
 from reelsense.evaluation.explanations import SHARES, Explanations
 from reelsense.evaluation.metrics import Metrics, Share
-from reelsense.evaluation.selective import Decided, DecidedGroup
+from reelsense.evaluation.selective import SelectiveGroup, SelectiveResult
 
 
 def as_text(found: Evaluation) -> str:
@@ -18,7 +18,7 @@ def as_text(found: Evaluation) -> str:
     parts = [_figures(found), _confusion(found.metrics)]
     if found.decided:
         parts.append(_decided("unsure", found.decided))
-        parts += _decided_by_length("unsure", found.decided_by_length)
+        parts += _decided_by_length("unsure", found.selective_by_length)
     if found.flips:
         rows = [(each.name, _against(each.flips, each.target)) for each in found.flips]
         parts.append(_table("flips under harmless changes", rows))
@@ -26,16 +26,16 @@ def as_text(found: Evaluation) -> str:
         rows = [(f"{each.name}: edits right", str(each.edits)) for each in found.pairs]
         rows += [(f"{each.name}: both right", str(each.both)) for each in found.pairs]
         parts.append(_table("edited reviews", rows))
-    if found.one_liners:
+    if found.single_sentences:
         rows = [
-            ("accuracy", str(found.one_liners.accuracy)),
-            ("calibration error", f"{found.one_liners.metrics.ece:.2%}"),
+            ("accuracy", str(found.single_sentences.accuracy)),
+            ("calibration error", f"{found.single_sentences.metrics.ece:.2%}"),
         ]
         parts.append(_table("single sentences (SST-2)", rows))
-        if found.one_liners.decided:
+        if found.single_sentences.decided:
             title = "unsure, on single sentences"
-            parts.append(_decided(title, found.one_liners.decided))
-            parts += _decided_by_length(title, found.one_liners.decided_by_length)
+            parts.append(_decided(title, found.single_sentences.decided))
+            parts += _decided_by_length(title, found.single_sentences.selective_by_length)
     if found.behaviours:
         parts.append(_behaviours(found.behaviours))
     if found.identity:
@@ -50,8 +50,10 @@ def as_text(found: Evaluation) -> str:
     if found.label_errors.count:
         rows = [("in all", f"{found.label_errors.count:,}")]
         if found.label_errors.audited:
-            judged, wrong = found.label_errors.audited, found.label_errors.not_upheld
-            rows.append(("of those people have looked at, not upheld", f"{wrong:,} of {judged:,}"))
+            predictions, wrong = found.label_errors.audited, found.label_errors.not_upheld
+            rows.append(
+                ("of those people have looked at, not upheld", f"{wrong:,} of {predictions:,}")
+            )
         parts.append(_table("labels that look wrong (cleanlab)", rows))
     if found.comparison:
         other = found.comparison
@@ -93,7 +95,7 @@ def _calibration(group: LengthGroup) -> str:
     return _table(f"calibration{_lengths(group)}", rows)
 
 
-def _lengths(group: LengthGroup | DecidedGroup) -> str:
+def _lengths(group: LengthGroup | SelectiveGroup) -> str:
     if group.max_tokens is not None:
         return f", {group.name} (up to {group.max_tokens} tokens)"
     return "" if group.name == "all" else f", {group.name}"
@@ -120,8 +122,8 @@ def _figures(found: Evaluation) -> str:
         ("log-loss", f"{metrics.log_loss:.4f}"),
         ("calibration error (ECE, 15 bins)", f"{metrics.ece:.2%}"),
     ]
-    if found.stars_off is not None:
-        rows.append(("stars, mean absolute error", f"{found.stars_off:.2f}"))
+    if found.star_mae is not None:
+        rows.append(("stars, mean absolute error", f"{found.star_mae:.2f}"))
     return _table("", rows)
 
 
@@ -160,11 +162,11 @@ def _against(measured: Share, target: float | None) -> str:
     return f"{measured}" if target is None else f"{measured}, target {target:.0%} or less"
 
 
-def _decided_by_length(title: str, groups: Sequence[DecidedGroup]) -> list[str]:
+def _decided_by_length(title: str, groups: Sequence[SelectiveGroup]) -> list[str]:
     return [_decided(f"{title}{_lengths(group)}", group.decided) for group in groups]
 
 
-def _decided(title: str, decided: Sequence[Decided]) -> str:
+def _decided(title: str, decided: Sequence[SelectiveResult]) -> str:
     rows = []
     for each in decided:
         fared = f"{each.decided.value:.1%} decided, {each.wrong.value:.2%} of them wrong"

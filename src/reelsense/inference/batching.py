@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelsense.errors import AbandonedError, DeadlineError
-from reelsense.inference.call_context import Clock
+from reelsense.inference.call_context import CallContext
 
 BUCKET = 16
 """Lengths are padded to multiples of this. Few distinct shapes keep allocators and engines calm."""
@@ -70,9 +70,9 @@ def stack(rows: Sequence[Sequence[int]], pad: int) -> tuple[NDArray[np.int64], N
 class _Call:
     """The windows of one caller: those to come, and the logits of those that ran."""
 
-    def __init__(self, windows: Sequence[Sequence[int]], clock: Clock) -> None:
+    def __init__(self, windows: Sequence[Sequence[int]], context: CallContext) -> None:
         """The longest windows come first: what is left for the end then fits beside others."""
-        self.windows, self.clock = windows, clock
+        self.windows, self.context = windows, context
         order = sorted(range(len(windows)), key=lambda n: -len(windows[n]))
         self.later = deque(_Waiting(self, n, len(windows[n])) for n in order)
         self.logits: list[NDArray[np.float32] | None] = [None] * len(windows)
@@ -149,31 +149,31 @@ class BatchQueue:
         self._threads = ThreadPoolExecutor(len(networks), thread_name_prefix="network")
 
     def run(
-        self, windows: Sequence[Sequence[int]], clock: Clock | None = None
+        self, windows: Sequence[Sequence[int]], context: CallContext | None = None
     ) -> NDArray[np.float32]:
         """Return the logits (windows, labels) of `windows`, token ids each, at least one.
 
         Raises RuntimeError if the network failed for one of them, DeadlineError once no time is
-        left on `clock` and AbandonedError once nobody waits: what has not run by then never will.
+        left on `context` and AbandonedError once nobody waits: what has not run by then never will.
         """
         if not windows:
             raise ValueError("no windows to run")
-        clock = clock or Clock()
-        clock.check()
-        call = _Call(windows, clock)
+        context = context or CallContext()
+        context.check()
+        call = _Call(windows, context)
         try:
-            with clock.waiting():
+            with context.waiting():
                 with self._lock:
                     self._queue_some(call, self._at_once)
                     self._start()
-                if not call.done.wait(clock.left):
-                    raise clock.expired()
+                if not call.done.wait(context.left):
+                    raise context.expired()
         except BaseException:  # no time is left, or this thread is told to stop
             with self._lock:
                 self._forget(call)
             raise
-        clock.queue -= call.network
-        clock.network += call.network
+        context.queue -= call.network
+        context.network += call.network
         if isinstance(call.error, DeadlineError | AbandonedError):
             raise call.error
         if call.error is not None:
@@ -253,7 +253,7 @@ class BatchQueue:
     def _drop_given_up(self) -> None:
         """Let go of calls that nobody waits for. Call it with the lock held."""
         for call in {each.call for each in self._waiting}:
-            if fault := call.clock.fault():
+            if fault := call.context.fault():
                 call.error = fault
                 self._forget(call)
                 call.done.set()
@@ -261,7 +261,7 @@ class BatchQueue:
     def _take(self) -> list[_Waiting]:
         """Take the window that waited longest, and with it those nearest to it in length."""
         waiting = [
-            each for each in self._waiting if not each.call.clock.background
+            each for each in self._waiting if not each.call.context.background
         ] or self._waiting
         oldest = waiting[0]
         near = sorted(waiting, key=lambda other: abs(other.length - oldest.length))

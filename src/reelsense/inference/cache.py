@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-from reelsense.inference.call_context import Clock
+from reelsense.inference.call_context import CallContext
 
-REMEMBERED = 10_000
+CACHE_SIZE = 10_000
 """Answers that a server keeps, unless told otherwise; half a kilobyte each."""
 
 _Answer = TypeVar("_Answer")
@@ -34,16 +34,16 @@ class AnswerCache(Generic[_Answer]):
         self,
         texts: Sequence[str],
         compute: Callable[[Sequence[int]], Sequence[_Answer]],
-        clock: Clock | None = None,
+        context: CallContext | None = None,
     ) -> list[_Answer]:
         """Return an answer for each of `texts`.
 
         `compute` takes the places in `texts` of those nobody has computed, or is computing now;
         what it raises is raised here. If the computing of a text fails, one of those who wait for
         it computes it. Raises DeadlineError if others compute a text for longer than is left on
-        `clock`.
+        `context`.
         """
-        clock = clock or Clock()
+        context = context or CallContext()
         keys = [self._key(text) for text in texts]
         answers: dict[bytes, _Answer] = {}
         others: dict[bytes, Future[_Answer]] = {}
@@ -59,16 +59,16 @@ class AnswerCache(Generic[_Answer]):
                     else:
                         mine[key] = n
                         self._computed[key] = Future()
-        clock.remembered += len(keys) - len(mine)
+        context.cache_hits += len(keys) - len(mine)
         answers |= self._compute(mine, compute)
-        with clock.waiting():
-            failed = {key for key, other in others.items() if _failed(other, clock)}
+        with context.waiting():
+            failed = {key for key, other in others.items() if _failed(other, context)}
         answers |= {key: other.result() for key, other in others.items() if key not in failed}
         if failed:
             places = [n for n, key in enumerate(keys) if key in failed]
-            clock.remembered -= len(places)
+            context.cache_hits -= len(places)
             again = self.get(
-                [texts[n] for n in places], lambda some: compute([places[n] for n in some]), clock
+                [texts[n] for n in places], lambda some: compute([places[n] for n in some]), context
             )
             answers |= dict(zip((keys[n] for n in places), again, strict=True))
         return [answers[key] for key in keys]
@@ -102,8 +102,8 @@ class AnswerCache(Generic[_Answer]):
         ).digest()
 
 
-def _failed(computed: Future[_Answer], clock: Clock) -> bool:
+def _failed(computed: Future[_Answer], context: CallContext) -> bool:
     try:
-        return computed.exception(clock.left) is not None
+        return computed.exception(context.left) is not None
     except TimeoutError:
-        raise clock.expired() from None
+        raise context.expired() from None

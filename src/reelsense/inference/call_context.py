@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from reelsense.errors import AbandonedError, DeadlineError
 
 
-class Clock:
+class CallContext:
     """The clock of one call, in seconds. Passed down with it; not for several calls at once."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Clock:
         same text."""
         self.network = 0.0
         """During which the network read at least one of the texts."""
-        self.remembered = 0
+        self.cache_hits = 0
         """Texts (not seconds) that were not computed for this call: their answers were known, or
         another call was computing them."""
         self.computed = 0

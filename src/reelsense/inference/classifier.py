@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reelsense import bundle as bundles
 from reelsense import registry
-from reelsense.bundle import Bundle
+from reelsense.bundle import Bundle, read_bundle
 from reelsense.errors import BundleError, InputError, TextError
 from reelsense.inference.batching import BatchQueue, Network, OnBatch
 from reelsense.inference.cache import AnswerCache
@@ -28,12 +27,20 @@ from reelsense.inference.calibration import (
     verdict,
     window_means,
 )
-from reelsense.inference.call_context import Clock
+from reelsense.inference.call_context import CallContext
 from reelsense.inference.engine import Engine
 from reelsense.inference.explain import BUDGET, LEAST_BUDGET, Reading, Weighed, explain
 from reelsense.inference.gpu import GpuEngine, gpu_engine
 from reelsense.inference.tokenizer import ReviewTokenizer, Tokens, windows
-from reelsense.prediction import Answers, Coverage, Explanation, Flip, Part, Prediction, without
+from reelsense.prediction import (
+    Answers,
+    Counterfactual,
+    Coverage,
+    Explanation,
+    Part,
+    Prediction,
+    without,
+)
 from reelsense.text.clean import Traced, trace
 
 _SLICE = 512
@@ -43,7 +50,7 @@ _UNREADABLE = "holds nothing that the model can read"
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class NetworkOutputs:
     """What the network says of some texts, before calibration."""
 
     logits: NDArray[np.float64]
@@ -75,7 +82,7 @@ class Classifier:
         *,
         threads: int | None = None,
         network: Network | None = None,
-        remembered: int = 0,
+        cache_size: int = 0,
         gpu: bool = True,
         on_batch: OnBatch = lambda *_: None,
     ) -> None:
@@ -100,7 +107,7 @@ class Classifier:
                 engine.side_by_side, pad, engine.tokens_per_batch, engine.whole, on_batch
             )
         self._cache = (
-            AnswerCache[_Row | None](remembered, self.manifest.version) if remembered else None
+            AnswerCache[_Row | None](cache_size, self.manifest.version) if cache_size else None
         )
 
     @classmethod
@@ -118,7 +125,7 @@ class Classifier:
         Raises:
             BundleError: There is no such model, or a file of it is missing, changed or too new.
         """
-        return cls(bundles.read(registry.find(name_or_path)), threads=threads)
+        return cls(read_bundle(registry.find(name_or_path)), threads=threads)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -126,31 +133,31 @@ class Classifier:
         return self.manifest.labels
 
     def predict(
-        self, texts: Sequence[str], *, risk: float | None = None, clock: Clock | None = None
+        self, texts: Sequence[str], *, risk: float | None = None, context: CallContext | None = None
     ) -> list[Prediction]:
         """Return one prediction for each of `texts`, in their order.
 
         A text of any length is read whole, and its answer does not depend on the other texts.
         `risk` is the share of wrong answers you accept among those whose verdict is not "unsure",
-        by default the bundle's. `clock` limits the time and tells where it went. Raises TextError
+        by default the bundle's. `context` limits the time and tells where it went. Raises TextError
         for the first text that is none or holds nothing to read, InputError if the model has no
-        thresholds for a risk, DeadlineError if the time of `clock` is up.
+        thresholds for a risk, DeadlineError if the time of `context` is up.
         """
         predictions = []
-        for answer in self._each(_checked(texts), risk, clock):
+        for answer in self._each(_checked(texts), risk, context):
             if isinstance(answer, TextError):
                 raise answer
             predictions.append(answer)
         return predictions
 
     def predict_each(
-        self, texts: Sequence[str], *, risk: float | None = None, clock: Clock | None = None
+        self, texts: Sequence[str], *, risk: float | None = None, context: CallContext | None = None
     ) -> list[Prediction | TextError]:
         """Return one answer for each of `texts`: as `predict`, but no text spoils the others.
 
         In the place of a text that is none or holds nothing to read is the TextError that says so.
         """
-        return list(self._each(_list(texts), risk, clock))
+        return list(self._each(_list(texts), risk, context))
 
     def explain(
         self,
@@ -158,45 +165,45 @@ class Classifier:
         *,
         budget: int = BUDGET,
         risk: float | None = None,
-        clock: Clock | None = None,
+        context: CallContext | None = None,
     ) -> Explanation:
         """Return which sentences and words of `text` carry its answer, and what would turn it.
 
         Every weight is measured: by taking the part out, and reading what is left. `budget` is how
         many windows may be read for that, LEAST_BUDGET at least, beside the text itself. The same
-        text always gets the same explanation. `risk` and `clock` are those of `predict`, and so
+        text always gets the same explanation. `risk` and `context` are those of `predict`, and so
         are the errors; InputError too if `budget` is none.
         """
         if type(budget) is not int or budget < LEAST_BUDGET:
             raise InputError(f"budget is a number, {LEAST_BUDGET} at least, not {budget!r}")
-        thresholds, clock = decision_thresholds(self.manifest, risk), clock or Clock()
+        thresholds, context = decision_thresholds(self.manifest, risk), context or CallContext()
         _checked([text])
-        clock.computed += 1
-        with clock.tokenizing():
+        context.computed += 1
+        with context.tokenizing():
             traced = trace(text)
             tokens = self._tokenizer.locate(traced.text)
         if not tokens.ids:
             raise TextError(0, _UNREADABLE)
-        reading = self._reading(tokens, clock)
+        reading = self._reading(tokens, context)
         row = _Row(reading.outputs.mean(axis=0), reading.windows, len(tokens.ids))
         prediction = next(self._predictions([row], thresholds))
-        towards = "positive" if "positive" in self.labels else prediction.label
-        number = self.labels.index(towards)
+        target_label = "positive" if "positive" in self.labels else prediction.label
+        number = self.labels.index(target_label)
         found = explain(reading, traced, number, budget)
         return Explanation(
             prediction=prediction,
-            towards=towards,
+            target_label=target_label,
             log_odds=reading.log_odds(number),
             sentences=_parts(found.sentences, traced),
             words=_parts(found.words, traced),
-            flip=self._verified(
-                text, found.unit, _parts(found.flip, traced), prediction, risk, clock
+            counterfactual=self._verified(
+                text, found.unit, _parts(found.counterfactual, traced), prediction, risk, context
             ),
-            passes=reading.passes,
+            forward_passes=reading.forward_passes,
             budget=budget,
         )
 
-    def _reading(self, tokens: Tokens, clock: Clock) -> Reading:
+    def _reading(self, tokens: Tokens, context: CallContext) -> Reading:
         # Also of what is left when parts are taken out: weights compare like with like.
         group = self._groups[int(group_numbers(self._groups, len(tokens.ids)))]
 
@@ -207,7 +214,7 @@ class Classifier:
             tokens,
             self.manifest.window,
             self._tokenizer.frame,
-            lambda some: self._queue.run(some, clock).astype(np.float64),
+            lambda some: self._queue.run(some, context).astype(np.float64),
             calibrate,
         )
 
@@ -218,16 +225,16 @@ class Classifier:
         parts: tuple[Part, ...],
         whole: Prediction,
         risk: float | None,
-        clock: Clock,
-    ) -> Flip | None:
+        context: CallContext,
+    ) -> Counterfactual | None:
         """Return the flip that is to come of taking `parts` out of `text`, if it does come."""
         left = without(text, parts)
         if not parts or not left.strip():
             return None
-        [answer] = self.predict_each([left], risk=risk, clock=clock)
+        [answer] = self.predict_each([left], risk=risk, context=context)
         if isinstance(answer, TextError) or answer.label == whole.label:
             return None
-        return Flip(unit, parts, answer)
+        return Counterfactual(unit, parts, answer)
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return the probabilities of `texts`, (texts, labels), columns in the order of `labels`.
@@ -247,7 +254,7 @@ class Classifier:
         """
         return self._answers(self.score(_checked(texts)))
 
-    def _answers(self, scored: Scored) -> Answers:
+    def _answers(self, scored: NetworkOutputs) -> Answers:
         ratings = self.manifest.ratings
         return Answers(
             probabilities_by_length(scored.logits, scored.windows, scored.tokens, self._groups),
@@ -256,14 +263,14 @@ class Classifier:
         )
 
     def _each(
-        self, texts: Sequence[str], risk: float | None, clock: Clock | None
+        self, texts: Sequence[str], risk: float | None, context: CallContext | None
     ) -> Iterator[Prediction | TextError]:
         thresholds = decision_thresholds(self.manifest, risk)
         for start in range(0, len(texts), _SLICE):
             part = texts[start : start + _SLICE]
             faults = {n: fault for n, text in enumerate(part) if (fault := _fault(text))}
             good = [n for n in range(len(part)) if n not in faults]
-            rows = dict(zip(good, self._rows([part[n] for n in good], clock), strict=True))
+            rows = dict(zip(good, self._rows([part[n] for n in good], context), strict=True))
             faults |= {n: _UNREADABLE for n, row in rows.items() if row is None}
             predictions = self._predictions([row for row in rows.values() if row], thresholds)
             for n in range(len(part)):
@@ -293,7 +300,7 @@ class Classifier:
                 tokens=Coverage(total=tokens, scored=tokens),
             )
 
-    def score(self, texts: Sequence[str], first: int = 0) -> Scored:
+    def score(self, texts: Sequence[str], first: int = 0) -> NetworkOutputs:
         """Return the network's own answers, which a calibration is fitted on.
 
         In an error, the first of `texts`, at least one, counts as number `first`.
@@ -304,34 +311,34 @@ class Classifier:
                 raise TextError(first + n, _UNREADABLE)
         return self._scored([row for row in rows if row])
 
-    def _scored(self, rows: list[_Row]) -> Scored:
+    def _scored(self, rows: list[_Row]) -> NetworkOutputs:
         logits = np.array([row.logits for row in rows])
-        return Scored(
+        return NetworkOutputs(
             logits=logits[:, : len(self.labels)],
             stars=logits[:, len(self.labels) :],
             windows=np.array([row.windows for row in rows]),
             tokens=np.array([row.tokens for row in rows]),
         )
 
-    def _rows(self, texts: Sequence[str], clock: Clock | None = None) -> list[_Row | None]:
+    def _rows(self, texts: Sequence[str], context: CallContext | None = None) -> list[_Row | None]:
         """Return what the network says of each text; None where there is nothing to read."""
-        clock = clock or Clock()
-        if self._cache is None or clock.background:  # a large file would push out all the others
-            return self._run(texts, clock)
+        context = context or CallContext()
+        if self._cache is None or context.background:  # a large file would push out all the others
+            return self._run(texts, context)
         return self._cache.get(
-            texts, lambda places: self._run([texts[n] for n in places], clock), clock
+            texts, lambda places: self._run([texts[n] for n in places], context), context
         )
 
-    def _run(self, texts: Sequence[str], clock: Clock) -> list[_Row | None]:
+    def _run(self, texts: Sequence[str], context: CallContext) -> list[_Row | None]:
         """Clean, cut and run `texts`."""
-        clock.computed += len(texts)
-        with clock.tokenizing():
-            encoded = self._tokenizer.encode(texts, clock)
+        context.computed += len(texts)
+        with context.tokenizing():
+            encoded = self._tokenizer.encode(texts, context)
             frame = self._tokenizer.frame
             cut = [windows(ids, self.manifest.window, frame) for ids in encoded if ids]
         if not cut:
             return [None] * len(texts)
-        logits = self._queue.run([window for each in cut for window in each], clock)
+        logits = self._queue.run([window for each in cut for window in each], context)
         means = window_means(logits.astype(np.float64), list(map(len, cut)))
         rows = (
             _Row(mean, len(each), len(ids))

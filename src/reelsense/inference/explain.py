@@ -52,7 +52,7 @@ class Reading:
         self._ids, self._places = np.array(tokens.ids), np.array(tokens.places)
         self._window, self._frame, self._run, self._calibrate = window, frame, run, calibrate
         self._edges = window_edges(len(tokens.ids), window)
-        self.passes = 0
+        self.forward_passes = 0
         """Windows read so far."""
         self.windows = len(self._edges) - 1
         self.outputs = self._read(windows(tokens.ids, window, frame))
@@ -134,7 +134,7 @@ class Reading:
         return self._calibrate(window_means(outputs, counts), counts)
 
     def _read(self, cut: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-        self.passes += len(cut)
+        self.forward_passes += len(cut)
         return self._run(cut)
 
 
@@ -147,33 +147,38 @@ class Weighed:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class WeighedParts:
     """What carries the answer for a text."""
 
     sentences: list[Weighed]
     words: list[Weighed]
     unit: str
-    flip: list[Weighed]
+    counterfactual: list[Weighed]
     """The smallest set found whose removal turns the answer; empty: none."""
 
 
-def explain(reading: Reading, traced: Traced, towards: int, budget: int = BUDGET) -> Found:
+def explain(
+    reading: Reading, traced: Traced, target_label: int, budget: int = BUDGET
+) -> WeighedParts:
     """Weigh the sentences of `traced`, the text of `reading`, and the words of the heaviest.
 
-    Weights are of the log-odds of label number `towards`. After the reading of the text itself,
-    at most `budget` windows are read.
+    Weights are changes of the log-odds of label number `target_label`. After the text itself, at
+    most `budget` windows are read.
     """
-    limit = reading.passes + budget
+    limit = reading.forward_passes + budget
     answer = int(reading.logits.argmax())
-    found = _weigh_sentences(reading, sentences(traced.layout), towards, budget // 2)
-    heavy = _weigh_words(reading, traced, found, towards, limit - budget // 4)
-    one = _for_answer(found, answer, towards)[:1] if len(found) > 1 else []
-    speakers = _speakers(reading, found, answer, towards, limit)
-    unit, flip = "sentences", _flip(reading, one, speakers, answer, budget, limit)
-    if not flip:
-        speakers = _for_answer(heavy, answer, towards)
-        unit, flip = "words", _flip(reading, speakers[:1], speakers, answer, budget, limit)
-    return Found(found, heavy, unit, _ordered(flip))
+    found = _weigh_sentences(reading, sentences(traced.layout), target_label, budget // 2)
+    heavy = _weigh_words(reading, traced, found, target_label, limit - budget // 4)
+    one = _for_answer(found, answer, target_label)[:1] if len(found) > 1 else []
+    speakers = _speakers(reading, found, answer, target_label, limit)
+    unit, counterfactual = "sentences", _flip(reading, one, speakers, answer, budget, limit)
+    if not counterfactual:
+        speakers = _for_answer(heavy, answer, target_label)
+        unit, counterfactual = (
+            "words",
+            _flip(reading, speakers[:1], speakers, answer, budget, limit),
+        )
+    return WeighedParts(found, heavy, unit, _ordered(counterfactual))
 
 
 def log_odds(logits: NDArray[np.float64], label: int) -> NDArray[np.float64]:
@@ -184,32 +189,32 @@ def log_odds(logits: NDArray[np.float64], label: int) -> NDArray[np.float64]:
     return np.asarray(logits[:, label] - total)
 
 
-def _weigh(reading: Reading, parts: Sequence[Span], towards: int) -> list[Weighed]:
+def _weigh(reading: Reading, parts: Sequence[Span], target_label: int) -> list[Weighed]:
     if not parts:
         return []
-    weights = reading.log_odds(towards) - log_odds(reading.without_each(parts), towards)
+    weights = reading.log_odds(target_label) - log_odds(reading.without_each(parts), target_label)
     return [Weighed(*each) for each in zip(parts, weights.tolist(), strict=True)]
 
 
 def _weigh_sentences(
-    reading: Reading, spans: Sequence[Span], towards: int, budget: int
+    reading: Reading, spans: Sequence[Span], target_label: int, budget: int
 ) -> list[Weighed]:
     """Weigh sentences; where they are too many, passages, and what is in the heaviest of them.
 
     A part that crosses the edge of a window costs two readings.
     """
-    limit = reading.passes + budget
+    limit = reading.forward_passes + budget
 
     def weigh(groups: Sequence[Sequence[Span]]) -> list[tuple[Weighed, Sequence[Span]]]:
         wholes = [Span(group[0].start, group[-1].end) for group in groups]
-        return list(zip(_weigh(reading, wholes, towards), groups, strict=True))
+        return list(zip(_weigh(reading, wholes, target_label), groups, strict=True))
 
     few = len(spans) <= budget // 2
     found = weigh(_groups(spans, 1 if few else -(-4 * len(spans) // budget)))
     while passages := [pair for pair in found if len(pair[1]) > 1]:
         heaviest = min(passages, key=lambda pair: _heaviest_first(pair[0]))
         parts = _groups(heaviest[1], -(-len(heaviest[1]) // _OPENED))
-        if reading.passes + 2 * len(parts) > limit:
+        if reading.forward_passes + 2 * len(parts) > limit:
             break
         found.remove(heaviest)
         found += weigh(parts)
@@ -221,7 +226,7 @@ def _groups(spans: Sequence[Span], size: int) -> list[Sequence[Span]]:
 
 
 def _weigh_words(
-    reading: Reading, traced: Traced, found: Sequence[Weighed], towards: int, limit: int
+    reading: Reading, traced: Traced, found: Sequence[Weighed], target_label: int, limit: int
 ) -> list[Weighed]:
     """Weigh words of the heaviest sentence: those that matter most when taken out of it alone.
 
@@ -230,27 +235,27 @@ def _weigh_words(
     sentence = min(found, key=_heaviest_first).span
     inside = [word for word in words(traced.layout, sentence) if reading.holds(word)]
     if len(found) > 1:
-        room = (limit - reading.passes - 2 * _WORDS) // reading.cost_alone([sentence])
+        room = (limit - reading.forward_passes - 2 * _WORDS) // reading.cost_alone([sentence])
         inside = inside[: max(0, room - 1)]
         if not inside:
             return []
         logits = reading.alone([sentence] * (len(inside) + 1), [Span(0, 0), *inside])
-        whole, *left = log_odds(logits, towards).tolist()
+        whole, *left = log_odds(logits, target_label).tolist()
         moved = [abs(whole - after) for after in left]
         first = sorted(range(len(inside)), key=lambda n: -moved[n])[:_WORDS]
         inside = [inside[n] for n in first if moved[n] >= _MATTERS * moved[first[0]]]
-    room = max(0, (limit - reading.passes) // 2)
-    return _ordered(_weigh(reading, inside[:room], towards))
+    room = max(0, (limit - reading.forward_passes) // 2)
+    return _ordered(_weigh(reading, inside[:room], target_label))
 
 
-def _for_answer(found: Sequence[Weighed], answer: int, towards: int) -> list[Weighed]:
+def _for_answer(found: Sequence[Weighed], answer: int, target_label: int) -> list[Weighed]:
     """Return those of `found` that speak for the answer, the heaviest first."""
-    sign = 1 if answer == towards else -1
+    sign = 1 if answer == target_label else -1
     return sorted((each for each in found if sign * each.weight > 0), key=_heaviest_first)
 
 
 def _speakers(
-    reading: Reading, found: Sequence[Weighed], answer: int, towards: int, limit: int
+    reading: Reading, found: Sequence[Weighed], answer: int, target_label: int, limit: int
 ) -> list[Weighed]:
     """Return the sentences that speak for the answer, the strongest first; one at least is left.
 
@@ -258,11 +263,11 @@ def _speakers(
     is taken out.
     """
     spans = [each.span for each in found]
-    if len(found) < 2 or reading.passes + reading.cost_alone(spans) > limit:
+    if len(found) < 2 or reading.forward_passes + reading.cost_alone(spans) > limit:
         return []
     alone = log_odds(reading.alone(spans), answer)
     ranked = sorted(zip(alone.tolist(), found, strict=True), key=lambda pair: -pair[0])
-    weighty = _for_answer(found, answer, towards)
+    weighty = _for_answer(found, answer, target_label)
     return [each for odds, each in ranked if odds > 0 or each in weighty][: len(found) - 1]
 
 
@@ -285,11 +290,11 @@ def _flip(
         logits = reading.without_all([[each.span for each in some] for some in sets])
         return np.asarray(logits[:, answer] - np.delete(logits, answer, axis=1).max(axis=1))
 
-    limit = min(limit, reading.passes + max(2, budget // _PER_SET) * reading.windows)
+    limit = min(limit, reading.forward_passes + max(2, budget // _PER_SET) * reading.windows)
     odds = reading.log_odds(answer)
 
     def affordable(sets: int) -> bool:
-        return reading.passes + sets * reading.windows <= limit
+        return reading.forward_passes + sets * reading.windows <= limit
 
     if heaviest and abs(heaviest[0].weight) > odds and affordable(1) and margins([heaviest])[0] < 0:
         return heaviest

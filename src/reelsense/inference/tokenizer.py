@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from reelsense.errors import BundleError
-from reelsense.inference.call_context import Clock
+from reelsense.inference.call_context import CallContext
 from reelsense.text import clean
 
 _CHARACTERS = 200_000
@@ -105,16 +105,16 @@ class ReviewTokenizer:
         """The largest token id plus 1."""
         return max(self._tokenizer.get_vocab().values()) + 1
 
-    def encode(self, texts: Sequence[str], clock: Clock | None = None) -> list[list[int]]:
+    def encode(self, texts: Sequence[str], context: CallContext | None = None) -> list[list[int]]:
         """Clean `texts` and return their token ids, whole, without the frame.
 
         A text of unknown tokens alone, as one word of 300 letters, has none: all such would get the
-        same answer, and a sure one. Raises DeadlineError once no time is left on `clock`.
+        same answer, and a sure one. Raises DeadlineError once no time is left on `context`.
         """
-        clock = clock or Clock()
+        context = context or CallContext()
         ids: list[list[int]] = []
         for group in _groups(list(map(clean.clean, texts))):
-            clock.check()
+            context.check()
             encodings = self._tokenizer.encode_batch_fast(group, add_special_tokens=False)
             ids += [self._known(encoding.ids) for encoding in encodings]
         return ids

@@ -19,7 +19,7 @@ SORTS = ("n", "score", "positive", "stars", "verdict")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RowQuery:
     """Which answers to list, and how."""
 
     verdict: str = ""
@@ -67,7 +67,7 @@ class Reason:
     """Of how many that holds."""
 
 
-def page(database: Database, job: Job, asked: Asked) -> Page:
+def page(database: Database, job: Job, asked: RowQuery) -> Page:
     """Return the answers that are `asked` for. Raises StoreError."""
     wanted = [answers.c.job == job.id]
     if asked.verdict == ERROR:

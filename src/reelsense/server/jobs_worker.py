@@ -16,14 +16,14 @@ import time
 
 from reelsense.bulk.rows import added_columns, answer_rows
 from reelsense.errors import AbandonedError, LostJobError, NotReadyError, StoreError
-from reelsense.inference.call_context import Clock
+from reelsense.inference.call_context import CallContext
 from reelsense.jobs.database import Database, default_url
 from reelsense.jobs.job import CANCELLED, DONE, FAILED, Job
 from reelsense.jobs.repository import Jobs
 from reelsense.prediction import Prediction
-from reelsense.server.middleware.metrics import Metrics
-from reelsense.server.model_holder import Served
-from reelsense.server.model_source import Answerer
+from reelsense.server.middleware.metrics import ServerMetrics
+from reelsense.server.model_holder import ModelHolder
+from reelsense.server.model_source import ClassifierProtocol
 
 _log = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ _SWEEP_EVERY = 60.0
 _AFTER_ERROR = 10.0
 
 
-class Background:
+class JobsWorker:
     """The jobs of a server, and the threads that work on them once it is started."""
 
-    def __init__(self, served: Served, metrics: Metrics) -> None:
+    def __init__(self, served: ModelHolder, metrics: ServerMetrics) -> None:
         """Open nothing yet: a server that is asked for no jobs needs no database."""
         self._served, self._metrics = served, metrics
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -72,7 +72,7 @@ class Background:
             if self._jobs is None:
                 settings = self._served.settings
                 database = Database(settings.database or default_url())
-                self._jobs = Jobs(database, settings.keep_jobs * 3600)
+                self._jobs = Jobs(database, settings.job_retention_hours * 3600)
             return self._jobs
 
     def start(self) -> None:
@@ -166,7 +166,7 @@ class Background:
             self._held = None
         return True
 
-    def _work_on(self, job: Job, classifier: Answerer) -> None:
+    def _work_on(self, job: Job, classifier: ClassifierProtocol) -> None:
         """Score the next rows of `job`, some steps of them; give it back, or end it."""
         manifest = classifier.manifest
         job = self.jobs.begin(job, manifest.version, added_columns(manifest))
@@ -181,15 +181,17 @@ class Background:
                 break
         self.jobs.release(job)
 
-    def _step(self, job: Job, classifier: Answerer) -> Job:
+    def _step(self, job: Job, classifier: ClassifierProtocol) -> Job:
         rows = self.jobs.next_rows(job, _STEP)
-        clock = Clock(abandoned=lambda: self._lost or self._closing.is_set(), background=True)
+        context = CallContext(
+            abandoned=lambda: self._lost or self._closing.is_set(), background=True
+        )
         answers = answer_rows(
-            lambda texts: classifier.predict_each(texts, risk=job.risk, clock=clock),
+            lambda texts: classifier.predict_each(texts, risk=job.risk, context=context),
             rows,
             job.column,
         )
-        job = self.jobs.record(job, rows, answers, clock.elapsed)
+        job = self.jobs.record(job, rows, answers, context.elapsed)
         self._metrics.job_rows(sum(isinstance(each, Prediction) for each in answers), len(rows))
         return job
 

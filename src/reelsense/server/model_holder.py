@@ -14,7 +14,13 @@ from reelsense.bundle import Bundle
 from reelsense.errors import BundleError, NotReadyError
 from reelsense.inference.batching import OnBatch
 from reelsense.inference.classifier import Classifier
-from reelsense.server.model_source import Answerer, Folder, Source, built, check
+from reelsense.server.model_source import (
+    ClassifierProtocol,
+    FolderSource,
+    ModelSource,
+    built,
+    check,
+)
 from reelsense.server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -23,7 +29,7 @@ _LOOK_EVERY = 1.0
 """Seconds between two looks at the files of the bundle."""
 
 
-class Served:
+class ModelHolder:
     """Settings, and a classifier or the promise of one: ready once it has answered a first time.
 
     A bundle that changes is loaded beside the one that serves, which it replaces if it answers.
@@ -35,9 +41,9 @@ class Served:
     def __init__(
         self,
         settings: Settings,
-        model: Bundle | Classifier | Source | None = None,
+        model: Bundle | Classifier | ModelSource | None = None,
         on_batch: OnBatch = lambda *_: None,
-        on_load: Callable[[Answerer | None], None] = lambda _: None,
+        on_load: Callable[[ClassifierProtocol | None], None] = lambda _: None,
         on_reload: Callable[[], None] = lambda: None,
     ) -> None:
         """Take a model, or load that of a source: by default, of the folder that `settings` name.
@@ -49,19 +55,19 @@ class Served:
         self._on_load, self._on_reload = on_load, on_reload
         self.reload_everywhere = self.reload
         """The same in all processes, where there are several."""
-        self._classifier: Answerer | None = None
+        self._classifier: ClassifierProtocol | None = None
         self._state = "the model is being loaded"
         self._tried = threading.Event()
         self._wake = threading.Event()
         self._closed = False
-        load: Callable[[], Answerer]
-        self._source: Source | None = None
+        load: Callable[[], ClassifierProtocol]
+        self._source: ModelSource | None = None
         if isinstance(model, Classifier):
             load = lambda: model  # noqa: E731
         elif isinstance(model, Bundle):
             load = partial(built, model, settings, on_batch)
         else:
-            self._source = model or Folder(settings)
+            self._source = model or FolderSource(settings)
             load = partial(self._source.load, on_batch)
         self._thread = threading.Thread(target=self._watch, args=(load,), name="model", daemon=True)
         self._thread.start()
@@ -76,7 +82,7 @@ class Served:
         """Load the bundle anew, soon, and what else can change."""
         self._wake.set()
 
-    def classifier(self, seconds: float = 0) -> Answerer:
+    def classifier(self, seconds: float = 0) -> ClassifierProtocol:
         """Return the classifier, for the first of which `seconds` may be waited.
 
         Raises NotReadyError saying why there is none (yet).
@@ -86,10 +92,10 @@ class Served:
             raise NotReadyError(self._state)
         return self._classifier
 
-    def _watch(self, load: Callable[[], Answerer]) -> None:
+    def _watch(self, load: Callable[[], ClassifierProtocol]) -> None:
         """Load the first model; then, where it comes from a source, its next."""
         source = self._source
-        seen = source.look() if source else None
+        seen = source.poll() if source else None
         self._load(load)
         self._tried.set()
         while True:
@@ -99,11 +105,11 @@ class Served:
                 return
             if asked:
                 self._on_reload()
-            if source and ((found := source.look()) != seen or asked):
+            if source and ((found := source.poll()) != seen or asked):
                 seen = found
                 self._load(load)
 
-    def _load(self, load: Callable[[], Answerer]) -> None:
+    def _load(self, load: Callable[[], ClassifierProtocol]) -> None:
         begun = time.monotonic()
         try:
             classifier = load()
@@ -131,18 +137,18 @@ class Served:
         )
 
 
-def served() -> Served:
+def get_model_holder() -> ModelHolder:
     """Return what the current application serves."""
-    found: Served = current_app.extensions["reelsense"]
+    found: ModelHolder = current_app.extensions["reelsense"]
     return found
 
 
-def classifier(seconds: float = 0) -> Answerer:
+def classifier(seconds: float = 0) -> ClassifierProtocol:
     """Return the classifier of the current request: the same from its begin to its end.
 
     Raises NotReadyError if there is none within `seconds`.
     """
     if "classifier" not in g:
-        g.classifier = served().classifier(seconds)
-    found: Answerer = g.classifier
+        g.classifier = get_model_holder().classifier(seconds)
+    found: ClassifierProtocol = g.classifier
     return found

@@ -13,12 +13,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reelsense import bundle as bundles
 from reelsense import registry
-from reelsense.bundle import Bundle, Manifest
+from reelsense.bundle import Bundle, Manifest, bundle_paths, read_bundle
 from reelsense.errors import BundleError, TextError
 from reelsense.inference.batching import OnBatch
-from reelsense.inference.call_context import Clock
+from reelsense.inference.call_context import CallContext
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.engine import available_cores
 from reelsense.inference.explain import BUDGET
@@ -26,7 +25,7 @@ from reelsense.prediction import Explanation, Prediction
 from reelsense.server.settings import Settings
 
 
-class Answerer(Protocol):
+class ClassifierProtocol(Protocol):
     """What the server needs of a `Classifier`, wherever that is."""
 
     @property
@@ -50,7 +49,7 @@ class Answerer(Protocol):
         """The labels, in the order of the columns of `predict_proba`."""
 
     def predict_each(
-        self, texts: Sequence[str], *, risk: float | None = None, clock: Clock | None = None
+        self, texts: Sequence[str], *, risk: float | None = None, context: CallContext | None = None
     ) -> list[Prediction | TextError]:
         """As `Classifier.predict_each`."""
 
@@ -60,7 +59,7 @@ class Answerer(Protocol):
         *,
         budget: int = BUDGET,
         risk: float | None = None,
-        clock: Clock | None = None,
+        context: CallContext | None = None,
     ) -> Explanation:
         """As `Classifier.explain`."""
 
@@ -68,17 +67,17 @@ class Answerer(Protocol):
         """As `Classifier.predict_proba`."""
 
 
-class Source(Protocol):
+class ModelSource(Protocol):
     """Where a model comes from that may change."""
 
-    def look(self) -> object:
+    def poll(self) -> object:
         """Return what changes whenever the model does. Raises nothing."""
 
-    def load(self, on_batch: OnBatch) -> Answerer:
+    def load(self, on_batch: OnBatch) -> ClassifierProtocol:
         """Return the model as it is now. Raises BundleError, NotReadyError."""
 
 
-class Folder:
+class FolderSource:
     """The folder of the model that the settings name, by default the bundled model's."""
 
     def __init__(self, settings: Settings) -> None:
@@ -86,14 +85,14 @@ class Folder:
         self._settings = settings
         self._folder = registry.find(settings.model or None)
 
-    def look(self) -> object:
+    def poll(self) -> object:
         """Look at its files."""
-        return look(self._folder)
+        return poll(self._folder)
 
     def load(self, on_batch: OnBatch) -> Classifier:
         """Read and check the bundle and compile its network. Raises BundleError."""
         with unchanged(self._folder) as folder:
-            return built(bundles.read(folder), self._settings, on_batch)
+            return built(read_bundle(folder), self._settings, on_batch)
 
 
 def built(bundle: Bundle, settings: Settings, on_batch: OnBatch) -> Classifier:
@@ -102,7 +101,7 @@ def built(bundle: Bundle, settings: Settings, on_batch: OnBatch) -> Classifier:
     return Classifier(
         bundle,
         threads=max(1, available_cores() // workers) if workers > 1 else None,
-        remembered=settings.cache,
+        cache_size=settings.cache_size,
         on_batch=on_batch,
     )
 
@@ -112,13 +111,13 @@ def unchanged(folder: Path) -> Iterator[Path]:
     """Yield where `folder` leads to. Raises BundleError if its files change meanwhile."""
     # Resolved, so that all files are of one bundle where `folder` is a link that is turned.
     folder = folder.resolve()
-    before = look(folder)
+    before = poll(folder)
     yield folder
-    if look(folder) != before:
+    if poll(folder) != before:
         raise BundleError(f"{folder} changed while it was read")
 
 
-def check(classifier: Answerer) -> None:
+def check(classifier: ClassifierProtocol) -> None:
     """Raise BundleError unless `classifier` gives probabilities, alone and side by side."""
     for texts in (_CANARY[:1], _CANARY):
         for row in classifier.predict_proba(texts):
@@ -132,9 +131,9 @@ _CANARY = ["A joy from the first scene to the last.", "A bore, and a long one: "
 _Look = dict[str, tuple[int, int, int, int] | None]
 
 
-def look(folder: Path) -> _Look:
+def poll(folder: Path) -> _Look:
     """Return what changes whenever a file of the bundle in `folder` does."""
-    return {path.name: _of_file(path) for path in bundles.paths(folder)}
+    return {path.name: _of_file(path) for path in bundle_paths(folder)}
 
 
 def _of_file(path: Path) -> tuple[int, int, int, int] | None:

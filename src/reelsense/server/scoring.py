@@ -12,9 +12,9 @@ from reelsense.inference.calibration import decision_thresholds
 from reelsense.prediction import Explanation, Prediction
 from reelsense.server.middleware.metrics import metrics
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError, invalid
-from reelsense.server.middleware.request_context import clock
+from reelsense.server.middleware.request_context import call_context
 from reelsense.server.middleware.wire_models import TextFault
-from reelsense.server.model_holder import classifier, served
+from reelsense.server.model_holder import classifier, get_model_holder
 
 
 def threshold(manifest: Manifest, risk: float | None, pointer: str = "#/risk") -> float | None:
@@ -43,7 +43,7 @@ def answer_each(texts: Sequence[str], risk: float | None = None) -> list[Predict
     Raises InputError if the model has no thresholds for a `risk`, NotReadyError, DeadlineError,
     AbandonedError.
     """
-    settings = served().settings
+    settings = get_model_holder().settings
     if settings.log_texts:
         g.texts = list(texts)
     most = settings.max_characters
@@ -51,8 +51,8 @@ def answer_each(texts: Sequence[str], risk: float | None = None) -> list[Predict
         TextFault(code="too-long", detail=f"is longer than {most:,} characters") for _ in texts
     ]
     short = [n for n, text in enumerate(texts) if len(text) <= most]
-    found = classifier().predict_each([texts[n] for n in short], risk=risk, clock=clock())
-    metrics().scored(found, clock())
+    found = classifier().predict_each([texts[n] for n in short], risk=risk, context=call_context())
+    metrics().scored(found, call_context())
     for n, answer in zip(short, found, strict=True):
         answers[n] = (
             answer
@@ -85,13 +85,13 @@ def explain_one(text: str, pointer: str, risk: float | None, budget: int) -> Exp
 
     Raises as `answer_all`.
     """
-    if served().settings.log_texts:
+    if get_model_holder().settings.log_texts:
         g.texts = [text]
     try:
-        found = classifier().explain(text, risk=risk, budget=budget, clock=clock())
+        found = classifier().explain(text, risk=risk, budget=budget, context=call_context())
     except TextError as error:
         raise invalid(
             [FieldError(pointer=pointer, code="unreadable", detail=error.reason)]
         ) from error
-    metrics().scored([found.prediction], clock())
+    metrics().scored([found.prediction], call_context())
     return found

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from reelsense.errors import InputError, SettingsError
-from reelsense.inference.cache import REMEMBERED
+from reelsense.inference.cache import CACHE_SIZE
 
 PREFIX = "REELSENSE_"
 FILE = f"{PREFIX}CONFIG"
@@ -31,25 +31,25 @@ _PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
 """In an address."""
 
 GROUPS = {
-    "Listening": ("host", "port", "connections", "read_timeout", "proxies"),
-    "The model": ("model", "cache", "workers"),
+    "Listening": ("host", "port", "max_connections", "read_timeout", "trusted_proxies"),
+    "The model": ("model", "cache_size", "workers"),
     "Limits of requests": (
-        "queue",
-        "queue_bytes",
+        "max_concurrent_requests",
+        "max_concurrent_bytes",
         "deadline",
         "max_texts",
         "max_characters",
         "max_body",
     ),
-    "Jobs": ("max_upload", "max_rows", "max_jobs", "keep_jobs", "database"),
+    "Jobs": ("max_upload", "max_rows", "max_jobs", "job_retention_hours", "database"),
     "Who may ask": (
         "keys_file",
         "keys",
         "insecure_public",
-        "rate",
-        "rate_storage",
+        "rate_limit",
+        "rate_limit_storage",
         "secret",
-        "origins",
+        "cors_origins",
     ),
     "Log": ("log_level", "log_format", "log_texts"),
 }
@@ -79,8 +79,8 @@ class Settings(BaseModel):
         description="Name of an installed model (`reelsense models`) or folder of a bundle; by "
         "default the bundled model.",
     )
-    cache: int = Field(
-        default=REMEMBERED,
+    cache_size: int = Field(
+        default=CACHE_SIZE,
         ge=0,
         description="Answers kept for texts that come again; 0: every text is computed.",
     )
@@ -90,13 +90,13 @@ class Settings(BaseModel):
         description="Processes that serve, each with the whole model and its share of the cores.",
     )
     # Nearly all of them wait for the network, which finds the better batches the more there are.
-    queue: int = Field(
+    max_concurrent_requests: int = Field(
         default=128,
         ge=1,
         le=4096,
         description="Requests for the model in hand at a time; more get 429.",
     )
-    queue_bytes: int = Field(
+    max_concurrent_bytes: int = Field(
         default=4 * 1024 * 1024,
         ge=1,
         description="Bytes of their bodies in hand at a time; more get 429.",
@@ -117,7 +117,7 @@ class Settings(BaseModel):
     max_jobs: int = Field(
         default=100, ge=0, description="Jobs kept at a time; more get 429. 0: there are no jobs."
     )
-    keep_jobs: float = Field(
+    job_retention_hours: float = Field(
         default=24.0,
         gt=0,
         le=87_600,
@@ -137,7 +137,7 @@ class Settings(BaseModel):
     read_timeout: float = Field(
         default=30.0, gt=0, le=86_400, description="Seconds in which a request has to arrive."
     )
-    connections: int = Field(
+    max_connections: int = Field(
         default=1000,
         ge=1,
         description="Connections open at a time; for one more the one idle longest is closed.",
@@ -151,12 +151,12 @@ class Settings(BaseModel):
     insecure_public: bool = Field(
         default=False, description="Listen off this machine without keys."
     )
-    rate: str | None = Field(
+    rate_limit: str | None = Field(
         default=None,
         description="Requests of each key or, without keys, each address: 1200/minute, but none "
         "without keys on this machine alone.",
     )
-    rate_storage: str = Field(
+    rate_limit_storage: str = Field(
         default="memory://",
         description="Where they are counted: by each process for itself, or redis://HOST:6379.",
     )
@@ -166,12 +166,12 @@ class Settings(BaseModel):
         description="Signs the cookies of those who sign in, 16 characters or more; by default new "
         "at each start.",
     )
-    proxies: int = Field(
+    trusted_proxies: int = Field(
         default=0,
         ge=0,
         description="Proxies in front, whose word on address, scheme and host is taken.",
     )
-    origins: str = Field(
+    cors_origins: str = Field(
         default="",
         description="Sites whose pages may ask, as https://a.example https://b.example.",
     )
@@ -183,7 +183,7 @@ class Settings(BaseModel):
     )
     log_texts: bool = Field(default=False, description="Log the texts that are scored.")
 
-    @field_validator("origins")
+    @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, origins: str) -> str:
         for each in listed(origins):
@@ -192,7 +192,7 @@ class Settings(BaseModel):
                 raise PydanticCustomError("origins", "Input should be as https://a.example")
         return origins
 
-    @field_validator("rate")
+    @field_validator("rate_limit")
     @classmethod
     def _is_rate(cls, rate: str | None) -> str | None:
         try:
@@ -202,7 +202,7 @@ class Settings(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Effective:
+class EffectiveSettings:
     """Settings, and where each of them was set."""
 
     settings: Settings
@@ -235,7 +235,7 @@ def _toml(value: object) -> str:
 
 def read_settings(
     flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None = None
-) -> Effective:
+) -> EffectiveSettings:
     """Return the settings that `flags` (by field), `environment` and `file` make.
 
     A variable that is empty is not set; without a `file`, REELSENSE_CONFIG names it. Raises
@@ -262,7 +262,7 @@ def read_settings(
     if faults:
         raise SettingsError("; ".join(faults))
     origins = {name: origin for layer in layers for name, origin in layer.names.items()}
-    return Effective(Settings.model_construct(**values), origins)
+    return EffectiveSettings(Settings.model_construct(**values), origins)
 
 
 def flag(name: str) -> str:

@@ -16,7 +16,7 @@ from typing import IO
 from reelsense.errors import DatasetError
 from reelsense.tables import parquet, storage
 from reelsense.tables.delimited import SUFFIXES, Row, advice, header, rows, text_lines
-from reelsense.tables.storage import Found
+from reelsense.tables.storage import FileInfo
 
 STANDARD_INPUT = "-"
 
@@ -24,26 +24,26 @@ PARQUET = ".parquet"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FileFormat:
     """What kind of table a file is."""
 
     suffix: str
     """One of tables.SUFFIXES, or PARQUET."""
-    packed: bool = False
+    compressed: bool = False
     """By gzip."""
 
     def __str__(self) -> str:
         """Return how the names of such files end."""
-        return self.suffix + ".gz" * self.packed
+        return self.suffix + ".gz" * self.compressed
 
 
-def kind_of(address: str) -> Kind:
+def file_format_of(address: str) -> FileFormat:
     """Return the kind that the name of a file says. Raises DatasetError for other names."""
     path = PurePosixPath(address)
-    packed = path.suffix.lower() == ".gz"
-    suffix = (path.with_suffix("") if packed else path).suffix.lower()
-    if suffix in SUFFIXES or (suffix == PARQUET and not packed):
-        return Kind(suffix, packed)
+    compressed = path.suffix.lower() == ".gz"
+    suffix = (path.with_suffix("") if compressed else path).suffix.lower()
+    if suffix in SUFFIXES or (suffix == PARQUET and not compressed):
+        return FileFormat(suffix, compressed)
     kinds = f"{', '.join(SUFFIXES)} (each also .gz) and {PARQUET}"
     raise DatasetError(f"{address}: not one of {kinds}{advice(address)}")
 
@@ -51,7 +51,7 @@ def kind_of(address: str) -> Kind:
 def is_table(address: str) -> bool:
     """Say whether the name of a file is that of a table."""
     with suppress(DatasetError):
-        return bool(kind_of(address))
+        return bool(file_format_of(address))
     return False
 
 
@@ -65,7 +65,7 @@ class Table:
 
 
 @contextmanager
-def reading(found: Found, kind: Kind, encoding: str | None = None) -> Iterator[Table]:
+def reading(found: FileInfo, kind: FileFormat, encoding: str | None = None) -> Iterator[Table]:
     """Open the table `found`, STANDARD_INPUT perhaps, of UTF-8 or another `encoding`.
 
     Raises DatasetError if that cannot be.
@@ -80,14 +80,14 @@ def reading(found: Found, kind: Kind, encoding: str | None = None) -> Iterator[T
                 counter = _Counter(read)
                 yield Table(counter, lambda: counter.count / max(1, count))
             return
-        with text_lines(_unpacked(raw) if kind.packed else raw, encoding) as lines:
+        with text_lines(_unpacked(raw) if kind.compressed else raw, encoding) as lines:
             yield Table(
                 _told_rows(rows(lines, kind.suffix, found.name, encoding), found.name),
                 lambda: raw.tell() / found.size if found.size else 0.0,
             )
 
 
-def columns(found: Found, kind: Kind, encoding: str | None = None) -> tuple[str, ...]:
+def columns(found: FileInfo, kind: FileFormat, encoding: str | None = None) -> tuple[str, ...]:
     """Return the columns of `found`, a .csv, .tsv or Parquet; none if it is empty.
 
     Raises DatasetError if it cannot be read.
@@ -95,7 +95,7 @@ def columns(found: Found, kind: Kind, encoding: str | None = None) -> tuple[str,
     with storage.reading(found.address) as raw:
         if kind.suffix == PARQUET:
             return tuple(parquet.schema(raw, found.name).names)
-        unpacked = _unpacked(raw) if kind.packed else raw
+        unpacked = _unpacked(raw) if kind.compressed else raw
         with _told(found.name), text_lines(unpacked, encoding) as lines:
             return header(lines, kind.suffix, found.name, encoding)
 

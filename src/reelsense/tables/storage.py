@@ -27,7 +27,7 @@ _PATTERN = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FileInfo:
     """A file that is there."""
 
     name: str
@@ -52,7 +52,7 @@ def whole(address: str) -> str:
         return str(store.unstrip_protocol(path))
 
 
-def find(address: str) -> list[Found]:
+def find(address: str) -> list[FileInfo]:
     """Return the file at `address`, those in the folder, or those that fit the pattern, in order.
 
     A folder is searched with its folders. What begins with . or _ is left out, unless it is named.
@@ -65,7 +65,7 @@ def find(address: str) -> list[Found]:
     return sorted(found, key=lambda each: each.name)
 
 
-def _find_here(address: str) -> list[Found]:
+def _find_here(address: str) -> list[FileInfo]:
     path = str(_path(address))
     names: Iterable[str]
     if Path(path).is_dir():
@@ -75,9 +75,9 @@ def _find_here(address: str) -> list[Found]:
     else:
         status = Path(path).stat()
         size = status.st_size if S_ISREG(status.st_mode) else None
-        return [Found(address, str(Path(path).absolute()), size)]
+        return [FileInfo(address, str(Path(path).absolute()), size)]
     files = [Path(name) for name in names if Path(name).is_file()]
-    return [Found(str(each), str(each.absolute()), each.stat().st_size) for each in files]
+    return [FileInfo(str(each), str(each.absolute()), each.stat().st_size) for each in files]
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _walk(folder: str) -> Iterator[str]:
         yield from (str(Path(parent, name)) for name in names)
 
 
-def _find_there(address: str) -> list[Found]:
+def _find_there(address: str) -> list[FileInfo]:
     store, path = _store(address)
     if store.isdir(path):
         inside = store.find(path, detail=True, on_error="raise")
@@ -96,10 +96,10 @@ def _find_there(address: str) -> list[Found]:
     elif _PATTERN & set(path):
         files = list(store.glob(path, detail=True).values())
     else:
-        return [Found(address, address, store.info(path).get("size"))]
+        return [FileInfo(address, address, store.info(path).get("size"))]
     names = [(store.unstrip_protocol(file["name"]), file) for file in files]
     return [
-        Found(name, name, file.get("size"))
+        FileInfo(name, name, file.get("size"))
         for name, file in names
         if file["type"] == "file" and not name.endswith("/")  # a marker of a folder
     ]
@@ -134,7 +134,7 @@ def replacing(address: str) -> Iterator[IO[bytes]]:
                 shutil.copyfileobj(kept, remote, 2**20)
 
 
-class Folder:
+class OutputFolder:
     """A folder of files, made when the first is written."""
 
     def __init__(self, address: str) -> None:

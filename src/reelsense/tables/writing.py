@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from reelsense.tables import parquet
 from reelsense.tables.delimited import Row
-from reelsense.tables.reading import PARQUET, Kind
+from reelsense.tables.reading import PARQUET, FileFormat
 from reelsense.text.clean import LONE_SURROGATE
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ Answered = tuple[Row, dict[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class OutputSchema:
     """How a table is written."""
 
-    kind: Kind
+    kind: FileFormat
     added: tuple[str, ...]
     """The names of what is added to every row."""
     columns: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ def writer(file: IO[str], kind: str, columns: Sequence[str] = ()) -> Writer:
     return _Json(file) if kind == ".jsonl" else _Csv(file, "\t" if kind == ".tsv" else ",", columns)
 
 
-def encode(layout: Layout, rows: Sequence[Answered], *, header: bool) -> bytes:
+def encode(layout: OutputSchema, rows: Sequence[Answered], *, header: bool) -> bytes:
     """Return a table of `rows`; a .csv or .tsv without `header` lacks the names of the columns."""
     buffer = io.BytesIO()
     if layout.kind.suffix == PARQUET:
@@ -82,12 +82,12 @@ def encode(layout: Layout, rows: Sequence[Answered], *, header: bool) -> bytes:
     return _packed(layout, buffer.getvalue())
 
 
-def empty(layout: Layout) -> bytes:
+def empty(layout: OutputSchema) -> bytes:
     """Return a table without rows: the names of the columns, where they are known."""
     return encode(layout, [], header=bool(layout.columns))
 
 
-def join(layout: Layout, pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:
+def join(layout: OutputSchema, pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:
     """Write the tables of `pieces`, which have no header, as one."""
     if layout.kind.suffix == PARQUET:
         parquet.join(pieces, target)
@@ -98,7 +98,7 @@ def join(layout: Layout, pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None
         shutil.copyfileobj(piece, target, 2**20)
 
 
-def _header(layout: Layout) -> str:
+def _header(layout: OutputSchema) -> str:
     if not layout.has_columns:
         return ""
     line = io.StringIO(newline="")
@@ -107,13 +107,13 @@ def _header(layout: Layout) -> str:
     return line.getvalue()
 
 
-def _names(layout: Layout) -> list[str]:
+def _names(layout: OutputSchema) -> list[str]:
     """What the added columns are called."""
     return list(_renamed(dict.fromkeys(layout.added), dict.fromkeys(layout.columns)))
 
 
-def _packed(layout: Layout, content: bytes) -> bytes:
-    return gzip.compress(content, mtime=0) if layout.kind.packed else content
+def _packed(layout: OutputSchema, content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0) if layout.kind.compressed else content
 
 
 class _Text:

@@ -38,7 +38,7 @@ _CURVE_POINTS = 100
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a run is. Saved with every state."""
 
     epoch: int = 0
@@ -50,11 +50,11 @@ class Progress:
 
 
 def fingerprint(
-    recipe: dict[str, object], labels: list[str], train: Encoded, held_out: Encoded
+    recipe: dict[str, object], labels: list[str], train: Encoded, validation: Encoded
 ) -> str:
     """Return a hash of everything that a resumed run must share with the first."""
     digest = hashlib.sha256(json.dumps([recipe, labels]).encode())
-    for part in (train, held_out):
+    for part in (train, validation):
         digest.update(repr((part.targets, part.ratings, part.teachers)).encode())
         for ids in part.ids:
             digest.update(repr(ids).encode())
@@ -65,12 +65,12 @@ def refuse_to_overwrite(out: Path) -> None:
     """Make the folder `out`; raise TrainingError if a run or a model already lives there."""
     if (out / STATE).exists():
         raise TrainingError(
-            f"{out} already holds a training run: go on with --resume, or name another --out"
+            f"{out} already holds a training run: go on with --resume, or name another --output"
         )
     if (out / "config.json").exists():
-        raise TrainingError(f"{out} already holds a model: name another --out")
+        raise TrainingError(f"{out} already holds a model: name another --output")
     if out.exists() and not out.is_dir():
-        raise TrainingError(f"{out} is a file: name a folder as --out")
+        raise TrainingError(f"{out} is a file: name a folder as --output")
     out.mkdir(parents=True, exist_ok=True)
     (out / METRICS).unlink(missing_ok=True)
 
@@ -91,7 +91,7 @@ def save_state(
     out: Path,
     fingerprint: str,
     parts: Mapping[str, Stateful],
-    progress: Progress,
+    progress: TrainingProgress,
     processes: Processes,
 ) -> None:
     """Save all that the next step depends on. All processes take part, one writes."""
@@ -117,7 +117,7 @@ def _random() -> dict[str, Tensor]:
 
 def load_state(
     out: Path, fingerprint: str, parts: Mapping[str, Stateful], processes: Processes
-) -> Progress:
+) -> TrainingProgress:
     """Put the state saved in `out` into `parts`; return how far it was.
 
     Random numbers go on where they were if there are as many processes as there were; else
@@ -131,10 +131,10 @@ def load_state(
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise TrainingError(f"{path} is damaged: train into another --out ({error})") from error
+        raise TrainingError(f"{path} is damaged: use another --output ({error})") from error
     if state["fingerprint"] != fingerprint:
         raise TrainingError(
-            f"{path} was made with another recipe, base or other reviews: train into another --out"
+            f"{path} was made with another recipe, base or other reviews: use another --output"
         )
     for name, part in parts.items():
         part.load_state_dict(state["parts"][name])
@@ -143,7 +143,7 @@ def load_state(
         torch.set_rng_state(random[processes.rank]["processor"])
         if torch.cuda.is_available() and "gpu" in random[processes.rank]:
             torch.cuda.set_rng_state(random[processes.rank]["gpu"])
-    progress = Progress(**state["progress"])
+    progress = TrainingProgress(**state["progress"])
     if processes.main:
         _drop_metrics_after(out / METRICS, progress.steps_done)
     return progress
@@ -174,7 +174,7 @@ def curves(out: Path) -> dict[str, list[Any]]:
             [part[-1]["step"], round(sum(step["loss"] for step in part) / len(part), 4)]
             for part in parts
         ],
-        "held_out": [without_speed(entry) for entry in entries if "epoch" in entry],
+        "validation": [without_speed(entry) for entry in entries if "epoch" in entry],
     }
 
 

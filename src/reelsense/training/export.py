@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from reelsense import bundle as bundles
-from reelsense.bundle import Bundle, Manifest
+from reelsense.bundle import Bundle, Manifest, check_target, write_bundle
 from reelsense.datasets.reviews import Review
 from reelsense.errors import TrainingError
 from reelsense.evaluation.calibrate import ValidationSet, calibrate, check_unseen
@@ -59,7 +58,7 @@ class Parity:
 
 def export(
     folder: Path,
-    held_out: Sequence[Review],
+    validation: Sequence[Review],
     labels: Sequence[str],
     out: Path,
     *,
@@ -68,11 +67,11 @@ def export(
 ) -> Parity:
     """Write the checkpoint in `folder` as a bundle to `out`; return the measured parity.
 
-    `data` names what it was trained on, with these `labels`; the `held_out` part of it calibrates
+    `data` names what it was trained on, with these `labels`; the `validation` part of it calibrates
     and checks. The sets `calibrate_on` calibrate as well. Raises TrainingError, and writes nothing,
     if labels agree on less than LEAST_AGREEMENT of them.
     """
-    bundles.check_target(out)
+    check_target(out)
     facts = checkpoint.facts_with_labels(folder)
     if facts["labels"] != list(labels):
         raise TrainingError(f"{folder} knows the labels {facts['labels']}, the data {list(labels)}")
@@ -93,13 +92,13 @@ def export(
             "base_sha256": facts["base_sha256"],
             "architecture": model.config.model_type,
             "curves": checkpoint.curves(folder),
-            "held_out_of_training": facts["held_out"],
+            "training_validation": facts["validation"],
             "versions": {name: version(name) for name in ("onnx", "torch", "transformers")},
         },
     )
     check_unseen(manifest, calibrate_on)
     frame = Bundle(manifest, quantize(to_onnx(model)), serialized, card="")
-    compare = _Comparison(model, frame, held_out)
+    compare = _Comparison(model, frame, validation)
     for int8_activations, form in FORMS.items():
         bundle = replace(frame, manifest=replace(manifest, int8_activations=int8_activations))
         parity = compare(form, bundle)
@@ -112,9 +111,9 @@ def export(
             f"{parity.reviews} held-out reviews; at least {LEAST_AGREEMENT:.1%} are needed"
         )
     bundle = replace(bundle, manifest=_with_metrics(bundle.manifest, parity))
-    sets = [ValidationSet(f"the held-out part of {data}", held_out), *calibrate_on]
+    sets = [ValidationSet(f"the held-out part of {data}", validation), *calibrate_on]
     bundle = calibrate(bundle, Classifier(bundle, gpu=False), sets)
-    bundles.write(out, replace(bundle, card=_card(bundle.manifest)))
+    write_bundle(out, replace(bundle, card=_card(bundle.manifest)))
     return parity
 
 
@@ -126,7 +125,7 @@ def _with_metrics(manifest: Manifest, parity: Parity) -> Manifest:
         "accuracy_int8": parity.accuracy_int8,
     }
     provenance = manifest.provenance | {"network": FORMS[manifest.int8_activations]}
-    return replace(manifest, metrics={"held_out": measured}, provenance=provenance)
+    return replace(manifest, metrics={"validation": measured}, provenance=provenance)
 
 
 class _Inputs(nn.Module):
@@ -170,9 +169,9 @@ def to_onnx(model: PreTrainedModel) -> onnx.ModelProto:
 class _Comparison:
     """Compares int8 networks with the checkpoint on the same held-out reviews."""
 
-    def __init__(self, model: PreTrainedModel, frame: Bundle, held_out: Sequence[Review]) -> None:
+    def __init__(self, model: PreTrainedModel, frame: Bundle, validation: Sequence[Review]) -> None:
         """Of `frame`, what is around the network is used."""
-        chosen = random.Random(1).sample(held_out, min(_PARITY_REVIEWS, len(held_out)))
+        chosen = random.Random(1).sample(validation, min(_PARITY_REVIEWS, len(validation)))
         self._texts = [review.text for review in chosen]
         self._wanted = np.array([review.label for review in chosen])
         exact = Classifier(frame, network=torch_network(model))
@@ -203,7 +202,7 @@ def torch_network(model: PreTrainedModel) -> Network:
 
 
 def _card(manifest: Manifest) -> str:
-    recipe, measured = manifest.provenance["recipe"], manifest.metrics["held_out"]
+    recipe, measured = manifest.provenance["recipe"], manifest.metrics["validation"]
     architecture = manifest.provenance["architecture"]
     lines = [
         f"# {manifest.name}",

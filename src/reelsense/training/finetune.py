@@ -55,7 +55,7 @@ def finetune(
     Args:
         stage: Settings of the stage.
         base: Folder of the pre-trained model.
-        split: Labelled reviews; `split.held_out` is the validation set.
+        split: Labelled reviews; `split.validation` is the validation set.
         labels: Names of the labels, in the order of the outputs.
         output: Folder for checkpoint, state and metrics.
         examples: What to learn from, by default `split.train`.
@@ -104,7 +104,9 @@ class _FineTuning:
         if stage.shared_identity_embeddings:
             equalize_identities(self.model, self.tokenizer)
         self.train = _encode(examples, self.tokenizer, processes)
-        self.validation = _encode(hard_examples(split.held_out, labels), self.tokenizer, processes)
+        self.validation = _encode(
+            hard_examples(split.validation, labels), self.tokenizer, processes
+        )
         self.sources = Counter(
             source for source, _ in {(each.source, each.text) for each in examples if each.source}
         )
@@ -127,7 +129,7 @@ class _FineTuning:
     def logits(self, model: Any, *inputs: Tensor) -> Tensor:
         return logits(model, *inputs)
 
-    def prepare(self, batch: list[int], progress: checkpoint.Progress) -> _Batch:
+    def prepare(self, batch: list[int], progress: checkpoint.TrainingProgress) -> _Batch:
         return _Batch(self, batch, self.stage.lengths[progress.epoch])
 
     def scores(self, forward: Any, texts: Encoded, numbers: Sequence[int], length: int) -> Tensor:
@@ -179,7 +181,7 @@ class _FineTuning:
             "base_sha256": self.base_sha256,
             "labels": self.labels,
             "ratings": self.ratings,
-            "held_out": metrics,
+            "validation": metrics,
             **self._history(),
         }
         checkpoint.save_model(self.output, model, self.tokenizer, facts)

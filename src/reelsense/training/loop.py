@@ -1,7 +1,7 @@
 """The training loop of pre-training, fine-tuning and distillation.
 
-A `Task` knows the model, the batches and the loss; `train` takes the steps: one AdamW step per
-batch, under a learning rate that warms up and then falls linearly, with checkpoints every few
+A `TrainingTask` knows the model, the batches and the loss; `train` takes the steps: one AdamW step
+per batch, under a learning rate that warms up and then falls linearly, with checkpoints every few
 minutes, so that an interrupted run continues exactly where it was. Several processes take the same
 steps as one (`processes`).
 """
@@ -33,7 +33,7 @@ CHECKPOINT_EVERY = 180.0
 """Seconds between two saved states."""
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """What is trained: a model, its batches and the loss over them."""
 
     model: PreTrainedModel
@@ -46,7 +46,7 @@ class Task(Protocol):
         """Compute what the loss is taken over. The only pass through the model in a step."""
         ...
 
-    def prepare(self, batch: list[int], progress: checkpoint.Progress) -> Batch:
+    def prepare(self, batch: list[int], progress: checkpoint.TrainingProgress) -> Batch:
         """Return the batch whose loss the next step reduces."""
         ...
 
@@ -85,7 +85,7 @@ class Training:
     average: AveragedModel | None
     begun: dict[str, Tensor]
     """The weights that the run began with, where the stage goes back to them."""
-    progress: checkpoint.Progress
+    progress: checkpoint.TrainingProgress
 
     def parts(self) -> dict[str, checkpoint.Stateful]:
         """Return what a saved state consists of."""
@@ -109,7 +109,7 @@ def start(stage: Stage, output: Path, processes: Processes | None, *, resume: bo
 
 
 def train(
-    task: Task,
+    task: TrainingTask,
     stage: Stage,
     output: Path,
     processes: Processes,
@@ -180,7 +180,7 @@ def limit_steps(plans: list[list[list[int]]], max_steps: int) -> list[list[list[
     return [plan for plan in limited if plan]
 
 
-def _begin(task: Task, stage: Stage, processes: Processes) -> Training:
+def _begin(task: TrainingTask, stage: Stage, processes: Processes) -> Training:
     model = task.model
     optimizer: torch.optim.Optimizer = torch.optim.AdamW(
         parameter_groups(model, stage.weight_decay), lr=stage.learning_rate, fused=True
@@ -194,11 +194,11 @@ def _begin(task: Task, stage: Stage, processes: Processes) -> Training:
         begun = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     if processes.rank:  # from here on, each has its own dropout
         torch.manual_seed(stage.seed + processes.rank)
-    return Training(model, forward, optimizer, average, begun, checkpoint.Progress())
+    return Training(model, forward, optimizer, average, begun, checkpoint.TrainingProgress())
 
 
 def _bar(
-    plan: list[list[int]], progress: checkpoint.Progress, epochs: int, processes: Processes
+    plan: list[list[int]], progress: checkpoint.TrainingProgress, epochs: int, processes: Processes
 ) -> Iterator[list[int]]:
     """Yield the batches of `plan` that are left, under a progress bar."""
     title = f"epoch {progress.epoch + 1}/{epochs}"
@@ -237,7 +237,7 @@ def _step(
 
 
 def _finish_epoch(
-    task: Task,
+    task: TrainingTask,
     stage: Stage,
     training: Training,
     output: Path,
@@ -282,7 +282,7 @@ def _final_weights(training: Training, stage: Stage) -> PreTrainedModel:
     return kept
 
 
-def _save_state(output: Path, task: Task, training: Training, processes: Processes) -> None:
+def _save_state(output: Path, task: TrainingTask, training: Training, processes: Processes) -> None:
     checkpoint.save_state(output, task.fingerprint, training.parts(), training.progress, processes)
 
 

@@ -104,7 +104,7 @@ def _finetune(
 ) -> None:
     examples = stage_examples(stage, data, store)
     processes.say(
-        f"{len(examples):,} texts to learn from, {len(data.split.held_out):,} to validate on"
+        f"{len(examples):,} texts to learn from, {len(data.split.validation):,} to validate on"
     )
     finetune(
         stage,
@@ -191,5 +191,5 @@ def _bundle(checkpoint: Path, data: TrainingData) -> Path:
     """Return the bundle of an earlier stage, which scores faster than its checkpoint."""
     folder = checkpoint.with_name(f"{checkpoint.name}-bundle")
     if not folder.exists():
-        export(checkpoint, data.split.held_out, data.labels, folder, data=data.source.name)
+        export(checkpoint, data.split.validation, data.labels, folder, data=data.source.name)
     return folder

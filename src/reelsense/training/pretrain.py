@@ -108,7 +108,7 @@ class _MaskedModelling:
     def logits(self, model: Any, *inputs: Tensor) -> Tensor:
         return masked_logits(model, *inputs)
 
-    def prepare(self, batch: list[int], progress: checkpoint.Progress) -> _Batch:
+    def prepare(self, batch: list[int], progress: checkpoint.TrainingProgress) -> _Batch:
         return self._batch([self.rows[n] for n in batch], progress.steps_done)
 
     def _batch(self, rows: list[list[int]], step: int) -> _Batch:

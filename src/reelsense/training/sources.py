@@ -30,7 +30,7 @@ from reelsense.datasets.evaluation_sets import (
     TrainingSets,
     read_training_sets,
 )
-from reelsense.datasets.labelled import Source
+from reelsense.datasets.labelled import LabelledData
 from reelsense.datasets.reviews import Split
 from reelsense.errors import TrainingError
 from reelsense.inference.calibration import probabilities
@@ -58,7 +58,7 @@ _KNOWN = {"behaviours"}
 class TrainingData:
     """Where the texts of all stages come from."""
 
-    source: Source
+    source: LabelledData
     evaluation_sets: Path | None = None
     extra: Sequence[Path] = ()
     _loaded: dict[str, list[Example]] = field(default_factory=dict, init=False, repr=False)

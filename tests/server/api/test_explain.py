@@ -20,9 +20,9 @@ def test_sentences_words_and_what_turns_it(client: FlaskClient) -> None:
     found = tiny.classifier().explain(TEXT)
     assert body["model"] == {"name": "tiny", "version": "0"}
     assert body["prediction"] == predicted(client, TEXT)
-    assert (body["towards"], body["budget"]) == ("positive", 200)
+    assert (body["target_label"], body["budget"]) == ("positive", 200)
     assert body["log_odds"] == pytest.approx(found.log_odds)
-    assert body["passes"] == found.passes
+    assert body["forward_passes"] == found.forward_passes
     assert [part["text"] for part in body["sentences"]] == [
         "A good film &amp; \U0001f525.", "The plot was bad, awful, bad."
     ]  # fmt: skip
@@ -32,10 +32,10 @@ def test_sentences_words_and_what_turns_it(client: FlaskClient) -> None:
         [part.weight for part in found.sentences]
     )
     assert {part["text"] for part in body["words"]} == {"bad", "awful"}
-    flip = body["flip"]
-    assert flip["unit"] == "sentences"
-    assert [part["text"] for part in flip["parts"]] == ["The plot was bad, awful, bad."]
-    assert flip["prediction"] == predicted(client, "A good film &amp; \U0001f525.<br />")
+    counterfactual = body["counterfactual"]
+    assert counterfactual["unit"] == "sentences"
+    assert [part["text"] for part in counterfactual["parts"]] == ["The plot was bad, awful, bad."]
+    assert counterfactual["prediction"] == predicted(client, "A good film &amp; \U0001f525.<br />")
 
 
 def predicted(client: FlaskClient, text: str) -> Any:
@@ -44,7 +44,7 @@ def predicted(client: FlaskClient, text: str) -> Any:
 
 def test_without_a_flip(client: FlaskClient) -> None:
     body = client.post("/v1/explain", json={"text": "good"}).get_json()
-    assert body["flip"] is None
+    assert body["counterfactual"] is None
     assert body["words"][0]["text"] == "good"
 
 

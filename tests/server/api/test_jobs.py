@@ -30,7 +30,7 @@ from reelsense.jobs.database import Database
 from reelsense.jobs.job import Job
 from reelsense.jobs.repository import Jobs
 from reelsense.server.app import create_app
-from reelsense.server.jobs_worker import Background
+from reelsense.server.jobs_worker import JobsWorker
 from reelsense.server.middleware.load_shedding import JOBS
 from reelsense.server.settings import Settings
 from reelsense.tables.delimited import Row
@@ -49,7 +49,7 @@ TABLE = 'id,review,label\n1,a good film,x\n2,,y\n3,"a bad, ""awful"" film",z\n4,
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     """Makes applications that work on the same database, in the background too."""
-    made: list[Background] = []
+    made: list[JobsWorker] = []
 
     def make(model: Classifier | None = None, *, start: bool = True, **settings: Any) -> Flask:
         given = {"database": f"sqlite:///{tmp_path / 'jobs.db'}"} | settings
@@ -319,7 +319,7 @@ def test_of_the_jobs_that_a_browser_remembers_those_are_listed_that_there_are(
 
 
 def test_when_it_will_be_deleted_is_said_of_a_job_that_is_there(make: Make) -> None:
-    client = make(keep_jobs=30).test_client()
+    client = make(job_retention_hours=30).test_client()
     name = send(client).get_json()["id"]
     ended(client, name)
     said = re.search(r"Will be deleted on (.+?)\.", client.get(f"/jobs/{name}").text)
@@ -422,7 +422,7 @@ def test_a_job_goes_on_where_it_was_in_the_next_process(make: Make) -> None:
     first = Slow()
     app = make(first.classifier)
     name = send(app.test_client(), MANY).get_json()["id"]
-    behind: Background = app.extensions["reelsense.jobs"]
+    behind: JobsWorker = app.extensions["reelsense.jobs"]
     wait_until(lambda: behind.jobs.job(name).done >= 64)
     first.gate.open.clear()
     closing = threading.Thread(target=behind.close)
@@ -512,7 +512,7 @@ def test_whatever_happens_between_jobs_work_goes_on(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = make(start=False)
-    behind: Background = app.extensions["reelsense.jobs"]
+    behind: JobsWorker = app.extensions["reelsense.jobs"]
     monkeypatch.setattr("reelsense.server.jobs_worker._AFTER_ERROR", 0.01)
     with monkeypatch.context() as patch:
         patch.setattr(behind, "_sweep", lambda: 1 / 0)
@@ -565,7 +565,7 @@ def test_while_a_file_is_taken_in_others_are_told_to_come_back(
 
 
 def test_no_more_of_them_wait_for_the_database_than_leave_threads_for_others(make: Make) -> None:
-    app = make(start=False, queue=1)
+    app = make(start=False, max_concurrent_requests=1)
     jobs = app.extensions["reelsense.jobs"].jobs
     with listening(app) as (port, _), ThreadPoolExecutor(80) as pool:
 
@@ -671,7 +671,7 @@ def test_a_table_of_too_many_columns_and_texts_that_are_too_long(client: FlaskCl
 def test_pages_of_other_sites_may_not_use_the_server_of_whoever_visits_them(
     make: Make,
 ) -> None:
-    client = make(start=False, origins="https://friend.example").test_client()
+    client = make(start=False, cors_origins="https://friend.example").test_client()
     form = {"data": "good", "content_type": "text/plain"}
     for headers in (
         {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},

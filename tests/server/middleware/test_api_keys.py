@@ -330,7 +330,7 @@ def test_a_place_where_no_file_can_be(file: Path) -> None:
 
 
 def test_the_command_prints_the_key_once_and_its_hash_elsewhere() -> None:
-    found = CliRunner().invoke(cli, ["key", "shop", "--rate", "5/second", "--admin"])
+    found = CliRunner().invoke(cli, ["key", "shop", "--rate-limit", "5/second", "--admin"])
     assert found.exit_code == 0
     secret = found.stdout.removesuffix("\n")
     (made,) = api_keys.read(found.stderr.split(": ")[1], "")
@@ -340,7 +340,7 @@ def test_the_command_prints_the_key_once_and_its_hash_elsewhere() -> None:
 
 def test_the_command_adds_to_a_file(file: Path) -> None:
     secrets = []
-    for name, *more in (["shop"], ["till", "--rate", "600/minute"], ["ops", "--admin"]):
+    for name, *more in (["shop"], ["till", "--rate-limit", "600/minute"], ["ops", "--admin"]):
         found = CliRunner().invoke(cli, ["key", name, *more, "--keys-file", str(file)])
         assert found.exit_code == 0
         secrets.append(found.stdout.removesuffix("\n"))
@@ -358,7 +358,9 @@ def test_the_command_adds_to_a_file(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [["shop"], ["two words"], ["till", "--rate", "often"]], ids=["twice", "name", "rate"]
+    "asked",
+    [["shop"], ["two words"], ["till", "--rate-limit", "often"]],
+    ids=["twice", "name", "rate"],
 )
 def test_where_no_key_is_kept_none_is_shown(file: Path, asked: list[str]) -> None:
     api_keys.add(file, Key("shop", A))

@@ -288,7 +288,7 @@ def asked(client: FlaskClient, times: int, **more: Any) -> list[int]:
 
 
 def test_each_key_has_a_rate() -> None:
-    client = made(keys=KEYS, rate="2/day").test_client()
+    client = made(keys=KEYS, rate_limit="2/day").test_client()
     assert asked(client, 3, headers=bearer(SHOP)) == [200, 200, 429]
     assert asked(client, 2, headers=bearer(TILL)) == [200, 429]  # its own
     assert client.get("/metrics", headers=bearer(OPS)).status_code == 200
@@ -296,7 +296,7 @@ def test_each_key_has_a_rate() -> None:
 
 
 def test_all_interfaces_count_together() -> None:
-    client = made(keys=KEYS, rate="2/day").test_client()
+    client = made(keys=KEYS, rate_limit="2/day").test_client()
     headers = bearer(SHOP)
     assert client.post("/v1/predict", json=GOOD, headers=headers).status_code == 200
     assert client.get("/predict?sentence=good", headers=headers).status_code == 200
@@ -315,7 +315,7 @@ def test_what_is_told_to_whoever_asks_too_often() -> None:
 
 
 def test_without_keys_each_address_has_a_rate() -> None:
-    client = made(host=EVERYWHERE, insecure_public=True, rate="2/day").test_client()
+    client = made(host=EVERYWHERE, insecure_public=True, rate_limit="2/day").test_client()
     for address in ("10.0.0.1", "10.0.0.2"):
         from_there = {"REMOTE_ADDR": address}
         assert asked(client, 3, environ_overrides=from_there) == [200, 200, 429]
@@ -326,10 +326,10 @@ def test_without_keys_each_address_has_a_rate() -> None:
     [
         ({}, None),
         ({"host": "::1"}, None),
-        ({"rate": "7/day"}, "7"),
+        ({"rate_limit": "7/day"}, "7"),
         ({"host": EVERYWHERE, "insecure_public": True}, "1200"),
         ({"keys": KEYS}, "1200"),
-        ({"keys": KEYS, "rate": "7/day"}, "7"),
+        ({"keys": KEYS, "rate_limit": "7/day"}, "7"),
     ],
 )
 def test_the_rate_by_default(settings: dict[str, Any], limit: str | None) -> None:
@@ -339,7 +339,7 @@ def test_the_rate_by_default(settings: dict[str, Any], limit: str | None) -> Non
 
 
 def test_what_is_open_is_not_limited_but_for_the_sign_in() -> None:
-    app = made(keys=KEYS, rate="2/day")
+    app = made(keys=KEYS, rate_limit="2/day")
     client = app.test_client()
     assert asked(client, 3, headers=bearer(SHOP))[-1] == 429
     for endpoint, method, path in routes(app):
@@ -355,7 +355,7 @@ def test_what_is_open_is_not_limited_but_for_the_sign_in() -> None:
 
 
 def test_an_overloaded_server_says_when_to_come_back_whatever_the_rate() -> None:
-    app = made(keys=KEYS, rate="1000/day")
+    app = made(keys=KEYS, rate_limit="1000/day")
     app.extensions["reelsense.admission"].enter(10**9)
     answer = app.test_client().post("/v1/predict", json=GOOD, headers=bearer(SHOP))
     assert code(answer) == "overloaded"
@@ -364,10 +364,14 @@ def test_an_overloaded_server_says_when_to_come_back_whatever_the_rate() -> None
 
 def test_the_word_of_a_proxy_is_taken_where_there_is_one() -> None:
     there = [{"X-Forwarded-For": address} for address in ("10.0.0.1", "10.0.0.2")]
-    open_to_all: dict[str, Any] = {"host": EVERYWHERE, "insecure_public": True, "rate": "1/day"}
+    open_to_all: dict[str, Any] = {
+        "host": EVERYWHERE,
+        "insecure_public": True,
+        "rate_limit": "1/day",
+    }
     client = made(**open_to_all).test_client()
     assert [asked(client, 1, headers=headers) for headers in there] == [[200], [429]]
-    client = made(**open_to_all, proxies=1).test_client()
+    client = made(**open_to_all, trusted_proxies=1).test_client()
     assert [asked(client, 2, headers=headers) for headers in there] == [[200, 429], [200, 429]]
     # What a client says of itself stands to the left of what the proxy says of the client.
     for forged in ("6.6.6.6", "7.7.7.7"):
@@ -424,9 +428,9 @@ def test_a_wrong_key_signs_out(client: FlaskClient) -> None:
         ({}, {}, False),
         ({}, {"base_url": "https://localhost"}, True),
         ({}, {"forwarded": "https"}, False),
-        ({"proxies": 1}, {"forwarded": "https"}, True),
-        ({"proxies": 1}, {"forwarded": "http"}, False),
-        ({"proxies": 1}, {"forwarded": "https, http"}, False),
+        ({"trusted_proxies": 1}, {"forwarded": "https"}, True),
+        ({"trusted_proxies": 1}, {"forwarded": "http"}, False),
+        ({"trusted_proxies": 1}, {"forwarded": "https, http"}, False),
     ],
 )
 def test_the_cookie_stays_with_this_site_and_with_tls(
@@ -462,24 +466,24 @@ def test_a_key_that_is_gone_ends_its_session(
     file = tmp_path / "the.keys"
     file.write_text(f"{line('shop', SHOP)}\n{line('till', TILL)}\n")
     app = made(keys_file=str(file))
-    guard = app.extensions["reelsense.guard"]
+    authenticator = app.extensions["reelsense.guard"]
     shop, till = app.test_client(), app.test_client()
     sign_in(shop, SHOP)
     sign_in(till, TILL)
     file.write_text(line("till", TILL))
     assert shop.get("/").status_code == 200
-    guard.reload()
+    authenticator.reload()
     assert shop.get("/").status_code == 302
     assert shop.post("/v1/predict", json=GOOD, headers=SAME_ORIGIN).status_code == 401
     assert shop.get("/v1/info", headers=bearer(SHOP)).status_code == 401
     assert till.get("/").status_code == 200
     file.write_text(f"{SHOP}\n")
-    guard.reload()
+    authenticator.reload()
     assert till.get("/").status_code == 200
     assert "the keys stay as they were" in caplog.text
     assert SHOP not in caplog.text
     file.write_text(line("till", SHOP))
-    guard.reload()
+    authenticator.reload()
     assert till.get("/").status_code == 302  # another key of the same name
     assert till.get("/v1/info", headers=bearer(SHOP)).status_code == 200
 
@@ -528,7 +532,7 @@ def test_a_page_of_this_site_can(client: FlaskClient, headers: dict[str, str]) -
 def test_this_site_is_where_the_proxy_says_it_is() -> None:
     headers = {"X-Forwarded-Host": "reviews.example", "Origin": "https://reviews.example"}
     for proxies, status in ((0, 403), (1, 302)):
-        client = made(keys=KEYS, proxies=proxies).test_client()
+        client = made(keys=KEYS, trusted_proxies=proxies).test_client()
         assert client.post("/sign-in", data={"key": SHOP}, headers=headers).status_code == status
 
 
@@ -672,7 +676,7 @@ def test_without_origins_no_other_site_may_ask(client: FlaskClient) -> None:
     ["https://a.example", "https://b.example https://a.example", "http://x,https://a.example"],
 )
 def test_with_origins_these_may(settings: dict[str, str], origins: str) -> None:
-    client = made(origins=origins, **settings).test_client()
+    client = made(cors_origins=origins, **settings).test_client()
     for path in ("/v1/predict", "/v2/models/default/infer", "/models/default", "/predict"):
         answer = client.options(path, headers=FROM_A | PREFLIGHT)
         assert answer.status_code == 200
@@ -702,7 +706,7 @@ def test_with_origins_these_may(settings: dict[str, str], origins: str) -> None:
     ],
 )
 def test_and_no_others(origin: str) -> None:
-    client = made(origins="https://a.example").test_client()
+    client = made(cors_origins="https://a.example").test_client()
     headers = {"Origin": origin}
     assert cross_origin(client.options("/v1/predict", headers=headers | PREFLIGHT)) == {}
     assert cross_origin(client.post("/v1/predict", json=GOOD, headers=headers)) == {}
@@ -711,25 +715,25 @@ def test_and_no_others(origin: str) -> None:
 @pytest.mark.parametrize("origin", ["https://*.a.example", "https://(a|b)", "https://a.example$"])
 def test_patterns_are_no_origins(origin: str) -> None:
     with pytest.raises(ValidationError, match=r"as https://a\.example"):
-        Settings(origins=origin)
+        Settings(cors_origins=origin)
 
 
 def test_an_address_in_brackets_is_no_pattern() -> None:
-    client = made(origins="http://[::1]:3000").test_client()
+    client = made(cors_origins="http://[::1]:3000").test_client()
     for origin, known in (("http://[::1]:3000", True), ("http://1:3000", False)):
         answer = client.post("/v1/predict", json=GOOD, headers={"Origin": origin})
         assert ("Access-Control-Allow-Origin" in answer.headers) == known
 
 
 def test_pages_and_metrics_are_for_no_other_site() -> None:
-    client = made(origins="https://a.example", keys=KEYS).test_client()
+    client = made(cors_origins="https://a.example", keys=KEYS).test_client()
     for path in ("/", "/sign-in", "/metrics", "/admin/reload", "/healthz", "/openapi.json"):
         assert cross_origin(client.options(path, headers=FROM_A | PREFLIGHT)) == {}
         assert cross_origin(client.get(path, headers=FROM_A)) == {}
 
 
 def test_the_root_of_v2_is_for_them_too() -> None:
-    client = made(origins="https://a.example").test_client()
+    client = made(cors_origins="https://a.example").test_client()
     assert cross_origin(client.get("/v2", headers=FROM_A)) != {}
 
 
@@ -764,7 +768,9 @@ def test_secrets_are_left_out_where_settings_are_shown() -> None:
 
 
 def test_the_password_of_redis_is_no_setting_to_show() -> None:
-    shown = CliRunner().invoke(cli, ["config", "--rate-storage", "redis://:hunter2@redis:6379"])
+    shown = CliRunner().invoke(
+        cli, ["config", "--rate-limit-storage", "redis://:hunter2@redis:6379"]
+    )
     assert shown.exit_code == 0
     assert "hunter2" not in shown.output
 
@@ -854,7 +860,7 @@ def test_two_servers_share_a_rate_and_do_without_where_that_cannot_be(tmp_path: 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with redis_server(tmp_path, port) as storage:
-        shared = {"keys": KEYS, "rate": "3/day", "rate_storage": storage}
+        shared = {"keys": KEYS, "rate_limit": "3/day", "rate_limit_storage": storage}
         one, other = (made(**shared).test_client() for _ in range(2))
         headers = bearer(SHOP)
         assert [asked(client, 1, headers=headers)[0] for client in (one, other) * 2] == [
@@ -868,7 +874,7 @@ def test_two_servers_share_a_rate_and_do_without_where_that_cannot_be(tmp_path: 
 
 
 def test_wrong_keys_are_counted_by_address() -> None:
-    client = made(keys=KEYS, rate="2/day").test_client()
+    client = made(keys=KEYS, rate_limit="2/day").test_client()
     statuses = [client.get("/v1/info", headers=bearer("rs_wrong")).status_code for _ in range(3)]
     assert statuses == [401, 401, 429]
     assert client.get("/v1/info", headers=bearer(SHOP)).status_code == 200
@@ -876,7 +882,7 @@ def test_wrong_keys_are_counted_by_address() -> None:
 
 
 def test_an_ipv6_network_is_one_address() -> None:
-    client = made(rate="1/day").test_client()
+    client = made(rate_limit="1/day").test_client()
 
     def asked(address: str) -> int:
         environ = {"REMOTE_ADDR": address}
@@ -890,11 +896,11 @@ def test_an_ipv6_network_is_one_address() -> None:
 
 def test_behind_a_proxy_it_is_reached_too() -> None:
     with pytest.raises(SettingsError, match="behind a proxy everyone"):
-        check(Settings(proxies=1))
-    check(Settings(proxies=1, insecure_public=True))
+        check(Settings(trusted_proxies=1))
+    check(Settings(trusted_proxies=1, insecure_public=True))
 
 
 def test_where_requests_cannot_be_counted_is_told_at_the_start() -> None:
     for storage in ("nonsense://x", "redis://h:99999"):
-        with pytest.raises(SettingsError, match=r"^--rate-storage: "):
-            check(Settings(rate="2/day", rate_storage=storage))
+        with pytest.raises(SettingsError, match=r"^--rate-limit-storage: "):
+            check(Settings(rate_limit="2/day", rate_limit_storage=storage))

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from reelsense.errors import OverloadedError
 from reelsense.server.app import create_app
-from reelsense.server.middleware.load_shedding import Admission
+from reelsense.server.middleware.load_shedding import LoadShedder
 from reelsense.server.settings import Settings
 from tests import tiny
 from tests.server.conftest import gated, wait_until_ready
@@ -22,60 +22,60 @@ from tests.waiting import wait_until
 
 
 def test_no_more_requests_than_that_are_in_hand() -> None:
-    admission = Admission(2, 1000)
-    admission.enter(1)
-    admission.enter(1)
+    load_shedder = LoadShedder(2, 1000)
+    load_shedder.enter(1)
+    load_shedder.enter(1)
     with pytest.raises(OverloadedError, match="as much is in hand"):
-        admission.enter(0)
-    admission.leave(1, 0.1)
-    admission.enter(1)
-    assert (admission.requests, admission.bytes) == (2, 2)
+        load_shedder.enter(0)
+    load_shedder.leave(1, 0.1)
+    load_shedder.enter(1)
+    assert (load_shedder.requests, load_shedder.bytes) == (2, 2)
 
 
 def test_no_more_bytes_than_that_are_in_hand() -> None:
-    admission = Admission(10, 100)
-    admission.enter(60)
+    load_shedder = LoadShedder(10, 100)
+    load_shedder.enter(60)
     with pytest.raises(OverloadedError):
-        admission.enter(41)
-    admission.enter(40)
+        load_shedder.enter(41)
+    load_shedder.enter(40)
     with pytest.raises(OverloadedError):
-        admission.enter(1)
-    admission.enter(0)
-    assert (admission.requests, admission.bytes) == (3, 100)
+        load_shedder.enter(1)
+    load_shedder.enter(0)
+    assert (load_shedder.requests, load_shedder.bytes) == (3, 100)
 
 
 def test_what_is_larger_than_all_of_it_is_let_in_alone() -> None:
-    admission = Admission(10, 100)
-    admission.enter(101)
+    load_shedder = LoadShedder(10, 100)
+    load_shedder.enter(101)
     with pytest.raises(OverloadedError):
-        admission.enter(0)
-    admission.leave(101, 0.1)
-    admission.enter(1)
+        load_shedder.enter(0)
+    load_shedder.leave(101, 0.1)
+    load_shedder.enter(1)
     with pytest.raises(OverloadedError):
-        admission.enter(101)
-    admission.leave(1, 0.1)
-    admission.enter(101)
+        load_shedder.enter(101)
+    load_shedder.leave(1, 0.1)
+    load_shedder.enter(101)
 
 
-def retry_after(admission: Admission) -> int:
+def retry_after(load_shedder: LoadShedder) -> int:
     with pytest.raises(OverloadedError) as error:
-        admission.enter(0)
+        load_shedder.enter(0)
     return error.value.retry_after
 
 
-def full(took: float) -> Admission:
+def full(took: float) -> LoadShedder:
     """An admission that is full, and whose last request took so many seconds."""
-    admission = Admission(1, 100)
-    admission.enter(0)
-    admission.leave(0, took)
-    admission.enter(0)
-    return admission
+    load_shedder = LoadShedder(1, 100)
+    load_shedder.enter(0)
+    load_shedder.leave(0, took)
+    load_shedder.enter(0)
+    return load_shedder
 
 
 def test_one_is_told_to_come_back_after_what_the_last_request_took() -> None:
-    admission = Admission(1, 100)
-    admission.enter(0)
-    assert retry_after(admission) == 1
+    load_shedder = LoadShedder(1, 100)
+    load_shedder.enter(0)
+    assert retry_after(load_shedder) == 1
     for took, told in ((0.01, 1), (1, 1), (1.01, 2), (29.5, 30), (0.2, 1)):
         assert retry_after(full(took)) == told
 
@@ -94,41 +94,41 @@ Going = st.tuples(st.just("leave"), st.integers(0, 10))
 @given(st.integers(1, 5), st.lists(Coming | Going, max_size=60))
 def test_whatever_comes_and_goes_the_bounds_hold(most: int, actions: list[tuple[str, int]]) -> None:
     told = []
-    admission = Admission(most, 100, lambda *counts: told.append(counts))
+    load_shedder = LoadShedder(most, 100, lambda *counts: told.append(counts))
     inside: list[int] = []
     for action, number in actions:
         if action == "leave":
             if inside:
-                admission.leave(inside.pop(number % len(inside)), 0.1)
+                load_shedder.leave(inside.pop(number % len(inside)), 0.1)
         else:
             fits = not inside or (len(inside) < most and sum(inside) + number <= 100)
             try:
-                admission.enter(number)
+                load_shedder.enter(number)
             except OverloadedError:
                 assert not fits
             else:
                 assert fits
                 inside.append(number)
-        assert (admission.requests, admission.bytes) == (len(inside), sum(inside))
-        assert 0 <= admission.requests <= most
-        assert 0 <= admission.bytes <= 100 or admission.requests == 1
-        assert told[-1:] in ([], [(admission.requests, admission.bytes)])
+        assert (load_shedder.requests, load_shedder.bytes) == (len(inside), sum(inside))
+        assert 0 <= load_shedder.requests <= most
+        assert 0 <= load_shedder.bytes <= 100 or load_shedder.requests == 1
+        assert told[-1:] in ([], [(load_shedder.requests, load_shedder.bytes)])
     for size in inside:
-        admission.leave(size, 0.1)
-    assert (admission.requests, admission.bytes) == (0, 0)
+        load_shedder.leave(size, 0.1)
+    assert (load_shedder.requests, load_shedder.bytes) == (0, 0)
 
 
 def test_threads_keep_to_the_bounds_together() -> None:
     seen: list[tuple[int, int]] = []
-    admission = Admission(3, 20, lambda *counts: seen.append(counts))
+    load_shedder = LoadShedder(3, 20, lambda *counts: seen.append(counts))
 
     def come_and_go() -> None:
         for _ in range(200):
             try:
-                admission.enter(10)
+                load_shedder.enter(10)
             except OverloadedError:
                 continue
-            admission.leave(10, 0)
+            load_shedder.leave(10, 0)
 
     threads = [threading.Thread(target=come_and_go) for _ in range(8)]
     for thread in threads:
@@ -137,7 +137,7 @@ def test_threads_keep_to_the_bounds_together() -> None:
         thread.join()
     assert {requests for requests, _ in seen} <= {0, 1, 2}
     assert all(size == 10 * requests for requests, size in seen)
-    assert (admission.requests, admission.bytes) == (0, 0)
+    assert (load_shedder.requests, load_shedder.bytes) == (0, 0)
 
 
 def infer(*texts: str) -> dict[str, object]:
@@ -189,7 +189,7 @@ class Stuck:
 
     def __init__(self, **settings: Any) -> None:
         self.app, self.gate = gated(**{"deadline": 20} | settings)
-        self.admission: Admission = self.app.extensions["reelsense.admission"]
+        self.load_shedder: LoadShedder = self.app.extensions["reelsense.admission"]
         self.statuses: list[int] = []
         self._threads: list[threading.Thread] = []
 
@@ -201,7 +201,7 @@ class Stuck:
             for body in bodies:
                 self._threads.append(threading.Thread(target=self._ask, args=(body,)))
                 self._threads[-1].start()
-            wait_until(lambda: self.admission.requests == len(bodies))
+            wait_until(lambda: self.load_shedder.requests == len(bodies))
             yield self.app.test_client()
         finally:
             self.gate.open.set()
@@ -227,7 +227,7 @@ def cleaned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_beyond_the_bound_nothing_is_read_and_all_else_goes_on(cleaned: list[str]) -> None:
-    stuck = Stuck(queue=2)
+    stuck = Stuck(max_concurrent_requests=2)
     with stuck.asked({"text": "good film"}, {"texts": ["bad film", "good film"]}) as client:
         wait_until(lambda: len(cleaned) >= 3)
         cleaned.clear()
@@ -240,30 +240,30 @@ def test_beyond_the_bound_nothing_is_read_and_all_else_goes_on(cleaned: list[str
         assert cleaned == []
         for path in ("/healthz", "/readyz", "/v1/info", "/v2/models/default", "/", "/metrics"):
             assert client.get(path).status_code == 200
-        assert (stuck.admission.requests, stuck.statuses) == (2, [])
+        assert (stuck.load_shedder.requests, stuck.statuses) == (2, [])
     assert stuck.statuses == [200, 200]
     for asked in ASKED:
         assert ask(client, *asked).status_code == 200
-    assert (stuck.admission.requests, stuck.admission.bytes) == (0, 0)
+    assert (stuck.load_shedder.requests, stuck.load_shedder.bytes) == (0, 0)
 
 
 def test_bodies_count_by_their_bytes() -> None:
-    stuck = Stuck(queue_bytes=100)
+    stuck = Stuck(max_concurrent_bytes=100)
     long = {"text": "good " * 15}
     with stuck.asked(long) as client:
         assert client.post("/v1/predict", json=long).status_code == 429
         assert client.get(f"/predict?sentence={'good+' * 15}").status_code == 429
-        assert stuck.admission.bytes == len(b'{"text": ""}') + 75
+        assert stuck.load_shedder.bytes == len(b'{"text": ""}') + 75
     with stuck.asked({"text": "good " * 100}):  # more than all of it, but alone
         pass
     assert stuck.statuses == [200, 200]
-    assert (stuck.admission.requests, stuck.admission.bytes) == (0, 0)
+    assert (stuck.load_shedder.requests, stuck.load_shedder.bytes) == (0, 0)
 
 
 def test_retry_after_grows_with_what_the_last_request_took() -> None:
-    stuck = Stuck(queue=1)
-    stuck.admission.enter(0)
-    stuck.admission.leave(0, 6.5)
+    stuck = Stuck(max_concurrent_requests=1)
+    stuck.load_shedder.enter(0)
+    stuck.load_shedder.leave(0, 6.5)
     with stuck.asked({"text": "good"}) as client:
         answer = client.post("/v1/predict", json={"text": "good"})
         assert answer.headers["Retry-After"] == str(math.ceil(6.5))
@@ -271,7 +271,9 @@ def test_retry_after_grows_with_what_the_last_request_took() -> None:
 
 
 def test_a_browser_may_ask_whether_it_may_ask() -> None:
-    app = create_app(Settings(origins="https://a.example", queue=1), tiny.classifier())
+    app = create_app(
+        Settings(cors_origins="https://a.example", max_concurrent_requests=1), tiny.classifier()
+    )
     wait_until_ready(app.test_client())
     app.extensions["reelsense.admission"].enter(0)
     headers = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
@@ -304,8 +306,8 @@ def test_whatever_comes_of_a_request_it_is_let_go(
 
 
 def counts(app: Flask) -> tuple[int, int]:
-    admission: Admission = app.extensions["reelsense.admission"]
-    return admission.requests, admission.bytes
+    load_shedder: LoadShedder = app.extensions["reelsense.admission"]
+    return load_shedder.requests, load_shedder.bytes
 
 
 def test_a_bug_lets_it_go(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from reelsense.inference.classifier import Classifier
 from reelsense.server.app import create_app
-from reelsense.server.middleware.metrics import FOLDER, Metrics
+from reelsense.server.middleware.metrics import FOLDER, ServerMetrics
 from reelsense.server.middleware.problems import of_no_request
 from reelsense.server.settings import Settings
 from tests import tiny
@@ -100,8 +100,8 @@ def test_requests_are_counted_by_route_method_and_status(client: FlaskClient) ->
     ):
         assert found("requests_total", route=route, method=method, status=status) == times
     assert found("requests_total", route="/v1/predict") == 4
-    assert found("request_seconds_count", route="/v1/predict") == 4
-    assert 0 < found("request_seconds_sum", route="/v1/predict") < 4
+    assert found("request_duration_seconds_count", route="/v1/predict") == 4
+    assert 0 < found("request_duration_seconds_sum", route="/v1/predict") < 4
     assert counted(client)("requests_total", route="/metrics") == 1
 
 
@@ -130,15 +130,16 @@ def test_what_is_no_request_is_counted_too(client: FlaskClient, app: Flask) -> N
 
 def test_time_is_counted_by_phase(client: FlaskClient) -> None:
     found = counted(client)  # the first is an increase
-    assert found.labels("phase_seconds_count", "phase") == {"queue", "tokenize", "network"}
+    assert found.labels("phase_duration_seconds_count", "phase") == {"queue", "tokenize", "network"}
     client.post("/v1/predict", json={"text": "good"})
     client.post("/v1/predict", json={"texts": ["good", "bad"]})
     client.post("/v1/predict", json={"text": 7})
     found = counted(client)
     for phase in ("queue", "tokenize", "network"):
-        assert found("phase_seconds_count", phase=phase) == 2
-    assert found("phase_seconds_sum", phase="network") > 0
-    assert found("phase_seconds_sum") < found("request_seconds_sum", route="/v1/predict")
+        assert found("phase_duration_seconds_count", phase=phase) == 2
+    assert found("phase_duration_seconds_sum", phase="network") > 0
+    total = found("request_duration_seconds_sum", route="/v1/predict")
+    assert found("phase_duration_seconds_sum") < total
 
 
 def test_batches_are_counted_by_windows_and_tokens(small: Callable[..., FlaskClient]) -> None:
@@ -160,7 +161,7 @@ def test_batches_are_counted_by_windows_and_tokens(small: Callable[..., FlaskCli
 
 
 def test_texts_are_counted_by_whether_they_were_known(small: Callable[..., FlaskClient]) -> None:
-    client = small(cache=10)
+    client = small(cache_size=10)
     before = counted(client)
     assert (before("cache_hits_total"), before("cache_misses_total")) == (0, 0)
     for body in (
@@ -175,7 +176,7 @@ def test_texts_are_counted_by_whether_they_were_known(small: Callable[..., Flask
 
 
 def test_without_a_cache_nothing_is_known(small: Callable[..., FlaskClient]) -> None:
-    client = small(cache=0)
+    client = small(cache_size=0)
     for _ in range(3):
         client.post("/v1/predict", json={"text": "good"})
     found = counted(client)
@@ -183,7 +184,7 @@ def test_without_a_cache_nothing_is_known(small: Callable[..., FlaskClient]) -> 
 
 
 def test_what_is_not_computed_is_no_miss(small: Callable[..., FlaskClient]) -> None:
-    client = small(cache=10)
+    client = small(cache_size=10)
     client.post("/v1/predict", json={"texts": ["good", " "]})
     found = counted(client)
     assert (found("cache_hits_total"), found("cache_misses_total")) == (0, 1)
@@ -226,7 +227,7 @@ def test_what_is_refused_is_counted_by_reason(client: FlaskClient, app: Flask) -
 
 
 def test_so_is_what_comes_too_often() -> None:
-    client = create_app(Settings(rate="1/day"), tiny.classifier()).test_client()
+    client = create_app(Settings(rate_limit="1/day"), tiny.classifier()).test_client()
     wait_until_ready(client)
     statuses = [client.get("/v1/info").status_code for _ in range(3)]
     assert statuses == [200, 429, 429]
@@ -236,7 +237,7 @@ def test_so_is_what_comes_too_often() -> None:
     assert found("shed_total", reason="rate") == 2
     assert found("shed_total", reason="queue") == 0
     assert found("requests_total", route="/v1/info", status="429") == 2
-    assert found("request_seconds_count", route="/v1/info") == 1  # these two took no time
+    assert found("request_duration_seconds_count", route="/v1/info") == 1  # these two took no time
 
 
 def test_what_is_in_hand_and_what_is_given_up() -> None:
@@ -253,15 +254,15 @@ def test_what_is_in_hand_and_what_is_given_up() -> None:
     thread.start()
     wait_until(lambda: app.extensions["reelsense.admission"].requests)
     found = counted(client)
-    assert (found("queue_requests"), found("queue_bytes")) == (1, len(body))
+    assert (found("requests_in_flight"), found("request_bytes_in_flight")) == (1, len(body))
     assert found("expired_total") == 0
     thread.join(20)
     gate.open.set()
     assert statuses == [504]
     found = counted(client)
-    assert (found("queue_requests"), found("queue_bytes")) == (0, 0)
+    assert (found("requests_in_flight"), found("request_bytes_in_flight")) == (0, 0)
     assert found("expired_total") == 1
-    assert found("phase_seconds_count", phase="network") == 0
+    assert found("phase_duration_seconds_count", phase="network") == 0
 
 
 def test_the_model_that_serves_is_told(client: FlaskClient) -> None:
@@ -273,7 +274,7 @@ def test_the_model_that_serves_is_told(client: FlaskClient) -> None:
 
 
 def test_the_model_that_served_before_is_told_no_more() -> None:
-    metrics = Metrics()
+    metrics = ServerMetrics()
     for version in ("1", "2", "3"):
         bundle = tiny.bundle()
         manifest = replace(bundle.manifest, version=version)
@@ -326,17 +327,17 @@ def test_processes_count_together_also_those_that_are_gone() -> None:
         assert sums() == {(50, 50)}
         found = told(address)
         assert found("model_info") == 1
-        assert found("queue_requests") == found("queue_bytes") == 0
+        assert found("requests_in_flight") == found("request_bytes_in_flight") == 0
         long = {"texts": [f"{n} fine films, and long ones. " * 200 for n in range(256)]}
         thread = threading.Thread(target=_ask_in_vain, args=(f"{address}/v1/predict", long))
         thread.start()
-        wait_until(lambda: told(address)("queue_requests") == 1)
+        wait_until(lambda: told(address)("requests_in_flight") == 1)
         for process in children(supervisor):  # what it had in hand is in nobody's now
             kill(process, signal.SIGKILL)
         wait_until(lambda: loaded(6))
         thread.join(20)
         found = told(address)
-        assert found("queue_requests") == found("queue_bytes") == 0
+        assert found("requests_in_flight") == found("request_bytes_in_flight") == 0
         assert found("model_info") == 1
         assert (found("workers", state="ready"), found("workers", state="waiting")) == (2, 0)
 
@@ -344,7 +345,7 @@ def test_processes_count_together_also_those_that_are_gone() -> None:
 def test_a_process_that_begins_keeps_nobody_from_counting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    metrics = Metrics()
+    metrics = ServerMetrics()
     monkeypatch.setenv(FOLDER, str(tmp_path))
     assert metrics.text() == b""
     (tmp_path / "counter_1.db").touch()

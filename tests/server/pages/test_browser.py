@@ -60,9 +60,9 @@ def page(browser: webdriver.Chrome, address: str) -> webdriver.Chrome:
     return browser
 
 
-def judge(page: webdriver.Chrome, text: str) -> None:
+def analyse(page: webdriver.Chrome, text: str) -> None:
     page.find_element(By.ID, "text").send_keys(text)
-    page.find_element(By.ID, "judge").click()
+    page.find_element(By.ID, "analyse").click()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def judge(page: webdriver.Chrome, text: str) -> None:
     [("A joy from the first scene to the last.", "positive"), ("A dull, lazy mess.", "negative")],
 )
 def test_a_review_gets_its_verdict(page: webdriver.Chrome, text: str, label: str) -> None:
-    judge(page, text)
+    analyse(page, text)
     assert shown(page, "verdict") == label
     assert "Read whole" in shown(page, "details")
     assert "of 10 stars" in page.find_element(By.CLASS_NAME, "stars").text
@@ -85,7 +85,7 @@ def test_a_review_gets_its_verdict(page: webdriver.Chrome, text: str, label: str
 
 
 def test_an_unsure_verdict_is_shown_as_such(page: webdriver.Chrome) -> None:
-    judge(page, "It has its moments, good ones and bad ones.")
+    analyse(page, "It has its moments, good ones and bad ones.")
     assert shown(page, "verdict") == "unsure"
     assert "It leans positive" in shown(page, "said")
 
@@ -100,7 +100,7 @@ def test_the_risk_that_is_chosen_draws_the_line(page: webdriver.Chrome) -> None:
     chosen = Select(page.find_element(By.ID, "risk")).first_selected_option
     assert chosen.text == "At most 2 % of the decided answers wrong"
     text = "It has its moments, good ones and bad ones."
-    judge(page, text)
+    analyse(page, text)
     assert shown(page, "verdict") == "unsure"
     assert shown(page, "line").startswith("Unsure below 96.3 %: at most 2 % of what is decided")
     choose(page, "10 %")  # it is judged anew at once
@@ -112,7 +112,7 @@ def test_the_risk_is_chosen_without_javascript_too(browser: webdriver.Chrome, ad
     with without_javascript(browser):
         browser.get(address)
         choose(browser, "10 %")
-        judge(browser, "It has its moments, good ones and bad ones.")
+        analyse(browser, "It has its moments, good ones and bad ones.")
         assert shown(browser, "line").startswith("Unsure of nothing: at most 10 %")
         chosen = Select(browser.find_element(By.ID, "risk")).first_selected_option
         assert chosen.text == "At most 10 % of the decided answers wrong"
@@ -121,7 +121,7 @@ def test_the_risk_is_chosen_without_javascript_too(browser: webdriver.Chrome, ad
 def test_a_sentence_tells_what_it_carries_to_the_mouse_the_keyboard_and_a_reader(
     page: webdriver.Chrome,
 ) -> None:
-    judge(page, "The music is lovely, and so is she. The plot is a dull, lazy mess. I went home.")
+    analyse(page, "The music is lovely, and so is she. The plot is a dull, lazy mess. I went home.")
     shown(page, "review")
     first, second, *_ = page.find_elements(By.CSS_SELECTOR, "#review .s")
     assert "for" in (first.get_attribute("class") or "").split()
@@ -159,7 +159,7 @@ def test_nobody_is_told_of_a_mouse_that_they_lack(
         browser.get(address)
         by_mouse = not phone and width > 600
         assert ("Ctrl + Enter" in browser.find_element(By.ID, "form").text) == by_mouse
-        judge(browser, "A dull, lazy mess.")
+        analyse(browser, "A dull, lazy mess.")
         shown(browser, "review")
         legend = browser.find_element(By.CLASS_NAME, "legend").text
         assert ("Point at a sentence" in legend) == by_mouse
@@ -188,7 +188,7 @@ def test_a_paste_of_20_000_characters_stays_smooth(page: webdriver.Chrome) -> No
     """,
         text,
     )
-    page.find_element(By.ID, "judge").click()
+    page.find_element(By.ID, "analyse").click()
     assert shown(page, "verdict")
     shown(page, "review", 60)
     assert page.execute_script("return document.getElementById('text').value.length") == 20_000
@@ -196,10 +196,10 @@ def test_a_paste_of_20_000_characters_stays_smooth(page: webdriver.Chrome) -> No
 
 
 def test_what_cannot_be_scored_is_said_and_the_next_one_is_answered(page: webdriver.Chrome) -> None:
-    judge(page, "   ")
+    analyse(page, "   ")
     assert shown(page, "problem") == "Write or paste a review first."
     page.find_element(By.ID, "text").clear()
-    judge(page, "Wonderful!")
+    analyse(page, "Wonderful!")
     assert shown(page, "verdict") == "positive"
     assert not page.find_element(By.ID, "problem").is_displayed()
 
@@ -207,13 +207,13 @@ def test_what_cannot_be_scored_is_said_and_the_next_one_is_answered(page: webdri
 def test_a_server_that_is_gone_is_said(browser: webdriver.Chrome) -> None:
     with server() as (address, _):
         browser.get(address)
-    judge(browser, "Wonderful!")
+    analyse(browser, "Wonderful!")
     assert shown(browser, "problem") == "The server cannot be reached."
 
 
 def test_markup_in_a_review_stays_text(page: webdriver.Chrome) -> None:
     evil = "<img src=x onerror=\"document.title='x'\"><script>document.title='y'</script>"
-    judge(page, f"{evil} A fine film. <b>Truly</b> fine.")
+    analyse(page, f"{evil} A fine film. <b>Truly</b> fine.")
     assert "<img src=x" in shown(page, "review")
     assert not page.find_elements(By.CSS_SELECTOR, "#review img, #review script, #review b")
     assert page.title == "reelsense"
@@ -222,7 +222,7 @@ def test_markup_in_a_review_stays_text(page: webdriver.Chrome) -> None:
 def test_without_javascript_the_form_answers(browser: webdriver.Chrome, address: str) -> None:
     with without_javascript(browser):
         browser.get(address)
-        judge(browser, "The plot is a mess. But the songs are lovely.")
+        analyse(browser, "The plot is a mess. But the songs are lovely.")
         assert shown(browser, "verdict")
         assert shown(browser, "review").startswith("The plot is a mess.")
         assert browser.find_element(By.ID, "text").text.startswith("The plot")
@@ -235,7 +235,7 @@ def test_every_page_is_fit_for_all_people_and_screens(
 ) -> None:
     with scheme(browser, colours), screen(browser, width):
         browser.get(address)
-        judge(browser, "The music is lovely, and so is she. The plot is a dull, lazy mess.")
+        analyse(browser, "The music is lovely, and so is she. The plot is a dull, lazy mess.")
         shown(browser, "review")
         assert serious_faults(browser) == []
         assert not overflows(browser)
@@ -308,7 +308,7 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_goes_wrong(
 ) -> None:
     page.get_log("browser")
     page.get(address)
-    judge(page, "A fine film.")
+    analyse(page, "A fine film.")
     shown(page, "review")
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     assert all(name.startswith((address, "data:")) for name in page.execute_script(script))
@@ -362,7 +362,7 @@ def test_with_keys_one_signs_in(browser: webdriver.Chrome, keyed: tuple[str, str
     browser.get_log("browser")  # that there was a 401
     browser.find_element(By.ID, "key").send_keys(secret, Keys.ENTER)
     WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.ID, "text"))
-    judge(browser, "Wonderful!")
+    analyse(browser, "Wonderful!")
     assert shown(browser, "verdict") == "positive"
     assert browser.execute_script("return document.cookie") == ""
     # The report is in a sandbox, whose links must bring the cookie still.
@@ -387,5 +387,5 @@ def test_a_session_that_has_ended_is_said(
     browser.find_element(By.ID, "key").send_keys(secret, Keys.ENTER)
     WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.ID, "text"))
     browser.delete_all_cookies()
-    judge(browser, "Wonderful!")
+    analyse(browser, "Wonderful!")
     assert "Sign in again" in shown(browser, "problem")

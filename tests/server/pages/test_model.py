@@ -11,18 +11,18 @@ from xml.etree import ElementTree
 import pytest
 from flask.testing import FlaskClient
 
-from reelsense import bundle as bundles
+from reelsense.bundle import CARD, DEFAULT_BUNDLE, REPORT, write_bundle
 from reelsense.inference.classifier import Classifier
 from reelsense.server.app import create_app
-from reelsense.server.model_source import look
+from reelsense.server.model_source import poll
 from reelsense.server.pages.card import read_card
 from reelsense.server.pages.report import read_report
 from reelsense.server.settings import Settings
 from tests import tiny
 from tests.server.conftest import wait_until_ready
 
-CARD = (bundles.DEFAULT / bundles.CARD).read_text()
-REPORT = (bundles.DEFAULT / bundles.REPORT).read_text()
+CARD_TEXT = (DEFAULT_BUNDLE / CARD).read_text()
+REPORT_TEXT = (DEFAULT_BUNDLE / REPORT).read_text()
 PLOT = "/model/plots/probabilities-1.svg"
 
 
@@ -57,8 +57,8 @@ class Page(HTMLParser):
 
 
 def client(
-    card: str = CARD,
-    report: str | None = REPORT,
+    card: str = CARD_TEXT,
+    report: str | None = REPORT_TEXT,
     labels: tuple[str, ...] = ("negative", "positive"),
     **settings: Any,
 ) -> FlaskClient:
@@ -143,7 +143,7 @@ def test_every_plot_is_there_and_small() -> None:
     asking = client()
     page = Page(asking.get("/model").get_data(as_text=True))
     sources = [picture["src"] or "" for picture in page.all("img")]
-    assert len(sources) == REPORT.count("<svg") == 14
+    assert len(sources) == REPORT_TEXT.count("<svg") == 14
     weight = 0
     for source in sources:
         answer = asking.get(source, headers={"Accept-Encoding": "gzip"})
@@ -204,9 +204,9 @@ def test_report_and_card_are_answered_as_they_are() -> None:
     asking = client()
     report, card = asking.get("/model/report"), asking.get("/model/MODEL_CARD.md")
     assert report.content_type == "text/html; charset=utf-8"
-    assert report.get_data(as_text=True) == REPORT
+    assert report.get_data(as_text=True) == REPORT_TEXT
     assert card.content_type == "text/plain; charset=utf-8"
-    assert card.get_data(as_text=True) == CARD
+    assert card.get_data(as_text=True) == CARD_TEXT
 
 
 def test_an_unknown_plot() -> None:
@@ -304,10 +304,10 @@ def test_a_front_matter_without_an_end_is_text() -> None:
 
 
 def test_a_new_report_is_a_new_bundle(tmp_path: Path) -> None:
-    bundles.write(tmp_path / "bundle", tiny.bundle())
-    before = look(tmp_path / "bundle")
-    (tmp_path / "bundle" / bundles.REPORT).touch()
-    assert look(tmp_path / "bundle") != before
+    write_bundle(tmp_path / "bundle", tiny.bundle())
+    before = poll(tmp_path / "bundle")
+    (tmp_path / "bundle" / REPORT).touch()
+    assert poll(tmp_path / "bundle") != before
 
 
 def test_what_evaluate_writes_is_read(tmp_path: Path) -> None:

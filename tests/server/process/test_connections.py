@@ -239,7 +239,7 @@ def test_slow_senders_hold_no_thread(port: int) -> None:
 
 
 def test_where_there_are_too_many_the_one_that_is_idle_the_longest_goes() -> None:
-    with listening(made(connections=3)) as (port, _):
+    with listening(made(max_connections=3)) as (port, _):
         first, *others = [connect(port) for _ in range(3)]
         for each in others:
             each.sendall(GET)
@@ -253,7 +253,7 @@ def test_where_there_are_too_many_the_one_that_is_idle_the_longest_goes() -> Non
 
 
 def test_who_reads_slowly_holds_no_thread() -> None:
-    app = create_app(Settings(queue=1), tiny.classifier())
+    app = create_app(Settings(max_concurrent_requests=1), tiny.classifier())
     app.add_url_rule("/large", view_func=lambda: Response(b"x" * 6_000_000))
     wait_until_ready(app.test_client())
     with listening(app) as (port, _):
@@ -279,7 +279,7 @@ def test_who_asks_and_asks_and_does_not_read_has_one_answer_under_way() -> None:
         asked.append(1)
         return Response(b"x" * 4_000_000)
 
-    app = create_app(Settings(queue=1), tiny.classifier())
+    app = create_app(Settings(max_concurrent_requests=1), tiny.classifier())
     app.add_url_rule("/large", view_func=large)
     wait_until_ready(app.test_client())
     with listening(app) as (port, _), ExitStack() as stack:
@@ -310,7 +310,7 @@ def test_an_answer_that_nobody_reads_is_not_kept(monkeypatch: pytest.MonkeyPatch
 def test_a_clock_that_is_set_cuts_nobody_off(jump: float, monkeypatch: pytest.MonkeyPatch) -> None:
     app = create_app(Settings(), tiny.classifier())
     app.add_url_rule("/large", view_func=lambda: Response(b"x" * 9_000_000))
-    clock = time.time
+    real_time = time.time
     with listening(app) as (port, _), socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(10)
@@ -318,7 +318,7 @@ def test_a_clock_that_is_set_cuts_nobody_off(jump: float, monkeypatch: pytest.Mo
         connection.sendall(LAST.replace(b"/healthz", b"/large"))
         connection.recv(1)
         time.sleep(0.2)  # no more fits in between
-        monkeypatch.setattr("time.time", lambda: clock() + jump)
+        monkeypatch.setattr("time.time", lambda: real_time() + jump)
         time.sleep(1.5)
         assert rest_of(connection).endswith(b"x" * 9_000_000)
 
@@ -401,12 +401,12 @@ def test_slow_reader_gets_every_byte_in_order() -> None:
 
 
 def test_a_full_queue_is_answered_and_not_waited_for() -> None:
-    app, gate = gated(queue=2)
-    admission = app.extensions["reelsense.admission"]
+    app, gate = gated(max_concurrent_requests=2)
+    load_shedder = app.extensions["reelsense.admission"]
     with listening(app) as (port, _), ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(connect(port)).sendall(post(b'{"text": "good"}'))
-        wait_until(lambda: admission.requests == 2)
+        wait_until(lambda: load_shedder.requests == 2)
         try:
             assert problem(answer_to(port, post(b'{"text": "bad"}'))) == (429, "overloaded")
             assert b"200 OK" in answer_to(port, LAST)
@@ -416,19 +416,19 @@ def test_a_full_queue_is_answered_and_not_waited_for() -> None:
 
 def test_whose_client_has_gone_costs_no_forward_pass() -> None:
     app, gate = gated()
-    admission = app.extensions["reelsense.admission"]
+    load_shedder = app.extensions["reelsense.admission"]
     with listening(app) as (port, _):
         with connect(port) as first:
             first.sendall(post(b'{"text": "good"}'))
             wait_until(lambda: gate.rows == 1)
             with connect(port) as gone:
                 gone.sendall(post(json.dumps({"texts": ["bad"] * 50}).encode()))
-                wait_until(lambda: admission.requests == 2)
+                wait_until(lambda: load_shedder.requests == 2)
                 time.sleep(0.1)
             time.sleep(0.2)
             gate.open.set()
             assert b"200 OK" in rest_of(first)
-        wait_until(lambda: admission.requests == 0)
+        wait_until(lambda: load_shedder.requests == 0)
         assert gate.rows == 1
         counted = app.extensions["reelsense.metrics"].text()
         assert b"reelsense_abandoned_total 1.0" in counted
@@ -437,7 +437,7 @@ def test_whose_client_has_gone_costs_no_forward_pass() -> None:
 
 def test_who_has_gone_costs_nothing_however_much_was_asked() -> None:
     app, gate = gated()
-    admission = app.extensions["reelsense.admission"]
+    load_shedder = app.extensions["reelsense.admission"]
     with listening(app) as (port, connections):
         with connect(port) as gone:
             one = post(b'{"text": "good"}').replace(b"Connection: close\r\n", b"")
@@ -446,7 +446,7 @@ def test_who_has_gone_costs_nothing_however_much_was_asked() -> None:
         time.sleep(0.1)
         gate.open.set()
         wait_until(lambda: connections.count == 0)
-        wait_until(lambda: admission.requests == 0)
+        wait_until(lambda: load_shedder.requests == 0)
     assert gate.rows <= 2
 
 

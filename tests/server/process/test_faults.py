@@ -156,7 +156,7 @@ def test_ten_times_what_it_can_do_is_shed_and_what_is_accepted_is_in_time() -> N
         await asyncio.gather(*tasks)
         return found, memory
 
-    with server("--queue", "24", "--deadline", "20") as (address, process):
+    with server("--max-concurrent-requests", "24", "--deadline", "20") as (address, process):
         with load(address, 8, lambda n: {"texts": [review(n * 8 + k) for k in range(8)]}) as alone:
             time.sleep(6)
         capacity = alone.statuses[200] / 6
@@ -236,7 +236,7 @@ def test_sigterm_beside_a_job_answers_explanations_and_is_not_ready() -> None:
         asked = [
             pool.submit(ask, f"{address}/v1/explain", {"text": review(n, 400)}) for n in range(4)
         ]
-        wait_until(lambda: metrics(address)["reelsense_queue_requests"] == 4, 20)
+        wait_until(lambda: metrics(address)["reelsense_requests_in_flight"] == 4, 20)
         os.kill(process, signal.SIGTERM)
         begun = time.monotonic()
         time.sleep(0.2)
@@ -270,7 +270,7 @@ def test_a_hundred_swaps_under_load_fail_no_request(tmp_path: Path) -> None:
     current = tmp_path / "current"
     current.symlink_to("one")
     with (
-        server("--model", str(current), "--cache", "100") as (address, process),
+        server("--model", str(current), "--cache-size", "100") as (address, process),
         load(address, 4, lambda n: {"text": "good", "risk": None}) as found,
     ):
         memory = []

@@ -81,7 +81,7 @@ def proxied(folder: Path) -> Iterator[Proxied]:
     secret, key = api_keys.make("shop")
     api_keys.add(keys, key)
     port = free_port()
-    with server("--proxies", "1", "--keys-file", str(keys)) as (upstream, _):
+    with server("--trusted-proxies", "1", "--keys-file", str(keys)) as (upstream, _):
         file = folder / "nginx.conf"
         file.write_text(configuration(upstream, port, folder))
         command = [NGINX, "-p", str(folder), "-e", "stderr", "-c", str(file)]

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from reelsense import bundle as bundles
+from reelsense.bundle import DEFAULT_BUNDLE, write_bundle
 from reelsense.errors import BundleError, ReelsenseError
 from reelsense.inference.classifier import Classifier
 from reelsense.server.middleware.metrics import FOLDER
@@ -138,7 +138,7 @@ def test_a_pickle_in_a_bundle_runs_nothing(tmp_path: Path, part: str) -> None:
     parts = {"network": made.network, "tokenizer": made.tokenizer} | {
         part: evil if part == "network" else evil.decode()
     }
-    bundles.write(tmp_path / "evil", replace(made, **parts))  # type: ignore[arg-type]
+    write_bundle(tmp_path / "evil", replace(made, **parts))  # type: ignore[arg-type]
     with pytest.raises(BundleError):
         Classifier.load(tmp_path / "evil")
     assert not trap.exists()
@@ -174,7 +174,7 @@ def test_counts_go_where_there_is_room_to_map_them(
 
 
 def test_a_changed_bundle_stops_the_server_before_it_starts(tmp_path: Path) -> None:
-    for path in bundles.DEFAULT.iterdir():
+    for path in DEFAULT_BUNDLE.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     card = tmp_path / "MODEL_CARD.md"
     card.write_text(card.read_text() + "!")

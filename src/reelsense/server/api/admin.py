@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify
 
 from reelsense.server.middleware.metrics import metrics
-from reelsense.server.model_holder import served
+from reelsense.server.model_holder import get_model_holder
 
 blueprint = Blueprint("admin", __name__)
 
@@ -19,5 +19,5 @@ def counted() -> Response:
 @blueprint.post("/admin/reload")
 def reload() -> tuple[Response, int]:
     """Load model and keys anew, as SIGHUP does."""
-    served().reload_everywhere()
+    get_model_holder().reload_everywhere()
     return jsonify(status="the model and the keys are being loaded anew; the log tells"), 202

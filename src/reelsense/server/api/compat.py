@@ -20,9 +20,9 @@ from werkzeug.exceptions import NotFound
 
 from reelsense.prediction import Prediction
 from reelsense.server.api.openapi import answers, json_of
-from reelsense.server.api.schemas import WHOLE, Asked, AtMost, Text
+from reelsense.server.api.schemas import WHOLE, MaxLength, RequestModel, Text
 from reelsense.server.middleware.load_shedding import scoring
-from reelsense.server.middleware.wire_models import A_BATCH, A_LIST, A_TEXT, Told
+from reelsense.server.middleware.wire_models import A_BATCH, A_LIST, A_TEXT, ResponseModel
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import answer_all
 
@@ -36,7 +36,7 @@ _STARTING_SYSTEM = Tag(
 )
 
 
-class LabelScore(Told):
+class LabelScore(ResponseModel):
     """A label and its score."""
 
     label: str
@@ -74,7 +74,7 @@ def _no_pair(value: object) -> object:
 _Alone = Annotated[list[Text], Field(min_length=1, max_length=1), BeforeValidator(_no_pair)]
 
 
-class InferenceParameters(Asked):
+class InferenceParameters(RequestModel):
     """How scores are made of logits, and how many of them are wanted."""
 
     model_config = ConfigDict(extra="ignore")
@@ -83,7 +83,7 @@ class InferenceParameters(Asked):
     top_k: Annotated[int, Field(ge=1), WHOLE] | None = None
 
 
-class InferenceRequest(Asked):
+class InferenceRequest(RequestModel):
     """Hugging Face's request for text classification."""
 
     model_config = ConfigDict(
@@ -92,13 +92,13 @@ class InferenceRequest(Asked):
 
     inputs: Annotated[
         Annotated[Text, Choice(A_TEXT)]
-        | Annotated[list[Text], Field(min_length=1), AtMost("max_texts"), Choice(A_LIST)],
+        | Annotated[list[Text], Field(min_length=1), MaxLength("max_texts"), Choice(A_LIST)],
         Discriminator(lambda value: A_LIST if isinstance(value, list) else A_TEXT),
     ]
     parameters: InferenceParameters | None = None
 
 
-class EmbeddingsPredictRequest(Asked):
+class EmbeddingsPredictRequest(RequestModel):
     """text-embeddings-inference's request for sequence classification."""
 
     model_config = ConfigDict(
@@ -108,7 +108,7 @@ class EmbeddingsPredictRequest(Asked):
     inputs: Annotated[
         Annotated[Text, Choice(A_TEXT)]
         | Annotated[_Alone, Choice(A_LIST)]
-        | Annotated[list[_Alone], Field(min_length=1), AtMost("max_texts"), Choice(A_BATCH)],
+        | Annotated[list[_Alone], Field(min_length=1), MaxLength("max_texts"), Choice(A_BATCH)],
         Discriminator(_kind),
     ] = Field(description='A text, or a batch: [["..."], ["..."]].')
     raw_scores: bool = Field(default=False, description="Logits in the place of probabilities.")
@@ -185,7 +185,7 @@ class SentenceQuery(BaseModel):
     sentence: Text
 
 
-class SentenceScores(Told):
+class SentenceScores(ResponseModel):
     """Strings, all of them."""
 
     positive: str
@@ -194,7 +194,7 @@ class SentenceScores(Told):
     time_taken: str = Field(description="In seconds.")
 
 
-class SentenceResponse(Told):
+class SentenceResponse(ResponseModel):
     """The starting system's answer."""
 
     response: SentenceScores

@@ -7,14 +7,14 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from reelsense.errors import NotReadyError
 from reelsense.server.api.openapi import answers, json_of
-from reelsense.server.api.schemas import Model
-from reelsense.server.middleware.wire_models import Told
-from reelsense.server.model_holder import classifier, served
+from reelsense.server.api.schemas import ModelSchema
+from reelsense.server.middleware.wire_models import ResponseModel
+from reelsense.server.model_holder import classifier, get_model_holder
 
 blueprint = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
 
 
-class Alive(Told):
+class Alive(ResponseModel):
     """The process is alive."""
 
     status: str
@@ -23,7 +23,7 @@ class Alive(Told):
 class ReadyModel(Alive):
     """The model has answered."""
 
-    model: Model
+    model: ModelSchema
 
 
 @blueprint.get("/healthz", operation_id="alive", responses=answers(Alive, keys=False))
@@ -42,8 +42,8 @@ def startedz() -> Response:
 @blueprint.get("/readyz", operation_id="ready", responses=answers(ReadyModel, 503, keys=False))
 def readyz() -> Response:
     """Answer while requests are best sent here; 503, with the reason, while not."""
-    if served().draining:
+    if get_model_holder().draining:
         raise NotReadyError("the server is about to end, and answers what it has accepted")
     manifest = classifier().manifest
-    model = Model(name=manifest.name, version=manifest.version)
+    model = ModelSchema(name=manifest.name, version=manifest.version)
     return json_of(ReadyModel(status="ready", model=model))

@@ -17,16 +17,15 @@ from werkzeug.exceptions import NotFound
 
 from reelsense.errors import DatasetError, TooManyJobsError
 from reelsense.jobs import queries
-from reelsense.jobs.job import Job as Kept
-from reelsense.jobs.job import NewJob, check_ended
+from reelsense.jobs.job import Job, NewJob, check_ended
 from reelsense.jobs.repository import Jobs
 from reelsense.server.api.openapi import answers, files, json_of, nothing
-from reelsense.server.api.schemas import Among, Job, JobRow, JobRows, Preview
+from reelsense.server.api.schemas import JobRow, JobRows, JobSchema, OneOf, PreviewSchema
 from reelsense.server.api.uploads import MEDIA_TYPES, Upload, preview, upload, with_texts
-from reelsense.server.jobs_worker import Background
+from reelsense.server.jobs_worker import JobsWorker
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError
-from reelsense.server.middleware.request_context import clock
-from reelsense.server.model_holder import classifier, served
+from reelsense.server.middleware.request_context import call_context
+from reelsense.server.model_holder import classifier, get_model_holder
 from reelsense.server.scoring import threshold
 from reelsense.tables.writing import writer
 from reelsense.text.clean import printable
@@ -88,7 +87,7 @@ class Glance(_Query):
     cut: bool = Field(default=False, description="The file goes on; its last row may be half.")
 
 
-_KINDS = Among("csv", "tsv", "jsonl", pattern=r"^\.?(csv|tsv|jsonl)$")
+_KINDS = OneOf("csv", "tsv", "jsonl", pattern=r"^\.?(csv|tsv|jsonl)$")
 
 
 class ResultAs(_Query):
@@ -105,24 +104,24 @@ class Wanted(_Query):
 
     verdict: str = Field(default="", description="A label, unsure, or error: not scored.")
     search: str = Field(default="", description="What is to be in the text.")
-    sort: Annotated[str, Among(*queries.SORTS)] = "n"
+    sort: Annotated[str, OneOf(*queries.SORTS)] = "n"
     descending: bool = False
     offset: int = Field(default=0, ge=0, le=1_000_000_000)
     limit: int = Field(default=50, ge=0, le=500)
 
 
-def background() -> Background:
+def get_jobs_worker() -> JobsWorker:
     """Return the jobs of the current application. Raises NotFound if it has none."""
-    if not served().settings.max_jobs:
+    if not get_model_holder().settings.max_jobs:
         raise NotFound("there are no jobs on this server")
-    found: Background = current_app.extensions["reelsense.jobs"]
+    found: JobsWorker = current_app.extensions["reelsense.jobs"]
     return found
 
 
 @blueprint.post(
     "/jobs",
     operation_id="create_job",
-    responses=answers(Job, 400, 408, 413, 415, 422, 503, 507, status=202),
+    responses=answers(JobSchema, 400, 408, 413, 415, 422, 503, 507, status=202),
     openapi_extensions=_TABLE,
 )
 def create(query: New) -> Response:
@@ -131,7 +130,7 @@ def create(query: New) -> Response:
     It is worked on when nothing else waits, and goes on after a restart of the server. Ask for the
     job until its state is done; then for its result.
     """
-    request.max_content_length = served().settings.max_upload
+    request.max_content_length = get_model_holder().settings.max_upload
     sent = upload(query.name, request.mimetype, request.stream, query.encoding)
     job = receive(sent, query.column, query.risk)
     answer = json_of(told(job))
@@ -140,15 +139,15 @@ def create(query: New) -> Response:
     return answer
 
 
-def receive(sent: Upload, column: str | None, risk: float | None) -> Kept:
+def receive(sent: Upload, column: str | None, risk: float | None) -> Job:
     """Keep what is `sent` as a job.
 
     Raises InvalidRequestError if it is no table that can be scored, TooManyJobsError if there are
     as many jobs as are kept, StoreError.
     """
-    behind, settings = background(), served().settings
+    behind, settings = get_jobs_worker(), get_model_holder().settings
     # A worker that has just taken the place of another may be loading yet.
-    manifest = classifier(clock().left or 0).manifest
+    manifest = classifier(call_context().left or 0).manifest
     threshold(manifest, risk, "?risk")
     try:
         column, rows = with_texts(sent, column)
@@ -178,38 +177,38 @@ def unusable(error: DatasetError) -> InvalidRequestError:
 @blueprint.post(
     "/preview",
     operation_id="preview",
-    responses=answers(Preview, 400, 413, 415, 422),
+    responses=answers(PreviewSchema, 400, 413, 415, 422),
     openapi_extensions=_TABLE,
 )
 def glance(query: Glance) -> Response:
     """Show the columns and first rows of a file, of which the beginning is sent."""
-    background()
+    get_jobs_worker()
     sent = upload(query.name, request.mimetype, request.stream, query.encoding)
     try:
         found = preview(sent, cut=query.cut)
     except DatasetError as error:
         raise unusable(error) from error
-    return json_of(Preview.model_validate(found, from_attributes=True))
+    return json_of(PreviewSchema.model_validate(found, from_attributes=True))
 
 
-@blueprint.get("/jobs/<id>", operation_id="job", responses=answers(Job, 400, 404, 507))
+@blueprint.get("/jobs/<id>", operation_id="job", responses=answers(JobSchema, 400, 404, 507))
 def show(path: JobId) -> Response:
     """Say how far a job has come."""
-    return json_of(told(background().jobs.job(path.id)))
+    return json_of(told(get_jobs_worker().jobs.job(path.id)))
 
 
 @blueprint.post(
-    "/jobs/<id>/cancel", operation_id="cancel_job", responses=answers(Job, 400, 404, 507)
+    "/jobs/<id>/cancel", operation_id="cancel_job", responses=answers(JobSchema, 400, 404, 507)
 )
 def cancel(path: JobId) -> Response:
     """End a job before its end. What is scored by then stays."""
-    return json_of(told(background().cancel(path.id)))
+    return json_of(told(get_jobs_worker().cancel(path.id)))
 
 
 @blueprint.delete("/jobs/<id>", operation_id="delete_job", responses=nothing(400, 404, 507))
 def remove(path: JobId) -> Response:
     """Delete a job with its texts and answers, whether it has ended or not."""
-    behind = background()
+    behind = get_jobs_worker()
     behind.jobs.delete(path.id)
     behind.sweep_soon()
     return Response(status=204)
@@ -220,8 +219,8 @@ def remove(path: JobId) -> Response:
 )
 def rows(path: JobId, query: Wanted) -> Response:
     """List answers, filtered and sorted, also while the job goes on."""
-    jobs = background().jobs
-    asked = queries.Asked(**query.model_dump())
+    jobs = get_jobs_worker().jobs
+    asked = queries.RowQuery(**query.model_dump())
     found = queries.page(jobs.database, jobs.job(path.id), asked)
     return json_of(
         JobRows(
@@ -240,7 +239,7 @@ def result(path: JobId, query: ResultAs) -> Response:
     The same as `reelsense predict --input` makes of it. Of a job that was cancelled, as many rows
     as were scored.
     """
-    jobs = background().jobs
+    jobs = get_jobs_worker().jobs
     job = jobs.job(path.id)
     check_ended(job)
     kind = f".{query.kind.lstrip('.')}" if query.kind else {".txt": ".csv"}.get(job.suffix, "")
@@ -259,7 +258,7 @@ def _attached(name: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def _lines(jobs: Jobs, job: Kept, kind: str) -> Iterator[str]:
+def _lines(jobs: Jobs, job: Job, kind: str) -> Iterator[str]:
     buffer = io.StringIO(newline="")
     table = writer(buffer, kind)
     for n, (row, added) in enumerate(jobs.results(job), start=1):
@@ -270,9 +269,9 @@ def _lines(jobs: Jobs, job: Kept, kind: str) -> Iterator[str]:
             buffer.truncate()
 
 
-def told(job: Kept) -> Job:
+def told(job: Job) -> JobSchema:
     """Return what is told of `job`."""
-    return Job(
+    return JobSchema(
         id=job.id,
         name=job.name,
         column=printable(job.column),

@@ -21,9 +21,9 @@ from reelsense import __version__
 from reelsense.bundle import Manifest
 from reelsense.prediction import Prediction
 from reelsense.server.api.openapi import answers, json_of
-from reelsense.server.api.schemas import WHOLE, AnyText, Asked, AtMost, Text
+from reelsense.server.api.schemas import WHOLE, AnyText, MaxLength, RequestModel, Text
 from reelsense.server.middleware.load_shedding import scoring
-from reelsense.server.middleware.wire_models import A_BATCH, A_LIST, Told, absent
+from reelsense.server.middleware.wire_models import A_BATCH, A_LIST, ResponseModel, optional
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import answer_all
 
@@ -41,10 +41,10 @@ _Output = Literal["verdict", "label", "score", "probabilities"]
 _EachOnce = Field(max_length=len(get_args(_Output)))
 
 
-class _Lenient(Asked):
+class _Lenient(RequestModel):
     model_config = ConfigDict(extra="ignore")
 
-    parameters: dict[str, Any] = absent("Let pass unread.")
+    parameters: dict[str, Any] = optional("Let pass unread.")
 
 
 class InferInput(_Lenient):
@@ -55,11 +55,11 @@ class InferInput(_Lenient):
     shape: Annotated[list[Annotated[int, Field(ge=0, lt=2**63), WHOLE]], Field(max_length=8)]
     datatype: Literal["BYTES"]
     data: Annotated[
-        Annotated[list[Text], Field(min_length=1), AtMost("max_texts"), Choice(A_LIST)]
+        Annotated[list[Text], Field(min_length=1), MaxLength("max_texts"), Choice(A_LIST)]
         | Annotated[
             list[Annotated[list[Text], Field(min_length=1, max_length=1)]],
             Field(min_length=1),
-            AtMost("max_texts"),
+            MaxLength("max_texts"),
             Choice(A_BATCH),
         ],
         Discriminator(
@@ -114,12 +114,12 @@ class InferRequest(_Lenient):
         }
     )
 
-    id: AnyText = absent("Given back.")
+    id: AnyText = optional("Given back.")
     inputs: Annotated[list[InferInput], Field(min_length=1, max_length=1)]
-    outputs: Annotated[list[InferRequestedOutput], _EachOnce] = absent("By default all.")
+    outputs: Annotated[list[InferRequestedOutput], _EachOnce] = optional("By default all.")
 
 
-class Tensor(Told):
+class Tensor(ResponseModel):
     """An input or output of the model."""
 
     name: str
@@ -133,16 +133,16 @@ class InferOutput(Tensor):
     data: list[str] | list[float]
 
 
-class InferResponse(Told):
+class InferResponse(ResponseModel):
     """What was found."""
 
     model_name: str
     model_version: str
-    id: str = absent("That of the request.")
+    id: str = optional("That of the request.")
     outputs: list[InferOutput]
 
 
-class ModelMetadata(Told):
+class ModelMetadata(ResponseModel):
     """The model's inputs and outputs; -1 is any number."""
 
     name: str
@@ -151,7 +151,7 @@ class ModelMetadata(Told):
     outputs: list[Tensor]
 
 
-class ServerMetadata(Told):
+class ServerMetadata(ResponseModel):
     """What answers here."""
 
     name: str
@@ -159,13 +159,13 @@ class ServerMetadata(Told):
     extensions: list[str]
 
 
-class Live(Told):
+class Live(ResponseModel):
     """The process is alive."""
 
     live: bool
 
 
-class Ready(Told):
+class Ready(ResponseModel):
     """The model has answered."""
 
     ready: bool

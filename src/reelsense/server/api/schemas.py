@@ -23,22 +23,22 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from reelsense.inference.explain import BUDGET, LEAST_BUDGET
-from reelsense.server.middleware.wire_models import TextFault, Told, absent
-from reelsense.server.model_holder import served
+from reelsense.server.middleware.wire_models import ResponseModel, TextFault, optional
+from reelsense.server.model_holder import get_model_holder
 from reelsense.text.clean import LONE_SURROGATE
 
 MOST_BUDGET = 1000
 """Windows that one explanation may read: some ten seconds of two cores."""
 
 
-class Asked(BaseModel):
+class RequestModel(BaseModel):
     """A request body. Types are not bent to fit, and a field that nobody knows is an error."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
-class AtMost:
+class MaxLength:
     """Bounds a string or list by a limit of the running server, in the check and the contract.
 
     It comes before the other checks, so that a million wrong entries are one error.
@@ -74,11 +74,11 @@ class AtMost:
         return value
 
     def _most(self) -> int:
-        most: int = getattr(served().settings, self.limit)
+        most: int = getattr(get_model_holder().settings, self.limit)
         return most
 
 
-class NotBlank:
+class NonBlank:
     """Refuses a string of nothing but white space, in the check and the contract."""
 
     def __get_pydantic_core_schema__(
@@ -97,7 +97,7 @@ class NotBlank:
         return value
 
 
-class Among:
+class OneOf:
     """Refuses a string that is none of a few words, in the check and the contract."""
 
     def __init__(self, *words: str, pattern: str | None = None) -> None:
@@ -130,7 +130,7 @@ AnyText = Annotated[
 ]
 """A string."""
 
-Text = Annotated[AnyText, NotBlank(), AtMost("max_characters")]
+Text = Annotated[AnyText, NonBlank(), MaxLength("max_characters")]
 """A string that can be scored."""
 
 WHOLE = BeforeValidator(
@@ -146,13 +146,13 @@ def _one_of_text_and_texts(schema: dict[str, Any]) -> None:
     schema["examples"] = [{"texts": ["A joy from the first scene to the last.", "A bore."]}]
 
 
-class PredictRequest(Asked):
+class PredictRequest(RequestModel):
     """One text, or several."""
 
     model_config = ConfigDict(json_schema_extra=_one_of_text_and_texts)
 
-    text: Text = absent("One text.")
-    texts: Annotated[list[AnyText], Field(min_length=1), AtMost("max_texts")] = absent(
+    text: Text = optional("One text.")
+    texts: Annotated[list[AnyText], Field(min_length=1), MaxLength("max_texts")] = optional(
         "Several texts. One that is blank, too long or unreadable gets an error in its place."
     )
     risk: Risk | None = Field(
@@ -171,21 +171,21 @@ class PredictRequest(Asked):
         return self
 
 
-class Model(Told):
+class ModelSchema(ResponseModel):
     """Which model answered."""
 
     name: str
     version: str = Field(description="Changes whenever the answers may.")
 
 
-class Tokens(Told):
+class TokenCountSchema(ResponseModel):
     """How much of the text was read, in word pieces."""
 
     total: int
     scored: int
 
 
-class Prediction(Told):
+class PredictionSchema(ResponseModel):
     """The answer for one text."""
 
     verdict: str = Field(description="The label, or unsure.")
@@ -195,32 +195,32 @@ class Prediction(Told):
         description="The least score of a decided answer to a text of this length; null where no "
         "threshold keeps to the risk, so that the verdict is unsure."
     )
-    positive: float = absent("The probability of positive, of a model with these two labels.")
-    negative: float = absent("The probability of negative.")
-    probabilities: dict[str, float] = absent("That of every label, of any other model.")
-    stars: float = absent("The star rating to expect, 1 to 10, of a model that knows stars.")
-    tokens: Tokens
+    positive: float = optional("The probability of positive, of a model with these two labels.")
+    negative: float = optional("The probability of negative.")
+    probabilities: dict[str, float] = optional("That of every label, of any other model.")
+    stars: float = optional("The star rating to expect, 1 to 10, of a model that knows stars.")
+    tokens: TokenCountSchema
 
 
-class Unanswered(Told):
+class FailedPrediction(ResponseModel):
     """In the place of the answer for one of several texts."""
 
     error: TextFault
 
 
-class PredictResponse(Told):
+class PredictResponse(ResponseModel):
     """An answer for each text, in their order."""
 
-    model: Model
+    model: ModelSchema
     risk: float | None = Field(description="The risk that was kept to; null: none.")
     threshold: float | None = Field(
         description="The threshold of the model's longest texts, whatever texts were sent; each "
         "prediction has the one that its verdict was decided by. null: out of reach."
     )
-    predictions: list[Prediction | Unanswered]
+    predictions: list[PredictionSchema | FailedPrediction]
 
 
-class ExplainRequest(Asked):
+class ExplainRequest(RequestModel):
     """One text."""
 
     model_config = ConfigDict(
@@ -236,7 +236,7 @@ class ExplainRequest(Asked):
     )
 
 
-class Part(Told):
+class PartSchema(ResponseModel):
     """A part of the text and what it carries."""
 
     start: int = Field(description="Where it begins in the text as sent, in Unicode code points.")
@@ -249,45 +249,45 @@ class Part(Told):
     )
 
 
-class Flip(Told):
+class CounterfactualSchema(ResponseModel):
     """Parts without which the label is another; the smallest such set that was found."""
 
     unit: str = Field(description="sentences, or words where no sentences were found that do it.")
-    parts: list[Part]
-    prediction: Prediction = Field(description="Of the text without them.")
+    parts: list[PartSchema]
+    prediction: PredictionSchema = Field(description="Of the text without them.")
 
 
-class ExplainResponse(Told):
+class ExplainResponse(ResponseModel):
     """What carries the answer for a text."""
 
-    model: Model
+    model: ModelSchema
     risk: float | None = Field(description="The risk that was kept to; null: none.")
-    prediction: Prediction
-    towards: str = Field(
+    prediction: PredictionSchema
+    target_label: str = Field(
         description="The label that weights count towards: positive, or the "
         "answer's of a model without it."
     )
     log_odds: float = Field(description="Of that label for the whole text, calibrated, nats.")
-    sentences: list[Part] = Field(
+    sentences: list[PartSchema] = Field(
         description="All of the text; what weighs little in a text of very many sentences is "
         "joined to passages."
     )
-    words: list[Part] = Field(description="The heaviest words of the heaviest sentence.")
-    flip: Flip | None = Field(
+    words: list[PartSchema] = Field(description="The heaviest words of the heaviest sentence.")
+    counterfactual: CounterfactualSchema | None = Field(
         description="null: no parts that turn the label were found within the budget."
     )
-    passes: int = Field(description="Windows that the network read for this.")
+    forward_passes: int = Field(description="Windows that the network read for this.")
     budget: int
 
 
-class Threshold(Told):
+class ThresholdSchema(ResponseModel):
     """For a risk, the least score of a decided answer; null: out of reach."""
 
     risk: float
     score: float | None
 
 
-class LengthGroup(Told):
+class LengthGroupSchema(ResponseModel):
     """The texts of a range of lengths, which share calibration and thresholds."""
 
     name: str = Field(description="sentence, short or long; all where there is one group.")
@@ -295,10 +295,10 @@ class LengthGroup(Told):
         description="Word pieces of the longest texts of the group, which begins where the one "
         "before it ends; null: no upper bound."
     )
-    thresholds: list[Threshold]
+    thresholds: list[ThresholdSchema]
 
 
-class Limits(Told):
+class Limits(ResponseModel):
     """What the server takes."""
 
     max_texts: int = Field(description="Texts in a request.")
@@ -306,13 +306,15 @@ class Limits(Told):
     max_body: int = Field(description="Bytes of a request body.")
     max_upload: int = Field(description="Bytes of a file that is sent as a job.")
     max_rows: int = Field(description="Rows of such a file.")
-    keep_jobs: float = Field(description="Hours after which a job that has ended is deleted.")
+    job_retention_hours: float = Field(
+        description="Hours after which a job that has ended is deleted."
+    )
     deadline: float = Field(
         description="Seconds after which a request that has arrived is given up."
     )
 
 
-class Job(Told):
+class JobSchema(ResponseModel):
     """A file of texts that is scored in the background."""
 
     id: str = Field(description="Keep it: whoever knows it may read the job, and nobody else.")
@@ -335,7 +337,7 @@ class Job(Told):
     error: str | None = Field(description="Why it failed.")
 
 
-class JobRow(Told):
+class JobRow(ResponseModel):
     """A row of a job and its answer."""
 
     n: int = Field(description="Which row, from 0.")
@@ -349,14 +351,14 @@ class JobRow(Told):
     error: str | None = Field(description="Why it could not be scored.")
 
 
-class JobRows(Told):
+class JobRows(ResponseModel):
     """Some rows of a job."""
 
     total: int = Field(description="How many there are in all.")
     rows: list[JobRow]
 
 
-class Preview(Told):
+class PreviewSchema(ResponseModel):
     """What is in a file at a glance."""
 
     columns: list[str]
@@ -367,18 +369,18 @@ class Preview(Told):
     )
 
 
-class ModelInfo(Model):
+class ModelInfo(ModelSchema):
     """The model in more words."""
 
     labels: list[str]
     window: int = Field(description="Tokens read at once; longer texts are read in windows.")
     stars: bool = Field(description="Whether it knows star ratings.")
     risk: float | None = Field(description="The risk where a request names none.")
-    thresholds: list[Threshold] = Field(description="Those of the longest texts.")
-    length_groups: list[LengthGroup] = Field(description="All of them, shortest texts first.")
+    thresholds: list[ThresholdSchema] = Field(description="Those of the longest texts.")
+    length_groups: list[LengthGroupSchema] = Field(description="All of them, shortest texts first.")
 
 
-class InfoResponse(Told):
+class InfoResponse(ResponseModel):
     """What answers here, and what it takes."""
 
     reelsense: str = Field(description="The version of the server.")

@@ -52,7 +52,7 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class FilePreview:
     """What is in a file at a glance."""
 
     columns: list[str]
@@ -134,7 +134,7 @@ def with_texts(sent: Upload, column: str | None) -> tuple[str, Iterator[Row]]:
     return column, table
 
 
-def preview(sent: Upload, *, cut: bool) -> Preview:
+def preview(sent: Upload, *, cut: bool) -> FilePreview:
     """Return what the first rows hold; of a file that was `cut`, the last row may be half.
 
     Raises DatasetError if that is no table.
@@ -159,7 +159,7 @@ def preview(sent: Upload, *, cut: bool) -> Preview:
         raise DatasetError(f"{sent.name}: {found[0].error or 'there are no columns in it'}")
     shown = [[_cell(row.values.get(name, "")) for name in columns] for row in found[:SHOWN]]
     suggested = _suggested(columns, shown)
-    return Preview(list(map(printable, columns)), shown, printable(suggested), sum(undecoded))
+    return FilePreview(list(map(printable, columns)), shown, printable(suggested), sum(undecoded))
 
 
 def _suggested(columns: list[str], shown: list[list[str]]) -> str:

@@ -9,31 +9,29 @@ from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
 from reelsense import __version__
-from reelsense.bundle import Threshold as KnownThreshold
-from reelsense.prediction import Flip as FoundFlip
-from reelsense.prediction import Part as FoundPart
-from reelsense.prediction import Prediction as Found
+from reelsense.bundle import Threshold
+from reelsense.prediction import Counterfactual, Part, Prediction
 from reelsense.server.api.openapi import answers, json_of
 from reelsense.server.api.schemas import (
+    CounterfactualSchema,
     ExplainRequest,
     ExplainResponse,
-    Flip,
+    FailedPrediction,
     InfoResponse,
-    LengthGroup,
+    LengthGroupSchema,
     Limits,
-    Model,
     ModelInfo,
-    Part,
-    Prediction,
+    ModelSchema,
+    PartSchema,
+    PredictionSchema,
     PredictRequest,
     PredictResponse,
-    Threshold,
-    Tokens,
-    Unanswered,
+    ThresholdSchema,
+    TokenCountSchema,
 )
 from reelsense.server.middleware.load_shedding import scoring
 from reelsense.server.middleware.wire_models import TextFault
-from reelsense.server.model_holder import classifier, served
+from reelsense.server.model_holder import classifier, get_model_holder
 from reelsense.server.scoring import answer_all, answer_each, explain_one, kept_risk, threshold
 
 blueprint = APIBlueprint("api", __name__, url_prefix="/v1", abp_tags=[Tag(name="reelsense")])
@@ -54,7 +52,7 @@ def predict(body: PredictRequest) -> Response:
     manifest = classifier().manifest
     least = threshold(manifest, body.risk)
     several = "texts" in body.model_fields_set
-    found: list[Found | TextFault] = []
+    found: list[Prediction | TextFault] = []
     if several and not body.strict:
         found += answer_each(body.texts, body.risk)
     else:
@@ -63,11 +61,11 @@ def predict(body: PredictRequest) -> Response:
         found += answer_all(texts, places, body.risk)
     return json_of(
         PredictResponse(
-            model=Model(name=manifest.name, version=manifest.version),
+            model=ModelSchema(name=manifest.name, version=manifest.version),
             risk=kept_risk(manifest, body.risk),
             threshold=least,
             predictions=[
-                Unanswered(error=each) if isinstance(each, TextFault) else _prediction(each)
+                FailedPrediction(error=each) if isinstance(each, TextFault) else _prediction(each)
                 for each in found
             ],
         )
@@ -92,31 +90,31 @@ def explain(body: ExplainRequest) -> Response:
     found = explain_one(body.text, "#/text", body.risk, body.budget)
     return json_of(
         ExplainResponse(
-            model=Model(name=manifest.name, version=manifest.version),
+            model=ModelSchema(name=manifest.name, version=manifest.version),
             risk=kept_risk(manifest, body.risk),
             prediction=_prediction(found.prediction),
-            towards=found.towards,
+            target_label=found.target_label,
             log_odds=found.log_odds,
             sentences=_parts(body.text, found.sentences),
             words=_parts(body.text, found.words),
-            flip=_flip(body.text, found.flip) if found.flip else None,
-            passes=found.passes,
+            counterfactual=_flip(body.text, found.counterfactual) if found.counterfactual else None,
+            forward_passes=found.forward_passes,
             budget=found.budget,
         )
     )
 
 
-def _flip(text: str, found: FoundFlip) -> Flip:
-    return Flip(
+def _flip(text: str, found: Counterfactual) -> CounterfactualSchema:
+    return CounterfactualSchema(
         unit=found.unit,
         parts=_parts(text, found.parts),
         prediction=_prediction(found.prediction),
     )
 
 
-def _parts(text: str, parts: Sequence[FoundPart]) -> list[Part]:
+def _parts(text: str, parts: Sequence[Part]) -> list[PartSchema]:
     return [
-        Part(
+        PartSchema(
             start=each.start,
             end=each.end,
             text=text[each.start : each.end],
@@ -126,19 +124,19 @@ def _parts(text: str, parts: Sequence[FoundPart]) -> list[Part]:
     ]
 
 
-def _prediction(found: Found) -> Prediction:
+def _prediction(found: Prediction) -> PredictionSchema:
     """Two fields for negative and positive; a model of other labels has a table of them."""
     known: dict[str, Any] = {} if found.stars is None else {"stars": found.stars}
     if set(found.probabilities) == {"positive", "negative"}:
         known |= {"positive": found.positive, "negative": found.negative}
     else:
         known["probabilities"] = found.probabilities
-    return Prediction(
+    return PredictionSchema(
         verdict=found.verdict,
         label=found.label,
         score=found.score,
         threshold=found.threshold,
-        tokens=Tokens(total=found.tokens.total, scored=found.tokens.scored),
+        tokens=TokenCountSchema(total=found.tokens.total, scored=found.tokens.scored),
         **known,
     )
 
@@ -159,7 +157,7 @@ def info() -> Response:
                 risk=kept_risk(manifest, None),
                 thresholds=_thresholds(manifest.groups[-1].thresholds),
                 length_groups=[
-                    LengthGroup(
+                    LengthGroupSchema(
                         name=group.name,
                         max_tokens=group.max_tokens,
                         thresholds=_thresholds(group.thresholds),
@@ -167,10 +165,10 @@ def info() -> Response:
                     for group in manifest.groups
                 ],
             ),
-            limits=Limits.model_validate(served().settings, from_attributes=True),
+            limits=Limits.model_validate(get_model_holder().settings, from_attributes=True),
         )
     )
 
 
-def _thresholds(known: Sequence[KnownThreshold]) -> list[Threshold]:
-    return [Threshold(risk=each.risk, score=each.score) for each in known]
+def _thresholds(known: Sequence[Threshold]) -> list[ThresholdSchema]:
+    return [ThresholdSchema(risk=each.risk, score=each.score) for each in known]

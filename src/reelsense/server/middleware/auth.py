@@ -69,7 +69,7 @@ FOR_BROWSERS = {
 """Of every answer that does not say otherwise itself."""
 
 
-class Guard:
+class Authenticator:
     """The keys that open the server."""
 
     def __init__(self, settings: Settings, known: Sequence[Key] | None = None) -> None:
@@ -150,7 +150,7 @@ def check(settings: Settings) -> None:
 
 def _is_reached(settings: Settings) -> bool:
     """Whether others than this machine reach the server."""
-    return bool(settings.proxies) or not is_loopback(settings.host)
+    return bool(settings.trusted_proxies) or not is_loopback(settings.host)
 
 
 def is_loopback(host: str) -> bool:
@@ -169,9 +169,9 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def guard() -> Guard:
+def get_authenticator() -> Authenticator:
     """Return the guard of the current application."""
-    found: Guard = current_app.extensions["reelsense.guard"]
+    found: Authenticator = current_app.extensions["reelsense.guard"]
     return found
 
 
@@ -184,7 +184,7 @@ class _Sessions(SecureCookieSessionInterface):
 def register(app: Flask) -> None:
     """Let `app` ask for keys, count requests and tell browsers what they may do."""
     settings = app.extensions["reelsense"].settings
-    guard_: Guard = app.extensions["reelsense.guard"]
+    guard_: Authenticator = app.extensions["reelsense.guard"]
     app.secret_key = (
         settings.secret.get_secret_value() if settings.secret else secrets.token_urlsafe(32)
     )
@@ -195,8 +195,8 @@ def register(app: Flask) -> None:
         SESSION_COOKIE_SAMESITE="Strict",
         PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
     )
-    if settings.proxies:
-        count = settings.proxies
+    if settings.trusted_proxies:
+        count = settings.trusted_proxies
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=count, x_proto=count, x_host=count
         )
@@ -221,19 +221,19 @@ def _is_free() -> bool:
 
 def _identify() -> None:
     """Look whose key the current request has: one that is sent, or the browser's."""
-    if not guard().keys or _is_open():
+    if not get_authenticator().keys or _is_open():
         return
     sent = request.authorization
     if sent is None:
-        key = guard().signed_in()
+        key = get_authenticator().signed_in()
     else:
-        key = guard().key(sent.token) if sent.type == "bearer" and sent.token else None
+        key = get_authenticator().key(sent.token) if sent.type == "bearer" and sent.token else None
     if key:
         g.key = key
 
 
 def _authorize() -> AnyResponse | None:
-    if not guard().keys:
+    if not get_authenticator().keys:
         if request.endpoint == "admin.reload":
             raise Forbidden("this takes an admin key, and the server has no keys at all")
         _refuse_other_names()
@@ -262,7 +262,7 @@ def _refuse_other_names() -> None:
     Whoever owns a name can let it lead to 127.0.0.1 while a browser shows their page, which is then
     of the same site as the server.
     """
-    settings = guard().settings
+    settings = get_authenticator().settings
     if _is_open() or settings.insecure_public or _is_reached(settings):
         return
     name = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
@@ -270,7 +270,7 @@ def _refuse_other_names() -> None:
         return
     raise Forbidden(
         f"the server is for this machine, and is asked as {name}: ask 127.0.0.1, or start it with "
-        "--proxies 1 and keys, or with --insecure-public"
+        "--trusted-proxies 1 and keys, or with --insecure-public"
     )
 
 
@@ -283,7 +283,7 @@ def _refuse_other_sites() -> None:
         return
     origin = request.headers.get("Origin")
     told = request.headers.get("Sec-Fetch-Site") or origin
-    if told and origin not in listed(guard().settings.origins):
+    if told and origin not in listed(get_authenticator().settings.cors_origins):
         require_same_origin()
 
 
@@ -334,11 +334,11 @@ def _protect(answer: Response) -> Response:
 
 def _counts(settings: Settings, keys: Sequence[Key]) -> bool:
     """Whether requests are counted: not on this machine alone, unless that is asked for."""
-    return bool(keys or settings.rate or _is_reached(settings))
+    return bool(keys or settings.rate_limit or _is_reached(settings))
 
 
 def _allow_origins(app: Flask, settings: Settings) -> None:
-    origins = [re.compile(re.escape(each) + r"\Z", re.I) for each in listed(settings.origins)]
+    origins = [re.compile(re.escape(each) + r"\Z", re.I) for each in listed(settings.cors_origins)]
     if not origins:
         return
     from flask_cors import CORS

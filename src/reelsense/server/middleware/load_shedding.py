@@ -15,7 +15,7 @@ from typing import TypeVar
 from flask import Flask, Response, current_app, g, request
 
 from reelsense.errors import OverloadedError
-from reelsense.server.middleware.request_context import clock
+from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
 
 JOBS = 16
@@ -28,7 +28,7 @@ _OF_JOBS = {"jobs", "job_pages"}
 _View = TypeVar("_View", bound=Callable[..., object])
 
 
-class Admission:
+class LoadShedder:
     """Requests in hand, and the bytes of their bodies, within bounds."""
 
     def __init__(
@@ -76,19 +76,21 @@ def scoring(view: _View) -> _View:
 def register(app: Flask) -> None:
     """Let `app` refuse what it cannot answer in time."""
     settings = app.extensions["reelsense"].settings
-    app.extensions["reelsense.admission"] = Admission(
-        settings.queue, settings.queue_bytes, app.extensions["reelsense.metrics"].in_hand
+    app.extensions["reelsense.admission"] = LoadShedder(
+        settings.max_concurrent_requests,
+        settings.max_concurrent_bytes,
+        app.extensions["reelsense.metrics"].in_hand,
     )
     app.before_request(_enter)
     app.after_request(_hold)
     app.teardown_request(_leave)
 
-    app.extensions["reelsense.jobs.admission"] = Admission(JOBS, sys.maxsize)
+    app.extensions["reelsense.jobs.admission"] = LoadShedder(JOBS, sys.maxsize)
 
 
-def admission() -> Admission:
+def get_load_shedder() -> LoadShedder:
     """Return the admission of the current application."""
-    found: Admission = current_app.extensions["reelsense.admission"]
+    found: LoadShedder = current_app.extensions["reelsense.admission"]
     return found
 
 
@@ -103,12 +105,12 @@ def _enter() -> None:
         return
     # Without a Content-Length nothing is known of it yet; a web server that reads bodies whole
     # before they get here sets one.
-    _admit(admission(), (request.content_length or 0) + len(request.query_string))
+    _admit(get_load_shedder(), (request.content_length or 0) + len(request.query_string))
     # A worker that has just taken the place of another may be loading yet.
-    classifier(clock().left or 0)
+    classifier(call_context().left or 0)
 
 
-def _admit(into: Admission, size: int) -> None:
+def _admit(into: LoadShedder, size: int) -> None:
     into.enter(size)
     g.leave = partial(into.leave, size)
 
@@ -116,11 +118,11 @@ def _admit(into: Admission, size: int) -> None:
 def _hold(answer: Response) -> Response:
     """Count an answer that is made while it is sent as in hand until then."""
     if answer.is_streamed and (leave := g.pop("leave", None)):
-        running = clock()
+        running = call_context()
         answer.call_on_close(lambda: leave(running.elapsed))
     return answer
 
 
 def _leave(_error: BaseException | None) -> None:
     if leave := g.pop("leave", None):
-        leave(clock().elapsed)
+        leave(call_context().elapsed)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from flask import current_app
 
-from reelsense.inference.call_context import Clock
+from reelsense.inference.call_context import CallContext
 from reelsense.jobs.job import CANCELLED, DONE, FAILED
 from reelsense.prediction import Prediction
-from reelsense.server.model_source import Answerer
+from reelsense.server.model_source import ClassifierProtocol
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -28,7 +28,7 @@ _OUTCOMES = ("served", "refused")
 _SHED = {"overloaded": "queue", "rate-limited": "rate", "too-many-jobs": "jobs"}
 
 
-class Metrics:
+class ServerMetrics:
     """The counters of one process, or of several that share a folder."""
 
     def __init__(self) -> None:
@@ -47,18 +47,28 @@ class Metrics:
             counter, "requests", "Requests that were answered.", "route", "method", "status"
         )
         self._seconds = made(
-            histogram, "request_seconds", "Time to any answer but 429.", "route", buckets=_SECONDS
+            histogram,
+            "request_duration_seconds",
+            "Time to any answer but 429.",
+            "route",
+            buckets=_SECONDS,
         )
         self._phases = made(
-            histogram, "phase_seconds", "Time of an answer to texts.", "phase", buckets=_SECONDS
+            histogram,
+            "phase_duration_seconds",
+            "Time of an answer to texts.",
+            "phase",
+            buckets=_SECONDS,
         )
         self._batches = made(
             histogram, "batch_windows", "Windows in a batch.", buckets=[1, 2, 4, 8, 16, 32, 64, 128]
         )
         self._tokens = made(counter, "tokens", "Tokens read by the network, without padding.")
-        self._hand = made(gauge, "queue_requests", "Requests in hand.", multiprocess_mode="livesum")
+        self._hand = made(
+            gauge, "requests_in_flight", "Requests in hand.", multiprocess_mode="livesum"
+        )
         self._bytes = made(
-            gauge, "queue_bytes", "Bytes of their bodies.", multiprocess_mode="livesum"
+            gauge, "request_bytes_in_flight", "Bytes of their bodies.", multiprocess_mode="livesum"
         )
         self._shed = made(counter, "shed", "Requests told to come back later.", "reason")
         self._expired = made(counter, "expired", "Requests given up at their deadline.")
@@ -105,12 +115,12 @@ class Metrics:
         if seconds is not None and status != HTTPStatus.TOO_MANY_REQUESTS:
             self._seconds.labels(route).observe(seconds)
 
-    def scored(self, answers: Sequence[object], clock: Clock) -> None:
+    def scored(self, answers: Sequence[object], context: CallContext) -> None:
         """Count the answers to texts, and where their time went."""
         for phase in _PHASES:
-            self._phases.labels(phase).observe(getattr(clock, phase))
-        self._hits.inc(clock.remembered)
-        self._misses.inc(clock.computed)
+            self._phases.labels(phase).observe(getattr(context, phase))
+        self._hits.inc(context.cache_hits)
+        self._misses.inc(context.computed)
         for each in answers:
             if isinstance(each, Prediction):
                 self._answers.labels(each.label, each.verdict).inc()
@@ -139,7 +149,7 @@ class Metrics:
         elif code == "abandoned":
             self._abandoned.inc()
 
-    def loaded(self, classifier: Answerer | None) -> None:
+    def loaded(self, classifier: ClassifierProtocol | None) -> None:
         """Count a model that serves now, or with None one that could not be loaded."""
         self._loads.labels(_OUTCOMES[classifier is None]).inc()
         if classifier:
@@ -191,7 +201,7 @@ def _is_filled(path: Path) -> bool:
         return False
 
 
-def metrics() -> Metrics:
+def metrics() -> ServerMetrics:
     """Return the metrics of the current application."""
-    found: Metrics = current_app.extensions["reelsense.metrics"]
+    found: ServerMetrics = current_app.extensions["reelsense.metrics"]
     return found

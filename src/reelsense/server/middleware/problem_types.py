@@ -10,7 +10,7 @@ GONE = 499
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemType:
     """A kind of error."""
 
     code: str
@@ -29,121 +29,121 @@ class Kind:
 KINDS = {
     kind.code: kind
     for kind in (
-        Kind(
+        ProblemType(
             "invalid-json",
             HTTPStatus.BAD_REQUEST,
             "The body is not JSON",
             "The detail names the line and column. NaN and Infinity are no JSON either.",
         ),
-        Kind(
+        ProblemType(
             "bad-request",
             HTTPStatus.BAD_REQUEST,
             "The request cannot be understood",
             "A parameter is missing, the body is not what its headers announce, or it is not HTTP.",
         ),
-        Kind(
+        ProblemType(
             "unauthorized",
             HTTPStatus.UNAUTHORIZED,
             "A key is needed",
             "Send one of the server's keys with the header Authorization: Bearer KEY; on the page, "
             "sign in with it.",
         ),
-        Kind(
+        ProblemType(
             "forbidden",
             HTTPStatus.FORBIDDEN,
             "This is not open to you",
             "The key opens other things than this one, or a page of another site asked.",
         ),
-        Kind(
+        ProblemType(
             "not-found",
             HTTPStatus.NOT_FOUND,
             "There is nothing at this address",
             "/openapi.json lists what there is. The model is called default; name no version.",
         ),
-        Kind(
+        ProblemType(
             "method-not-allowed",
             HTTPStatus.METHOD_NOT_ALLOWED,
             "This address takes other methods",
             "The header Allow lists them.",
         ),
-        Kind(
+        ProblemType(
             "request-timeout",
             HTTPStatus.REQUEST_TIMEOUT,
             "The request did not arrive in time",
             "Send it faster, or less at a time.",
         ),
-        Kind(
+        ProblemType(
             "not-ended",
             HTTPStatus.CONFLICT,
             "The job has not ended",
             "Ask for the job until its state is done, then for its result.",
         ),
-        Kind(
+        ProblemType(
             "body-too-large",
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "The body is too large",
             "Send fewer or shorter texts at a time, and a file in parts: /v1/info has the limits. "
             "reelsense predict --input takes files of any size.",
         ),
-        Kind(
+        ProblemType(
             "unsupported-media-type",
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "The body is of a type that is not taken here",
             "Send JSON with the header Content-Type: application/json; a file of texts as it "
             "is, with its name or its own type.",
         ),
-        Kind(
+        ProblemType(
             "invalid-request",
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "The request has wrong fields",
             "errors names every one of them. Sent again as it is, it will be refused again.",
         ),
-        Kind(
+        ProblemType(
             "rate-limited",
             HTTPStatus.TOO_MANY_REQUESTS,
             "You ask too often",
             "Ask again after the seconds in the header Retry-After; X-RateLimit-Limit has the "
             "limit. Several texts in one request count as one.",
         ),
-        Kind(
+        ProblemType(
             "overloaded",
             HTTPStatus.TOO_MANY_REQUESTS,
             "The server has its hands full",
             "Ask again after the seconds in the header Retry-After. Nothing of this request was "
             "read.",
         ),
-        Kind(
+        ProblemType(
             "head-too-large",
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
             "The address and headers are too long",
             "Send the text in a body: POST /v1/predict.",
         ),
-        Kind(
+        ProblemType(
             "abandoned",
             GONE,
             "The client went away",
             "Only the log and the metrics see this one: nobody listens.",
         ),
-        Kind(
+        ProblemType(
             "internal-error",
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "The server made a mistake",
             "This is a fault of the server; its log has more under the request_id.",
         ),
-        Kind(
+        ProblemType(
             "not-ready",
             HTTPStatus.SERVICE_UNAVAILABLE,
             "The model is not ready",
             "Ask again after the seconds in the header Retry-After.",
         ),
-        Kind(
+        ProblemType(
             "storage",
             HTTPStatus.INSUFFICIENT_STORAGE,
             "Jobs cannot be kept now",
             "The database of the server is full, locked or not to be reached; its log tells more. "
             "Everything else goes on.",
         ),
-        Kind(
+        ProblemType(
             "deadline-exceeded",
             HTTPStatus.GATEWAY_TIMEOUT,
             "The answer was not there in time",

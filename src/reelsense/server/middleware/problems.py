@@ -26,9 +26,9 @@ from reelsense.errors import (
 )
 from reelsense.server.middleware.auth import FOR_BROWSERS
 from reelsense.server.middleware.metrics import metrics
-from reelsense.server.middleware.problem_types import FIELD_CODES, KINDS, Kind
+from reelsense.server.middleware.problem_types import FIELD_CODES, KINDS, ProblemType
 from reelsense.server.middleware.request_context import request_id
-from reelsense.server.middleware.wire_models import TAGS, Told, absent
+from reelsense.server.middleware.wire_models import TAGS, ResponseModel, optional
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _MOST_NAMED = 100
 """Wrong fields that are listed; a request may have a million."""
 
 
-class FieldError(Told):
+class FieldError(ResponseModel):
     """One wrong field of a request."""
 
     pointer: str = Field(
@@ -46,7 +46,7 @@ class FieldError(Told):
     detail: str
 
 
-class Problem(Told):
+class Problem(ResponseModel):
     """A problem document (RFC 9457)."""
 
     model_config = ConfigDict(extra="allow")
@@ -57,9 +57,9 @@ class Problem(Told):
     detail: str
     code: str = Field(description="The kind of error. Does not change between versions.")
     request_id: str = Field(description="As in the header X-Request-ID and the server's log.")
-    errors: list[FieldError] = absent("The wrong fields.")
-    error: str = absent("The detail once more, where clients of other servers look for it.")
-    error_type: str = absent("validation or backend, for those of text-embeddings-inference.")
+    errors: list[FieldError] = optional("The wrong fields.")
+    error: str = optional("The detail once more, where clients of other servers look for it.")
+    error_type: str = optional("validation or backend, for those of text-embeddings-inference.")
 
 
 class NotJsonError(BadRequest):
@@ -83,10 +83,10 @@ class InvalidQueryError(InvalidRequestError):
 
 _TYPE = "application/problem+json"
 
-_BY_STATUS: dict[int, Kind] = {kind.status: kind for kind in reversed(KINDS.values())} | {
+_BY_STATUS: dict[int, ProblemType] = {kind.status: kind for kind in reversed(KINDS.values())} | {
     HTTPStatus.BAD_REQUEST: KINDS["bad-request"]
 }
-_BY_ERROR: dict[type[ReelsenseError], Kind] = {
+_BY_ERROR: dict[type[ReelsenseError], ProblemType] = {
     InvalidQueryError: KINDS["bad-request"],
     InputError: KINDS["invalid-request"],
     NoJobError: KINDS["not-found"],
@@ -101,7 +101,7 @@ _OF_OTHERS = ("/models/", "/predict", "/v2")
 """Where clients of other servers ask, for what there is and for what there is not."""
 
 
-def refuse(error: ValidationError) -> NoReturn:
+def reject(error: ValidationError) -> NoReturn:
     """Raise InvalidRequestError, or InvalidQueryError, naming the fields of `error`."""
     fields = error.errors(include_url=False, include_context=False)
     raise invalid(
@@ -198,9 +198,9 @@ def _http_error(error: HTTPException) -> Response:
     return answer
 
 
-def _of_status(status: HTTPStatus, said: str | None) -> Kind:
+def _of_status(status: HTTPStatus, said: str | None) -> ProblemType:
     advice = said or status.phrase
-    return _BY_STATUS.get(status) or Kind("http-error", status, status.phrase, advice)
+    return _BY_STATUS.get(status) or ProblemType("http-error", status, status.phrase, advice)
 
 
 def of_no_request(app: Flask, status: HTTPStatus) -> tuple[list[tuple[str, str]], bytes]:
@@ -227,7 +227,7 @@ def _bug(error: Exception) -> Response:
 
 
 def _answer(
-    kind: Kind, detail: str, errors: Sequence[FieldError] = (), counted: str = ""
+    kind: ProblemType, detail: str, errors: Sequence[FieldError] = (), counted: str = ""
 ) -> Response:
     """Return the answer of a `kind`; the metrics may know it more exactly."""
     metrics().refused(counted or kind.code)
@@ -249,7 +249,7 @@ def _is_for_people() -> bool:
     return request.accept_mimetypes.best_match([_TYPE, "text/html"]) == "text/html"
 
 
-def _document(kind: Kind, detail: str, request_id: str, **more: Any) -> str:
+def _document(kind: ProblemType, detail: str, request_id: str, **more: Any) -> str:
     document = Problem(
         type=kind.uri,
         title=kind.title,

@@ -22,14 +22,14 @@ def check_storage(settings: Settings) -> None:
     from limits.storage import storage_from_string
 
     try:
-        storage_from_string(settings.rate_storage, **_storage_options(settings))
+        storage_from_string(settings.rate_limit_storage, **_storage_options(settings))
     except ConfigurationError as error:
         reason = str(error)
         if "prerequisite" in reason:
             reason = "Redis wants another package: pip install 'reelsense[redis]'"
-        raise SettingsError(f"{flag('rate_storage')}: {reason}") from error
+        raise SettingsError(f"{flag('rate_limit_storage')}: {reason}") from error
     except ValueError as error:  # a port that is none
-        raise SettingsError(f"{flag('rate_storage')}: {error}") from error
+        raise SettingsError(f"{flag('rate_limit_storage')}: {error}") from error
 
 
 def limit(app: Flask, settings: Settings, free: Callable[[], bool]) -> None:
@@ -38,17 +38,17 @@ def limit(app: Flask, settings: Settings, free: Callable[[], bool]) -> None:
     from flask_limiter import Limiter
 
     def rate() -> str:
-        return (g.key.rate if "key" in g else None) or settings.rate or _RATE
+        return (g.key.rate if "key" in g else None) or settings.rate_limit or _RATE
 
     limiter = Limiter(
         lambda: f"key {g.key.name}" if "key" in g else f"address {_address()}",
         app=app,
         application_limits=[rate],
         strategy="sliding-window-counter",
-        storage_uri=settings.rate_storage,
+        storage_uri=settings.rate_limit_storage,
         storage_options=_storage_options(settings),
         # Where the storage is gone, each process counts for itself.
-        in_memory_fallback_enabled=settings.rate_storage != "memory://",
+        in_memory_fallback_enabled=settings.rate_limit_storage != "memory://",
         headers_enabled=True,
     )
     limiter.request_filter(free)
@@ -69,7 +69,7 @@ def _address() -> str:
 def _storage_options(settings: Settings) -> dict[str, Any]:
     # A Redis that hangs holds up a request no longer than this, in seconds.
     waits = {"socket_timeout": 1, "socket_connect_timeout": 1}
-    return waits if settings.rate_storage.startswith("redis") else {}
+    return waits if settings.rate_limit_storage.startswith("redis") else {}
 
 
 def say_when(answer: Response) -> None:

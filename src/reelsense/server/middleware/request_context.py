@@ -11,10 +11,10 @@ from typing import Any
 from flask import Flask, Response, g, has_request_context, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from reelsense.inference.call_context import Clock
+from reelsense.inference.call_context import CallContext
 from reelsense.server.middleware.logging import as_logged
 from reelsense.server.middleware.metrics import metrics
-from reelsense.server.model_holder import served
+from reelsense.server.model_holder import get_model_holder
 
 _log = logging.getLogger(__name__)
 
@@ -34,9 +34,9 @@ def register(app: Flask) -> None:
     app.after_request(_end)
 
 
-def clock() -> Clock:
+def call_context() -> CallContext:
     """Return the clock of the current request."""
-    running: Clock = g.clock
+    running: CallContext = g.context
     return running
 
 
@@ -52,12 +52,12 @@ def _begin() -> None:
     bind_contextvars(request_id=g.request_id)
     # Where the web server knows whether the client still listens, as waitress does.
     gone = request.environ.get("waitress.client_disconnected", lambda: False)
-    g.clock = Clock(served().settings.deadline, gone)
+    g.context = CallContext(get_model_holder().settings.deadline, gone)
 
 
 def _end(answer: Response) -> Response:
     answer.headers["X-Request-ID"] = request_id()
-    took = clock()
+    took = call_context()
     phases = {"queue": took.queue, "tokenize": took.tokenize, "network": took.network}
     if any(phases.values()):
         answer.headers["Server-Timing"] = ", ".join(
@@ -89,7 +89,7 @@ def _level(status: int) -> int:
 
 def _facts(phases: dict[str, float], status: int) -> dict[str, Any]:
     """Return what the log tells of the current request beside its status."""
-    facts: dict[str, Any] = {"ms": round(clock().elapsed * 1000, 1)}
+    facts: dict[str, Any] = {"ms": round(call_context().elapsed * 1000, 1)}
     if status in _UNWANTED:
         facts["address"] = request.remote_addr
     if any(phases.values()):

@@ -10,13 +10,13 @@ A_TEXT, A_LIST, A_BATCH = TAGS = ("a text", "a list", "a batch")
 """The choices where a field takes several; not part of its address."""
 
 
-class Told(BaseModel):
+class ResponseModel(BaseModel):
     """The body of an answer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def absent(description: str) -> Any:
+def optional(description: str) -> Any:
     """Return a field that may be left out, but is never null."""
     return Field(default=None, description=description, json_schema_extra=_without_default)
 
@@ -25,7 +25,7 @@ def _without_default(schema: dict[str, Any]) -> None:
     schema.pop("default")
 
 
-class TextFault(Told):
+class TextFault(ResponseModel):
     """Why there is no answer for a text."""
 
     code: str = Field(description="blank, too-long or unreadable.")

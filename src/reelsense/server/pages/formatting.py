@@ -66,15 +66,15 @@ class Why:
 
     paragraphs: list[list[Sentence]]
     words: list[Sentence]
-    flip: list[str]
+    counterfactual: list[str]
     """What has to go for the label to turn; empty: nothing was found."""
     flipped: Prediction | None
     unit: str
-    """What `flip` are: sentences or words."""
-    towards: str
+    """What `counterfactual` are: sentences or words."""
+    target_label: str
     against: str
-    """What speaks against `towards` speaks for."""
-    passes: int
+    """What speaks against `target_label` speaks for."""
+    forward_passes: int
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -127,7 +127,7 @@ def why(text: str, found: Explanation, window: int) -> Why:
     # Of one window, a weight is what the answer to the rest would be; of several, which stay as
     # they were cut, nearly that.
     about = "about " if found.prediction.tokens.total > window - 2 else ""
-    turning = set(found.flip.parts) if found.flip else set()
+    turning = set(found.counterfactual.parts) if found.counterfactual else set()
     paragraphs: list[list[Sentence]] = [[]]
     end = 0
     for part in found.sentences:
@@ -138,14 +138,14 @@ def why(text: str, found: Explanation, window: int) -> Why:
     return Why(
         paragraphs,
         [_sentence(text, part, found, most, about, turns=False) for part in found.words],
-        [_plain(text, part) for part in found.flip.parts] if found.flip else [],
-        found.flip.prediction if found.flip else None,
-        found.flip.unit if found.flip else "",
-        found.towards,
-        next(label for label in found.prediction.probabilities if label != found.towards)
+        [_plain(text, part) for part in found.counterfactual.parts] if found.counterfactual else [],
+        found.counterfactual.prediction if found.counterfactual else None,
+        found.counterfactual.unit if found.counterfactual else "",
+        found.target_label,
+        next(label for label in found.prediction.probabilities if label != found.target_label)
         if len(found.prediction.probabilities) == 2
         else "another answer",
-        found.passes,
+        found.forward_passes,
     )
 
 

@@ -17,10 +17,10 @@ from reelsense.errors import DatasetError, NoJobError, StoreError
 from reelsense.jobs import queries
 from reelsense.jobs.job import DONE, ERROR, Job
 from reelsense.prediction import UNSURE
-from reelsense.server.api.jobs import background, receive
+from reelsense.server.api.jobs import get_jobs_worker, receive
 from reelsense.server.api.uploads import upload
 from reelsense.server.middleware.problems import InvalidRequestError
-from reelsense.server.model_holder import classifier, served
+from reelsense.server.model_holder import classifier, get_model_holder
 from reelsense.server.pages import formatting, review, risks
 
 blueprint = Blueprint("job_pages", __name__)
@@ -35,14 +35,14 @@ _RECENT = 20
 @blueprint.get("/jobs")
 def index() -> str:
     """Where a file is dropped."""
-    background()
+    get_jobs_worker()
     return _index()
 
 
 @blueprint.post("/jobs", endpoint="sent")
 def sent() -> AnyResponse | tuple[str, int]:
     """Take a file from a browser without JavaScript."""
-    request.max_content_length = served().settings.max_upload
+    request.max_content_length = get_model_holder().settings.max_upload
     try:
         file = request.files.get("file")
     except OSError as error:  # a large one is kept in a file of its own
@@ -67,7 +67,7 @@ def sent() -> AnyResponse | tuple[str, int]:
 @blueprint.get("/jobs/recent")
 def recent() -> str:
     """Those of the jobs that a browser remembers that there are still, alone."""
-    jobs = background().jobs
+    jobs = get_jobs_worker().jobs
     found = []
     for name in request.args.getlist("id")[:_RECENT]:
         with suppress(NoJobError):
@@ -96,33 +96,33 @@ def table(name: str) -> str:
 @blueprint.get("/jobs/<name>/rows/<int:n>")
 def row(name: str, n: int) -> str:
     """The page for one review, with that of row `n`."""
-    jobs = background().jobs
+    jobs = get_jobs_worker().jobs
     job = jobs.job(name)
-    return review.page(jobs.text(job, n), job.risk, judge=True)
+    return review.page(jobs.text(job, n), job.risk, analyse=True)
 
 
 @blueprint.post("/jobs/<name>/cancel")
 def cancel(name: str) -> AnyResponse:
     """End a job before its end."""
-    background().cancel(name)
+    get_jobs_worker().cancel(name)
     return redirect(url_for("job_pages.show", name=name), 303)
 
 
 @blueprint.post("/jobs/<name>/delete")
 def remove(name: str) -> AnyResponse:
     """Delete a job, its texts and its answers."""
-    background().jobs.delete(name)
-    background().sweep_soon()
+    get_jobs_worker().jobs.delete(name)
+    get_jobs_worker().sweep_soon()
     return redirect(url_for("job_pages.index"), 303)
 
 
 def _index(problem: str = "", risk: float | None = None) -> str:
-    settings, offered = served().settings, risks.choices(risk)
+    settings, offered = get_model_holder().settings, risks.choices(risk)
     return render_template("jobs.html", problem=problem, settings=settings, risks=offered)
 
 
 def _progress(name: str) -> dict[str, Any]:
-    jobs = background().jobs
+    jobs = get_jobs_worker().jobs
     job = jobs.job(name)
     failed = job.verdicts.get(ERROR, 0)
     in_vain = job.state == DONE and failed == job.rows
@@ -132,7 +132,7 @@ def _progress(name: str) -> dict[str, Any]:
         "failed": failed,
         "scored": job.done - failed,
         "reason": queries.commonest(jobs.database, job) if in_vain else None,
-        "keep": served().settings.keep_jobs,
+        "keep": get_model_holder().settings.job_retention_hours,
         "verdicts": formatting.bars(_verdicts(job.verdicts)),
         "stars": formatting.bars(_stars(job.stars)),
     }
@@ -156,12 +156,12 @@ def _stars(found: dict[str, int]) -> dict[str, int]:
 
 
 def _table(name: str) -> dict[str, Any]:
-    jobs = background().jobs
+    jobs = get_jobs_worker().jobs
     job = jobs.job(name)
     asked = _asked()
 
     def page(number: int) -> queries.Page:
-        wanted = queries.Asked(**asked, offset=_ROWS * (number - 1), limit=_ROWS)
+        wanted = queries.RowQuery(**asked, offset=_ROWS * (number - 1), limit=_ROWS)
         return queries.page(jobs.database, job, wanted)
 
     # No page is beyond the last one that there could be, or that there is.

@@ -16,9 +16,9 @@ from werkzeug.exceptions import NotFound
 from reelsense.bundle import Manifest
 from reelsense.inference.calibration import decision_thresholds
 from reelsense.server.model_holder import classifier
-from reelsense.server.model_source import Answerer
+from reelsense.server.model_source import ClassifierProtocol
 from reelsense.server.pages.card import Card, read_card
-from reelsense.server.pages.report import Report, read_report
+from reelsense.server.pages.report import ReportPage, read_report
 
 blueprint = Blueprint("model_page", __name__)
 
@@ -91,7 +91,7 @@ def _thresholds_by_risk(manifest: Manifest) -> list[_RiskRow]:
     return [_RiskRow(each.risk, decision_thresholds(manifest, each.risk)) for each in risks]
 
 
-def _figures(found: Answerer, card: Card, report: Report | None) -> dict[str, str]:
+def _figures(found: ClassifierProtocol, card: Card, report: ReportPage | None) -> dict[str, str]:
     """By name, those that a hurried reader looks for; from the card where there is no report."""
     figures = (
         dict(report.figures)

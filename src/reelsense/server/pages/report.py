@@ -36,7 +36,7 @@ class Chapter:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReportPage:
     """What there is in a report."""
 
     about: str
@@ -54,7 +54,7 @@ class Report:
 
 
 @lru_cache(maxsize=2)
-def read_report(page: str) -> Report:
+def read_report(page: str) -> ReportPage:
     """Return what there is in a report."""
     head, *rest = page.split('<h2 id="')
     chapters = []
@@ -65,7 +65,7 @@ def read_report(page: str) -> Report:
         bodies[anchor] = body
         if plots := _plots(anchor, body):
             chapters.append(Chapter(anchor, _text(title), plots))
-    return Report(
+    return ReportPage(
         about=_text(_between(head, '<p class="quiet">', "</p>")),
         figures=_figures(bodies.get("answers", "")),
         chapters=tuple(chapters),

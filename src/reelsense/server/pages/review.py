@@ -10,8 +10,8 @@ from reelsense.inference.explain import BUDGET
 from reelsense.prediction import Explanation, Prediction
 from reelsense.server.middleware.load_shedding import scoring
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError, invalid
-from reelsense.server.middleware.request_context import clock
-from reelsense.server.model_holder import classifier, served
+from reelsense.server.middleware.request_context import call_context
+from reelsense.server.model_holder import classifier, get_model_holder
 from reelsense.server.pages import formatting, risks
 from reelsense.server.scoring import answer_all, explain_one, kept_risk
 
@@ -89,7 +89,7 @@ def _text() -> str:
 
 def _checked(text: str) -> str:
     """Return `text`. Raises InvalidRequestError if it is blank or too long."""
-    most = served().settings.max_characters
+    most = get_model_holder().settings.max_characters
     if not text.strip():
         fault = FieldError(pointer="#/text", code="blank", detail="Write or paste a review first.")
     elif len(text) > most:
@@ -110,5 +110,5 @@ def _facts(found: Prediction, risk: float | None) -> dict[str, Any]:
         "said": formatting.in_words(found),
         "line": formatting.line(found, kept_risk(classifier().manifest, risk)),
         "gauge": formatting.gauge(found),
-        "ms": clock().elapsed * 1000,
+        "ms": call_context().elapsed * 1000,
     }

@@ -25,7 +25,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense import __version__
 from reelsense.server.api import openapi
-from reelsense.server.middleware.auth import guard, require_same_origin, unauthorized
+from reelsense.server.middleware.auth import get_authenticator, require_same_origin, unauthorized
 from reelsense.server.middleware.problem_types import FIELD_CODES, KINDS
 from reelsense.server.pages import formatting
 
@@ -56,7 +56,7 @@ def register(app: Flask) -> None:
 @blueprint.get("/sign-in")
 def sign_in() -> str | AnyResponse:
     """A form for the key, where the server has keys."""
-    if not guard().keys:
+    if not get_authenticator().keys:
         return redirect(url_for("review_page.index"))
     return render_template("sign-in.html", problem="")
 
@@ -65,7 +65,7 @@ def sign_in() -> str | AnyResponse:
 def signed_in() -> AnyResponse:
     """Give the browser a cookie in exchange for a key."""
     require_same_origin()
-    key = guard().key(request.form.get("key", "").strip())
+    key = get_authenticator().key(request.form.get("key", "").strip())
     session.clear()
     if key is None or key.admin:
         problem = (

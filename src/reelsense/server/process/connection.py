@@ -98,7 +98,7 @@ class _Refusal(ErrorTask):  # type: ignore[misc]
 
     def execute(self) -> None:
         error = self.request.error
-        headers, body = self.channel.server.refuse(HTTPStatus(error.code))
+        headers, body = self.channel.server.reject(HTTPStatus(error.code))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend(headers)
         self.set_close_on_finish()

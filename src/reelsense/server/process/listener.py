@@ -63,7 +63,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
     most: int
     between: int
     read_timeout: float
-    refuse: Refuse
+    reject: Refuse
 
     full = False
     """Whether a thread waits in `make_room`."""
@@ -176,7 +176,7 @@ class Connections:
         application: WSGIApplication,
         sockets: Iterable[socket.socket],
         settings: Settings,
-        refuse: Refuse,
+        reject: Refuse,
         most: int = sys.maxsize,
     ) -> None:
         """Listen on `sockets`. Nothing moves but in `turn` and `drain`.
@@ -185,14 +185,14 @@ class Connections:
         """
         self._map: dict[int, Any] = {}
         self._threads = ThreadedTaskDispatcher()
-        self._threads.set_thread_count(settings.queue + JOBS + _SPARE)
+        self._threads.set_thread_count(settings.max_concurrent_requests + JOBS + _SPARE)
         adjustments = _adjustments(settings, settings.max_body)
         adjustments.of_uploads = _adjustments(
             settings,
             max(settings.max_upload, settings.max_body) if settings.max_jobs else settings.max_body,
         )
         self._listeners = [
-            self._listener(application, each, adjustments, settings, refuse, most)
+            self._listener(application, each, adjustments, settings, reject, most)
             for each in sockets
         ]
 
@@ -202,7 +202,7 @@ class Connections:
         listening: socket.socket,
         adjustments: Adjustments,
         settings: Settings,
-        refuse: Refuse,
+        reject: Refuse,
         most: int,
     ) -> _Listener:
         made = _Listener(
@@ -215,10 +215,10 @@ class Connections:
             sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
             bind_socket=False,
         )
-        made.most = min(settings.connections, most)
+        made.most = min(settings.max_connections, most)
         made.between = max(_BETWEEN, 2 * settings.max_upload)
         made.read_timeout = settings.read_timeout
-        made.refuse = refuse
+        made.reject = reject
         return made
 
     @property
@@ -273,7 +273,7 @@ def _adjustments(settings: Settings, max_body: int) -> Any:
     """Return what waitress is to keep to, where a body has at most `max_body` bytes."""
     adjustments = Adjustments(
         # Those that are accepted beyond the limit, before another one is closed for them.
-        connection_limit=settings.connections + 100,
+        connection_limit=settings.max_connections + 100,
         max_request_header_size=HEAD,
         # waitress refuses what is as long as these, and writes what is longer to disk.
         max_request_body_size=max_body + 1,

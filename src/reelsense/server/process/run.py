@@ -22,13 +22,12 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from pydantic import SecretStr
 
-from reelsense import bundle as bundles
 from reelsense import registry
-from reelsense.bundle import Manifest
+from reelsense.bundle import Manifest, read_bundle
 from reelsense.errors import ReelsenseError, SettingsError
 from reelsense.server.app import create_app
 from reelsense.server.middleware import metrics
-from reelsense.server.middleware.auth import Guard, check
+from reelsense.server.middleware.auth import Authenticator, check
 from reelsense.server.middleware.logging import log_settings
 from reelsense.server.process.worker import ServingWorker, Supervisor
 from reelsense.server.settings import Settings, variable
@@ -50,7 +49,7 @@ def run(settings: Settings) -> None:
     is no room for files.
     """
     settings = prepared(settings)
-    manifest = bundles.read(_folder(settings)).manifest
+    manifest = read_bundle(_folder(settings)).manifest
     with _scratch_folder(counts=settings.workers > 1) as scratch:
         _Server(settings, manifest, scratch).run()
 
@@ -80,7 +79,7 @@ def check_start(settings: Settings) -> None:
     As far as that can be told without changing anything, whether or not such a server runs.
     """
     _check_unchanging(settings)
-    bundles.read(_folder(settings))
+    read_bundle(_folder(settings))
 
 
 def _folder(settings: Settings) -> Path:
@@ -178,7 +177,7 @@ def _scratch_folder(*, counts: bool) -> Iterator[str]:
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     def __init__(self, settings: Settings, manifest: Manifest, scratch: str) -> None:
         self._settings, self._manifest, self._scratch = settings, manifest, scratch
-        self._guard = Guard(settings)
+        self._guard = Authenticator(settings)
         super().__init__()
 
     def load_config(self) -> None:

@@ -16,11 +16,11 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from reelsense.server.middleware import problems
-from reelsense.server.model_holder import Served
+from reelsense.server.model_holder import ModelHolder
 from reelsense.server.process.listener import Connections
 
 if TYPE_CHECKING:
-    from reelsense.server.jobs_worker import Background
+    from reelsense.server.jobs_worker import JobsWorker
 
 _log = logging.getLogger(__name__)
 
@@ -95,12 +95,12 @@ class ServingWorker(Worker):  # type: ignore[misc]
         if self._connections:
             self._connections.wake()
 
-    def _served(self) -> Served:
-        found: Served = self.wsgi.extensions["reelsense"]
+    def _served(self) -> ModelHolder:
+        found: ModelHolder = self.wsgi.extensions["reelsense"]
         return found
 
-    def _background(self) -> Background:
-        found: Background = self.wsgi.extensions["reelsense.jobs"]
+    def _background(self) -> JobsWorker:
+        found: JobsWorker = self.wsgi.extensions["reelsense.jobs"]
         return found
 
     def run(self) -> None:
@@ -111,7 +111,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
             [each.sock for each in self.sockets],
             served.settings,
             lambda status: problems.of_no_request(self.wsgi, status),
-            _possible_connections(served.settings.connections),
+            _possible_connections(served.settings.max_connections),
         )
         self._background().start()
         served.reload_everywhere = lambda: os.kill(self.ppid, signal.SIGHUP)
@@ -126,7 +126,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
             connections.turn(1)
         self._end(served, connections)
 
-    def _end(self, served: Served, connections: Connections) -> None:
+    def _end(self, served: ModelHolder, connections: Connections) -> None:
         """Answer what was accepted, in a time that ends before the supervisor's does."""
         served.draining = True
         _log.info("ending: what was accepted is being answered; Ctrl-C again or QUIT ends now")

@@ -27,32 +27,32 @@ function inWords(error) {
 }
 
 // The verdict first; what carries it takes some twenty times as long.
-async function judge() {
+async function analyse() {
   const asked = new FormData(form);
   latest.abort();
   latest = new AbortController();
   const { signal } = latest;
-  element("judge").disabled = true;
+  element("analyse").disabled = true;
   tell("");
   element("why").replaceChildren();
   try {
     element("answer").innerHTML = await ask(form.dataset.answer, asked, signal);
     element("answer").scrollIntoView({ block: "nearest" });
-    element("judge").disabled = false;
+    element("analyse").disabled = false;
     element("why").innerHTML = '<p class="hint waiting">Reading it again, without one sentence or another, to see what carries the verdict&hellip;</p>';
     element("why").innerHTML = await ask(form.dataset.why, asked, signal);
   } catch (error) {
     if (signal.aborted) return;
-    if (!element("judge").disabled) element("why").replaceChildren();
+    if (!element("analyse").disabled) element("why").replaceChildren();
     else element("answer").replaceChildren();
     tell(inWords(error));
   }
-  element("judge").disabled = false;
+  element("analyse").disabled = false;
 }
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  judge();
+  analyse();
 });
 
 element("text").addEventListener("keydown", (event) => {
@@ -72,4 +72,4 @@ element("examples").addEventListener("click", (event) => {
   form.requestSubmit();
 });
 
-if ("judge" in form.dataset) form.requestSubmit();
+if ("analyse" in form.dataset) form.requestSubmit();
