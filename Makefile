@@ -1,10 +1,10 @@
-# Every target makes what it needs: a virtual environment in .venv, with the versions of
-# constraints.txt. PYTHON chooses the interpreter (3.11.4 or later).
+# Every target installs what it needs into the virtual environment .venv, in the versions of
+# constraints.txt. PYTHON selects the interpreter (3.11.4 or later).
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# The recipe of `make train`, what it learns from, begins with (the recipe's, if empty) and writes.
+# `make train`: recipe, data, pre-trained encoder (empty: that of the recipe) and output folders.
 MODEL ?= default
 DATA ?= data/aclImdb
 SETS ?= data/evaluation-sets
@@ -15,10 +15,10 @@ BUNDLE ?= $(RUNS)/$(MODEL)-bundle
 .PHONY: help serve test-fast test test-slow test-next check hooks fix docs bench bench-quick soak train sbom release clean
 .DEFAULT_GOAL := help
 
-help: ## this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-serve: .venv/base ## the server; HOST= and PORT=, if given, go before other settings
+serve: .venv/base ## start the server; HOST= and PORT= override other settings
 	@$(BIN)/reelsense serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
 # Tests of every package that need neither browsers nor servers nor training runs.
@@ -32,18 +32,18 @@ FAST := tests/text tests/tables tests/datasets tests/test_bundle.py tests/test_r
     tests/server/api/test_health.py tests/server/middleware/test_request_context.py \
     tests/benchmarks/test_sections.py
 
-test-fast: .venv/dev ## quick tests of every package, without coverage
+test-fast: .venv/dev ## run the quick tests of every package, without coverage
 	$(BIN)/python -m pytest -m "not slow" $(FAST)
 
-test: .venv/dev ## all but the slow tests, with coverage; tests of the pages need chromium and chromedriver
+test: .venv/dev ## run all but the slow tests, with coverage; page tests need chromium and chromedriver
 	$(BIN)/python -m pytest --cov=reelsense --cov-report=term:skip-covered
 
-test-slow: .venv/dev ## the slow tests
+test-slow: .venv/dev ## run the slow tests
 	$(BIN)/python -m pytest -m slow
 
-# The versions that pyproject.toml and constraints.txt exclude, in an environment of its own. The
-# environment is made anew each time: "newest" changes without a file that make could look at.
-test-next: ## the connection tests with the newest waitress and gunicorn, in build/next; may fail
+# Installs versions that pyproject.toml and constraints.txt exclude, in a separate environment. The
+# environment is rebuilt each time: "newest" changes without a change of a file that make could check.
+test-next: ## run the connection tests with the newest waitress and gunicorn, in build/next; may fail
 	rm -rf build/next
 	$(PYTHON) -m venv build/next
 	grep -vE '^(waitress|gunicorn)==' constraints.txt > build/next/constraints.txt
@@ -56,7 +56,7 @@ test-next: ## the connection tests with the newest waitress and gunicorn, in bui
 	    tests/server/process/test_connections.py tests/server/process/test_process.py \
 	    tests/server/process/test_faults.py
 
-check: .venv/dev ## format, lint, types, import rules, spelling, bandit
+check: .venv/dev ## check format, lint, types, import rules, spelling, security (bandit)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -67,22 +67,22 @@ check: .venv/dev ## format, lint, types, import rules, spelling, bandit
 hooks: .venv/dev ## run the checks before each commit (pre-commit)
 	$(BIN)/pre-commit install
 
-fix: .venv/dev ## what format and lint can mend by themselves
+fix: .venv/dev ## fix format and lint where possible
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: .venv/dev ## docs/openapi.json anew, and the examples of the pages as tests
+docs: .venv/dev ## write docs/openapi.json and test the examples of the documentation
 	$(BIN)/python -c 'import json; from reelsense.server.api import openapi; from reelsense.server.app import create_app; \
 	    print(json.dumps(openapi.document(create_app()), indent=2))' > docs/openapi.json.part
 	mv docs/openapi.json.part docs/openapi.json
 	$(BIN)/python -m pytest tests/test_examples.py tests/server/api/test_openapi.py
 
-bench-quick: .venv/dev ## ratios to PyTorch on this machine: two minutes, no dataset
+bench-quick: .venv/dev ## compare the speed with PyTorch on this machine: two minutes, no dataset
 	@$(BIN)/python benchmarks/quick.py
 
-# The three hours are those of two quiet cores, the 15 GB the rivals' environments. It scores
-# official test reviews: note that in docs/test-looks.md. Stopped, it goes on with the cell it was at.
-bench: .venv/dev | $(DATA) ## the comparison with other servers: three hours, 15 GB
+# Three hours on two idle cores; 15 GB for the environments of the other servers. It scores official
+# test reviews: record that in docs/test-looks.md. If stopped, it resumes at the current measurement.
+bench: .venv/dev | $(DATA) ## compare with other servers: three hours, 15 GB
 	$(PIP) --editable '.[bench]'
 	$(BIN)/python benchmarks/engines.py --reviews $(DATA)
 	$(BIN)/python benchmarks/serving.py --reviews $(DATA)
@@ -90,17 +90,17 @@ bench: .venv/dev | $(DATA) ## the comparison with other servers: three hours, 15
 	$(BIN)/python benchmarks/explaining.py --reviews $(DATA)
 	$(BIN)/python benchmarks/cluster.py --reviews $(DATA)
 
-soak: .venv/dev | $(DATA) ## half an hour of 64 clients: does the memory stay flat?
+soak: .venv/dev | $(DATA) ## measure memory over half an hour with 64 clients
 	$(BIN)/python benchmarks/soak.py --reviews $(DATA)
 
-# Stopped at any moment and called again, it continues where it was.
+# If stopped, the same command resumes.
 train: .venv/dev | $(DATA) $(SETS) ## train a model: MODEL=default or accurate (DATA=, SETS=, BASE=, RUNS=, BUNDLE=)
 	$(BIN)/reelsense train --recipe recipes/$(MODEL).toml --data $(DATA) --evaluation-sets $(SETS) \
 	    $(if $(BASE),--base-model $(BASE)) --output $(RUNS)/$(MODEL) --resume
 	$(BIN)/reelsense export $(RUNS)/$(MODEL) --data $(DATA) --evaluation-sets $(SETS) --output $(BUNDLE)
 
-# What a server is made of: reelsense and what it needs, no more, in an environment of its own.
-sbom: build/sbom.json ## what a server is made of (CycloneDX), in build/sbom.json
+# Lists the base install in a separate environment, without development tools.
+sbom: build/sbom.json ## write the software bill of materials (CycloneDX) to build/sbom.json
 
 build/sbom.json: pyproject.toml constraints.txt
 	rm -rf build/sbom
@@ -114,7 +114,7 @@ build/sbom.json: pyproject.toml constraints.txt
 	mv $@.part $@
 	@echo "$@ lists $$(grep -c '"purl"' $@) packages"
 
-release: .venv/dev ## a release (VERSION=x.y.z): changelog, version, wheel and sdist tested, tag; DRY_RUN=1 keeps nothing
+release: .venv/dev ## make a release (VERSION=x.y.z): changelog, version, tested wheel and sdist, tag; DRY_RUN=1 restores all files
 	$(BIN)/python scripts/release.py $(if $(DRY_RUN),--dry-run) $(VERSION)
 
 $(DATA):
@@ -123,21 +123,21 @@ $(DATA):
 $(SETS):
 	$(BIN)/reelsense data fetch evaluation-sets --output $(dir $(SETS))
 
-clean: ## deletes .venv
+clean: ## delete .venv
 	rm -rf .venv
 
 .venv/pyvenv.cfg:
 	$(PYTHON) -m venv .venv
 
-# The stamps are written last: an install that was interrupted is done again.
+# The stamps are written last, so an interrupted installation is repeated.
 .venv/base: .venv/pyvenv.cfg pyproject.toml constraints.txt
-	@echo "installing reelsense and what it needs into .venv (once)"
+	@echo "installing reelsense and its dependencies into .venv (first run only)"
 	@$(PIP) --editable .
 	@touch $@
 
 .venv/dev: .venv/pyvenv.cfg pyproject.toml constraints.txt
-	@echo "installing reelsense with its tools for training and development into .venv (once)"
+	@echo "installing reelsense with training and development tools into .venv (first run only)"
 	@$(PIP) --editable '.[train,dev]'
-	@# For the axe-core that it carries; without Playwright, which is large and not used.
+	@# For the axe-core that it contains; without Playwright, which is large and unused.
 	@$(PIP) --no-deps axe-playwright-python
 	@touch $@ .venv/base
