@@ -13,15 +13,23 @@ UNSURE = "unsure"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
-    """The bare answers for some texts (n)."""
+class ScoredTexts:
+    """The scores of texts (n), one row each, before and after calibration."""
 
     probabilities: NDArray[np.float64]
-    """(n, labels)."""
+    """(n, labels), calibrated."""
     stars: NDArray[np.float64] | None
-    """The expected star rating of each text; None of a model that has learned none."""
-    tokens: NDArray[np.int64] | None = None
-    """Tokens of each text, without [CLS] and [SEP]; None: the classifier does not count them."""
+    """(n), the expected star rating; None if the model does not predict stars."""
+    tokens: NDArray[np.int64]
+    """(n), without [CLS] and [SEP]."""
+    groups: NDArray[np.intp]
+    """(n), the length group, an index into `Manifest.groups`."""
+    logits: NDArray[np.float64]
+    """(n, labels), the mean over the windows of a text, before calibration."""
+    star_logits: NDArray[np.float64]
+    """(n, ratings), likewise; no columns if the model does not predict stars."""
+    windows: NDArray[np.int64]
+    """(n), the number of windows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelsense.text.clean import Span, clean, sentences, trace, words
+from reelsense.text.clean import Span, clean, clean_with_offsets, sentences, words
 
 PIECES = [
     "Good film", "bad", " ", "\n", "\n\n", ".", "!", "?!", "...", "<br />", "<BR/>", "&amp;",
@@ -20,8 +20,8 @@ Texts = st.lists(st.sampled_from(PIECES) | st.text(st.characters(), max_size=5))
 
 
 def cut(text: str) -> list[str]:
-    traced = trace(text)
-    spans = [traced.given(span) for span in sentences(traced.layout)]
+    traced = clean_with_offsets(text)
+    spans = [traced.original_span(span) for span in sentences(traced.layout)]
     return [text[span.start : span.end] for span in spans]
 
 
@@ -35,7 +35,7 @@ def test_a_lone_surrogate_becomes_the_replacement_character() -> None:
 
 def test_a_number_of_thousands_of_digits_is_no_character() -> None:
     text = f"A &#{'9' * 5000}; joy &#{'0' * 5000}x"
-    assert clean(text) == trace(text).text == "A \ufffd joy \ufffdx"
+    assert clean(text) == clean_with_offsets(text).text == "A \ufffd joy \ufffdx"
 
 
 @given(st.text(alphabet=st.characters()))
@@ -45,22 +45,22 @@ def test_any_text_can_be_encoded_afterwards(text: str) -> None:
 
 @given(Texts)
 def test_a_trace_reads_what_clean_reads_and_knows_where_it_stood(text: str) -> None:
-    traced = trace(text)
+    traced = clean_with_offsets(text)
     assert traced.text == clean(text)
     assert len(traced.text) == len(traced.layout) == len(traced.starts) == len(traced.ends)
     for n, letter in enumerate(traced.text):
-        span = traced.given(Span(n, n + 1))
+        span = traced.original_span(Span(n, n + 1))
         given_part = text[span.start : span.end]
         assert letter in f"{given_part}{clean(given_part)}\ufffd " or given_part.startswith("&")
     for span, after in pairwise(sentences(traced.layout)):
-        assert traced.given(span).end <= traced.given(after).start
+        assert traced.original_span(span).end <= traced.original_span(after).start
     assert traced.starts == sorted(traced.starts)
     assert traced.ends == sorted(traced.ends)
 
 
 @given(Texts)
 def test_sentences_hold_all_but_white_space_in_order(text: str) -> None:
-    layout = trace(text).layout
+    layout = clean_with_offsets(text).layout
     found = sentences(layout)
     at = 0
     for span in found:
@@ -109,8 +109,10 @@ def test_a_text_without_punctuation_has_parts_too() -> None:
 
 def test_words_are_those_that_can_carry_an_opinion() -> None:
     text = "It was the well-made film's 10/10 \u2013 wow! \U0001f60d :) (not bad), don't..."
-    traced = trace(text)
-    spans = [traced.given(word) for word in words(traced.layout, Span(0, len(traced.layout)))]
+    traced = clean_with_offsets(text)
+    spans = [
+        traced.original_span(word) for word in words(traced.layout, Span(0, len(traced.layout)))
+    ]
     assert [text[span.start : span.end] for span in spans] == [
         "well-made", "film's", "10/10", "wow", "!", "\U0001f60d", ":)", "not", "bad", "don't"
     ]  # fmt: skip
@@ -125,12 +127,12 @@ def test_words_are_those_that_can_carry_an_opinion() -> None:
 
 @given(Texts)
 def test_words_are_within_their_sentence(text: str) -> None:
-    traced = trace(text)
+    traced = clean_with_offsets(text)
     for sentence in sentences(traced.layout):
         found = words(traced.layout, sentence)
         for word in found:
             assert sentence.start <= word.start < word.end <= sentence.end
         for word, after in pairwise(found):
-            assert traced.given(word).end <= traced.given(after).start
+            assert traced.original_span(word).end <= traced.original_span(after).start
         if re.search(r"\w", traced.text[sentence.start : sentence.end]):
             assert found
