@@ -7,7 +7,6 @@ what is served.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +14,12 @@ from numpy.typing import NDArray
 
 from reelsense import registry
 from reelsense.bundle import Bundle, read_bundle
-from reelsense.errors import BundleError, InputError, TextError
-from reelsense.inference.batching import BatchQueue, Network, OnBatch
-from reelsense.inference.cache import AnswerCache
-from reelsense.inference.calibration import (
-    calibrated,
-    decision_thresholds,
-    expected_stars,
-    group_numbers,
-    probabilities_by_group,
-    verdict,
-    window_means,
-)
+from reelsense.errors import InputError, TextError
+from reelsense.inference.batching import Network, OnBatch
+from reelsense.inference.calibration import decision_thresholds, verdict
 from reelsense.inference.call_context import CallContext
-from reelsense.inference.engine import Engine
 from reelsense.inference.explain import BUDGET, MIN_BUDGET, Contribution, attribute
-from reelsense.inference.gpu import GpuEngine, gpu_engine
-from reelsense.inference.occlusion import Occlusion
-from reelsense.inference.tokenizer import ReviewTokenizer, Tokens, windows
+from reelsense.inference.pipeline import Pipeline, TextOutput
 from reelsense.prediction import (
     Counterfactual,
     Coverage,
@@ -49,16 +36,6 @@ _SLICE = 512
 
 Thresholds = Sequence[float | None]
 """The decision threshold of each length group; None: every verdict of the group is unsure."""
-
-
-@dataclass(frozen=True, slots=True)
-class _TextOutput:
-    """The network's output for one text, as the cache keeps it."""
-
-    outputs: NDArray[np.float64]
-    """(labels + ratings), the mean over the windows."""
-    windows: int
-    tokens: int
 
 
 class Classifier:
@@ -102,27 +79,14 @@ class Classifier:
             BundleError: The network or the tokenizer cannot be used.
         """
         self.manifest = bundle.manifest
-        self._groups = bundle.manifest.groups
         self.card, self.report, self.size = bundle.card, bundle.report, bundle.size
-        if self.manifest.window < 3:
-            raise BundleError(
-                f"invalid window {self.manifest.window} in manifest.json: expected at least 3 "
-                "tokens, two of which are special",
-                code="invalid-window",
-            )
-        self._tokenizer = ReviewTokenizer(bundle.tokenizer)
-        pad = self._tokenizer.pad
-        if network:
-            self._queue = BatchQueue([network], pad, Engine.tokens_per_batch, on_batch=on_batch)
-        else:
-            engine = _engine(bundle, threads, gpu=gpu)
-            self._queue = BatchQueue(
-                engine.side_by_side, pad, engine.tokens_per_batch, engine.whole, on_batch
-            )
-        self._cache = (
-            AnswerCache[_TextOutput | None](cache_size, self.manifest.version)
-            if cache_size
-            else None
+        self._pipeline = Pipeline(
+            bundle,
+            threads=threads,
+            network=network,
+            cache_size=cache_size,
+            gpu=gpu,
+            on_batch=on_batch,
         )
 
     @classmethod
@@ -253,11 +217,11 @@ class Classifier:
             >>> classifier.score(["A wonderful film."]).tokens.tolist()
             [4]
         """
-        outputs = self._cached_outputs(_checked(texts, first), CallContext())
+        outputs = self._pipeline.cached_outputs(_checked(texts, first), CallContext())
         for position, output in enumerate(outputs, start=first):
             if output is None:
                 raise _unreadable(position)
-        return self._calibrated([output for output in outputs if output])
+        return self._pipeline.calibrate([output for output in outputs if output])
 
     def explain(
         self,
@@ -300,15 +264,12 @@ class Classifier:
             )
         thresholds, context = decision_thresholds(self.manifest, risk), context or CallContext()
         _checked([text])
-        context.computed += 1
         with context.tokenizing():
             cleaned = clean_with_offsets(text)
-            tokens = self._tokenizer.encode_with_offsets(cleaned.text)
-        if not tokens.ids:
+        occlusion = self._pipeline.occlusion(cleaned.text, context)
+        if occlusion is None:
             raise _unreadable(0)
-        occlusion = self._occlusion(tokens, context)
-        output = _TextOutput(occlusion.outputs.mean(axis=0), occlusion.windows, len(tokens.ids))
-        [prediction] = self._predictions([output], thresholds)
+        [prediction] = self._predictions([TextOutput.of(occlusion)], thresholds)
         target_label = "positive" if "positive" in self.labels else prediction.label
         target = self.labels.index(target_label)
         attribution = attribute(occlusion, cleaned.layout, target, budget)
@@ -330,19 +291,6 @@ class Classifier:
             budget=budget,
         )
 
-    def _occlusion(self, tokens: Tokens, context: CallContext) -> Occlusion:
-        # The calibration of the whole text also applies to what is left of it: weights are
-        # differences of comparable logits.
-        [group] = group_numbers(self._groups, [len(tokens.ids)])
-        calibration = self._groups[group].calibration
-        return Occlusion(
-            tokens,
-            self.manifest.window,
-            self._tokenizer.frame,
-            lambda cut: self._queue.run(cut, context).astype(np.float64),
-            lambda logits, counts: calibrated(logits[:, : len(self.labels)], counts, calibration),
-        )
-
     def _predict(
         self, texts: Sequence[str], thresholds: Thresholds, context: CallContext | None
     ) -> Iterator[Prediction | TextError]:
@@ -351,18 +299,18 @@ class Classifier:
             batch = texts[start : start + _SLICE]
             errors = [_error(text, n) for n, text in enumerate(batch, start)]
             valid = [text for text, error in zip(batch, errors, strict=True) if not error]
-            computed = iter(self._cached_outputs(valid, context))
+            computed = iter(self._pipeline.cached_outputs(valid, context))
             outputs = [None if error else next(computed) for error in errors]
             predictions = self._predictions([output for output in outputs if output], thresholds)
             for n, (output, error) in enumerate(zip(outputs, errors, strict=True), start):
                 yield next(predictions) if output else error or _unreadable(n)
 
     def _predictions(
-        self, outputs: Sequence[_TextOutput], thresholds: Thresholds
+        self, outputs: Sequence[TextOutput], thresholds: Thresholds
     ) -> Iterator[Prediction]:
         if not outputs:
             return
-        scored = self._calibrated(outputs)
+        scored = self._pipeline.calibrate(outputs)
         stars = [None] * len(outputs) if scored.stars is None else scored.stars.tolist()
         for probabilities, rating, tokens, group in zip(
             scored.probabilities.tolist(),
@@ -382,53 +330,6 @@ class Classifier:
                 stars=rating,
                 tokens=Coverage(total=tokens, scored=tokens),
             )
-
-    def _calibrated(self, outputs: Sequence[_TextOutput]) -> ScoredTexts:
-        values = np.array([output.outputs for output in outputs])
-        logits, star_logits = np.split(values, [len(self.labels)], axis=1)
-        windows_per_text = np.array([output.windows for output in outputs])
-        tokens = np.array([output.tokens for output in outputs])
-        groups, ratings = group_numbers(self._groups, tokens), self.manifest.ratings
-        calibrations = [group.calibration for group in self._groups]
-        return ScoredTexts(
-            probabilities=probabilities_by_group(logits, windows_per_text, groups, calibrations),
-            stars=expected_stars(star_logits, ratings) if ratings else None,
-            tokens=tokens,
-            groups=groups,
-            logits=logits,
-            star_logits=star_logits,
-            windows=windows_per_text,
-        )
-
-    def _cached_outputs(
-        self, texts: Sequence[str], context: CallContext
-    ) -> Sequence[_TextOutput | None]:
-        """Return the network's output for each text; None for a text without readable tokens."""
-        if self._cache is None or context.background:  # a large file would evict everything else
-            return self._outputs(texts, context)
-        return self._cache.get(
-            texts, lambda positions: self._outputs([texts[n] for n in positions], context), context
-        )
-
-    def _outputs(self, texts: Sequence[str], context: CallContext) -> list[_TextOutput | None]:
-        context.computed += len(texts)
-        with context.tokenizing():
-            encoded = self._tokenizer.encode(texts, context)
-            frame = self._tokenizer.frame
-            windows_by_text = [windows(ids, self.manifest.window, frame) for ids in encoded if ids]
-        if not windows_by_text:
-            return [None] * len(texts)
-        logits = self._queue.run([window for cut in windows_by_text for window in cut], context)
-        counts = [len(cut) for cut in windows_by_text]
-        means = zip(window_means(logits.astype(np.float64), counts), counts, strict=True)
-        return [_TextOutput(*next(means), len(ids)) if ids else None for ids in encoded]
-
-
-def _engine(bundle: Bundle, threads: int | None, *, gpu: bool) -> Engine | GpuEngine:
-    with bundle.loadable() as network:
-        return (gpu_engine(network) if gpu else None) or Engine(
-            network, threads, int8_activations=bundle.manifest.int8_activations
-        )
 
 
 def _parts(contributions: Sequence[Contribution], cleaned: CleanedText) -> tuple[Part, ...]:

@@ -26,6 +26,7 @@ class Occlusion:
     """A text, and the calibrated logits of what is left when parts of it are removed.
 
     Attributes:
+        tokens: The number of tokens of the text, without special ones.
         windows: The number of windows of the text.
         outputs: The network's outputs for them (windows, outputs).
         logits: The calibrated logits of the whole text (labels).
@@ -40,7 +41,7 @@ class Occlusion:
         self._window, self._frame, self._network, self._calibrate = window, frame, run, calibrate
         self._edges = window_edges(len(tokens.ids), window)
         self.forward_passes = 0
-        self.windows = len(self._edges) - 1
+        self.tokens, self.windows = len(tokens.ids), len(self._edges) - 1
         self.outputs = self._run(windows(tokens.ids, window, frame))
         self.logits = calibrate(self.outputs.mean(axis=0, keepdims=True), [self.windows])[0]
 
