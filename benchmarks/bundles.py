@@ -1,4 +1,4 @@
-"""Two bundles as they are served, on the same reviews and cores: the network alone, in turns.
+"""Compare the network throughput of two bundles on the same reviews and cores.
 
     .venv/bin/python benchmarks/bundles.py OLD NEW --reviews data/aclImdb
 

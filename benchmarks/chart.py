@@ -1,4 +1,4 @@
-"""The pictures of RESULTS.md: reviews a second, as bars."""
+"""Draw the bar charts of RESULTS.md: reviews per second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Ray cluster costs: files scored there, in turns with one process that has all its cores.
+"""Measure the overhead of a Ray cluster: score files there and in one process with all cores.
 
     python benchmarks/cluster.py --reviews data/aclImdb
 

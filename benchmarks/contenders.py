@@ -1,4 +1,4 @@
-"""How each library runs the network, and the ways it may get its batches."""
+"""Run the network with each inference library and batching strategy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network alone: engines with the same weights on the same cores, and the processor's limit.
+"""Compare inference engines on the same weights and cores, and with the limit of the processor.
 
     .venv/bin/pip install --constraint constraints.txt --editable '.[bench]'
     .venv/bin/python benchmarks/engines.py --reviews data/aclImdb

@@ -1,4 +1,4 @@
-"""What is said and drawn of the network alone.
+"""Write the section and chart on inference engines.
 
 Knows figures and Markdown; measures nothing.
 """

@@ -1,4 +1,4 @@
-"""How long an explanation takes, in milliseconds and in predictions of the same review.
+"""Measure the latency of explanations, in milliseconds and relative to a prediction.
 
     python benchmarks/explaining.py --reviews data/aclImdb
 

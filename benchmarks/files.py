@@ -1,4 +1,4 @@
-"""What scoring a file costs on top of the network, and how its time grows with the rows.
+"""Measure the overhead of scoring files, and how the time grows with the number of rows.
 
     python benchmarks/files.py --reviews data/aclImdb
 

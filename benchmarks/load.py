@@ -1,4 +1,4 @@
-"""Closed-loop load: clients that ask a server one review after another, and what they saw.
+"""Generate closed-loop load: clients that send one review after another, and their latencies.
 
 Each client is a thread with one connection that is kept open. Knows HTTP and time; knows neither
 which server answers nor whether the label is right.

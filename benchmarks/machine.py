@@ -1,4 +1,4 @@
-"""The machine, and what the processes that run on it take. Reads Linux's /proc.
+"""Describe the machine and measure process trees, from the /proc file system of Linux.
 
 Knows nothing of servers: a tree of processes is started, watched, and ended whole.
 """

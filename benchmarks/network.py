@@ -1,4 +1,4 @@
-"""The network as it is served and nothing around it: what HTTP and files are compared with."""
+"""Measure the network alone, the baseline for HTTP and files."""
 
 from __future__ import annotations
 

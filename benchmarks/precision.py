@@ -1,4 +1,4 @@
-"""What int8 costs: a bundle against its own checkpoint in PyTorch, fp32.
+"""Measure the accuracy cost of int8: a bundle against its checkpoint in PyTorch, fp32.
 
     python benchmarks/precision.py --data data/aclImdb
 

@@ -1,4 +1,4 @@
-"""The processor's limit, and what of it the network takes.
+"""Measure the peak throughput of the processor and the share that the network uses.
 
 The limit of a precision is the best rate that three libraries reach in large square products. What
 the network needs of it is counted from its shape, two operations for a multiplication and an

@@ -1,4 +1,4 @@
-"""Is it still fast? Ratios of one run, in less than two minutes and without a dataset.
+"""Check for performance regressions in less than two minutes, without a dataset.
 
     .venv/bin/python benchmarks/quick.py
 

@@ -1,4 +1,4 @@
-"""The checkpoint in PyTorch, fp32: the network and the labels that all is compared with."""
+"""The reference for all comparisons: the checkpoint in PyTorch, fp32, and its labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sections of RESULTS.md, and what the one on serving says: who stands where, and the bars.
+"""Write the sections of RESULTS.md; format the one on serving with its ranking and chart.
 
 Knows figures and Markdown; measures nothing.
 """

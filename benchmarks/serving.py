@@ -1,8 +1,8 @@
-"""Servers of the same weights, one after the other on the same cores, under the same load.
+"""Compare servers of the same weights on the same cores under the same load.
 
     python benchmarks/serving.py --reviews data/aclImdb
 
-Saves results cell by cell, so that a stopped run goes on where it was; cells of other settings,
+Saves results cell by cell, so that a stopped run resumes; cells of other settings,
 weights or versions are left aside. Writes its section of RESULTS.md, which says what is measured
 and how, and the chart. The official test part is the default: each run on it is a look at it, to be
 noted in docs/test-looks.md.

@@ -1,4 +1,4 @@
-"""Whether our server's memory stays flat: half an hour of texts of all lengths from 64 clients.
+"""Check that the server does not leak memory: half an hour of load from 64 clients.
 
     python benchmarks/soak.py --reviews data/aclImdb
 

@@ -1,4 +1,4 @@
-"""Training speed, against the way of the system that this one starts from.
+"""Compare training speed with that of the original system.
 
     python benchmarks/training.py --data data/aclImdb --base PATH_OR_HUB_ID
 

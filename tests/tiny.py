@@ -1,4 +1,4 @@
-"""A tokenizer, networks and a classifier so small that tests make them in memory."""
+"""A tokenizer, networks and classifiers small enough to build in memory."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ _MOOD[[VOCABULARY["bad"], VOCABULARY["awful"]]] = -1
 
 
 def tokenizer_json(unknown: str = "the") -> str:
-    """The tokenizer.json of a BERT that knows VOCABULARY.
-
-    It takes words that it does not know for `unknown`: tests may say what they like.
-    """
+    """Return the tokenizer.json of a BERT with VOCABULARY; other words become `unknown`."""
     tokenizer = Tokenizer(models.WordPiece(vocab=VOCABULARY, unk_token=unknown))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -35,7 +32,7 @@ def tokenizer_json(unknown: str = "the") -> str:
 
 
 def count_moods(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-    """A network: the good words less the bad ones, for positive; the opposite for negative."""
+    """A network whose positive logit is the number of good words minus that of bad ones."""
     mood = (_MOOD[ids] * mask).sum(axis=1)
     return np.stack([-mood, mood], axis=1)
 
@@ -44,7 +41,7 @@ STARS = (1, 5, 10)
 
 
 def count_stars(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-    """A network of labels and of STARS, the more of them the better the mood."""
+    """A network with logits for labels and STARS."""
     moods = count_moods(ids, mask)
     negative, positive = moods[:, :1], moods[:, 1:]
     return np.concatenate([moods, negative, 0 * negative, positive], axis=1)
@@ -53,13 +50,13 @@ def count_stars(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.f
 def bundle(
     labels: tuple[str, ...] = ("negative", "positive"), window: int = 16, network: bytes = b"none"
 ) -> Bundle:
-    """A bundle whose network is a stand-in; pass `count_moods` beside it."""
+    """Return a bundle with a dummy network; pass `count_moods` to the classifier."""
     manifest = Manifest(name="tiny", version="0", labels=labels, window=window)
     return Bundle(manifest, network, tokenizer_json(), "# tiny\n")
 
 
 def classifier(labels: tuple[str, ...] = ("negative", "positive")) -> Classifier:
-    """A classifier that counts good and bad words, and is never unsure."""
+    """Return a classifier that counts good and bad words and is never unsure."""
     return Classifier(bundle(labels), network=count_moods)
 
 
@@ -73,14 +70,14 @@ RISKS = RiskControl(
 
 
 def cautious_classifier() -> Classifier:
-    """The same with the thresholds RISKS: one good word is 88 %, two are 98 %."""
+    """Return a classifier with the thresholds RISKS: one good word is 88 %, two are 98 %."""
     made = bundle()
     manifest = replace(made.manifest, risk_control=RISKS)
     return Classifier(replace(made, manifest=manifest), network=count_moods)
 
 
 def star_classifier() -> Classifier:
-    """The same, never unsure, with the star ratings STARS: one good word is 8.0 of them."""
+    """Return a classifier that predicts STARS: one good word is 8.0."""
     made = bundle()
     manifest = replace(made.manifest, ratings=STARS)
     return Classifier(replace(made, manifest=manifest), network=count_stars)
@@ -95,9 +92,9 @@ SENTENCES = LengthGroup(
 
 
 def grouped_bundle() -> Bundle:
-    """A bundle with RISKS, and with SENTENCES for texts of up to four words.
+    """Return a bundle with RISKS, and SENTENCES for texts of up to four words.
 
-    In these one good word is 73 %, two are 88 %.
+    In short texts one good word is 73 %, two are 88 %.
     """
     made = bundle()
     manifest = replace(made.manifest, risk_control=RISKS, length_groups=(SENTENCES,))
@@ -105,5 +102,5 @@ def grouped_bundle() -> Bundle:
 
 
 def grouped_classifier() -> Classifier:
-    """The classifier of `grouped_bundle`."""
+    """Return a classifier of `grouped_bundle`."""
     return Classifier(grouped_bundle(), network=count_moods)

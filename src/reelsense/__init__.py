@@ -1,4 +1,4 @@
-"""reelsense: the sentiment of movie reviews, from BERT."""
+"""Sentiment of movie reviews with BERT."""
 
 from reelsense.inference.classifier import Classifier
 from reelsense.prediction import Explanation, Prediction

@@ -1,4 +1,4 @@
-"""`python -m reelsense` is `reelsense`."""
+"""Entry point of `python -m reelsense`, which is the command `reelsense`."""
 
 from reelsense.cli import main
 

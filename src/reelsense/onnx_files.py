@@ -1,6 +1,6 @@
-"""ONNX networks in several files, none larger than a given size.
+"""Split ONNX networks into files of limited size.
 
-Knows the format (external data: a graph, and files of weights that it names); knows no bundle.
+Knows the external data format (a graph and the files of weights that it names); knows no bundle.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from pathlib import Path
 from reelsense.errors import MissingExtraError
 
 _IN_GRAPH = 1024
-"""Weights of fewer bytes stay in the graph, as onnx's own `save_model` has it."""
+"""Weights of fewer bytes stay in the graph, the default of `onnx.save_model`."""
 
 _PAGE = 4096
-"""Weights begin at multiples of this, so that programs can map them into memory."""
+"""Weights are aligned to multiples of this, so that they can be mapped into memory."""
 
 
 def write_split(network: bytes, path: Path, max_file_size: int) -> list[str]:
@@ -23,20 +23,20 @@ def write_split(network: bytes, path: Path, max_file_size: int) -> list[str]:
     Args:
         network: The serialized model, with all of its weights.
         path: The file for the graph.
-        max_file_size: The most bytes of weights in one file. A single larger matrix, which the
-            format cannot divide, gets a file of its own.
+        max_file_size: The maximum bytes of weights in one file. A larger matrix, which the format
+            cannot divide, gets its own file.
 
     Returns:
         The names of the files: that of `path`, and with `.data-1`, `.data-2`, ... appended.
 
     Raises:
-        MissingExtraError: The library onnx is not installed.
+        MissingExtraError: The package onnx is not installed.
     """
     if find_spec("onnx") is None:
         raise MissingExtraError(
-            f"a network of {len(network):,} bytes is split into files of at most "
-            f"{max_file_size:,}, which needs onnx: pip install 'reelsense[eval]', or in a clone: "
-            "pip install --constraint constraints.txt '.[eval]'"
+            f"splitting a network of {len(network):,} bytes into files of at most "
+            f"{max_file_size:,} needs the package onnx: pip install 'reelsense[eval]', or in a "
+            "clone: pip install --constraint constraints.txt '.[eval]'"
         )
     import onnx
     from onnx.external_data_helper import set_external_data, write_external_data_tensors

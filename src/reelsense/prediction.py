@@ -1,4 +1,4 @@
-"""What a classifier answers. Plain frozen data: knows no model, no HTTP."""
+"""What a classifier returns. Plain frozen data: knows no model and no HTTP."""
 
 from __future__ import annotations
 
@@ -9,24 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNSURE = "unsure"
-"""The verdict where no label is sure enough."""
+"""The verdict if the score of the label is below the decision threshold."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
-    """The bare answers for some texts (n)."""
+class ScoredTexts:
+    """The scores of texts (n), one row each, before and after calibration."""
 
     probabilities: NDArray[np.float64]
-    """(n, labels)."""
+    """(n, labels), calibrated."""
     stars: NDArray[np.float64] | None
-    """The expected star rating of each text; None of a model that has learned none."""
-    tokens: NDArray[np.int64] | None = None
-    """Tokens of each text, without [CLS] and [SEP]; None: the classifier does not count them."""
+    """(n), the expected star rating; None if the model does not predict stars."""
+    tokens: NDArray[np.int64]
+    """(n), without [CLS] and [SEP]."""
+    groups: NDArray[np.intp]
+    """(n), the length group, an index into `Manifest.groups`."""
+    logits: NDArray[np.float64]
+    """(n, labels), the mean over the windows of a text, before calibration."""
+    star_logits: NDArray[np.float64]
+    """(n, ratings), likewise; no columns if the model does not predict stars."""
+    windows: NDArray[np.int64]
+    """(n), the number of windows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of a text was read, in tokens. `scored` is less than `total` only if cut short."""
+    """The tokens of a text, and how many of them were scored; fewer only if it was truncated."""
 
     total: int
     scored: int
@@ -34,7 +42,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one text."""
+    """The prediction for one text."""
 
     label: str
     """The most probable label."""
@@ -43,11 +51,11 @@ class Prediction:
     probabilities: dict[str, float]
     """The probability of every label of the model; they sum to 1."""
     threshold: float | None
-    """The least `score` of a decided answer to a text of this length; None: all are unsure."""
+    """The decision threshold for texts of this length; None: all of them are unsure."""
     verdict: str
-    """`label`, or "unsure" where `score` is below `threshold`."""
+    """`label`, or "unsure" if `score` is below `threshold`."""
     stars: float | None
-    """The expected star rating, 1.0 to 10.0; None of a model that has learned none."""
+    """The expected star rating, 1.0 to 10.0; None if the model does not predict stars."""
     tokens: Coverage
 
     @property
@@ -63,20 +71,20 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A sentence, a passage or a word of an explained text, and what it carries."""
+    """A sentence, passage or word of a text, and its contribution to the prediction."""
 
     start: int
-    """Where it begins in the text as given, in characters."""
+    """Index of its first character in the original text."""
     end: int
-    """Before which character it ends."""
+    """Index after its last character."""
     weight: float
     """Contribution to the calibrated log-odds (nats) of `Explanation.target_label`: those of the
-    whole text minus those of the text without this part, whose other windows stay as they were.
-    Above 0 it speaks for that label, below 0 against it."""
+    whole text minus those of the text without this part, whose other windows stay unchanged. Above
+    0 the part supports the label, below 0 it opposes it."""
 
 
 def without(text: str, parts: Sequence[Part]) -> str:
-    """Return `text` without `parts` of it, which are in its order."""
+    """Return `text` without `parts`, which must be in its order."""
     starts = [0, *(part.end for part in parts)]
     ends = [*(part.start for part in parts), len(text)]
     return "".join(text[start:end] for start, end in zip(starts, ends, strict=True))
@@ -84,39 +92,39 @@ def without(text: str, parts: Sequence[Part]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Counterfactual:
-    """A small set of parts whose removal changes the label: the smallest that was found."""
+    """The smallest set of parts found whose removal changes the label."""
 
     unit: str
-    """What `parts` are: "sentences", or "words" where no sentences were found that do it."""
+    """What `parts` are: "sentences", or "words" if no set of sentences was found."""
     parts: tuple[Part, ...]
     """In the order of the text."""
     prediction: Prediction
-    """Of the text without them, read anew."""
+    """The prediction for the text without them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Which parts of a text carry its answer, each measured by taking it out."""
+    """The contributions of the parts of a text to its prediction, measured by occlusion."""
 
     prediction: Prediction
     target_label: str
-    """The label that weights count towards: "positive", or the answer's of a model without it."""
+    """The label that weights refer to: "positive", or the predicted one without such a label."""
     log_odds: float
-    """The calibrated log-odds of `target_label` for the whole text, nats."""
+    """The calibrated log-odds (nats) of `target_label` for the whole text."""
     sentences: tuple[Part, ...]
-    """All of the text, in its order. Of a text of more sentences than the budget allows, those
-    that weigh little stay together in passages."""
+    """The whole text, in its order. If the budget does not allow for every sentence, those of low
+    weight stay together in passages."""
     words: tuple[Part, ...]
-    """Words that matter most in the heaviest sentence, in the order of the text."""
+    """The words that matter most in the heaviest sentence, in the order of the text."""
     counterfactual: Counterfactual | None
-    """None: no set that changes the label was found within the budget."""
+    """None: no such set was found within the budget."""
     forward_passes: int
-    """Windows that the network read for this, the reading of the text itself among them."""
+    """Windows that the network ran for this, those of the text itself included."""
     budget: int
-    """How many it might have read, beside the text itself and the verification of the flip."""
+    """The maximum of them, beside the text itself and the verification of the counterfactual."""
 
     @property
     def support(self) -> list[float]:
-        """How much each of `sentences` speaks for the answer, nats; below 0 against it."""
+        """How much each of `sentences` supports the predicted label (nats); below 0: opposes it."""
         sign = 1 if self.prediction.label == self.target_label else -1
-        return [sign * each.weight for each in self.sentences]
+        return [sign * sentence.weight for sentence in self.sentences]

@@ -305,7 +305,10 @@ def test_an_explanation_as_json(runner: CliRunner) -> None:
     [
         (["explain", " "], "the text is blank"),
         (["explain", "\u0001"], "the text holds nothing that the model can read"),
-        (["explain", "good", "--budget", "3"], "budget is a number, 16 at least, not 3"),
+        (
+            ["explain", "good", "--budget", "3"],
+            "invalid budget 3: expected an integer, at least 16",
+        ),
         (["predict", "--explain", " "], "the text is blank"),
     ],
 )

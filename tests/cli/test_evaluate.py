@@ -37,7 +37,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made = tiny.bundle()
     manifest = replace(made.manifest, risk_control=tiny.RISKS)
     write_bundle(tmp_path / "model", replace(made, manifest=manifest))
-    monkeypatch.setattr("reelsense.inference.classifier.Engine", Counting)
+    monkeypatch.setattr("reelsense.inference.pipeline.Engine", Counting)
     monkeypatch.setattr("reelsense.registry.DEFAULT_BUNDLE", tmp_path / "model")
     return tmp_path / "model"
 

@@ -24,7 +24,7 @@ from reelsense.evaluation.behaviours import BehaviourErrors
 from reelsense.evaluation.evaluate import Material, evaluate
 from reelsense.evaluation.report import Report, as_card, as_page, write_report
 from reelsense.evaluation.summary import as_text, calibration_as_text
-from reelsense.prediction import Answers
+from reelsense.prediction import ScoredTexts
 from tests import tiny
 
 yaml: Any = pytest.importorskip("yaml")
@@ -440,9 +440,18 @@ def test_the_summary_of_a_calibration_by_length() -> None:
 class Counting(Biased):
     """Counts words as tokens."""
 
-    def answers(self, texts: Sequence[str]) -> Answers:
+    def score(self, texts: Sequence[str]) -> ScoredTexts:
+        probabilities = self.predict_proba(texts)
         tokens = np.array([len(text.split()) for text in texts])
-        return Answers(self.predict_proba(texts), None, tokens)
+        return ScoredTexts(
+            probabilities=probabilities,
+            stars=None,
+            tokens=tokens,
+            groups=np.zeros_like(tokens),
+            logits=np.log(probabilities),
+            star_logits=np.empty((len(texts), 0)),
+            windows=np.ones_like(tokens),
+        )
 
 
 GROUPED = replace(MANIFEST, length_groups=(tiny.SENTENCES,))

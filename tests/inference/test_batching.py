@@ -49,7 +49,7 @@ def test_fill_keeps_order_and_budget(lengths: list[int], budget: int) -> None:
 
 
 @given(Windows, st.integers(16, 500))
-def test_every_window_gets_its_own_answer_within_the_budget(
+def test_queue_returns_logits_of_each_window_within_budget(
     windows: list[list[int]], budget: int
 ) -> None:
     network = Counting()
@@ -58,7 +58,7 @@ def test_every_window_gets_its_own_answer_within_the_budget(
     assert all(rows == 1 or rows * length <= budget for rows, length in network.shapes)
 
 
-def test_concurrent_callers_are_joined_into_batches() -> None:
+def test_concurrent_calls_share_a_batch() -> None:
     entered, free = threading.Event(), threading.Event()
     counting = Counting()
 
@@ -79,7 +79,7 @@ def test_concurrent_callers_are_joined_into_batches() -> None:
     assert counting.shapes == [(1, 16), (10, 16)]
 
 
-def test_an_error_reaches_its_caller_alone_and_the_queue_lives_on() -> None:
+def test_network_error_reaches_only_its_caller() -> None:
     def network(ids: Ids, mask: Ids) -> NDArray[np.float32]:
         if 13 in ids:
             raise RuntimeError("unlucky")
@@ -98,7 +98,7 @@ def test_an_error_reaches_its_caller_alone_and_the_queue_lives_on() -> None:
 
 
 class Stopped(_Call):
-    """A call whose caller is told to stop while it waits."""
+    """A call whose thread is interrupted while it waits."""
 
     def __init__(self, windows: list[list[int]], context: CallContext) -> None:
         super().__init__(windows, context)
@@ -110,7 +110,7 @@ class Stopping(threading.Event):
         raise KeyboardInterrupt
 
 
-def test_a_caller_told_to_stop_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_call_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Lock()
     counting = Counting()
 
@@ -128,7 +128,7 @@ def test_a_caller_told_to_stop_leaves_nothing_behind(monkeypatch: pytest.MonkeyP
     assert len(counting.shapes) == 2  # the one that was running, and ours
 
 
-def test_networks_run_side_by_side_and_one_batch_runs_on_the_whole() -> None:
+def test_single_batch_runs_on_all_cores() -> None:
     both = threading.Barrier(2)
     whole = Counting()
 
@@ -144,7 +144,7 @@ def test_networks_run_side_by_side_and_one_batch_runs_on_the_whole() -> None:
     assert whole.shapes == [(2, 16)]
 
 
-def test_a_long_text_does_not_hold_up_a_short_one() -> None:
+def test_long_text_does_not_delay_a_short_one() -> None:
     entered, asked = threading.Event(), threading.Event()
     seen: list[int] = []
 
@@ -159,14 +159,14 @@ def test_a_long_text_does_not_hold_up_a_short_one() -> None:
         long = pool.submit(queue.run, [[1]] * 500)
         assert entered.wait(10)
         short = pool.submit(queue.run, [[2]])
-        wait_until(lambda: any(each.call.windows == [[2]] for each in queue._waiting))
+        wait_until(lambda: any(window.call.windows == [[2]] for window in queue._waiting))
         asked.set()
         assert short.result(10).tolist() == [[2, 1]]
         assert long.result(10).shape == (500, 2)
     assert seen.index(2) < 40
 
 
-def test_what_is_in_the_background_is_taken_when_nothing_else_waits() -> None:
+def test_background_call_runs_when_nothing_else_waits() -> None:
     entered, asked = threading.Event(), threading.Event()
     seen: list[int] = []
 
@@ -181,14 +181,14 @@ def test_what_is_in_the_background_is_taken_when_nothing_else_waits() -> None:
         behind = pool.submit(queue.run, [[1]] * 60, CallContext(background=True))
         assert entered.wait(10)
         live = pool.submit(queue.run, [[2]] * 40)
-        wait_until(lambda: any(each.call.windows == [[2]] * 40 for each in queue._waiting))
+        wait_until(lambda: any(window.call.windows == [[2]] * 40 for window in queue._waiting))
         asked.set()
         assert live.result(10).shape == (40, 2)
         assert behind.result(10).shape == (60, 2)
     assert seen == [1] + [2] * 40 + [1] * 59
 
 
-def test_no_windows_and_too_few_answers_are_errors() -> None:
+def test_queue_rejects_no_windows_and_missing_logits() -> None:
     with pytest.raises(ValueError, match="no windows"):
         BatchQueue([total], pad=0, budget=16).run([])
     queue = BatchQueue([lambda ids, mask: total(ids, mask)[:1]], pad=0, budget=64)
@@ -197,7 +197,7 @@ def test_no_windows_and_too_few_answers_are_errors() -> None:
     assert queue.run([[1]]).tolist() == [[1, 1]]
 
 
-def test_without_a_thread_the_callers_learn_it_and_the_networks_stay() -> None:
+def test_failed_thread_start_reaches_the_caller() -> None:
     queue = BatchQueue([total], pad=0, budget=64)
     queue._threads.shutdown()
     for _ in range(2):

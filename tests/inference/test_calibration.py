@@ -12,14 +12,16 @@ from reelsense.inference.calibration import (
     expected_stars,
     group_numbers,
     probabilities,
-    probabilities_by_length,
+    probabilities_by_group,
     verdict,
 )
 from tests import tiny
 
 
 @given(st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), min_size=1, max_size=20))
-def test_rows_are_probabilities_in_the_order_of_the_logits(rows: list[tuple[float, float]]) -> None:
+def test_probabilities_sum_to_one_and_keep_the_order_of_logits(
+    rows: list[tuple[float, float]],
+) -> None:
     logits = np.array(rows)
     found = probabilities(logits)
     assert np.allclose(found.sum(axis=1), 1)
@@ -28,7 +30,7 @@ def test_rows_are_probabilities_in_the_order_of_the_logits(rows: list[tuple[floa
     assert ((found[:, 1] >= found[:, 0]) == (logits[:, 1] >= logits[:, 0]))[sure].all()
 
 
-def test_known_values() -> None:
+def test_probabilities_are_the_softmax() -> None:
     assert np.allclose(probabilities(np.array([[0.0, np.log(3)]])), [[0.25, 0.75]])
 
 
@@ -41,7 +43,7 @@ def test_calibration_never_changes_the_label(windows: int, heat: float, exponent
     assert np.allclose(found.sum(axis=1), 1)
 
 
-def test_a_temperature_and_the_windows_of_a_text() -> None:
+def test_probabilities_scale_by_temperature_and_windows() -> None:
     logits = np.array([[0.0, 2.0], [0.0, 2.0]])
     found = probabilities(logits, [1, 4], Calibration(temperature=2.0, window_exponent=0.5))
     assert found[:, 1] == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(-2))])
@@ -52,30 +54,32 @@ def manifest(control: RiskControl | None = tiny.RISKS) -> Manifest:
 
 
 @pytest.mark.parametrize(
-    ("risk", "least"),
+    ("risk", "threshold"),
     [(None, 0.9), (0.02, 0.9), (0.05, 0.9), (0.1, 0.0), (0.5, 0.0), (0.01, None), (0.001, None)],
 )
-def test_the_threshold_of_the_highest_risk_that_is_no_higher(
-    risk: float | None, least: float | None
+def test_decision_threshold_is_that_of_the_next_lower_listed_risk(
+    risk: float | None, threshold: float | None
 ) -> None:
-    assert decision_thresholds(manifest(), risk) == (least,)
+    assert decision_thresholds(manifest(), risk) == (threshold,)
 
 
-def test_without_thresholds_everything_is_decided_unless_a_risk_is_named() -> None:
+def test_decision_threshold_without_risk_control() -> None:
     assert decision_thresholds(manifest(None), None) == (0,)
-    with pytest.raises(InputError, match="reelsense calibrate"):
+    with pytest.raises(InputError) as caught:
         decision_thresholds(manifest(None), 0.02)
+    assert caught.value.code == "no-thresholds"
     never_unsure = replace(tiny.RISKS, default_risk=None)
     assert decision_thresholds(manifest(never_unsure), None) == (0,)
 
 
 @pytest.mark.parametrize("risk", [0, 1, -0.1, 2, float("nan")])
-def test_a_risk_that_is_none(risk: float) -> None:
-    with pytest.raises(InputError, match="above 0 and below 1"):
+def test_decision_thresholds_reject_invalid_risk(risk: float) -> None:
+    with pytest.raises(InputError) as caught:
         decision_thresholds(manifest(), risk)
+    assert caught.value.code == "invalid-risk"
 
 
-def test_verdicts() -> None:
+def test_verdict_is_unsure_below_the_threshold() -> None:
     assert verdict("yes", 0.9, 0.9) == "yes"
     assert verdict("yes", 0.89, 0.9) == "unsure"
     assert verdict("yes", 1.0, None) == "unsure"
@@ -115,27 +119,15 @@ Texts = st.lists(
 
 
 @given(Texts)
-def test_probabilities_by_length_of_a_text_do_not_depend_on_the_others(
+def test_probabilities_by_group_do_not_depend_on_other_texts(
     texts: list[tuple[float, int, int]],
 ) -> None:
     logits = np.array([[0.0, margin] for margin, _, _ in texts])
     windows, tokens = (np.array(column) for column in list(zip(*texts, strict=True))[1:])
-    found = probabilities_by_length(logits, windows, tokens, GROUPED.groups)
+    groups = group_numbers(GROUPED.groups, tokens)
+    calibrations = [group.calibration for group in GROUPED.groups]
+    found = probabilities_by_group(logits, windows, groups, calibrations)
     for n, (_, count, length) in enumerate(texts):
         one = slice(n, n + 1)
-        group = GROUPED.groups[length > 4]
-        alone = probabilities_by_length(logits[one], windows[one], [length], GROUPED.groups)
-        assert np.array_equal(found[one], alone)
-        assert np.array_equal(alone, probabilities(logits[one], count, group.calibration))
-
-
-@given(Texts)
-def test_probabilities_by_length_with_one_group_are_the_plain_ones(
-    texts: list[tuple[float, int, int]],
-) -> None:
-    fitted = Calibration(temperature=1.7, window_exponent=0.4)
-    groups = Manifest(name="old", labels=("no", "yes"), window=16, calibration=fitted).groups
-    logits = np.array([[0.0, margin] for margin, _, _ in texts])
-    windows, tokens = (np.array(column) for column in list(zip(*texts, strict=True))[1:])
-    found = probabilities_by_length(logits, windows, tokens, groups)
-    assert np.array_equal(found, probabilities(logits, windows, fitted))
+        expected = probabilities(logits[one], count, calibrations[length > 4])
+        assert np.array_equal(found[one], expected)

@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 
 
 class Gate:
-    """A network that waits to be let through, and keeps what it was given."""
+    """A network that blocks until it is opened and records its inputs."""
 
     def __init__(self) -> None:
         self.open = threading.Event()
@@ -28,7 +28,7 @@ class Gate:
         return ids[:, :1].astype(np.float32)
 
 
-def test_what_is_given_up_before_it_ran_never_runs() -> None:
+def test_expired_window_skips_forward_pass() -> None:
     gate = Gate()
     queue = BatchQueue([gate], pad=0, budget=16)
     with ThreadPoolExecutor(2) as pool:
@@ -42,14 +42,14 @@ def test_what_is_given_up_before_it_ran_never_runs() -> None:
     assert gate.seen == [1, 3]
 
 
-def test_what_nobody_waits_for_any_more_never_runs() -> None:
+def test_cancelled_window_skips_forward_pass() -> None:
     gate = Gate()
     queue = BatchQueue([gate], pad=0, budget=16)
     gone: list[bool] = []
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(queue.run, [[1]])
         wait_until(lambda: gate.seen)
-        second = pool.submit(queue.run, [[2]] * 40, CallContext(abandoned=lambda: bool(gone)))
+        second = pool.submit(queue.run, [[2]] * 40, CallContext(is_cancelled=lambda: bool(gone)))
         wait_until(lambda: queue._waiting)
         gone.append(True)
         gate.open.set()
@@ -60,7 +60,7 @@ def test_what_nobody_waits_for_any_more_never_runs() -> None:
     assert queue.run([[3]]).tolist() == [[3]]
 
 
-def test_every_batch_is_told_of() -> None:
+def test_on_batch_is_called_for_every_batch() -> None:
     batches: list[tuple[int, int]] = []
     queue = BatchQueue(
         [lambda ids, mask: ids[:, :1].astype(np.float32)],
@@ -72,17 +72,17 @@ def test_every_batch_is_told_of() -> None:
     assert sorted(batches) == [(1, 1), (2, 3)]
 
 
-def test_no_time_left_runs_nothing() -> None:
+def test_expired_context_runs_nothing() -> None:
     gate = Gate()
     context = CallContext(0.01)
     time.sleep(0.02)
-    assert context.left == 0
+    assert context.remaining == 0
     with pytest.raises(DeadlineError):
         BatchQueue([gate], pad=0, budget=16).run([[1]], context)
     assert gate.seen == []
 
 
-def test_no_time_left_tokenizes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_context_tokenizes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = tiny.classifier()
     context = CallContext(0.01)
 
@@ -97,11 +97,11 @@ def test_no_time_left_tokenizes_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     assert context.network == 0
 
 
-def test_who_waits_for_anothers_text_gives_up_in_time() -> None:
+def test_wait_for_another_call_ends_at_the_deadline() -> None:
     cache = AnswerCache[int](9, "v1")
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow(places: Sequence[int]) -> list[int]:
+    def slow(positions: Sequence[int]) -> list[int]:
         begun.set()
         assert go_on.wait(10)
         return [7]
@@ -117,24 +117,24 @@ def test_who_waits_for_anothers_text_gives_up_in_time() -> None:
         assert first.result(10) == [7]
 
 
-def test_waiting_and_running_are_told_apart() -> None:
+def test_queue_and_network_times_are_separate() -> None:
     def slow(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         time.sleep(0.05)
         return ids[:, :1].astype(np.float32)
 
     queue = BatchQueue([slow], pad=0, budget=16)
-    clocks = [CallContext(), CallContext()]
+    contexts = [CallContext(), CallContext()]
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda context: queue.run([[1]], context), clocks))
-    for context in clocks:
+        list(pool.map(lambda context: queue.run([[1]], context), contexts))
+    for context in contexts:
         assert 0.05 <= context.network < 0.1
         assert context.network + context.queue <= context.elapsed
-    assert max(context.queue for context in clocks) >= 0.04
+    assert max(context.queue for context in contexts) >= 0.04
 
 
-def test_tokenizing_is_timed() -> None:
+def test_tokenize_time_is_measured() -> None:
     context = CallContext()
     tiny.classifier().predict(["a good film"] * 20, context=context)
     assert context.tokenize > 0
     assert context.network > 0
-    assert context.left is None
+    assert context.remaining is None

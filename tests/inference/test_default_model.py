@@ -32,7 +32,7 @@ def classifier() -> Classifier:
     return Classifier.load()
 
 
-def test_plain_reviews(classifier: Classifier) -> None:
+def test_default_model_classifies_plain_reviews(classifier: Classifier) -> None:
     answers = classifier.predict(POSITIVE + NEGATIVE)
     assert [answer.label for answer in answers] == ["positive"] * 3 + ["negative"] * 3
 
@@ -43,7 +43,7 @@ def test_emoji_alone_get_a_prediction(classifier: Classifier) -> None:
     assert labels == ["positive", "positive", "negative", "negative"]
 
 
-def test_an_answer_does_not_depend_on_its_neighbours(classifier: Classifier) -> None:
+def test_prediction_does_not_depend_on_other_texts(classifier: Classifier) -> None:
     choose = random.Random(0)
     words = " ".join(POSITIVE + NEGATIVE).split()
     texts = [" ".join(choose.choices(words, k=choose.choice([3, 40, 300, 900]))) for _ in range(24)]
@@ -52,14 +52,14 @@ def test_an_answer_does_not_depend_on_its_neighbours(classifier: Classifier) -> 
     assert np.abs(together - alone).max() < 1e-4
 
 
-def test_the_same_on_one_core_and_on_all(classifier: Classifier) -> None:
+def test_predictions_agree_on_one_core_and_all(classifier: Classifier) -> None:
     one = Classifier.load(threads=1)
     texts = POSITIVE + NEGATIVE
     assert np.abs(one.predict_proba(texts) - classifier.predict_proba(texts)).max() < 1e-4
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's /proc")
-def test_a_part_of_the_cores_is_any_part_of_them() -> None:
+def test_processes_do_not_share_their_cores() -> None:
     """Two processes with one core each would else both hold on to the first."""
     program = """if True:
         import os, threading
@@ -84,7 +84,7 @@ def test_a_part_of_the_cores_is_any_part_of_them() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="needs Debian's qemu-user")
-def test_an_old_processor_gives_the_same_answers(classifier: Classifier) -> None:
+def test_old_processor_gives_the_same_predictions(classifier: Classifier) -> None:
     """Without VNNI, pairs of products of bytes are added in 16 bits, which can overflow.
 
     One thread, because the emulator hangs on two.

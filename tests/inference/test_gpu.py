@@ -1,4 +1,4 @@
-"""The way to a GPU, on the processor: what only a GPU can show is not tested here."""
+"""The GPU engine, run on the CPU provider of ONNX Runtime."""
 
 from pathlib import Path
 
@@ -15,25 +15,25 @@ pytest.importorskip("onnxruntime")
 NETWORK = bundle.DEFAULT_BUNDLE / bundle.NETWORK
 
 
-def test_it_answers_as_the_processor_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_engine_agrees_with_cpu_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [*POSITIVE, *NEGATIVE, " ".join(POSITIVE * 40)]
     expected = Classifier.load().predict_proba(texts)
 
     def on_the_processor(network: bytes | Path) -> GpuEngine:
         return GpuEngine(network, ["CPUExecutionProvider"])
 
-    monkeypatch.setattr("reelsense.inference.classifier.gpu_engine", on_the_processor)
+    monkeypatch.setattr("reelsense.inference.pipeline.gpu_engine", on_the_processor)
     found = Classifier.load().predict_proba(texts)
     assert np.abs(found - expected).max() < 0.05
 
 
-def test_without_a_gpu_there_is_no_engine_and_no_import(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_engine_is_none_without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "_DRIVERS", (Path("/nowhere"),))
     monkeypatch.setattr(gpu, "GpuEngine", None)
     assert gpu_engine(NETWORK) is None
 
 
-def test_a_gpu_that_cannot_be_used_is_told_and_left(
+def test_gpu_engine_is_none_if_gpu_cannot_be_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(gpu, "_DRIVERS", (tmp_path,))
@@ -50,7 +50,7 @@ def test_a_gpu_that_cannot_be_used_is_told_and_left(
     assert gpu_engine(NETWORK) is not None
 
 
-def test_without_the_library_the_log_says_how_to_get_it(
+def test_log_names_extra_if_onnxruntime_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(gpu, "_DRIVERS", (tmp_path,))
@@ -60,6 +60,7 @@ def test_without_the_library_the_log_says_how_to_get_it(
     assert "reelsense[gpu]" in caplog.text
 
 
-def test_what_is_no_network() -> None:
-    with pytest.raises(BundleError, match="cannot be read"):
+def test_gpu_engine_rejects_invalid_network() -> None:
+    with pytest.raises(BundleError) as caught:
         GpuEngine(b"none", ["CPUExecutionProvider"])
+    assert caught.value.code == "invalid-network"

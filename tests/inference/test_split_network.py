@@ -49,7 +49,7 @@ def test_gpu_engine_answers_from_files_and_from_memory(
     def on_the_processor(network: bytes | Path) -> GpuEngine:
         return GpuEngine(network, ["CPUExecutionProvider"])
 
-    monkeypatch.setattr("reelsense.inference.classifier.gpu_engine", on_the_processor)
+    monkeypatch.setattr("reelsense.inference.pipeline.gpu_engine", on_the_processor)
     bundle = read_bundle(split)
     classifier = Classifier(bundle.in_memory() if in_memory else bundle)
     assert classifier.predict_proba(TEXTS) == pytest.approx(expected, abs=1e-5)

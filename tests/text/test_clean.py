@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelsense.text.clean import Span, clean, sentences, trace, words
+from reelsense.text.clean import Span, clean, clean_with_offsets, sentences, words
 
 PIECES = [
     "Good film", "bad", " ", "\n", "\n\n", ".", "!", "?!", "...", "<br />", "<BR/>", "&amp;",
@@ -20,47 +20,47 @@ Texts = st.lists(st.sampled_from(PIECES) | st.text(st.characters(), max_size=5))
 
 
 def cut(text: str) -> list[str]:
-    traced = trace(text)
-    spans = [traced.given(span) for span in sentences(traced.layout)]
+    cleaned = clean_with_offsets(text)
+    spans = [cleaned.original_span(span) for span in sentences(cleaned.layout)]
     return [text[span.start : span.end] for span in spans]
 
 
-def test_html_breaks_and_entities_are_read_as_a_person_would() -> None:
+def test_clean_replaces_html_breaks_and_entities() -> None:
     assert clean("Good.<br /><br />Not great &amp; not bad") == "Good.  Not great & not bad"
 
 
-def test_a_lone_surrogate_becomes_the_replacement_character() -> None:
+def test_clean_replaces_lone_surrogates() -> None:
     assert clean("a\ud800b") == "a\ufffdb"
 
 
-def test_a_number_of_thousands_of_digits_is_no_character() -> None:
+def test_clean_replaces_character_references_of_thousands_of_digits() -> None:
     text = f"A &#{'9' * 5000}; joy &#{'0' * 5000}x"
-    assert clean(text) == trace(text).text == "A \ufffd joy \ufffdx"
+    assert clean(text) == clean_with_offsets(text).text == "A \ufffd joy \ufffdx"
 
 
 @given(st.text(alphabet=st.characters()))
-def test_any_text_can_be_encoded_afterwards(text: str) -> None:
+def test_cleaned_text_can_be_encoded(text: str) -> None:
     clean(text).encode("utf-8")
 
 
 @given(Texts)
-def test_a_trace_reads_what_clean_reads_and_knows_where_it_stood(text: str) -> None:
-    traced = trace(text)
-    assert traced.text == clean(text)
-    assert len(traced.text) == len(traced.layout) == len(traced.starts) == len(traced.ends)
-    for n, letter in enumerate(traced.text):
-        span = traced.given(Span(n, n + 1))
+def test_clean_with_offsets_agrees_with_clean_and_maps_to_the_original(text: str) -> None:
+    cleaned = clean_with_offsets(text)
+    assert cleaned.text == clean(text)
+    assert len(cleaned.text) == len(cleaned.layout) == len(cleaned.starts) == len(cleaned.ends)
+    for n, letter in enumerate(cleaned.text):
+        span = cleaned.original_span(Span(n, n + 1))
         given_part = text[span.start : span.end]
         assert letter in f"{given_part}{clean(given_part)}\ufffd " or given_part.startswith("&")
-    for span, after in pairwise(sentences(traced.layout)):
-        assert traced.given(span).end <= traced.given(after).start
-    assert traced.starts == sorted(traced.starts)
-    assert traced.ends == sorted(traced.ends)
+    for span, after in pairwise(sentences(cleaned.layout)):
+        assert cleaned.original_span(span).end <= cleaned.original_span(after).start
+    assert cleaned.starts == sorted(cleaned.starts)
+    assert cleaned.ends == sorted(cleaned.ends)
 
 
 @given(Texts)
-def test_sentences_hold_all_but_white_space_in_order(text: str) -> None:
-    layout = trace(text).layout
+def test_sentences_cover_all_but_white_space(text: str) -> None:
+    layout = clean_with_offsets(text).layout
     found = sentences(layout)
     at = 0
     for span in found:
@@ -95,11 +95,11 @@ def test_sentences_hold_all_but_white_space_in_order(text: str) -> None:
         ("  ", []),
     ],
 )  # fmt: skip
-def test_sentences_of_reviews(text: str, expected: list[str]) -> None:
+def test_sentences_end_where_expected(text: str, expected: list[str]) -> None:
     assert cut(text) == expected
 
 
-def test_a_text_without_punctuation_has_parts_too() -> None:
+def test_long_sentences_are_divided() -> None:
     text = "word " * 150
     assert [len(part.split()) for part in cut(text)] == [39, 37, 38, 36]
     clauses = "one two three four five six seven eight nine ten, " * 8
@@ -107,10 +107,12 @@ def test_a_text_without_punctuation_has_parts_too() -> None:
     assert len(cut(clauses)) == 2
 
 
-def test_words_are_those_that_can_carry_an_opinion() -> None:
+def test_words_leave_out_function_words() -> None:
     text = "It was the well-made film's 10/10 \u2013 wow! \U0001f60d :) (not bad), don't..."
-    traced = trace(text)
-    spans = [traced.given(word) for word in words(traced.layout, Span(0, len(traced.layout)))]
+    cleaned = clean_with_offsets(text)
+    spans = [
+        cleaned.original_span(word) for word in words(cleaned.layout, Span(0, len(cleaned.layout)))
+    ]
     assert [text[span.start : span.end] for span in spans] == [
         "well-made", "film's", "10/10", "wow", "!", "\U0001f60d", ":)", "not", "bad", "don't"
     ]  # fmt: skip
@@ -125,12 +127,12 @@ def test_words_are_those_that_can_carry_an_opinion() -> None:
 
 @given(Texts)
 def test_words_are_within_their_sentence(text: str) -> None:
-    traced = trace(text)
-    for sentence in sentences(traced.layout):
-        found = words(traced.layout, sentence)
+    cleaned = clean_with_offsets(text)
+    for sentence in sentences(cleaned.layout):
+        found = words(cleaned.layout, sentence)
         for word in found:
             assert sentence.start <= word.start < word.end <= sentence.end
         for word, after in pairwise(found):
-            assert traced.given(word).end <= traced.given(after).start
-        if re.search(r"\w", traced.text[sentence.start : sentence.end]):
+            assert cleaned.original_span(word).end <= cleaned.original_span(after).start
+        if re.search(r"\w", cleaned.text[sentence.start : sentence.end]):
             assert found

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelsense.text.symbols import in_words, symbols
+from reelsense.text.symbols import find_symbols, replace_symbols
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
 ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
@@ -38,27 +38,27 @@ TEXT_SIGNS = {"\u00a9", "\u00ae", "\u2122"}
         ("\u00a9 caf\u00e9", "\u00a9 caf\u00e9"),
     ],
 )  # fmt: skip
-def test_in_words(text: str, words: str) -> None:
-    assert in_words(text).split() == words.split()
+def test_replace_symbols_by_words(text: str, words: str) -> None:
+    assert replace_symbols(text).split() == words.split()
 
 
-def test_every_emoji_of_the_library_is_read() -> None:
+def test_replace_symbols_knows_every_emoji_of_the_library() -> None:
     for sign in emoji.EMOJI_DATA:
         if sign.rstrip("\ufe0f") not in TEXT_SIGNS:
-            words = in_words(sign)
+            words = replace_symbols(sign)
             assert words.strip(), sign
             assert sign not in words
             assert words.replace(" ", "").replace("-", "").isalnum() or "\u20e3" in sign
 
 
 @given(st.text(st.sampled_from("ab :;()-D'/\U0001f44d\U0001f3fd\u200d\ufe0f\u20e3\u2605\u00e91")))
-def test_symbols_are_those_that_in_words_replaces(text: str) -> None:
+def test_find_symbols_finds_what_replace_symbols_replaces(text: str) -> None:
     parts, at = [], 0
-    for symbol in symbols(text):
+    for symbol in find_symbols(text):
         assert at <= symbol.start < symbol.end <= len(text)
         parts += [text[at : symbol.start], symbol.text()]
         at = symbol.end
-    assert "".join([*parts, text[at:]]) == in_words(text)
+    assert "".join([*parts, text[at:]]) == replace_symbols(text)
 
 
 def test_emoji_library_is_loaded_by_the_first_emoji_alone() -> None:

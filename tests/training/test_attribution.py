@@ -8,7 +8,7 @@ import torch
 from reelsense.errors import TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.prediction import Part
-from reelsense.text.clean import Span, sentences, trace
+from reelsense.text.clean import Span, clean_with_offsets, sentences
 from reelsense.training import attribution
 from reelsense.training.attribution import integrated_gradients
 from reelsense.training.model import load_model, logits, logits_of_embeddings
@@ -16,8 +16,8 @@ from tests.training.test_default_checkpoint import CHECKPOINT
 
 
 def parts_of(text: str) -> list[Part]:
-    traced = trace(text)
-    spans: list[Span] = [traced.given(span) for span in sentences(traced.layout)]
+    traced = clean_with_offsets(text)
+    spans: list[Span] = [traced.original_span(span) for span in sentences(traced.layout)]
     return [Part(span.start, span.end, 0.0) for span in spans]
 
 

@@ -20,7 +20,7 @@ from reelsense.bundle import NETWORK
 from reelsense.datasets.reviews import Review, Split
 from reelsense.prediction import Part
 from reelsense.server.app import create_app
-from reelsense.text.clean import Span, sentences, trace
+from reelsense.text.clean import Span, clean_with_offsets, sentences
 from reelsense.training import attribution
 from reelsense.training.attribution import integrated_gradients
 from reelsense.training.export import LEAST_AGREEMENT, Parity, export
@@ -159,8 +159,8 @@ def test_integrated_gradients_add_up(trained: Trained, monkeypatch: pytest.Monke
     """Their sum is the difference to a text of blank tokens (completeness)."""
     monkeypatch.setattr(attribution, "STEPS", 512)
     text = "a great film. the film was a film."
-    traced = trace(text)
-    spans: list[Span] = [traced.given(span) for span in sentences(traced.layout)]
+    traced = clean_with_offsets(text)
+    spans: list[Span] = [traced.original_span(span) for span in sentences(traced.layout)]
     found = integrated_gradients(trained.checkpoint)(
         text, [Part(span.start, span.end, 0.0) for span in spans]
     )

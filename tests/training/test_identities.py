@@ -51,7 +51,9 @@ def test_every_form_of_a_word_gets_the_embedding_of_its_category(
     model: Any = load_model(base, LABELS, 0.0, 0.0)
     tokenizer = read_tokenizer(base)
     table = model.get_input_embeddings().weight
-    ids = {tokenizer.locate(text).ids[-1] for text in ("good", "a good", "bad", "a bad")}
+    ids = {
+        tokenizer.encode_with_offsets(text).ids[-1] for text in ("good", "a good", "bad", "a bad")
+    }
     assert len(ids) == 4
     expected = table[sorted(ids)].mean(dim=0)
     others = [row for row in range(len(table)) if row not in ids]

@@ -173,7 +173,9 @@ class RemoteClassifier:
         while True:
             context.check()
             begun = time.monotonic()
-            asked = self._handle.ask.remote(method, arguments, context.left, context.background)
+            asked = self._handle.ask.remote(
+                method, arguments, context.remaining, context.background
+            )
             try:
                 reply = _awaited(cast("DeploymentResponse[Reply]", asked), context)
                 break
@@ -191,7 +193,7 @@ class RemoteClassifier:
         # The way there and back counts as waiting: most of it is, where many ask.
         context.queue += reply.queue + max(0.0, time.monotonic() - begun - reply.elapsed)
         if isinstance(reply.found, DeadlineError):
-            raise context.expired()  # with the limit that its client knows
+            raise context.deadline_error()  # with the limit that its client knows
         if isinstance(reply.found, ReelsenseError):
             raise reply.found
         return reply.found
@@ -201,10 +203,10 @@ def _awaited(asked: DeploymentResponse[Reply], context: CallContext) -> Reply:
     """Return the reply; as soon as nobody waits for it, or time is up, cancel and raise that."""
     while True:
         try:
-            left = context.left
+            left = context.remaining
             return asked.result(timeout_s=_LOOK_EVERY if left is None else min(left, _LOOK_EVERY))
         except TimeoutError:
-            if fault := context.fault():
+            if fault := context.error():
                 asked.cancel()
                 raise fault from None
         except TaskCancelledError as error:  # Serve noticed first that the client has gone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from reelsense.errors import TextError
-from reelsense.prediction import Answers
+from reelsense.prediction import ScoredTexts
 
 _STEP = 256
 """Texts scored between two moves of the progress bar."""
@@ -33,9 +34,21 @@ class Scorer(Protocol):
 class RatingScorer(Scorer, Protocol):
     """A classifier that counts tokens and may know stars; `reelsense.Classifier` is one."""
 
-    def answers(self, texts: Sequence[str]) -> Answers:
+    def score(self, texts: Sequence[str]) -> ScoredTexts:
         """Return probabilities, stars and numbers of tokens of `texts`."""
         ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """The scores of some texts (n) by any classifier."""
+
+    probabilities: NDArray[np.float64]
+    """(n, labels)."""
+    stars: NDArray[np.float64] | None = None
+    """(n), the expected star rating; None if the classifier does not predict stars."""
+    tokens: NDArray[np.int64] | None = None
+    """(n), without special tokens; None if the classifier does not count them."""
 
 
 def score(scorer: Scorer, texts: Sequence[str], title: str = "scoring") -> NDArray[np.float64]:
@@ -63,7 +76,7 @@ def answer(scorer: Scorer, texts: Sequence[str], title: str = "scoring") -> Answ
             try:
                 found = _answers(scorer, texts[start : start + _STEP])
             except TextError as error:
-                raise TextError(start + error.position, error.reason) from error
+                raise TextError(start + error.position, error.reason, code=error.code) from error
             parts.append(found.probabilities)
             if found.stars is not None:
                 stars.append(found.stars)
@@ -79,5 +92,6 @@ def answer(scorer: Scorer, texts: Sequence[str], title: str = "scoring") -> Answ
 
 def _answers(scorer: Scorer, texts: Sequence[str]) -> Answers:
     if isinstance(scorer, RatingScorer):
-        return scorer.answers(texts)
-    return Answers(scorer.predict_proba(texts), None)
+        scored = scorer.score(texts)
+        return Answers(scored.probabilities, scored.stars, scored.tokens)
+    return Answers(scorer.predict_proba(texts))

@@ -1,1 +1,1 @@
-"""From text to answer: clean, cut into windows, run the network, calibrate. Needs no PyTorch."""
+"""Text to prediction: clean, tokenize, run the network, calibrate. Does not need PyTorch."""

@@ -1,7 +1,7 @@
-"""Which windows run together: batches by token budget, and the queue that joins callers.
+"""Combine windows into batches: by token budget, and from concurrent callers by a queue.
 
-Knows lengths and order. Knows neither texts nor labels, and of the network only that it takes
-ids and mask.
+Knows lengths and order. Knows neither texts nor labels, and of the network only that it takes ids
+and a mask.
 """
 
 from __future__ import annotations
@@ -21,29 +21,36 @@ from reelsense.errors import AbandonedError, DeadlineError
 from reelsense.inference.call_context import CallContext
 
 BUCKET = 16
-"""Lengths are padded to multiples of this. Few distinct shapes keep allocators and engines calm."""
+"""Lengths are padded to multiples of this: engines prepare code and memory for every shape."""
 
-_AT_ONCE = 32
+_MAX_QUEUED = 32
 """Windows that one caller has in the queue at a time, or as many as the shortest fill a batch."""
 
 Network = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 """Token ids and mask (n, length) to logits (n, labels)."""
 
 OnBatch = Callable[[int, int], None]
-"""Told of a batch that ran: its windows, and their tokens without padding."""
+"""Called after a batch with its number of windows and of their tokens without padding."""
 
 
 def padded(length: int) -> int:
-    """Return `length` rounded up to the next bucket."""
+    """Return `length` rounded up to a multiple of BUCKET."""
     return -(-length // BUCKET) * BUCKET
 
 
 def fill(
     order: Sequence[int], lengths: Sequence[int], budget: int, most: int = sys.maxsize
 ) -> list[list[int]]:
-    """Cut `order` (indices, sorted by length) into consecutive batches within `budget` tokens.
+    """Divide `order` into consecutive batches of at most `budget` padded tokens.
 
-    None has more than `most` texts.
+    Args:
+        order: Indices into `lengths`, in ascending order of length.
+        lengths: Tokens of each text.
+        budget: The maximum padded tokens of a batch; a longer text is a batch of its own.
+        most: The maximum texts of a batch.
+
+    Returns:
+        Batches of indices.
     """
     batches: list[list[int]] = []
     batch: list[int] = []
@@ -57,7 +64,7 @@ def fill(
 
 
 def stack(rows: Sequence[Sequence[int]], pad: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return token ids and mask, both (rows, padded length); the mask is 1 where to read."""
+    """Return token ids and mask, both (rows, padded length); the mask is 1 for tokens."""
     length = padded(max(map(len, rows)))
     ids = np.full((len(rows), length), pad, dtype=np.int64)
     mask = np.zeros((len(rows), length), dtype=np.int64)
@@ -68,13 +75,13 @@ def stack(rows: Sequence[Sequence[int]], pad: int) -> tuple[NDArray[np.int64], N
 
 
 class _Call:
-    """The windows of one caller: those to come, and the logits of those that ran."""
+    """The windows of one caller: those not yet queued, and the logits of those that have run."""
 
     def __init__(self, windows: Sequence[Sequence[int]], context: CallContext) -> None:
-        """The longest windows come first: what is left for the end then fits beside others."""
         self.windows, self.context = windows, context
+        # The longest first: the short ones at the end then fit into the batches of other callers.
         order = sorted(range(len(windows)), key=lambda n: -len(windows[n]))
-        self.later = deque(_Waiting(self, n, len(windows[n])) for n in order)
+        self.later = deque(_QueuedWindow(self, n, len(windows[n])) for n in order)
         self.logits: list[NDArray[np.float32] | None] = [None] * len(windows)
         self.error: BaseException | None = None
         self.done = threading.Event()
@@ -82,26 +89,24 @@ class _Call:
         """Seconds during which at least one of the windows ran."""
         self._running, self._began = 0, 0.0
 
-    def begins_batch(self) -> None:
-        """Note that a batch with windows of this call begins."""
+    def begin_batch(self) -> None:
         if not self._running:
             self._began = time.monotonic()
         self._running += 1
 
-    def ends_batch(self) -> None:
-        """Note that such a batch has ended."""
+    def end_batch(self) -> None:
         self._running -= 1
         if not self._running:
             self.network += time.monotonic() - self._began
 
-    def is_done(self) -> bool:
-        """Say whether all windows ran, or one of them failed."""
+    def is_finished(self) -> bool:
+        """Return whether all windows have run, or one has failed."""
         return self.error is not None or all(row is not None for row in self.logits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
-    """Window number `n` of `call`, in the queue."""
+class _QueuedWindow:
+    """Window number `n` of `call`."""
 
     call: _Call
     n: int
@@ -109,21 +114,22 @@ class _Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """A batch, the network that is to run it, and the networks that are free when it has."""
+class _Batch:
+    """Windows, the network that runs them, and the networks that this makes unavailable."""
 
     network: Network
-    batch: list[_Waiting]
-    taken: list[Network]
+    windows: list[_QueuedWindow]
+    occupied: Sequence[Network]
 
 
 class BatchQueue:
-    """Joins the windows of concurrent callers into batches for networks that run side by side.
+    """Combines the windows of concurrent callers into batches for networks that run in parallel.
 
-    There is no timer: when a network comes free it takes whatever is waiting, up to a budget. At
-    low load nobody waits for company; under load batches fill up by themselves. A caller has a few
-    windows at a time in the queue, so that a long text does not hold up the short ones, and what is
-    in the background is taken when nothing else waits. What nobody waits for any more is not run.
+    There is no timer: a network that becomes free takes the waiting windows, up to a token budget.
+    Under low load nothing waits for a batch to fill up; under high load batches fill by themselves.
+    A caller has only a few windows in the queue at a time, so that a long text does not delay short
+    ones. Background calls run when no other call waits. Work whose caller timed out or
+    disconnected is dropped.
     """
 
     def __init__(
@@ -134,27 +140,41 @@ class BatchQueue:
         whole: Network | None = None,
         on_batch: OnBatch = lambda *_: None,
     ) -> None:
-        """Run `networks` side by side, and `whole` in their place if one batch is all there is.
+        """Create the queue.
 
-        `pad` is the id that fills up rows; a batch holds at most `budget` padded tokens. `on_batch`
-        is told of every batch.
+        Args:
+            networks: Run in parallel, one batch each.
+            pad: The token id of padding.
+            budget: The maximum padded tokens of a batch.
+            whole: Uses the cores of all `networks`; runs a batch when there is no other.
+            on_batch: Called after every batch.
         """
         self._on_batch = on_batch
         self._networks, self._whole = networks, whole
         self._pad, self._budget = pad, budget
-        self._at_once = max(_AT_ONCE, budget // BUCKET)
+        self._max_queued = max(_MAX_QUEUED, budget // BUCKET)
         self._free = list(networks)
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_QueuedWindow] = []
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(len(networks), thread_name_prefix="network")
 
     def run(
         self, windows: Sequence[Sequence[int]], context: CallContext | None = None
     ) -> NDArray[np.float32]:
-        """Return the logits (windows, labels) of `windows`, token ids each, at least one.
+        """Run windows and wait for their logits.
 
-        Raises RuntimeError if the network failed for one of them, DeadlineError once no time is
-        left on `context` and AbandonedError once nobody waits: what has not run by then never will.
+        Args:
+            windows: Token ids, at least one window.
+            context: Deadline and cancellation; windows that have not run by then are dropped. Its
+                `queue` and `network` times are updated.
+
+        Returns:
+            Logits (windows, labels).
+
+        Raises:
+            RuntimeError: The network failed.
+            DeadlineError: The deadline of `context` has passed.
+            AbandonedError: The call was cancelled.
         """
         if not windows:
             raise ValueError("no windows to run")
@@ -164,13 +184,13 @@ class BatchQueue:
         try:
             with context.waiting():
                 with self._lock:
-                    self._queue_some(call, self._at_once)
+                    self._enqueue(call, self._max_queued)
                     self._start()
-                if not call.done.wait(context.left):
-                    raise context.expired()
-        except BaseException:  # no time is left, or this thread is told to stop
+                if not call.done.wait(context.remaining):
+                    raise context.deadline_error()
+        except BaseException:  # the deadline, or an interrupt of this thread
             with self._lock:
-                self._forget(call)
+                self._drop(call)
             raise
         context.queue -= call.network
         context.network += call.network
@@ -180,53 +200,53 @@ class BatchQueue:
             raise RuntimeError(f"the network failed: {call.error}") from call.error
         return np.stack([row for row in call.logits if row is not None])
 
-    def _queue_some(self, call: _Call, count: int) -> None:
+    # The lock must be held when a method below is called, except for _work and _run_batch.
+
+    def _enqueue(self, call: _Call, count: int) -> None:
         while call.later and count:
             self._waiting.append(call.later.popleft())
             count -= 1
 
     def _start(self) -> None:
-        """Put all free networks to work for which there is some. Call it with the lock held."""
-        while job := self._next_job():
+        """Start free networks as long as windows wait."""
+        while batch := self._next_batch():
             try:
-                self._threads.submit(self._work, job)
-            except RuntimeError as error:  # the process ends, or can have no more threads
-                for call in self._finish(job, error):
+                self._threads.submit(self._work, batch)
+            except RuntimeError as error:  # the process ends or cannot start more threads
+                for call in self._finish(batch, error):
                     call.done.set()
 
-    def _next_job(self) -> _Job | None:
-        """Give waiting windows to free networks. Call it with the lock held."""
+    def _next_batch(self) -> _Batch | None:
         if self._free:
-            self._drop_given_up()
+            self._drop_cancelled()
         if not self._waiting or not self._free:
             return None
-        batch = self._take()
+        windows = self._take_windows()
         if self._whole and not self._waiting and len(self._free) == len(self._networks):
-            job = _Job(self._whole, batch, self._free)
-            self._free = []
-            return job
+            occupied, self._free = self._free, []
+            return _Batch(self._whole, windows, occupied)
         network = self._free.pop()
-        return _Job(network, batch, [network])
+        return _Batch(network, windows, [network])
 
-    def _work(self, job: _Job | None) -> None:
-        """Run `job` and what is waiting then.
+    def _work(self, batch: _Batch | None) -> None:
+        """Run `batch` and whatever waits afterwards.
 
-        The next job is begun before the callers of the last one wake up: only one thread at a
-        time runs Python, and the network should not be the one that waits.
+        The next batch is taken before the callers of the last one wake up: only one thread at a
+        time runs Python, and the network should not have to wait for it.
         """
-        while job:
-            result = self._run_batch(job)
+        while batch:
+            result = self._run_batch(batch)
             with self._lock:
-                done = self._finish(job, result)
-                job = self._next_job()
+                finished = self._finish(batch, result)
+                batch = self._next_batch()
                 self._start()
-            for call in done:
+            for call in finished:
                 call.done.set()
 
-    def _run_batch(self, job: _Job) -> NDArray[np.float32] | BaseException:
+    def _run_batch(self, batch: _Batch) -> NDArray[np.float32] | BaseException:
         try:
-            rows = [each.call.windows[each.n] for each in job.batch]
-            logits = job.network(*stack(rows, self._pad))
+            rows = [window.call.windows[window.n] for window in batch.windows]
+            logits = batch.network(*stack(rows, self._pad))
             if len(logits) != len(rows):
                 raise ValueError(f"{len(logits)} rows of logits for {len(rows)} windows")
             self._on_batch(len(rows), sum(map(len, rows)))
@@ -234,52 +254,46 @@ class BatchQueue:
             return error
         return logits
 
-    def _finish(self, job: _Job, result: NDArray[np.float32] | BaseException) -> list[_Call]:
-        """Hand out `result` and free the networks; return whose windows all ran.
-
-        Call it with the lock held.
-        """
-        self._free += job.taken
-        for call in {each.call for each in job.batch}:
-            call.ends_batch()
-        for n, each in enumerate(job.batch):
+    def _finish(self, batch: _Batch, result: NDArray[np.float32] | BaseException) -> list[_Call]:
+        """Distribute the result, free the networks, and return the calls that are finished."""
+        self._free += batch.occupied
+        for call in {window.call for window in batch.windows}:
+            call.end_batch()
+        for n, window in enumerate(batch.windows):
             if isinstance(result, BaseException):
-                each.call.error = result
-                self._forget(each.call)
+                window.call.error = result
+                self._drop(window.call)
             else:
-                each.call.logits[each.n] = result[n]
-        return [each.call for each in job.batch if each.call.is_done()]
+                window.call.logits[window.n] = result[n]
+        return [window.call for window in batch.windows if window.call.is_finished()]
 
-    def _drop_given_up(self) -> None:
-        """Let go of calls that nobody waits for. Call it with the lock held."""
-        for call in {each.call for each in self._waiting}:
-            if fault := call.context.fault():
-                call.error = fault
-                self._forget(call)
+    def _drop_cancelled(self) -> None:
+        for call in {window.call for window in self._waiting}:
+            if error := call.context.error():
+                call.error = error
+                self._drop(call)
                 call.done.set()
 
-    def _take(self) -> list[_Waiting]:
-        """Take the window that waited longest, and with it those nearest to it in length."""
-        waiting = [
-            each for each in self._waiting if not each.call.context.background
-        ] or self._waiting
-        oldest = waiting[0]
-        near = sorted(waiting, key=lambda other: abs(other.length - oldest.length))
-        batch: list[_Waiting] = []
+    def _take_windows(self) -> list[_QueuedWindow]:
+        """Take the window that has waited longest, and those nearest to it in length."""
+        foreground = [window for window in self._waiting if not window.call.context.background]
+        candidates = foreground or self._waiting
+        oldest = candidates[0]
+        windows: list[_QueuedWindow] = []
         longest = 0
-        for each in near:
-            longest = max(longest, padded(each.length))
-            if batch and (len(batch) + 1) * longest > self._budget:
+        for window in sorted(candidates, key=lambda other: abs(other.length - oldest.length)):
+            longest = max(longest, padded(window.length))
+            if windows and (len(windows) + 1) * longest > self._budget:
                 break
-            batch.append(each)
-        taken = set(batch)
-        self._waiting = [each for each in self._waiting if each not in taken]
-        for each in batch:
-            self._queue_some(each.call, 1)
-        for call in {each.call for each in batch}:
-            call.begins_batch()
-        return batch
+            windows.append(window)
+        taken = set(windows)
+        self._waiting = [window for window in self._waiting if window not in taken]
+        for window in windows:
+            self._enqueue(window.call, 1)
+        for call in {window.call for window in windows}:
+            call.begin_batch()
+        return windows
 
-    def _forget(self, call: _Call) -> None:
+    def _drop(self, call: _Call) -> None:
         call.later.clear()
-        self._waiting = [each for each in self._waiting if each.call is not call]
+        self._waiting = [window for window in self._waiting if window.call is not call]

@@ -1,6 +1,6 @@
-"""Answers that are known already: identical texts are computed once.
+"""Least-recently-used cache: identical texts are computed once, also when they are concurrent.
 
-Knows texts and what was computed of them. Does not know what that is.
+Knows texts and opaque values.
 """
 
 from __future__ import annotations
@@ -15,95 +15,107 @@ from typing import Generic, TypeVar
 from reelsense.inference.call_context import CallContext
 
 CACHE_SIZE = 10_000
-"""Answers that a server keeps, unless told otherwise; half a kilobyte each."""
+"""Default number of texts that a server keeps the scores of; half a kilobyte each."""
 
-_Answer = TypeVar("_Answer")
+_Value = TypeVar("_Value")
 
 
-class AnswerCache(Generic[_Answer]):
-    """The answers to the last texts, and those that are being computed. Safe between threads."""
+class AnswerCache(Generic[_Value]):
+    """Values for the most recently used texts and for those being computed. Thread-safe."""
 
-    def __init__(self, most: int, version: str) -> None:
-        """Keep `most` answers of the model `version`; the least recently asked for goes first."""
-        self._most, self._version = most, version.encode()
-        self._known: OrderedDict[bytes, _Answer] = OrderedDict()
-        self._computed: dict[bytes, Future[_Answer]] = {}
+    def __init__(self, max_size: int, version: str) -> None:
+        """Keep at most `max_size` values of the model `version`."""
+        self._max_size, self._version = max_size, version.encode()
+        self._values: OrderedDict[bytes, _Value] = OrderedDict()
+        self._in_flight: dict[bytes, Future[_Value]] = {}
         self._lock = threading.Lock()
 
     def get(
         self,
         texts: Sequence[str],
-        compute: Callable[[Sequence[int]], Sequence[_Answer]],
+        compute: Callable[[Sequence[int]], Sequence[_Value]],
         context: CallContext | None = None,
-    ) -> list[_Answer]:
-        """Return an answer for each of `texts`.
+    ) -> list[_Value]:
+        """Return the value for each text, computing it if necessary.
 
-        `compute` takes the places in `texts` of those nobody has computed, or is computing now;
-        what it raises is raised here. If the computing of a text fails, one of those who wait for
-        it computes it. Raises DeadlineError if others compute a text for longer than is left on
-        `context`.
+        If another call fails to compute a text, one of the calls that wait for it computes it.
+
+        Args:
+            texts: The keys.
+            compute: Takes the positions in `texts` of those that are neither cached nor being
+                computed, and returns their values. Its errors are raised here.
+            context: Deadline of the call; its `cache_hits` are counted.
+
+        Returns:
+            One value per text, in the same order.
+
+        Raises:
+            DeadlineError: Another call computes one of the texts and has not finished in time.
         """
         context = context or CallContext()
         keys = [self._key(text) for text in texts]
-        answers: dict[bytes, _Answer] = {}
-        others: dict[bytes, Future[_Answer]] = {}
-        mine: dict[bytes, int] = {}
+        values: dict[bytes, _Value] = {}
+        others: dict[bytes, Future[_Value]] = {}
+        missing: dict[bytes, int] = {}
         with self._lock:
-            for n, key in enumerate(keys):
-                if key in self._known:
-                    self._known.move_to_end(key)
-                    answers[key] = self._known[key]
-                elif key not in mine:
-                    if key in self._computed:
-                        others[key] = self._computed[key]
-                    else:
-                        mine[key] = n
-                        self._computed[key] = Future()
-        context.cache_hits += len(keys) - len(mine)
-        answers |= self._compute(mine, compute)
+            for position, key in enumerate(keys):
+                if key in self._values:
+                    self._values.move_to_end(key)
+                    values[key] = self._values[key]
+                elif key in missing:
+                    continue
+                elif key in self._in_flight:
+                    others[key] = self._in_flight[key]
+                else:
+                    missing[key] = position
+            self._in_flight |= {key: Future() for key in missing}
+        context.cache_hits += len(keys) - len(missing)
+        values |= self._compute(missing, compute)
         with context.waiting():
             failed = {key for key, other in others.items() if _failed(other, context)}
-        answers |= {key: other.result() for key, other in others.items() if key not in failed}
+        values |= {key: other.result() for key, other in others.items() if key not in failed}
         if failed:
-            places = [n for n, key in enumerate(keys) if key in failed]
-            context.cache_hits -= len(places)
+            positions = [n for n, key in enumerate(keys) if key in failed]
+            context.cache_hits -= len(positions)
             again = self.get(
-                [texts[n] for n in places], lambda some: compute([places[n] for n in some]), context
+                [texts[n] for n in positions],
+                lambda some: compute([positions[n] for n in some]),
+                context,
             )
-            answers |= dict(zip((keys[n] for n in places), again, strict=True))
-        return [answers[key] for key in keys]
+            values |= dict(zip((keys[n] for n in positions), again, strict=True))
+        return [values[key] for key in keys]
 
     def _compute(
-        self, mine: dict[bytes, int], compute: Callable[[Sequence[int]], Sequence[_Answer]]
-    ) -> dict[bytes, _Answer]:
-        if not mine:
+        self, missing: dict[bytes, int], compute: Callable[[Sequence[int]], Sequence[_Value]]
+    ) -> dict[bytes, _Value]:
+        if not missing:
             return {}
         try:
-            answers = dict(zip(mine, compute(list(mine.values())), strict=True))
+            values = dict(zip(missing, compute(list(missing.values())), strict=True))
         except BaseException as error:
             with self._lock:
-                waited_for = [self._computed.pop(key) for key in mine]
-            for future in waited_for:
+                futures = [self._in_flight.pop(key) for key in missing]
+            for future in futures:
                 future.set_exception(error)
             raise
         with self._lock:
-            waited_for = [self._computed.pop(key) for key in mine]
-            self._known |= answers
-            while len(self._known) > self._most:
-                self._known.popitem(last=False)
-        for future, answer in zip(waited_for, answers.values(), strict=True):
-            future.set_result(answer)
-        return answers
+            futures = [self._in_flight.pop(key) for key in missing]
+            self._values |= values
+            while len(self._values) > self._max_size:
+                self._values.popitem(last=False)
+        for future, value in zip(futures, values.values(), strict=True):
+            future.set_result(value)
+        return values
 
     def _key(self, text: str) -> bytes:
-        """A text's fingerprint takes less memory than the text."""
+        """Return a fingerprint, which takes less memory than the text."""
         return hashlib.blake2b(
             text.encode(errors="surrogatepass"), key=self._version, digest_size=16
         ).digest()
 
 
-def _failed(computed: Future[_Answer], context: CallContext) -> bool:
+def _failed(future: Future[_Value], context: CallContext) -> bool:
     try:
-        return computed.exception(context.left) is not None
+        return future.exception(context.remaining) is not None
     except TimeoutError:
-        raise context.expired() from None
+        raise context.deadline_error() from None

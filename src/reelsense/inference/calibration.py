@@ -1,7 +1,7 @@
 """Logits to calibrated probabilities, and probabilities to a verdict.
 
-Both depend on the length group of a text. Knows numbers alone; `evaluation.calibrate` finds them on
-held-out reviews.
+Both depend on the length group of a text. Knows only numbers; `evaluation.calibrate` fits them on
+the validation set.
 """
 
 from __future__ import annotations
@@ -21,83 +21,88 @@ _UNCALIBRATED = Calibration(temperature=1.0)
 def probabilities(
     logits: NDArray[np.float64], windows: ArrayLike = 1, calibration: Calibration | None = None
 ) -> NDArray[np.float64]:
-    """Return the probabilities (n, labels) of mean `logits` (n, labels) over `windows` (n) each.
+    """Return the softmax of calibrated logits.
 
-    Each row sums to 1; the order within a row is that of the logits. Without `calibration`, the
-    plain softmax.
+    Args:
+        logits: Mean logits (n, labels) over the windows of each text.
+        windows: The number of windows (n).
+        calibration: By default none: the plain softmax.
+
+    Returns:
+        Probabilities (n, labels); each row sums to 1 and has the order of its logits.
     """
     scaled = calibrated(logits, windows, calibration)
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 def calibrated(
     logits: NDArray[np.float64], windows: ArrayLike = 1, calibration: Calibration | None = None
 ) -> NDArray[np.float64]:
-    """Return the logits (n, labels) whose softmax are the `probabilities` of `logits`."""
+    """Return the calibrated logits (n, labels), whose softmax is `probabilities`."""
     calibration = calibration or _UNCALIBRATED
     scale = np.asarray(windows, np.float64) ** calibration.window_exponent / calibration.temperature
     return np.asarray(logits * np.reshape(scale, (-1, 1)))
 
 
 def group_numbers(groups: Sequence[LengthGroup], tokens: ArrayLike) -> NDArray[np.intp]:
-    """Return the index in `groups` of the length group of texts of so many `tokens` (n)."""
+    """Return the index (n) in `groups` of the length group for each number of `tokens` (n)."""
     bounds = [group.max_tokens for group in groups[:-1]]
     return np.searchsorted(np.array(bounds, np.float64), np.asarray(tokens, np.float64))
 
 
-def probabilities_by_length(
+def probabilities_by_group(
     logits: NDArray[np.float64],
     windows: NDArray[np.int64],
-    tokens: ArrayLike,
-    groups: Sequence[LengthGroup],
+    groups: NDArray[np.intp],
+    calibrations: Sequence[Calibration | None],
 ) -> NDArray[np.float64]:
-    """Return the `probabilities` (n, labels) of texts, each by the calibration of its length group.
+    """Return the probabilities (n, labels) of texts, each with the calibration of its length group.
 
     Args:
         logits: Mean logits (n, labels) over the windows of each text.
-        windows: Windows (n) of each text.
-        tokens: Tokens (n) of each text, without [CLS] and [SEP].
-        groups: The length groups of the model, shortest first.
+        windows: The number of windows (n) of each text.
+        groups: The length group (n) of each text, an index into `calibrations`.
+        calibrations: The calibration of each length group.
 
+    Returns:
+        Probabilities (n, labels); each row sums to 1.
     """
-    numbers = group_numbers(groups, tokens)
-    found = np.empty_like(logits)
-    for number in np.unique(numbers):
-        chosen = numbers == number
-        calibration = groups[number].calibration
-        found[chosen] = probabilities(logits[chosen], windows[chosen], calibration)
-    return found
+    result = np.empty_like(logits)
+    for group in np.unique(groups):
+        rows = groups == group
+        result[rows] = probabilities(logits[rows], windows[rows], calibrations[group])
+    return result
 
 
 def window_means(outputs: NDArray[np.float64], counts: Sequence[int]) -> NDArray[np.float64]:
-    """Return the means (n, outputs) of consecutive rows of `outputs`, `counts` of them (n)."""
+    """Return the means (n, outputs) of consecutive rows of `outputs`, `counts[i]` for text i."""
     starts = np.cumsum([0, *counts])[:-1]
     sums = np.add.reduceat(outputs, starts, axis=0)
     return np.asarray(sums / np.array(counts)[:, np.newaxis])
 
 
 def expected_stars(logits: NDArray[np.float64], ratings: Sequence[int]) -> NDArray[np.float64]:
-    """Return the mean of `ratings` (k), weighted by the softmax of `logits` (n, k)."""
-    # Not as a product of matrices, whose last digit depends on how many texts there are.
+    """Return the mean (n) of `ratings` (k), weighted by the softmax of `logits` (n, k)."""
+    # Not a matrix product: its last digit depends on the number of texts.
     return np.asarray((probabilities(logits) * np.array(ratings, dtype=np.float64)).sum(axis=1))
 
 
 def decision_thresholds(manifest: Manifest, risk: float | None) -> tuple[float | None, ...]:
-    """Return the least probability of a decided answer in each of `manifest.groups`.
+    """Return the decision threshold of each length group.
 
     Args:
-        manifest: The model's.
-        risk: The target error rate among decided answers, above 0 and below 1; None: the model's
-            own. It is kept by the threshold of the highest listed risk that is not above it.
+        manifest: The facts of the model.
+        risk: The target error rate of decided predictions, above 0 and below 1; None: the default
+            of the model. The threshold is that of the highest listed risk not above it.
 
     Returns:
-        One threshold for each length group, shortest first, 0 to 1. None: every answer of the group
-        is unsure, as no threshold keeps to the risk.
+        The thresholds, 0 to 1, in the order of `manifest.groups`. None: no threshold meets the
+        target error rate, every verdict of the group is unsure.
 
     Raises:
-        InputError: `risk` is out of range, or the model has no thresholds.
-
+        InputError: `risk` is out of range ("invalid-risk"), or the model has no thresholds
+            ("no-thresholds").
     """
     control, groups = manifest.risk_control, manifest.groups
     if risk is None:
@@ -105,15 +110,19 @@ def decision_thresholds(manifest: Manifest, risk: float | None) -> tuple[float |
             return (0.0,) * len(groups)
         risk = control.default_risk
     if not isinstance(risk, int | float) or not 0 < risk < 1:
-        raise InputError(f"risk must be above 0 and below 1, as 0.02 for 2 %, not {risk!r}")
+        raise InputError(
+            f"risk must be above 0 and below 1, such as 0.02 for 2 %, not {risk!r}",
+            code="invalid-risk",
+        )
     if control is None:
         raise InputError(
-            f"the model {manifest.name} has no thresholds for a risk: `reelsense calibrate` finds "
-            "them on labelled texts"
+            f"the model {manifest.name} has no thresholds for a risk: run `reelsense calibrate` on "
+            "labelled texts to add them",
+            code="no-thresholds",
         )
     return tuple(group.threshold(risk) for group in groups)
 
 
-def verdict(label: str, score: float, least: float | None) -> str:
-    """Return `label`, or UNSURE if its probability `score` is below `least`."""
-    return UNSURE if least is None or score < least else label
+def verdict(label: str, score: float, threshold: float | None) -> str:
+    """Return `label`, or UNSURE if its probability `score` is below the threshold."""
+    return UNSURE if threshold is None or score < threshold else label

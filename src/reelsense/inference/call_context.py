@@ -1,7 +1,4 @@
-"""The time that one call may take, and where it went.
-
-Knows seconds. Knows neither texts nor who waits.
-"""
+"""Deadline, cancellation and timings of one call. Knows neither texts nor callers."""
 
 from __future__ import annotations
 
@@ -13,73 +10,79 @@ from reelsense.errors import AbandonedError, DeadlineError
 
 
 class CallContext:
-    """The clock of one call, in seconds. Passed down with it; not for several calls at once."""
+    """Deadline, cancellation and timings of one call. Not reentrant.
+
+    Attributes:
+        timeout: Seconds that the call may take; None: unlimited.
+        background: Whether the call yields to all others and bypasses the cache.
+        tokenize: Seconds spent on cleaning and tokenizing.
+        queue: Seconds spent on waiting for a free network, or for another call that was computing
+            the same text.
+        network: Seconds during which the network ran at least one window of the call.
+        cache_hits: Texts whose scores were cached or being computed by another call.
+        computed: Texts whose scores were computed for this call.
+    """
 
     def __init__(
         self,
-        limit: float | None = None,
-        abandoned: Callable[[], bool] = lambda: False,
+        timeout: float | None = None,
+        is_cancelled: Callable[[], bool] = lambda: False,
         *,
         background: bool = False,
     ) -> None:
-        """Start. The call is given up after `limit` seconds, if any, or once it is `abandoned`.
+        """Start the call.
 
-        What is `background` is computed when nothing else waits, and not remembered.
+        Args:
+            timeout: Seconds until the deadline, by default none.
+            is_cancelled: Returns whether the caller has gone; called from any thread.
+            background: Compute only when no other call waits, and do not cache.
         """
-        self.started = time.monotonic()
-        self.limit = limit
+        self.timeout = timeout
         self.background = background
-        self._abandoned = abandoned
-        self.tokenize = 0.0
-        """Spent on cleaning and cutting texts into tokens."""
-        self.queue = 0.0
-        """Spent waiting: for the network to come free, or for another call that was computing the
-        same text."""
-        self.network = 0.0
-        """During which the network read at least one of the texts."""
-        self.cache_hits = 0
-        """Texts (not seconds) that were not computed for this call: their answers were known, or
-        another call was computing them."""
-        self.computed = 0
-        """Texts that were."""
+        self.tokenize = self.queue = self.network = 0.0
+        self.cache_hits = self.computed = 0
+        self._is_cancelled = is_cancelled
+        self._started = time.monotonic()
 
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""
-        return time.monotonic() - self.started
+        return time.monotonic() - self._started
 
     @property
-    def left(self) -> float | None:
-        """Seconds until the call is given up, 0 or more; None: it may take as long as it takes."""
-        return None if self.limit is None else max(0.0, self.limit - self.elapsed)
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, at least 0; None: no deadline."""
+        return None if self.timeout is None else max(0.0, self.timeout - self.elapsed)
 
     def check(self) -> None:
-        """Raise DeadlineError if no time is left, AbandonedError if nobody waits."""
-        if fault := self.fault():
-            raise fault
+        """Raise DeadlineError if the deadline has passed, AbandonedError if it was cancelled."""
+        if error := self.error():
+            raise error
 
-    def fault(self) -> DeadlineError | AbandonedError | None:
-        """Return why the call is to be given up, if it is."""
-        if self.left == 0:
-            return self.expired()
-        return AbandonedError("nobody waits for the answer any more") if self._abandoned() else None
+    def error(self) -> DeadlineError | AbandonedError | None:
+        """Return why the call has to stop; None: it may continue."""
+        if self.remaining == 0:
+            return self.deadline_error()
+        if self._is_cancelled():
+            return AbandonedError("the caller has gone: the call was cancelled")
+        return None
 
-    def expired(self) -> DeadlineError:
-        """Return the error that says no time is left."""
-        return DeadlineError(f"the answer was not there after {self.limit:g} seconds")
+    def deadline_error(self) -> DeadlineError:
+        """Return the error for the passed deadline."""
+        return DeadlineError(f"the deadline of {self.timeout:g} seconds has passed")
 
     @contextmanager
     def tokenizing(self) -> Iterator[None]:
-        """Count the time of the block as tokenizing."""
-        begun = time.monotonic()
+        """Add the duration of the block to `tokenize` if it succeeds."""
+        start = time.monotonic()
         yield
-        self.tokenize += time.monotonic() - begun
+        self.tokenize += time.monotonic() - start
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Count the time of the block as waiting, whatever comes of it."""
-        begun = time.monotonic()
+        """Add the duration of the block to `queue`, even if it fails."""
+        start = time.monotonic()
         try:
             yield
         finally:
-            self.queue += time.monotonic() - begun
+            self.queue += time.monotonic() - start

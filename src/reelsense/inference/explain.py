@@ -1,334 +1,258 @@
-"""Which sentences and words of a text carry its answer: take them out, and read what is left.
+"""Attribute a prediction to sentences and words, and search a counterfactual.
 
-Every weight is the difference of two readings by the network that answers. Nothing is estimated:
-what is cheap, a sentence read by itself, only chooses what is measured. Knows tokens, windows and
-logits, and where the parts of a text are; knows no bundle and no queue.
+Every weight is measured by occlusion. Cheaper scores, as those of a sentence by itself, only select
+what is measured. Knows which parts to remove; `occlusion` knows how.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reelsense.inference.calibration import window_means
-from reelsense.inference.tokenizer import Frame, Tokens, window_edges, windows
-from reelsense.text.clean import Span, Traced, sentences, words
+from reelsense.inference.occlusion import Occlusion, log_odds
+from reelsense.text.clean import Span, sentences, words
 
 BUDGET = 200
-"""Windows that an explanation may read, beside the text itself, unless told otherwise."""
+"""Default of the maximum forward passes of an explanation, beside those of the text itself."""
 
-LEAST_BUDGET = 16
+MIN_BUDGET = 16
 
-_OPENED = 8
-"""Parts that a passage is opened into."""
+_PARTS_PER_PASSAGE = 8
+"""How many parts a passage is divided into."""
 
-_WORDS = 3
-"""Words that are weighed in the whole text, those that matter most within their sentence."""
+_MAX_WORDS = 3
+"""How many words are weighed in the whole text: those that matter most within their sentence."""
 
-_MATTERS = 0.25
-"""What a word moves there at least, as a share of what the first does."""
+_MIN_WORD_EFFECT = 0.25
+"""Least effect of such a word within the sentence, as a share of the largest effect."""
 
-_PER_SET = 25
-"""The budget for each set of sentences that the search for a flip may try: 8 sets of 200."""
-
-Run = Callable[[Sequence[Sequence[int]]], NDArray[np.float64]]
-"""Windows of token ids to the network's logits (windows, outputs)."""
-
-Calibrate = Callable[[NDArray[np.float64], Sequence[int]], NDArray[np.float64]]
-"""Mean logits (n, outputs), each over so many windows, to calibrated logits (n, labels)."""
-
-
-class Reading:
-    """A text, and what the network says of what is left when parts are taken out of it."""
-
-    def __init__(
-        self, tokens: Tokens, window: int, frame: Frame, run: Run, calibrate: Calibrate
-    ) -> None:
-        """Read the whole text of `tokens`, at least one, in windows of `window` tokens."""
-        self._ids, self._places = np.array(tokens.ids), np.array(tokens.places)
-        self._window, self._frame, self._run, self._calibrate = window, frame, run, calibrate
-        self._edges = window_edges(len(tokens.ids), window)
-        self.forward_passes = 0
-        """Windows read so far."""
-        self.windows = len(self._edges) - 1
-        self.outputs = self._read(windows(tokens.ids, window, frame))
-        """What the network says of each window of the text (windows, outputs)."""
-        self.logits = calibrate(self.outputs.mean(axis=0, keepdims=True), [self.windows])[0]
-        """Calibrated, of the whole text (labels)."""
-
-    def log_odds(self, label: int) -> float:
-        """Return the log-odds of a label for the whole text, nats."""
-        return float(log_odds(self.logits[np.newaxis], label)[0])
-
-    def without_each(self, parts: Sequence[Span]) -> NDArray[np.float64]:
-        """Return the calibrated logits (parts, labels) of the text without each of `parts`.
-
-        The windows of the text stay where they are: one that a part does not touch is not read
-        again, one of which nothing is left is left out.
-        """
-        table, rows = [self.outputs], []
-        new: list[list[int]] = []
-        for part in parts:
-            kept = ~self._tokens_of(part)
-            of_part = []
-            for n, (start, end) in enumerate(pairwise(self._edges)):
-                left = kept[start:end]
-                if left.all():
-                    of_part.append(n)
-                elif left.any():
-                    of_part.append(self.windows + len(new))
-                    new.append(self._frame.around(self._ids[start:end][left].tolist()))
-            if not of_part:  # the part is all there is: what does the network say of nothing?
-                of_part.append(self.windows + len(new))
-                new.append(self._frame.around([]))
-            rows.append(of_part)
-        if new:
-            table.append(self._read(new))
-        outputs = np.concatenate(table)
-        means = np.array([outputs[of_part].mean(axis=0) for of_part in rows])
-        return self._calibrate(means, [len(of_part) for of_part in rows])
-
-    def without_all(self, sets: Sequence[Sequence[Span]]) -> NDArray[np.float64]:
-        """Return the calibrated logits (sets, labels) of the text without all parts of each set.
-
-        What is left is cut into windows anew, as a text of its own is.
-        """
-        return self._of_tokens(
-            [~np.logical_or.reduce([self._tokens_of(part) for part in parts]) for parts in sets]
-        )
-
-    def alone(
-        self, parts: Sequence[Span], without: Sequence[Span] | None = None
-    ) -> NDArray[np.float64]:
-        """Return the calibrated logits (parts, labels) of each of `parts` read by itself.
-
-        With `without`, one for each, that is taken out of the part first.
-        """
-        kept = [self._tokens_of(part) for part in parts]
-        if without:
-            kept = [of & ~self._tokens_of(out) for of, out in zip(kept, without, strict=True)]
-        return self._of_tokens(kept)
-
-    def holds(self, part: Span) -> bool:
-        """Say whether there is something of `part` that the network reads."""
-        return bool(self._tokens_of(part).any())
-
-    def cost_alone(self, parts: Sequence[Span]) -> int:
-        """Return how many windows it takes to read each of `parts` by itself."""
-        return sum(
-            len(window_edges(int(self._tokens_of(part).sum()), self._window)) - 1 for part in parts
-        )
-
-    def _tokens_of(self, part: Span) -> NDArray[np.bool_]:
-        """Which tokens begin within `part`."""
-        return np.asarray((self._places >= part.start) & (self._places < part.end))
-
-    def _of_tokens(self, kept: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
-        cut = [windows(self._ids[mask].tolist(), self._window, self._frame) for mask in kept]
-        outputs = self._read([window for each in cut for window in each])
-        counts = [len(each) for each in cut]
-        return self._calibrate(window_means(outputs, counts), counts)
-
-    def _read(self, cut: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-        self.forward_passes += len(cut)
-        return self._run(cut)
+_BUDGET_PER_SET = 25
+"""The search for a counterfactual may score one set of parts for so much of the budget."""
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
-    """A part of the cleaned text, and what it carries of the log-odds of a label."""
+class Contribution:
+    """A span of the cleaned text and its contribution to the log-odds of the target label."""
 
     span: Span
     weight: float
+    """Nats; the log-odds of the whole text minus those without the span."""
 
 
 @dataclass(frozen=True, slots=True)
-class WeighedParts:
-    """What carries the answer for a text."""
+class Attribution:
+    """The contributions of the parts of a text, each list in the order of the text."""
 
-    sentences: list[Weighed]
-    words: list[Weighed]
+    sentences: list[Contribution]
+    words: list[Contribution]
     unit: str
-    counterfactual: list[Weighed]
-    """The smallest set found whose removal turns the answer; empty: none."""
+    """What `counterfactual` consists of: "sentences" or "words"."""
+    counterfactual: list[Contribution]
+    """The smallest set found whose removal changes the label; empty if none was found."""
 
 
-def explain(
-    reading: Reading, traced: Traced, target_label: int, budget: int = BUDGET
-) -> WeighedParts:
-    """Weigh the sentences of `traced`, the text of `reading`, and the words of the heaviest.
+def attribute(occlusion: Occlusion, layout: str, target: int, budget: int = BUDGET) -> Attribution:
+    """Weigh the sentences of a text and the words of the heaviest, and search a counterfactual.
 
-    Weights are changes of the log-odds of label number `target_label`. After the text itself, at
-    most `budget` windows are read.
+    Args:
+        occlusion: The text.
+        layout: Its `CleanedText.layout`.
+        target: The number of the label whose log-odds are attributed.
+        budget: The maximum forward passes from now on.
+
+    Returns:
+        The contributions. Of a text with many sentences, those that weigh little stay together.
     """
-    limit = reading.forward_passes + budget
-    answer = int(reading.logits.argmax())
-    found = _weigh_sentences(reading, sentences(traced.layout), target_label, budget // 2)
-    heavy = _weigh_words(reading, traced, found, target_label, limit - budget // 4)
-    one = _for_answer(found, answer, target_label)[:1] if len(found) > 1 else []
-    speakers = _speakers(reading, found, answer, target_label, limit)
-    unit, counterfactual = "sentences", _flip(reading, one, speakers, answer, budget, limit)
+    max_passes = occlusion.forward_passes + budget
+    weighed = _weigh_sentences(occlusion, sentences(layout), target, budget // 2)
+    weighed_words = _weigh_words(occlusion, layout, weighed, target, max_passes - budget // 4)
+
+    predicted = int(occlusion.logits.argmax())
+    supporting = _supporting(weighed, predicted, target)
+    ranked = _rank_sentences(occlusion, weighed, supporting, predicted, max_passes)
+    search = _CounterfactualSearch(occlusion, predicted, max_passes, budget)
+    unit = "sentences"
+    counterfactual = search.find(supporting[:1] if len(weighed) > 1 else [], ranked)
     if not counterfactual:
-        speakers = _for_answer(heavy, answer, target_label)
-        unit, counterfactual = (
-            "words",
-            _flip(reading, speakers[:1], speakers, answer, budget, limit),
-        )
-    return WeighedParts(found, heavy, unit, _ordered(counterfactual))
+        unit = "words"
+        supporting = _supporting(weighed_words, predicted, target)
+        search = _CounterfactualSearch(occlusion, predicted, max_passes, budget)
+        counterfactual = search.find(supporting[:1], supporting)
+    return Attribution(weighed, weighed_words, unit, _in_text_order(counterfactual))
 
 
-def log_odds(logits: NDArray[np.float64], label: int) -> NDArray[np.float64]:
-    """Return the log-odds (n) of a label against all others, of `logits` (n, labels), in nats."""
-    others = np.delete(logits, label, axis=1)
-    most = others.max(axis=1)
-    total = most + np.log(np.exp(others - most[:, np.newaxis]).sum(axis=1))
-    return np.asarray(logits[:, label] - total)
-
-
-def _weigh(reading: Reading, parts: Sequence[Span], target_label: int) -> list[Weighed]:
-    if not parts:
+def _weigh(occlusion: Occlusion, spans: Sequence[Span], target: int) -> list[Contribution]:
+    if not spans:
         return []
-    weights = reading.log_odds(target_label) - log_odds(reading.without_each(parts), target_label)
-    return [Weighed(*each) for each in zip(parts, weights.tolist(), strict=True)]
+    without = log_odds(occlusion.logits_without_each(spans), target)
+    weights = (occlusion.log_odds(target) - without).tolist()
+    return [Contribution(span, weight) for span, weight in zip(spans, weights, strict=True)]
 
 
 def _weigh_sentences(
-    reading: Reading, spans: Sequence[Span], target_label: int, budget: int
-) -> list[Weighed]:
-    """Weigh sentences; where they are too many, passages, and what is in the heaviest of them.
+    occlusion: Occlusion, spans: Sequence[Span], target: int, budget: int
+) -> list[Contribution]:
+    """Weigh sentences; if there are too many, passages, and the parts of the heaviest passages.
 
-    A part that crosses the edge of a window costs two readings.
+    A part that crosses the edge of a window costs two forward passes.
     """
-    limit = reading.forward_passes + budget
+    max_passes = occlusion.forward_passes + budget
 
-    def weigh(groups: Sequence[Sequence[Span]]) -> list[tuple[Weighed, Sequence[Span]]]:
-        wholes = [Span(group[0].start, group[-1].end) for group in groups]
-        return list(zip(_weigh(reading, wholes, target_label), groups, strict=True))
+    def weigh(passages: Sequence[Sequence[Span]]) -> list[tuple[Contribution, Sequence[Span]]]:
+        wholes = [Span(passage[0].start, passage[-1].end) for passage in passages]
+        return list(zip(_weigh(occlusion, wholes, target), passages, strict=True))
 
-    few = len(spans) <= budget // 2
-    found = weigh(_groups(spans, 1 if few else -(-4 * len(spans) // budget)))
-    while passages := [pair for pair in found if len(pair[1]) > 1]:
-        heaviest = min(passages, key=lambda pair: _heaviest_first(pair[0]))
-        parts = _groups(heaviest[1], -(-len(heaviest[1]) // _OPENED))
-        if reading.forward_passes + 2 * len(parts) > limit:
+    size = 1 if len(spans) <= budget // 2 else -(-4 * len(spans) // budget)
+    weighed = weigh(_chunks(spans, size))
+    while divisible := [pair for pair in weighed if len(pair[1]) > 1]:
+        heaviest = min(divisible, key=lambda pair: _heaviest_first(pair[0]))
+        parts = _chunks(heaviest[1], -(-len(heaviest[1]) // _PARTS_PER_PASSAGE))
+        if occlusion.forward_passes + 2 * len(parts) > max_passes:
             break
-        found.remove(heaviest)
-        found += weigh(parts)
-    return _ordered([weighed for weighed, _ in found])
+        weighed.remove(heaviest)
+        weighed += weigh(parts)
+    return _in_text_order([contribution for contribution, _ in weighed])
 
 
-def _groups(spans: Sequence[Span], size: int) -> list[Sequence[Span]]:
+def _chunks(spans: Sequence[Span], size: int) -> list[Sequence[Span]]:
     return [spans[n : n + size] for n in range(0, len(spans), size)]
 
 
 def _weigh_words(
-    reading: Reading, traced: Traced, found: Sequence[Weighed], target_label: int, limit: int
-) -> list[Weighed]:
-    """Weigh words of the heaviest sentence: those that matter most when taken out of it alone.
+    occlusion: Occlusion,
+    layout: str,
+    weighed: Sequence[Contribution],
+    target: int,
+    max_passes: int,
+) -> list[Contribution]:
+    """Weigh the words of the heaviest sentence that matter most within it.
 
-    Of a text of one sentence, all.
+    All words if the text is one sentence.
     """
-    sentence = min(found, key=_heaviest_first).span
-    inside = [word for word in words(traced.layout, sentence) if reading.holds(word)]
-    if len(found) > 1:
-        room = (limit - reading.forward_passes - 2 * _WORDS) // reading.cost_alone([sentence])
-        inside = inside[: max(0, room - 1)]
-        if not inside:
+    sentence = min(weighed, key=_heaviest_first).span
+    spans = [word for word in words(layout, sentence) if occlusion.has_tokens(word)]
+    if len(weighed) > 1:
+        left = max_passes - occlusion.forward_passes - 2 * _MAX_WORDS
+        affordable = left // occlusion.passes_for_parts([sentence]) - 1
+        spans = spans[: max(0, affordable)]
+        if not spans:
             return []
-        logits = reading.alone([sentence] * (len(inside) + 1), [Span(0, 0), *inside])
-        whole, *left = log_odds(logits, target_label).tolist()
-        moved = [abs(whole - after) for after in left]
-        first = sorted(range(len(inside)), key=lambda n: -moved[n])[:_WORDS]
-        inside = [inside[n] for n in first if moved[n] >= _MATTERS * moved[first[0]]]
-    room = max(0, (limit - reading.forward_passes) // 2)
-    return _ordered(_weigh(reading, inside[:room], target_label))
+        logits = occlusion.logits_of_parts([sentence] * (len(spans) + 1), [Span(0, 0), *spans])
+        whole, *without = log_odds(logits, target).tolist()
+        effects = [abs(whole - odds) for odds in without]
+        largest = sorted(range(len(spans)), key=lambda n: -effects[n])[:_MAX_WORDS]
+        spans = [spans[n] for n in largest if effects[n] >= _MIN_WORD_EFFECT * effects[largest[0]]]
+    affordable = max(0, (max_passes - occlusion.forward_passes) // 2)
+    return _in_text_order(_weigh(occlusion, spans[:affordable], target))
 
 
-def _for_answer(found: Sequence[Weighed], answer: int, target_label: int) -> list[Weighed]:
-    """Return those of `found` that speak for the answer, the heaviest first."""
-    sign = 1 if answer == target_label else -1
-    return sorted((each for each in found if sign * each.weight > 0), key=_heaviest_first)
+def _supporting(
+    contributions: Sequence[Contribution], predicted: int, target: int
+) -> list[Contribution]:
+    """Return the contributions that support the predicted label, the heaviest first."""
+    sign = 1 if predicted == target else -1
+    supporting = (part for part in contributions if sign * part.weight > 0)
+    return sorted(supporting, key=_heaviest_first)
 
 
-def _speakers(
-    reading: Reading, found: Sequence[Weighed], answer: int, target_label: int, limit: int
-) -> list[Weighed]:
-    """Return the sentences that speak for the answer, the strongest first; one at least is left.
+def _rank_sentences(
+    occlusion: Occlusion,
+    weighed: Sequence[Contribution],
+    supporting: Sequence[Contribution],
+    predicted: int,
+    max_passes: int,
+) -> list[Contribution]:
+    """Rank the sentences that support the predicted label by their log-odds alone, but not all.
 
-    The strongest by themselves: where others make the same point, one weighs little when it alone
-    is taken out.
+    Weights would rank them too low where several make the same point: the removal of one of them
+    changes little.
     """
-    spans = [each.span for each in found]
-    if len(found) < 2 or reading.forward_passes + reading.cost_alone(spans) > limit:
+    spans = [sentence.span for sentence in weighed]
+    passes = occlusion.passes_for_parts(spans)
+    if len(weighed) < 2 or occlusion.forward_passes + passes > max_passes:
         return []
-    alone = log_odds(reading.alone(spans), answer)
-    ranked = sorted(zip(alone.tolist(), found, strict=True), key=lambda pair: -pair[0])
-    weighty = _for_answer(found, answer, target_label)
-    return [each for odds, each in ranked if odds > 0 or each in weighty][: len(found) - 1]
+    alone = log_odds(occlusion.logits_of_parts(spans), predicted)
+    ranked = sorted(zip(alone.tolist(), weighed, strict=True), key=lambda pair: -pair[0])
+    candidates = [sentence for odds, sentence in ranked if odds > 0 or sentence in supporting]
+    return candidates[: len(weighed) - 1]
 
 
-def _flip(
-    reading: Reading,
-    heaviest: list[Weighed],
-    speakers: Sequence[Weighed],
-    answer: int,
-    budget: int,
-    limit: int,
-) -> list[Weighed]:
-    """Return few parts without which the answer is another; or none.
+class _CounterfactualSearch:
+    """Searches a small set of parts whose removal changes the predicted label."""
 
-    Tries the `heaviest` one. Else grows a set by halving: how many of `speakers`, strongest first,
-    have to go? Then shrinks it: what can stay without turning the answer back does.
-    """
+    def __init__(self, occlusion: Occlusion, predicted: int, max_passes: int, budget: int) -> None:
+        self._occlusion, self._predicted = occlusion, predicted
+        own_passes = max(2, budget // _BUDGET_PER_SET) * occlusion.windows
+        self._max_passes = min(max_passes, occlusion.forward_passes + own_passes)
 
-    def margins(sets: Sequence[Sequence[Weighed]]) -> NDArray[np.float64]:
-        """How far the answer leads; below 0 it is another."""
-        logits = reading.without_all([[each.span for each in some] for some in sets])
-        return np.asarray(logits[:, answer] - np.delete(logits, answer, axis=1).max(axis=1))
+    def find(
+        self, heaviest: list[Contribution], ranked: Sequence[Contribution]
+    ) -> list[Contribution]:
+        """Return a set, or an empty list.
 
-    limit = min(limit, reading.forward_passes + max(2, budget // _PER_SET) * reading.windows)
-    odds = reading.log_odds(answer)
+        Args:
+            heaviest: One part that may suffice by itself, or none.
+            ranked: The parts to choose from, those to remove first at the start.
+        """
+        log_odds_of_label = self._occlusion.log_odds(self._predicted)
+        if (
+            heaviest
+            and abs(heaviest[0].weight) > log_odds_of_label
+            and self._can_score(1)
+            and self._margins([heaviest])[0] < 0
+        ):
+            return heaviest
+        return self._shrink(list(ranked[: self._sufficient_prefix(ranked)]))
 
-    def affordable(sets: int) -> bool:
-        return reading.forward_passes + sets * reading.windows <= limit
+    def _sufficient_prefix(self, ranked: Sequence[Contribution]) -> int:
+        """Return how many of the first parts to remove to change the label; 0 if not found."""
+        if not ranked or not self._can_score(1):
+            return 0
+        if self._margins([ranked])[0] >= 0:
+            # What is left may not support another label either: removing fewer parts may.
+            prefixes = [ranked[:n] for n in range(1, min(4, len(ranked)))]
+            if not prefixes or not self._can_score(len(prefixes)):
+                return 0
+            margins = self._margins(prefixes)
+            return next((n for n, margin in enumerate(margins, start=1) if margin < 0), 0)
+        too_few, enough = 0, len(ranked)
+        while enough - too_few > 1 and self._can_score(1):
+            middle = (too_few + enough) // 2
+            if self._margins([ranked[:middle]])[0] < 0:
+                enough = middle
+            else:
+                too_few = middle
+        return enough
 
-    if heaviest and abs(heaviest[0].weight) > odds and affordable(1) and margins([heaviest])[0] < 0:
-        return heaviest
-    if not speakers or not affordable(1):
-        return []
-    few, enough = 0, len(speakers)
-    if margins([speakers])[0] >= 0:
-        # What is left may not speak against the answer either: is it the fewer that turn it?
-        firsts = [speakers[:n] for n in range(1, min(4, len(speakers)))]
-        if not firsts or not affordable(len(firsts)):
-            return []
-        turning = [n for n, lead in enumerate(margins(firsts), start=1) if lead < 0]
-        if not turning:
-            return []
-        few, enough = turning[0] - 1, turning[0]
-    while enough - few > 1 and affordable(1):
-        middle = (few + enough) // 2
-        if margins([speakers[:middle]])[0] < 0:
-            enough = middle
-        else:
-            few = middle
-    chosen = list(speakers[:enough])
-    while len(chosen) > 1 and affordable(len(chosen)):
-        fewer = [[each for each in chosen if each is not left] for left in chosen]
-        leads = margins(fewer)
-        if leads.min() >= 0:
-            break
-        chosen = fewer[int(leads.argmin())]
-    return chosen
+    def _shrink(self, chosen: list[Contribution]) -> list[Contribution]:
+        """Put parts back as long as the label stays changed."""
+        while len(chosen) > 1 and self._can_score(len(chosen)):
+            subsets = [[part for part in chosen if part is not kept] for kept in chosen]
+            margins = self._margins(subsets)
+            if margins.min() >= 0:
+                break
+            chosen = subsets[int(margins.argmin())]
+        return chosen
+
+    def _can_score(self, sets: int) -> bool:
+        passes = sets * self._occlusion.windows
+        return self._occlusion.forward_passes + passes <= self._max_passes
+
+    def _margins(self, sets: Sequence[Sequence[Contribution]]) -> NDArray[np.float64]:
+        """Return the lead of the predicted label without each set; below 0 if it changed."""
+        logits = self._occlusion.logits_without_sets(
+            [[part.span for part in parts] for parts in sets]
+        )
+        others = np.delete(logits, self._predicted, axis=1)
+        return np.asarray(logits[:, self._predicted] - others.max(axis=1))
 
 
-def _heaviest_first(part: Weighed) -> float:
+def _heaviest_first(part: Contribution) -> float:
     return -abs(part.weight)
 
 
-def _ordered(parts: Sequence[Weighed]) -> list[Weighed]:
-    return sorted(parts, key=lambda each: each.span.start)
+def _in_text_order(parts: Sequence[Contribution]) -> list[Contribution]:
+    return sorted(parts, key=lambda part: part.span.start)

@@ -1,8 +1,7 @@
-"""The network on an NVIDIA GPU, by ONNX Runtime: for machines that have one.
+"""Run the network on an NVIDIA GPU with ONNX Runtime.
 
-Takes the place of the engine for processors where a GPU and `pip install 'reelsense[gpu]'` are
-there; the answers are those of the int8 weights, computed in floating point. Tested on ONNX
-Runtime's provider for processors, and not yet on a GPU.
+Replaces the CPU engine if there is a GPU and the extra [gpu] is installed. It computes with the
+int8 weights in floating point. Tested on the CPU provider of ONNX Runtime, not yet on a GPU.
 """
 
 from __future__ import annotations
@@ -29,22 +28,25 @@ class GpuEngine:
     """The network of a bundle in the memory of a GPU."""
 
     tokens_per_batch = 12_288
-    """A GPU wants far more at once than a processor's core: 32 full windows."""
+    """32 full windows: a GPU needs far larger batches than a core."""
 
     def __init__(self, network: bytes | Path, providers: Sequence[str] = (_CUDA,)) -> None:
-        """Load `network` (ONNX) with the first of the `providers` of ONNX Runtime that works.
+        """Load `network` (ONNX) with the first of the ONNX Runtime `providers` that works.
 
-        Raises BundleError if it is no network.
+        Raises:
+            BundleError: It is not a network; the code is "invalid-network".
         """
         import onnxruntime
 
         model = network if isinstance(network, bytes) else str(network)
         try:
             self._session = onnxruntime.InferenceSession(model, providers=list(providers))
-        except Exception as error:  # the library raises a dozen kinds
-            raise BundleError(f"the network cannot be read: {error}") from error
+        except Exception as error:  # the library raises a dozen types
+            raise BundleError(
+                f"the network cannot be read: {error}", code="invalid-network"
+            ) from error
         self.providers: list[str] = self._session.get_providers()
-        """Those that it runs on, the first of them first."""
+        """The providers in use, the preferred one first."""
         self.whole = self._run
         self.side_by_side: list[Network] = [self._run]
 
@@ -54,14 +56,14 @@ class GpuEngine:
 
 
 def gpu_engine(network: bytes | Path) -> GpuEngine | None:
-    """Return the engine for `network` on the GPU of this machine; None if it is not to be had.
+    """Return the engine for `network` on the GPU of this machine; None if it cannot be used.
 
-    Where there is a GPU but not all that it takes, the log says so.
+    Logs the reason if there is a GPU.
     """
     if not any(driver.exists() for driver in _DRIVERS):
         return None
     if importlib.util.find_spec("onnxruntime") is None:
-        _log.info("there is a GPU; pip install 'reelsense[gpu]' makes use of it")
+        _log.info("there is a GPU: to use it, pip install 'reelsense[gpu]'")
         return None
     import onnxruntime
 
@@ -69,6 +71,6 @@ def gpu_engine(network: bytes | Path) -> GpuEngine | None:
     if _CUDA in onnxruntime.get_available_providers():
         engine = GpuEngine(network)
     if engine is None or engine.providers[0] != _CUDA:
-        _log.warning("there is a GPU, but ONNX Runtime cannot use it; the processor answers")
+        _log.warning("there is a GPU, but ONNX Runtime cannot use it: running on the CPU")
         return None
     return engine

@@ -1,6 +1,6 @@
 """Text to token ids, and token ids to windows that fit the network.
 
-Reads any tokenizer.json that encloses a text between two special tokens and can pad. Knows token
+Supports any tokenizer.json that encloses a text between two special tokens and can pad. Knows token
 ids and lengths; neither labels nor the network.
 """
 
@@ -19,7 +19,7 @@ from reelsense.inference.call_context import CallContext
 from reelsense.text import clean
 
 _CHARACTERS = 200_000
-"""Tokenized at a time. The tokenizer takes about 500 bytes a token while it works."""
+"""Tokenized at a time: the tokenizer needs about 500 bytes per token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Tokens:
     """The token ids of one text, without [CLS] and [SEP]."""
 
     ids: list[int]
-    places: list[int]
-    """Index of the first visible character of each token in the cleaned text."""
+    offsets: list[int]
+    """Index in the cleaned text of the first visible character of each token."""
 
 
 _SPECIAL = {
@@ -48,13 +48,13 @@ _VISIBLE = re.compile(r"\S")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The ids that open and close every window: BERT's [CLS] and [SEP], RoBERTa's <s> and </s>."""
+    """The special tokens around every window: BERT's [CLS] and [SEP], RoBERTa's <s> and </s>."""
 
     first: int
     last: int
 
     def around(self, ids: Sequence[int]) -> list[int]:
-        """Return `ids` between the two."""
+        """Return `ids` with the special tokens before and after them."""
         return [self.first, *ids, self.last]
 
 
@@ -75,12 +75,13 @@ class ReviewTokenizer:
         """Read `serialized`.
 
         Raises:
-            BundleError: It is not a tokenizer, or lacks the special tokens of an encoder.
+            BundleError: It is not a tokenizer, or lacks the special tokens of an encoder; the code
+                is "invalid-tokenizer".
         """
         try:
             self._tokenizer = Tokenizer.from_str(serialized)
         except Exception as error:  # tokenizers raises bare Exception for every fault
-            raise BundleError(f"tokenizer.json is not a readable tokenizer: {error}") from error
+            raise _invalid(f"cannot be read: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
@@ -90,7 +91,7 @@ class ReviewTokenizer:
             self.special_tokens[role] = str(self._tokenizer.id_to_token(number))
         pad = self._id("pad_token")
         if pad is None:
-            raise BundleError("tokenizer.json has no padding token: expected [PAD] or <pad>")
+            raise _invalid("has no padding token: expected [PAD] or <pad>")
         self.pad, self.mask = pad, self._id("mask_token")
         self.serialized = self._tokenizer.to_str()
         self._special = {*self.frame.around([self.pad]), self.mask}
@@ -108,8 +109,17 @@ class ReviewTokenizer:
     def encode(self, texts: Sequence[str], context: CallContext | None = None) -> list[list[int]]:
         """Clean `texts` and return their token ids, whole, without the frame.
 
-        A text of unknown tokens alone, as one word of 300 letters, has none: all such would get the
-        same answer, and a sure one. Raises DeadlineError once no time is left on `context`.
+        Args:
+            texts: The reviews as given.
+            context: Deadline and cancellation of the call.
+
+        Returns:
+            Token ids per text. None for a text of only unknown tokens, such as one word of 300
+            letters: all of these would get the same confident prediction.
+
+        Raises:
+            DeadlineError: The deadline of `context` has passed.
+            AbandonedError: The call was cancelled.
         """
         context = context or CallContext()
         ids: list[list[int]] = []
@@ -119,10 +129,10 @@ class ReviewTokenizer:
             ids += [self._known(encoding.ids) for encoding in encodings]
         return ids
 
-    def locate(self, text: str) -> Tokens:
-        """Return the ids that `encode` gives a cleaned `text`, and the place of each token.
+    def encode_with_offsets(self, text: str) -> Tokens:
+        """Return the token ids of an already cleaned text, and where each token begins.
 
-        Byte-level and SentencePiece tokens include the space before a word. Their place is that of
+        Byte-level and SentencePiece tokens include the space before a word. Their offset is that of
         the word, so that it lies within the word's span.
         """
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
@@ -133,11 +143,11 @@ class ReviewTokenizer:
         return Tokens(ids, [found.start() if found else start for found, start in pairs])
 
     def _known(self, ids: list[int]) -> list[int]:
-        """Return `ids` without special tokens, or none if the others say nothing."""
+        """Return `ids` with special tokens as unknown ones; an empty list if all are unknown."""
         if self._unknown is not None and not self._special.isdisjoint(ids):
             # Unigram models find the names of special tokens among their ordinary pieces.
-            ids = [self._unknown if each in self._special else each for each in ids]
-        return ids if any(each not in self._unreadable for each in ids) else []
+            ids = [self._unknown if token in self._special else token for token in ids]
+        return ids if any(token not in self._unreadable for token in ids) else []
 
 
 def _special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
@@ -165,7 +175,7 @@ def _frame(tokenizer: Tokenizer, special_tokens: dict[str, str]) -> Frame:
         text = tokenizer.encode("a", add_special_tokens=False).ids
         around = tokenizer.encode("a").ids
     except Exception as error:  # tokenizers raises bare Exception for every fault
-        raise BundleError(f"tokenizer.json cannot encode a text: {error}") from error
+        raise _invalid(f"cannot encode a text: {error}") from error
     if around == text and {"cls_token", "sep_token"} <= special_tokens.keys():
         first, last = special_tokens["cls_token"], special_tokens["sep_token"]
         tokenizer.post_processor = TemplateProcessing(
@@ -174,15 +184,19 @@ def _frame(tokenizer: Tokenizer, special_tokens: dict[str, str]) -> Frame:
         )
         around = tokenizer.encode("a").ids
     if len(around) != len(text) + 2 or around[1:-1] != text:
-        raise BundleError(
-            "tokenizer.json does not fit an encoder: expected a post-processor that puts one token "
-            f"before and one after a text; it makes {around} of {text}"
+        raise _invalid(
+            "does not fit an encoder: expected a post-processor that adds one token before and one "
+            f"after a text, but it turns {text} into {around}"
         )
     return Frame(around[0], around[-1])
 
 
+def _invalid(reason: str) -> BundleError:
+    return BundleError(f"tokenizer.json {reason}", code="invalid-tokenizer")
+
+
 def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Cut `texts` into consecutive groups of about _CHARACTERS."""
+    """Yield consecutive groups of `texts` of about _CHARACTERS."""
     group: list[str] = []
     size = 0
     for text in texts:
@@ -196,26 +210,33 @@ def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
 
 
 def window_edges(tokens: int, length: int) -> list[int]:
-    """Return where windows of at most `length` tokens cut a text of so many: first, ..., end.
+    """Return the edges of windows of at most `length` tokens, two of which are special.
 
-    They are as few as hold all of it, and of even size (within one token), so that their mean is a
-    fair answer for the whole and none is a stub of two words. A text of none has one, empty.
+    The windows are as few as possible and of even size (within one token), so that no window is a
+    stub of two words that weighs as much as the others in the mean.
+
+    Args:
+        tokens: The number of tokens of a text.
+        length: The maximum tokens of a window, special ones included.
+
+    Returns:
+        The first token of each window, and `tokens`. An empty text has one window.
     """
     count = max(1, -(-tokens // (length - 2)))
     return [tokens * n // count for n in range(count + 1)]
 
 
 def windows(ids: Sequence[int], length: int, frame: Frame) -> list[list[int]]:
-    """Cut `ids` into windows of at most `length` tokens, as `window_edges` has it."""
+    """Divide `ids` into windows of at most `length` tokens, at the `window_edges`."""
     edges = window_edges(len(ids), length)
     return [frame.around(ids[start:end]) for start, end in pairwise(edges)]
 
 
 def head_and_tail(ids: Sequence[int], length: int, head_share: float, frame: Frame) -> list[int]:
-    """Cut `ids` to one window of at most `length` tokens: its beginning and its end.
+    """Return one window of at most `length` tokens: the beginning and the end of `ids`.
 
     Reviews state their verdict at the start and at the end; Sun et al. (2019, "How to Fine-Tune
-    BERT for Text Classification?") found this cut better than either alone.
+    BERT for Text Classification?") found this truncation better than either alone.
     """
     room = length - 2
     if len(ids) <= room:

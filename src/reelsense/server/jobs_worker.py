@@ -184,7 +184,7 @@ class JobsWorker:
     def _step(self, job: Job, classifier: ClassifierProtocol) -> Job:
         rows = self.jobs.next_rows(job, _STEP)
         context = CallContext(
-            abandoned=lambda: self._lost or self._closing.is_set(), background=True
+            is_cancelled=lambda: self._lost or self._closing.is_set(), background=True
         )
         answers = answer_rows(
             lambda texts: classifier.predict_each(texts, risk=job.risk, context=context),

@@ -1,1 +1,1 @@
-"""Text before the tokenizer: cleaning, symbols in words, sentences. Knows strings only."""
+"""Text before the tokenizer: cleaning, emoji, sentences and words. Knows only strings."""

@@ -1,6 +1,6 @@
-"""Clean-up of a review's text, the same for training and for serving, and where its sentences are.
+"""Clean the text of a review, the same for training and serving, and find its sentences and words.
 
-Knows no tokens and no labels: text in, text and places in it out.
+Knows no tokens and no labels.
 """
 
 from __future__ import annotations
@@ -11,22 +11,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from reelsense.text.symbols import in_words, symbols
+from reelsense.text.symbols import find_symbols, replace_symbols
 
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-_REPLACEMENT = "\ufffd"
 
 _LINE_BREAK = re.compile(r"<br\s{0,4}/?>", re.IGNORECASE)
 _MARKUP = re.compile(
     rf"(?P<line_break>{_LINE_BREAK.pattern})"
-    # What html.unescape looks for; it replaces each by itself.
+    # The pattern of html.unescape, which replaces one match at a time.
     r"|&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)",
     re.IGNORECASE,
 )
 
-_ENDLESS = re.compile(r"&#[0-9]{40,}")
-"""A number that is no character's. Python refuses to read one of thousands of digits."""
+_HUGE_REFERENCE = re.compile(r"&#[0-9]{40,}")
+"""A reference to no character. Python refuses to parse numbers of thousands of digits."""
 
 _JOINER = "\u2060"
 _PARAGRAPH = "\u2029"
@@ -39,16 +37,18 @@ _ABBREVIATED = re.compile(
     r"|e\.g|i\.e|cf|a\.k\.a)|(?<!\ba )(?<!\ban )[A-HJ-Z])$"
 )
 _MID_SENTENCE = re.compile(r"\b(?i:etc|[ap]\.m|inc|ltd|co)$")
-"""Abbreviations that end a sentence, unless it goes on with a small letter."""
+"""Abbreviations that end a sentence, unless a lower-case letter follows."""
 
-_GLUED = re.compile(r"[A-Z][a-z' ]|(?!(?:com|net|org|co|uk|html?|tv|edu|gov)\b)[a-z]+[\s,']")
-"""What follows the end of a sentence where the space is missing, as in "movie.The"."""
+_AFTER_MISSING_SPACE = re.compile(
+    r"[A-Z][a-z' ]|(?!(?:com|net|org|co|uk|html?|tv|edu|gov)\b)[a-z]+[\s,']"
+)
+"""What follows the end of a sentence if the space is missing, as in "movie.The"."""
 
-_NUMBER = re.compile(r"\d{1,3}[.)]")
-"""Of an entry of a list; it belongs to what follows."""
+_LIST_NUMBER = re.compile(r"\d{1,3}[.)]")
+"""The number of a list entry; it belongs to the sentence that follows."""
 
-_LONGEST = 60
-"""Words of a sentence; a longer one is cut, so that a text without punctuation has parts too."""
+_MAX_WORDS = 60
+"""A longer sentence is divided, so that a text without punctuation has several parts too."""
 
 _CHUNK = re.compile(r"\S+")
 _SOFT_ENDS = (",", ";", ":", "-", "\u2013", "\u2014")
@@ -71,190 +71,191 @@ _FUNCTION_WORDS = re.compile(
 
 
 def printable(text: str) -> str:
-    """Return `text` with a mark in the place of what no UTF-8 can carry."""
-    return LONE_SURROGATE.sub(_REPLACEMENT, text)
+    """Return `text` with lone surrogates, which UTF-8 cannot encode, replaced by U+FFFD."""
+    return LONE_SURROGATE.sub("\ufffd", text)
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A part of a text: its characters from `start` on and before `end`."""
+    """A part of a text: characters `start` (inclusive) to `end` (exclusive)."""
 
     start: int
     end: int
 
 
 @dataclass(frozen=True, slots=True)
-class Traced:
-    """A text as the model reads it, which remembers where in the text as given it stood."""
+class CleanedText:
+    """A cleaned text and the mapping of its characters to the original."""
 
     text: str
     """As `clean` returns it."""
     layout: str
-    """The same, with U+2029 in the place of HTML line breaks, and U+2060 between the words of an
-    emoji, so that they stay together."""
+    """`text` with U+2029 for HTML line breaks and U+2060 between the words of an emoji."""
     starts: list[int]
-    """Where, in the text as given, each character began."""
+    """Where each character begins in the original."""
     ends: list[int]
-    """And ended: an entity is several characters there and one here, an emoji the other way."""
+    """Where it ends there: an entity is several characters, an emoji is fewer than its name."""
 
-    def given(self, span: Span) -> Span:
-        """Return where `span` of `text`, at least one character, is in the text as given."""
+    def original_span(self, span: Span) -> Span:
+        """Return the span of the original for a `span` of at least one character of `text`."""
         return Span(self.starts[span.start], self.ends[span.end - 1])
 
 
 def clean(text: str) -> str:
-    """Return `text` as the model reads it.
+    """Return the text that the tokenizer gets.
 
     HTML line breaks become spaces and entities their characters (the reviews of the Large Movie
-    Review Dataset carry both). Emoji and faces made of punctuation become words. Lone surrogates,
-    which JSON escapes can smuggle in and no UTF-8 encoder accepts, become U+FFFD. Everything else
-    is left to the tokenizer.
+    Review Dataset contain both). Emoji and emoticons become words. Lone surrogates, which JSON
+    escapes allow and UTF-8 does not, become U+FFFD.
     """
     text = _LINE_BREAK.sub(" ", text)
     if "&" in text:
         text = _unescape(text)
-    text = in_words(text)
-    return LONE_SURROGATE.sub("\ufffd", text).strip() if not text.isascii() else text.strip()
+    text = replace_symbols(text)
+    return (text if text.isascii() else printable(text)).strip()
 
 
 def _unescape(text: str) -> str:
-    return html.unescape(_ENDLESS.sub("&#1114112", text))  # the first that is no character's
+    return html.unescape(_HUGE_REFERENCE.sub("&#1114112", text))  # beyond the last character
 
 
-def trace(text: str) -> Traced:
-    """Clean `text` as `clean` does, and remember where everything stood."""
+def clean_with_offsets(text: str) -> CleanedText:
+    """Clean `text` as `clean` does and map every character to the original."""
     draft = _Draft()
-    at = 0
+    end = 0
     for markup in _MARKUP.finditer(text):
-        draft.copy(text[at : markup.start()], range(at, markup.start()))
-        read = _PARAGRAPH if markup["line_break"] else _unescape(markup[0])
-        # "&ltb" is "<" and then a b that stands for itself; "&Ms" is no entity at all.
-        from_the_end = zip(reversed(markup[0]), reversed(read), strict=False)
-        same = len(list(takewhile(lambda pair: pair[0] == pair[1], from_the_end)))
-        at = markup.end() - same
-        draft.replace(read[: len(read) - same], markup.start(), at)
-    draft.copy(text[at:], range(at, len(text)))
-    named = _with_symbols_named(draft)
-    layout = LONE_SURROGATE.sub("\ufffd", "".join(named.parts))
+        draft.copy(text[end : markup.start()], range(end, markup.start()))
+        replacement = _PARAGRAPH if markup["line_break"] else _unescape(markup[0])
+        # "&ltb" is "<" followed by an ordinary b; "&Ms" is no entity at all.
+        from_the_end = zip(reversed(markup[0]), reversed(replacement), strict=False)
+        unchanged = len(list(takewhile(lambda pair: pair[0] == pair[1], from_the_end)))
+        end = markup.end() - unchanged
+        draft.replace(replacement[: len(replacement) - unchanged], markup.start(), end)
+    draft.copy(text[end:], range(end, len(text)))
+    draft = _with_symbols_replaced(draft)
+    layout = printable("".join(draft.parts))
     kept = slice(len(layout) - len(layout.lstrip()), len(layout.rstrip()))
-    return Traced(clean(text), layout[kept], named.starts[kept], named.ends[kept])
+    return CleanedText(clean(text), layout[kept], draft.starts[kept], draft.ends[kept])
 
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """The parts of a text that is being cleaned, and where in the given text each character was."""
+    """The parts of a text that is being cleaned, and the original span of each character."""
 
     parts: list[str] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
 
-    def copy(self, part: str, places: range) -> None:
-        """Add `part`, whose characters stood at `places`."""
+    def copy(self, part: str, positions: range) -> None:
+        """Add `part`, whose characters are at `positions` of the original."""
         self.parts.append(part)
-        self.starts.extend(places)
-        self.ends.extend(place + 1 for place in places)
+        self.starts.extend(positions)
+        self.ends.extend(position + 1 for position in positions)
 
     def replace(self, part: str, start: int, end: int) -> None:
-        """Add `part`, all of which stands for the characters from `start` to `end`."""
+        """Add `part` for the original characters from `start` to `end`."""
         self.parts.append(part)
         self.starts.extend([start] * len(part))
         self.ends.extend([end] * len(part))
 
 
-def _with_symbols_named(draft: _Draft) -> _Draft:
-    """Return `draft` with its emoji and faces as words."""
+def _with_symbols_replaced(draft: _Draft) -> _Draft:
     text = "".join(draft.parts)
-    found = list(symbols(text))
-    if not found:
+    symbols = list(find_symbols(text))
+    if not symbols:
         return draft
-    named = _Draft()
-    at = 0
+    replaced = _Draft()
+    end = 0
 
-    def keep(end: int) -> None:
-        named.parts.append(text[at:end])
-        named.starts.extend(draft.starts[at:end])
-        named.ends.extend(draft.ends[at:end])
+    def copy_until(start: int) -> None:
+        replaced.parts.append(text[end:start])
+        replaced.starts.extend(draft.starts[end:start])
+        replaced.ends.extend(draft.ends[end:start])
 
-    for symbol in found:
-        keep(symbol.start)
-        at = symbol.end
-        named.replace(symbol.text(_JOINER), draft.starts[symbol.start], draft.ends[at - 1])
-    keep(len(text))
-    return named
+    for symbol in symbols:
+        copy_until(symbol.start)
+        end = symbol.end
+        replaced.replace(symbol.text(_JOINER), draft.starts[symbol.start], draft.ends[end - 1])
+    copy_until(len(text))
+    return replaced
 
 
 def sentences(layout: str) -> list[Span]:
-    """Return the sentences of a text, in order; only white space is between them.
+    """Return the sentences of a text in order; there is only white space between them.
 
-    An empty line and an HTML line break (U+2029, as in `Traced.layout`) end one too. What holds
-    no word belongs to the sentence before; one of more than 60 words is cut, where it has commas
-    at these.
+    Empty lines and HTML line breaks end a sentence too. Punctuation without a word belongs to the
+    sentence before, the number of a list entry to the one after. Sentences of more than 60 words
+    are divided, if possible at a comma.
+
+    Args:
+        layout: `CleanedText.layout`.
+
+    Returns:
+        Spans of `layout`.
     """
-    found: list[Span] = []
+    spans: list[Span] = []
     start = 0
-    for end in [*_ends(layout), len(layout)]:
+    for end in [*_sentence_ends(layout), len(layout)]:
         piece = layout[start:end]
         stripped = piece.strip()
         if stripped:
             span = Span(start + piece.index(stripped[0]), end - len(piece) + len(piece.rstrip()))
-            number = found and _NUMBER.fullmatch(layout, found[-1].start, found[-1].end)
-            if number or (found and not re.search(r"\w", stripped)):
-                found[-1] = Span(found[-1].start, span.end)
+            after_number = spans and _LIST_NUMBER.fullmatch(layout, spans[-1].start, spans[-1].end)
+            if after_number or (spans and not re.search(r"\w", stripped)):
+                spans[-1] = Span(spans[-1].start, span.end)
             else:
-                found.append(span)
+                spans.append(span)
         start = end
-    return [part for span in found for part in _cut(layout, span)]
+    return [part for span in spans for part in _divide(layout, span)]
 
 
 def words(layout: str, within: Span) -> list[Span]:
-    """Return the words `within` a part of a text that can carry an opinion, in order.
+    """Return the words of a part of a text that can carry an opinion, in order.
 
-    All words of an emoji are one here. "!" and "?" are among the words; articles, pronouns,
-    prepositions and auxiliary verbs only where there is nothing else.
+    "!" and "?" count as words and all words of an emoji as one. Articles, pronouns, prepositions
+    and auxiliary verbs are left out unless there is nothing else.
     """
-    found = list(_WORD.finditer(layout, within.start, within.end))
-    telling = [word for word in found if not _FUNCTION_WORDS.fullmatch(word[0])]
-    return [Span(*word.span()) for word in telling or found]
+    matches = list(_WORD.finditer(layout, within.start, within.end))
+    content_words = [match for match in matches if not _FUNCTION_WORDS.fullmatch(match[0])]
+    return [Span(*match.span()) for match in content_words or matches]
 
 
-def _ends(layout: str) -> Iterator[int]:
-    """Yield where the sentences of `layout` end."""
-    for found in _END.finditer(layout):
-        if found["gap"] or _is_end(layout, found):
-            yield found.end()
+def _sentence_ends(layout: str) -> Iterator[int]:
+    for match in _END.finditer(layout):
+        if match["gap"] or _is_end(layout, match):
+            yield match.end()
 
 
-def _is_end(layout: str, found: re.Match[str]) -> bool:
-    """Say whether the punctuation `found` in `layout` ends a sentence."""
-    marks, after = found["marks"], layout[found.end() : found.end() + 40]
+def _is_end(layout: str, punctuation: re.Match[str]) -> bool:
+    """Return whether a match of _END with punctuation ends a sentence."""
+    marks, end = punctuation["marks"], punctuation.end()
+    after = layout[end : end + 40]
     if marks[-1] in "\u3002\uff01\uff1f":  # no space follows these
         return True
+    before = layout[max(0, punctuation.start() - 10) : punctuation.start()]
     if after and not after[0].isspace():
-        before = layout[max(0, found.start() - 3) : found.start()]
-        glued = _GLUED.match(after)
-        return (
-            bool(glued) and not before[-1:].isupper() and (after[0].isupper() or before.isalpha())
-        )
-    goes_on = after.lstrip()[:1].islower()
+        if not _AFTER_MISSING_SPACE.match(after) or before[-1:].isupper():
+            return False
+        return after[0].isupper() or before[-3:].isalpha()
+    continues = after.lstrip()[:1].islower()
     if marks == ".":
-        before = layout[max(0, found.start() - 10) : found.start()]
-        number = before.lower().endswith(" no") and after.lstrip()[:1].isdigit()
-        within = goes_on and _MID_SENTENCE.search(before)
-        return not (_ABBREVIATED.search(before) or within or number)
+        numbered = before.lower().endswith(" no") and after.lstrip()[:1].isdigit()
+        mid_sentence = continues and _MID_SENTENCE.search(before)
+        return not (_ABBREVIATED.search(before) or mid_sentence or numbered)
     if "!" in marks or "?" in marks:
-        return not (goes_on and found["closing"])
-    return not goes_on
+        return not (continues and punctuation["closing"])
+    return not continues
 
 
-def _cut(layout: str, span: Span) -> Iterator[Span]:
-    """Cut what is longer than _LONGEST words in two, near the middle, until nothing is."""
-    chunks = [Span(*chunk.span()) for chunk in _CHUNK.finditer(layout, span.start, span.end)]
-    if len(chunks) <= _LONGEST:
+def _divide(layout: str, span: Span) -> Iterator[Span]:
+    """Divide a span of more than _MAX_WORDS words near the middle, repeatedly."""
+    chunks = [Span(*match.span()) for match in _CHUNK.finditer(layout, span.start, span.end)]
+    if len(chunks) <= _MAX_WORDS:
         yield span
         return
     middle = len(chunks) // 2
     near = range(middle // 2, middle + middle // 2)
-    soft = [n for n in near if layout.endswith(_SOFT_ENDS, 0, chunks[n].end)]
-    last = min(soft, key=lambda n: abs(n - middle), default=middle)
-    yield from _cut(layout, Span(span.start, chunks[last].end))
-    yield from _cut(layout, Span(chunks[last + 1].start, span.end))
+    soft_ends = [n for n in near if layout.endswith(_SOFT_ENDS, 0, chunks[n].end)]
+    last = min(soft_ends, key=lambda n: abs(n - middle), default=middle)
+    yield from _divide(layout, Span(span.start, chunks[last].end))
+    yield from _divide(layout, Span(chunks[last + 1].start, span.end))

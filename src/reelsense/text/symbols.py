@@ -1,6 +1,6 @@
-"""Emoji, and faces made of punctuation, as words that a tokenizer knows.
+"""Replace emoji and emoticons by words that a tokenizer knows.
 
-The names of emoji are those of Unicode, without the skin tone: a verdict should not depend on it.
+Emoji get their Unicode names without the skin tone, on which a verdict should not depend.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-_FACE = re.compile(
+_EMOTICON = re.compile(
     r"(?P<eyes>[:;=])(?<![^\s.!?,].)(?P<tear>'?)-?(?P<mouth>[()DPp|/])(?P=mouth)*(?![\w/])"
 )
-"""A face made of punctuation, as ":-)". It stands apart from words."""
+"""An emoticon such as ":-)", not adjacent to a word."""
 
 _FEELINGS = {")": "smiling", "D": "smiling", "(": "sad", "P": "playful", "p": "playful"}
-"""By the mouth; others are confused."""
+"""By mouth; all others are confused."""
 
-_PICTURE = (
+_PICTOGRAPH = (
     r"[\u203c\u2049\u2139\u2194-\u21aa\u231a-\u23ff\u24c2\u25aa-\u25fe\u2600-\u27bf\u2934\u2935"
     r"\u2b05-\u2b55\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
 )
-"""Emoji, and other symbols between them."""
+"""Emoji and the other symbols in their Unicode blocks."""
 
 _KEYCAP = "\u20e3"
 _JOINS = r"[\u200d\ufe0e\ufe0f\u20e3\U000e0020-\U000e007f]"
-"""What joins emoji and selects their variants."""
+"""Characters that join emoji or select their variants."""
 
-_EMOJI = rf"(?P<emoji>(?:[0-9#*]\ufe0f?\u20e3|{_PICTURE}{_JOINS}*)+)"
-_EMOJI_OR_FACE = re.compile(rf"{_EMOJI}|{_FACE.pattern}")
-_SYMBOL = re.compile(_PICTURE)
+_EMOJI = rf"(?P<emoji>(?:[0-9#*]\ufe0f?\u20e3|{_PICTOGRAPH}{_JOINS}*)+)"
+_SYMBOLS = re.compile(rf"{_EMOJI}|{_EMOTICON.pattern}")
+_SYMBOL = re.compile(_PICTOGRAPH)
 
 _SKIN_TONE = re.compile(r"_(?:medium-)?(?:light|medium|dark)_skin_tone")
 _BETWEEN_WORDS = re.compile(r"[^\w-]+|_")
@@ -38,74 +38,71 @@ _BETWEEN_WORDS = re.compile(r"[^\w-]+|_")
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A part of a text that is read as words."""
+    """An emoji or emoticon in a text, characters `start` to `end`, and the words for it."""
 
     start: int
     end: int
     words: tuple[str, ...]
-    """None of what only joins or varies emoji."""
+    """Empty for a character that only joins or varies emoji."""
 
     def text(self, joiner: str = " ") -> str:
         """Return the words with `joiner` between them, and a space before and after them."""
         return f" {joiner.join(self.words)} " if self.words else ""
 
 
-def in_words(text: str) -> str:
-    """Return `text` with its emoji and faces as words."""
+def replace_symbols(text: str) -> str:
+    """Return `text` with words for emoji and emoticons."""
     pattern = _pattern(text)
     if not pattern:
         return text
-    return pattern.sub(lambda found: "".join(each.text() for each in _read(found)), text)
+    return pattern.sub(lambda match: "".join(symbol.text() for symbol in _named(match)), text)
 
 
-def symbols(text: str) -> Iterator[Symbol]:
-    """Yield the emoji and faces of `text`, one by one, and where they are."""
+def find_symbols(text: str) -> Iterator[Symbol]:
+    """Yield the emoji and emoticons of `text` in order."""
     pattern = _pattern(text)
-    for found in pattern.finditer(text) if pattern else ():
-        for each in _read(found):
-            yield Symbol(found.start() + each.start, found.start() + each.end, each.words)
+    for match in pattern.finditer(text) if pattern else ():
+        for symbol in _named(match):
+            yield Symbol(match.start() + symbol.start, match.start() + symbol.end, symbol.words)
 
 
 def _pattern(text: str) -> re.Pattern[str] | None:
-    """Return what finds the symbols of `text`; None if it has none, as most texts."""
+    """Return the pattern for the symbols of `text`; None if it has none, as most texts."""
     if not text.isascii() and (_SYMBOL.search(text) or _KEYCAP in text):
-        return _EMOJI_OR_FACE
-    # Looking for one character takes a hundredth of the time that the pattern takes.
-    return _FACE if ":" in text or ";" in text or "=" in text else None
+        return _SYMBOLS
+    # Searching for a character is a hundred times as fast as the pattern.
+    return _EMOTICON if ":" in text or ";" in text or "=" in text else None
 
 
-def _read(found: re.Match[str]) -> tuple[Symbol, ...]:
-    """Return what was `found`, a face or emoji in a row; places count from its start."""
-    groups = found.groupdict()
+def _named(match: re.Match[str]) -> tuple[Symbol, ...]:
+    """Return the symbols of a match, an emoticon or a run of emoji; positions count from it."""
+    groups = match.groupdict()
     if groups.get("emoji"):
-        return _named(groups["emoji"])
+        return _named_emoji(groups["emoji"])
     feeling = "winking" if groups["eyes"] == ";" else _FEELINGS.get(groups["mouth"], "confused")
-    return (Symbol(0, len(found[0]), ("crying" if groups["tear"] else feeling, "face")),)
+    return (Symbol(0, len(match[0]), ("crying" if groups["tear"] else feeling, "face")),)
 
 
 @lru_cache(maxsize=4096)
-def _named(emoji_in_a_row: str) -> tuple[Symbol, ...]:
-    import emoji  # here: it takes 50 ms, which texts without emoji need not wait for
+def _named_emoji(run: str) -> tuple[Symbol, ...]:
+    import emoji  # takes 50 ms, which texts without emoji should not pay
 
-    found = []
-    at = 0
-    for match in emoji.emoji_list(emoji_in_a_row):
+    symbols: list[Symbol] = []
+    position = 0
+    for match in emoji.emoji_list(run):
         start, end = match["match_start"], match["match_end"]
-        found += [*_others(emoji_in_a_row, at, start), Symbol(start, end, _words(match["emoji"]))]
-        at = end
-    return (*found, *_others(emoji_in_a_row, at, len(emoji_in_a_row)))
+        symbols += [*_others(run, position, start), Symbol(start, end, _words(match["emoji"]))]
+        position = end
+    return (*symbols, *_others(run, position, len(run)))
 
 
-def _others(text: str, start: int, end: int) -> list[Symbol]:
-    """Return the characters of a part of `text` that belong to no emoji."""
-    return [
-        Symbol(at, at + 1, (text[at],) if _SYMBOL.match(text, at) else ())
-        for at in range(start, end)
-    ]
+def _others(run: str, start: int, end: int) -> list[Symbol]:
+    """Return the characters of a part of `run` that belong to no emoji."""
+    return [Symbol(n, n + 1, (run[n],) if _SYMBOL.match(run, n) else ()) for n in range(start, end)]
 
 
 def _words(sign: str) -> tuple[str, ...]:
-    """Return the words of the emoji `sign`; of a keycap, what is on it."""
+    """Return the words for an emoji; for a keycap, its character."""
     from emoji import EMOJI_DATA
 
     if _KEYCAP in sign:

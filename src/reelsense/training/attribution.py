@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from reelsense.inference.tokenizer import ReviewTokenizer, window_edges
 from reelsense.prediction import Part
-from reelsense.text.clean import trace
+from reelsense.text.clean import clean_with_offsets
 from reelsense.training.checkpoint import facts_with_labels
 from reelsense.training.model import load_model, logits_of_embeddings
 from reelsense.training.pretrained import position_embeddings, read_tokenizer
@@ -43,8 +43,8 @@ def integrated_gradients(folder: Path) -> Callable[[str, Sequence[Part]], list[f
     window = int(facts["recipe"]["window"])
 
     def attribute(text: str, parts: Sequence[Part]) -> list[float]:
-        traced = trace(text)
-        tokens = tokenizer.locate(traced.text)
+        traced = clean_with_offsets(text)
+        tokens = tokenizer.encode_with_offsets(traced.text)
         edges = window_edges(len(tokens.ids), window)
         of_tokens = np.concatenate(
             [
@@ -52,7 +52,7 @@ def integrated_gradients(folder: Path) -> Callable[[str, Sequence[Part]], list[f
                 for start, end in pairwise(edges)
             ]
         ) / (len(edges) - 1)
-        places = np.array([traced.starts[place] for place in tokens.places])
+        places = np.array([traced.starts[place] for place in tokens.offsets])
         return [
             float(of_tokens[(places >= part.start) & (places < part.end)].sum()) for part in parts
         ]

@@ -77,8 +77,9 @@ def equalize_identities(model: PreTrainedModel, tokenizer: ReviewTokenizer) -> N
 def _tokens(tokenizer: ReviewTokenizer, word: str) -> Iterator[int]:
     """Yield the ids of the forms of `word` that are a single known token."""
     for form in (word, word[:1].upper() + word[1:]):
-        alone, within = tokenizer.locate(form), tokenizer.locate(f"a {form}")
-        places = zip(within.ids, within.places, strict=True)
+        alone = tokenizer.encode_with_offsets(form)
+        within = tokenizer.encode_with_offsets(f"a {form}")
+        places = zip(within.ids, within.offsets, strict=True)
         after_space = [number for number, place in places if place >= 2]
         if alone.ids:
             yield from (ids[0] for ids in (alone.ids, after_space) if len(ids) == 1)

@@ -47,7 +47,7 @@ class ClassifierTeacher:
     def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return logits (texts, labels + ratings)."""
         scored = self._classifier.score(texts)
-        return np.concatenate([scored.logits, scored.stars], axis=1)
+        return np.concatenate([scored.logits, scored.star_logits], axis=1)
 
 
 class ScorerTeacher:

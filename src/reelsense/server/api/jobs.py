@@ -147,7 +147,7 @@ def receive(sent: Upload, column: str | None, risk: float | None) -> Job:
     """
     behind, settings = get_jobs_worker(), get_model_holder().settings
     # A worker that has just taken the place of another may be loading yet.
-    manifest = classifier(call_context().left or 0).manifest
+    manifest = classifier(call_context().remaining or 0).manifest
     threshold(manifest, risk, "?risk")
     try:
         column, rows = with_texts(sent, column)

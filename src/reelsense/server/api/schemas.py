@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from reelsense.inference.explain import BUDGET, LEAST_BUDGET
+from reelsense.inference.explain import BUDGET, MIN_BUDGET
 from reelsense.server.middleware.wire_models import ResponseModel, TextFault, optional
 from reelsense.server.model_holder import get_model_holder
 from reelsense.text.clean import LONE_SURROGATE
@@ -229,7 +229,7 @@ class ExplainRequest(RequestModel):
 
     text: Text = Field(description="One text.")
     risk: Risk | None = Field(default=None, description="As of /v1/predict.")
-    budget: Annotated[int, Field(ge=LEAST_BUDGET, le=MOST_BUDGET), WHOLE] = Field(
+    budget: Annotated[int, Field(ge=MIN_BUDGET, le=MOST_BUDGET), WHOLE] = Field(
         default=BUDGET,
         description="How many windows of the text the network may read for it, beside the text "
         "itself: the more, the finer the parts of long texts and the smaller the flips.",

@@ -107,7 +107,7 @@ def _enter() -> None:
     # before they get here sets one.
     _admit(get_load_shedder(), (request.content_length or 0) + len(request.query_string))
     # A worker that has just taken the place of another may be loading yet.
-    classifier(call_context().left or 0)
+    classifier(call_context().remaining or 0)
 
 
 def _admit(into: LoadShedder, size: int) -> None:

@@ -1,0 +1,148 @@
+"""Texts to network outputs, and network outputs to calibrated scores.
+
+Owns the tokenizer, the engine, its queue and the cache. Knows no thresholds and no invalid texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reelsense.bundle import Bundle
+from reelsense.errors import BundleError
+from reelsense.inference.batching import BatchQueue, Network, OnBatch
+from reelsense.inference.cache import AnswerCache
+from reelsense.inference.calibration import (
+    calibrated,
+    expected_stars,
+    group_numbers,
+    probabilities_by_group,
+    window_means,
+)
+from reelsense.inference.call_context import CallContext
+from reelsense.inference.engine import Engine
+from reelsense.inference.gpu import GpuEngine, gpu_engine
+from reelsense.inference.occlusion import Occlusion
+from reelsense.inference.tokenizer import ReviewTokenizer, windows
+from reelsense.prediction import ScoredTexts
+
+
+@dataclass(frozen=True, slots=True)
+class TextOutput:
+    """The network's output for one text, as the cache keeps it."""
+
+    outputs: NDArray[np.float64]
+    """(labels + ratings), the mean over the windows."""
+    windows: int
+    tokens: int
+
+    @classmethod
+    def of(cls, occlusion: Occlusion) -> TextOutput:
+        """Return the output for the whole text of an occlusion."""
+        return cls(occlusion.outputs.mean(axis=0), occlusion.windows, occlusion.tokens)
+
+
+class Pipeline:
+    """The steps of a classifier, in the order in which a text passes them. Thread-safe."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threads: int | None,
+        network: Network | None,
+        cache_size: int,
+        gpu: bool,
+        on_batch: OnBatch,
+    ) -> None:
+        """Compile the network of `bundle`; for the arguments see `Classifier`."""
+        manifest = bundle.manifest
+        self._labels, self._ratings = manifest.labels, manifest.ratings
+        self._window, self._groups = manifest.window, manifest.groups
+        if self._window < 3:
+            raise BundleError(
+                f"invalid window {self._window} in manifest.json: expected at least 3 tokens, two "
+                "of which are special",
+                code="invalid-window",
+            )
+        self._tokenizer = ReviewTokenizer(bundle.tokenizer)
+        pad = self._tokenizer.pad
+        if network:
+            self._queue = BatchQueue([network], pad, Engine.tokens_per_batch, on_batch=on_batch)
+        else:
+            engine = _engine(bundle, threads, gpu=gpu)
+            self._queue = BatchQueue(
+                engine.side_by_side, pad, engine.tokens_per_batch, engine.whole, on_batch
+            )
+        self._cache = (
+            AnswerCache[TextOutput | None](cache_size, manifest.version) if cache_size else None
+        )
+
+    def cached_outputs(
+        self, texts: Sequence[str], context: CallContext
+    ) -> Sequence[TextOutput | None]:
+        """Return the network's output for each text; None for a text without readable tokens."""
+        if self._cache is None or context.background:  # a large file would evict everything else
+            return self._outputs(texts, context)
+        return self._cache.get(
+            texts, lambda positions: self._outputs([texts[n] for n in positions], context), context
+        )
+
+    def _outputs(self, texts: Sequence[str], context: CallContext) -> list[TextOutput | None]:
+        context.computed += len(texts)
+        with context.tokenizing():
+            encoded = self._tokenizer.encode(texts, context)
+            frame = self._tokenizer.frame
+            windows_by_text = [windows(ids, self._window, frame) for ids in encoded if ids]
+        if not windows_by_text:
+            return [None] * len(texts)
+        logits = self._queue.run([window for cut in windows_by_text for window in cut], context)
+        counts = [len(cut) for cut in windows_by_text]
+        means = zip(window_means(logits.astype(np.float64), counts), counts, strict=True)
+        return [TextOutput(*next(means), len(ids)) if ids else None for ids in encoded]
+
+    def calibrate(self, outputs: Sequence[TextOutput]) -> ScoredTexts:
+        """Return the scores for the outputs of at least one text."""
+        values = np.array([output.outputs for output in outputs])
+        logits, star_logits = np.split(values, [len(self._labels)], axis=1)
+        windows_per_text = np.array([output.windows for output in outputs])
+        tokens = np.array([output.tokens for output in outputs])
+        groups, ratings = group_numbers(self._groups, tokens), self._ratings
+        calibrations = [group.calibration for group in self._groups]
+        return ScoredTexts(
+            probabilities=probabilities_by_group(logits, windows_per_text, groups, calibrations),
+            stars=expected_stars(star_logits, ratings) if ratings else None,
+            tokens=tokens,
+            groups=groups,
+            logits=logits,
+            star_logits=star_logits,
+            windows=windows_per_text,
+        )
+
+    def occlusion(self, text: str, context: CallContext) -> Occlusion | None:
+        """Score a cleaned text so that parts of it can be removed; None without readable tokens."""
+        context.computed += 1
+        with context.tokenizing():
+            tokens = self._tokenizer.encode_with_offsets(text)
+        if not tokens.ids:
+            return None
+        # The calibration of the whole text also applies to what is left of it: weights are
+        # differences of comparable logits.
+        calibration = self._groups[int(group_numbers(self._groups, len(tokens.ids)))].calibration
+        return Occlusion(
+            tokens,
+            self._window,
+            self._tokenizer.frame,
+            lambda cut: self._queue.run(cut, context).astype(np.float64),
+            lambda logits, counts: calibrated(logits[:, : len(self._labels)], counts, calibration),
+        )
+
+
+def _engine(bundle: Bundle, threads: int | None, *, gpu: bool) -> Engine | GpuEngine:
+    with bundle.loadable() as network:
+        return (gpu_engine(network) if gpu else None) or Engine(
+            network, threads, int8_activations=bundle.manifest.int8_activations
+        )
