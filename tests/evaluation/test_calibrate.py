@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from reelsense.bundle import Calibration, LengthGroup, Threshold, read_bundle, write_bundle
+from reelsense.bundle import (
+    Calibration,
+    LengthGroup,
+    Provenance,
+    Threshold,
+    read_bundle,
+    write_bundle,
+)
 from reelsense.datasets.evaluation_sets import PHRASES, VALIDATION_SENTENCES
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
@@ -105,8 +112,8 @@ def test_a_bundle_is_calibrated_and_still_gives_the_same_labels(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("review", "message"),
     [
-        (Review("film 7", "good", "meh", None, "1"), "film 7 has the label 'meh'"),
-        (Review("film 7", "good", None, None, "1"), "no labelled reviews"),
+        (Review("film 7", "good", "meh", None, "1"), "unknown label 'meh' of film 7"),
+        (Review("film 7", "good", None, None, "1"), "none of the 1 reviews"),
         (Review("film 7", "<br />", "positive", None, "1"), "film 7 holds nothing"),
     ],
 )
@@ -243,7 +250,7 @@ def test_default_risk_is_one_that_every_length_group_keeps(
 
 def test_calibrate_rejects_sentences_that_the_model_was_trained_on() -> None:
     bundle = tiny.bundle()
-    seen = {"extra_examples": {PHRASES: 7}}
+    seen = Provenance(extra_examples={PHRASES: 7})
     bundle = replace(bundle, manifest=replace(bundle.manifest, provenance=seen))
     films = ValidationSet("films", SHORT)
     sentences = ValidationSet(VALIDATION_SENTENCES, SHORT)

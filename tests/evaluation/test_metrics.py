@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from reelsense.evaluation.metrics import measure, share
+from reelsense.evaluation.metrics import classification_metrics, share
 
 LABELS = ("negative", "positive")
 Cases = st.lists(
@@ -18,7 +18,7 @@ def test_against_scikit_learn(cases: list[tuple[str, float]]) -> None:
     positive = np.array([probability for _, probability in cases])
     table = np.stack([1 - positive, positive], axis=1)
     answers = [LABELS[n] for n in table.argmax(axis=1)]
-    found = measure(indices(truth), table, LABELS)
+    found = classification_metrics(indices(truth), table, LABELS)
     assert found.accuracy == pytest.approx(reference.accuracy_score(truth, answers))
     assert found.macro_f1 == pytest.approx(reference.f1_score(truth, answers, average="macro"))
     assert found.auroc == pytest.approx(
@@ -32,19 +32,21 @@ def test_calibration_error_by_hand() -> None:
     """Four answers at 0.9, three right: off by 0.15. Two at 0.6, both right: off by 0.4."""
     positive = np.array([0.9, 0.9, 0.9, 0.9, 0.6, 0.6])
     truth = ["positive", "positive", "positive", "negative", "positive", "positive"]
-    found = measure(indices(truth), np.stack([1 - positive, positive], axis=1), LABELS)
+    found = classification_metrics(
+        indices(truth), np.stack([1 - positive, positive], axis=1), LABELS
+    )
     assert found.ece == pytest.approx((4 * 0.15 + 2 * 0.4) / 6)
 
 
 def test_three_labels_have_no_auroc() -> None:
     table = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]])
-    found = measure(np.array([0, 1, 1]), table, ["a", "b", "c"])
+    found = classification_metrics(np.array([0, 1, 1]), table, ["a", "b", "c"])
     assert found.auroc is None
     assert found.confusion == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
 
 
 def test_one_class_alone_has_no_auroc() -> None:
-    assert measure(np.array([1]), np.array([[0.2, 0.8]]), LABELS).auroc is None
+    assert classification_metrics(np.array([1]), np.array([[0.2, 0.8]]), LABELS).auroc is None
 
 
 def indices(truth: list[str]) -> np.ndarray:

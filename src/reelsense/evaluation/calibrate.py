@@ -117,7 +117,7 @@ def calibrate(bundle: Bundle, classifier: Classifier, sets: Sequence[ValidationS
             thresholds keep their promise for such texts alone.
 
     Returns:
-        The bundle without its report, which was of the former calibration.
+        The bundle without its evaluation, which was of the former calibration.
 
     Raises:
         InputError: A set holds no labels, one that the model lacks, a text that cannot be read, or
@@ -149,7 +149,7 @@ def calibrate(bundle: Bundle, classifier: Classifier, sets: Sequence[ValidationS
         length_groups=tuple(shorter),
     )
     card = _with_note(bundle.card, f"{_counted(names)} ({len(reviews):,} reviews)")
-    return replace(bundle, manifest=manifest, card=card, report=None)  # it was of the former
+    return replace(bundle, manifest=manifest, card=card, evaluation=None)
 
 
 def _length_groups(tokens: NDArray[np.int64]) -> Iterator[tuple[LengthGroup, NDArray[np.bool_]]]:

@@ -47,8 +47,8 @@ class Perturbation:
     """A way to rewrite a text that leaves its opinion as it was."""
 
     name: str
-    what: str
-    """One sentence that says what is done."""
+    description: str
+    """One sentence on what is done to the text."""
     change: Callable[[str, Random], str]
     target: float | None = None
     """The most labels that should change, as a share; None where no target is set."""

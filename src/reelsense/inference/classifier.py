@@ -94,7 +94,7 @@ class Classifier:
         """
         self.manifest = bundle.manifest
         self._groups = bundle.manifest.groups
-        self.card, self.report, self.size = bundle.card, bundle.report, bundle.size
+        self.card, self.evaluation, self.size = bundle.card, bundle.evaluation, bundle.size
         if self.manifest.window < 3:
             raise BundleError(f"a window of {self.manifest.window} tokens has no room for text")
         self._tokenizer = ReviewTokenizer(bundle.tokenizer)
