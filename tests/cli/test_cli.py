@@ -109,7 +109,10 @@ def test_an_error_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "reelsense", "predict", "--model", str(tmp_path / "x"), "hi"]
     found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     assert found.returncode == 1
-    assert found.stderr == f"reelsense: {tmp_path}/x is not a folder: expected the folder of a bundle\n"
+    assert (
+        found.stderr
+        == f"reelsense: {tmp_path}/x is not a folder: expected the folder of a bundle\n"
+    )
 
 
 def test_fetch_from_a_folder(runner: CliRunner, tmp_path: Path) -> None:
@@ -129,7 +132,7 @@ def test_baseline_on_a_table(runner: CliRunner, tmp_path: Path) -> None:
     data.write_text("\n".join(lines))
     found = runner.invoke(cli, ["baseline", "--data", str(data)])
     assert found.exit_code == 0, found.output
-    assert "held-out accuracy 100.00%" in found.output
+    assert "validation accuracy 100.00%" in found.output
     refused = runner.invoke(cli, ["baseline", "--data", str(data), "--test"])
     assert "has no test part" in str(refused.exception)
 

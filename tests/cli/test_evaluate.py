@@ -246,7 +246,7 @@ def test_calibrate_a_bundle(model: Path, table: Path, tmp_path: Path) -> None:
     assert re.search(r"^validation reviews +41$", found.stdout, re.MULTILINE)
     made = read_bundle(tmp_path / "new")
     calibration = made.manifest.calibration
-    assert made.card.startswith("# tiny\n> Calibrated anew on mine.csv (41 reviews)")
+    assert made.card.startswith("# tiny\n> Recalibrated on mine.csv (41 reviews)")
     assert made.evaluation is None
     assert calibration is not None
     assert (calibration.data, calibration.reviews) == ("mine.csv", 41)

@@ -31,7 +31,7 @@ from tests import tiny
 from tests.conftest import LABELS
 
 
-def drawn(count: int, temperature: float, exponent: float, seed: int = 0) -> calibrating._Answers:
+def drawn(count: int, temperature: float, exponent: float, seed: int = 0) -> calibrating._Logits:
     """Answers of a network that is calibrated by just these two numbers."""
     random = np.random.default_rng(seed)
     margins = random.normal(0, 4, count)
@@ -39,7 +39,7 @@ def drawn(count: int, temperature: float, exponent: float, seed: int = 0) -> cal
     truth = expit(margins * windows**exponent / temperature)
     targets = (random.random(count) < truth).astype(np.int64)
     logits = np.stack([0 * margins, margins], axis=1)
-    return calibrating._Answers(logits, windows, 100 * windows, targets)
+    return calibrating._Logits(logits, windows, 100 * windows, targets)
 
 
 def test_the_two_numbers_are_found_again() -> None:
@@ -53,7 +53,7 @@ def test_a_handful_of_reviews_gives_no_wild_numbers(wrong: int) -> None:
     logits = np.tile([0.0, 3.0], (3, 1))
     targets = np.array([0] * wrong + [1] * (3 - wrong))
     ones = np.ones(3, np.int64)
-    found = calibrating._fit(calibrating._Answers(logits, ones, ones, targets))
+    found = calibrating._fit(calibrating._Logits(logits, ones, ones, targets))
     assert 0.2 < found.temperature < 20
     assert found.window_exponent == pytest.approx(0, abs=1e-3)
 
