@@ -1,3 +1,4 @@
+import hashlib
 import json
 import pickle
 import re
@@ -9,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelsense.bundle import (
+    EVALUATION,
     FORMAT,
-    REPORT,
     Calibration,
     LengthGroup,
     Manifest,
     RiskControl,
     Threshold,
-    _serialize,
     read_bundle,
     write_bundle,
 )
+from reelsense.bundle.manifest import serialize
 from reelsense.errors import BundleError
 from tests import tiny, tiny_network
 
@@ -33,7 +34,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_was_written_is_read(written: Path) -> None:
+def test_bundle_is_read_as_written(written: Path) -> None:
     read = read_bundle(written)
     assert isinstance(read.network, Path)
     assert read.network.read_bytes() == bytes(range(256))
@@ -42,7 +43,7 @@ def test_what_was_written_is_read(written: Path) -> None:
     assert sorted(path.name for path in written.iterdir()) == sorted(PARTS)
 
 
-def test_the_version_follows_what_decides_the_answers_and_not_the_card(tmp_path: Path) -> None:
+def test_version_depends_on_what_affects_predictions_only(tmp_path: Path) -> None:
     bundle = tiny.bundle(network=b"1")
     calibrated = replace(bundle.manifest, calibration=Calibration(temperature=2.0))
     variants = [
@@ -75,18 +76,18 @@ def test_calibration_and_thresholds_are_read_as_written(tmp_path: Path) -> None:
     assert (read.calibration, read.risk_control) == (calibration, control)
 
 
-def test_a_bundle_of_format_1_is_read(written: Path, tmp_path: Path) -> None:
+def test_bundle_of_format_1_is_read(written: Path, tmp_path: Path) -> None:
     """As the first version wrote them: without calibration."""
     folder = copy(written, tmp_path / "bundle")
     content = json.loads((folder / "manifest.json").read_text())
     for key in ("calibration", "risk_control", "sha256"):
         del content[key]
-    (folder / "manifest.json").write_bytes(_serialize(content | {"format": 1}))
+    (folder / "manifest.json").write_bytes(serialize(content | {"format": 1}))
     assert read_bundle(folder).manifest.calibration is None
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_missing_file_is_named(written: Path, tmp_path: Path, name: str) -> None:
+def test_missing_file_is_named(written: Path, tmp_path: Path, name: str) -> None:
     folder = copy(written, tmp_path / "bundle")
     (folder / name).unlink()
     with pytest.raises(BundleError, match=name):
@@ -94,7 +95,7 @@ def test_a_missing_file_is_named(written: Path, tmp_path: Path, name: str) -> No
 
 
 @given(st.sampled_from(PARTS), st.integers(0, 10_000), st.integers(1, 255))
-def test_any_changed_byte_is_refused_and_the_file_named(
+def test_any_changed_byte_is_an_error_that_names_the_file(
     tmp_path_factory: pytest.TempPathFactory, written: Path, name: str, place: int, change: int
 ) -> None:
     folder = copy(written, tmp_path_factory.mktemp("changed") / "bundle")
@@ -105,82 +106,98 @@ def test_any_changed_byte_is_refused_and_the_file_named(
         read_bundle(folder)
 
 
-def test_a_newer_format_is_refused(written: Path, tmp_path: Path) -> None:
+def test_newer_format_is_an_error(written: Path, tmp_path: Path) -> None:
     folder = copy(written, tmp_path / "bundle")
     path = folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT + 1}))
-    with pytest.raises(BundleError, match=r"manifest\.json has format 4.*install a newer one"):
+    with pytest.raises(BundleError) as raised:
         read_bundle(folder)
+    assert raised.value.code == "bundle-too-new"
 
 
-def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="there is no model there"):
-        read_bundle(tmp_path / "nothing")
+def test_read_bundle_rejects_missing_folder(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(BundleError) as raised:
+            read_bundle(folder)
+        assert raised.value.code == "no-bundle"
 
 
-def test_a_folder_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "holiday.jpg").touch()
-    with pytest.raises(BundleError, match="something else"):
-        write_bundle(tmp_path, tiny.bundle())
-    assert (tmp_path / "holiday.jpg").exists()
-
-
-def test_a_folder_with_another_manifest_is_not_overwritten(written: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["holiday.jpg", "model.onnx.data-x"])
+def test_write_bundle_keeps_other_files(written: Path, tmp_path: Path, name: str) -> None:
     folder = copy(written, tmp_path / "extension")
-    (folder / "thesis.docx").touch()
-    with pytest.raises(BundleError, match="something else"):
-        write_bundle(folder, tiny.bundle())
-    assert (folder / "thesis.docx").exists()
-    with pytest.raises(BundleError, match="is a file"):
-        write_bundle(folder / "thesis.docx", tiny.bundle())
+    (folder / name).touch()
+    for target in (folder, folder / name):
+        with pytest.raises(BundleError) as raised:
+            write_bundle(target, tiny.bundle())
+        assert raised.value.code == "not-a-bundle-folder"
+    assert (folder / name).exists()
 
 
-def test_a_sealed_manifest_without_a_key(written: Path, tmp_path: Path) -> None:
+def test_manifest_without_a_key_is_an_error(written: Path, tmp_path: Path) -> None:
     folder = copy(written, tmp_path / "bundle")
     content = json.loads((folder / "manifest.json").read_text())
     del content["labels"], content["sha256"]
-    (folder / "manifest.json").write_bytes(_serialize(content))
+    (folder / "manifest.json").write_bytes(serialize(content))
     with pytest.raises(BundleError, match=r"manifest\.json lacks a key"):
         read_bundle(folder)
 
 
-def test_a_bundle_takes_the_place_of_an_earlier_one(written: Path, tmp_path: Path) -> None:
+def test_write_bundle_replaces_earlier_bundle(written: Path, tmp_path: Path) -> None:
     folder = copy(written, tmp_path / "bundle")
     write_bundle(folder, tiny.bundle(network=b"new"))
     assert (folder / "model.onnx").read_bytes() == b"new"
 
 
-def test_a_report_goes_along_and_does_not_change_the_version(written: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "reported"
-    bundle = replace(tiny.bundle(network=bytes(range(256))), report="<p>\u2713</p>")
+def test_evaluation_does_not_change_the_version(written: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "evaluated"
+    bundle = replace(tiny.bundle(network=bytes(range(256))), evaluation='{"a": "\u2713"}')
     manifest = write_bundle(folder, bundle)
     plain = read_bundle(written)
-    assert read_bundle(folder).report == "<p>\u2713</p>"
-    assert plain.report is None
+    assert read_bundle(folder).evaluation == bundle.evaluation
+    assert plain.evaluation is None
     assert manifest.version == plain.manifest.version
-    assert set(manifest.files) - set(plain.manifest.files) == {REPORT}
+    assert set(manifest.files) - set(plain.manifest.files) == {EVALUATION}
     assert read_bundle(folder).size == bundle.size == 256
     write_bundle(folder, plain)
-    assert not (folder / REPORT).exists()
+    assert not (folder / EVALUATION).exists()
 
 
-def test_a_report_that_was_changed_or_lost_is_named(tmp_path: Path) -> None:
+def test_changed_or_missing_evaluation_is_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
-    write_bundle(folder, replace(tiny.bundle(), report="as measured"))
-    (folder / REPORT).write_text("as wished")
-    with pytest.raises(BundleError, match=r"report\.html is not the file"):
+    write_bundle(folder, replace(tiny.bundle(), evaluation="{}"))
+    (folder / EVALUATION).write_text("[]")
+    with pytest.raises(BundleError, match=r"evaluation\.json") as changed:
         read_bundle(folder)
-    (folder / REPORT).unlink()
-    with pytest.raises(BundleError, match=r"report\.html cannot be read"):
+    assert changed.value.code == "bundle-changed"
+    (folder / EVALUATION).unlink()
+    with pytest.raises(BundleError, match=r"evaluation\.json") as missing:
         read_bundle(folder)
+    assert missing.value.code == "bundle-incomplete"
 
 
-def test_a_report_that_the_manifest_does_not_list_is_not_read(
-    written: Path, tmp_path: Path
-) -> None:
+def test_unlisted_evaluation_is_not_read(written: Path, tmp_path: Path) -> None:
     folder = copy(written, tmp_path / "bundle")
-    (folder / REPORT).write_text("<script>")
-    assert read_bundle(folder).report is None
+    (folder / EVALUATION).write_text("{}")
+    assert read_bundle(folder).evaluation is None
+
+
+def test_bundle_with_old_report_and_metrics_is_read(written: Path, tmp_path: Path) -> None:
+    folder = copy(written, tmp_path / "bundle")
+    content = json.loads((folder / "manifest.json").read_text())
+    del content["sha256"]
+    report = b"<!doctype html>"
+    content["files"]["report.html"] = hashlib.sha256(report).hexdigest()
+    content["metrics"] = {"held_out": {"accuracy_fp32": 0.9}}
+    (folder / "manifest.json").write_bytes(serialize(content))
+    with pytest.raises(BundleError, match=r"report\.html"):
+        read_bundle(folder)
+    (folder / "report.html").write_bytes(report)
+    bundle = read_bundle(folder)
+    assert bundle.evaluation is None
+    assert dict(bundle.manifest.metrics) == content["metrics"]
+    write_bundle(folder, bundle)
+    assert not (folder / "report.html").exists()
+    assert dict(read_bundle(folder).manifest.metrics) == content["metrics"]
 
 
 SPLIT = ["model.onnx", "model.onnx.data-1", "model.onnx.data-2"]
@@ -255,18 +272,14 @@ def test_split_bundle_is_written_again_as_it_is(
     assert again == {path.name: path.read_bytes() for path in split.iterdir()}
 
 
-def test_file_that_is_too_large_is_split_when_it_is_written_again(
-    split: Path, tmp_path: Path
-) -> None:
+def test_network_that_is_too_large_is_split_when_written_again(split: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     write_bundle(whole, tiny.bundle(network=tiny_network.large_network()))
     write_bundle(whole, read_bundle(whole), max_file_size=tiny_network.TABLE_SIZE)
     assert read_bundle(whole).manifest == read_bundle(split).manifest
 
 
-def test_split_bundle_takes_the_place_of_another_and_gives_way_to_it(
-    split: Path, tmp_path: Path
-) -> None:
+def test_split_bundle_replaces_another_and_is_replaced(split: Path, tmp_path: Path) -> None:
     folder = copy(split, tmp_path / "bundle")
     write_bundle(folder, tiny.bundle(network=b"new"))
     assert sorted(path.name for path in folder.iterdir()) == sorted(PARTS)
@@ -274,23 +287,13 @@ def test_split_bundle_takes_the_place_of_another_and_gives_way_to_it(
     assert read_bundle(folder).manifest == read_bundle(split).manifest
 
 
-def test_weights_that_the_manifest_does_not_list_are_not_read(
-    written: Path, tmp_path: Path
-) -> None:
+def test_unlisted_weights_are_not_read(written: Path, tmp_path: Path) -> None:
     folder = copy(written, tmp_path / "bundle")
     (folder / "model.onnx.data-1").write_bytes(b"more")
     assert not read_bundle(folder).weights
 
 
-def test_file_beside_that_is_not_of_a_bundle_protects_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx.data-x").touch()
-    with pytest.raises(BundleError, match="something else"):
-        write_bundle(tmp_path, tiny.bundle())
-
-
-def test_failed_write_leaves_the_earlier_bundle_and_nothing_else(
-    written: Path, tmp_path: Path
-) -> None:
+def test_failed_write_keeps_earlier_bundle(written: Path, tmp_path: Path) -> None:
     folder = copy(written, tmp_path / "bundle")
     gone = replace(tiny.bundle(), network=tmp_path / "gone")
     with pytest.raises((BundleError, OSError)):
@@ -323,7 +326,7 @@ def copy(folder: Path, to: Path) -> Path:
     return to
 
 
-def test_star_ratings_are_read_as_written_and_decide_the_version(
+def test_star_ratings_are_read_as_written_and_affect_the_version(
     written: Path, tmp_path: Path
 ) -> None:
     bundle = tiny.bundle(network=bytes(range(256)))
@@ -334,12 +337,12 @@ def test_star_ratings_are_read_as_written_and_decide_the_version(
     assert read.version != read_bundle(written).manifest.version
 
 
-def test_a_bundle_from_before_there_were_stars_is_read(written: Path, tmp_path: Path) -> None:
+def test_bundle_without_star_ratings_is_read(written: Path, tmp_path: Path) -> None:
     folder = copy(written, tmp_path / "bundle")
     content = json.loads((folder / "manifest.json").read_text())
     del content["sha256"]
     assert "ratings" not in content
-    (folder / "manifest.json").write_bytes(_serialize(content))
+    (folder / "manifest.json").write_bytes(serialize(content))
     assert read_bundle(folder).manifest.ratings == ()
 
 
@@ -372,7 +375,7 @@ def test_length_groups_are_read_as_written(tmp_path: Path) -> None:
     assert format_of(tmp_path / "bundle") == FORMAT
 
 
-def test_a_bundle_with_one_length_group_is_written_as_format_2(written: Path) -> None:
+def test_bundle_with_one_length_group_has_format_2(written: Path) -> None:
     manifest = read_bundle(written).manifest
     assert format_of(written) == 2
     assert "length_groups" not in json.loads((written / "manifest.json").read_text())
@@ -389,7 +392,7 @@ def test_one_group_has_the_calibration_and_thresholds_of_the_manifest() -> None:
     assert (group.calibration, group.thresholds) == (calibration, tiny.RISKS.thresholds)
 
 
-def test_the_version_follows_the_length_groups(tmp_path: Path) -> None:
+def test_version_depends_on_length_groups(tmp_path: Path) -> None:
     sentence, short = GROUPS
     variants = [
         (),

@@ -92,10 +92,9 @@ def test_evaluate_a_table(runner: CliRunner, tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     assert "66.67%" in found.output
     written = json.loads(figures.read_text())
-    assert written["metrics"]["accuracy"] == pytest.approx(2 / 3)
-    assert written["model"] == {"name": "tiny", "version": "0"}
-    assert written["split"] == "all"
-    assert written["metrics"]["confusion"] == [[1, 1], [0, 1]]
+    assert written["evaluation"]["metrics"]["accuracy"] == pytest.approx(2 / 3)
+    assert (written["model"], written["version"]) == ("tiny", "0")
+    assert written["evaluation"]["metrics"]["confusion"] == [[1, 1], [0, 1]]
 
 
 def test_every_command_explains_itself(runner: CliRunner) -> None:
@@ -110,7 +109,10 @@ def test_an_error_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "reelsense", "predict", "--model", str(tmp_path / "x"), "hi"]
     found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     assert found.returncode == 1
-    assert found.stderr == f"reelsense: {tmp_path}/x is not a folder: there is no model there\n"
+    assert (
+        found.stderr
+        == f"reelsense: {tmp_path}/x is not a folder: expected the folder of a bundle\n"
+    )
 
 
 def test_fetch_from_a_folder(runner: CliRunner, tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_baseline_on_a_table(runner: CliRunner, tmp_path: Path) -> None:
     data.write_text("\n".join(lines))
     found = runner.invoke(cli, ["baseline", "--data", str(data)])
     assert found.exit_code == 0, found.output
-    assert "held-out accuracy 100.00%" in found.output
+    assert "validation accuracy 100.00%" in found.output
     refused = runner.invoke(cli, ["baseline", "--data", str(data), "--test"])
     assert "has no test part" in str(refused.exception)
 
@@ -217,7 +219,7 @@ def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
     found_too = CliRunner().invoke(
         cli, ["evaluate", "--data", str(source), "--json", str(output)], prog_name="reelsense"
     )
-    assert "there is no such folder" in found_too.output
+    assert "expected a file in an existing folder" in found_too.output
 
 
 def test_fetch_evaluation_sets(

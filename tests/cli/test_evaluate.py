@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from reelsense.bundle import DEFAULT_BUNDLE, FORMAT, read_bundle, write_bundle
+from reelsense.bundle import DEFAULT_BUNDLE, FORMAT, Provenance, read_bundle, write_bundle
 from reelsense.cli import cli, main
 from reelsense.datasets import imdb
 from reelsense.datasets.evaluation_sets import PHRASES
+from reelsense.report.results import EvaluationRecord
 from tests import tiny
 from tests.datasets.test_evaluation_sets import write
 
@@ -65,13 +66,16 @@ def test_figures_and_pages(model: Path, table: Path, tmp_path: Path) -> None:
     version = read_bundle(model).manifest.version
     assert output.startswith(f"tiny {version} on mine.csv\n")
     assert re.search(r"^accuracy +97\.56%$", output, re.MULTILINE)
-    assert re.search(r"^risk 10\.0% +100\.0% decided, 2\.44% of them", output, re.MULTILINE)
+    assert re.search(
+        r"^target error rate 10\.0% +coverage 100\.0%, selective error 2\.44%", output, re.MULTILINE
+    )
     written = json.loads(figures.read_text())
-    assert written["model"] == {"name": "tiny", "version": version}
-    assert written["split"] == "all"
-    assert written["metrics"]["confusion"] == [[20, 0], [1, 20]]
-    assert written["flips"] == written["identity"] == []
-    assert written["behaviours"] is None
+    assert (written["model"], written["version"]) == ("tiny", version)
+    assert (written["data"], written["plots"]) == ("mine.csv", [])
+    results = written["evaluation"]
+    assert results["metrics"]["confusion"] == [[20, 0], [1, 20]]
+    assert results["label_changes"] == results["identity"] == []
+    assert results["behaviours"] is None
     assert {path.name for path in folder.iterdir()} == {"index.html", "MODEL_CARD.md"}
     page = (folder / "index.html").read_text()
     assert str(folder / "index.html") in output
@@ -84,7 +88,7 @@ def test_a_bag_of_words_to_compare_with(model: Path, table: Path) -> None:
     """On held-out reviews alone: it has learned the rest of the table."""
     options = ("--data", table, "--quick", "--compare-to", "bag-of-words")
     output = run(*options, "--split", "validation")
-    assert "against bag of words" in output
+    assert "comparison: bag of words" in output
     assert re.search(r"^McNemar's exact p +\d", output, re.MULTILINE)
     assert "--split validation" in run(*options, code=2)
 
@@ -93,8 +97,8 @@ def test_another_bundle_to_compare_with(model: Path, table: Path, tmp_path: Path
     """Its labels are the other way round: it is right where this one is wrong."""
     write_bundle(tmp_path / "other", tiny.bundle(labels=("positive", "negative")))
     output = run("--data", table, "--quick", "--compare-to", tmp_path / "other")
-    assert re.search(r"^right where this one is wrong +1$", output, re.MULTILINE)
-    assert re.search(r"^wrong where this one is right +40$", output, re.MULTILINE)
+    assert re.search(r"^correct where this model is wrong +1$", output, re.MULTILINE)
+    assert re.search(r"^wrong where this model is correct +40$", output, re.MULTILINE)
 
 
 @pytest.fixture
@@ -134,17 +138,20 @@ def test_card_and_report_go_into_the_bundle(model: Path, table: Path, named: boo
     options: Sequence[str | Path] = ("--model", model) if named else ()
     output = run("--data", table, "--update-card", *options)
     assert str(model / "MODEL_CARD.md") in output
-    assert "without --quick" in run("--data", table, "--quick", "--update-card", code=2)
+    assert "--quick" in run("--data", table, "--quick", "--update-card", code=2)
     after = read_bundle(model)
     assert after.card.startswith("---\n")
     assert "97.56%" in after.card
-    assert after.report is not None
-    assert "97.56%" in after.report
-    assert "mine.csv:42" in after.report
-    assert "an awful film" not in after.report  # though --no-texts was not said
-    new = {name: after.manifest.files[name] for name in ("MODEL_CARD.md", "report.html")}
+    assert after.evaluation is not None
+    record = EvaluationRecord.from_json(after.evaluation)
+    assert (record.model, record.data) == ("tiny", "mine.csv")
+    assert record.evaluation.metrics.accuracy == pytest.approx(40 / 41)
+    assert record.plots
+    assert record.evaluation.label_errors.likeliest[0].name == "mine.csv:42"
+    assert "an awful film" not in after.evaluation  # even without --no-texts
+    new = {name: after.manifest.files[name] for name in ("MODEL_CARD.md", "evaluation.json")}
     manifest = replace(before.manifest, files=before.manifest.files | new)
-    assert after == replace(before, card=after.card, report=after.report, manifest=manifest)
+    assert after == replace(before, card=after.card, evaluation=after.evaluation, manifest=manifest)
     assert (PACKAGED / "MODEL_CARD.md").read_bytes() == packaged
 
 
@@ -170,7 +177,7 @@ def test_evaluation_sets_and_the_official_test_part(model: Path, tmp_path: Path)
     for line in (
         r"reviews +6",
         r"accuracy, audited labels +83\.33%",
-        r"accuracy, .* the 2 texts that are in train too +100\.00%",
+        r"accuracy, .* the 2 texts that also occur in train +100\.00%",
         r"single sentences \(SST-2\)\naccuracy +50\.0% .*",
         r"upper case +0\.0% .*",
         r"religion, held-out terms, templates +[\d.]+% .*",
@@ -198,11 +205,11 @@ def test_a_wrong_folder_of_evaluation_sets_is_one_line(
 @pytest.mark.parametrize(
     ("option", "target", "reason"),
     [
-        ("--report", "mine.csv", "a file is in the way"),
-        ("--report", "mine.csv/deeper", "a file is in the way"),
+        ("--report", "mine.csv", "is a file"),
+        ("--report", "mine.csv/deeper", "is a file"),
         ("--report", "model", "is a bundle"),
-        ("--json", ".", "or it is one"),
-        ("--json", "nowhere/figures.json", "there is no such folder"),
+        ("--json", ".", "existing folder"),
+        ("--json", "nowhere/figures.json", "existing folder"),
     ],
 )
 def test_what_cannot_be_written_is_said_before_anything_is_measured(
@@ -219,7 +226,7 @@ def test_a_model_measured_on_what_it_learned_from_is_flattered(model: Path, tabl
     manifest = replace(bundle.manifest, provenance={"data": "mine.csv"})
     write_bundle(model, replace(bundle, manifest=manifest))
     found = CliRunner().invoke(cli, ["evaluate", "--data", str(table), "--quick"])
-    assert "tiny has learned from mine.csv: it is flattered" in found.stderr
+    assert "tiny was trained on mine.csv; these figures are optimistic" in found.stderr
 
 
 def test_published_figures_hold_no_texts(model: Path, table: Path, tmp_path: Path) -> None:
@@ -231,20 +238,20 @@ def test_published_figures_hold_no_texts(model: Path, table: Path, tmp_path: Pat
 
 
 def test_calibrate_a_bundle(model: Path, table: Path, tmp_path: Path) -> None:
-    write_bundle(model, replace(read_bundle(model), report="of the former calibration"))
+    write_bundle(model, replace(read_bundle(model), evaluation="of the earlier calibration"))
     output = str(tmp_path / "new")
     command = ["calibrate", "--data", str(table), "--split", "all", "--output", output]
     found = CliRunner().invoke(cli, command)
     assert found.exit_code == 0, found.output
-    assert re.search(r"^held-out reviews +41$", found.stdout, re.MULTILINE)
+    assert re.search(r"^validation reviews +41$", found.stdout, re.MULTILINE)
     made = read_bundle(tmp_path / "new")
     calibration = made.manifest.calibration
-    assert made.card.startswith("# tiny\n> Calibrated anew on mine.csv (41 reviews)")
-    assert made.report is None
+    assert made.card.startswith("# tiny\n> Recalibrated on mine.csv (41 reviews)")
+    assert made.evaluation is None
     assert calibration is not None
     assert (calibration.data, calibration.reviews) == ("mine.csv", 41)
     command = ["evaluate", "--data", str(table), "--model", str(tmp_path / "new"), "--quick"]
-    assert "fitted on these reviews" in CliRunner().invoke(cli, command).stderr
+    assert "calibrated on these reviews" in CliRunner().invoke(cli, command).stderr
 
 
 def test_calibrate_by_length_and_predict(
@@ -270,7 +277,7 @@ def test_calibrate_by_length_and_predict(
     assert found.exit_code == 0, found.output
     for group in ("sentence (up to 64 tokens)", "long"):
         assert re.search(
-            rf"^calibration, {re.escape(group)}\nheld-out reviews +400$", found.stdout, re.M
+            rf"^calibration, {re.escape(group)}\nvalidation reviews +400$", found.stdout, re.M
         )
     assert json.loads((new / "manifest.json").read_text())["format"] == FORMAT
     command = ["predict", "--model", new, "--risk", "0.05"]
@@ -290,7 +297,7 @@ def test_calibrate_rejects_sentences_that_the_model_was_trained_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     bundle = read_bundle(model)
-    seen = {"extra_examples": {PHRASES: 9}}
+    seen = Provenance(extra_examples={PHRASES: 9})
     write_bundle(model, replace(bundle, manifest=replace(bundle.manifest, provenance=seen)))
     sets = write(tmp_path / "sets", {"sst2/train.tsv": "sentence\tlabel\ngood \t1\n"})
     data = ["--data", table, "--split", "all", "--evaluation-sets", sets]

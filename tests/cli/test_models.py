@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -55,7 +56,7 @@ def test_models_lists_what_is_installed(accurate: Path) -> None:
 
 
 @pytest.mark.parametrize("metrics", [{"test": 0.9}, {"test": {"accuracy": "high"}}, {}])
-def test_models_takes_any_metrics(accurate: Path, metrics: dict[str, object]) -> None:
+def test_models_takes_any_metrics(accurate: Path, metrics: Any) -> None:
     model = read_bundle(accurate)
     write_bundle(accurate, replace(model, manifest=replace(model.manifest, metrics=metrics)))
     assert json.loads(run("models", "--json"))[1]["test_accuracy"] is None
@@ -92,9 +93,11 @@ def test_evaluation_takes_names(accurate: Path, tmp_path: Path) -> None:
     compare = ("--compare-to", "default", "--quick", "--json", figures)
     run("evaluate", *data, "--model", "accurate", *compare)
     evaluation = json.loads(figures.read_text())
-    assert evaluation["model"]["name"] == "stand-in"
-    assert evaluation["metrics"]["accuracy"] == 0
-    assert evaluation["comparison"]["name"].startswith(read_bundle(DEFAULT_BUNDLE).manifest.name)
+    assert evaluation["model"] == "stand-in"
+    assert evaluation["evaluation"]["metrics"]["accuracy"] == 0
+    assert evaluation["evaluation"]["comparison"]["name"].startswith(
+        read_bundle(DEFAULT_BUNDLE).manifest.name
+    )
 
 
 def test_config_starts_only_with_a_known_model(

@@ -142,7 +142,7 @@ def slowly(model: ModelReplica, seconds: float) -> list[CallContext]:
     clocks: list[CallContext] = []
 
     class Slow:
-        manifest, card, report, size = tiny.bundle().manifest, "", None, 0
+        manifest, card, evaluation, size = tiny.bundle().manifest, "", None, 0
 
         def predict_each(
             self, texts: object, risk: object, context: CallContext

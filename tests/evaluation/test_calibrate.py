@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from reelsense.bundle import Calibration, LengthGroup, Threshold, read_bundle, write_bundle
+from reelsense.bundle import (
+    Calibration,
+    LengthGroup,
+    Provenance,
+    Threshold,
+    read_bundle,
+    write_bundle,
+)
 from reelsense.datasets.evaluation_sets import PHRASES, VALIDATION_SENTENCES
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
@@ -24,7 +31,7 @@ from tests import tiny
 from tests.conftest import LABELS
 
 
-def drawn(count: int, temperature: float, exponent: float, seed: int = 0) -> calibrating._Answers:
+def drawn(count: int, temperature: float, exponent: float, seed: int = 0) -> calibrating._Logits:
     """Answers of a network that is calibrated by just these two numbers."""
     random = np.random.default_rng(seed)
     margins = random.normal(0, 4, count)
@@ -32,7 +39,7 @@ def drawn(count: int, temperature: float, exponent: float, seed: int = 0) -> cal
     truth = expit(margins * windows**exponent / temperature)
     targets = (random.random(count) < truth).astype(np.int64)
     logits = np.stack([0 * margins, margins], axis=1)
-    return calibrating._Answers(logits, windows, 100 * windows, targets)
+    return calibrating._Logits(logits, windows, 100 * windows, targets)
 
 
 def test_the_two_numbers_are_found_again() -> None:
@@ -46,7 +53,7 @@ def test_a_handful_of_reviews_gives_no_wild_numbers(wrong: int) -> None:
     logits = np.tile([0.0, 3.0], (3, 1))
     targets = np.array([0] * wrong + [1] * (3 - wrong))
     ones = np.ones(3, np.int64)
-    found = calibrating._fit(calibrating._Answers(logits, ones, ones, targets))
+    found = calibrating._fit(calibrating._Logits(logits, ones, ones, targets))
     assert 0.2 < found.temperature < 20
     assert found.window_exponent == pytest.approx(0, abs=1e-3)
 
@@ -105,8 +112,8 @@ def test_a_bundle_is_calibrated_and_still_gives_the_same_labels(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("review", "message"),
     [
-        (Review("film 7", "good", "meh", None, "1"), "film 7 has the label 'meh'"),
-        (Review("film 7", "good", None, None, "1"), "no labelled reviews"),
+        (Review("film 7", "good", "meh", None, "1"), "unknown label 'meh' of film 7"),
+        (Review("film 7", "good", None, None, "1"), "none of the 1 reviews"),
         (Review("film 7", "<br />", "positive", None, "1"), "film 7 holds nothing"),
     ],
 )
@@ -243,7 +250,7 @@ def test_default_risk_is_one_that_every_length_group_keeps(
 
 def test_calibrate_rejects_sentences_that_the_model_was_trained_on() -> None:
     bundle = tiny.bundle()
-    seen = {"extra_examples": {PHRASES: 7}}
+    seen = Provenance(extra_examples={PHRASES: 7})
     bundle = replace(bundle, manifest=replace(bundle.manifest, provenance=seen))
     films = ValidationSet("films", SHORT)
     sentences = ValidationSet(VALIDATION_SENTENCES, SHORT)

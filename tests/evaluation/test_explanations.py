@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import pytest
 
 from reelsense.datasets.reviews import Review
-from reelsense.evaluation.evaluate import Material, evaluate
-from reelsense.evaluation.explanations import Explanations, measure_explanations
-from reelsense.evaluation.plots import explained, flip_sizes
+from reelsense.evaluation.evaluate import EvaluationData, EvaluationOptions, evaluate
+from reelsense.evaluation.explanations import measure_explanations
+from reelsense.evaluation.plots import as_svg, counterfactual_sizes, sentence_deletion
 from reelsense.evaluation.summary import as_text
 from reelsense.inference.classifier import Classifier
 from reelsense.prediction import Explanation, Part
+from reelsense.report.results import ExplanationQuality
 from tests import tiny
 
 CLASSIFIER = Classifier(tiny.bundle(window=128), network=tiny.count_moods)
@@ -62,7 +63,7 @@ def test_true_explanations_are_found_true() -> None:
     for each in blind:
         assert weights.comprehensiveness[0] >= each.comprehensiveness[0] - 1e-9
         assert weights.sufficiency[0] <= each.sufficiency[0] + 1e-9
-    assert (found.flips.found.count, found.flips.found.total) == (0, 4)
+    assert (found.counterfactuals.found.count, found.counterfactuals.found.total) == (0, 4)
     assert found.stability.same_label.total == 4
 
 
@@ -85,26 +86,34 @@ def test_another_method_stands_beside() -> None:
 def test_flips_are_counted() -> None:
     mixed = [Review("m", "Great great film. The film. Bad.", "positive", None, "m")]
     found = measure_explanations(CLASSIFIER, mixed)
-    assert found.flips.found.count == 1
-    assert found.flips.sizes == [1]
-    assert found.flips.median_share == pytest.approx(17 / 32)
-    assert "<svg" in flip_sizes(found.flips.sizes)
+    assert found.counterfactuals.found.count == 1
+    assert found.counterfactuals.sizes == [1]
+    assert found.counterfactuals.median_share == pytest.approx(17 / 32)
+    assert "<svg" in as_svg(counterfactual_sizes(found.counterfactuals.sizes))
 
 
 def test_it_is_the_same_again_and_part_of_the_evaluation() -> None:
     runs = [
-        evaluate(CLASSIFIER, Material(reviews=REVIEWS), quick=True, explainer=CLASSIFIER)[0]
+        evaluate(
+            CLASSIFIER,
+            EvaluationData(reviews=REVIEWS),
+            options=EvaluationOptions(quick=True, explainer=CLASSIFIER),
+        )[0]
         for _ in range(2)
     ]
     found = runs[0].explanations
-    assert isinstance(found, Explanations)
+    assert isinstance(found, ExplanationQuality)
     assert runs[0] == runs[1]
     text = as_text(runs[0])
     assert "explanations\n" in text
-    assert "lost without 10%, 20%, 50%: weights" in text
-    assert "comprehensiveness" not in text
-    assert explained(found.rankings).count("weights") == 1
-    assert evaluate(CLASSIFIER, Material(reviews=REVIEWS), quick=True)[0].explanations is None
+    assert "comprehensiveness at 10%, 20%, 50%: weights" in text
+    assert as_svg(sentence_deletion(found.rankings)).count("weights") == 1
+    assert (
+        evaluate(
+            CLASSIFIER, EvaluationData(reviews=REVIEWS), options=EvaluationOptions(quick=True)
+        )[0].explanations
+        is None
+    )
 
 
 def test_reviews_of_one_sentence_alone() -> None:

@@ -8,15 +8,13 @@ from numpy.typing import NDArray
 
 from reelsense.datasets.identities import categories, terms_of
 from reelsense.errors import InputError
-from reelsense.evaluation.fairness import (
-    ALL,
+from reelsense.evaluation.fairness import TOLERANCE, review_changes, template_changes
+from reelsense.report.results import (
+    ALL_CATEGORIES,
     CATEGORY_TARGET,
     OVERALL_TARGET,
-    TOLERANCE,
     IdentityChanges,
     Terms,
-    review_changes,
-    template_changes,
 )
 from tests import tiny
 
@@ -46,7 +44,7 @@ def only(found: Sequence[IdentityChanges], terms: Terms) -> dict[str, IdentityCh
 def test_template_changes_show_a_bias_against_one_held_out_term() -> None:
     found = template_changes(Biased(lambda text: 0.3 if JAIN in text else 0.6))
     held_out, trained = only(found, "held-out"), only(found, "trained")
-    assert list(held_out) == list(trained) == [*categories(), ALL]
+    assert list(held_out) == list(trained) == [*categories(), ALL_CATEGORIES]
     assert {each.source for each in found} == {"templates"}
     religion = held_out["religion"]
     adjectives = [term for term in terms_of("religion", "adjective") if term.held_out]
@@ -57,8 +55,10 @@ def test_template_changes_show_a_bias_against_one_held_out_term() -> None:
     assert religion.changed.total > sentences * len(adjectives)
     assert JAIN in religion.widest[0]
     assert JAIN not in religion.widest[1]
-    assert held_out[ALL].changed.count == sentences
-    assert held_out[ALL].changed.total == sum(held_out[name].changed.total for name in categories())
+    assert held_out[ALL_CATEGORIES].changed.count == sentences
+    assert held_out[ALL_CATEGORIES].changed.total == sum(
+        held_out[name].changed.total for name in categories()
+    )
     assert trained["religion"].changed.count == held_out["age"].changed.count == 0
     assert trained["religion"].mean_range == held_out["age"].mean_range == 0
 
@@ -75,7 +75,7 @@ def test_targets_are_for_held_out_terms() -> None:
     found = template_changes(Biased())
     assert {each.target for each in found if each.terms == "trained"} == {None}
     held_out = only(found, "held-out")
-    assert held_out[ALL].target == OVERALL_TARGET
+    assert held_out[ALL_CATEGORIES].target == OVERALL_TARGET
     assert {held_out[name].target for name in categories()} == {CATEGORY_TARGET}
 
 
@@ -83,7 +83,7 @@ def test_review_changes_put_held_out_terms_into_sentences_of_reviews() -> None:
     texts = ["A white cop drives around. The gay couple was fun.", "Two black women meet here."]
     scorer = Biased(lambda text: 0.2 if "Tibetan" in text else 0.7)
     found = only(review_changes(scorer, texts), "held-out")
-    assert list(found) == ["ethnicity", "orientation", ALL]
+    assert list(found) == ["ethnicity", "orientation", ALL_CATEGORIES]
     ethnicity = found["ethnicity"]
     assert (ethnicity.source, ethnicity.changed.count, ethnicity.sets.count) == ("reviews", 2, 2)
     assert ethnicity.widest[0] in ("A Tibetan cop drives around.", "Two Tibetan women meet here.")
@@ -94,9 +94,9 @@ def test_review_changes_put_held_out_terms_into_sentences_of_reviews() -> None:
 def test_review_changes_take_at_most_as_many_sentences_and_always_the_same() -> None:
     texts = [f"The old actor number {n} walks by." for n in range(20)] * 2
     first, second = Biased(), Biased()
-    found = review_changes(first, texts, most=3)
+    found = review_changes(first, texts, limit=3)
     assert {each.sets.total for each in found if each.category == "age"} == {3}
-    assert review_changes(second, texts, most=3) == found
+    assert review_changes(second, texts, limit=3) == found
     assert first.texts == second.texts
     assert review_changes(first, []) == []
 

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from reelsense.datasets.evaluation_sets import Audit
-from reelsense.evaluation.label_quality import label_errors, label_views, suspects, worst_mistakes
+from reelsense.evaluation.label_quality import (
+    label_errors,
+    label_views,
+    suspect_labels,
+    worst_mistakes,
+)
 from tests.evaluation.test_predictions import predictions
 
 FIVE = predictions(
@@ -67,9 +72,9 @@ def test_the_worst_mistakes_come_first() -> None:
     found = worst_mistakes(made, NONE)
     assert [each.name for each in found] == ["r2", "r1", "r4", "r0"]
     assert [each.score for each in found] == pytest.approx([0.99, 0.95, 0.7, 0.6])
-    assert (found[0].label, found[0].answer) == ("negative", "positive")
-    assert (found[1].label, found[1].answer, found[1].text) == ("positive", "negative", "dull")
-    assert worst_mistakes(made, NONE, most=2) == found[:2]
+    assert (found[0].label, found[0].predicted) == ("negative", "positive")
+    assert (found[1].label, found[1].predicted, found[1].text) == ("positive", "negative", "dull")
+    assert worst_mistakes(made, NONE, limit=2) == found[:2]
     assert worst_mistakes(made, np.array([2, 4])) == [found[1], found[3]]
     assert worst_mistakes(predictions(("positive", 0.9)), NONE) == []
 
@@ -80,23 +85,23 @@ def test_planted_wrong_labels_are_found() -> None:
     ]
     planted = [("negative", 0.97), ("positive", 0.02), ("negative", 0.96)]
     made = predictions(*right, *planted)
-    found = label_errors(made, suspects(made), None)
+    found = label_errors(made, suspect_labels(made), None)
     assert (found.count, found.audited, found.not_upheld) == (3, 0, 0)
     assert [each.name for each in found.likeliest] == ["r41", "r40", "r42"]
-    assert (found.likeliest[0].label, found.likeliest[0].answer) == ("positive", "negative")
+    assert (found.likeliest[0].label, found.likeliest[0].predicted) == ("positive", "negative")
     audit = {"r40": Audit.UNCLEAR, "r41": Audit.FLIPPED, "r0": Audit.FLIPPED}
-    audited = label_errors(made, suspects(made), audit, most=1)
+    audited = label_errors(made, suspect_labels(made), audit, limit=1)
     assert (audited.count, audited.audited, audited.not_upheld) == (3, 2, 2)
     assert audited.likeliest == found.likeliest[:1]
-    kept = label_errors(made, suspects(made), {**audit, "r41": Audit.UPHELD})
+    kept = label_errors(made, suspect_labels(made), {**audit, "r41": Audit.UPHELD})
     assert (kept.audited, kept.not_upheld) == (2, 1)
 
 
 def test_few_reviews_are_enough() -> None:
     """Without a warning of cleanlab's, too."""
     made = predictions(("positive", 0.9), ("negative", 0.1), ("negative", 0.95))
-    assert suspects(made).tolist() == [2]
+    assert suspect_labels(made).tolist() == [2]
 
 
 def test_a_label_that_does_not_occur() -> None:
-    assert not len(suspects(predictions(("positive", 0.9), ("positive", 0.1))))
+    assert not len(suspect_labels(predictions(("positive", 0.9), ("positive", 0.1))))

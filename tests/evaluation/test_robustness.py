@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
 from reelsense.evaluation.perturbations import PERTURBATIONS
-from reelsense.evaluation.robustness import LabelChanges, flips, pairs
+from reelsense.evaluation.robustness import label_changes, pair_accuracy
+from reelsense.report.results import LabelChanges
 from tests import tiny
 
 BY_NAME = {perturbation.name: perturbation.change for perturbation in PERTURBATIONS}
@@ -28,13 +29,13 @@ class Picky:
 
 
 def by_name(found: Sequence[LabelChanges]) -> dict[str, tuple[int, int]]:
-    return {one.name: (one.flips.count, one.flips.total) for one in found}
+    return {one.name: (one.changed.count, one.changed.total) for one in found}
 
 
 def test_flips_are_counted_among_changed_texts() -> None:
     """The scorer looks for "don't": lost in capitals and without apostrophes."""
     texts = ["I don't know", "i don't", "plain", "LOUD", "1 2 3"]
-    found = by_name(flips(Picky(lambda text: "don't" in text), texts))
+    found = by_name(label_changes(Picky(lambda text: "don't" in text), texts))
     assert list(found) == list(BY_NAME)
     assert found["upper case"] == (2, 3)
     assert found["lower case"] == (0, 2)
@@ -47,7 +48,9 @@ def test_flips_are_counted_among_changed_texts() -> None:
 
 
 def test_an_uncased_model_does_not_flip_with_case() -> None:
-    found = by_name(flips(tiny.classifier(), ["A good film", "Awful", "the bad film was great"]))
+    found = by_name(
+        label_changes(tiny.classifier(), ["A good film", "Awful", "the bad film was great"])
+    )
     assert found["upper case"] == (0, 3)
     assert found["lower case"] == (0, 2)
 
@@ -61,10 +64,10 @@ def test_a_text_is_changed_alike_whatever_stands_beside_it() -> None:
 
     for other in ("Nobody knows anything", "?"):
         seen.append(set())
-        flips(Picky(look), ["Anna didn't know a teacher in Rome", other], seed=3)
+        label_changes(Picky(look), ["Anna didn't know a teacher in Rome", other], seed=3)
     shared = seen[0] & seen[1]
     assert len({text for text in shared if "teacher" in text.lower()}) == 1 + len(BY_NAME)
-    assert flips(Picky(look), []) == flips(Picky(look), [])
+    assert label_changes(Picky(look), []) == label_changes(Picky(look), [])
 
 
 def labelled(*texts: tuple[str, str | None]) -> list[Review]:
@@ -74,7 +77,7 @@ def labelled(*texts: tuple[str, str | None]) -> list[Review]:
 def test_pairs() -> None:
     originals = labelled(("good", "positive"), ("bad", "negative"), ("not bad", "positive"))
     edits = labelled(("awful", "negative"), ("not good", "negative"), ("bad", "negative"))
-    found = pairs(tiny.classifier(), "edited", originals, edits)
+    found = pair_accuracy(tiny.classifier(), "edited", originals, edits)
     assert found.name == "edited"
     assert (found.originals.count, found.edits.count, found.both.count) == (2, 2, 1)
     assert found.originals.total == found.edits.total == found.both.total == 3
@@ -82,7 +85,7 @@ def test_pairs() -> None:
 
 def test_what_makes_no_pairs() -> None:
     good = labelled(("good", "positive"))
-    with pytest.raises(InputError, match="1 originals, but 0 edits"):
-        pairs(tiny.classifier(), "x", good, [])
-    with pytest.raises(InputError, match="bad has the label 'meh', the model knows"):
-        pairs(tiny.classifier(), "x", good, labelled(("bad", "meh")))
+    with pytest.raises(InputError, match="1 originals and 0 edits"):
+        pair_accuracy(tiny.classifier(), "x", good, [])
+    with pytest.raises(InputError, match="unknown label 'meh'"):
+        pair_accuracy(tiny.classifier(), "x", good, labelled(("bad", "meh")))

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from reelsense.bundle import LengthGroup, Threshold
 from reelsense.evaluation.metrics import share
 from reelsense.evaluation.selective import (
-    SelectiveResult,
     accuracy_at_coverage,
     accuracy_by_coverage,
     selective_by_length,
     selective_results,
 )
+from reelsense.report.results import SelectiveResult
 from tests.conftest import LABELS
 from tests.evaluation.test_predictions import predictions
 
@@ -48,13 +48,13 @@ def test_decided_shares_by_hand() -> None:
     ]
     assert [each.reachable for each in found] == [False, True, True, True, True]
     assert selective_by_length(TEN, [group]) == []
-    assert [(each.decided.count, each.decided.total) for each in found] == [
+    assert [(each.coverage.count, each.coverage.total) for each in found] == [
         (0, 10), (0, 10), (4, 10), (4, 10), (10, 10)
     ]  # fmt: skip
-    assert [(each.wrong.count, each.wrong.total) for each in found] == [
+    assert [(each.selective_error.count, each.selective_error.total) for each in found] == [
         (0, 0), (0, 0), (1, 4), (1, 4), (3, 10)
     ]  # fmt: skip
-    assert [each.kept for each in found] == [None] * 5
+    assert [each.meets_target for each in found] == [None] * 5
 
 
 SHORT = LengthGroup(
@@ -68,19 +68,22 @@ LONG = LengthGroup(
 def test_decided_shares_are_by_the_thresholds_of_each_text() -> None:
     counted = replace(TEN, tokens=np.array([4, 4, 4, 4, 4, 5, 5, 5, 5, 99]))
     overall = selective_results(counted, [SHORT, LONG])
-    assert [(each.thresholds, each.decided.count, each.wrong.count) for each in overall] == [
+    assert [(r.thresholds, r.coverage.count, r.selective_error.count) for r in overall] == [
         ((None, 0.9), 0, 0), ((0.8, 0.0), 10, 3)
     ]  # fmt: skip
     sentence, long = selective_by_length(counted, [SHORT, LONG])
     assert (sentence.name, sentence.max_tokens) == ("sentence", 4)
-    assert [(each.thresholds, each.decided.total) for each in sentence.decided] == [
+    assert [(each.thresholds, each.coverage.total) for each in sentence.results] == [
         ((None,), 5), ((0.8,), 5)
     ]  # fmt: skip
-    assert [each.reachable for each in sentence.decided] == [False, True]
-    assert [(each.decided.count, each.wrong.count) for each in sentence.decided] == [
+    assert [each.reachable for each in sentence.results] == [False, True]
+    assert [(each.coverage.count, each.selective_error.count) for each in sentence.results] == [
         (0, 0), (5, 1)
     ]  # fmt: skip
-    assert [(each.decided.count, each.wrong.count) for each in long.decided] == [(0, 0), (5, 2)]
+    assert [(each.coverage.count, each.selective_error.count) for each in long.results] == [
+        (0, 0),
+        (5, 2),
+    ]
 
 
 def test_decided_by_length_leaves_out_groups_without_texts() -> None:
@@ -102,7 +105,7 @@ def test_without_groups_nothing_is_measured() -> None:
 
 @pytest.mark.parametrize(("wrong", "kept"), [(50, True), (100, None), (150, False)])
 def test_a_risk_is_kept_or_broken_where_the_interval_says_so(wrong: int, kept: bool | None) -> None:
-    assert SelectiveResult(0.1, (0.5,), share(1000, 1000), share(wrong, 1000)).kept is kept
+    assert SelectiveResult(0.1, (0.5,), share(1000, 1000), share(wrong, 1000)).meets_target is kept
 
 
 def test_the_surest_answers() -> None:

@@ -11,11 +11,11 @@ from reelsense.cli import options
 
 @click.command()
 @options.labelled_data
-@click.option("--test", "on_test", is_flag=True, help="Score the official test part as well.")
+@click.option("--test", "on_test", is_flag=True, help="Evaluate on the official test set too.")
 def baseline(data: Path, text_column: str, label_column: str, on_test: bool) -> None:
-    """Train a bag-of-words classifier to compare with.
+    """Train and evaluate a bag-of-words baseline.
 
-    It learns from the same reviews as BERT does, and so shows what BERT buys.
+    It is trained on the same reviews as BERT, to show what BERT gains.
     """
     from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation.baseline import train_baseline
@@ -24,7 +24,7 @@ def baseline(data: Path, text_column: str, label_column: str, on_test: bool) -> 
     source = LabelledData(data, text_column, label_column)
     model = train_baseline(*source.for_training())
     click.echo(f"bag of 1- and 2-grams, tf-idf, logistic regression (C = {model.strength:g})")
-    click.echo(f"held-out accuracy {model.held_out_accuracy:.2%}")
+    click.echo(f"validation accuracy {model.validation_accuracy:.2%}")
     if on_test:
         correct = predict_labelled(model, source.part("test")).correct
-        click.echo(f"test accuracy     {correct.mean():.2%}")
+        click.echo(f"test accuracy       {correct.mean():.2%}")

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from reelsense.cli import options
 
-if TYPE_CHECKING:
-    pass
 
-
-@click.command(short_help='Make probabilities honest, and find when to say "unsure".')
+@click.command(short_help="Fit calibration and decision thresholds.")
 @options.labelled_data
 @click.option(
     "--split",
     type=click.Choice(["validation", "all"]),
     default="validation",
     show_default=True,
-    help="Of a table that the model has not learned from, all.",
+    help="Part of the data. Use all for a table that the model was not trained on.",
 )
 @options.validation_sets
 @click.option("--output", type=options.PATH, required=True, help="Folder of the new bundle.")
@@ -34,11 +30,10 @@ def calibrate(
     output: Path,
     model: str | None,
 ) -> None:
-    """Make a model's probabilities honest and find when it is to say "unsure".
+    """Fit the calibration and the decision thresholds of a model, and write a new bundle.
 
-    Needs labelled reviews that the model has not learned from; `reelsense export` does this by
-    itself. Single sentences, short and long texts get a calibration and thresholds of their own if
-    there are enough of each.
+    Needs labelled reviews that the model was not trained on. `reelsense export` calibrates too.
+    Single sentences, short and long texts are calibrated separately if there are enough of each.
     """
     from reelsense import registry
     from reelsense.bundle import check_target, read_bundle, write_bundle

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +13,22 @@ from reelsense.cli import options
 if TYPE_CHECKING:
     from reelsense.bundle import Manifest
     from reelsense.datasets.labelled import LabelledData
-    from reelsense.evaluation.evaluate import Material
+    from reelsense.evaluation.evaluate import EvaluationData
     from reelsense.evaluation.explanations import Scores
-    from reelsense.evaluation.report import Report
     from reelsense.evaluation.scorer import Scorer
+    from reelsense.report.results import EvaluationRecord
 
 
 BAG_OF_WORDS = "bag-of-words"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Output:
+    """What to write."""
+
+    json_file: Path | None
+    report: Path | None
+    update_card: bool
 
 
 @click.command()
@@ -28,44 +36,42 @@ BAG_OF_WORDS = "bag-of-words"
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test", "all"]),
-    help="By default the dataset's test part, or the whole of a table.",
+    help="Part of the data. Default: test for a dataset, all for a table.",
 )
-@click.option("--json", "json_file", type=options.PATH, help="Write the figures there as well.")
+@click.option("--json", "json_file", type=options.PATH, help="Write the results to this file.")
 @click.option(
     "--report",
     type=options.PATH,
-    help="A folder to write a page with plots and a model card to.",
+    help="Write a report with plots and a model card to this folder.",
 )
 @click.option(
     "--evaluation-sets",
     "sets_folder",
     type=options.PATH,
-    help="Edited reviews, one-liners and audited labels, as `reelsense data fetch "
-    "evaluation-sets` brings them.",
+    help="Edited reviews, single sentences and audited labels, from `reelsense data fetch "
+    "evaluation-sets`.",
 )
 @click.option(
     "--compare-to",
     help="Another model to compare with: the name of an installed model, the folder of a bundle, "
-    f"or {BAG_OF_WORDS}, which is trained on --data first.",
+    f"or {BAG_OF_WORDS}, which is first trained on --data.",
 )
-@click.option("--quick", is_flag=True, help="Leave out robustness and fairness.")
-@click.option(
-    "--explanations", is_flag=True, help="Measure whether explanations are true, on 500 reviews."
-)
+@click.option("--quick", is_flag=True, help="Skip robustness, behaviours and fairness.")
+@click.option("--explanations", is_flag=True, help="Evaluate explanations too, on 500 reviews.")
 @click.option(
     "--checkpoint",
     type=options.PATH,
-    help="With --explanations: the model's checkpoint, to compare with integrated gradients.",
+    help="With --explanations: checkpoint of the model, to compare with integrated gradients.",
 )
 @click.option(
     "--texts/--no-texts",
     default=True,
-    help="Whether report and figures hold the texts of mistakes; not if you publish them.",
+    help="Include the texts of reviews in report and results. Use --no-texts to publish them.",
 )
 @click.option(
     "--update-card",
     is_flag=True,
-    help="Put report and card into the bundle too, without the texts of mistakes.",
+    help="Write evaluation.json and the model card to the bundle, without texts of reviews.",
 )
 @options.model
 def evaluate(
@@ -84,20 +90,17 @@ def evaluate(
     update_card: bool,
     model: str | None,
 ) -> None:
-    """Measure a model on labelled reviews."""
-    _check_targets(json_file, report)
+    """Evaluate a model on labelled reviews."""
+    _check_output(json_file, report)
     if update_card and quick:
-        raise click.UsageError("--update-card needs the whole evaluation, without --quick")
-
+        raise click.UsageError("--update-card cannot be combined with --quick")
     if checkpoint and not explanations:
-        raise click.UsageError("--checkpoint goes with --explanations")
+        raise click.UsageError("--checkpoint requires --explanations")
 
     from reelsense import registry
     from reelsense.bundle import check_target
     from reelsense.datasets.labelled import LabelledData
-    from reelsense.evaluation.evaluate import evaluate as measure
-    from reelsense.evaluation.evaluate import without_texts
-    from reelsense.evaluation.report import Report
+    from reelsense.evaluation import evaluate as evaluation
     from reelsense.inference.classifier import Classifier
 
     folder = registry.find(model)
@@ -105,69 +108,65 @@ def evaluate(
         check_target(folder)
     source = LabelledData(data, text_column, label_column)
     part = split or source.usual_part
-    other = _other(compare_to, source, part) if compare_to else None
+    other = _other_model(compare_to, source, part) if compare_to else None
     classifier = Classifier.load(folder)
-    manifest = classifier.manifest
-    _warn_of_flattery(manifest, source, part)
-    evaluation, predictions = measure(
+    _warn_if_optimistic(classifier.manifest, source, part)
+    results, predictions = evaluation.evaluate(
         classifier,
-        _material(source, part, sets_folder),
-        manifest.groups,
-        quick=quick,
-        against=other,
-        explainer=classifier if explanations else None,
-        explained_by=_gradients(checkpoint) if checkpoint else None,
+        _evaluation_data(source, part, sets_folder),
+        classifier.manifest.groups,
+        evaluation.EvaluationOptions(
+            quick=quick,
+            compare_to=other,
+            explainer=classifier if explanations else None,
+            other_explanations=_gradients(checkpoint) if checkpoint else None,
+        ),
     )
-    if not texts:
-        evaluation = without_texts(evaluation)
-    pages = Report(
-        manifest=manifest,
-        data=source.title(part),
+    record = evaluation.make_record(results, predictions, classifier.manifest, source.title(part))
+    output = _Output(json_file=json_file, report=report, update_card=update_card)
+    _write(
+        record if texts else record.without_texts(),
+        folder,
+        output,
         on_imdb=source.is_imdb,
-        published_as=registry.published_name(folder),
-        evaluation=evaluation,
-        predictions=predictions,
-        texts=texts,
+        official=source.is_imdb and part == "test",
     )
-    _tell(pages, part, report, json_file)
-    if update_card:
-        _publish(pages, folder, official=source.is_imdb and part == "test")
 
 
-def _tell(pages: Report, part: str, report: Path | None, json_file: Path | None) -> None:
-    """Print the figures, and write the page and the figures where they are wanted."""
-    from reelsense.evaluation.report import write_report
+def _write(
+    record: EvaluationRecord, folder: Path, output: _Output, *, on_imdb: bool, official: bool
+) -> None:
+    """Print `record`, and write it to `output` and to the bundle in `folder` as requested.
+
+    If the model was evaluated on the `official` test set, the manifest gets the accuracy too.
+    """
+    from reelsense import registry
+    from reelsense.bundle import CARD, OfficialTestMetrics, read_bundle, write_bundle
+    from reelsense.evaluation.card import render_card
     from reelsense.evaluation.summary import as_text
     from reelsense.files import write_atomically
+    from reelsense.report.page import render_report
 
-    manifest, evaluation = pages.manifest, pages.evaluation
-    click.echo(f"{manifest.name} {manifest.version} on {pages.data}\n\n{as_text(evaluation)}")
-    if report:
-        write_report(report, pages)
-        click.echo(f"\nthe report: {report / 'index.html'}")
-    if json_file:
-        about = {"model": {"name": manifest.name, "version": manifest.version}, "split": part}
-        write_atomically(json_file, json.dumps(about | asdict(evaluation), indent=2) + "\n")
-
-
-def _publish(pages: Report, folder: Path, *, official: bool) -> None:
-    """Put report and card into the bundle in `folder`, without the texts of reviews.
-
-    If what was measured is the `official` test set, the manifest gets the accuracy as well.
-    """
-    from reelsense.bundle import CARD, read_bundle, write_bundle
-    from reelsense.evaluation.evaluate import without_texts
-    from reelsense.evaluation.report import as_card, as_page
-
-    pages = replace(pages, evaluation=without_texts(pages.evaluation), texts=False)
-    bundle = replace(read_bundle(folder), card=as_card(pages), report=as_page(pages))
-    if official:
-        measured = pages.evaluation.metrics
-        test = {"reviews": measured.reviews, "accuracy": measured.accuracy}
-        metrics = bundle.manifest.metrics | {"test": test}
-        bundle = replace(bundle, manifest=replace(bundle.manifest, metrics=metrics))
-    write_bundle(folder, bundle)
-    click.echo(f"\nthe card: {folder / CARD}")
+    bundle = read_bundle(folder)
+    manifest = bundle.manifest
+    card = render_card(
+        record, manifest, on_imdb=on_imdb, published_as=registry.published_name(folder)
+    )
+    click.echo(f"{record.model} {record.version} on {record.data}\n\n{as_text(record.evaluation)}")
+    if output.report:
+        write_atomically(output.report / "index.html", render_report(record, manifest))
+        write_atomically(output.report / CARD, card)
+        click.echo(f"\nreport: {output.report / 'index.html'}")
+    if output.json_file:
+        write_atomically(output.json_file, replace(record, plots=()).to_json())
+    if output.update_card:
+        if official:
+            metrics = record.evaluation.metrics
+            test = OfficialTestMetrics(reviews=metrics.reviews, accuracy=metrics.accuracy)
+            manifest = replace(manifest, metrics=manifest.metrics | {"test": test})
+        evaluation = record.without_texts().to_json()
+        write_bundle(folder, replace(bundle, manifest=manifest, card=card, evaluation=evaluation))
+        click.echo(f"\nmodel card: {folder / CARD}")
 
 
 def _gradients(checkpoint: Path) -> tuple[str, Scores]:
@@ -176,52 +175,56 @@ def _gradients(checkpoint: Path) -> tuple[str, Scores]:
     return "integrated gradients", integrated_gradients(checkpoint)
 
 
-def _check_targets(json_file: Path | None, report: Path | None) -> None:
-    """Raise UsageError now about what could not be written after an hour of scoring."""
+def _check_output(json_file: Path | None, report: Path | None) -> None:
+    """Fail now if the output could not be written after an hour of scoring."""
     if json_file and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
-        raise click.UsageError(f"--json {json_file}: there is no such folder, or it is one")
+        raise click.UsageError(f"--json {json_file}: expected a file in an existing folder")
     if report and (report / "manifest.json").exists():
         raise click.UsageError(f"--report {report} is a bundle: name another folder")
     if report:
         try:
             report.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            raise click.UsageError(f"--report {report}: a file is in the way") from error
+            raise click.UsageError(f"--report {report} is a file: name a folder") from error
 
 
-def _warn_of_flattery(manifest: Manifest, source: LabelledData, part: str) -> None:
+def _warn_if_optimistic(manifest: Manifest, source: LabelledData, part: str) -> None:
+    """Warn if the model was trained or calibrated on the data it is evaluated on."""
     if part in ("all", "train") and manifest.provenance.get("data") == source.name:
-        click.echo(f"{manifest.name} has learned from {source.name}: it is flattered", err=True)
-    fitted = [group.calibration.data for group in manifest.groups if group.calibration]
-    if any(source.title(part) in data for data in fitted):
         click.echo(
-            f"the calibration and the thresholds of {manifest.name} were fitted on these reviews: "
-            "both are flattered",
+            f"warning: {manifest.name} was trained on {source.name}; these figures are optimistic",
+            err=True,
+        )
+    calibrated_on = [group.calibration.data for group in manifest.groups if group.calibration]
+    if any(source.title(part) in data for data in calibrated_on):
+        click.echo(
+            f"warning: {manifest.name} was calibrated on these reviews; its calibration error and "
+            "selective error are optimistic",
             err=True,
         )
 
 
-def _material(source: LabelledData, part: str, sets_folder: Path | None) -> Material:
+def _evaluation_data(source: LabelledData, part: str, sets_folder: Path | None) -> EvaluationData:
     from reelsense.datasets.evaluation_sets import EvaluationSets, read_evaluation_sets
-    from reelsense.evaluation.evaluate import Material
+    from reelsense.evaluation.evaluate import EvaluationData
 
-    return Material(
+    return EvaluationData(
         reviews=source.part(part),
         sets=read_evaluation_sets(sets_folder) if sets_folder else EvaluationSets(),
         training_texts=source.training_texts() if part == "test" else frozenset(),
     )
 
 
-def _other(against: str, source: LabelledData, part: str) -> tuple[str, Scorer]:
-    """The model that `against` names, and its name."""
+def _other_model(name: str, source: LabelledData, part: str) -> tuple[str, Scorer]:
+    """Return the model to compare with, after its full name."""
     from reelsense.evaluation.baseline import train_baseline
     from reelsense.inference.classifier import Classifier
 
-    if against != BAG_OF_WORDS:
-        other = Classifier.load(against)
+    if name != BAG_OF_WORDS:
+        other = Classifier.load(name)
         return f"{other.manifest.name} {other.manifest.version}", other
     if part not in ("validation", "test"):
         raise click.UsageError(
-            f"--compare-to {BAG_OF_WORDS} learns from --data: compare on --split validation"
+            f"--compare-to {BAG_OF_WORDS} is trained on --data: use --split validation"
         )
     return "bag of words", train_baseline(*source.for_training())

@@ -55,15 +55,13 @@ def _row(model: InstalledModel) -> _Row:
     if model.bundle is None:
         return _Row(name=model.name, folder=folder, error=model.error)
     manifest = model.bundle.manifest
-    test = manifest.metrics.get("test")
-    accuracy = test.get("accuracy") if isinstance(test, dict) else None
     return _Row(
         name=model.name,
         model=manifest.name,
         version=manifest.version,
         size=model.bundle.size,
         labels=manifest.labels,
-        test_accuracy=accuracy if isinstance(accuracy, float) else None,
+        test_accuracy=manifest.test_accuracy,
         folder=folder,
     )
 

@@ -42,7 +42,7 @@ class Facts:
 
     manifest: Manifest
     card: str
-    report: str | None
+    evaluation: str | None
     size: int
 
 
@@ -87,7 +87,7 @@ class ModelReplica:
     async def facts(self) -> Facts:
         """Return what the model is."""
         found = self._classifier
-        return Facts(found.manifest, found.card, found.report, found.size)
+        return Facts(found.manifest, found.card, found.evaluation, found.size)
 
     async def ask(
         self, method: str, arguments: dict[str, Any], limit: float | None, background: bool
@@ -132,7 +132,7 @@ class RemoteClassifier:
         self._handle, self._on_batch = handle, on_batch
         facts = cast(Facts, handle.facts.remote().result(timeout_s=30))
         self.manifest = facts.manifest
-        self.card, self.report, self.size = facts.card, facts.report, facts.size
+        self.card, self.evaluation, self.size = facts.card, facts.evaluation, facts.size
 
     @property
     def labels(self) -> tuple[str, ...]:

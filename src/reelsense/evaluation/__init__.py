@@ -1,4 +1,4 @@
-"""How good the answers are, measured from labelled texts. Needs the extra [eval], no PyTorch."""
+"""Evaluate and calibrate classifiers on labelled texts. Needs the extra [eval], no PyTorch."""
 
 from __future__ import annotations
 

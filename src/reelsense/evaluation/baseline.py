@@ -1,4 +1,4 @@
-"""What BERT is compared with: logistic regression over words and word pairs."""
+"""The baseline: logistic regression over words and word pairs."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from reelsense.errors import InputError
 from reelsense.text import clean
 
 _STRENGTHS = (1.0, 10.0, 100.0)
-"""Tried as C, the inverse of the regularization; the held-out reviews choose."""
+"""Candidates for C, the inverse regularization; the validation set decides."""
 
 
 class BagOfWordsModel:
-    """A classifier that counts words and word pairs; judged like any other."""
+    """A bag-of-words classifier; a `Scorer`."""
 
-    def __init__(self, pipeline: Pipeline, strength: float, held_out_accuracy: float) -> None:
+    def __init__(self, pipeline: Pipeline, strength: float, validation_accuracy: float) -> None:
         self._pipeline = pipeline
-        self.strength, self.held_out_accuracy = strength, held_out_accuracy
+        self.strength, self.validation_accuracy = strength, validation_accuracy
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -37,22 +37,35 @@ class BagOfWordsModel:
 
 
 def train_baseline(split: Split, labels: Sequence[str]) -> BagOfWordsModel:
-    """Train on `split.train`, choose the regularization on `split.validation`."""
+    """Train on `split.train`, choose the regularization on `split.validation`.
+
+    Raises:
+        InputError: A label is missing from the training data (code `missing-label`), or no word
+            occurs twice (code `too-little-text`).
+    """
     train_texts, train_labels = _texts_and_labels(split.train)
-    held_texts, held_labels = _texts_and_labels(split.validation)
+    validation_texts, validation_labels = _texts_and_labels(split.validation)
     if set(train_labels) != set(labels):
-        raise InputError(f"the reviews to train on do not show all of the labels {list(labels)}")
+        missing = sorted(set(labels) - set(train_labels))
+        raise InputError(
+            f"no training review has the label {', '.join(map(repr, missing))}: expected reviews "
+            f"of all labels {list(labels)}",
+            code="missing-label",
+        )
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
     try:
         counts = vectorizer.fit_transform(tqdm(train_texts, desc="counting", unit=" reviews"))
     except ValueError as error:  # no word occurs twice
-        raise InputError(f"too little text to count words in: {error}") from error
-    held_counts = vectorizer.transform(held_texts)
+        raise InputError(
+            f"too little training text ({error}): expected some words to occur twice",
+            code="too-little-text",
+        ) from error
+    validation_counts = vectorizer.transform(validation_texts)
     models = [
         LogisticRegression(C=strength, max_iter=1000).fit(counts, train_labels)
         for strength in tqdm(_STRENGTHS, desc="fitting")
     ]
-    accuracies = [float(model.score(held_counts, held_labels)) for model in models]
+    accuracies = [float(model.score(validation_counts, validation_labels)) for model in models]
     best = accuracies.index(max(accuracies))
     return BagOfWordsModel(
         make_pipeline(vectorizer, models[best]), _STRENGTHS[best], accuracies[best]

@@ -1,19 +1,19 @@
-"""Fit on validation texts what turns logits into honest probabilities and verdicts.
+"""Fit calibration and decision thresholds on a validation set.
 
-Short texts differ from long ones: a model trained on reviews is more often wrong, and surer of
-itself, on a single sentence. Calibration and decision thresholds are therefore fitted by length
-group, on the texts of that group alone.
+Short texts differ from long ones: a model trained on reviews is wrong more often, and more
+confident, on a single sentence. Calibration and thresholds are therefore fitted separately for each
+length group.
 
 Calibration is temperature scaling (Guo et al. 2017, "On Calibration of Modern Neural Networks",
-https://arxiv.org/abs/1706.04599) with a second number for the windows of long texts. A bias for
-each label was tried: in cross-validation it does not lower the log-loss of either length group.
+https://arxiv.org/abs/1706.04599) with a second parameter for the windows of long texts. A bias per
+label does not lower the cross-validated log-loss of either length group.
 
-Thresholds are found by `thresholds`. What holds with the stated confidence is each threshold by
-itself: for texts of its length group, at its target error rate. The level is not divided by the
-number of groups, so all groups keep to a target error rate together with a confidence of at least
-1 - groups x (1 - confidence). The guarantee takes the order of the probabilities as given; the two
-numbers of the calibration are fitted on the same texts. Cross-fitted probabilities were tried
-instead: in simulations both keep the promise, and these decide less.
+`thresholds` fits the thresholds. The stated confidence holds for each threshold separately: for
+texts of its length group, at its target error rate. The level is not divided by the number of
+groups, so all groups together keep a target error rate with a confidence of at least
+1 - groups x (1 - confidence). The guarantee takes the order of the probabilities as given, although
+the calibration is fitted on the same texts. With cross-fitted probabilities the guarantee holds in
+simulations too, but coverage is lower.
 """
 
 from __future__ import annotations
@@ -44,19 +44,18 @@ from reelsense.inference.calibration import probabilities
 from reelsense.inference.classifier import Classifier
 
 USUAL_RISK = 0.02
-"""The default of a bundle, or the next higher risk that every length group can keep."""
+"""Default target error rate, or the next higher one that every length group can keep."""
 
 LENGTHS = (("sentence", 64), ("short", 128))
-"""Length groups and their `max_tokens`, but for the last one. All of SST-2's sentences have 64
-tokens at most, 3 % of IMDb's reviews do."""
+"""Length groups and their `max_tokens`, except the last group. All sentences of SST-2 and 3% of the
+reviews of IMDb have at most 64 tokens."""
 
 MIN_TEXTS = 1000
-"""Labelled texts that a length group needs. If 650 of them can be decided with 1 % errors, a
-threshold for 2 % is found every other time; with 400 texts hardly ever, and with less than 160
-decided answers never. A group with fewer texts is merged with the next longer one, the last with
-the one before it."""
+"""Minimum number of labelled texts in a length group. With 650 texts above the threshold and 1%
+errors, a threshold for 2% is found half of the time; with 400 rarely, with fewer than 160 never. A
+group with fewer texts is merged with the next longer one, the last with the one before it."""
 
-_NOTE = "> Calibrated anew"
+_NOTE = "> Recalibrated"
 
 _FOLDS = 10
 
@@ -68,28 +67,29 @@ class ValidationSet:
     """Labelled texts that the model was not trained on."""
 
     name: str
-    """What they are, for people."""
+    """Name to display."""
     reviews: Sequence[Review]
 
 
 def sentence_set(folder: Path) -> ValidationSet:
-    """Read the validation sentences of the evaluation sets in `folder`. Raises DatasetError."""
+    """Read the validation sentences from the evaluation sets in `folder`. Raises DatasetError."""
     return ValidationSet(VALIDATION_SENTENCES, read_validation_sentences(folder))
 
 
 def check_unseen(manifest: Manifest, sets: Sequence[ValidationSet]) -> None:
-    """Raise InputError if the model is known to have been trained on one of `sets`."""
+    """Raise InputError (code `trained-on-validation`) if the model was trained on one of `sets`."""
     trained_on = manifest.provenance.get("extra_examples", {})
-    if PHRASES in trained_on and any(each.name == VALIDATION_SENTENCES for each in sets):
+    if PHRASES in trained_on and any(part.name == VALIDATION_SENTENCES for part in sets):
         raise InputError(
-            f"{manifest.name} was trained on {PHRASES}, {VALIDATION_SENTENCES} included: calibrate "
-            "it without them, or on sentences of your own"
+            f"{manifest.name} was trained on {PHRASES}, including {VALIDATION_SENTENCES}: "
+            "calibrate it without them, or on your own sentences",
+            code="trained-on-validation",
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Answers:
-    """What the network said of labelled texts (n), before calibration."""
+class _Logits:
+    """Logits of labelled texts (n), before calibration."""
 
     logits: NDArray[np.float64]
     """(n, labels)."""
@@ -98,8 +98,8 @@ class _Answers:
     targets: NDArray[np.int64]
     """Index of the true label."""
 
-    def __getitem__(self, chosen: NDArray[np.bool_]) -> _Answers:
-        return _Answers(
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> _Logits:
+        return _Logits(
             self.logits[chosen], self.windows[chosen], self.tokens[chosen], self.targets[chosen]
         )
 
@@ -111,29 +111,29 @@ def calibrate(bundle: Bundle, classifier: Classifier, sets: Sequence[ValidationS
     """Return `bundle` with calibration and thresholds fitted by length group on all of `sets`.
 
     Args:
-        bundle: What is calibrated; an earlier calibration is replaced.
-        classifier: The bundle's.
-        sets: Texts that the model was not trained on. They should be drawn like the texts to come:
-            thresholds keep their promise for such texts alone.
+        bundle: The bundle; an earlier calibration is replaced.
+        classifier: The classifier of the bundle.
+        sets: Texts that the model was not trained on. The guarantee of the thresholds holds for
+            texts from the same distribution only.
 
     Returns:
-        The bundle without its report, which was of the former calibration.
+        The bundle without its evaluation, which belongs to the earlier calibration.
 
     Raises:
-        InputError: A set holds no labels, one that the model lacks, a text that cannot be read, or
-            texts that the model was trained on.
+        InputError: A set has no labels, an unknown label, a text that cannot be scored, or texts
+            that the model was trained on.
 
     """
     check_unseen(bundle.manifest, sets)
-    known = [labelled(each.reviews, classifier.labels) for each in sets]
+    known = [labelled(part.reviews, classifier.labels) for part in sets]
     reviews = [review for part in known for review in part.reviews]
     targets = np.concatenate([part.targets for part in known])
-    names = np.repeat([each.name for each in sets], [len(part.reviews) for part in known])
+    names = np.repeat([part.name for part in sets], [len(part.reviews) for part in known])
     films = np.array([review.group for review in reviews])
-    answers = _score(classifier, reviews, targets)
+    logits = _score(classifier, reviews, targets)
     groups = []
-    for group, chosen in _length_groups(answers.tokens):
-        groups.append(_fitted(group, answers[chosen], films[chosen], names[chosen]))
+    for group, chosen in _length_groups(logits.tokens):
+        groups.append(_fit_group(group, logits[chosen], films[chosen], names[chosen]))
     *shorter, longest = groups
     control = RiskControl(
         method=METHOD,
@@ -149,13 +149,13 @@ def calibrate(bundle: Bundle, classifier: Classifier, sets: Sequence[ValidationS
         length_groups=tuple(shorter),
     )
     card = _with_note(bundle.card, f"{_counted(names)} ({len(reviews):,} reviews)")
-    return replace(bundle, manifest=manifest, card=card, report=None)  # it was of the former
+    return replace(bundle, manifest=manifest, card=card, evaluation=None)
 
 
 def _length_groups(tokens: NDArray[np.int64]) -> Iterator[tuple[LengthGroup, NDArray[np.bool_]]]:
-    """Yield the length groups of texts of so many `tokens` (n), yet empty, and which texts (n).
+    """Yield the length groups for texts with these `tokens` (n), and a mask of their texts (n).
 
-    A bound of LENGTHS parts two groups if both keep MIN_TEXTS.
+    A bound of LENGTHS separates two groups if both keep MIN_TEXTS.
     """
     longer = np.full(len(tokens), True)
     for name, max_tokens in LENGTHS:
@@ -166,40 +166,42 @@ def _length_groups(tokens: NDArray[np.int64]) -> Iterator[tuple[LengthGroup, NDA
     yield LengthGroup(name="all" if longer.all() else "long", max_tokens=None), longer
 
 
-def _fitted(
-    group: LengthGroup, answers: _Answers, films: NDArray[np.str_], names: NDArray[np.str_]
+def _fit_group(
+    group: LengthGroup, logits: _Logits, films: NDArray[np.str_], names: NDArray[np.str_]
 ) -> LengthGroup:
     """Return `group` with calibration and thresholds.
 
-    `films` and `names` say of each of the `answers` (n) what it is about and which set it is from.
+    `films` and `names` are the film and the validation set of each text (n).
     """
-    calibration = _fit(answers)
-    final = answers.calibrated(calibration)
+    calibration = _fit(logits)
+    final = logits.calibrated(calibration)
     calibration = replace(
         calibration,
         data=_counted(names),
-        reviews=len(answers.targets),
-        ece_before=_error(answers.calibrated(Calibration(temperature=1.0)), answers.targets),
-        ece_after=_error(_cross_fitted(answers, films), answers.targets),
+        reviews=len(logits.targets),
+        ece_before=_ece(logits.calibrated(Calibration(temperature=1.0)), logits.targets),
+        ece_after=_ece(_cross_fitted(logits, films), logits.targets),
     )
-    thresholds = find_thresholds(final.max(axis=1), final.argmax(axis=1) == answers.targets)
+    thresholds = find_thresholds(final.max(axis=1), final.argmax(axis=1) == logits.targets)
     return replace(group, calibration=calibration, thresholds=thresholds)
 
 
 def _default_risk(groups: Sequence[LengthGroup]) -> float | None:
-    """Return the lowest of RISKS, USUAL_RISK at least, that every group can keep.
+    """Return the lowest of RISKS, at least USUAL_RISK, that every group can keep.
 
-    If there is none, the one that the longest texts can keep; None if they cannot keep any.
+    If there is none, that of the longest texts; None if these cannot keep any.
     """
-    for some in (groups, groups[-1:]):
+    for candidates in (groups, groups[-1:]):
         for risk in RISKS:
-            if risk >= USUAL_RISK and all(group.threshold(risk) is not None for group in some):
+            if risk >= USUAL_RISK and all(
+                group.threshold(risk) is not None for group in candidates
+            ):
                 return risk
     return None
 
 
 def _counted(names: NDArray[np.str_]) -> str:
-    """Return the distinct `names`, with the number of each if there are several."""
+    """Return the distinct `names`, with their counts if there are several."""
     counts = Counter(names.tolist())
     if len(counts) == 1:
         return str(names[0])
@@ -207,8 +209,8 @@ def _counted(names: NDArray[np.str_]) -> str:
 
 
 def _with_note(card: str, data: str) -> str:
-    """`card`, saying below its title that probabilities and thresholds are newer than it is."""
-    note = f"{_NOTE} on {data}: what is said below of probabilities and thresholds is older."
+    """Return `card` with a note below its title that calibration and thresholds are newer."""
+    note = f"{_NOTE} on {data}: the figures below on calibration and thresholds are outdated."
     lines = [line for line in card.split("\n") if not line.startswith(_NOTE)]
     title = next((n for n, line in enumerate(lines) if line.startswith("# ")), -1)
     return "\n".join([*lines[: title + 1], note, *lines[title + 1 :]])
@@ -216,36 +218,36 @@ def _with_note(card: str, data: str) -> str:
 
 def _score(
     classifier: Classifier, reviews: Sequence[Review], targets: NDArray[np.int64]
-) -> _Answers:
-    scored = []
+) -> _Logits:
+    batches = []
     with tqdm(total=len(reviews), desc="calibrating", unit=" reviews") as bar:
         for start in range(0, len(reviews), _SLICE):
             texts = [review.text for review in reviews[start : start + _SLICE]]
             try:
-                scored.append(classifier.score(texts, start))
+                batches.append(classifier.score(texts, start))
             except TextError as error:
                 raise unreadable(reviews, error) from error
             bar.update(len(texts))
-    return _Answers(
-        logits=np.concatenate([each.logits for each in scored]),
-        windows=np.concatenate([each.windows for each in scored]),
-        tokens=np.concatenate([each.tokens for each in scored]),
+    return _Logits(
+        logits=np.concatenate([batch.logits for batch in batches]),
+        windows=np.concatenate([batch.windows for batch in batches]),
+        tokens=np.concatenate([batch.tokens for batch in batches]),
         targets=targets,
     )
 
 
-def _fit(answers: _Answers) -> Calibration:
-    """The two numbers that make the true labels most probable.
+def _fit(logits: _Logits) -> Calibration:
+    """Fit the calibration by maximum a posteriori.
 
-    Weak normal priors around (1, 0) decide where the reviews cannot: a handful, none of them wrong,
-    or none of them long.
+    Weak normal priors around temperature 1 and exponent 0 keep the fit finite if the reviews are
+    few, without errors, or all short.
     """
 
     def loss(point: NDArray[np.float64]) -> float:
-        found = answers.calibrated(_calibration(point))
-        of_truth = found[np.arange(len(answers.targets)), answers.targets]
-        unlikely = -np.log(np.maximum(of_truth, np.finfo(np.float64).tiny)).sum()
-        return float(unlikely + point[0] ** 2 / 2 + (2 * point[1]) ** 2 / 2)
+        calibrated = logits.calibrated(_calibration(point))
+        of_target = calibrated[np.arange(len(logits.targets)), logits.targets]
+        log_loss = -np.log(np.maximum(of_target, np.finfo(np.float64).tiny)).sum()
+        return float(log_loss + point[0] ** 2 / 2 + (2 * point[1]) ** 2 / 2)
 
     return _calibration(minimize(loss, np.zeros(2), method="Nelder-Mead").x)
 
@@ -254,17 +256,17 @@ def _calibration(point: NDArray[np.float64]) -> Calibration:
     return Calibration(temperature=float(np.exp(point[0])), window_exponent=float(point[1]))
 
 
-def _cross_fitted(answers: _Answers, films: NDArray[np.str_]) -> NDArray[np.float64]:
-    """Return probabilities (n, labels), each calibrated on the other folds of the `films` (n)."""
+def _cross_fitted(logits: _Logits, films: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Return probabilities (n, labels), each calibrated on the other folds by film."""
     names = sorted(set(films.tolist()))
     random.Random(0).shuffle(names)
     folds = {name: n % _FOLDS for n, name in enumerate(names)}
     fold = np.array([folds[film] for film in films.tolist()])
-    found = np.empty_like(answers.logits)
+    calibrated = np.empty_like(logits.logits)
     for n in range(min(_FOLDS, len(names))):
-        found[fold == n] = answers[fold == n].calibrated(_fit(answers[fold != n]))
-    return found
+        calibrated[fold == n] = logits[fold == n].calibrated(_fit(logits[fold != n]))
+    return calibrated
 
 
-def _error(found: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
-    return calibration_error(found.argmax(axis=1) == targets, found.max(axis=1))
+def _ece(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
+    return calibration_error(probabilities.argmax(axis=1) == targets, probabilities.max(axis=1))

@@ -1,184 +1,146 @@
-"""Everything that is measured of a classifier, in one pass over labelled reviews."""
+"""Evaluate a classifier on labelled reviews: metrics, robustness, fairness and explanations."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from reelsense.bundle import LengthGroup
+from reelsense import __version__
+from reelsense.bundle import LengthGroup, Manifest
 from reelsense.datasets.evaluation_sets import EvaluationSets
 from reelsense.datasets.reviews import Review
-from reelsense.evaluation.behaviours import Behaviours, measure_behaviours
-from reelsense.evaluation.comparison import Comparison, compare
-from reelsense.evaluation.explanations import (
-    Explainer,
-    Explanations,
-    Scores,
-    measure_explanations,
-)
-from reelsense.evaluation.fairness import IdentityChanges, review_changes, template_changes
-from reelsense.evaluation.label_quality import (
-    Doubt,
-    LabelErrors,
-    LabelView,
-    label_errors,
-    label_views,
-    suspects,
-    worst_mistakes,
-)
-from reelsense.evaluation.metrics import Metrics, Share, measure, share
+from reelsense.evaluation import label_quality, plots, slices
+from reelsense.evaluation.behaviours import measure_behaviours
+from reelsense.evaluation.comparison import compare
+from reelsense.evaluation.explanations import Explainer, Scores, measure_explanations
+from reelsense.evaluation.fairness import review_changes, template_changes
+from reelsense.evaluation.metrics import classification_metrics, share_of
 from reelsense.evaluation.predictions import LabelledPredictions, labelled, predict_labelled
-from reelsense.evaluation.robustness import LabelChanges, Pairs, flips, pairs
+from reelsense.evaluation.robustness import label_changes, pair_accuracy
 from reelsense.evaluation.scorer import Scorer
 from reelsense.evaluation.selective import (
-    SelectiveGroup,
-    SelectiveResult,
     accuracy_at_coverage,
     selective_by_length,
     selective_results,
 )
-from reelsense.evaluation.slices import Slice, by_length, by_rating, star_mae
+from reelsense.report.results import Comparison, Evaluation, EvaluationRecord, SingleSentences
 
-_FLIPPED_REVIEWS = 1000
-"""Reviews that are perturbed to see whether the answer flips."""
-
-
-@dataclass(frozen=True, slots=True)
-class SingleSentences:
-    """How the model fares on single sentences."""
-
-    metrics: Metrics
-    accuracy: Share
-    decided: list[SelectiveResult]
-    selective_by_length: list[SelectiveGroup]
-    """Empty if the model has one length group."""
+_PERTURBED_REVIEWS = 1000
+"""Maximum number of reviews to perturb."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """All that was measured."""
-
-    metrics: Metrics
-    label_views: list[LabelView]
-    surest: Share
-    """Accuracy of the 80 % of the answers that the model is surest of."""
-    decided: list[SelectiveResult]
-    """Each text by the thresholds of its length group."""
-    selective_by_length: list[SelectiveGroup]
-    """Empty if the model has one length group."""
-    by_length: list[Slice]
-    by_rating: list[Slice]
-    star_mae: float | None
-    """Mean absolute error of the expected star rating."""
-    flips: list[LabelChanges]
-    pairs: list[Pairs]
-    single_sentences: SingleSentences | None
-    behaviours: Behaviours | None
-    """None of a model without the labels "negative" and "positive"."""
-    identity: list[IdentityChanges]
-    comparison: Comparison | None
-    label_errors: LabelErrors
-    mistakes: list[Doubt]
-    explanations: Explanations | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
-    """What a classifier is measured on."""
+class EvaluationData:
+    """What a classifier is evaluated on."""
 
     reviews: Sequence[Review]
     sets: EvaluationSets = field(default_factory=EvaluationSets)
     training_texts: Collection[str] = frozenset()
-    """To tell which of `reviews` the classifier may have learned."""
+    """Texts that the classifier may have been trained on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationOptions:
+    """What to measure beside the metrics."""
+
+    quick: bool = False
+    """Skip robustness, behaviours and fairness."""
+    compare_to: tuple[str, Scorer] | None = None
+    """Name of another model, and that model."""
+    explainer: Explainer | None = None
+    """The evaluated classifier, to measure its explanations too."""
+    other_explanations: tuple[str, Scores] | None = None
+    """Name of another explanation method to compare with, and that method."""
 
 
 def evaluate(
     scorer: Scorer,
-    material: Material,
+    data: EvaluationData,
     groups: Sequence[LengthGroup] = (),
-    *,
-    quick: bool = False,
-    against: tuple[str, Scorer] | None = None,
-    explainer: Explainer | None = None,
-    explained_by: tuple[str, Scores] | None = None,
+    options: EvaluationOptions = EvaluationOptions(),
 ) -> tuple[Evaluation, LabelledPredictions]:
-    """Measure `scorer`, whose thresholds are those of its length `groups`.
+    """Evaluate `scorer`, whose decision thresholds are those of its length `groups`.
 
-    Returns the figures and the bare answers. `quick` leaves out robustness and fairness. `against`
-    is another model and its name. With `explainer`, `scorer` itself, its explanations are measured
-    too, beside those that the method `explained_by`, if any, gives. Raises InputError if no review
-    carries a label, or one that the model does not know.
+    Returns:
+        The results, and the predictions they were computed from.
+
+    Raises:
+        InputError: No review has a label, or one has a label that a model does not know.
     """
-    if against:
-        labelled(material.reviews, against[1].labels)  # before an hour of scoring
-    predictions = predict_labelled(scorer, material.reviews)
-    sets = material.sets
-    suspected = suspects(predictions)
+    if options.compare_to:
+        labelled(data.reviews, options.compare_to[1].labels)  # fail before an hour of scoring
+    predictions = predict_labelled(scorer, data.reviews)
+    sets, explainer = data.sets, options.explainer
+    suspects = label_quality.suspect_labels(predictions)
     texts = [review.text for review in predictions.reviews]
-    sample = random.Random(0).sample(texts, min(_FLIPPED_REVIEWS, len(texts)))
-    sentiment = {"negative", "positive"} <= set(scorer.labels) and not quick
+    sample = random.Random(0).sample(texts, min(_PERTURBED_REVIEWS, len(texts)))
+    sentiment = {"negative", "positive"} <= set(scorer.labels) and not options.quick
     return Evaluation(
-        metrics=measure(predictions.targets, predictions.probabilities, predictions.labels),
-        label_views=label_views(predictions, sets.audit, material.training_texts),
-        surest=accuracy_at_coverage(predictions),
-        decided=selective_results(predictions, groups),
+        metrics=classification_metrics(
+            predictions.targets, predictions.probabilities, predictions.labels
+        ),
+        label_views=label_quality.label_views(predictions, sets.audit, data.training_texts),
+        accuracy_at_80_coverage=accuracy_at_coverage(predictions, 0.8),
+        selective=selective_results(predictions, groups),
         selective_by_length=selective_by_length(predictions, groups),
-        by_length=by_length(predictions),
-        by_rating=by_rating(predictions),
-        star_mae=star_mae(predictions),
-        flips=[] if quick else flips(scorer, sample),
-        pairs=_pairs(scorer, sets) if sentiment else [],
-        single_sentences=_one_liners(scorer, sets, groups) if sentiment else None,
+        by_length=slices.by_length(predictions),
+        by_rating=slices.by_rating(predictions),
+        star_mae=slices.star_mae(predictions),
+        label_changes=[] if options.quick else label_changes(scorer, sample),
+        pairs=[pair_accuracy(scorer, pair.name, pair.originals, pair.edits) for pair in sets.pairs]
+        if sentiment
+        else [],
+        single_sentences=_single_sentences(scorer, sets, groups) if sentiment else None,
         behaviours=measure_behaviours(scorer, groups) if sentiment else None,
         identity=[*template_changes(scorer), *review_changes(scorer, texts)] if sentiment else [],
-        comparison=_comparison(predictions, against) if against else None,
-        label_errors=label_errors(predictions, suspected, sets.audit),
-        mistakes=worst_mistakes(predictions, suspected),
-        explanations=measure_explanations(explainer, predictions.reviews, explained_by)
+        comparison=_comparison(predictions, *options.compare_to) if options.compare_to else None,
+        label_errors=label_quality.label_errors(predictions, suspects, sets.audit),
+        mistakes=label_quality.worst_mistakes(predictions, suspects),
+        explanations=measure_explanations(
+            explainer, predictions.reviews, options.other_explanations
+        )
         if explainer
         else None,
     ), predictions
 
 
-def without_texts(found: Evaluation) -> Evaluation:
-    """Return `found` without the texts of the reviews it was measured on, fit to be published."""
-    errors = found.label_errors
-    return replace(
-        found,
-        mistakes=[replace(each, text="") for each in found.mistakes],
-        label_errors=replace(
-            errors, likeliest=[replace(each, text="") for each in errors.likeliest]
-        ),
-        identity=[
-            replace(each, widest=("", "")) if each.source == "reviews" else each
-            for each in found.identity
-        ],
+def make_record(
+    evaluation: Evaluation, predictions: LabelledPredictions, manifest: Manifest, data: str
+) -> EvaluationRecord:
+    """Return the content of evaluation.json, with all plots.
+
+    Args:
+        evaluation: The results.
+        predictions: The predictions they were computed from.
+        manifest: Of the evaluated model.
+        data: Name of the data set and its part, as "the official test part of ...".
+    """
+    return EvaluationRecord(
+        model=manifest.name,
+        version=manifest.version,
+        data=data,
+        reelsense=__version__,
+        evaluation=evaluation,
+        plots=plots.draw_plots(evaluation, predictions, manifest.provenance.get("curves")),
     )
 
 
-def _comparison(predictions: LabelledPredictions, against: tuple[str, Scorer]) -> Comparison:
-    name, other = against
+def _comparison(predictions: LabelledPredictions, name: str, other: Scorer) -> Comparison:
     return compare(
         predictions, predict_labelled(other, predictions.reviews, f"scoring with {name}"), name
     )
 
 
-def _pairs(scorer: Scorer, sets: EvaluationSets) -> list[Pairs]:
-    return [pairs(scorer, each.name, each.originals, each.edits) for each in sets.pairs]
-
-
-def _one_liners(
+def _single_sentences(
     scorer: Scorer, sets: EvaluationSets, groups: Sequence[LengthGroup]
 ) -> SingleSentences | None:
     if not sets.single_sentences:
         return None
-    predictions = predict_labelled(scorer, sets.single_sentences, "one-liners")
-    metrics = measure(predictions.targets, predictions.probabilities, predictions.labels)
-    accuracy = share(int(predictions.correct.sum()), len(predictions.reviews))
+    predictions = predict_labelled(scorer, sets.single_sentences, "single sentences")
     return SingleSentences(
-        metrics,
-        accuracy,
-        decided=selective_results(predictions, groups),
+        classification_metrics(predictions.targets, predictions.probabilities, predictions.labels),
+        share_of(predictions.correct),
+        selective=selective_results(predictions, groups),
         selective_by_length=selective_by_length(predictions, groups),
     )

@@ -1,16 +1,14 @@
-"""Whether explanations are true: whether what they point at carries the answer.
+"""Measure explanations: does deleting what they point at change the prediction?
 
-Sentences are taken out of reviews, or kept alone, in the order in which a method ranks them, and
-the cut text is scored as any other: comprehensiveness and sufficiency (DeYoung et al. 2020,
-"ERASER: A Benchmark to Evaluate Rationalized NLP Models"), here of whole sentences. Beside the
-explanations stand orders that know nothing of the answer, and another method if one is given.
-
-Knows texts and an `Explainer`; knows no files and no models.
+Sentences are deleted from reviews, or kept alone, in the order of a ranking, and the shortened text
+is scored like any other: comprehensiveness and sufficiency (DeYoung et al. 2020, "ERASER: A
+Benchmark to Evaluate Rationalized NLP Models"), here of whole sentences. The explanations are
+compared with rankings that do not use the prediction, and with another method if one is given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -21,104 +19,52 @@ from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from reelsense.datasets.reviews import Review
-from reelsense.evaluation.metrics import Share, share
+from reelsense.evaluation.metrics import share
 from reelsense.evaluation.perturbations import typos
 from reelsense.evaluation.scorer import Scorer, score
 from reelsense.prediction import Explanation, Part, without
-
-SHARES = (0.1, 0.2, 0.5)
-"""Of the characters of a review, how many are taken out or kept at least."""
+from reelsense.report.results import (
+    DELETION_SHARES,
+    CounterfactualsFound,
+    DeletionEffect,
+    ExplanationQuality,
+    ExplanationStability,
+    SentenceRanking,
+)
 
 _SAMPLE = 500
-"""Reviews that are explained, half of them of each label."""
+"""Reviews to explain, the same number of each label."""
 
-_LIKE = 0.5
-"""How much longer or shorter, as a share, a sentence of like length may be."""
+_SIMILAR = 0.5
+"""Maximum relative difference of similar lengths."""
 
-_LEAST = 1e-9
-"""Probabilities are kept this far from 0 and 1 before their log-odds are taken."""
+_EPSILON = 1e-9
+"""Probabilities are clipped to this distance from 0 and 1 before their log-odds are computed."""
 
 Scores = Callable[[str, Sequence[Part]], Sequence[float]]
-"""Another method: a text and its sentences to how much each speaks for "positive"."""
+"""An explanation method: a text and its sentences to the weight of each for "positive"."""
 
 
 class Explainer(Scorer, Protocol):
-    """A classifier that explains itself; `reelsense.Classifier` is one."""
+    """A classifier that explains its predictions, such as `reelsense.Classifier`."""
 
     def explain(self, text: str) -> Explanation:
-        """Return what carries the answer for `text`."""
+        """Return the explanation of the prediction for `text`."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """How far the log-odds move, on average, when one sentence of a review is taken out."""
-
-    reviews: int
-    heaviest: float
-    """The one with the largest weight, nats."""
-    random: float
-    """Another one of like length."""
-    ratio: float | None
-    """The first, in units of the second; None if that is 0."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """What the probability of the answer loses, on average, by an order of the sentences."""
-
-    name: str
-    comprehensiveness: list[float]
-    """For each of SHARES: without the first sentences in this order. The more the better."""
-    sufficiency: list[float]
-    """With these alone. The less the better."""
-
-
-@dataclass(frozen=True, slots=True)
-class CounterfactualsFound:
-    """For how many reviews a set of parts was found that turns the label, and how large it is."""
-
-    found: Share
-    by_words: int
-    """Of these, words and no sentences."""
-    sizes: list[int]
-    """Sentences in each set of sentences."""
-    median_share: float
-    """Characters in these, as a share of the review's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stability:
-    """What stays of an explanation when a tenth of the longer words get typing errors."""
-
-    same_label: Share
-    same_heaviest: Share
-    """The heaviest sentence is still that one, of the reviews with the same label and as many
-    sentences."""
-    correlation: float
-    """Median of Spearman's rank correlation of the weights within a review, of those among them
-    with three sentences or more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Explanations:
-    """How true explanations are."""
-
-    reviews: int
-    deletion: Deletion
-    rankings: list[Ranking]
-    flips: CounterfactualsFound
-    stability: Stability
 
 
 @dataclass(frozen=True, slots=True)
 class _Explained:
     text: str
-    found: Explanation
+    explanation: Explanation
 
     @property
-    def answer(self) -> str:
-        return self.found.prediction.label
+    def label(self) -> str:
+        return self.explanation.prediction.label
+
+    @property
+    def sentences(self) -> Sequence[Part]:
+        return self.explanation.sentences
 
 
 def measure_explanations(
@@ -126,27 +72,32 @@ def measure_explanations(
     reviews: Sequence[Review],
     other: tuple[str, Scores] | None = None,
     seed: int = 0,
-) -> Explanations:
-    """Measure the explanations of 500 of labelled `reviews`, as many of each label.
+) -> ExplanationQuality:
+    """Measure the explanations of up to 500 labelled `reviews`, balanced by label.
 
-    `other` is a method to compare with, and its name. Only reviews of two sentences or more say
-    something about the order of sentences; flips are counted of all.
+    Counterfactuals and stability are measured on all of them, rankings on those with two sentences
+    or more.
+
+    Args:
+        explainer: The classifier.
+        reviews: Labelled reviews.
+        other: Name of another explanation method to compare with, and that method.
+        seed: Of the sample, the random order and the typos.
     """
-    texts = _sample(reviews, seed)
-    explained = _explain(explainer, texts, "explaining")
-    several = [each for each in explained if len(each.found.sentences) > 1]
-    orders: list[tuple[str, list[list[int]]]] = [
-        ("weights", [_ranked(each.found.support) for each in several]),
-        *_blind_orders(several, seed),
-    ]
+    explained = _explain(explainer, _sample(reviews, seed), "explaining")
+    several = [review for review in explained if len(review.sentences) > 1]
+    orders: dict[str, list[list[int]]] = {
+        "weights": [_descending(review.explanation.support) for review in several]
+    }
     if other:
         name, scores = other
-        orders.insert(1, (name, _other_order(several, scores, name)))
-    return Explanations(
+        orders[name] = _order_by(several, scores, name)
+    orders |= _blind_orders(several, seed)
+    return ExplanationQuality(
         reviews=len(explained),
         deletion=_deletion(explainer, several, seed),
         rankings=_rankings(explainer, several, orders),
-        flips=_flips(explained),
+        counterfactuals=_counterfactuals(explained),
         stability=_stability(explainer, explained, seed),
     )
 
@@ -167,152 +118,154 @@ def _explain(explainer: Explainer, texts: Sequence[str], title: str) -> list[_Ex
     ]
 
 
-def _ranked(values: Sequence[float]) -> list[int]:
-    """Return the places of `values`, the largest first."""
+def _descending(values: Sequence[float]) -> list[int]:
+    """Return the indices of `values`, the largest value first."""
     return sorted(range(len(values)), key=lambda n: -values[n])
 
 
-def _blind_orders(explained: Sequence[_Explained], seed: int) -> list[tuple[str, list[list[int]]]]:
-    counts = [len(each.found.sentences) for each in explained]
-    random = [Random(f"{seed}-{n}") for n in range(len(counts))]
-    return [
-        (
-            "random",
-            [one.sample(range(count), count) for one, count in zip(random, counts, strict=True)],
-        ),
-        ("from the start", [list(range(count)) for count in counts]),
-        ("from the end", [list(range(count))[::-1] for count in counts]),
-    ]
+def _blind_orders(explained: Sequence[_Explained], seed: int) -> dict[str, list[list[int]]]:
+    """Return orders of the sentences that do not use the prediction."""
+    counts = [len(review.sentences) for review in explained]
+    return {
+        "random": [
+            Random(f"{seed}-{n}").sample(range(count), count) for n, count in enumerate(counts)
+        ],
+        "from the start": [list(range(count)) for count in counts],
+        "from the end": [list(range(count))[::-1] for count in counts],
+    }
 
 
-def _other_order(explained: Sequence[_Explained], scores: Scores, name: str) -> list[list[int]]:
+def _order_by(explained: Sequence[_Explained], scores: Scores, name: str) -> list[list[int]]:
     orders = []
-    for each in tqdm(explained, name, unit=" reviews"):
-        sign = 1 if each.answer == "positive" else -1
-        found = scores(each.text, each.found.sentences)
-        orders.append(_ranked([sign * value for value in found]))
+    for review in tqdm(explained, name, unit=" reviews"):
+        sign = 1 if review.label == "positive" else -1
+        weights = scores(review.text, review.sentences)
+        orders.append(_descending([sign * weight for weight in weights]))
     return orders
 
 
-def _deletion(explainer: Explainer, explained: Sequence[_Explained], seed: int) -> Deletion:
-    cut: list[tuple[str, Part, Part]] = []
-    for n, each in enumerate(explained):
-        parts = each.found.sentences
-        heaviest = max(parts, key=lambda part: abs(part.weight))
-        others = [part for part in parts if part is not heaviest]
-        cut.append((each.text, heaviest, _of_like_length(heaviest, others, Random(f"{seed}+{n}"))))
-    if not cut:
-        return Deletion(0, 0.0, 0.0, None)
-    answers = [each.answer for each in explained]
-    whole = _log_odds(explainer, [each.text for each in explained], answers, "as given")
-    moved = [
-        float(np.abs(whole - _log_odds(explainer, texts, answers, title)).mean())
-        for title, texts in (
-            ("without the heaviest", [without(text, [part]) for text, part, _ in cut]),
-            ("without a random one", [without(text, [part]) for text, _, part in cut]),
-        )
-    ]
-    return Deletion(len(cut), moved[0], moved[1], moved[0] / moved[1] if moved[1] else None)
+def _deletion(explainer: Explainer, explained: Sequence[_Explained], seed: int) -> DeletionEffect:
+    if not explained:
+        return DeletionEffect(0, 0.0, 0.0, None)
+    without_heaviest, without_other = [], []
+    for n, review in enumerate(explained):
+        heaviest = max(review.sentences, key=lambda part: abs(part.weight))
+        others = [part for part in review.sentences if part is not heaviest]
+        other = _similar_length(heaviest, others, Random(f"{seed}+{n}"))
+        without_heaviest.append(without(review.text, [heaviest]))
+        without_other.append(without(review.text, [other]))
+    labels = [review.label for review in explained]
+    whole = _log_odds(explainer, [review.text for review in explained], labels, "originals")
+
+    def mean_change(texts: Sequence[str], title: str) -> float:
+        return float(np.abs(whole - _log_odds(explainer, texts, labels, title)).mean())
+
+    heaviest_change = mean_change(without_heaviest, "without the heaviest sentence")
+    random_change = mean_change(without_other, "without a random sentence")
+    ratio = heaviest_change / random_change if random_change else None
+    return DeletionEffect(len(explained), heaviest_change, random_change, ratio)
 
 
-def _of_like_length(targets: Part, others: Sequence[Part], random: Random) -> Part:
-    """Choose one of `others` at random among those of like length; if none is, the nearest."""
+def _similar_length(sentence: Part, others: Sequence[Part], random: Random) -> Part:
+    """Choose one of `others` of similar length at random; if there is none, the nearest."""
 
-    def off(part: Part) -> float:
-        return abs((part.end - part.start) / (targets.end - targets.start) - 1)
+    def difference(part: Part) -> float:
+        return abs((part.end - part.start) / (sentence.end - sentence.start) - 1)
 
-    like = [part for part in others if off(part) <= _LIKE]
-    return random.choice(like) if like else min(others, key=off)
+    similar = [part for part in others if difference(part) <= _SIMILAR]
+    return random.choice(similar) if similar else min(others, key=difference)
 
 
 def _rankings(
     explainer: Explainer,
     explained: Sequence[_Explained],
-    orders: Sequence[tuple[str, list[list[int]]]],
-) -> list[Ranking]:
-    answers = [each.answer for each in explained]
-    whole = _probabilities(explainer, [each.text for each in explained], answers, "as given")
-    cuts = [(keep, portion) for keep in (False, True) for portion in SHARES]
-    found = []
-    for name, of_reviews in orders:
+    orders: Mapping[str, Sequence[Sequence[int]]],
+) -> list[SentenceRanking]:
+    labels = [review.label for review in explained]
+    whole = _probabilities(explainer, [review.text for review in explained], labels, "originals")
+    cuts = [(keep, portion) for keep in (False, True) for portion in DELETION_SHARES]
+    rankings = []
+    for name, order_of_each in orders.items():
         texts = [
-            _cut(each, order, portion, keep=keep)
+            _cut(review, order, portion, keep=keep)
             for keep, portion in cuts
-            for each, order in zip(explained, of_reviews, strict=True)
+            for review, order in zip(explained, order_of_each, strict=True)
         ]
-        left = _probabilities(explainer, texts, answers * len(cuts), f"cut by {name}")
+        left = _probabilities(explainer, texts, labels * len(cuts), f"order: {name}")
         lost = (whole - left.reshape(len(cuts), -1)).sum(axis=1) / max(1, len(explained))
-        without_them, alone = lost.reshape(2, -1).tolist()
-        found.append(Ranking(name, without_them, alone))
-    return found
+        comprehensiveness, sufficiency = lost.reshape(2, -1).tolist()
+        rankings.append(SentenceRanking(name, comprehensiveness, sufficiency))
+    return rankings
 
 
-def _cut(each: _Explained, order: Sequence[int], portion: float, *, keep: bool) -> str:
-    """Take the first sentences of `order` out, until `portion` of the text is; or keep them."""
-    parts = each.found.sentences
-    length = sum(part.end - part.start for part in parts)
+def _cut(review: _Explained, order: Sequence[int], portion: float, *, keep: bool) -> str:
+    """Delete the first sentences of `order`, at least `portion` of the text; or keep only them."""
+    lengths = [part.end - part.start for part in review.sentences]
     first: list[int] = []
-    for n in order[:-1]:  # something is to be left
+    for n in order[:-1]:  # never all of them
         first.append(n)
-        if sum(parts[k].end - parts[k].start for k in first) >= portion * length:
+        if sum(lengths[k] for k in first) >= portion * sum(lengths):
             break
-    gone = [n for n in range(len(parts)) if (n in first) != keep]
-    return without(each.text, [parts[n] for n in gone])
+    deleted = [part for n, part in enumerate(review.sentences) if (n in first) != keep]
+    return without(review.text, deleted)
 
 
 def _probabilities(
-    scorer: Scorer, texts: Sequence[str], answers: Sequence[str], title: str
+    scorer: Scorer, texts: Sequence[str], labels: Sequence[str], title: str
 ) -> NDArray[np.float64]:
-    """The probability of each text's own answer."""
-    places = [scorer.labels.index(answer) for answer in answers]
-    return np.asarray(score(scorer, texts, title)[np.arange(len(texts)), places])
+    """Return the probability of the label given for each text."""
+    columns = [scorer.labels.index(label) for label in labels]
+    return np.asarray(score(scorer, texts, title)[np.arange(len(texts)), columns])
 
 
 def _log_odds(
-    scorer: Scorer, texts: Sequence[str], answers: Sequence[str], title: str
+    scorer: Scorer, texts: Sequence[str], labels: Sequence[str], title: str
 ) -> NDArray[np.float64]:
-    found = _probabilities(scorer, texts, answers, title).clip(_LEAST, 1 - _LEAST)
-    return np.asarray(np.log(found / (1 - found)))
+    clipped = _probabilities(scorer, texts, labels, title).clip(_EPSILON, 1 - _EPSILON)
+    return np.asarray(np.log(clipped / (1 - clipped)))
 
 
-def _flips(explained: Sequence[_Explained]) -> CounterfactualsFound:
-    flips = [
-        (each.text, each.found.counterfactual) for each in explained if each.found.counterfactual
+def _counterfactuals(explained: Sequence[_Explained]) -> CounterfactualsFound:
+    found = [
+        (len(review.text), counterfactual)
+        for review in explained
+        if (counterfactual := review.explanation.counterfactual)
     ]
-    by_sentences = [
-        (text, counterfactual.parts)
-        for text, counterfactual in flips
-        if counterfactual and counterfactual.unit == "sentences"
+    of_sentences = [
+        (length, counterfactual.parts)
+        for length, counterfactual in found
+        if counterfactual.unit == "sentences"
     ]
-    removed = [
-        sum(part.end - part.start for part in parts) / len(text) for text, parts in by_sentences
+    deleted = [
+        sum(part.end - part.start for part in parts) / length for length, parts in of_sentences
     ]
     return CounterfactualsFound(
-        found=share(len(flips), len(explained)),
-        by_words=len(flips) - len(by_sentences),
-        sizes=[len(parts) for _, parts in by_sentences],
-        median_share=float(np.median(removed)) if removed else 0.0,
+        found=share(len(found), len(explained)),
+        by_words=len(found) - len(of_sentences),
+        sizes=[len(parts) for _, parts in of_sentences],
+        median_share=float(np.median(deleted)) if deleted else 0.0,
     )
 
 
-def _stability(explainer: Explainer, explained: Sequence[_Explained], seed: int) -> Stability:
-    mistyped = [typos(each.text, Random(f"{seed}-typos-{n}")) for n, each in enumerate(explained)]
-    again = _explain(explainer, mistyped, "explaining with typos")
-    pairs = list(zip(explained, again, strict=True))
-    same = [
-        (np.array(before.found.support), np.array(after.found.support))
-        for before, after in pairs
-        if before.answer == after.answer
-        and len(before.found.support) == len(after.found.support) > 1
+def _stability(
+    explainer: Explainer, explained: Sequence[_Explained], seed: int
+) -> ExplanationStability:
+    texts = [typos(review.text, Random(f"{seed}-typos-{n}")) for n, review in enumerate(explained)]
+    pairs = list(zip(explained, _explain(explainer, texts, "explaining with typos"), strict=True))
+    same_label = [(old, new) for old, new in pairs if old.label == new.label]
+    weights = [
+        (np.array(old.explanation.support), np.array(new.explanation.support))
+        for old, new in same_label
+        if len(old.sentences) == len(new.sentences) > 1
     ]
-    kept = sum(bool(np.abs(old).argmax() == np.abs(new).argmax()) for old, new in same)
-    ranks = [
+    kept = sum(bool(np.abs(old).argmax() == np.abs(new).argmax()) for old, new in weights)
+    correlations = [
         spearmanr(old, new).statistic
-        for old, new in same
-        if len(old) > 2 and np.ptp(old) and np.ptp(new)  # of equal weights there is no order
+        for old, new in weights
+        if len(old) > 2 and np.ptp(old) and np.ptp(new)  # equal weights have no order
     ]
-    return Stability(
-        same_label=share(sum(old.answer == new.answer for old, new in pairs), len(pairs)),
-        same_heaviest=share(kept, len(same)),
-        correlation=float(np.median(ranks)) if ranks else 0.0,
+    return ExplanationStability(
+        same_label=share(len(same_label), len(pairs)),
+        same_heaviest=share(kept, len(weights)),
+        correlation=float(np.median(correlations)) if correlations else 0.0,
     )

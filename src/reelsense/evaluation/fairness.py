@@ -1,18 +1,15 @@
-"""Sensitivity to identity terms: swap the term in a sentence, compare the probabilities.
+"""Sensitivity to identity terms: swap the term of a sentence and compare the probabilities.
 
 The opinion of a sentence does not depend on its identity term ("a Muslim teacher", "a Jewish
 teacher"), so the probability should not either: counterfactual token fairness (Garg et al. 2019,
 "Counterfactual Fairness in Text Classification through Robustness"). Templates follow Dixon et al.
-(2018, "Measuring and Mitigating Unintended Bias in Text Classification"); swaps in sentences that
-people wrote follow Prabhakaran et al. (2019, "Perturbation Sensitivity Analysis to Detect
-Unintended Model Biases").
+(2018, "Measuring and Mitigating Unintended Bias in Text Classification"), counterfactual
+perturbations of sentences from reviews follow Prabhakaran et al. (2019, "Perturbation Sensitivity
+Analysis to Detect Unintended Model Biases").
 
-Each sentence is compared with the median over the terms of its category in the same place. The
-terms that no model is trained on are reported apart from the others. Sentences from reviews may
-tell of what only one group lived through, and sound odd with another term; their opinion stays the
-same.
-
-Knows texts and a `Scorer`; terms and sentences are those of `datasets.identities`.
+Each sentence is compared with the median over the terms of its category in the same place. Terms
+that are held out of training are reported separately. A sentence from a review may sound odd with
+another term; its opinion stays the same.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from random import Random
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,78 +33,33 @@ from reelsense.datasets.identities import (
     terms_of,
 )
 from reelsense.errors import InputError
-from reelsense.evaluation.metrics import Share, share
+from reelsense.evaluation.metrics import share_of
 from reelsense.evaluation.scorer import Scorer, score
+from reelsense.report.results import ALL_CATEGORIES, IdentityChanges, Terms, TermShift
 
 TOLERANCE = 0.1
-"""How far a probability may lie from the median of its set without counting as changed."""
-
-CATEGORY_TARGET, OVERALL_TARGET = 0.15, 0.10
-"""The most changed sentences with held-out terms, of one category and of all of them."""
-
-ALL = "all categories"
+"""Maximum distance from the median of the set at which a probability counts as unchanged."""
 
 _Item = TypeVar("_Item")
 
-Terms = Literal["held-out", "trained"]
-"""Whether terms are kept from training; "trained" are those that training may use."""
-
 _REFERENCES = 10
-"""Terms that are not held out, for the median of a sentence from a review."""
-
-
-@dataclass(frozen=True, slots=True)
-class TermShift:
-    """How much more positive sentences are with one term than with the median term."""
-
-    term: str
-    shift: float
-    """The mean difference in the probability of "positive"."""
-    sentences: int
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityChanges:
-    """What swapping the identity terms of one category did to the probability of "positive"."""
-
-    category: str
-    """A category, or ALL."""
-    source: str
-    """Where the sentences are from: "templates" or "reviews"."""
-    terms: Terms
-    changed: Share
-    """Sentences more than `TOLERANCE` from the median of their set: the same with other terms."""
-    sets: Share
-    """Sets whose probabilities lie more than `TOLERANCE` apart: grows with the number of terms."""
-    mean_range: float
-    """The mean over the sets of their highest probability less their lowest."""
-    shifts: list[TermShift]
-    """From the least to the most positive term; none for ALL."""
-    widest: tuple[str, str]
-    """The two texts of a set that lie furthest apart, the lower one first."""
-
-    @property
-    def target(self) -> float | None:
-        """The most that `changed` should be; None of terms that training may use."""
-        if self.terms != "held-out":
-            return None
-        return OVERALL_TARGET if self.category == ALL else CATEGORY_TARGET
+"""Trained terms per sentence from a review."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _ScoredSet:
-    """One sentence with several terms (n) and how positive each text is."""
+    """A sentence with several identity terms (n) and the probability of "positive" of each."""
 
     category: str
     terms: list[Term]
     texts: list[str]
     positive: NDArray[np.float64]
-    """(n) probabilities."""
+    """Probabilities (n)."""
     median: float
-    """Over all terms that were scored, held out or not."""
+    """Over all scored terms, held out or not."""
 
     def only(self, terms: Terms) -> _ScoredSet:
-        """Return the set with the held-out terms alone, or with the others."""
+        """Return the set with only the held-out or only the trained terms."""
         kept = [n for n, term in enumerate(self.terms) if term.held_out == (terms == "held-out")]
         return _ScoredSet(
             self.category,
@@ -119,97 +71,113 @@ class _ScoredSet:
 
 
 def template_changes(scorer: Scorer) -> list[IdentityChanges]:
-    """Measure `scorer` on the templates that are held out from training.
+    """Measure `scorer` on the templates that training does not use.
 
-    Returns one result for each category and one for all of them, with the held-out terms, and the
-    same with the others. Raises InputError if none of the scorer's labels is "positive".
+    Returns:
+        For the held-out terms, one result per category and one for all of them; then the same for
+        the trained terms.
+
+    Raises:
+        InputError: `scorer` has no label "positive" (code `no-positive-label`).
     """
     sentences = template_sentences("measuring")
     return _measure(
-        scorer, "templates", [(each, terms_of(each.category, each.form)) for each in sentences]
+        scorer,
+        "templates",
+        [(sentence, terms_of(sentence.category, sentence.form)) for sentence in sentences],
     )
 
 
-def review_changes(scorer: Scorer, texts: Iterable[str], most: int = 100) -> list[IdentityChanges]:
-    """Measure `scorer` on sentences of the reviews `texts` in which a term is swapped.
+def review_changes(scorer: Scorer, texts: Iterable[str], limit: int = 100) -> list[IdentityChanges]:
+    """Measure `scorer` on sentences from the reviews `texts` that contain an identity term.
 
-    Of each category at most `most` sentences are taken, always the same ones; categories without
-    any are left out. Raises InputError if none of the scorer's labels is "positive".
+    A fixed sample of `limit` sentences per category is used; categories without any are left out.
+
+    Returns:
+        As `template_changes`.
+
+    Raises:
+        InputError: `scorer` has no label "positive" (code `no-positive-label`).
     """
-    found: dict[str, list[TermSentence]] = defaultdict(list)
+    by_category: dict[str, list[TermSentence]] = defaultdict(list)
     for sentence in review_sentences(texts):
-        found[sentence.category].append(sentence)
+        by_category[sentence.category].append(sentence)
     chosen = [
         (sentence, _some_terms(sentence))
         for category in categories()
-        for sentence in _sample(found[category], most, category)
+        for sentence in _sample(by_category[category], limit, category)
     ]
     return _measure(scorer, "reviews", chosen)
 
 
 def _some_terms(sentence: TermSentence) -> list[Term]:
-    """Return the held-out terms for `sentence` and a few others."""
+    """Return all held-out terms that fit `sentence`, and a sample of the others."""
     terms = terms_of(sentence.category, sentence.form)
-    others = [term for term in terms if not term.held_out]
-    chosen = _sample(others, _REFERENCES, sentence.category)
+    trained = [term for term in terms if not term.held_out]
+    chosen = _sample(trained, _REFERENCES, sentence.category)
     return [term for term in terms if term.held_out or term in chosen]
 
 
-def _sample(items: Sequence[_Item], most: int, seed: str) -> list[_Item]:
-    return Random(seed).sample(items, min(most, len(items)))
+def _sample(items: Sequence[_Item], limit: int, seed: str) -> list[_Item]:
+    return Random(seed).sample(items, min(limit, len(items)))
 
 
 def _measure(
     scorer: Scorer, source: str, sentences: Sequence[tuple[TermSentence, list[Term]]]
 ) -> list[IdentityChanges]:
-    """Score `sentences` with their terms in one go, and sum up each category."""
+    """Score all `sentences` with their terms, and summarize each category."""
     if "positive" not in scorer.labels:
         raise InputError(
-            f'fairness needs a model with the label "positive"; this one has {list(scorer.labels)}'
+            f'fairness needs a model with the label "positive", this one has {list(scorer.labels)}',
+            code="no-positive-label",
         )
     column = scorer.labels.index("positive")
     texts = [sentence.texts(terms) for sentence, terms in sentences]
-    scores = score(scorer, [text for some in texts for text in some], f"fairness, {source}")
+    scores = score(scorer, [text for part in texts for text in part], f"fairness, {source}")
     remaining = iter(scores[:, column].tolist())
     sets = []
-    for (sentence, terms), some in zip(sentences, texts, strict=True):
-        positive = np.array(list(islice(remaining, len(some))))
+    for (sentence, terms), part in zip(sentences, texts, strict=True):
+        positive = np.array(list(islice(remaining, len(part))))
         if terms:
             median = float(np.median(positive))
-            sets.append(_ScoredSet(sentence.category, terms, some, positive, median))
+            sets.append(_ScoredSet(sentence.category, terms, part, positive, median))
     both: tuple[Terms, ...] = ("held-out", "trained")
     return [result for terms in both for result in _by_category(sets, source, terms)]
 
 
 def _by_category(sets: Sequence[_ScoredSet], source: str, terms: Terms) -> list[IdentityChanges]:
-    parts = [part for each in sets if (part := each.only(terms)).texts]
+    parts = [part for scored in sets if (part := scored.only(terms)).texts]
     if not parts:
         return []
-    groups = [[part for part in parts if part.category == name] for name in categories()]
-    found = [_summary(some[0].category, source, terms, some) for some in groups if some]
-    return [*found, _summary(ALL, source, terms, parts)]
+    results = []
+    for category in categories():
+        of_category = [part for part in parts if part.category == category]
+        if of_category:
+            results.append(_summarize(category, source, terms, of_category))
+    return [*results, _summarize(ALL_CATEGORIES, source, terms, parts)]
 
 
-def _summary(
+def _summarize(
     category: str, source: str, terms: Terms, sets: Sequence[_ScoredSet]
 ) -> IdentityChanges:
-    differences = [each.positive - each.median for each in sets]
-    ranges = np.array([np.ptp(each.positive) for each in sets])
+    differences = [scored.positive - scored.median for scored in sets]
+    ranges = np.array([np.ptp(scored.positive) for scored in sets])
     by_term: dict[str, list[float]] = defaultdict(list)
-    for each, some in zip(sets, differences, strict=True):
-        for term, difference in zip(each.terms, some.tolist(), strict=True):
+    for scored, of_set in zip(sets, differences, strict=True):
+        for term, difference in zip(scored.terms, of_set.tolist(), strict=True):
             by_term[term.text].append(difference)
-    shifts = [TermShift(term, float(np.mean(some)), len(some)) for term, some in by_term.items()]
-    together = np.abs(np.concatenate(differences))
+    shifts = [
+        TermShift(term, float(np.mean(of_term)), len(of_term)) for term, of_term in by_term.items()
+    ]
     widest = sets[int(ranges.argmax())]
     return IdentityChanges(
         category=category,
         source=source,
         terms=terms,
-        changed=share(int((together > TOLERANCE).sum()), len(together)),
-        sets=share(int((ranges > TOLERANCE).sum()), len(sets)),
+        changed=share_of(np.abs(np.concatenate(differences)) > TOLERANCE),
+        sets=share_of(ranges > TOLERANCE),
         mean_range=float(ranges.mean()),
-        shifts=[] if category == ALL else sorted(shifts, key=lambda each: each.shift),
+        shifts=[] if category == ALL_CATEGORIES else sorted(shifts, key=lambda shift: shift.shift),
         widest=(
             widest.texts[int(widest.positive.argmin())],
             widest.texts[int(widest.positive.argmax())],

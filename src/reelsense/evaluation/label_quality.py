@@ -1,50 +1,16 @@
-"""How much of an error is the label's: audited labels, doubles, and labels that look wrong."""
+"""How much of the error is due to wrong labels: audits, duplicates and suspect labels."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reelsense.datasets.evaluation_sets import Audit
-from reelsense.evaluation.metrics import Share, share
+from reelsense.evaluation.metrics import share_of
 from reelsense.evaluation.predictions import LabelledPredictions
-
-AUDITED = "audited labels"
-
-
-@dataclass(frozen=True, slots=True)
-class LabelView:
-    """The accuracy under one way to take the labels."""
-
-    name: str
-    accuracy: Share
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """A review whose answer and label differ."""
-
-    name: str
-    text: str
-    label: str
-    answer: str
-    score: float
-    """The probability of the answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class LabelErrors:
-    """What cleanlab (Northcutt et al. 2021, "Confident Learning") holds for wrong labels."""
-
-    count: int
-    audited: int
-    """Of them, how many people have looked at."""
-    not_upheld: int
-    """Of those, how many of the labels they did not uphold."""
-    likeliest: list[Doubt]
+from reelsense.report.results import AUDITED, Disagreement, LabelErrors, LabelView
 
 
 def label_views(
@@ -52,77 +18,72 @@ def label_views(
     audit: Mapping[str, Audit] | None,
     training_texts: Collection[str],
 ) -> list[LabelView]:
-    """Return the accuracy on the labels as given, as audited, and without doubles of training."""
-    views = [LabelView("original labels", _accuracy(predictions.correct))]
-    if audit and len(predictions.labels) == 2 and any(r.name in audit for r in predictions.reviews):
-        verdicts = [audit.get(review.name, Audit.UPHELD) for review in predictions.reviews]
+    """Return the accuracy with original labels, audited labels, and without training texts."""
+    views = [LabelView("original labels", share_of(predictions.correct))]
+    names = [review.name for review in predictions.reviews]
+    if audit and len(predictions.labels) == 2 and any(name in audit for name in names):
+        verdicts = [audit.get(name, Audit.UPHELD) for name in names]
         flipped = np.array([verdict is Audit.FLIPPED for verdict in verdicts])
-        kept = np.array([verdict is not Audit.UNCLEAR for verdict in verdicts])
-        views.append(LabelView(AUDITED, _accuracy((predictions.correct ^ flipped)[kept])))
-    double = np.array([review.text in training_texts for review in predictions.reviews])
-    if double.any():
-        views.append(
-            LabelView(
-                f"original labels, without the {double.sum():,} texts that are in train too",
-                _accuracy(predictions.correct[~double]),
-            )
-        )
+        clear = np.array([verdict is not Audit.UNCLEAR for verdict in verdicts])
+        views.append(LabelView(AUDITED, share_of((predictions.correct ^ flipped)[clear])))
+    duplicate = np.array([review.text in training_texts for review in predictions.reviews])
+    if duplicate.any():
+        name = f"original labels, without the {duplicate.sum():,} texts that also occur in train"
+        views.append(LabelView(name, share_of(predictions.correct[~duplicate])))
     return views
 
 
-def _accuracy(correct: NDArray[np.bool_]) -> Share:
-    return share(int(correct.sum()), len(correct))
+def suspect_labels(predictions: LabelledPredictions) -> NDArray[np.int64]:
+    """Return the indices of labels that are probably wrong, the most likely first.
 
-
-def suspects(predictions: LabelledPredictions) -> NDArray[np.int64]:
-    """Return which labels are probably wrong, the likeliest first; none if a label never occurs."""
+    Empty if a label never occurs.
+    """
     if len(set(predictions.targets.tolist())) < len(predictions.labels):
         return np.empty(0, dtype=np.int64)
-    # Here, because it takes a second, which commands that only import this need not wait for.
-    from cleanlab.filter import find_label_issues
+    from cleanlab.filter import find_label_issues  # takes a second to import
 
-    found: NDArray[np.int64] = find_label_issues(
+    indices: NDArray[np.int64] = find_label_issues(
         labels=predictions.targets,
         pred_probs=predictions.probabilities,
         return_indices_ranked_by="self_confidence",
-        min_examples_per_class=0,  # a small file is looked at too
-        n_jobs=1,  # others would be forked, from a process that has threads
+        min_examples_per_class=0,  # check small files too
+        n_jobs=1,  # more would fork a process that has threads
     )
-    return found
+    return indices
 
 
 def label_errors(
     predictions: LabelledPredictions,
-    suspected: NDArray[np.int64],
+    suspects: NDArray[np.int64],
     audit: Mapping[str, Audit] | None,
-    most: int = 20,
+    limit: int = 20,
 ) -> LabelErrors:
-    """Return what the `suspected` labels are, and what people found them to be."""
-    verdicts = [(audit or {}).get(predictions.reviews[n].name) for n in suspected]
-    looked_at = [verdict for verdict in verdicts if verdict is not None]
+    """Count the `suspects` and compare them with the audit; list the `limit` likeliest."""
+    verdicts = [(audit or {}).get(predictions.reviews[n].name) for n in suspects]
+    audited = [verdict for verdict in verdicts if verdict is not None]
     return LabelErrors(
-        count=len(suspected),
-        audited=len(looked_at),
-        not_upheld=sum(verdict is not Audit.UPHELD for verdict in looked_at),
-        likeliest=[_doubt(predictions, n) for n in suspected[:most]],
+        count=len(suspects),
+        audited=len(audited),
+        not_upheld=sum(verdict is not Audit.UPHELD for verdict in audited),
+        likeliest=[_disagreement(predictions, n) for n in suspects[:limit]],
     )
 
 
 def worst_mistakes(
-    predictions: LabelledPredictions, suspected: NDArray[np.int64], most: int = 20
-) -> list[Doubt]:
-    """Return the wrong answers that the model was surest of, but those with a suspected label."""
-    wrong = np.setdiff1d(np.flatnonzero(~predictions.correct), suspected)
-    order = np.argsort(-predictions.confidence[wrong], kind="stable")[:most]
-    return [_doubt(predictions, n) for n in wrong[order]]
+    predictions: LabelledPredictions, suspects: NDArray[np.int64], limit: int = 20
+) -> list[Disagreement]:
+    """Return the errors with the highest confidence, without those with a suspect label."""
+    wrong = np.setdiff1d(np.flatnonzero(~predictions.correct), suspects)
+    order = np.argsort(-predictions.confidence[wrong], kind="stable")[:limit]
+    return [_disagreement(predictions, n) for n in wrong[order]]
 
 
-def _doubt(predictions: LabelledPredictions, n: int) -> Doubt:
+def _disagreement(predictions: LabelledPredictions, n: int) -> Disagreement:
     review = predictions.reviews[n]
-    return Doubt(
+    return Disagreement(
         name=review.name,
         text=review.text,
         label=predictions.labels[predictions.targets[n]],
-        answer=predictions.labels[predictions.answers[n]],
+        predicted=predictions.labels[predictions.predicted[n]],
         score=float(predictions.confidence[n]),
     )

@@ -1,7 +1,7 @@
-"""Changes to a text that leave its opinion as it was.
+"""Perturbations of texts that preserve the opinion.
 
-The lists of names, places, links and sentences are the measuring half of `data/noise.toml`; models
-are trained with other lists and other kinds of errors (`training.augment`).
+The lists of names, places, links and sentences are the measuring half of `data/noise.toml`;
+training uses other lists and other kinds of errors (`training.augment`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from string import ascii_lowercase, digits
 from reelsense.datasets.behaviours import read_data
 
 TARGET = 0.04
-"""The most label changes under a perturbation that has a target."""
+"""Maximum share of label changes, for the perturbations that have a target."""
 
 _MARKUP = re.compile(r"(</?[a-z][^<>]{0,200}>|&#?\w+;?)", re.IGNORECASE)
-"""HTML tags and entities: `review.clean` reads them, so no change may touch them."""
+"""HTML tags and entities, which `text.clean` interprets: they must not be altered."""
 
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _APOSTROPHE = re.compile(r"(?<=[^\W_])['\u2019](?=[^\W_])")
@@ -29,33 +29,33 @@ _NUMBER = re.compile(
     r"(?<![\w.,:/#$-])(?:1[89]\d\d|20\d\d|1[1-9]|[2-9]\d|[1-9]\d\d)"
     r"(?![\w%/-]|[.,:]\d|\s*(?:/|%|percent|out\b|of\b|stars?\b|points?\b|thumbs?\b))"
 )
-"""A year, or a number from 11 to 999, that is no part of a rating, a date or a price."""
+"""A year, or a number from 11 to 999, that is not part of a rating, a date or a price."""
 
 _RATED = re.compile(
     r"(?:[/:]|\bof|\brat(?:e|es|ed|ing)|\bscored?|\bgrade|\bgiv(?:e|es|ing|en)|\bgave)\W{0,3}"
     r"(?:(?:it|this|an?)\s+)*$",
     re.IGNORECASE,
 )
-"""What stands before a number that is a rating."""
+"""Words before a number that is a rating."""
 
 _KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-"""Each row stands half a key to the right of the one above it."""
+"""Each row is shifted right by half a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Perturbation:
-    """A way to rewrite a text that leaves its opinion as it was."""
+    """A perturbation that preserves the opinion of a text."""
 
     name: str
-    what: str
-    """One sentence that says what is done."""
+    description: str
+    """One sentence on what is done to the text."""
     change: Callable[[str, Random], str]
     target: float | None = None
-    """The most labels that should change, as a share; None where no target is set."""
+    """Maximum share of label changes; None if there is no target."""
 
 
 def typos(text: str, random: Random) -> str:
-    """Put one typing error into a tenth of the words of 4+ letters, and into one at least."""
+    """Put a typo into a tenth of the words of 4+ letters, at least one."""
     pieces = _MARKUP.split(text)
     words = [
         (n, word.start(), word.end())
@@ -65,49 +65,51 @@ def typos(text: str, random: Random) -> str:
     if not words:
         return text
     chosen = random.sample(words, max(1, round(len(words) / 10)))
-    for n, start, end in sorted(chosen, reverse=True):  # from the end: the places before stay
+    for n, start, end in sorted(
+        chosen, reverse=True
+    ):  # from the end, to keep the earlier offsets valid
         piece = pieces[n]
         pieces[n] = piece[:start] + _typo(piece[start:end], random) + piece[end:]
     return "".join(pieces)
 
 
 def upper_case(text: str, _random: Random) -> str:
-    """Put all of `text` but its markup into capitals."""
+    """Convert `text` except its markup to upper case."""
     return _outside_markup(text, str.upper)
 
 
 def lower_case(text: str, _random: Random) -> str:
-    """Put all of `text` but its markup into small letters."""
+    """Convert `text` except its markup to lower case."""
     return _outside_markup(text, str.lower)
 
 
 def drop_apostrophes(text: str, _random: Random) -> str:
-    """Leave out the apostrophes inside words."""
+    """Remove the apostrophes inside words."""
     return _outside_markup(text, lambda piece: _APOSTROPHE.sub("", piece))
 
 
 def add_neutral_sentence(text: str, random: Random) -> str:
-    """Put a sentence without opinion before or after `text`."""
+    """Add a sentence without an opinion before or after `text`."""
     sentence = random.choice(_words("sentences"))
     return random.choice((f"{sentence} {text}", f"{text} {sentence}"))
 
 
 def swap_names(text: str, random: Random) -> str:
-    """Give everyone with a common first name another; two who differed still do."""
+    """Replace common first names; different names stay different."""
     swaps = {**_circle(_words("men"), random), **_circle(_words("women"), random)}
     return _name().sub(lambda name: swaps[name[0]], text)
 
 
 def add_link_and_user(text: str, random: Random) -> str:
-    """Put a link and a user name between two sentences, or at the start or the end."""
+    """Insert a link and a user name between two sentences, or at the start or the end."""
     for shapes in (_words("links"), _words("users")):
         text = insert(text, code(random.choice(shapes), random), random)
     return text
 
 
 def insert(text: str, added: str, random: Random) -> str:
-    """Put `added` at the start or the end of `text`, or between two of its sentences."""
-    places = [0, len(text), *(found.end() for found in _BOUNDARY.finditer(text))]
+    """Insert `added` at the start or the end of `text`, or between two of its sentences."""
+    places = [0, len(text), *(match.end() for match in _BOUNDARY.finditer(text))]
     at = random.choice(places)
     return f"{text[:at].rstrip()} {added} {text[at:]}".strip()
 
@@ -119,80 +121,79 @@ def code(shape: str, random: Random) -> str:
 
 
 def change_numbers_and_places(text: str, random: Random) -> str:
-    """Replace years, other numbers from 11 to 999 that are no ratings, and well-known places."""
+    """Replace years, other numbers from 11 to 999 except ratings, and well-known places."""
     return change_places(change_numbers(text, random), _words("places"), random)
 
 
 def change_numbers(text: str, random: Random) -> str:
-    """Replace years by years and other numbers from 11 to 999 by others of as many digits."""
+    """Replace years, and other numbers from 11 to 999 by others with as many digits."""
 
-    def other(found: re.Match[str]) -> str:
-        before = found.string[max(0, found.start() - 12) : found.start()]
+    def other(number: re.Match[str]) -> str:
+        before = number.string[max(0, number.start() - 12) : number.start()]
         if _RATED.search(before):
-            return found[0]
-        low, high = {2: (11, 99), 3: (100, 999), 4: (1920, 2023)}[len(found[0])]
+            return number[0]
+        low, high = {2: (11, 99), 3: (100, 999), 4: (1920, 2023)}[len(number[0])]
         return str(random.randint(low, high))
 
     return _outside_markup(text, lambda piece: _NUMBER.sub(other, piece))
 
 
 def change_places(text: str, places: Sequence[str], random: Random) -> str:
-    """Replace each of `places` in `text` by another of them, the same one always by the same."""
+    """Replace each of `places` in `text` consistently by another of them."""
     swaps = _circle(places, random)
     pattern = _any_of(tuple(places))
     return _outside_markup(text, lambda piece: pattern.sub(lambda p: swaps[p[0]], piece))
 
 
 def repeat(times: int) -> Callable[[str, Random], str]:
-    """Return the change that writes a text `times` times, one after the other."""
+    """Return the perturbation that repeats a text `times` times."""
     return lambda text, _random: " ".join([text] * times)
 
 
 PERTURBATIONS: tuple[Perturbation, ...] = (
     Perturbation(
         "typos",
-        "A tenth of the words of four letters or more, and one at least, got a typing error after "
-        "the first letter: two letters swapped, one dropped, one doubled, or one replaced by its "
-        "neighbour on the keyboard.",
+        "A tenth of the words of four letters or more, at least one, got a typo after the first "
+        "letter: two letters swapped, one dropped, one doubled, or one replaced by its neighbour "
+        "on the keyboard.",
         typos,
         TARGET,
     ),
     Perturbation(
         "link and user name",
-        "A web address and a user name were put between two sentences, at the start or at the end.",
+        "A URL and a user name were inserted between two sentences, at the start or at the end.",
         add_link_and_user,
         TARGET,
     ),
     Perturbation(
         "numbers and places",
-        "Years, other numbers from 11 to 999 that are no ratings, and well-known cities, states "
+        "Years, other numbers from 11 to 999 except ratings, and well-known cities, states "
         "and countries were replaced by others.",
         change_numbers_and_places,
         TARGET,
     ),
-    Perturbation("repeated twice", "The text was written twice.", repeat(2), TARGET),
-    Perturbation("repeated 7 times", "The text was written seven times.", repeat(7), TARGET),
-    Perturbation("upper case", "The whole text was put into capitals.", upper_case),
-    Perturbation("lower case", "The whole text was put into small letters.", lower_case),
+    Perturbation("repeated twice", "The text was repeated twice.", repeat(2), TARGET),
+    Perturbation("repeated 7 times", "The text was repeated seven times.", repeat(7), TARGET),
+    Perturbation("upper case", "The text was converted to upper case.", upper_case),
+    Perturbation("lower case", "The text was converted to lower case.", lower_case),
     Perturbation(
-        "dropped apostrophes", "The apostrophes inside words were left out.", drop_apostrophes
+        "dropped apostrophes", "The apostrophes inside words were removed.", drop_apostrophes
     ),
     Perturbation(
         "added neutral sentence",
-        'A sentence without opinion, such as "I took the bus home.", was put before or after it.',
+        'A sentence without an opinion, such as "I took the bus home.", was added to either end.',
         add_neutral_sentence,
     ),
     Perturbation(
         "swapped names",
-        "Every common first name was replaced by another one of the same gender, the same name "
-        "always by the same.",
+        "Every common first name was replaced consistently by another one of the same gender.",
         swap_names,
     ),
 )
 
 
 def _circle(words: Sequence[str], random: Random) -> Mapping[str, str]:
-    """Map each of `words` to another one, no two to the same."""
+    """Map each of `words` to a different one, one to one."""
     order = random.sample(words, len(words))
     return dict(zip(order, [*order[1:], order[0]], strict=True))
 
@@ -204,7 +205,7 @@ def _outside_markup(text: str, change: Callable[[str], str]) -> str:
 
 
 def _typo(word: str, random: Random) -> str:
-    """Return `word` with one error at a letter that is not the first."""
+    """Return `word` with one typo after its first letter."""
     at = random.randrange(1, len(word))
     before, letter, after = word[:at], word[at], word[at + 1 :]
     edits = [before + after, before + 2 * letter + after]
@@ -217,7 +218,7 @@ def _typo(word: str, random: Random) -> str:
 
 
 def _neighbours() -> dict[str, str]:
-    """Return the letters whose keys touch a letter's key."""
+    """Return the letters on the keys adjacent to the key of each letter."""
     keys = {(row, at): key for row, line in enumerate(_KEYBOARD) for at, key in enumerate(line)}
     steps = ((0, -1), (0, 1), (-1, 0), (-1, 1), (1, -1), (1, 0))
     return {

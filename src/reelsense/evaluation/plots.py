@@ -1,11 +1,13 @@
-"""The report's pictures, as SVG text: readable in print, in grey and for the colour-blind.
+"""The plots of the report, as SVG: readable in print, in grey, in the dark and when colour-blind.
 
-Colours are those of Okabe and Ito (2008, "Color Universal Design"); shapes say the same again.
+The colours are those of Okabe and Ito (2008, "Color Universal Design"); shapes repeat what colours
+say. Text, grid and bands use CSS variables that follow the colour scheme of the reader.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,39 +16,136 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reelsense.evaluation.explanations import SHARES, Ranking
-from reelsense.evaluation.fairness import TOLERANCE, IdentityChanges
-from reelsense.evaluation.metrics import ECE_BINS, Share, share
+from reelsense.evaluation.fairness import TOLERANCE
+from reelsense.evaluation.metrics import ECE_BINS, share
 from reelsense.evaluation.predictions import LabelledPredictions
-from reelsense.evaluation.robustness import LabelChanges
-from reelsense.evaluation.selective import SelectiveResult, accuracy_by_coverage
-from reelsense.evaluation.slices import Slice
+from reelsense.evaluation.selective import accuracy_by_coverage
+from reelsense.report.results import (
+    DELETION_SHARES,
+    Evaluation,
+    IdentityChanges,
+    LabelChanges,
+    Plot,
+    SelectiveResult,
+    SentenceRanking,
+    Share,
+    Slice,
+)
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#8a8f98"
 
 _COLOURS = (_BLUE, _ORANGE, _GREY, _GREEN, "#cc79a7")
 
+_INK, _GRID, _BAND = "#1d2129", "#e3e5e8", "#e9f3ee"
+
+_VARIABLES = {
+    _INK: ("--plot-ink", "#e6e8ec"),
+    _GRID: ("--plot-grid", "#3a3f48"),
+    _BAND: ("--plot-band", "#1f3a30"),
+}
+"""CSS variable of each colour of a light scheme, and its value in a dark one."""
+
+_CSS = (
+    f"<style>svg{{{';'.join(f'{name}:{light}' for light, (name, _) in _VARIABLES.items())}}}"
+    "@media(prefers-color-scheme:dark){svg{"
+    f"{';'.join(f'{name}:{dark}' for name, dark in _VARIABLES.values())}}}}}</style>"
+)
+
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp, and read aloud
-    "svg.hashsalt": "reelsense",  # the same figures give the same file
+    "svg.hashsalt": "reelsense",  # deterministic ids
     "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],
     "font.size": 10,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#e3e5e8",
+    "grid.color": _GRID,
 }
+
+_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 _TERMS = 8
 """Identity terms shown from either end."""
 
 _POINTS = 300
-"""Points of a curve: more cannot be seen."""
+"""Maximum number of points of a curve."""
 
 
-def reliability(predictions: LabelledPredictions) -> str:
-    """How often answers of a probability are right; on the diagonal it means what it says."""
+def draw_plots(
+    evaluation: Evaluation, predictions: LabelledPredictions, curves: Mapping[str, Any] | None
+) -> tuple[Plot, ...]:
+    """Draw all plots of a report.
+
+    Args:
+        evaluation: The results.
+        predictions: The predictions they were computed from.
+        curves: Losses during training, if known.
+    """
+    results = [
+        _plot(
+            "reliability",
+            "probabilities",
+            "Calibration: points below the dashed line are overconfident. The bars show how many "
+            "predictions have each probability.",
+            reliability(predictions),
+        ),
+        _plot(
+            "coverage",
+            "unsure",
+            "Accuracy against coverage. Diamonds mark the thresholds of the target error rates.",
+            coverage(predictions, evaluation.selective),
+        ),
+        _plot(
+            "by-length",
+            "slices",
+            "Accuracy by number of words, with 95% intervals.",
+            accuracy_of(evaluation.by_length, "words"),
+        ),
+    ]
+    if evaluation.by_rating:
+        figure = accuracy_of(evaluation.by_rating, "stars of the author")
+        caption = "Accuracy by the stars of the review. The dataset has no reviews of 5 or 6 stars."
+        results.append(_plot("by-rating", "slices", caption, figure))
+    if evaluation.label_changes:
+        figure = label_change_shares(evaluation.label_changes)
+        caption = "Label changes by perturbation, with 95% intervals."
+        results.append(_plot("label-changes", "robustness", caption, figure))
+    for changes in evaluation.identity:
+        if changes.shifts and (changes.terms, changes.source) == ("held-out", "templates"):
+            name = "identity-" + re.sub(r"\W+", "-", changes.category.lower())
+            caption = (
+                f"{changes.category.capitalize()}: the held-out terms furthest from the median, "
+                "mean over the templates. The shaded band is the tolerance."
+            )
+            results.append(_plot(name, "fairness", caption, identity_shifts(changes)))
+    if evaluation.explanations:
+        figure = sentence_deletion(evaluation.explanations.rankings)
+        caption = (
+            "Mean loss in the probability of the prediction: above, without the first sentences "
+            "of each order; below, with only these."
+        )
+        results.append(_plot("sentence-deletion", "explanations", caption, figure))
+        if sizes := evaluation.explanations.counterfactuals.sizes:
+            caption = "Number of sentences in the counterfactuals."
+            figure = counterfactual_sizes(sizes)
+            results.append(_plot("counterfactual-sizes", "explanations", caption, figure))
+    if curves and curves.get("loss"):
+        caption = "Training loss; diamonds show the validation set, with its accuracy."
+        if curves.get("note"):
+            caption += f" {curves['note']}"
+        results.append(_plot("training", "training", caption, training(curves)))
+    return tuple(results)
+
+
+def reliability(predictions: LabelledPredictions) -> Figure:
+    """Plot accuracy against confidence."""
     figure, (axes, counts) = _figure(5, 4.4, rows=(3, 1))
     edges = np.linspace(0, 1, ECE_BINS + 1)
     bins = np.minimum((predictions.confidence * ECE_BINS).astype(int), ECE_BINS - 1)
@@ -54,134 +153,129 @@ def reliability(predictions: LabelledPredictions) -> str:
     full = np.flatnonzero(sizes)
     confidence = np.bincount(bins, predictions.confidence, ECE_BINS)[full] / sizes[full]
     lowest = edges[full[0]]
-    axes.plot([lowest, 1], [lowest, 1], "--", color=_GREY, label="as it should be")
-    hits = np.bincount(bins, predictions.correct, ECE_BINS)
-    margins = [_margins(share(int(hits[n]), int(sizes[n]))) for n in full]
+    axes.plot([lowest, 1], [lowest, 1], "--", color=_GREY, label="perfect calibration")
+    correct = np.bincount(bins, predictions.correct, ECE_BINS)
+    margins = [_margins(share(int(correct[n]), int(sizes[n]))) for n in full]
     axes.errorbar(
         confidence,
-        hits[full] / sizes[full],
+        correct[full] / sizes[full],
         np.transpose(margins),
         fmt="o",
         color=_BLUE,
         capsize=3,
         label="measured, with 95% intervals",
     )
-    axes.set(ylabel="share that is right", xlim=(lowest, 1.01))
+    axes.set(ylabel="accuracy", xlim=(lowest, 1.01))
     axes.legend(frameon=False, loc="upper left")
     counts.bar(edges[full], sizes[full] / sizes.sum(), 1 / ECE_BINS, align="edge", color=_GREY)
-    counts.set(xlabel="probability of the answer", ylabel="of all", xlim=(lowest, 1.01))
+    counts.set(xlabel="confidence", ylabel="of all", xlim=(lowest, 1.01))
     _percent(axes, "xy")
     _percent(counts, "xy")
-    return _svg(figure)
+    return figure
 
 
-def coverage(predictions: LabelledPredictions, decided: Sequence[SelectiveResult]) -> str:
-    """Accuracy of the surest answers against their share, with the thresholds marked."""
+def coverage(predictions: LabelledPredictions, selective: Sequence[SelectiveResult]) -> Figure:
+    """Plot accuracy against coverage, with the decision thresholds marked."""
     figure, (axes,) = _figure(5, 3.4)
     shares, accuracy = accuracy_by_coverage(predictions)
-    start = np.searchsorted(shares, 0.1)  # before it a single answer moves the curve
+    start = np.searchsorted(shares, 0.1)  # before it, single predictions move the curve
     shown = np.unique(np.linspace(start, len(shares) - 1, _POINTS).astype(int))
     axes.plot(shares[shown], accuracy[shown], color=_BLUE)
-    marked = [each for each in decided if any(each.thresholds) and each.decided.count]
-    for each in marked:
-        place = (each.decided.value, 1 - each.wrong.value)
-        axes.plot(*place, "D", color=_ORANGE, markersize=6)
-        axes.annotate(
-            f"risk {each.risk * 100:g}%", place, (-6, -13), textcoords="offset points", ha="right"
-        )
-    axes.set(xlabel="share of the answers that is decided", ylabel="accuracy among them")
+    for row in selective:
+        if any(row.thresholds) and row.coverage.count:
+            place = (row.coverage.value, 1 - row.selective_error.value)
+            axes.plot(*place, "D", color=_ORANGE, markersize=6)
+            text = f"target {row.risk * 100:g}%"
+            axes.annotate(text, place, (-6, -13), textcoords="offset points", ha="right")
+    axes.set(xlabel="coverage", ylabel="accuracy")
     _percent(axes, "xy")
-    return _svg(figure)
+    return figure
 
 
-def accuracy_of(slices: Sequence[Slice], what: str) -> str:
-    """Accuracy of each part, with its interval."""
+def accuracy_of(slices: Sequence[Slice], xlabel: str) -> Figure:
+    """Plot the accuracy of each slice, with its interval."""
     figure, (axes,) = _figure(5, 3)
-    _intervals(axes, [each.accuracy for each in slices])
-    axes.set_xticks(range(len(slices)), [each.name for each in slices], rotation=30)
-    axes.set(xlabel=what, ylabel="accuracy")
+    margins = np.array([_margins(row.accuracy) for row in slices]).T
+    values = [row.accuracy.value for row in slices]
+    axes.errorbar(range(len(slices)), values, margins, fmt="o", color=_BLUE, capsize=4)
+    axes.set_xticks(range(len(slices)), [row.name for row in slices], rotation=30)
+    axes.set(xlabel=xlabel, ylabel="accuracy")
     _percent(axes, "y")
-    return _svg(figure)
+    return figure
 
 
-def flip_shares(found: Sequence[LabelChanges]) -> str:
-    """Share of answers that each perturbation flips."""
-    figure, (axes,) = _figure(5, 0.6 + 0.42 * len(found))
-    places = np.arange(len(found))[::-1]
-    values = np.array([each.flips.value for each in found])
-    margins = np.array([_margins(each.flips) for each in found]).T
-    axes.barh(places, values, xerr=margins, color=_BLUE, capsize=3, height=0.6)
-    axes.set_yticks(places, [each.name for each in found])
-    axes.set(xlabel="answers that flip")
+def label_change_shares(changes: Sequence[LabelChanges]) -> Figure:
+    """Plot the share of label changes of each perturbation."""
+    figure, (axes,) = _figure(5, 0.6 + 0.42 * len(changes))
+    places = np.arange(len(changes))[::-1]
+    values = np.array([row.changed.value for row in changes])
+    margins = np.array([_margins(row.changed) for row in changes]).T
+    axes.barh(places, values, xerr=margins, color=_BLUE, ecolor=_INK, capsize=3, height=0.6)
+    axes.set_yticks(places, [row.name for row in changes])
+    axes.set(xlabel="label changes")
     _percent(axes, "x")
-    return _svg(figure)
+    return figure
 
 
-def identity_shifts(found: IdentityChanges) -> str:
-    """Mean difference to the median term: the least and the most positive terms of a category."""
-    low, high = found.shifts[:_TERMS], found.shifts[_TERMS:][-_TERMS:]
-    shown = [*low, *high]
+def identity_shifts(changes: IdentityChanges) -> Figure:
+    """Plot the mean shift of the least and the most positive terms of a category."""
+    shown = [*changes.shifts[:_TERMS], *changes.shifts[_TERMS:][-_TERMS:]]
     figure, (axes,) = _figure(5, 0.7 + 0.26 * len(shown))
     places = np.arange(len(shown))
-    values = np.array([each.shift for each in shown])
-    axes.axvspan(-TOLERANCE, TOLERANCE, color="#e9f3ee")
+    values = np.array([row.shift for row in shown])
+    axes.axvspan(-TOLERANCE, TOLERANCE, color=_BAND)
     axes.hlines(places, 0, values, color=_GREY, linewidth=1)
     axes.plot(values, places, "o", color=_GREEN)
-    axes.set_yticks(places, [each.term for each in shown])
+    axes.set_yticks(places, [row.term for row in shown])
     widest = max(2 * TOLERANCE, float(np.abs(values).max()) * 1.1)
-    axes.set(xlabel="probability of positive, less that of the median term", xlim=(-widest, widest))
-    return _svg(figure)
+    axes.set(xlabel="probability of positive minus that of the median term", xlim=(-widest, widest))
+    return figure
 
 
-def explained(rankings: Sequence[Ranking]) -> str:
-    """What the answer loses without the first sentences of each order, and with these alone."""
+def sentence_deletion(rankings: Sequence[SentenceRanking]) -> Figure:
+    """Plot comprehensiveness and sufficiency of each order of the sentences."""
     figure, both = _figure(5, 6, rows=(1, 1))
-    styles = zip(rankings, _COLOURS, "oDsv^", strict=False)
-    for ranking, colour, marker in styles:
+    for ranking, colour, marker in zip(rankings, _COLOURS, "oDsv^", strict=False):
         for axes, lost in zip(both, (ranking.comprehensiveness, ranking.sufficiency), strict=True):
-            axes.plot(SHARES, lost, marker=marker, color=colour, label=ranking.name)
+            axes.plot(DELETION_SHARES, lost, marker=marker, color=colour, label=ranking.name)
     both[0].set(ylabel="lost without them")
-    both[1].set(xlabel="share of the text", ylabel="lost with them alone")
+    both[1].set(xlabel="share of the text", ylabel="lost with only them")
     for axes in both:
-        axes.set_xticks(SHARES, [f"{each:.0%}" for each in SHARES])
+        axes.set_xticks(DELETION_SHARES, [f"{share:.0%}" for share in DELETION_SHARES])
         _percent(axes, "y")
     both[0].legend(frameon=False)
-    return _svg(figure)
+    return figure
 
 
-def flip_sizes(sizes: Sequence[int]) -> str:
-    """How many sentences the sets have that turn the answer."""
+def counterfactual_sizes(sizes: Sequence[int]) -> Figure:
+    """Plot the number of sentences in the counterfactuals."""
     figure, (axes,) = _figure(5, 2.6)
     counts = np.bincount(sizes)
     axes.bar(range(len(counts)), counts, color=_BLUE)
-    axes.set(xlabel="sentences to take out", ylabel="reviews", xlim=(0.4, len(counts) - 0.4))
-    return _svg(figure)
+    axes.set(xlabel="deleted sentences", ylabel="reviews", xlim=(0.4, len(counts) - 0.4))
+    return figure
 
 
-def training(curves: Mapping[str, Any]) -> str:
-    """The loss of every step, smoothed, and of the held-out reviews after every epoch."""
+def training(curves: Mapping[str, Any]) -> Figure:
+    """Plot the training loss of the steps and the validation loss of the epochs."""
     figure, (axes,) = _figure(5, 3)
     steps, losses = np.array(curves["loss"]).T
     axes.plot(steps, losses, color=_BLUE, linewidth=1, label="training loss, mean of steps")
-    validation = curves["validation"]
+    epochs = curves.get("validation", ())
     axes.plot(
-        [epoch["step"] for epoch in validation],
-        [epoch["loss"] for epoch in validation],
+        [epoch["step"] for epoch in epochs],
+        [epoch["loss"] for epoch in epochs],
         "D--",
         color=_ORANGE,
-        label="held-out loss",
+        label="validation loss",
     )
-    for epoch in validation:
-        axes.annotate(
-            f"{epoch['accuracy']:.1%}",
-            (epoch["step"], epoch["loss"]),
-            xytext=(0, 8),
-            textcoords="offset points",
-            ha="right",
-        )
+    for epoch in epochs:
+        place = (epoch["step"], epoch["loss"])
+        text = f"{epoch['accuracy']:.1%}"
+        axes.annotate(text, place, xytext=(0, 8), textcoords="offset points", ha="right")
     axes.set(xlabel="step", ylabel="cross-entropy, nats", ylim=(0, None))
     axes.legend(frameon=False)
-    return _svg(figure)
+    return figure
 
 
 def _figure(
@@ -193,25 +287,29 @@ def _figure(
     return figure, list(axes)
 
 
-def _intervals(axes: Axes, shares: Sequence[Share]) -> None:
-    margins = np.array([_margins(each) for each in shares]).T
-    values = [each.value for each in shares]
-    axes.errorbar(range(len(shares)), values, margins, fmt="o", color=_BLUE, capsize=4)
-
-
 def _margins(share: Share) -> tuple[float, float]:
     return max(0.0, share.value - share.low), max(0.0, share.high - share.value)
 
 
-def _percent(axes: Axes, which: str) -> None:
-    for name in which:
+def _percent(axes: Axes, names: str) -> None:
+    for name in names:
         axis = axes.xaxis if name == "x" else axes.yaxis
         axis.set_major_formatter(mpl.ticker.PercentFormatter(1, symbol="%"))
 
 
-def _svg(figure: Figure) -> str:
+def _plot(name: str, section: str, caption: str, figure: Figure) -> Plot:
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    return Plot(name, section, caption, width, height, as_svg(figure))
+
+
+def as_svg(figure: Figure) -> str:
+    """Return `figure` as an SVG that follows the colour scheme of the reader."""
+    buffer = io.StringIO()
     with mpl.rc_context(_STYLE):
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+        figure.savefig(buffer, format="svg", transparent=True, metadata=_METADATA)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    for light, (name, _) in _VARIABLES.items():
+        svg = svg.replace(light, f"var({name})")
+    tag_end = svg.index(">") + 1
+    return svg[:tag_end] + _CSS + svg[tag_end:]

@@ -1,4 +1,4 @@
-"""Labelled reviews with the answers that a classifier gave them: what every figure is made from."""
+"""Labelled reviews with the predictions of a classifier: the input of most metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reelsense.evaluation.scorer import Scorer, answer
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledPredictions:
-    """Reviews (n) and what a classifier says of them."""
+    """Reviews (n) with their true labels and the predictions of a classifier."""
 
     reviews: Sequence[Review]
     labels: tuple[str, ...]
@@ -24,24 +24,24 @@ class LabelledPredictions:
     targets: NDArray[np.int64]
     """Index of the true label of each review."""
     stars: NDArray[np.float64] | None = None
-    """The star rating that the classifier expects of each review."""
+    """Expected star rating of each review."""
     tokens: NDArray[np.int64] | None = None
-    """Tokens of each review; None: the classifier does not count them."""
+    """Number of tokens of each review; None: the classifier does not count them."""
 
     @property
-    def answers(self) -> NDArray[np.int64]:
-        """Index of the label that each review got."""
+    def predicted(self) -> NDArray[np.int64]:
+        """Index of the predicted label of each review."""
         return np.asarray(self.probabilities.argmax(axis=1))
 
     @property
     def confidence(self) -> NDArray[np.float64]:
-        """The probability of each answer."""
+        """Probability of each predicted label."""
         return np.asarray(self.probabilities.max(axis=1))
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether each answer is the true label."""
-        return np.asarray(self.answers == self.targets)
+        """Whether each predicted label is the true one."""
+        return np.asarray(self.predicted == self.targets)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,41 +53,52 @@ class LabelledReviews:
 
 
 def labelled(reviews: Sequence[Review], labels: Sequence[str]) -> LabelledReviews:
-    """Return those of `reviews` that carry a label.
+    """Return the reviews that have a label.
 
-    Raises InputError if none does, or if one carries a label that is none of `labels`.
+    Raises:
+        InputError: No review has a label (code `no-labels`), or one has a label that is not among
+            `labels` (code `unknown-label`).
     """
     index = {label: n for n, label in enumerate(labels)}
     known = [review for review in reviews if review.label is not None]
     if not known:
-        raise InputError("there are no labelled reviews to measure on")
+        raise InputError(
+            f"none of the {len(reviews):,} reviews has a label: name the column with the labels",
+            code="no-labels",
+        )
     for review in known:
         if review.label not in index:
             raise InputError(
-                f"{review.name} has the label {review.label!r}, the model knows {list(labels)}: "
-                "rename the labels of the data, or train a model on them"
+                f"unknown label {review.label!r} of {review.name}: expected one of {list(labels)}; "
+                "rename the labels of the data, or train a model on them",
+                code="unknown-label",
             )
     return LabelledReviews(known, np.array([index[str(review.label)] for review in known]))
 
 
 def unreadable(reviews: Sequence[Review], error: TextError) -> InputError:
-    """Return the error that names the one of `reviews` that `error` is about."""
-    return InputError(f"{reviews[error.position].name} {error.reason}")
+    """Return an error with the name of the review in `reviews` that `error` is about."""
+    return InputError(f"{reviews[error.position].name} {error.reason}", code=error.code)
 
 
 def predict_labelled(
     scorer: Scorer, reviews: Sequence[Review], title: str = "scoring"
 ) -> LabelledPredictions:
-    """Score those of `reviews` that carry a label.
+    """Score the reviews that have a label, with a progress bar named `title`.
 
-    Raises InputError as `labelled` does, and naming a review that cannot be read.
+    Raises:
+        InputError: As `labelled` does, or a review cannot be scored.
     """
     known = labelled(reviews, scorer.labels)
     try:
-        found = answer(scorer, [review.text for review in known.reviews], title)
+        answers = answer(scorer, [review.text for review in known.reviews], title)
     except TextError as error:
         raise unreadable(known.reviews, error) from error
-    labels = tuple(scorer.labels)
     return LabelledPredictions(
-        known.reviews, labels, found.probabilities, known.targets, found.stars, found.tokens
+        known.reviews,
+        tuple(scorer.labels),
+        answers.probabilities,
+        known.targets,
+        answers.stars,
+        answers.tokens,
     )

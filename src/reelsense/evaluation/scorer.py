@@ -1,4 +1,4 @@
-"""What evaluation judges: anything that gives texts probabilities over its labels."""
+"""The classifier protocol of the evaluation: texts to probabilities."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from reelsense.errors import TextError
 from reelsense.prediction import ScoredTexts
 
 _STEP = 256
-"""Texts scored between two moves of the progress bar."""
+"""Texts per update of the progress bar."""
 
 
 class Scorer(Protocol):
-    """A classifier as evaluation sees it; `reelsense.Classifier` is one."""
+    """A classifier that can be evaluated, such as `reelsense.Classifier`."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -32,10 +32,10 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class RatingScorer(Scorer, Protocol):
-    """A classifier that counts tokens and may know stars; `reelsense.Classifier` is one."""
+    """A scorer that counts tokens and may predict stars, such as `reelsense.Classifier`."""
 
     def score(self, texts: Sequence[str]) -> ScoredTexts:
-        """Return probabilities, stars and numbers of tokens of `texts`."""
+        """Return probabilities, expected stars and numbers of tokens of `texts`."""
         ...
 
 
@@ -52,37 +52,43 @@ class Answers:
 
 
 def score(scorer: Scorer, texts: Sequence[str], title: str = "scoring") -> NDArray[np.float64]:
-    """Return the probabilities that `scorer` gives `texts`, as `answer` does."""
+    """Return the probabilities (texts, labels) of `texts`, with a progress bar named `title`.
+
+    Raises:
+        TextError: A text cannot be scored. Its position counts from the first of `texts`.
+    """
     return answer(scorer, texts, title).probabilities
 
 
 def likeliest_labels(
     scorer: Scorer, texts: Sequence[str], title: str = "scoring"
 ) -> NDArray[np.str_]:
-    """Return the label that `scorer` finds most probable for each of `texts`, as `answer` does."""
-    found: NDArray[np.str_] = np.array(scorer.labels)[score(scorer, texts, title).argmax(axis=1)]
-    return found
+    """Return the predicted label of each of `texts`. Raises TextError as `score` does."""
+    predicted = score(scorer, texts, title).argmax(axis=1)
+    labels: NDArray[np.str_] = np.array(scorer.labels)[predicted]
+    return labels
 
 
 def answer(scorer: Scorer, texts: Sequence[str], title: str = "scoring") -> Answers:
-    """Return what `scorer` says of `texts`, showing progress as `title`.
+    """Return probabilities, stars and tokens of `texts`, with a progress bar named `title`.
 
-    Raises TextError, counting from the first of `texts`, if one cannot be read.
+    Raises:
+        TextError: A text cannot be scored. Its position counts from the first of `texts`.
     """
     parts = [np.empty((0, len(scorer.labels)))]
     stars, tokens = [], []
     with tqdm(total=len(texts), unit=" reviews", desc=title) as bar:
         for start in range(0, len(texts), _STEP):
             try:
-                found = _answers(scorer, texts[start : start + _STEP])
+                answers = _answers(scorer, texts[start : start + _STEP])
             except TextError as error:
                 raise TextError(start + error.position, error.reason, code=error.code) from error
-            parts.append(found.probabilities)
-            if found.stars is not None:
-                stars.append(found.stars)
-            if found.tokens is not None:
-                tokens.append(found.tokens)
-            bar.update(len(found.probabilities))
+            parts.append(answers.probabilities)
+            if answers.stars is not None:
+                stars.append(answers.stars)
+            if answers.tokens is not None:
+                tokens.append(answers.tokens)
+            bar.update(len(answers.probabilities))
     return Answers(
         np.concatenate(parts),
         np.concatenate(stars) if stars else None,

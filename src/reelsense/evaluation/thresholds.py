@@ -1,9 +1,9 @@
-"""Find from which probability on an answer is decided, so that a target error rate is kept.
+"""Fit decision thresholds that keep target error rates.
 
 Learn then Test (Angelopoulos, Bates, Candes, Jordan and Lei 2021,
-https://arxiv.org/abs/2110.01052): each threshold of a grid is a hypothesis, "of the answers decided
-here, more than the target error rate are wrong", tested with an exact binomial p-value from high to
-low thresholds. The lowest threshold whose hypothesis is rejected is taken.
+https://arxiv.org/abs/2110.01052): each threshold of a grid is a null hypothesis, "the
+selective error here is above the target error rate", tested with an exact binomial p-value from
+high to low thresholds. The result is the lowest threshold whose hypothesis is rejected.
 
 Tests in a fixed sequence need no correction for their number, but the first one must be able to
 succeed. The sequence therefore has two starting points that share the level (the fallback procedure
@@ -24,7 +24,7 @@ from scipy.stats import binom
 from reelsense.bundle import Threshold
 
 RISKS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
-"""Target error rates that a bundle has thresholds for."""
+"""Target error rates for which a bundle has thresholds."""
 
 CONFIDENCE = 0.95
 
@@ -39,60 +39,59 @@ class _Start:
     """A starting point of the sequence of tests."""
 
     times_risk: float
-    """It is where a calibrated answer is wrong with so many times the target error rate."""
+    """The probability of an error there, in units of the target error rate."""
     share: float
-    """Its share of the level."""
+    """Share of the significance level."""
 
 
 _STARTS = (_Start(1.0, 0.8), _Start(2.0, 0.2))
-"""At the first one the mean error above is lower than the target: by half in a poor model, by far
-in a good one, which may have hardly an answer that sure; the second one is for such a model."""
+"""Above the first one, the mean error is below the target. A good model may have hardly any
+prediction that confident; the second one is for such a model."""
 
 _GRID = np.arange(1000, -1, -1) / 1000
-"""Thresholds that are tested, highest first."""
+"""Thresholds to test, highest first."""
 
 
 def find_thresholds(
     scores: NDArray[np.float64], correct: NDArray[np.bool_]
 ) -> tuple[Threshold, ...]:
-    """Find a threshold for each of RISKS.
+    """Find a threshold for each target error rate in RISKS.
 
-    Each keeps to its risk with CONFIDENCE over the draw of the texts. A lower risk's threshold is
-    taken for a higher risk if it decides more.
+    Each keeps its target error rate with CONFIDENCE over the sampling of the texts. The threshold
+    of a lower rate is reused for a higher one if its coverage is higher.
 
     Args:
-        scores: Calibrated probability (n) of each answer, 0 to 1.
-        correct: Whether each answer (n) is right.
+        scores: Calibrated probability (n) of each prediction, 0 to 1.
+        correct: Whether each prediction (n) is correct.
 
     Returns:
-        One threshold for each risk, in ascending order; its score is None if the risk cannot be
-        kept.
+        One threshold for each target error rate, in ascending order; its score is None if the
+        rate cannot be kept.
 
     """
     order = np.argsort(-scores, kind="stable")
     wrong = np.concatenate([[0], np.cumsum(~correct[order])])
     counts = np.searchsorted(-scores[order], -_GRID, side="right")
-    found: list[Threshold] = []
+    thresholds: list[Threshold] = []
     lowest = np.inf
     for risk in RISKS:
         lowest = min(lowest, _lowest(counts, wrong[counts], risk))
-        found.append(Threshold(risk, float(lowest) if lowest <= 1 else None))
-    return tuple(found)
+        thresholds.append(Threshold(risk, float(lowest) if lowest <= 1 else None))
+    return tuple(thresholds)
 
 
 def _lowest(decided: NDArray[np.intp], wrong: NDArray[np.int64], risk: float) -> float:
-    """Return the lowest threshold that the tests reach; infinity if none is rejected.
+    """Return the lowest threshold whose hypothesis is rejected; infinity if there is none.
 
-    `decided` and `wrong` are how many answers are at each threshold of the grid.
+    `decided` and `wrong` count the predictions and the errors at each threshold of the grid.
     """
-    # The chance of so few wrong ones among so many if the risk were just the one that is named.
-    chances = binom.cdf(wrong, decided, risk)
+    p_values = binom.cdf(wrong, decided, risk)
     starts = list(_STARTS)
     level, reached = 0.0, np.inf
-    for threshold, chance in zip(_GRID, chances, strict=True):
+    for threshold, p_value in zip(_GRID, p_values, strict=True):
         while starts and threshold <= 1 - starts[0].times_risk * risk + 1e-9:
             level += (1 - CONFIDENCE) * starts.pop(0).share
-        if chance <= level:
+        if p_value <= level:
             reached = threshold
         else:
             level = 0.0

@@ -79,7 +79,7 @@ class Classifier:
             BundleError: The network or the tokenizer cannot be used.
         """
         self.manifest = bundle.manifest
-        self.card, self.report, self.size = bundle.card, bundle.report, bundle.size
+        self.card, self.evaluation, self.size = bundle.card, bundle.evaluation, bundle.size
         self._pipeline = Pipeline(
             bundle,
             threads=threads,

@@ -66,7 +66,7 @@ class Engine:
 
         core = openvino.Core()
         # With weights mapped from a file, overwriting that file in place would end the process
-        # (docs/decisions/0011-large-models.md).
+        # (docs/decisions/0012-large-models.md).
         core.set_property({"ENABLE_MMAP": False})
         try:
             model = core.read_model(network)

@@ -37,8 +37,8 @@ class ClassifierProtocol(Protocol):
         """The model card."""
 
     @property
-    def report(self) -> str | None:
-        """The page of the evaluation, if there is one."""
+    def evaluation(self) -> str | None:
+        """Content of evaluation.json, if there is one."""
 
     @property
     def size(self) -> int:

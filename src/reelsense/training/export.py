@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -21,7 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from reelsense.bundle import Bundle, Manifest, check_target, write_bundle
+from reelsense.bundle import (
+    Bundle,
+    Manifest,
+    Provenance,
+    ValidationMetrics,
+    check_target,
+    write_bundle,
+)
 from reelsense.datasets.reviews import Review
 from reelsense.errors import TrainingError
 from reelsense.evaluation.calibrate import ValidationSet, calibrate, check_unseen
@@ -85,16 +93,19 @@ def export(
         labels=tuple(labels),
         ratings=tuple(ratings),
         window=window,
-        provenance={
-            "recipe": facts["recipe"],
-            "data": data,
-            **{name: facts[name] for name in HISTORY if name in facts},
-            "base_sha256": facts["base_sha256"],
-            "architecture": model.config.model_type,
-            "curves": checkpoint.curves(folder),
-            "training_validation": facts["validation"],
-            "versions": {name: version(name) for name in ("onnx", "torch", "transformers")},
-        },
+        provenance=cast(
+            Provenance,
+            {
+                "recipe": facts["recipe"],
+                "data": data,
+                **{name: facts[name] for name in HISTORY if name in facts},
+                "base_sha256": facts["base_sha256"],
+                "architecture": model.config.model_type,
+                "curves": checkpoint.curves(folder),
+                "training_validation": facts["validation"],
+                "versions": {name: version(name) for name in ("onnx", "torch", "transformers")},
+            },
+        ),
     )
     check_unseen(manifest, calibrate_on)
     frame = Bundle(manifest, quantize(to_onnx(model)), serialized, card="")
@@ -118,7 +129,7 @@ def export(
 
 
 def _with_metrics(manifest: Manifest, parity: Parity) -> Manifest:
-    measured = {
+    measured: ValidationMetrics = {
         "reviews": parity.reviews,
         "label_agreement_with_fp32": parity.agreement,
         "accuracy_fp32": parity.accuracy_fp32,

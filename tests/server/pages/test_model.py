@@ -6,24 +6,78 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 from flask.testing import FlaskClient
 
-from reelsense.bundle import CARD, DEFAULT_BUNDLE, REPORT, write_bundle
+from reelsense.bundle import CARD, DEFAULT_BUNDLE, EVALUATION, write_bundle
 from reelsense.inference.classifier import Classifier
+from reelsense.report.results import (
+    ClassificationMetrics,
+    Evaluation,
+    EvaluationRecord,
+    LabelErrors,
+    Plot,
+    SelectiveResult,
+    Share,
+)
 from reelsense.server.app import create_app
 from reelsense.server.model_source import poll
 from reelsense.server.pages.card import read_card
-from reelsense.server.pages.report import read_report
 from reelsense.server.settings import Settings
 from tests import tiny
 from tests.server.conftest import wait_until_ready
 
 CARD_TEXT = (DEFAULT_BUNDLE / CARD).read_text()
-REPORT_TEXT = (DEFAULT_BUNDLE / REPORT).read_text()
-PLOT = "/model/plots/probabilities-1.svg"
+PLOT = "/model/plots/reliability.svg"
+
+
+def share(count: int, total: int) -> Share:
+    return Share(count, total, count / total, 0.0, 1.0)
+
+
+RECORD = EvaluationRecord(
+    model="tiny",
+    version="0",
+    data="the official test part of films",
+    reelsense="1",
+    evaluation=Evaluation(
+        metrics=ClassificationMetrics(
+            reviews=10,
+            labels=("negative", "positive"),
+            accuracy=0.9399,
+            macro_f1=0.94,
+            auroc=0.98,
+            log_loss=0.2,
+            ece=0.0076,
+            confusion=[[5, 0], [1, 4]],
+        ),
+        label_views=[],
+        accuracy_at_80_coverage=share(8, 8),
+        selective=[
+            SelectiveResult(0.01, (None,), share(0, 10), share(0, 1)),
+            SelectiveResult(0.02, (0.9,), share(7, 10), share(1, 7)),
+        ],
+        selective_by_length=[],
+        by_length=[],
+        by_rating=[],
+        star_mae=1.234,
+        label_changes=[],
+        pairs=[],
+        single_sentences=None,
+        behaviours=None,
+        identity=[],
+        comparison=None,
+        label_errors=LabelErrors(0, 0, 0, []),
+        mistakes=[],
+        explanations=None,
+    ),
+    plots=(
+        Plot("reliability", "probabilities", "Calibration & <b>", 480, 422, "<svg>1</svg>"),
+        Plot("training", "training", "Training loss", 480, 288, "<svg>2</svg>"),
+    ),
+)
+EVALUATION_TEXT = RECORD.to_json()
 
 
 class Page(HTMLParser):
@@ -58,14 +112,14 @@ class Page(HTMLParser):
 
 def client(
     card: str = CARD_TEXT,
-    report: str | None = REPORT_TEXT,
+    evaluation: str | None = EVALUATION_TEXT,
     labels: tuple[str, ...] = ("negative", "positive"),
     **settings: Any,
 ) -> FlaskClient:
-    """A client of a server whose model has that card and report."""
+    """Return a client of a server whose model has this card and evaluation."""
     bundle = tiny.bundle(labels)
     manifest = replace(bundle.manifest, risk_control=tiny.RISKS)
-    bundle = replace(bundle, manifest=manifest, card=card, report=report)
+    bundle = replace(bundle, manifest=manifest, card=card, evaluation=evaluation)
     model = Classifier(bundle, network=tiny.count_moods)
     found = create_app(Settings.model_validate(settings), model).test_client()
     wait_until_ready(found)
@@ -79,29 +133,28 @@ def shown(**more: Any) -> Page:
     return Page(answer.get_data(as_text=True))
 
 
-def test_figures_limits_plots_and_card_in_this_order() -> None:
+def test_model_page_shows_metrics_limits_plots_and_card_in_this_order() -> None:
     page = shown()
     places = [
         page.text.index(text)
         for text in (
             "Gives a text one of the labels",
             "93.99%",
-            "decided at a risk of 2%; 1.0% of that is wrong",
-            "69.7%",
+            "star MAE",
+            "coverage at a target error rate of 2%; selective error 14.3%",
+            "70.0%",
             "0.0 MB",
-            "measured on the official test part",
-            "What it is bad at",
+            "evaluated on the official test part of films",
             "Words of identity sway it.",
-            "Points on the dashed line mean what they say",
-            "Loss during training",
+            "Calibration & <b>",
+            "Training loss",
             "On single sentences by critics",
             "Learning Word Vectors",
         )
     ]
     assert places == sorted(places)
-    assert "base_model" not in page.text  # the front matter
+    assert "base_model" not in page.text  # in the front matter
     assert page.text.count("Words of identity sway it.") == 1
-    assert "Limits" not in page.text
 
 
 def test_it_keeps_the_policy_and_reads_well_without_seeing_it() -> None:
@@ -134,50 +187,21 @@ def test_thresholds_are_listed_by_length() -> None:
     page = Page(answer.get("/model").get_data(as_text=True))
     text = "".join(page.text.split())
     assert "sentence(upto4)long(above4)" in text
-    assert "1%outofreachoutofreach2%outofreach90.0%10%70.0%any" in text
+    assert "1%unreachableunreachable2%unreachable90.0%10%70.0%any" in text
     assert "#lengths" in page.values("href")
     assert "Decision thresholds" not in shown().text
 
 
-def test_every_plot_is_there_and_small() -> None:
+def test_plots_are_served_as_they_are() -> None:
     asking = client()
     page = Page(asking.get("/model").get_data(as_text=True))
     sources = [picture["src"] or "" for picture in page.all("img")]
-    assert len(sources) == REPORT_TEXT.count("<svg") == 14
-    weight = 0
-    for source in sources:
-        answer = asking.get(source, headers={"Accept-Encoding": "gzip"})
-        assert answer.mimetype == "image/svg+xml"
-        assert answer.content_encoding == "gzip"
-        weight += len(answer.data)
-        svg = gzip.decompress(answer.data).decode()
-        root = ElementTree.fromstring(svg)  # noqa: S314  # our own
-        assert root.tag == "{http://www.w3.org/2000/svg}svg"
-        assert "metadata" not in svg
-    assert weight < 40_000
-
-
-def test_smaller_plots_say_the_same() -> None:
-    svg = (
-        '<svg viewBox="0 0 3.5 4">\n <path d="M 1.23456 2\nL 3"/>\n <text>0.12345  </text>\n</svg>'
-    )
-    page = f'<h2 id="x">A &amp; B</h2><figure>{svg}\n<figcaption>a &lt; b</figcaption></figure>'
-    (chapter,) = read_report(page).chapters
-    (plot,) = chapter.plots
-    assert (chapter.title, plot.caption, plot.name) == ("A & B", "a < b", "x-1")
-    assert (plot.width, plot.height) == (5, 5)
-    assert plot.svg == (
-        '<svg viewBox="0 0 3.5 4"><path d="M 1.23 2 L 3"/><text>0.12345  </text></svg>'
-    )
-
-
-def test_what_is_no_plot_is_left_out() -> None:
-    figures = "<figure>hello</figure><figure><svg></svg></figure><figure>"
-    found = read_report(f'<h2 id="x">X</h2>{figures}')
-    assert found.chapters == ()
-    assert found.figures == {}
-    assert found.decided == {}
-    assert read_report("").chapters == ()
+    responses = [asking.get(source) for source in sources]
+    assert [response.mimetype for response in responses] == ["image/svg+xml"] * 2
+    assert [response.get_data(as_text=True) for response in responses] == [
+        plot.svg for plot in RECORD.plots
+    ]
+    assert {"/model/report#probabilities", "/model/report#training"} <= set(page.values("href"))
 
 
 @pytest.mark.parametrize("path", ["/model/report", PLOT, "/model/MODEL_CARD.md"])
@@ -200,42 +224,51 @@ def test_what_the_bundle_brings_may_run_nothing_and_is_kept(path: str) -> None:
     assert packed.headers["Vary"] == answer.headers["Vary"] == "Accept-Encoding"
 
 
-def test_report_and_card_are_answered_as_they_are() -> None:
+def test_report_is_rendered_and_card_is_served_as_it_is() -> None:
     asking = client()
     report, card = asking.get("/model/report"), asking.get("/model/MODEL_CARD.md")
     assert report.content_type == "text/html; charset=utf-8"
-    assert report.get_data(as_text=True) == REPORT_TEXT
+    assert "Evaluation of tiny" in report.get_data(as_text=True)
+    assert "<strong>93.99%</strong>accuracy" in report.get_data(as_text=True)
     assert card.content_type == "text/plain; charset=utf-8"
     assert card.get_data(as_text=True) == CARD_TEXT
 
 
 def test_an_unknown_plot() -> None:
-    assert client().get("/model/plots/probabilities-9.svg").status_code == 404
+    assert client().get("/model/plots/elsewhere.svg").status_code == 404
 
 
-def test_without_a_report_the_card_alone() -> None:
-    page = shown(report=None)
+@pytest.mark.parametrize("evaluation", [None, "{}", "no JSON"])
+def test_model_page_without_readable_evaluation_shows_the_card(evaluation: str | None) -> None:
+    page = shown(evaluation=evaluation)
     assert "--update-card" in page.text
     assert "Words of identity sway it." in page.text
-    assert page.text.index("93.99%") < page.text.index("What it is bad at")  # of the front matter
-    assert "macro-F1" in page.text
     assert not page.all("img")
     assert "/model/report" not in page.values("href")
     for path in ("/model/report", PLOT):
-        assert client(report=None).get(path).status_code == 404
+        assert client(evaluation=evaluation).get(path).status_code == 404
+
+
+def test_model_page_without_evaluation_shows_accuracy_of_the_manifest() -> None:
+    bundle = tiny.bundle()
+    manifest = replace(bundle.manifest, metrics={"test": {"reviews": 9, "accuracy": 0.8765}})
+    model = Classifier(replace(bundle, manifest=manifest), network=tiny.count_moods)
+    asking = create_app(model=model).test_client()
+    wait_until_ready(asking)
+    assert "87.65%" in asking.get("/model").get_data(as_text=True)
 
 
 def test_a_card_that_says_nothing() -> None:
-    page = shown(card="# tiny\n", report=None, labels=("like <b>", "dislike"))
-    assert "Gives a text one of the labels like <b>, dislike, with a probability." in page.text
-    assert "Its card does not say." in page.text
+    page = shown(card="# tiny\n", evaluation=None, labels=("like <b>", "dislike"))
+    assert "Classifies texts as like <b>, dislike, with a probability." in page.text
+    assert "The model card does not state any." in page.text
     assert "accuracy" not in page.text
-    assert shown(card="", report=None).text.count("tiny") == 1
+    assert shown(card="", evaluation=None).text.count("tiny") == 1
 
 
 def test_the_version_is_said_where_the_card_does_not() -> None:
-    assert "Version 0\n" in shown(card="# tiny\nA model.\n", report=None).text
-    assert "Version 0\n" not in shown(card="# tiny\nA model, 0.\n", report=None).text
+    assert "Version 0\n" in shown(card="# tiny\nA model.\n", evaluation=None).text
+    assert "Version 0\n" not in shown(card="# tiny\nA model, 0.\n", evaluation=None).text
 
 
 HOSTILE = """---
@@ -303,27 +336,22 @@ def test_a_front_matter_without_an_end_is_text() -> None:
     assert "a: 1" in read_card("---\na: 1\n").lead + read_card("---\na: 1\n").more
 
 
-def test_a_new_report_is_a_new_bundle(tmp_path: Path) -> None:
+def test_new_evaluation_reloads_the_bundle(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", tiny.bundle())
     before = poll(tmp_path / "bundle")
-    (tmp_path / "bundle" / REPORT).touch()
+    (tmp_path / "bundle" / EVALUATION).touch()
     assert poll(tmp_path / "bundle") != before
 
 
-def test_what_evaluate_writes_is_read(tmp_path: Path) -> None:
-    """With other labels, without thresholds, and quick."""
-    for needed in ("yaml", "matplotlib", "cleanlab", "sklearn"):
-        pytest.importorskip(needed)
-    from reelsense.evaluation.report import as_card, as_page
-    from tests.evaluation.test_report import MANIFEST, report
+def test_output_of_evaluate_is_shown() -> None:
+    for extra in ("yaml", "matplotlib", "cleanlab", "sklearn"):
+        pytest.importorskip(extra)
+    from reelsense.evaluation.card import render_card
+    from tests.evaluation.records import MANIFEST, make
 
-    full, plain = report(), report(replace(MANIFEST, risk_control=None), quick=True)
-    found = read_report(as_page(full))
-    assert sum(len(chapter.plots) for chapter in found.chapters) == as_page(full).count("<svg")
-    assert found.figures["accuracy"] == "90.00%"
-    assert set(found.decided) == {"2%", "10%"}
-    assert read_report(as_page(plain)).decided == {}
-    assert read_card(as_card(full)).metrics["accuracy"] == 0.9
-    assert [each.title for each in read_card(as_card(full)).limits] == ["Limits"]
-    page = shown(card=as_card(plain), report=as_page(plain))
-    assert "decided at" not in page.text
+    record = make()
+    page = shown(card=render_card(record, MANIFEST), evaluation=record.to_json())
+    assert len(page.all("img")) == len(record.plots)
+    assert "90.00%" in page.text
+    assert "coverage at a target error rate of 2%" in page.text
+    assert "sensitive to identity terms" in page.text

@@ -1,6 +1,6 @@
-"""A model card, from Markdown to HTML in sections.
+"""Render a model card from Markdown to HTML, by section.
 
-A card is whatever the maker of a bundle wrote: no HTML, script or picture of it gets through.
+Cards are untrusted: HTML, scripts and pictures in them are escaped or dropped.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)\r?\n---[ \t]*\r?\n", re.DOTALL)
-_METRIC = re.compile(r"\{type: (accuracy|f1), value: (\d\.\d+)\}")
 _HEADING = 3
-"""A heading is so many tokens: its begin, what it says, its end."""
+"""Tokens of a heading: its start, its text, its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and the text below it."""
 
     anchor: str
     title: str
@@ -37,26 +36,23 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a card says."""
+    """A model card by section, as HTML."""
 
-    metrics: dict[str, float]
-    """Accuracy and F1, as the front matter has them; none if it has none."""
     lead: Markup
-    """All up to the end of its first paragraph, without its title."""
+    """Text up to the end of the first paragraph, without the title."""
     more: Markup
-    """The rest of what stands above its sections."""
+    """The rest of the text above the sections."""
     limits: tuple[Section, ...]
-    """The sections about what the model is bad at."""
+    """The sections on the limits of the model."""
     sections: tuple[Section, ...]
-    """The others."""
+    """The other sections."""
 
 
 @lru_cache(maxsize=2)
 def read_card(source: str) -> Card:
-    """Return what the Markdown of a card says."""
-    front = _FRONT_MATTER.match(source)
-    tokens = _MARKDOWN.parse(source[front.end() :] if front else source)
-    if tokens and tokens[0].tag == "h1":  # the page has a title
+    """Parse the Markdown `source` of a model card; its front matter is ignored."""
+    tokens = _MARKDOWN.parse(_FRONT_MATTER.sub("", source))
+    if tokens and tokens[0].tag == "h1":  # the page has its own title
         tokens = tokens[_HEADING:]
     starts = [
         n
@@ -65,24 +61,23 @@ def read_card(source: str) -> Card:
     ]
     renderer = _Renderer()
     above = tokens[: starts[0]] if starts else tokens
-    ends = (n for n, each in enumerate(above) if each.type == "paragraph_close" and not each.level)
+    ends = (n for n, t in enumerate(above) if t.type == "paragraph_close" and not t.level)
     end = next(ends, -1) + 1
     lead, more = renderer.body(above[:end], "Lead"), renderer.body(above[end:], "In short")
     sections = [
         renderer.section(tokens[start:end]) for start, end in pairwise([*starts, len(tokens)])
     ]
-    limits = [each for each in sections if "limit" in each.title.casefold()]
+    limits = [section for section in sections if "limit" in section.title.casefold()]
     return Card(
-        metrics={name: float(value) for name, value in _METRIC.findall(front[1] if front else "")},
         lead=lead,
         more=more,
         limits=tuple(limits),
-        sections=tuple(each for each in sections if each not in limits),
+        sections=tuple(section for section in sections if section not in limits),
     )
 
 
 class _Renderer:
-    """Renders the parts of one card, in which no two headings or tables have the same name."""
+    """Renders the parts of one card; headings get unique ids and tables unique names."""
 
     def __init__(self) -> None:
         self._headings: Counter[str] = Counter()
@@ -93,7 +88,7 @@ class _Renderer:
         return Section(self._anchor(title), title, self.body(tokens[_HEADING:], title))
 
     def body(self, tokens: Sequence[Token], title: str) -> Markup:
-        """Return the HTML of `tokens`, which stand in the section `title`."""
+        """Return the HTML of `tokens`, which belong to the section `title`."""
         for n, token in enumerate(tokens):
             if token.type == "heading_open":
                 token.attrSet("id", self._anchor(_plain(tokens[n + 1])))
@@ -128,16 +123,11 @@ def _table_open(
     _options: OptionsDict,
     _env: EnvType,
 ) -> str:
-    """A table may be wider than a screen: it scrolls, with the keyboard too."""
+    """Wrap a table in an element that can be scrolled, also with the keyboard."""
     name = escape(tokens[index].meta["name"])
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">\n<table>\n'
 
 
-def _markdown() -> MarkdownIt:
-    made = MarkdownIt("js-default", {"html": False}).disable("image")
-    made.add_render_rule("table_open", _table_open)
-    made.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
-    return made
-
-
-_MARKDOWN = _markdown()
+_MARKDOWN = MarkdownIt("js-default", {"html": False}).disable("image")
+_MARKDOWN.add_render_rule("table_open", _table_open)
+_MARKDOWN.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")

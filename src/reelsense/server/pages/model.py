@@ -1,12 +1,13 @@
-"""The page about the model that answers: its figures, what it is bad at, plots, card, report.
+"""The page about the model: metrics, limits, plots, model card and evaluation report.
 
-Card and report come from whoever made the bundle. The card is rendered without any HTML of its
-own; the report and its plots are answered as they are, and may do nothing but look as they do.
+All of it is rendered from the bundle: evaluation.json and the model card. Reports and plots are
+served with a policy that lets them load and run nothing.
 """
 
 from __future__ import annotations
 
 import gzip
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,117 +15,141 @@ from flask import Blueprint, Response, render_template, request
 from werkzeug.exceptions import NotFound
 
 from reelsense.bundle import Manifest
+from reelsense.errors import BundleError
 from reelsense.inference.calibration import decision_thresholds
+from reelsense.report.page import SECTIONS, render_report
+from reelsense.report.results import EvaluationRecord
 from reelsense.server.model_holder import classifier
 from reelsense.server.model_source import ClassifierProtocol
-from reelsense.server.pages.card import Card, read_card
-from reelsense.server.pages.report import ReportPage, read_report
+from reelsense.server.pages.card import read_card
 
 blueprint = Blueprint("model_page", __name__)
 
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    # Of the same origin, or its links would come without the cookie of who has signed in.
+    # Same origin, or links in the report would not send the session cookie.
     "form-action 'none'; frame-ancestors 'none'; sandbox allow-same-origin"
 )
-"""Of report and plots, which carry their own styles."""
-
-_NAMES = {"accuracy": "accuracy", "f1": "macro-F1"}
-"""The metrics of a card as the report calls them."""
+"""Content security policy of report and plots, which contain inline styles."""
 
 
 @blueprint.get("/model")
 def model() -> str:
-    """What the model can do, and what it cannot."""
-    found = classifier()
-    card = read_card(found.card)
-    report = read_report(found.report) if found.report else None
+    """Show the metrics, limits, plots and card of the model."""
+    current = classifier()
+    record = _record(current)
     return render_template(
         "model.html",
-        manifest=found.manifest,
-        card=card,
-        report=report,
-        figures=_figures(found, card, report),
-        risks=_thresholds_by_risk(found.manifest),
+        manifest=current.manifest,
+        card=read_card(current.card),
+        record=record,
+        sections=SECTIONS,
+        figures=_figures(current, record),
+        risks=_thresholds_by_risk(current.manifest),
     )
 
 
 @blueprint.get("/model/plots/<name>.svg")
 def plot(name: str) -> Response:
-    """A plot of the report."""
-    found = read_report(_report()).plot(name)
-    if found is None:
-        raise NotFound("the report of this model has no such plot")
-    return _kept(found.svg, "image/svg+xml")
+    """Return a plot of the evaluation."""
+    for candidate in _required_record().plots:
+        if candidate.name == name:
+            return _cacheable(candidate.svg, "image/svg+xml")
+    raise NotFound(f"the evaluation of this model has no plot named {name!r}")
 
 
 @blueprint.get("/model/report")
 def report() -> Response:
-    """The whole report, as it was made."""
-    return _kept(_report(), "text/html")
+    """Return the evaluation report."""
+    page = render_report(_required_record(), classifier().manifest)
+    return _cacheable(page, "text/html")
 
 
 @blueprint.get("/model/MODEL_CARD.md")
 def card() -> Response:
-    """The source of the card, where the report looks for it."""
-    return _kept(classifier().card, "text/plain")
+    """Return the source of the model card, to which the report links."""
+    return _cacheable(classifier().card, "text/plain")
 
 
-def _report() -> str:
-    found = classifier().report
-    if not found:
-        raise NotFound("there is no report in the bundle of this model")
-    return found
+def _record(current: ClassifierProtocol) -> EvaluationRecord | None:
+    return _parse(current.evaluation) if current.evaluation else None
+
+
+@lru_cache(maxsize=2)
+def _parse(text: str) -> EvaluationRecord | None:
+    try:
+        return EvaluationRecord.from_json(text)
+    except BundleError as error:  # the model works without it
+        logging.getLogger(__name__).warning("%s", error)
+        return None
+
+
+def _required_record() -> EvaluationRecord:
+    record = _record(classifier())
+    if record is None:
+        raise NotFound("the bundle of this model has no readable evaluation.json")
+    return record
 
 
 @dataclass(frozen=True, slots=True)
 class _RiskRow:
-    """The decision thresholds at one risk."""
+    """The decision thresholds for one target error rate."""
 
     risk: float
     scores: tuple[float | None, ...]
-    """Of each length group, shortest texts first."""
+    """For each length group, shortest texts first."""
 
 
 def _thresholds_by_risk(manifest: Manifest) -> list[_RiskRow]:
-    risks = manifest.risk_control.thresholds if manifest.risk_control else ()
-    return [_RiskRow(each.risk, decision_thresholds(manifest, each.risk)) for each in risks]
+    thresholds = manifest.risk_control.thresholds if manifest.risk_control else ()
+    return [_RiskRow(row.risk, decision_thresholds(manifest, row.risk)) for row in thresholds]
 
 
-def _figures(found: ClassifierProtocol, card: Card, report: ReportPage | None) -> dict[str, str]:
-    """By name, those that a hurried reader looks for; from the card where there is no report."""
-    figures = (
-        dict(report.figures)
-        if report
-        else {_NAMES[name]: f"{value:.2%}" for name, value in card.metrics.items()}
-    )
-    control = found.manifest.risk_control
-    if report and control and control.default_risk:
-        risk = f"{control.default_risk * 100:g}%"
-        if risk in report.decided:
-            decided, wrong = report.decided[risk]
-            figures[f"decided at a risk of {risk}; {wrong} of that is wrong"] = decided
-    figures["the network"] = f"{found.size / 1e6:.1f} MB"
+def _figures(current: ClassifierProtocol, record: EvaluationRecord | None) -> dict[str, str]:
+    """Return the most important metrics by name, formatted."""
+    figures = {}
+    if record:
+        evaluation, metrics = record.evaluation, record.evaluation.metrics
+        figures = {
+            "accuracy": f"{metrics.accuracy:.2%}",
+            "macro-F1": f"{metrics.macro_f1:.2%}",
+            "calibration error": f"{metrics.ece:.2%}",
+            "accuracy at 80% coverage": f"{evaluation.accuracy_at_80_coverage.value:.1%}",
+        }
+        if metrics.auroc is not None:
+            figures["AUROC"] = f"{metrics.auroc:.4f}"
+        if evaluation.star_mae is not None:
+            figures["star MAE"] = f"{evaluation.star_mae:.2f}"
+        control = current.manifest.risk_control
+        for row in evaluation.selective:
+            if control and row.risk == control.default_risk and row.reachable:
+                name = f"coverage at a target error rate of {row.risk * 100:g}%"
+                figures[f"{name}; selective error {row.selective_error.value:.1%}"] = (
+                    f"{row.coverage.value:.1%}"
+                )
+    elif (accuracy := current.manifest.test_accuracy) is not None:
+        figures["accuracy"] = f"{accuracy:.2%}"
+    figures["network size"] = f"{current.size / 1e6:.1f} MB"
     return figures
 
 
-def _kept(text: str, mimetype: str) -> Response:
-    """Answer with `text`, which a browser may keep if it asks each time whether it is the same."""
+def _cacheable(text: str, mimetype: str) -> Response:
+    """Return `text` as a response that browsers may cache but have to revalidate."""
     if request.accept_encodings["gzip"] > 0:
-        answer = Response(_packed(text), mimetype=mimetype)
-        answer.content_encoding = "gzip"
+        response = Response(_compressed(text), mimetype=mimetype)
+        response.content_encoding = "gzip"
     else:
-        answer = Response(text, mimetype=mimetype)
-    answer.vary.add("Accept-Encoding")
-    answer.headers["Content-Security-Policy"] = _POLICY
-    # What is in a sandbox may not ask for a group of its own.
-    answer.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"
-    answer.headers["Cache-Control"] = "private, no-cache"
-    answer.add_etag()
-    answer.make_conditional(request)
-    return answer
+        response = Response(text, mimetype=mimetype)
+    response.vary.add("Accept-Encoding")
+    response.headers["Content-Security-Policy"] = _POLICY
+    # A sandboxed document may not isolate itself in its own browsing context group.
+    response.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
 
 
 @lru_cache(maxsize=64)
-def _packed(text: str) -> bytes:
+def _compressed(text: str) -> bytes:
     return gzip.compress(text.encode(), mtime=0)

@@ -1,0 +1,252 @@
+"""Read, verify and write the files of a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from reelsense.bundle.manifest import (
+    FORMAT,
+    SIMPLE_FORMAT,
+    Manifest,
+    decisive_content,
+    manifest_content,
+    parse,
+    serialize,
+)
+from reelsense.errors import BundleError
+from reelsense.onnx_files import write_split
+
+DEFAULT_BUNDLE = Path(__file__).parent.parent / "models" / "default"
+"""The bundle that is part of the package."""
+
+NETWORK, TOKENIZER, CARD, MANIFEST = (
+    "model.onnx",
+    "tokenizer.json",
+    "MODEL_CARD.md",
+    "manifest.json",
+)
+EVALUATION = "evaluation.json"
+"""Optional."""
+_REQUIRED = (NETWORK, TOKENIZER, CARD)
+_OLD_REPORT = "report.html"
+"""Part of older bundles; verified but not used."""
+FILES = (*_REQUIRED, EVALUATION, MANIFEST, _OLD_REPORT)
+"""Names of all files except those that match WEIGHTS."""
+WEIGHTS = re.compile(re.escape(NETWORK) + r"\.data-[1-9]\d*")
+"""Names of the external data files of a network."""
+MAX_FILE_SIZE = 90_000_000
+"""Maximum size of a file of the network in bytes. Git hosts reject files above 100 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle."""
+
+    manifest: Manifest
+    network: bytes | Path
+    """An ONNX model or its file: int64 `input_ids` and `attention_mask` (n, length) to float32
+    logits (n, labels + ratings). A file saves one copy in memory."""
+    tokenizer: str
+    """JSON of a Hugging Face tokenizer."""
+    card: str
+    evaluation: str | None = None
+    """Content of evaluation.json, as written by `reelsense evaluate`."""
+    weights: dict[str, bytes | Path] = field(default_factory=dict)
+    """External data of the network by file name, in memory or in the folder of `network`."""
+
+    @property
+    def network_files(self) -> dict[str, bytes | Path]:
+        """All files of the network by name."""
+        return {NETWORK: self.network} | self.weights
+
+    @property
+    def size(self) -> int:
+        """Size of the network in bytes."""
+        parts = self.network_files.values()
+        return sum(part.stat().st_size if isinstance(part, Path) else len(part) for part in parts)
+
+    def in_memory(self) -> Bundle:
+        """Return the bundle with its network in memory, to send it to other machines."""
+        weights: dict[str, bytes | Path] = {n: _content(part) for n, part in self.weights.items()}
+        return replace(self, network=_content(self.network), weights=weights)
+
+    @contextmanager
+    def loadable(self) -> Iterator[bytes | Path]:
+        """Yield the network in a form that engines can load: bytes, or the path of its file.
+
+        Engines find external data by the path of the network, so a network in memory that has
+        external data is written to a temporary folder until the block ends.
+        """
+        if isinstance(self.network, Path) or not self.weights:
+            yield self.network
+            return
+        with TemporaryDirectory(prefix="reelsense-") as folder:
+            _write_network(Path(folder), self)
+            yield Path(folder) / NETWORK
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read the bundle in `folder` and verify every byte of it.
+
+    Raises:
+        BundleError: There is no bundle (code `no-bundle`), a file is missing or unreadable
+            (`bundle-incomplete`), was changed (`bundle-changed`), or the format is too new
+            (`bundle-too-new`). The message names the file.
+    """
+    if not folder.is_dir():
+        raise BundleError(
+            f"{folder} is not a folder: expected the folder of a bundle", code="no-bundle"
+        )
+    if not (folder / MANIFEST).exists():
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}", code="no-bundle")
+    manifest = parse(folder / MANIFEST, _read(folder / MANIFEST))
+    names = [name for name in manifest.files if _is_bundle_file(name)]
+    for name in {*_REQUIRED, *names}:
+        if _digest(folder / name) != manifest.files.get(name):
+            raise BundleError(
+                f"{folder / name} was changed after the bundle was written (its SHA-256 differs "
+                f"from {MANIFEST}): copy the bundle again",
+                code="bundle-changed",
+            )
+    folder = folder.absolute()
+    return Bundle(
+        manifest,
+        folder / NETWORK,
+        tokenizer=_read(folder / TOKENIZER).decode(),
+        card=_read(folder / CARD).decode(),
+        evaluation=_read(folder / EVALUATION).decode() if EVALUATION in names else None,
+        weights={name: folder / name for name in names if WEIGHTS.fullmatch(name)},
+    )
+
+
+def bundle_paths(folder: Path) -> list[Path]:
+    """Return the paths of all files that a bundle in `folder` may have."""
+    return [*(folder / name for name in FILES), *sorted(folder.glob(f"{NETWORK}.data-*"))]
+
+
+def check_target(folder: Path) -> None:
+    """Raise BundleError (code `not-a-bundle-folder`) if a bundle must not be written to `folder`.
+
+    It may be missing, empty or a bundle.
+    """
+    code = "not-a-bundle-folder"
+    if folder.exists() and not folder.is_dir():
+        raise BundleError(f"{folder} is a file: name a folder for the bundle", code=code)
+    if folder.exists() and any(not _is_bundle_file(path.name) for path in folder.iterdir()):
+        raise BundleError(
+            f"{folder} contains files that are not part of a bundle: name another folder", code=code
+        )
+
+
+def _is_bundle_file(name: str) -> bool:
+    return name in FILES or WEIGHTS.fullmatch(name) is not None
+
+
+def write_bundle(folder: Path, bundle: Bundle, *, max_file_size: int = MAX_FILE_SIZE) -> Manifest:
+    """Write `bundle` to `folder` atomically.
+
+    Args:
+        folder: Where to write. An earlier bundle there is replaced.
+        bundle: The bundle. Its network is not split if it already has external data.
+        max_file_size: A network of more bytes in one file is split into files of at most that
+            size, except that a single larger matrix gets its own file.
+
+    Returns:
+        The manifest as written, with version and files.
+
+    Raises:
+        BundleError: `folder` is a file, or contains something other than a bundle.
+        MissingExtraError: The network has to be split, which needs onnx.
+    """
+    folder = folder.absolute()
+    check_target(folder)
+    new, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("part", "before"))
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        manifest = _write_files(new, bundle, max_file_size)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(folder, old)
+    os.replace(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return manifest
+
+
+def _write_files(folder: Path, bundle: Bundle, max_file_size: int) -> Manifest:
+    texts = {TOKENIZER: bundle.tokenizer, CARD: bundle.card}
+    if bundle.evaluation is not None:
+        texts[EVALUATION] = bundle.evaluation
+    for name, text in texts.items():
+        (folder / name).write_bytes(text.encode())
+    if not bundle.weights and bundle.size > max_file_size:
+        network = write_split(_content(bundle.network), folder / NETWORK, max_file_size)
+    else:
+        network = _write_network(folder, bundle)
+    simple = len(network) == 1 and not bundle.manifest.length_groups
+    raw = serialize(
+        manifest_content(bundle.manifest)
+        | {
+            "format": SIMPLE_FORMAT if simple else FORMAT,
+            "version": _version(bundle.manifest, [folder / name for name in sorted(network)]),
+            "files": {name: _digest(folder / name) for name in (*network, *texts)},
+        }
+    )
+    (folder / MANIFEST).write_bytes(raw)
+    return parse(folder / MANIFEST, raw)
+
+
+def _write_network(folder: Path, bundle: Bundle) -> list[str]:
+    """Write the files of the network to `folder` and return their names."""
+    for name, part in bundle.network_files.items():
+        if isinstance(part, Path):
+            shutil.copyfile(part, folder / name)
+        else:
+            (folder / name).write_bytes(part)
+    return list(bundle.network_files)
+
+
+def _version(manifest: Manifest, network: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in (*network, network[0].with_name(TOKENIZER)):
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)  # updates it
+    digest.update(decisive_content(manifest))
+    return digest.hexdigest()[:12]
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file without loading it into memory."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _content(part: bytes | Path) -> bytes:
+    return _read(part) if isinstance(part, Path) else part
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    return BundleError(
+        f"{path} cannot be read ({error.strerror}): copy the bundle again", code="bundle-incomplete"
+    )

@@ -1,0 +1,270 @@
+"""The manifest of a bundle: labels, calibration, decision thresholds, metrics and provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+from reelsense.errors import BundleError
+
+FORMAT = 3
+"""Newest format this version reads. Format 1 had no calibration; format 2 had one calibration for
+texts of every length, and every network in one file."""
+
+SIMPLE_FORMAT = 2
+"""Format of bundles without length groups and with the network in one file, which older versions
+can read."""
+
+_LATER_KEYS = ("ratings", "int8_activations", "length_groups")
+"""Keys that the first bundles of their format did not have; omitted if empty."""
+
+_DECISIVE_KEYS = ("labels", "window", "calibration", "risk_control", *_LATER_KEYS)
+"""Keys that affect predictions, and so the version."""
+
+
+class OfficialTestMetrics(TypedDict, total=False):
+    """Metrics on the official test set."""
+
+    reviews: int
+    accuracy: float
+
+
+class ValidationMetrics(TypedDict, total=False):
+    """Metrics on the validation set at export."""
+
+    reviews: int
+    accuracy_fp32: float
+    accuracy_int8: float
+    label_agreement_with_fp32: float
+
+
+class BundleMetrics(TypedDict, total=False):
+    """Metrics in the manifest. Older manifests have other keys; these are kept."""
+
+    test: OfficialTestMetrics
+    validation: ValidationMetrics
+
+
+class Provenance(TypedDict, total=False):
+    """How the model was made. Older manifests have other keys; these are kept."""
+
+    recipe: dict[str, Any]
+    earlier_recipes: list[dict[str, Any]]
+    data: str
+    """Name of the training data."""
+    extra_examples: dict[str, int]
+    """Name and number of examples of each additional training set."""
+    read: dict[str, int]
+    """Number of texts and steps of continued pre-training."""
+    base_sha256: str
+    architecture: str
+    network: str
+    """Numeric form of the network."""
+    curves: dict[str, Any]
+    """Losses: "loss" of the training steps, "validation" of the epochs, and a "note"."""
+    training_validation: dict[str, float]
+    """Metrics of the checkpoint on the validation set."""
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Parameters that turn logits into calibrated probabilities, and how they were fitted."""
+
+    temperature: float
+    """Divides the logits (Guo et al. 2017); above 1 for an overconfident network."""
+    window_exponent: float = 0.0
+    """The mean logits of n windows are multiplied by n to this power, because n windows that agree
+    are stronger evidence than one."""
+    data: str = ""
+    """Name of the data it was fitted on."""
+    reviews: int = 0
+    """Number of reviews it was fitted on."""
+    ece_before: float | None = None
+    """Expected calibration error (15 bins) of the plain softmax on them."""
+    ece_after: float | None = None
+    """Expected calibration error after calibration, cross-fitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Decision threshold for a target error rate."""
+
+    risk: float
+    """Target error rate: maximum share of errors among the predictions above the threshold."""
+    score: float | None
+    """Minimum probability of a prediction that is not "unsure". None: no threshold was shown to
+    keep the target error rate, so every prediction is unsure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthGroup:
+    """Calibration and decision thresholds for texts in a range of lengths."""
+
+    name: str
+    """Stable identifier: "sentence", "short", "long"; "all" if there is only one group."""
+    max_tokens: int | None
+    """Maximum length in tokens without [CLS] and [SEP]; None: no upper bound. The minimum follows
+    from the next shorter group."""
+    calibration: Calibration | None = None
+    """None: plain softmax."""
+    thresholds: tuple[Threshold, ...] = ()
+    """In ascending order of risk; empty: the model has no thresholds."""
+
+    def threshold(self, risk: float) -> float | None:
+        """Return the decision threshold at the target error rate `risk`; None: all unsure.
+
+        It is that of the highest listed target error rate that is not above `risk`.
+        """
+        scores = [threshold.score for threshold in self.thresholds if threshold.risk <= risk]
+        return scores[-1] if scores else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskControl:
+    """When to predict "unsure" so that the other predictions keep a target error rate."""
+
+    method: str
+    confidence: float
+    """Probability, over the validation set, that a threshold keeps its target error rate."""
+    reviews: int
+    """Number of validation reviews that the thresholds were fitted on."""
+    default_risk: float | None
+    """Default target error rate; None: by default no prediction is unsure."""
+    thresholds: tuple[Threshold, ...]
+    """In ascending order of risk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The content of manifest.json."""
+
+    name: str
+    labels: tuple[str, ...]
+    """In the order of the outputs of the network."""
+    window: int
+    """Maximum number of tokens of one forward pass, including [CLS] and [SEP]."""
+    ratings: tuple[int, ...] = ()
+    """Star ratings of the outputs of the network after those of the labels; empty: no stars."""
+    calibration: Calibration | None = None
+    """For texts longer than all `length_groups`. None: plain softmax."""
+    risk_control: RiskControl | None = None
+    """Method, confidence and default for texts of every length; thresholds for texts longer than
+    all `length_groups`. None: no prediction is unsure."""
+    length_groups: tuple[LengthGroup, ...] = ()
+    """Calibration and thresholds of shorter texts, in ascending order of `max_tokens`. Empty in
+    bundles of formats 1 and 2."""
+    int8_activations: bool = False
+    """Whether the inputs of the linear layers may be rounded to int8 too, not only the weights."""
+    metrics: BundleMetrics = field(default_factory=BundleMetrics)
+    provenance: Provenance = field(default_factory=Provenance)
+    version: str = ""
+    """Twelve hex digits of the SHA-256 of everything that affects predictions; set by writing."""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of every other file; set by writing."""
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Accuracy on the official test set; None if it was not measured."""
+        test: object = self.metrics.get("test")
+        accuracy = test.get("accuracy") if isinstance(test, dict) else None
+        return accuracy if isinstance(accuracy, float) else None
+
+    @property
+    def groups(self) -> tuple[LengthGroup, ...]:
+        """All length groups, at least one, in ascending order of length; the last is unbounded."""
+        last = LengthGroup(
+            name="long" if self.length_groups else "all",
+            max_tokens=None,
+            calibration=self.calibration,
+            thresholds=self.risk_control.thresholds if self.risk_control else (),
+        )
+        return (*self.length_groups, last)
+
+
+def manifest_content(manifest: Manifest) -> dict[str, Any]:
+    """Return the content of manifest.json, without empty keys that older versions do not know."""
+    content = asdict(manifest)
+    return {key: value for key, value in content.items() if value or key not in _LATER_KEYS}
+
+
+def decisive_content(manifest: Manifest) -> bytes:
+    """Return the part of the content of manifest.json that affects predictions, for hashing."""
+    content = manifest_content(manifest)
+    decisive = {key: content[key] for key in _DECISIVE_KEYS if key in content}
+    return json.dumps(decisive, sort_keys=True).encode()
+
+
+def serialize(content: dict[str, Any]) -> bytes:
+    """Return manifest.json with this content and its own SHA-256.
+
+    Its format is FORMAT unless `content` has another one.
+    """
+    body = json.dumps({"format": FORMAT} | content, indent=2, sort_keys=True)
+    sealed = json.loads(body) | {"sha256": hashlib.sha256(body.encode()).hexdigest()}
+    return (json.dumps(sealed, indent=2, sort_keys=True) + "\n").encode()
+
+
+def parse(path: Path, raw: bytes) -> Manifest:
+    """Parse and verify the content `raw` of the manifest at `path`.
+
+    Raises:
+        BundleError: It is malformed (code `invalid-bundle`), was changed (`bundle-changed`), or has
+            a newer format (`bundle-too-new`).
+    """
+    try:
+        content = json.loads(raw)
+        version = content["format"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BundleError(f"{path} is not the manifest of a bundle: {error!r}") from error
+    if isinstance(version, int) and version > FORMAT:
+        raise BundleError(
+            f"{path} has format {version}, expected at most {FORMAT}: install a newer reelsense",
+            code="bundle-too-new",
+        )
+    content.pop("sha256", None)
+    if raw != serialize(content):
+        raise BundleError(
+            f"{path} was changed after the bundle was written: copy the bundle again",
+            code="bundle-changed",
+        )
+    del content["format"]
+    try:
+        return _manifest(**content)
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"{path} lacks a key or has an unknown one: {error}") from error
+
+
+def _manifest(
+    labels: list[str],
+    ratings: list[int] | None = None,
+    calibration: dict[str, Any] | None = None,
+    risk_control: dict[str, Any] | None = None,
+    length_groups: list[dict[str, Any]] | None = None,
+    **rest: Any,
+) -> Manifest:
+    return Manifest(
+        labels=tuple(labels),
+        ratings=tuple(ratings or ()),
+        calibration=_calibration(calibration),
+        risk_control=RiskControl(**_with_thresholds(risk_control)) if risk_control else None,
+        length_groups=tuple(
+            LengthGroup(
+                **_with_thresholds(group) | {"calibration": _calibration(group["calibration"])}
+            )
+            for group in length_groups or ()
+        ),
+        **rest,
+    )
+
+
+def _calibration(content: dict[str, Any] | None) -> Calibration | None:
+    return Calibration(**content) if content else None
+
+
+def _with_thresholds(content: dict[str, Any]) -> dict[str, Any]:
+    thresholds = tuple(Threshold(**threshold) for threshold in content["thresholds"])
+    return content | {"thresholds": thresholds}
