@@ -54,7 +54,7 @@ def test_not_ready_but_alive_while_draining(app: Flask, client: FlaskClient) -> 
     app.extensions["reelsense"].draining = True
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert "about to end" in answer.get_json()["detail"]
+    assert "shutting down" in answer.get_json()["detail"]
     assert client.get("/healthz").status_code == 200
     assert client.get("/startedz").status_code == 200
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200

@@ -28,7 +28,7 @@ from reelsense.errors import NoJobError
 from reelsense.inference.classifier import Classifier
 from reelsense.jobs.database import Database
 from reelsense.jobs.job import Job
-from reelsense.jobs.repository import Jobs
+from reelsense.jobs.repository import JobRepository
 from reelsense.server.app import create_app
 from reelsense.server.jobs_worker import JobsWorker
 from reelsense.server.middleware.load_shedding import JOBS
@@ -137,14 +137,14 @@ def test_a_result_that_breaks_off_does_not_look_whole(
     client = app.test_client()
     name = send(client, MANY).get_json()["id"]
     ended(client, name)
-    whole = Jobs.results
+    whole = JobRepository.results
 
-    def broken(jobs: Jobs, job: Job) -> Iterator[tuple[Row, dict[str, object]]]:
+    def broken(jobs: JobRepository, job: Job) -> Iterator[tuple[Row, dict[str, object]]]:
         yield from itertools.islice(whole(jobs, job), 200)
         raise NoJobError("the job was deleted while its result was read")
 
-    monkeypatch.setattr(Jobs, "results", broken)
-    monkeypatch.setattr("reelsense.server.api.jobs._CHUNK", 100)
+    monkeypatch.setattr(JobRepository, "results", broken)
+    monkeypatch.setattr("reelsense.server.api.jobs._CHUNK_SIZE", 100)
     with listening(app) as (port, _):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         connection.request("GET", f"/v1/jobs/{name}/result")
@@ -175,14 +175,14 @@ def test_a_result_in_another_form(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("query", "body", "status", "said"),
     [
-        ({"column": "text"}, TABLE, 422, "there are 'id', 'review', 'label'"),
-        ({}, "", 422, "there are no rows in it"),
-        ({}, "review\n", 422, "there are no rows in it"),
+        ({"column": "text"}, TABLE, 422, "columns: 'id', 'review', 'label'"),
+        ({}, "", 422, "contains no rows"),
+        ({}, "review\n", 422, "contains no rows"),
         ({}, 'review\n"open', 422, "a quote is never closed"),
         ({}, "review,review\na,b\n", 422, "two columns have the same name"),
         ({"name": "a.xlsx"}, TABLE, 415, ".jsonl, .txt; in Excel: Save As, CSV UTF-8"),
         ({}, "PK\3\4\0\n", 422, "this is not text"),
-        ({"name": ""}, TABLE, 415, "say what it is"),
+        ({"name": ""}, TABLE, 415, "unknown file format"),
         ({"risk": "2"}, TABLE, 400, "less than 1"),
         ({"risk": "0.1"}, TABLE, 422, "no thresholds"),
         ({"rsik": "0.1"}, TABLE, 400, "not a field"),
@@ -204,7 +204,7 @@ def test_a_form_is_no_file(client: FlaskClient, path: str) -> None:
     form = {"file": (io.BytesIO(TABLE.encode()), "films.csv")}
     answer = client.post(f"{path}?name=films.csv", data=form)
     assert answer.status_code == 415
-    assert "send the file itself as the body: curl --data-binary" in answer.get_json()["detail"]
+    assert "forms are not supported" in answer.get_json()["detail"]
     assert client.application.extensions["reelsense.jobs"].jobs.count() == 0
 
 
@@ -513,11 +513,11 @@ def test_whatever_happens_between_jobs_work_goes_on(
 ) -> None:
     app = make(start=False)
     behind: JobsWorker = app.extensions["reelsense.jobs"]
-    monkeypatch.setattr("reelsense.server.jobs_worker._AFTER_ERROR", 0.01)
+    monkeypatch.setattr("reelsense.server.jobs_worker._RETRY_AFTER_ERROR", 0.01)
     with monkeypatch.context() as patch:
         patch.setattr(behind, "_sweep", lambda: 1 / 0)
         behind.start()
-        wait_until(lambda: "jobs stand still: division by zero" in caplog.text)
+        wait_until(lambda: "jobs are paused: division by zero" in caplog.text)
     client = app.test_client()
     assert ended(client, send(client).get_json()["id"])["state"] == "done"
 
@@ -542,7 +542,7 @@ def test_a_step_may_take_longer_than_a_lease(make: Make, monkeypatch: pytest.Mon
 def test_a_small_file_need_not_wait_for_a_large_one(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reelsense.server.jobs_worker._STEPS", 1)
+    monkeypatch.setattr("reelsense.server.jobs_worker._BATCHES_PER_TURN", 1)
     slow = Slow()
     client = make(slow.classifier).test_client()
     slow.gate.open.clear()
@@ -556,7 +556,7 @@ def test_a_small_file_need_not_wait_for_a_large_one(
 def test_while_a_file_is_taken_in_others_are_told_to_come_back(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reelsense.server.api.jobs._PATIENCE", 0.01)
+    monkeypatch.setattr("reelsense.server.api.jobs._UPLOAD_WAIT", 0.01)
     app = make(start=False)
     with app.extensions["reelsense.jobs"].receiving:
         answer = send(app.test_client())
@@ -659,7 +659,7 @@ def test_odd_addresses(client: FlaskClient) -> None:
 
 def test_a_table_of_too_many_columns_and_texts_that_are_too_long(client: FlaskClient) -> None:
     wide = ",".join(["review", *map(str, range(1000))]) + "\ngood\n"
-    assert "1,001 columns in it" in send(client, wide).get_json()["detail"]
+    assert "has 1,001 columns" in send(client, wide).get_json()["detail"]
     twice = ",".join(["review", *["x" * 5000] * 2]) + "\n"
     assert len(send(client, twice).text) < 1000
     name = send(client, "review\n" + "good " * 200_001 + "\ngood\n").get_json()["id"]
@@ -767,7 +767,7 @@ def test_a_form_sends_a_file_without_javascript(client: FlaskClient) -> None:
     assert "films.csv" in page
     wrong = client.post("/jobs", data={"file": (io.BytesIO(TABLE.encode()), "films.csv")})
     assert wrong.status_code == 422
-    assert "there is no column &#39;text&#39; in films.csv" in wrong.text
+    assert "no column &#39;text&#39; in films.csv" in wrong.text
     assert "Choose a file first" in client.post("/jobs", data={}).text
 
 
@@ -801,7 +801,7 @@ def test_the_page_of_a_job_filters_sorts_and_searches_without_javascript(
     assert client.post(f"/jobs/{name}/delete").status_code == 303
     gone = client.get(f"/jobs/{name}", headers={"Accept": "text/html"})
     assert gone.status_code == 404
-    assert "There is no such job" in gone.text
+    assert "No such job" in gone.text
 
 
 def test_markup_in_a_file_stays_text(client: FlaskClient) -> None:

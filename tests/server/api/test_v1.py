@@ -133,7 +133,7 @@ def test_other_labels_are_followed() -> None:
         (b'{"text": "a", "risk": "2 %"}', 422, "risk: should be a valid number, not a string"),
         (b'{"text": "a", "risk": 2}', 422, "risk: should be less than 1"),
         (b'{"text": "a", "risk": true}', 422, "risk: should be a valid number, not a boolean"),
-        (b'{"text": "a", "risk": NaN}', 400, "NaN is no JSON"),
+        (b'{"text": "a", "risk": NaN}', 400, "NaN is not valid JSON"),
         (b'{"text": "a", "risk": 0.02}', 422, "no thresholds for a risk"),
         (b'{"text": "\\u0000"}', 422, "text: holds nothing that the model can read"),
         (b'{"text": "a", "a text": 1}', 422, "a text: is not a field of this request"),
@@ -237,7 +237,7 @@ Json = st.recursive(
 @given(Json | st.fixed_dictionaries({}, optional={"text": Json, "texts": Json}))
 def test_no_json_is_a_500(client: FlaskClient, body: object) -> None:
     answer = client.post("/v1/predict", data=json.dumps(body), content_type=JSON)
-    assert answer.status_code in (200, 400, 422)  # 400: NaN is no JSON
+    assert answer.status_code in (200, 400, 422)  # 400: NaN is not valid JSON
 
 
 def problem(answer: object, status: int, detail: str) -> None:
