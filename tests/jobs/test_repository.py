@@ -52,7 +52,7 @@ def written(jobs: JobRepository, job: Job, kind: str) -> str:
     return buffer.getvalue()
 
 
-def test_the_life_of_a_job(jobs: JobRepository, now: Time) -> None:
+def test_job_lifecycle(jobs: JobRepository, now: Time) -> None:
     job = jobs.receive(new(), rows("good film", "bad", " "), max_rows=3)
     assert (job.state, job.rows, job.done, job.version) == ("waiting", 3, 0, None)
     assert (job.created, job.ended, job.expires) == (1000.25, None, None)
@@ -78,7 +78,7 @@ def test_the_life_of_a_job(jobs: JobRepository, now: Time) -> None:
     assert [added["error"] for _, added in jobs.results(job)] == [None, None, "'text' is blank"]
 
 
-def test_names_of_jobs_cannot_be_guessed(jobs: JobRepository) -> None:
+def test_job_ids_are_unguessable(jobs: JobRepository) -> None:
     names = {jobs.receive(new(), rows("good"), 9).id for _ in range(5)}
     assert len(names) == 5
     assert min(map(len, names)) >= 22  # 128 bits
@@ -97,7 +97,7 @@ def test_receive_rejects_empty_and_long_files(jobs: JobRepository, count: int, c
     assert stored(jobs) == [0, 0, 0]
 
 
-def test_a_file_that_breaks_off(jobs: JobRepository) -> None:
+def test_interrupted_upload_stores_nothing(jobs: JobRepository) -> None:
     def broken() -> Iterator[Row]:
         yield from rows(*["good"] * 1500)
         assert stored(jobs)[:2] == [1, 1000]  # the first of them are kept already
@@ -112,7 +112,7 @@ def test_a_file_that_breaks_off(jobs: JobRepository) -> None:
     assert stored(jobs) == [0, 0, 0]
 
 
-def test_the_oldest_job_of_the_model_comes_first(jobs: JobRepository, now: Time) -> None:
+def test_claim_prefers_oldest_job_of_model(jobs: JobRepository, now: Time) -> None:
     received = []
     for _ in range(3):
         received.append(jobs.receive(new(), rows("good"), 9).id)
@@ -124,7 +124,7 @@ def test_the_oldest_job_of_the_model_comes_first(jobs: JobRepository, now: Time)
     assert jobs.claim("d", "tiny", LEASE) is None
 
 
-def test_a_job_goes_on_where_it_was_after_a_restart(more: Callable[[], JobRepository]) -> None:
+def test_job_continues_after_restart(more: Callable[[], JobRepository]) -> None:
     before = more()
     before.receive(new(), rows("good", "bad", "great"), 9)
     step(before, claimed(before), CLASSIFIER, 2)
@@ -137,7 +137,7 @@ def test_a_job_goes_on_where_it_was_after_a_restart(more: Callable[[], JobReposi
     assert step(after, job, CLASSIFIER, 9).state == "done"
 
 
-def test_a_job_that_is_given_back_is_taken_at_once(
+def test_released_job_is_claimed_immediately(
     jobs: JobRepository, more: Callable[[], JobRepository]
 ) -> None:
     jobs.receive(new(), rows("good", "bad"), 9)
@@ -149,7 +149,7 @@ def test_a_job_that_is_given_back_is_taken_at_once(
         step(jobs, job, CLASSIFIER, 1)
 
 
-def test_a_clock_that_is_set_back_makes_no_job_wait(jobs: JobRepository, now: Time) -> None:
+def test_claim_tolerates_clock_set_back(jobs: JobRepository, now: Time) -> None:
     jobs.receive(new(), rows("good", "bad"), 9)
     jobs.release(step(jobs, claimed(jobs, "first"), CLASSIFIER, 1))
     claimed(jobs, "second")  # and dies
@@ -158,7 +158,7 @@ def test_a_clock_that_is_set_back_makes_no_job_wait(jobs: JobRepository, now: Ti
     assert jobs.claim("fourth", "tiny", LEASE) is None
 
 
-def test_every_row_has_one_answer_over_a_lost_lease(
+def test_lost_lease_leaves_one_answer_per_row(
     jobs: JobRepository, more: Callable[[], JobRepository], now: Time
 ) -> None:
     jobs.receive(new(), rows("good", "bad", "great"), 9)
@@ -185,7 +185,7 @@ def test_every_row_has_one_answer_over_a_lost_lease(
     assert (quick.state, stored(jobs)) == ("done", [1, 3, 3])
 
 
-def test_the_same_rows_are_not_recorded_twice(jobs: JobRepository) -> None:
+def test_record_rejects_repeated_rows(jobs: JobRepository) -> None:
     jobs.receive(new(), rows("good", "bad"), 9)
     job = claimed(jobs)
     step(jobs, job, CLASSIFIER, 1)
@@ -193,7 +193,7 @@ def test_the_same_rows_are_not_recorded_twice(jobs: JobRepository) -> None:
         step(jobs, job, CLASSIFIER, 1)
 
 
-def test_a_result_is_of_one_model(jobs: JobRepository) -> None:
+def test_new_model_version_discards_predictions(jobs: JobRepository) -> None:
     jobs.receive(new(), rows("good", "bad"), 9)
     job = step(jobs, claimed(jobs), CLASSIFIER, 1)
     jobs.release(job)
@@ -203,7 +203,7 @@ def test_a_result_is_of_one_model(jobs: JobRepository) -> None:
     assert step(jobs, job, CLASSIFIER, 9).state == "done"
 
 
-def test_a_cancelled_job_keeps_what_is_answered(jobs: JobRepository, now: Time) -> None:
+def test_cancelled_job_keeps_predictions(jobs: JobRepository, now: Time) -> None:
     jobs.receive(new(), rows("good", "bad"), 9)
     job = step(jobs, claimed(jobs), CLASSIFIER, 1)
     now.now += 5
@@ -220,7 +220,7 @@ def test_a_cancelled_job_keeps_what_is_answered(jobs: JobRepository, now: Time) 
     assert len(list(jobs.results(cancelled))) == 1
 
 
-def test_a_job_fails_with_a_reason(jobs: JobRepository) -> None:
+def test_failed_job_has_reason(jobs: JobRepository) -> None:
     jobs.receive(new(), rows("good"), 9)
     jobs.fail(claimed(jobs), "no thresholds")
     [job] = [jobs.job(name) for name in names(jobs)]
@@ -232,7 +232,7 @@ def names(jobs: JobRepository) -> list[str]:
         return list(connection.scalars(select(job_table.c.id)))
 
 
-def test_a_deleted_job_is_gone_at_once(jobs: JobRepository) -> None:
+def test_deleted_job_is_hidden_immediately(jobs: JobRepository) -> None:
     jobs.receive(new(), rows("good", "bad"), 9)
     job = step(jobs, claimed(jobs), CLASSIFIER, 1)
     jobs.delete(job.id)
@@ -247,7 +247,7 @@ def test_a_deleted_job_is_gone_at_once(jobs: JobRepository) -> None:
     assert jobs.sweep() == 0
 
 
-def test_jobs_expire(jobs: JobRepository, now: Time) -> None:
+def test_ended_jobs_expire(jobs: JobRepository, now: Time) -> None:
     job = answered(jobs, ["good"] * 3, [answer(0.9)] * 3)
     running = jobs.receive(new(), rows("bad"), 9)
     now.now += KEEP - 1
@@ -263,7 +263,7 @@ def test_jobs_expire(jobs: JobRepository, now: Time) -> None:
     assert jobs.sweep() == 0
 
 
-def test_what_was_never_received_whole_is_swept(jobs: JobRepository, now: Time) -> None:
+def test_unfinished_upload_is_swept(jobs: JobRepository, now: Time) -> None:
     def slow() -> Iterator[Row]:
         yield from rows(*["good"] * 1000)
         assert jobs.sweep() == 0  # it may still come
@@ -277,14 +277,14 @@ def test_what_was_never_received_whole_is_swept(jobs: JobRepository, now: Time) 
     assert stored(jobs) == [0, 0, 0]
 
 
-def test_many_rows_are_swept_bit_by_bit(jobs: JobRepository) -> None:
+def test_sweep_erases_many_rows(jobs: JobRepository) -> None:
     job = answered(jobs, ["good"] * 5500, [answer(0.9)] * 5500)
     jobs.delete(job.id)
     assert jobs.sweep() == 1
     assert stored(jobs) == [0, 0, 0]
 
 
-def test_a_result_is_never_cut_short(
+def test_results_of_deleted_job_raise(
     jobs: JobRepository, more: Callable[[], JobRepository]
 ) -> None:
     job = answered(jobs, ["good"] * 1500, [answer(0.9)] * 1500)
@@ -296,7 +296,9 @@ def test_a_result_is_never_cut_short(
         list(found)
 
 
-def test_two_claim_at_once(more: Callable[[], JobRepository], jobs: JobRepository) -> None:
+def test_concurrent_claims_get_different_jobs(
+    more: Callable[[], JobRepository], jobs: JobRepository
+) -> None:
     for _ in range(12):
         jobs.receive(new(), rows("good"), 9)
     opened = [more() for _ in range(4)]
@@ -317,7 +319,7 @@ def test_two_claim_at_once(more: Callable[[], JobRepository], jobs: JobRepositor
     assert stored(jobs) == [12, 12, 12]
 
 
-def test_owners_that_take_jobs_from_each_other(
+def test_expiring_leases_leave_one_answer_per_row(
     more: Callable[[], JobRepository], jobs: JobRepository
 ) -> None:
     """No lease lasts: all of them work on the same rows at the same time."""
@@ -345,9 +347,7 @@ def test_owners_that_take_jobs_from_each_other(
     assert found == list(map(str, range(60)))
 
 
-def test_one_who_deletes_while_another_records(
-    more: Callable[[], JobRepository], jobs: JobRepository
-) -> None:
+def test_delete_during_record(more: Callable[[], JobRepository], jobs: JobRepository) -> None:
     other = more()
     for _ in range(20):
         jobs.receive(new(), rows("good"), 9)
@@ -367,9 +367,7 @@ def test_one_who_deletes_while_another_records(
     st.lists(st.floats(0, 1, exclude_min=True), min_size=1, max_size=20),
     st.floats(1, 10),
 )
-def test_numbers_come_back_as_they_were(
-    jobs: JobRepository, moods: list[float], stars: float
-) -> None:
+def test_numbers_round_trip(jobs: JobRepository, moods: list[float], stars: float) -> None:
     job = answered(jobs, ["good"] * len(moods), [answer(mood, stars) for mood in moods])
     found = [added for _, added in jobs.results(job)]
     assert [each["positive"] for each in found] == moods
@@ -396,7 +394,7 @@ VALUES = st.recursive(
         max_size=5,
     )
 )
-def test_rows_come_back_as_they_were(jobs: JobRepository, given: list[Row]) -> None:
+def test_rows_round_trip(jobs: JobRepository, given: list[Row]) -> None:
     jobs.receive(new(".jsonl"), given, 9)
     job = claimed(jobs)
     found = jobs.next_rows(job, 9)
@@ -434,7 +432,7 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("classifier", [CLASSIFIER, tiny.classifier(("no", "yes"))])
-def test_a_result_is_byte_for_byte_that_of_the_command_line(
+def test_results_equal_output_of_command_line(
     jobs: JobRepository, tmp_path: Path, name: str, classifier: Classifier
 ) -> None:
     suffix = Path(name).suffix
@@ -448,7 +446,7 @@ def test_a_result_is_byte_for_byte_that_of_the_command_line(
     assert written(jobs, job, kind).encode() == output.read_bytes()
 
 
-def test_signs_that_databases_refuse_are_kept(jobs: JobRepository) -> None:
+def test_unstorable_characters_round_trip(jobs: JobRepository) -> None:
     strange = "zero \0 and half a pair \ud800"
     row = Row(1, {"text": strange, "\0": strange}, strange)
     jobs.receive(new(".jsonl"), [row], 9)
@@ -462,7 +460,7 @@ def test_signs_that_databases_refuse_are_kept(jobs: JobRepository) -> None:
     assert listed.text == listed.error == strange.replace("\ud800", "\ufffd")
 
 
-def test_a_text_that_is_asked_for(jobs: JobRepository) -> None:
+def test_text_returns_text_of_row(jobs: JobRepository) -> None:
     job = jobs.receive(new(), rows("good", None), 9)
     assert jobs.text(job, 0) == "good"
     for n in (1, 2, -1):
@@ -471,7 +469,7 @@ def test_a_text_that_is_asked_for(jobs: JobRepository) -> None:
         assert caught.value.code == "no-such-row"
 
 
-def test_large_numbers(jobs: JobRepository) -> None:
+def test_character_counts_exceed_32_bits(jobs: JobRepository) -> None:
     huge = 3_000_000_000  # characters of all the texts of a large file
     job = jobs.receive(new(), rows("good"), 9)
     with jobs.database.writing() as connection:
@@ -479,7 +477,7 @@ def test_large_numbers(jobs: JobRepository) -> None:
     assert jobs.job(job.id).characters == huge
 
 
-def test_a_prediction_is_kept_without_what_was_not_asked_for(jobs: JobRepository) -> None:
+def test_record_stores_only_added_columns(jobs: JobRepository) -> None:
     jobs.receive(new(), rows("good"), 9)
     job = jobs.claim("me", "tiny", LEASE)
     assert job
@@ -490,7 +488,7 @@ def test_a_prediction_is_kept_without_what_was_not_asked_for(jobs: JobRepository
     assert added == {"label": "positive", "score": 0.9, "verdict": "positive", "error": None}
 
 
-def test_jobs_take_turns(jobs: JobRepository, now: Time) -> None:
+def test_claim_alternates_between_jobs(jobs: JobRepository, now: Time) -> None:
     for column in ("a", "b", "c"):
         now.now += 1
         jobs.receive(new(column=column), rows("x", "y"), 9)
@@ -503,7 +501,9 @@ def test_jobs_take_turns(jobs: JobRepository, now: Time) -> None:
     assert taken == [*"abc", *"abc", "a"]
 
 
-def test_a_table_of_too_many_cells(jobs: JobRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_receive_rejects_too_many_cells(
+    jobs: JobRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("reelsense.jobs.repository._MAX_CELLS", 7)
     jobs.receive(new(), rows("a", "b", "c"), 9)
     with pytest.raises(DatasetError) as caught:
@@ -511,7 +511,7 @@ def test_a_table_of_too_many_cells(jobs: JobRepository, monkeypatch: pytest.Monk
     assert caught.value.code == "too-many-cells"
 
 
-def test_what_has_expired_is_not_seen_though_not_swept_yet(jobs: JobRepository, now: Time) -> None:
+def test_expired_job_is_hidden_before_sweep(jobs: JobRepository, now: Time) -> None:
     job = answered(jobs, ["a"], [answer(0.9)])
     assert job.expires is not None
     now.now = job.expires + 1

@@ -1,4 +1,4 @@
-"""Jobs that tests send, and the work on them."""
+"""Helpers that create and score jobs."""
 
 from __future__ import annotations
 
