@@ -36,22 +36,22 @@ from reelsense.errors import ReelsenseError
 from reelsense.server.settings import Settings
 from tests import tiny, tiny_network
 from tests.server.api.test_compat import (  # noqa: F401
-    test_a_missing_sentence_is_a_400,
-    test_bytes_that_are_no_utf8_get_an_answer,
-    test_the_shape_of_the_starting_system,
+    test_starting_system_accepts_invalid_utf8,
+    test_starting_system_requires_sentence,
+    test_starting_system_response,
 )
 
-# What is asked of the plain server is asked of this one.
+# The tests of the plain server also run against this one.
 from tests.server.api.test_v1 import (  # noqa: F401
-    test_a_status_without_a_page_of_its_own,
-    test_bad_bodies,
-    test_many_texts_in_order,
-    test_no_text_is_a_500,
-    test_odd_texts_get_an_answer_or_a_clear_422,
-    test_one_text,
-    test_other_faults_of_a_request,
-    test_the_most_texts_are_taken,
-    test_the_query_is_wrong_in_one_way_however_it_is_asked,
+    test_any_text_avoids_500,
+    test_http_errors,
+    test_invalid_query_is_same_for_get_and_head,
+    test_predict_accepts_max_texts,
+    test_predict_keeps_order_of_texts,
+    test_predict_one_text,
+    test_predict_rejects_invalid_bodies,
+    test_status_without_problem_type,
+    test_unusual_texts_get_200_or_422,
 )
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ from sqlalchemy import create_engine, text
 
 from reelsense.jobs.database import Database
 from reelsense.jobs.models import metadata
-from reelsense.jobs.repository import Jobs
+from reelsense.jobs.repository import JobRepository
 
 KEEP = 100.0
 
@@ -42,12 +42,12 @@ def now() -> Time:
 
 
 @pytest.fixture
-def more(url: str, now: Time) -> Iterator[Callable[[], Jobs]]:
+def more(url: str, now: Time) -> Iterator[Callable[[], JobRepository]]:
     """Opens the same jobs once more, as another process would."""
-    opened: list[Jobs] = []
+    opened: list[JobRepository] = []
 
-    def more() -> Jobs:
-        opened.append(Jobs(Database(url), KEEP, now))
+    def more() -> JobRepository:
+        opened.append(JobRepository(Database(url), KEEP, now))
         return opened[-1]
 
     yield more
@@ -56,5 +56,5 @@ def more(url: str, now: Time) -> Iterator[Callable[[], Jobs]]:
 
 
 @pytest.fixture
-def jobs(more: Callable[[], Jobs]) -> Jobs:
+def jobs(more: Callable[[], JobRepository]) -> JobRepository:
     return more()

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from reelsense.jobs import queries
 from reelsense.jobs.job import ERROR
-from reelsense.jobs.queries import Listed, RowQuery
-from reelsense.jobs.repository import Jobs
+from reelsense.jobs.queries import ListedRow, RowQuery
+from reelsense.jobs.repository import JobRepository
 from reelsense.prediction import Prediction
 from tests.jobs.work import answer, answered, claimed, new, rows
 
@@ -58,8 +58,8 @@ def expected(known: list[Known], asked: RowQuery) -> tuple[int, list[int]]:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(TEXTS, ANSWERS), min_size=1, max_size=8), st.lists(ASKED, max_size=8))
-def test_lists_are_as_in_plain_python(
-    jobs: Jobs, given: list[tuple[str, Prediction | str]], questions: list[RowQuery]
+def test_page_matches_reference_implementation(
+    jobs: JobRepository, given: list[tuple[str, Prediction | str]], questions: list[RowQuery]
 ) -> None:
     job = answered(jobs, [text for text, _ in given], [answer for _, answer in given])
     known = [Known(n, *each) for n, each in enumerate(given)]
@@ -70,10 +70,10 @@ def test_lists_are_as_in_plain_python(
             assert row.text == known[row.n].text
 
 
-def test_a_row_is_listed_with_its_answer(jobs: Jobs) -> None:
+def test_page_lists_rows_with_predictions(jobs: JobRepository) -> None:
     job = answered(jobs, ["good", None], [answer(0.1 + 0.2, 7.96), "'text' is not a text but null"])
     page = queries.page(jobs.database, job, RowQuery())
-    assert page.rows[0] == Listed(
+    assert page.rows[0] == ListedRow(
         n=0,
         line=2,
         text="good",
@@ -88,7 +88,7 @@ def test_a_row_is_listed_with_its_answer(jobs: Jobs) -> None:
     assert page.rows[1].label is None
 
 
-def test_only_answered_rows_of_that_job_are_listed(jobs: Jobs) -> None:
+def test_page_lists_only_done_rows_of_job(jobs: JobRepository) -> None:
     answered(jobs, ["other"], [answer(0.9)])
     jobs.receive(new(), rows("good", "bad"), 9)
     job = claimed(jobs)
@@ -98,7 +98,7 @@ def test_only_answered_rows_of_that_job_are_listed(jobs: Jobs) -> None:
     assert job.verdicts == {"positive": 1}
 
 
-def test_answers_are_counted(jobs: Jobs) -> None:
+def test_verdicts_and_stars_are_counted(jobs: JobRepository) -> None:
     answers: list[Prediction | str] = [
         answer(0.9, 7.6),
         answer(0.8, 8.3),
@@ -111,14 +111,14 @@ def test_answers_are_counted(jobs: Jobs) -> None:
 
 
 @pytest.mark.parametrize("search", ["100%", "a_b", "back\\slash", "slash/", "'; --", 'say "hi"'])
-def test_signs_that_mean_something_to_sql_mean_themselves(jobs: Jobs, search: str) -> None:
+def test_search_escapes_sql_wildcards(jobs: JobRepository, search: str) -> None:
     texts = ["100 of 100", "aXb", "backslash", "slash", "; --", "say hi", f"so {search} it is"]
     job = answered(jobs, texts, [answer(0.9)] * len(texts))
     found = queries.page(jobs.database, job, RowQuery(search=search.upper()))
     assert [row.text for row in found.rows] == [texts[-1]]
 
 
-def test_letters_with_accents_are_found_in_both_cases(jobs: Jobs) -> None:
+def test_search_ignores_case_of_accented_letters(jobs: JobRepository) -> None:
     job = answered(jobs, ["AMÉLIE", "Amelie", "ЛЕВИАФАН"], [answer(0.9)] * 3)
 
     def found(search: str) -> list[str]:
@@ -129,12 +129,12 @@ def test_letters_with_accents_are_found_in_both_cases(jobs: Jobs) -> None:
 
 
 @pytest.mark.parametrize("search", ["\0", "g\ud800"])
-def test_a_search_that_can_find_nothing(jobs: Jobs, search: str) -> None:
+def test_search_for_unstorable_text_is_empty(jobs: JobRepository, search: str) -> None:
     job = answered(jobs, ["good"], [answer(0.9)])
     assert queries.page(jobs.database, job, RowQuery(search=search)).total == 0
 
 
-def test_no_search_takes_long_or_is_too_long(jobs: Jobs) -> None:
+def test_long_search_is_fast(jobs: JobRepository) -> None:
     job = answered(jobs, ["a" * 1_000_000 + "B"], [answer(0.9)])
     begun = time.monotonic()
     for search, total in (
@@ -146,7 +146,9 @@ def test_no_search_takes_long_or_is_too_long(jobs: Jobs) -> None:
     assert time.monotonic() - begun < 5
 
 
-def test_a_page_of_a_job_that_was_swept_meanwhile(more: Callable[[], Jobs], jobs: Jobs) -> None:
+def test_page_of_erased_job_is_empty(
+    more: Callable[[], JobRepository], jobs: JobRepository
+) -> None:
     job = answered(jobs, ["good"], [answer(0.9)])
     jobs.delete(job.id)
     more().sweep()

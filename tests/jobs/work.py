@@ -1,4 +1,4 @@
-"""Jobs that tests send, and the work on them."""
+"""Helpers that create and score jobs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from reelsense.bulk.rows import added_columns, answer_rows
 from reelsense.inference.classifier import Classifier
 from reelsense.jobs.job import Job, NewJob
-from reelsense.jobs.repository import Jobs
+from reelsense.jobs.repository import JobRepository
 from reelsense.prediction import Coverage, Prediction
 from reelsense.tables.delimited import Row
 
@@ -36,26 +36,28 @@ def answer(positive: float, stars: float | None = None, verdict: str = "") -> Pr
     )
 
 
-def claimed(jobs: Jobs, owner: str = "me", version: str = "1") -> Job:
+def claimed(jobs: JobRepository, owner: str = "me", version: str = "1") -> Job:
     job = jobs.claim(owner, "tiny", LEASE)
     assert job
     return jobs.begin(job, version, ADDED)
 
 
-def answered(jobs: Jobs, texts: Sequence[object], answers: Sequence[Prediction | str]) -> Job:
+def answered(
+    jobs: JobRepository, texts: Sequence[object], answers: Sequence[Prediction | str]
+) -> Job:
     """A job that is done, with these answers."""
     jobs.receive(new(), rows(*texts), 10_000)
     job = claimed(jobs)
     return jobs.record(job, jobs.next_rows(job, len(texts)), answers, 1.0)
 
 
-def step(jobs: Jobs, job: Job, classifier: Classifier, count: int) -> Job:
+def step(jobs: JobRepository, job: Job, classifier: Classifier, count: int) -> Job:
     found = jobs.next_rows(job, count)
     answers = answer_rows(classifier.predict_each, found, job.column)
     return jobs.record(job, found, answers, 0.5)
 
 
-def score(jobs: Jobs, classifier: Classifier) -> Job:
+def score(jobs: JobRepository, classifier: Classifier) -> Job:
     """Score the oldest job to its end, in the steps of the command line."""
     job = jobs.claim("me", "tiny", LEASE)
     assert job

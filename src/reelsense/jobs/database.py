@@ -1,6 +1,6 @@
-"""A database: opened, brought to the newest schema, read and written.
+"""Opens the database of jobs, migrates its schema, and provides transactions.
 
-SQLite wants no set-up; any other that SQLAlchemy knows is named by its URL.
+SQLite needs no setup. Any other database that SQLAlchemy supports is selected by its URL.
 """
 
 from __future__ import annotations
@@ -31,47 +31,55 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from reelsense.errors import StoreError
 
 REVISION = "0001"
-"""The newest migration. Named here too, because Alembic takes a while to import."""
+"""The latest migration. Repeated here because importing Alembic is slow."""
 
-_WAIT = 30
-"""Seconds that one who writes waits for another."""
+_LOCK_TIMEOUT = 30
+"""Seconds that a writer waits for another."""
 
-_MIGRATING = 20.0
-"""Seconds in which another process that has begun to migrate should be done."""
+_MIGRATION_TIMEOUT = 20.0
+"""Seconds in which another process should finish a migration."""
 
+_MIGRATION_LOCK = threading.Lock()
+"""Alembic keeps global state, so only one thread may migrate at a time."""
 
-_MIGRATION = threading.Lock()
-"""Alembic is of one thread at a time: what it migrates is global to the process."""
-
-_PACKAGES = {
+_DRIVER_PACKAGES = {
     "psycopg": "'psycopg[binary]'",
     "psycopg2": "psycopg2-binary",
     "MySQLdb": "mysqlclient",
 }
-"""Modules whose package has another name."""
+"""Packages of drivers whose module has another name."""
 
 
 def default_url() -> str:
-    """Return the URL of the SQLite file that is the user's own.
+    """Return the URL of the SQLite file in the user's state folder.
 
-    Raises StoreError if the user has no home.
+    Raises:
+        StoreError: The user has no home folder.
+
     """
     try:
         state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    except RuntimeError as error:  # an id without a name, as in a container
-        raise StoreError("the user has no home for a database: name one with --database") from error
+    except RuntimeError as error:  # a user id without an entry, as in a container
+        raise StoreError(
+            "no home folder for the default database: set --database", code="no-home"
+        ) from error
     return f"sqlite:///{state / 'reelsense' / 'jobs.db'}"
 
 
 class Database:
-    """A database with the newest schema. Safe to share between threads, not over a fork."""
+    """A database with the latest schema. Can be shared between threads, but not across a fork."""
 
     def __init__(self, url: str) -> None:
-        """Open the database at `url`, SQLAlchemy's, and make or migrate its tables if need be.
+        """Open the database and create or migrate its tables.
 
-        Raises StoreError saying why that cannot be.
+        Args:
+            url: A SQLAlchemy URL.
+
+        Raises:
+            StoreError: The URL is invalid, or the database cannot be opened or is too new.
+
         """
-        self._engine = _engine(url)
+        self._engine = _create_engine(url)
         self._name = self._engine.url.render_as_string(hide_password=True)
         try:
             self._migrate()
@@ -85,57 +93,59 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Lend a connection to read from. Raises StoreError if that fails."""
-        with self._failing(), self._engine.begin() as connection:
+        """Provide a connection for reading. Raises StoreError if the database fails."""
+        with self._mapping_errors(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Lend a connection to write in one transaction. Raises StoreError if that fails."""
-        with self._failing(), self._engine.connect().execution_options(writes=True) as connection:
+        """Provide a connection for one write transaction. Raises StoreError if it fails."""
+        connect = self._engine.connect
+        with self._mapping_errors(), connect().execution_options(writes=True) as connection:
             yield connection
             connection.commit()
 
-    def holds(self, column: ColumnElement[str], part: str) -> ColumnElement[bool]:
-        """Return the condition that `column` holds `part`, whichever their case."""
+    def contains(self, column: ColumnElement[str], part: str) -> ColumnElement[bool]:
+        """Return the condition that `column` contains `part`, ignoring case."""
         if self._engine.dialect.name != "sqlite":
             return column.icontains(part, autoescape=True)
-        # SQLite's LIKE tries the whole part at every place: a long one takes hours. And it knows
-        # the cases of ASCII alone.
-        return func.holds(column, part.lower(), type_=Boolean)
+        # LIKE of SQLite is quadratic for long patterns, and ignores case only in ASCII.
+        return func.contains(column, part.lower(), type_=Boolean)
 
     def shrink(self) -> None:
-        """Give the room of what was deleted back, where the database does not do so by itself."""
+        """Return free space to the file system, if the database does not do so itself."""
         if self._engine.dialect.name == "sqlite":
-            with self._failing(), closing(self._engine.raw_connection()) as connection:
-                # As a script: a single statement would be stepped through once, and free one page.
+            with self._mapping_errors(), closing(self._engine.raw_connection()) as connection:
+                # A script, because a single statement would free only one page.
                 connection.cursor().executescript(
                     "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(truncate)"
                 )
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
+    def _mapping_errors(self) -> Iterator[None]:
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:  # the second from `shrink`
             reason = error.orig if isinstance(error, DBAPIError) else error
-            raise StoreError(f"the database {self._name} fails: {reason}") from error
+            raise StoreError(
+                f"database {self._name} failed: {reason}", code="database-failed"
+            ) from error
 
     def _migrate(self) -> None:
-        """Bring the schema to REVISION; another process may be doing the same."""
-        deadline = time.monotonic() + _MIGRATING
+        """Migrate the schema to REVISION. Another process may do the same at the same time."""
+        deadline = time.monotonic() + _MIGRATION_TIMEOUT
         while True:
             with self.reading() as connection:
                 if _revision(connection) == REVISION:
                     return
             try:
-                with _MIGRATION, self.writing() as connection:
+                with _MIGRATION_LOCK, self.writing() as connection:
                     if _revision(connection) != REVISION:
                         _upgrade(connection, self._name)
             except StoreError as error:
                 if not isinstance(error.__cause__, SQLAlchemyError):
-                    raise  # a schema that is too new stays so
-                # SQLite makes the others wait; elsewhere two may make the same table.
+                    raise  # the schema is too new
+                # SQLite has a lock; in other databases two processes may create the same table.
                 if self._engine.dialect.name == "sqlite" or time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)
@@ -144,8 +154,8 @@ class Database:
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
-    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return found
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
 
 
 def _upgrade(connection: Connection, name: str) -> None:
@@ -161,118 +171,124 @@ def _upgrade(connection: Connection, name: str) -> None:
         command.upgrade(config, "head")
     except CommandError as error:
         raise StoreError(
-            f"the database {name} was written by a newer reelsense: install that, or name another "
-            f"({error})"
+            f"database {name} was written by a newer version of reelsense: upgrade reelsense or "
+            f"use another database ({error})",
+            code="database-too-new",
         ) from error
 
 
 def check_url(url: str) -> None:
-    """Raise StoreError if `url` can name no database. Opens and writes nothing."""
-    parsed = _parsed(url)
+    """Check that `url` can be a database, without opening it. Raises StoreError if not."""
+    parsed = _parse(url)
     try:
         parsed.get_dialect()
     except NoSuchModuleError as error:
-        raise _unknown(parsed) from error
+        raise _unsupported(parsed) from error
     if parsed.get_backend_name() == "sqlite":
-        _check_file(parsed)
+        _sqlite_path(parsed)
 
 
-def _parsed(url: str) -> URL:
+def _parse(url: str) -> URL:
     try:
         return make_url(url)
-    except (ArgumentError, ValueError) as error:  # the second: a port that is no number
+    except (ArgumentError, ValueError) as error:  # the second: the port is not a number
+        # Anything but a path may contain a password.
+        is_path = url and not set(url) & set(":@")
         raise StoreError(
-            "the database is named by a URL, as sqlite:////var/lib/reelsense/jobs.db or "
-            f"postgresql+psycopg://HOST/NAME{_meant(url)}"
+            f"invalid database URL{f' {url!r}' if is_path else ''}: expected a URL such as "
+            "sqlite:////var/lib/reelsense/jobs.db or postgresql+psycopg://HOST/NAME"
+            f"{f'; did you mean sqlite:///{url}?' if is_path else ''}",
+            code="invalid-database-url",
         ) from error
 
 
-def _meant(url: str) -> str:
-    """Of a path, say what would name it; anything else may hold a password."""
-    return (
-        "" if not url or set(url) & set(":@") else f", not {url!r}; did you mean sqlite:///{url}?"
+def _unsupported(url: URL) -> StoreError:
+    return StoreError(
+        f"unsupported database {url.drivername!r}: expected a name such as sqlite or "
+        "postgresql+psycopg",
+        code="unsupported-database",
     )
 
 
-def _unknown(url: URL) -> StoreError:
-    return StoreError(f"no database of the kind {url.drivername!r} is known")
-
-
-def _engine(url: str) -> Engine:
-    parsed = _parsed(url)
+def _create_engine(url: str) -> Engine:
+    parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
-        _make_file(parsed)
+        _create_file(parsed)
     try:
         engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
-    except ModuleNotFoundError as error:
-        package = _PACKAGES.get(error.name or "", error.name)
-        raise StoreError(
-            f"the database {parsed.render_as_string(hide_password=True)} wants a package that is "
-            f"not installed: pip install {package}"
-        ) from error
     except NoSuchModuleError as error:
-        raise _unknown(parsed) from error
+        raise _unsupported(parsed) from error
     except ImportError as error:
+        package = _DRIVER_PACKAGES.get(error.name or "", error.name)
         raise StoreError(
-            f"the database {parsed.render_as_string(hide_password=True)} wants a package that is "
-            f"not installed: {error}"
+            f"the driver of database {parsed.render_as_string(hide_password=True)} is not "
+            f"installed: pip install {package}",
+            code="missing-driver",
         ) from error
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _check_file(url: URL) -> Path:
-    """Return the file of an SQLite database; its folder is there. Raises StoreError."""
+def _sqlite_path(url: URL) -> Path:
+    """Return the path of an SQLite database. Raises StoreError if its folder is missing."""
     if not url.database or url.database == ":memory:":
-        raise StoreError("the database is to outlive the process: name a file, as sqlite:///FILE")
+        raise StoreError(
+            "in-memory databases are not supported: name a file, as in sqlite:///FILE",
+            code="in-memory-database",
+        )
     path = Path(url.database)
-    # A folder that was mistyped would be an empty database; that of the user's own is made.
+    # Creating a mistyped folder would silently start an empty database.
     if not path.parent.is_dir() and not _is_default(url):
-        raise StoreError(f"the database {path} cannot be written: there is no folder {path.parent}")
+        raise StoreError(
+            f"cannot write database {path}: folder {path.parent} does not exist",
+            code="no-such-folder",
+        )
     return path
 
 
 def _is_default(url: URL) -> bool:
     try:
         return url == make_url(default_url())
-    except (RuntimeError, StoreError):  # the user has no home
+    except StoreError:
         return False
 
 
-def _make_file(url: URL) -> None:
-    """Make an SQLite file that only this user reads: reviews may be in it."""
-    path = _check_file(url)
+def _create_file(url: URL) -> None:
+    """Create the SQLite file, readable only by this user: it may contain private reviews."""
+    path = _sqlite_path(url)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
-        raise StoreError(f"the database {path} cannot be written: {error.strerror}") from error
+        raise StoreError(
+            f"cannot write database {path}: {error.strerror}", code="database-not-writable"
+        ) from error
 
 
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    # Transactions are begun in _begin_sqlite; by itself the driver begins them late.
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    # _begin_sqlite begins transactions; the driver itself would begin them late.
     connection.isolation_level = None
-    connection.create_function("holds", 2, _holds, deterministic=True)
-    connection.execute(f"PRAGMA busy_timeout = {_WAIT * 1000}")
-    # To set this takes the lock of who writes, so only in a new file: what is deleted shrinks it.
+    connection.create_function("contains", 2, _contains, deterministic=True)
+    connection.execute(f"PRAGMA busy_timeout = {_LOCK_TIMEOUT * 1000}")
+    # Needs the write lock, so it is set only in new files. It lets the file shrink.
     if not connection.execute("PRAGMA auto_vacuum").fetchone()[0]:
         connection.execute("PRAGMA auto_vacuum = incremental")
     for pragma in (
-        "journal_mode = wal",  # who reads does not wait for who writes
+        "journal_mode = wal",  # readers do not wait for writers
         "synchronous = normal",
         "foreign_keys = on",
-        "secure_delete = on",  # what is deleted is not left in the file
+        "secure_delete = on",  # overwrites deleted data
     ):
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _holds(text: str | None, part: str) -> bool | None:
+def _contains(text: str | None, part: str) -> bool | None:
     return None if text is None else part in text.lower()
 
 
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes")
-    # One that begins to read and then writes would fail, not wait, if another has written.
+    # A read transaction that starts to write fails instead of waiting if another has written.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

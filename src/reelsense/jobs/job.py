@@ -1,4 +1,7 @@
-"""What a job is: a file of texts that is scored in the background, and how far it has come."""
+"""The fields and states of a job, a file of texts that is scored in the background.
+
+The fields are declared here, their SQL types in `models.py`; everything else refers to these two.
+"""
 
 from __future__ import annotations
 
@@ -15,75 +18,80 @@ RECEIVING, WAITING, RUNNING, DONE, CANCELLED, FAILED, DELETED = (
     "failed",
     "deleted",
 )
-"""The states of a job. Of a job that is being received or was deleted, others see nothing."""
+"""The states of a job. Users do not see jobs that are being received or were deleted."""
 
 ERROR = "error"
-"""In the place of a verdict: the row could not be scored."""
+"""Takes the place of a verdict for rows that could not be scored."""
 
 OPEN = (WAITING, RUNNING)
-"""Those of a job that is not at its end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A file of texts, and how far it has come. Times are seconds since 1970."""
-
-    id: str
-    """Whoever knows it may read the job."""
-    name: str
-    suffix: str
-    column: str
-    risk: float | None
-    model: str
-    """The name of the model that is to answer."""
-    version: str | None
-    """And its version, once it has begun."""
-    added: tuple[str, ...]
-    """The columns that it adds, beside error."""
-    state: str
-    rows: int
-    done: int
-    characters: int
-    characters_done: int
-    worked: float
-    """Seconds that were spent on what is done."""
-    created: float
-    ended: float | None
-    expires: float | None
-    """When it is deleted; None: it has not ended."""
-    error: str | None
-    owner: str | None
-    verdicts: dict[str, int]
-    """How many answers of each, ERROR among them."""
-    stars: dict[str, int]
-    """How many answers of each, rounded."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it is not at its end."""
-        return self.state in OPEN
-
-    @property
-    def seconds_left(self) -> float | None:
-        """How long the rest should take, by its length; None before anything is done."""
-        if not self.characters_done or not self.is_open:
-            return None
-        left = self.characters - self.characters_done
-        return self.worked * left / self.characters_done
+"""The states of jobs that have not ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What is known of a file before its rows."""
+    """The fields of a job that are known before its rows are read."""
 
     name: str
+    """File name."""
     suffix: str
+    """Suffix of the file, which determines its format."""
     column: str
+    """The column that contains the texts."""
     risk: float | None
+    """Target error rate. None: the default of the model."""
     model: str
+    """Name of the model that scores the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job(NewJob):
+    """A job and its progress. Times are seconds since 1970."""
+
+    id: str
+    """Secret: anyone who knows it can read the job."""
+    version: str | None
+    """Version of the model. None: not started yet."""
+    added: tuple[str, ...]
+    """The columns that are added to the file, without `error`."""
+    state: str
+    rows: int
+    done: int
+    """Rows processed, including rows that could not be scored."""
+    characters: int
+    characters_done: int
+    worked: float
+    """Seconds spent on the rows that are done."""
+    created: float
+    ended: float | None
+    expires: float | None
+    """When the job is deleted. None: not ended yet."""
+    error: str | None
+    """Why the job failed."""
+    owner: str | None
+    """The process that works on the job."""
+    verdicts: dict[str, int]
+    """Number of rows per verdict, including ERROR."""
+    stars: dict[str, int]
+    """Number of rows per star rating, rounded."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the job has not ended."""
+        return self.state in OPEN
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated remaining time. None: nothing is done yet, or the job has ended."""
+        if not self.characters_done or not self.is_open:
+            return None
+        remaining = self.characters - self.characters_done
+        return self.worked * remaining / self.characters_done
 
 
 def check_ended(job: Job) -> None:
     """Raise JobStateError if `job` has no result yet."""
     if job.is_open:
-        raise JobStateError(f"{job.done:,} of {job.rows:,} rows are scored: ask again later")
+        raise JobStateError(
+            f"the job has not ended: {job.done:,} of {job.rows:,} rows are done; try again later",
+            code="job-not-ended",
+        )

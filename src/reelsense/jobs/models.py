@@ -1,4 +1,4 @@
-"""The tables of the database, as the newest migration leaves them."""
+"""The tables of the database after the latest migration."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from sqlalchemy import (
 
 
 class Json(TypeDecorator[Any]):
-    """JSON in ASCII: so half of a pair and a zero byte can be kept, which databases refuse."""
+    """JSON in ASCII, to store lone surrogates and zero bytes, which databases reject."""
 
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002  # as it is called
-        """Return `value` as it is kept."""
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002  # interface
+        """Return `value` as JSON."""
         return None if value is None else json.dumps(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
-        """Return what was kept."""
+        """Return the value of the JSON in the database."""
         return None if value is None else json.loads(value)
 
 
@@ -50,23 +50,22 @@ jobs = Table(
     Column("version", String(64)),
     Column("added", Json),
     Column("state", String(16), nullable=False),
-    Column("rows", Integer, nullable=False),
-    Column("done", Integer, nullable=False),
-    Column("characters", BigInteger, nullable=False),
-    Column("characters_done", BigInteger, nullable=False),
-    Column("worked", Double, nullable=False),
+    Column("rows", Integer, nullable=False, default=0),
+    Column("done", Integer, nullable=False, default=0),
+    Column("characters", BigInteger, nullable=False, default=0),
+    Column("characters_done", BigInteger, nullable=False, default=0),
+    Column("worked", Double, nullable=False, default=0.0),
     Column("created", Double, nullable=False),
     Column("ended", Double),
     Column("expires", Double),
     Column("error", Json),
     Column("owner", Text),
-    Column("lease", Double, nullable=False),
-    Column("verdicts", Json, nullable=False),
-    Column("stars", Json, nullable=False),
+    Column("lease", Double, nullable=False, default=0.0),
+    Column("verdicts", Json, nullable=False, default=dict),
+    Column("stars", Json, nullable=False, default=dict),
     Index("jobs_by_state", "state", "created"),
 )
-"""Times are seconds since 1970. `expires`: when it is deleted; `lease`: until when `owner` has
-it."""
+"""The fields of `Job`, and `lease`: until when `owner` may work on it, in seconds since 1970."""
 
 job_rows = Table(
     "job_rows",
@@ -78,7 +77,7 @@ job_rows = Table(
     Column("text", Text),
     Column("fault", Json),
 )
-"""`text` is kept once: in `values` it is null. `fault`: why the row could not be read."""
+"""`text` is null in `values`, to store it once. `fault`: why the row could not be read."""
 
 job_answers = Table(
     "job_answers",
@@ -92,4 +91,4 @@ job_answers = Table(
     Column("stars", Double),
     Column("error", Json),
 )
-"""Apart from the rows, which are wide: these are sorted and counted."""
+"""Separate from the rows, which are wide: this table is sorted and counted."""

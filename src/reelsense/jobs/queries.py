@@ -1,8 +1,7 @@
-"""Answers of a job to look at: filtered, searched, sorted, a page at a time."""
+"""Queries on the predictions of a job: filtered, searched, sorted, one page at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from reelsense.jobs.database import Database
 from reelsense.jobs.job import ERROR, Job
 from reelsense.jobs.models import job_answers as answers
 from reelsense.jobs.models import job_rows as rows
-from reelsense.jobs.serialization import as_row, is_storable
+from reelsense.jobs.serialization import is_storable, row_from_record
 from reelsense.text.clean import printable
 
 SORTS = ("n", "score", "positive", "stars", "verdict")
@@ -20,101 +19,112 @@ SORTS = ("n", "score", "positive", "stars", "verdict")
 
 @dataclass(frozen=True, slots=True)
 class RowQuery:
-    """Which answers to list, and how."""
+    """Filter, order and page of the rows to list."""
 
     verdict: str = ""
-    """A label, "unsure" or ERROR; blank: all."""
+    """A label, "unsure" or ERROR. Blank: all rows."""
     search: str = ""
-    """What is to be in the text; blank: anything."""
+    """Only rows whose text contains this string. Blank: all rows."""
     sort: str = "n"
+    """One of SORTS."""
     descending: bool = False
     offset: int = 0
     limit: int = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A row and its answer."""
+class ListedRow:
+    """A row and its prediction."""
 
     n: int
-    """Counted from 0."""
+    """Row number, starting at 0."""
     line: int
-    """Of the file."""
+    """Line of the file."""
     text: str
-    """With a mark in the place of what no UTF-8 can carry."""
+    """The text, with replacements for characters that UTF-8 cannot encode."""
     label: str | None
     score: float | None
     positive: float | None
     verdict: str | None
     stars: float | None
     error: str | None
+    """Why the row could not be scored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of the answers, and how many there are in all."""
+    """One page of rows, and the number of matching rows on all pages."""
 
     total: int
-    rows: list[Listed]
+    rows: list[ListedRow]
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
-    """Why some rows could not be scored."""
+class ErrorCount:
+    """An error, and the number of rows that have it."""
 
     error: str
     rows: int
-    """Of how many that holds."""
 
 
-def page(database: Database, job: Job, asked: RowQuery) -> Page:
-    """Return the answers that are `asked` for. Raises StoreError."""
-    wanted = [answers.c.job == job.id]
-    if asked.verdict == ERROR:
-        wanted.append(answers.c.error.is_not(None))
-    elif asked.verdict:
-        wanted.append(answers.c.verdict == asked.verdict)
-    table: Any = answers
-    both = answers.join(rows, (rows.c.job == answers.c.job) & (rows.c.n == answers.c.n))
-    if not is_storable(asked.search):
-        return Page(0, [])  # such texts are kept apart, and are not searched
-    if asked.search:
-        wanted.append(database.holds(rows.c.text, asked.search))
-        table = both
-    by = answers.c[asked.sort]
-    order: list[Any] = [by.desc() if asked.descending else by.asc()]
-    if asked.sort != "n":
-        order = [by.is_(None), *order, answers.c.n]  # what has no answer comes last
+def page(database: Database, job: Job, query: RowQuery) -> Page:
+    """Return the rows of `job` that match `query`. Raises StoreError."""
+    if not is_storable(query.search):
+        return Page(0, [])  # texts with such characters are not searchable
+    joined = answers.join(rows, (rows.c.job == answers.c.job) & (rows.c.n == answers.c.n))
+    source: Any = joined if query.search else answers
+    conditions = [answers.c.job == job.id]
+    if query.verdict == ERROR:
+        conditions.append(answers.c.error.is_not(None))
+    elif query.verdict:
+        conditions.append(answers.c.verdict == query.verdict)
+    if query.search:
+        conditions.append(database.contains(rows.c.text, query.search))
+    sort = answers.c[query.sort]
+    order: list[Any] = [sort.desc() if query.descending else sort.asc()]
+    if query.sort != "n":
+        order = [sort.is_(None), *order, answers.c.n]  # rows without a value last
+    matching = select(answers.c.n).select_from(source).where(*conditions)
+    # Read the wide rows only of the page.
+    records = select(answers, rows.c.line, rows.c["values"], rows.c.text, rows.c.fault)
     with database.reading() as connection:
-        total = connection.scalar(select(func.count()).select_from(table).where(*wanted)) or 0
-        numbers = select(answers.c.n).select_from(table).where(*wanted).order_by(*order)
-        shown = list(connection.scalars(numbers.offset(asked.offset).limit(asked.limit)))
-        # The wide rows of those alone that are shown.
-        query = select(answers, rows.c.line, rows.c["values"], rows.c.text, rows.c.fault)
-        query = query.select_from(both).where(answers.c.job == job.id, answers.c.n.in_(shown))
-        found = {each["n"]: each for each in connection.execute(query).mappings()}
-    return Page(total, [_listed(found[n], job.column) for n in shown])
+        total = connection.scalar(select(func.count()).select_from(matching.subquery())) or 0
+        numbers = list(
+            connection.scalars(matching.order_by(*order).offset(query.offset).limit(query.limit))
+        )
+        records = records.select_from(joined).where(
+            answers.c.job == job.id, answers.c.n.in_(numbers)
+        )
+        by_number = {record["n"]: record for record in connection.execute(records).mappings()}
+    return Page(total, [_listed_row(by_number[n], job.column) for n in numbers])
 
 
-def commonest(database: Database, job: Job) -> Reason | None:
-    """Return why most rows of `job` could not be scored; None: all were. Raises StoreError."""
+def most_common_error(database: Database, job: Job) -> ErrorCount | None:
+    """Return the most common error of the rows of `job`. None: no errors. Raises StoreError."""
     count = func.count()
-    mine = (answers.c.job == job.id) & answers.c.error.is_not(None)
-    query = select(answers.c.error, count).where(mine).group_by(answers.c.error)
+    query = (
+        select(answers.c.error, count)
+        .where(answers.c.job == job.id, answers.c.error.is_not(None))
+        .group_by(answers.c.error)
+        .order_by(count.desc(), answers.c.error)
+        .limit(1)
+    )
     with database.reading() as connection:
-        query = query.order_by(count.desc(), answers.c.error).limit(1)
-        found = connection.execute(query).first()
-    return Reason(printable(found[0]), found[1]) if found else None
+        record = connection.execute(query).first()
+    return ErrorCount(printable(record[0]), record[1]) if record else None
 
 
-def _listed(found: Mapping[Any, Any], column: str) -> Listed:
-    row = as_row(found, column)
-    text = row.values.get(column)
-    answer = {name: found[name] for name in ("label", "score", "positive", "verdict", "stars")}
-    return Listed(
-        n=found["n"],
+def _listed_row(record: Any, column: str) -> ListedRow:
+    row = row_from_record(record, column)
+    text, error = row.values.get(column), record["error"]
+    return ListedRow(
+        n=record["n"],
         line=row.line,
         text=printable(text) if isinstance(text, str) else "",
-        error=printable(found["error"]) if found["error"] is not None else None,
-        **answer,
+        label=record["label"],
+        score=record["score"],
+        positive=record["positive"],
+        verdict=record["verdict"],
+        stars=record["stars"],
+        error=None if error is None else printable(error),
     )

@@ -1,15 +1,17 @@
-"""Jobs: files of texts that are scored in the background, and their answers so far.
+"""Reads and writes jobs: files of texts that are scored in the background.
 
-A job is worked on by one owner at a time, who has a lease; if it runs out, another takes over. What
-is answered is kept with the mark of how far it goes in one transaction, so that after a crash every
-row has one answer. Knows rows, answers and times; knows neither HTTP nor models.
+One owner at a time works on a job and holds a lease. When the lease expires, another owner takes
+over. Predictions and progress are written in one transaction, so that every row has exactly one
+prediction after a crash. Knows rows, predictions and times. Does not know HTTP or models.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, fields
 from itertools import islice
 from typing import Any
 
@@ -32,301 +34,362 @@ from reelsense.jobs.job import (
     NewJob,
 )
 from reelsense.jobs.models import job_answers, job_rows, jobs
-from reelsense.jobs.serialization import as_row, counted, kept_answer, kept_row, length, rounded
+from reelsense.jobs.serialization import answer_record, row_from_record, row_length, row_record
 from reelsense.tables.delimited import Row
 
-_UNSEEN = (RECEIVING, DELETED)
+_HIDDEN = (RECEIVING, DELETED)
 
-_CHUNK = 1000
-"""Rows that are written or read at a time: others get their turn in between."""
+_CHUNK_ROWS = 1000
+"""Rows written or read in one transaction, so that others do not wait long."""
 
-_FIRST = 16
-"""Rows of a result that are read first."""
+_FIRST_CHUNK_ROWS = 16
+"""Rows of a result in the first chunk."""
 
-_AT_ONCE = 1_000_000
-"""Characters of a result, some, that are read at a time."""
+_CHUNK_CHARACTERS = 1_000_000
+"""Approximate number of characters of a result that are read at a time."""
 
-_CELLS = 20_000_000
-"""Of a table, at most: a short file can have a great many, since short rows are filled up."""
+_MAX_CELLS = 20_000_000
+"""Cells of a table. A short file can have very many, because short rows are filled up."""
 
-_ABANDONED = 3600.0
-"""Seconds after which a job that is still being received never will be."""
+_UPLOAD_TIMEOUT = 3600.0
+"""Seconds after which an unfinished upload is considered dead."""
+
+_MAX_LEASES_AHEAD = 4
+"""A lease that ends later than this many lease times from now is invalid: the clock was set back.
+Differences between the clocks of several machines must stay below this."""
+
+_JOB_COLUMNS = [jobs.c[field.name] for field in fields(Job)]
 
 
-_LATEST = 4
-"""Times as long as a lease: by less than that the clocks of several machines may differ."""
-
-
-_FIELDS = [jobs.c[name] for name in Job.__slots__]
-
-
-class Jobs:
-    """The jobs in a database. Every method raises StoreError if that fails."""
+class JobRepository:
+    """The jobs in a database. Every method raises StoreError if the database fails."""
 
     def __init__(
-        self, database: Database, keep: float, now: Callable[[], float] = time.time
+        self, database: Database, retention: float, now: Callable[[], float] = time.time
     ) -> None:
-        """Keep jobs for `keep` seconds after they have ended."""
-        self.database, self._keep, self._now = database, keep, now
+        """Create the repository.
+
+        Args:
+            database: Closed by `close`.
+            retention: Seconds after which a job that has ended is deleted.
+            now: Returns the time in seconds since 1970.
+
+        """
+        self.database, self._retention, self._now = database, retention, now
 
     def close(self) -> None:
         """Close the database."""
         self.database.close()
 
     def count(self) -> int:
-        """Return how many jobs are kept."""
+        """Return the number of jobs, including uploads in progress."""
         with self.database.reading() as connection:
             query = select(func.count()).where(jobs.c.state != DELETED).select_from(jobs)
             return int(connection.scalar(query) or 0)
 
-    def receive(self, new: NewJob, rows: Iterable[Row], most: int) -> Job:
-        """Keep a new job with its `rows`, at most so many, to be worked on.
+    def receive(self, new_job: NewJob, rows: Iterable[Row], max_rows: int) -> Job:
+        """Store a new job, ready to be claimed.
 
-        Raises DatasetError if there are none or more, and what `rows` raise; then nothing is kept.
+        Args:
+            new_job: Its fields.
+            rows: Its rows. If they raise an error, nothing is stored.
+            max_rows: The maximum number of rows.
+
+        Raises:
+            DatasetError: There are no rows, or too many rows or cells.
+
         """
-        name = secrets.token_urlsafe(16)
-        blank = dict.fromkeys(("rows", "done", "characters", "characters_done", "worked"), 0)
+        job_id = secrets.token_urlsafe(16)
         with self.database.writing() as connection:
-            values = {field: getattr(new, field) for field in NewJob.__slots__} | blank
-            values |= {"id": name, "state": RECEIVING, "created": self._now(), "lease": 0.0}
-            values |= {"verdicts": {}, "stars": {}}
+            values = asdict(new_job) | {"id": job_id, "state": RECEIVING, "created": self._now()}
             connection.execute(insert(jobs).values(values))
         try:
-            count, characters = self._receive_rows(name, new, iter(rows), most)
+            count, characters = self._receive_rows(job_id, new_job, iter(rows), max_rows)
         except BaseException:
-            self._end(name, (RECEIVING,), DELETED)
+            self._end(job_id, (RECEIVING,), DELETED)
             raise
         with self.database.writing() as connection:
-            mine = update(jobs).where(jobs.c.id == name, jobs.c.state == RECEIVING)
-            connection.execute(mine.values(state=WAITING, rows=count, characters=characters))
-        return self.job(name)
+            change = update(jobs).where(jobs.c.id == job_id, jobs.c.state == RECEIVING)
+            connection.execute(change.values(state=WAITING, rows=count, characters=characters))
+        return self.job(job_id)
 
     def _receive_rows(
-        self, name: str, new: NewJob, rows: Iterator[Row], most: int
+        self, job_id: str, new_job: NewJob, rows: Iterator[Row], max_rows: int
     ) -> tuple[int, int]:
+        """Store the rows. Return their number and total length."""
+        name, column = new_job.name, new_job.column
         count = characters = cells = 0
-        while chunk := list(islice(rows, _CHUNK)):
-            kept = [kept_row(name, count + n, row, new.column) for n, row in enumerate(chunk)]
+        while chunk := list(islice(rows, _CHUNK_ROWS)):
+            records = [row_record(job_id, n, row, column) for n, row in enumerate(chunk, count)]
             count += len(chunk)
-            if count > most:
-                raise DatasetError(f"{new.name}: there are more than {most:,} rows in it")
+            if count > max_rows:
+                raise DatasetError(f"{name} has more than {max_rows:,} rows", code="too-many-rows")
             cells += sum(len(row.values) for row in chunk)
-            if cells > _CELLS:
-                raise DatasetError(f"{new.name}: there are more than {_CELLS:,} cells in it")
-            characters += sum(length(row, new.column) for row in chunk)
+            if cells > _MAX_CELLS:
+                raise DatasetError(
+                    f"{name} has more than {_MAX_CELLS:,} cells", code="too-many-cells"
+                )
+            characters += sum(row_length(row, column) for row in chunk)
             with self.database.writing() as connection:
-                connection.execute(insert(job_rows), kept)
+                connection.execute(insert(job_rows), records)
         if not count:
-            raise DatasetError(f"{new.name}: there are no rows in it")
+            raise DatasetError(f"{name} contains no rows", code="no-rows")
         return count, characters
 
-    def job(self, name: str) -> Job:
-        """Return the job `name`. Raises NoJobError."""
+    def job(self, job_id: str) -> Job:
+        """Return a job. Raises NoJobError."""
         with self.database.reading() as connection:
-            return _job(connection, name, now=self._now())
+            return _job(connection, job_id, expires_after=self._now())
 
     def claim(self, owner: str, model: str, seconds: float) -> Job | None:
-        """Lend a job for `model` that nobody works on to `owner`; None: there is none.
+        """Lease the job whose last turn was longest ago, or the oldest one without a turn.
 
-        The oldest that has had no turn, else the one whose turn was longest ago.
+        Args:
+            owner: The process that will work on the job.
+            model: Only jobs for the model of this name.
+            seconds: Duration of the lease.
+
+        Returns:
+            The job. None: no job is free.
+
         """
         now = self._now()
-        free = (
+        latest = now + _MAX_LEASES_AHEAD * seconds
+        is_free = (
             jobs.c.state.in_(OPEN),
             jobs.c.model == model,
-            # One that ends that late was given before the clock was set back.
-            or_(jobs.c.lease <= now, jobs.c.owner == owner, jobs.c.lease > now + _LATEST * seconds),
+            or_(jobs.c.lease <= now, jobs.c.owner == owner, jobs.c.lease > latest),
         )
+        oldest = select(jobs.c.id).where(*is_free).order_by(jobs.c.lease, jobs.c.created).limit(1)
         while True:
             with self.database.reading() as connection:
-                query = (
-                    select(jobs.c.id).where(*free).order_by(jobs.c.lease, jobs.c.created).limit(1)
-                )
-                name = connection.scalar(query)
-            if name is None:
+                job_id = connection.scalar(oldest)
+            if job_id is None:
                 return None
             with self.database.writing() as connection:
-                change = update(jobs).where(jobs.c.id == name, *free)
-                taken = connection.execute(
+                change = update(jobs).where(jobs.c.id == job_id, *is_free)
+                claimed = connection.execute(
                     change.values(state=RUNNING, owner=owner, lease=now + seconds)
                 )
-                if taken.rowcount:
-                    return _job(connection, name)
+                if claimed.rowcount:
+                    return _job(connection, job_id)
 
     def begin(self, job: Job, version: str, added: Sequence[str]) -> Job:
-        """Note what answers: the model's `version` and the columns it adds.
+        """Record which model scores a job. Predictions of another version are discarded.
 
-        Answers of another version are dropped: a result is of one model.
+        Args:
+            job: The job.
+            version: Version of the model.
+            added: The columns it adds.
+
+        Raises:
+            LostJobError: Another owner has the job, or it has ended.
+
         """
         if job.version == version:
             return job
         with self.database.writing() as connection:
-            self._check_owner(connection, job)
+            _check_owner(connection, job)
             connection.execute(delete(job_answers).where(job_answers.c.job == job.id))
-            nothing = {"done": 0, "characters_done": 0, "worked": 0.0, "verdicts": {}, "stars": {}}
-            self._update(connection, job.id, version=version, added=list(added), **nothing)
-            return _job(connection, job.id)
+            progress = {"done": 0, "characters_done": 0, "worked": 0.0, "verdicts": {}, "stars": {}}
+            return _update(connection, job, version=version, added=list(added), **progress)
 
     def next_rows(self, job: Job, count: int) -> list[Row]:
-        """Return the next rows to be answered, `count` at most."""
+        """Return the next rows to score, at most `count`."""
         return self._rows(job, job.done, count)
 
     def text(self, job: Job, n: int) -> str:
-        """Return the text of row number `n`, from 0. Raises NoJobError if there is none."""
+        """Return the text of row `n`, counted from 0. Raises NoJobError if there is none."""
         rows = self._rows(job, n, 1) if n < job.rows else []
         text = rows[0].values.get(job.column) if rows else None
         if not isinstance(text, str):
-            raise NoJobError("there is no such text")
+            raise NoJobError(f"row {n} does not exist or contains no text", code="no-such-row")
         return text
 
-    def record(self, job: Job, rows: Sequence[Row], answers: Sequence[Answer], took: float) -> Job:
-        """Keep the `answers` to the next `rows`, and that they took so many seconds.
+    def record(
+        self, job: Job, rows: Sequence[Row], answers: Sequence[Answer], seconds: float
+    ) -> Job:
+        """Store the predictions for the next rows. The last row ends the job.
 
-        The job ends with its last row. Raises LostJobError if it is no longer its owner's.
+        Args:
+            job: The job.
+            rows: The rows from `next_rows`.
+            answers: A prediction or an error for each row.
+            seconds: How long the rows took.
+
+        Raises:
+            LostJobError: Another owner has the job, or it has ended.
+
         """
-        kept = [kept_answer(job, job.done + n, answer) for n, answer in enumerate(answers)]
-        done = job.done + len(rows)
+        records = [answer_record(job, n, answer) for n, answer in enumerate(answers, job.done)]
+        length = sum(row_length(row, job.column) for row in rows)
+        verdicts = Counter(record["verdict"] or ERROR for record in records)
+        stars = Counter(
+            str(int(record["stars"] + 0.5)) for record in records if record["stars"] is not None
+        )
         changes: dict[str, object] = {
-            "done": done,
-            "characters_done": job.characters_done + sum(length(row, job.column) for row in rows),
-            "worked": job.worked + took,
-            "verdicts": counted(job.verdicts, [each["verdict"] or ERROR for each in kept]),
-            "stars": counted(job.stars, [rounded(each["stars"]) for each in kept]),
+            "done": job.done + len(rows),
+            "characters_done": job.characters_done + length,
+            "worked": job.worked + seconds,
+            "verdicts": Counter(job.verdicts) + verdicts,
+            "stars": Counter(job.stars) + stars,
         }
-        if done >= job.rows:
+        if job.done + len(rows) >= job.rows:
             changes |= self._ended(DONE)
         with self.database.writing() as connection:
-            self._check_owner(connection, job)
-            connection.execute(insert(job_answers), kept)
-            self._update(connection, job.id, **changes)
-            return _job(connection, job.id)
+            _check_owner(connection, job)
+            connection.execute(insert(job_answers), records)
+            return _update(connection, job, **changes)
 
     def renew(self, job: Job, seconds: float) -> None:
-        """Lend `job` on. Raises LostJobError if it is no longer its owner's."""
-        with self.database.writing() as connection:
-            mine = update(jobs).where(jobs.c.id == job.id, jobs.c.owner == job.owner)
-            lent = connection.execute(mine.values(lease=self._now() + seconds))
-            if not lent.rowcount:
-                raise LostJobError("it is no longer this one's")
+        """Renew the lease of `job`. Raises LostJobError if another owner has it."""
+        if not self._change_owned(job, lease=self._now() + seconds):
+            raise _lease_lost()
 
     def release(self, job: Job) -> None:
-        """Give `job` back, so that the next owner goes on at once."""
-        with self.database.writing() as connection:
-            change = update(jobs).where(jobs.c.id == job.id, jobs.c.owner == job.owner)
-            connection.execute(change.values(owner=None, lease=self._now()))
+        """Release `job`, so that it can be claimed immediately."""
+        self._change_owned(job, owner=None, lease=self._now())
 
     def fail(self, job: Job, reason: str) -> None:
-        """End `job`, because of `reason`, if it is still its owner's."""
+        """End `job` as failed, unless another owner has it."""
+        self._change_owned(job, error=reason, **self._ended(FAILED))
+
+    def _change_owned(self, job: Job, **values: object) -> bool:
         with self.database.writing() as connection:
-            mine = update(jobs).where(jobs.c.id == job.id, jobs.c.owner == job.owner)
-            connection.execute(mine.values(self._ended(FAILED) | {"error": reason}))
+            change = update(jobs).where(jobs.c.id == job.id, jobs.c.owner == job.owner)
+            return connection.execute(change.values(values)).rowcount > 0
 
-    def cancel(self, name: str) -> bool:
-        """End the job `name`, if it has not ended, and say so; what is answered stays.
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job and keep its predictions.
 
-        Raises NoJobError.
+        Returns:
+            False if the job had ended before.
+
+        Raises:
+            NoJobError: There is no such job.
+
         """
-        ended = self._end(name, OPEN, CANCELLED)
-        self.job(name)
-        return ended
+        is_cancelled = self._end(job_id, OPEN, CANCELLED)
+        self.job(job_id)
+        return is_cancelled
 
-    def delete(self, name: str) -> None:
-        """Let nobody see the job `name` any more; `sweep` deletes it. Raises NoJobError."""
-        self.job(name)
-        self._end(name, (*OPEN, DONE, CANCELLED, FAILED), DELETED)
+    def delete(self, job_id: str) -> None:
+        """Hide a job until `sweep` erases it. Raises NoJobError."""
+        self.job(job_id)
+        self._end(job_id, (*OPEN, DONE, CANCELLED, FAILED), DELETED)
 
     def sweep(self) -> int:
-        """Delete what was deleted, has expired or was never received whole; return how many."""
+        """Erase jobs that were deleted, have expired or were not received completely.
+
+        Returns:
+            The number of jobs erased.
+
+        """
         now = self._now()
-        gone = or_(
+        is_garbage = or_(
             jobs.c.state == DELETED,
             jobs.c.expires < now,
-            (jobs.c.state == RECEIVING) & (jobs.c.created < now - _ABANDONED),
+            (jobs.c.state == RECEIVING) & (jobs.c.created < now - _UPLOAD_TIMEOUT),
         )
         with self.database.reading() as connection:
-            names = connection.scalars(select(jobs.c.id).where(gone)).all()
-        for name in names:
-            self._end(name, (RECEIVING, *OPEN, DONE, CANCELLED, FAILED), DELETED)
-            self._sweep_job(name)
-        if names:
+            job_ids = connection.scalars(select(jobs.c.id).where(is_garbage)).all()
+        for job_id in job_ids:
+            self._end(job_id, (RECEIVING, *OPEN, DONE, CANCELLED, FAILED), DELETED)
+            self._erase(job_id)
+        if job_ids:
             self.database.shrink()
-        return len(names)
+        return len(job_ids)
 
-    def _sweep_job(self, name: str) -> None:
+    def _erase(self, job_id: str) -> None:
         for table in (job_answers, job_rows):
-            left = True
-            while left:
+            chunk = select(table.c.n).where(table.c.job == job_id).limit(5 * _CHUNK_ROWS)
+            change = delete(table).where(
+                table.c.job == job_id, table.c.n.in_(chunk.scalar_subquery())
+            )
+            is_left = True
+            while is_left:
                 with self.database.writing() as connection:
-                    some = select(table.c.n).where(table.c.job == name).limit(5 * _CHUNK)
-                    gone = delete(table).where(
-                        table.c.job == name, table.c.n.in_(some.scalar_subquery())
-                    )
-                    left = connection.execute(gone).rowcount > 0
+                    is_left = connection.execute(change).rowcount > 0
         with self.database.writing() as connection:
-            connection.execute(delete(jobs).where(jobs.c.id == name))
+            connection.execute(delete(jobs).where(jobs.c.id == job_id))
 
     def results(self, job: Job) -> Iterator[tuple[Row, dict[str, object]]]:
-        """Yield every row that is answered and what is added to it, in order.
+        """Yield the rows that are done, in order, each with the values that are added to it.
 
-        Raises NoJobError if they are deleted meanwhile: half a result is none.
+        Raises:
+            NoJobError: The job was deleted meanwhile; a partial result would look complete.
+
         """
-        start, count = 0, _FIRST
+        start, count = 0, _FIRST_CHUNK_ROWS
         while start < job.done:
             count = min(count, job.done - start)
             rows = self._rows(job, start, count)
             with self.database.reading() as connection:
-                query = _in_order(select(job_answers), job, start, len(rows))
+                query = _slice(select(job_answers), job, start, count)
                 answers = connection.execute(query).mappings().all()
             if not len(rows) == len(answers) == count:
                 raise NoJobError("the job was deleted while its result was read")
             for row, answer in zip(rows, answers, strict=True):
                 yield row, {name: answer[name] for name in (*job.added, "error")}
             start += count
-            # A row may have ten characters or a million: more at a time where they are short.
+            # A row may have ten characters or a million: read more short rows at a time.
             size = sum(len(str(value)) for row in rows for value in row.values.values())
-            count = max(1, min(2 * count, count * _AT_ONCE // (size + 1), _CHUNK))
+            count = max(1, min(2 * count, count * _CHUNK_CHARACTERS // (size + 1), _CHUNK_ROWS))
 
     def _rows(self, job: Job, start: int, count: int) -> list[Row]:
+        query = _slice(select(job_rows), job, start, count)
         with self.database.reading() as connection:
-            query = _in_order(select(job_rows), job, start, count)
-            return [as_row(kept, job.column) for kept in connection.execute(query).mappings()]
+            records = connection.execute(query).mappings()
+            return [row_from_record(record, job.column) for record in records]
 
-    def _end(self, name: str, states: Sequence[str], state: str) -> bool:
+    def _end(self, job_id: str, states: Sequence[str], state: str) -> bool:
         with self.database.writing() as connection:
-            change = update(jobs).where(jobs.c.id == name, jobs.c.state.in_(states))
-            return bool(connection.execute(change.values(self._ended(state))).rowcount)
+            change = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(states))
+            return connection.execute(change.values(self._ended(state))).rowcount > 0
 
-    def _ended(self, state: str) -> dict[str, object]:
+    def _ended(self, state: str) -> dict[str, Any]:
         now = self._now()
-        ended = {"state": state, "ended": now, "expires": now + self._keep}
+        ended = {"state": state, "ended": now, "expires": now + self._retention}
         return ended | {"owner": None, "lease": 0.0}
 
-    def _check_owner(self, connection: Connection, job: Job) -> None:
-        now = _job(connection, job.id, lost=True)
-        if now.owner != job.owner or now.state != RUNNING or now.done != job.done:
-            raise LostJobError("it is no longer this one's")
 
-    def _update(self, connection: Connection, name: str, **values: object) -> None:
-        connection.execute(update(jobs).where(jobs.c.id == name).values(values))
+def _slice(query: Any, job: Job, start: int, count: int) -> Any:
+    columns = query.selected_columns
+    n = columns.n
+    return query.where(columns.job == job.id, n >= start, n < start + count).order_by(n)
 
 
-def _in_order(query: Any, job: Job, start: int, count: int) -> Any:
-    n = query.selected_columns.n
-    mine = query.selected_columns.job == job.id
-    return query.where(mine, n >= start, n < start + count).order_by(n)
+def _job(
+    connection: Connection, job_id: str, *, lock: bool = False, expires_after: float = 0.0
+) -> Job:
+    """Return a job. Raises NoJobError if it does not exist, is hidden or has expired.
 
-
-def _job(connection: Connection, name: str, *, lost: bool = False, now: float = 0.0) -> Job:
-    query = select(*_FIELDS).where(
-        jobs.c.id == name,
-        jobs.c.state.not_in(_UNSEEN),
-        or_(jobs.c.expires.is_(None), jobs.c.expires >= now),
+    With `lock`, other transactions cannot change it; SQLite always locks while writing.
+    """
+    query = select(*_JOB_COLUMNS).where(
+        jobs.c.id == job_id,
+        jobs.c.state.not_in(_HIDDEN),
+        or_(jobs.c.expires.is_(None), jobs.c.expires >= expires_after),
     )
-    if lost:  # who is about to write keeps others from it; SQLite does so by itself
-        query = query.with_for_update()
-    found = connection.execute(query).mappings().first()
-    if found is None:
-        if lost:
-            raise LostJobError("it was deleted")
-        raise NoJobError("there is no such job, or it is deleted by now")
-    return Job(**{**found, "added": tuple(found["added"] or ())})
+    record = connection.execute(query.with_for_update() if lock else query).mappings().first()
+    if record is None:
+        raise NoJobError("no such job: the id is wrong, or the job was deleted")
+    return Job(**{**record, "added": tuple(record["added"] or ())})
+
+
+def _check_owner(connection: Connection, job: Job) -> None:
+    try:
+        current = _job(connection, job.id, lock=True)
+    except NoJobError as error:
+        raise LostJobError("the job was deleted", code="job-deleted") from error
+    if current.owner != job.owner or current.state != RUNNING or current.done != job.done:
+        raise _lease_lost()
+
+
+def _lease_lost() -> LostJobError:
+    return LostJobError("lease lost: the job has ended or has another owner", code="lease-lost")
+
+
+def _update(connection: Connection, job: Job, **values: object) -> Job:
+    connection.execute(update(jobs).where(jobs.c.id == job.id).values(values))
+    return _job(connection, job.id)

@@ -1,7 +1,7 @@
-"""The thread that scores the files of jobs, one after the other, when nothing else waits.
+"""Background threads that score jobs, one at a time, while no other requests are waiting.
 
-It works on what the database has, so it goes on after a restart, and beside other processes. Knows
-jobs and the model; knows no HTTP.
+All state is in the database, so jobs continue after a restart, and several processes can share the
+work. Knows jobs and the model. Does not know HTTP.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reelsense.errors import AbandonedError, LostJobError, NotReadyError, StoreE
 from reelsense.inference.call_context import CallContext
 from reelsense.jobs.database import Database, default_url
 from reelsense.jobs.job import CANCELLED, DONE, FAILED, Job
-from reelsense.jobs.repository import Jobs
+from reelsense.jobs.repository import JobRepository
 from reelsense.prediction import Prediction
 from reelsense.server.middleware.metrics import ServerMetrics
 from reelsense.server.model_holder import ModelHolder
@@ -27,77 +27,76 @@ from reelsense.server.model_source import ClassifierProtocol
 
 _log = logging.getLogger(__name__)
 
-_STEP = 64
-"""Rows that are scored before they are kept: a second of two cores, which a crash may cost."""
+_BATCH_ROWS = 64
+"""Rows scored between two commits: about one second on two cores, lost in a crash."""
 
 _LEASE = 30.0
-"""Seconds after which others may take over from a process that has died."""
+"""Seconds after which another process may take over the job of a process that died."""
 
-_STEPS = 32
-"""After so many a job gives way to others: a small file need not wait for a large one."""
+_BATCHES_PER_TURN = 32
+"""Batches after which another job gets its turn: small files do not wait for large ones."""
 
-_LOOK_EVERY = 1.0
-"""Seconds between two looks for jobs that other processes received or gave back."""
+_POLL_EVERY = 1.0
+"""Seconds between two checks for jobs that other processes received or released."""
 
 _SWEEP_EVERY = 60.0
-_AFTER_ERROR = 10.0
+_RETRY_AFTER_ERROR = 10.0
 
 
 class JobsWorker:
-    """The jobs of a server, and the threads that work on them once it is started."""
+    """The jobs of a server and the threads that score them."""
 
-    def __init__(self, served: ModelHolder, metrics: ServerMetrics) -> None:
-        """Open nothing yet: a server that is asked for no jobs needs no database."""
-        self._served, self._metrics = served, metrics
+    def __init__(self, model_holder: ModelHolder, metrics: ServerMetrics) -> None:
+        """Create the worker. The database is opened on first use."""
+        self._model_holder, self._metrics = model_holder, metrics
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._jobs: Jobs | None = None
+        self._jobs: JobRepository | None = None
         self._opening = threading.Lock()
         self.receiving = threading.Lock()
-        """Held while a file is taken in: one at a time."""
+        """Held during an upload: one at a time."""
         self._wake, self._closing = threading.Event(), threading.Event()
         self._threads = [
-            threading.Thread(target=work, name=name, daemon=True)
-            for name, work in (("jobs", self._work), ("leases", self._renew))
+            threading.Thread(target=target, name=name, daemon=True)
+            for name, target in (("jobs", self._run), ("leases", self._renew_leases))
         ]
-        self._held: Job | None = None
-        """What is being worked on."""
-        self._lost = False
-        """Whether it is no longer this one's."""
-        self._swept = -math.inf
+        self._current_job: Job | None = None
+        self._lease_lost = False
+        """Whether another process has taken over the current job."""
+        self._last_sweep = -math.inf
 
     @property
-    def jobs(self) -> Jobs:
-        """The jobs, from a database that is opened the first time. Raises StoreError."""
+    def jobs(self) -> JobRepository:
+        """The job repository. Raises StoreError if the database cannot be opened."""
         with self._opening:
             if self._jobs is None:
-                settings = self._served.settings
+                settings = self._model_holder.settings
                 database = Database(settings.database or default_url())
-                self._jobs = Jobs(database, settings.job_retention_hours * 3600)
+                self._jobs = JobRepository(database, settings.job_retention_hours * 3600)
             return self._jobs
 
     def start(self) -> None:
-        """Begin to work on what there is."""
-        if self._served.settings.max_jobs:
+        """Start the threads, unless jobs are disabled."""
+        if self._model_holder.settings.max_jobs:
             for thread in self._threads:
                 thread.start()
 
     def wake(self) -> None:
-        """Look for jobs at once."""
+        """Check for new jobs immediately."""
         self._wake.set()
 
     def sweep_soon(self) -> None:
-        """Delete at once what was marked as deleted."""
-        self._swept = -math.inf
+        """Erase deleted jobs immediately."""
+        self._last_sweep = -math.inf
         self._wake.set()
 
-    def cancel(self, name: str) -> Job:
-        """End the job `name` before its end, and return it. Raises NoJobError, StoreError."""
-        if self.jobs.cancel(name):
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job and return it. Raises NoJobError, StoreError."""
+        if self.jobs.cancel(job_id):
             self._metrics.job_ended(CANCELLED)
-        return self.jobs.job(name)
+        return self.jobs.job(job_id)
 
     def close(self, seconds: float = 10) -> None:
-        """Give back what is in hand, and end."""
+        """Release the current job and stop the threads; wait at most `seconds` for each."""
         self._closing.set()
         self._wake.set()
         for thread in self._threads:
@@ -106,8 +105,8 @@ class JobsWorker:
         if self._jobs:
             self._jobs.close()
 
-    def _work(self) -> None:
-        pause, said = 0.0, ""
+    def _run(self) -> None:
+        pause, last_error = 0.0, ""
         while True:
             self._wake.wait(pause)
             self._wake.clear()
@@ -115,76 +114,76 @@ class JobsWorker:
                 return
             try:
                 self._sweep()
-                pause, said = (0.0 if self._turn() else _LOOK_EVERY), ""
-            except Exception as error:  # noqa: BLE001  # whatever it is, the next job is to be done
-                if str(error) != said:
-                    known = isinstance(error, StoreError)
-                    _log.error("jobs stand still: %s", error, exc_info=not known)
-                pause, said = _AFTER_ERROR, str(error)
+                pause, last_error = (0.0 if self._take_turn() else _POLL_EVERY), ""
+            except Exception as error:  # noqa: BLE001  # the thread must survive any error
+                if str(error) != last_error:
+                    is_expected = isinstance(error, StoreError)
+                    _log.error("jobs are paused: %s", error, exc_info=not is_expected)
+                pause, last_error = _RETRY_AFTER_ERROR, str(error)
 
-    def _renew(self) -> None:
-        """Keep the lease of the job in hand, however long a step of it takes."""
+    def _renew_leases(self) -> None:
+        """Renew the lease of the current job, independent of how long a batch takes."""
         while not self._closing.wait(_LEASE / 3):
-            job = self._held
+            job = self._current_job
             try:
                 if job:
                     self.jobs.renew(job, _LEASE)
             except LostJobError:
-                self._lost = job is self._held
+                self._lease_lost = job is self._current_job
             except StoreError as error:
-                _log.warning("job %s keeps its lease for now alone: %s", _short(job), error)
+                _log.warning("job %s: the lease was not renewed: %s", _short_id(job), error)
 
     def _sweep(self) -> None:
-        if (now := time.monotonic()) > self._swept + _SWEEP_EVERY:
-            self._swept = now
-            if gone := self.jobs.sweep():
-                _log.info("%d jobs and their texts are deleted", gone)
+        if (now := time.monotonic()) > self._last_sweep + _SWEEP_EVERY:
+            self._last_sweep = now
+            if count := self.jobs.sweep():
+                _log.info("deleted %d jobs and their texts", count)
 
-    def _turn(self) -> bool:
-        """Work on a job for a while, or until its end; say whether there was one."""
+    def _take_turn(self) -> bool:
+        """Work on a job for one turn. Return whether there was a job."""
         try:
-            classifier = self._served.classifier()
+            classifier = self._model_holder.classifier()
         except NotReadyError:
             return False
         job = self.jobs.claim(self._owner, classifier.manifest.name, _LEASE)
         if job is None:
             return False
-        _log.debug("job %s: %d rows, %d of them done", _short(job), job.rows, job.done)
-        self._held, self._lost = job, False
+        _log.debug("job %s: %d of %d rows done", _short_id(job), job.done, job.rows)
+        self._current_job, self._lease_lost = job, False
         try:
-            self._work_on(job, classifier)
+            self._score_batches(job, classifier)
         except (LostJobError, AbandonedError) as error:
-            _log.info("job %s is left: %s", _short(job), error)
+            _log.info("job %s interrupted: %s", _short_id(job), error)
             self.jobs.release(job)
         except StoreError:
             raise
-        except Exception as error:  # noqa: BLE001  # what it is, its page tells
-            _log.error("job %s failed", _short(job), exc_info=error)
+        except Exception as error:  # noqa: BLE001  # any other error is a failure of the job
+            _log.error("job %s failed", _short_id(job), exc_info=error)
             self.jobs.fail(job, str(error) or type(error).__name__)
             self._metrics.job_ended(FAILED)
         finally:
-            self._held = None
+            self._current_job = None
         return True
 
-    def _work_on(self, job: Job, classifier: ClassifierProtocol) -> None:
-        """Score the next rows of `job`, some steps of them; give it back, or end it."""
+    def _score_batches(self, job: Job, classifier: ClassifierProtocol) -> None:
+        """Score the next batches of `job`, then end or release it."""
         manifest = classifier.manifest
         job = self.jobs.begin(job, manifest.version, added_columns(manifest))
-        for _ in range(_STEPS):
-            job = self._step(job, classifier)
+        for _ in range(_BATCHES_PER_TURN):
+            job = self._score_batch(job, classifier)
             self._sweep()
             if not job.is_open:
-                _log.info("job %s is done: %d rows, %.0f s", _short(job), job.rows, job.worked)
+                _log.info("job %s done: %d rows, %.0f s", _short_id(job), job.rows, job.worked)
                 self._metrics.job_ended(DONE)
                 return
-            if self._served.classifier() is not classifier:  # the next turn begins anew
+            if self._model_holder.classifier() is not classifier:  # the model was reloaded
                 break
         self.jobs.release(job)
 
-    def _step(self, job: Job, classifier: ClassifierProtocol) -> Job:
-        rows = self.jobs.next_rows(job, _STEP)
+    def _score_batch(self, job: Job, classifier: ClassifierProtocol) -> Job:
+        rows = self.jobs.next_rows(job, _BATCH_ROWS)
         context = CallContext(
-            is_cancelled=lambda: self._lost or self._closing.is_set(), background=True
+            is_cancelled=lambda: self._lease_lost or self._closing.is_set(), background=True
         )
         answers = answer_rows(
             lambda texts: classifier.predict_each(texts, risk=job.risk, context=context),
@@ -192,10 +191,11 @@ class JobsWorker:
             job.column,
         )
         job = self.jobs.record(job, rows, answers, context.elapsed)
-        self._metrics.job_rows(sum(isinstance(each, Prediction) for each in answers), len(rows))
+        scored = sum(isinstance(answer, Prediction) for answer in answers)
+        self._metrics.job_rows(scored, len(rows))
         return job
 
 
-def _short(job: Job | None) -> str:
-    """What the log calls `job`: its whole id would let whoever reads the log read the job."""
+def _short_id(job: Job | None) -> str:
+    """Return a prefix of the id for the log: the complete id would grant access to the job."""
     return job.id[:6] if job else "-"

@@ -1,4 +1,4 @@
-"""The one way from the texts of a request to answers, whichever interface they came by."""
+"""Score the texts of a request. All interfaces and pages use these functions."""
 
 from __future__ import annotations
 
@@ -13,85 +13,122 @@ from reelsense.prediction import Explanation, Prediction
 from reelsense.server.middleware.metrics import metrics
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError, invalid
 from reelsense.server.middleware.request_context import call_context
-from reelsense.server.middleware.wire_models import TextFault
+from reelsense.server.middleware.wire_models import TextErrorSchema
 from reelsense.server.model_holder import classifier, get_model_holder
 
 
 def threshold(manifest: Manifest, risk: float | None, pointer: str = "#/risk") -> float | None:
-    """Return the decision threshold of the longest texts at a `risk`, which stands at `pointer`.
+    """Return the decision threshold for the longest texts; that of shorter texts may differ.
 
-    The threshold of shorter texts may be another: `Prediction.threshold`. Raises
-    InvalidRequestError if the model has no thresholds.
+    Args:
+        manifest: That of the model.
+        risk: Target error rate, above 0 and below 1. None: the default of the model.
+        pointer: The field of the request that contains `risk`.
+
+    Returns:
+        The threshold, 0 to 1. None: no threshold meets the target error rate.
+
+    Raises:
+        InvalidRequestError: The model has no thresholds.
+
     """
     try:
         return decision_thresholds(manifest, risk)[-1]
     except InputError as error:
-        fault = FieldError(pointer=pointer, code="no-thresholds", detail=str(error))
-        raise InvalidRequestError([fault]) from error
+        field = FieldError(pointer=pointer, code="no-thresholds", detail=str(error))
+        raise InvalidRequestError([field]) from error
 
 
-def kept_risk(manifest: Manifest, asked: float | None) -> float | None:
-    """Return the risk that is kept to: the one `asked` for, or the model's own, if any."""
-    if asked is not None:
-        return asked
+def effective_risk(manifest: Manifest, risk: float | None) -> float | None:
+    """Return the requested `risk`, or the default of the model. None: there is none."""
+    if risk is not None:
+        return risk
     return manifest.risk_control.default_risk if manifest.risk_control else None
 
 
-def answer_each(texts: Sequence[str], risk: float | None = None) -> list[Prediction | TextFault]:
-    """Return an answer for each of `texts`, or why there is none.
+def answer_each(
+    texts: Sequence[str], risk: float | None = None
+) -> list[Prediction | TextErrorSchema]:
+    """Return a prediction for each text, or the reason why it could not be scored.
 
-    Raises InputError if the model has no thresholds for a `risk`, NotReadyError, DeadlineError,
-    AbandonedError.
+    Args:
+        texts: The texts, in the order of the request.
+        risk: Target error rate. None: the default of the model.
+
+    Raises:
+        InputError: The model has no thresholds for `risk`.
+        NotReadyError: The model is not loaded.
+        DeadlineError: The deadline of the request has passed.
+        AbandonedError: The client has disconnected.
+
     """
     settings = get_model_holder().settings
     if settings.log_texts:
         g.texts = list(texts)
-    most = settings.max_characters
-    answers: list[Prediction | TextFault] = [
-        TextFault(code="too-long", detail=f"is longer than {most:,} characters") for _ in texts
-    ]
-    short = [n for n, text in enumerate(texts) if len(text) <= most]
-    found = classifier().predict_each([texts[n] for n in short], risk=risk, context=call_context())
-    metrics().scored(found, call_context())
-    for n, answer in zip(short, found, strict=True):
-        answers[n] = (
-            answer
-            if isinstance(answer, Prediction)
-            else TextFault(code="unreadable" if texts[n].strip() else "blank", detail=answer.reason)
-        )
+    limit = settings.max_characters
+    too_long = TextErrorSchema(code="too-long", detail=f"is longer than {limit:,} characters")
+    answers: list[Prediction | TextErrorSchema] = [too_long for _ in texts]
+    positions = [n for n, text in enumerate(texts) if len(text) <= limit]
+    results = classifier().predict_each(
+        [texts[n] for n in positions], risk=risk, context=call_context()
+    )
+    metrics().scored(results, call_context())
+    for n, result in zip(positions, results, strict=True):
+        if isinstance(result, Prediction):
+            answers[n] = result
+        else:
+            code = "unreadable" if texts[n].strip() else "blank"
+            answers[n] = TextErrorSchema(code=code, detail=result.reason)
     return answers
 
 
 def answer_all(
     texts: Sequence[str], pointers: Sequence[str], risk: float | None = None
 ) -> list[Prediction]:
-    """Return a prediction for each of `texts`, which stand at `pointers` in the request.
+    """Return a prediction for each text; reject the request if any cannot be scored.
 
-    Raises as `answer_each`, and InvalidRequestError naming each text that cannot be scored.
+    Args:
+        texts: The texts, in the order of the request.
+        pointers: The field of the request that contains each text.
+        risk: Target error rate. None: the default of the model.
+
+    Raises:
+        InvalidRequestError: Texts cannot be scored; lists each of them.
+        ReelsenseError: Those of `answer_each`.
+
     """
     answers = answer_each(texts, risk)
-    faults = [
+    errors = [
         FieldError(pointer=pointer, code=answer.code, detail=answer.detail)
         for pointer, answer in zip(pointers, answers, strict=True)
-        if isinstance(answer, TextFault)
+        if isinstance(answer, TextErrorSchema)
     ]
-    if faults:
-        raise invalid(faults)
+    if errors:
+        raise invalid(errors)
     return [answer for answer in answers if isinstance(answer, Prediction)]
 
 
 def explain_one(text: str, pointer: str, risk: float | None, budget: int) -> Explanation:
-    """Return what carries the answer for `text`, which stands at `pointer` in the request.
+    """Return an explanation of the prediction for `text`.
 
-    Raises as `answer_all`.
+    Args:
+        text: The text.
+        pointer: The field of the request that contains the text.
+        risk: Target error rate. None: the default of the model.
+        budget: Maximum number of forward passes, beside those for the text itself.
+
+    Raises:
+        InvalidRequestError: The text cannot be scored.
+        ReelsenseError: Those of `answer_each`.
+
     """
     if get_model_holder().settings.log_texts:
         g.texts = [text]
     try:
-        found = classifier().explain(text, risk=risk, budget=budget, context=call_context())
+        explanation = classifier().explain(text, risk=risk, budget=budget, context=call_context())
     except TextError as error:
         raise invalid(
             [FieldError(pointer=pointer, code="unreadable", detail=error.reason)]
         ) from error
-    metrics().scored([found.prediction], call_context())
-    return found
+    metrics().scored([explanation.prediction], call_context())
+    return explanation

@@ -142,7 +142,7 @@ def test_open_inference_protocol(address: str) -> None:
     assert {each["name"]: each["datatype"] for each in found.get_response()["outputs"]} == described
 
 
-def test_open_inference_protocol_gives_the_outputs_that_are_asked_for(address: str) -> None:
+def test_open_inference_returns_requested_outputs(address: str) -> None:
     outputs = [triton.InferRequestedOutput("score", binary_data=False)]
     found = infer(address, ["good"], outputs=outputs)
     assert [each["name"] for each in found.get_response()["outputs"]] == ["score"]
@@ -173,7 +173,7 @@ def test_open_inference_protocol_errors(address: str) -> None:
         ({"name": None}, "#/inputs/0/name"),
     ],
 )
-def test_open_inference_protocol_names_what_is_wrong(
+def test_open_inference_reports_invalid_fields(
     address: str, change: dict[str, object], pointer: str
 ) -> None:
     tensor = {"name": "text", "shape": [2], "datatype": "BYTES", "data": ["good", "bad"]}
@@ -186,7 +186,7 @@ def test_open_inference_protocol_names_what_is_wrong(
     assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
 
 
-def test_open_inference_protocol_gives_each_output_once(address: str) -> None:
+def test_open_inference_returns_repeated_output_once(address: str) -> None:
     tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["good"]}
     url = f"{address}/v2/models/default/infer"
     wanted = [{"name": name} for name in ("score", "label", "score")]
@@ -197,7 +197,7 @@ def test_open_inference_protocol_gives_each_output_once(address: str) -> None:
     assert [each["pointer"] for each in answer.json()["errors"]] == ["#/outputs"]
 
 
-def test_tritonclient_is_told_that_there_is_no_such_model(address: str) -> None:
+def test_tritonclient_reports_unknown_model(address: str) -> None:
     with triton.InferenceServerClient(address.removeprefix("http://")) as client:
         tensor = triton.InferInput("text", [1], "BYTES")
         tensor.set_data_from_numpy(np.array(["good"], dtype=np.object_), binary_data=False)

@@ -13,7 +13,7 @@ from tests.server.conftest import wait_until_ready
 TEXT = "A good film &amp; \U0001f525.<br />The plot was bad, awful, bad."
 
 
-def test_sentences_words_and_what_turns_it(client: FlaskClient) -> None:
+def test_explain_returns_sentences_words_and_counterfactual(client: FlaskClient) -> None:
     answer = client.post("/v1/explain", json={"text": TEXT})
     assert answer.status_code == 200
     body = answer.get_json()
@@ -42,13 +42,13 @@ def predicted(client: FlaskClient, text: str) -> Any:
     return client.post("/v1/predict", json={"text": text}).get_json()["predictions"][0]
 
 
-def test_without_a_flip(client: FlaskClient) -> None:
+def test_explain_without_counterfactual(client: FlaskClient) -> None:
     body = client.post("/v1/explain", json={"text": "good"}).get_json()
     assert body["counterfactual"] is None
     assert body["words"][0]["text"] == "good"
 
 
-def test_a_risk_decides_what_is_unsure() -> None:
+def test_explain_applies_risk() -> None:
     client = create_app(model=tiny.cautious_classifier()).test_client()
     wait_until_ready(client)
     verdicts = [
@@ -75,7 +75,7 @@ def test_a_risk_decides_what_is_unsure() -> None:
         (b'{"text": "good", "risk": 0.5}', 422, "#/risk", "no-thresholds"),
     ],
 )
-def test_what_is_wrong_is_named(
+def test_explain_reports_invalid_fields(
     client: FlaskClient, body: bytes, status: int, pointer: str | None, code: str | None
 ) -> None:
     answer = client.post("/v1/explain", data=body, content_type="application/json")
@@ -86,7 +86,7 @@ def test_what_is_wrong_is_named(
         assert (error["pointer"], error["code"]) == (pointer, code)
 
 
-def test_too_long_and_other_media_types() -> None:
+def test_explain_rejects_long_texts_and_media_types() -> None:
     client = create_app(Settings(max_characters=5), tiny.classifier()).test_client()
     wait_until_ready(client)
     answer = client.post("/v1/explain", json={"text": "good film"})
@@ -95,7 +95,7 @@ def test_too_long_and_other_media_types() -> None:
     assert client.get("/v1/explain").status_code == 405
 
 
-def test_half_of_a_pair_leaves_the_places_as_they_were(client: FlaskClient) -> None:
+def test_explain_keeps_offsets_with_lone_surrogates(client: FlaskClient) -> None:
     body = client.post(
         "/v1/explain", data=b'{"text": "bad \\ud83d. good"}', content_type="application/json"
     ).get_json()
@@ -103,7 +103,7 @@ def test_half_of_a_pair_leaves_the_places_as_they_were(client: FlaskClient) -> N
     assert body["sentences"][1]["start"] == 7
 
 
-def test_it_counts_as_an_answer_and_heeds_the_deadline(client: FlaskClient) -> None:
+def test_explain_is_counted_and_respects_deadline(client: FlaskClient) -> None:
     before = client.get("/metrics").text.count("reelsense_predictions_total{")
     client.post("/v1/explain", json={"text": "good film"})
     assert client.get("/metrics").text.count("reelsense_predictions_total{") > before

@@ -15,7 +15,7 @@ from tests.server.conftest import wait_until_ready
 from tests.waiting import wait_until
 
 
-def test_not_ready_until_the_model_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ready_after_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = threading.Event()
 
     def slow(bundle: Bundle, *_: object) -> Classifier:
@@ -40,7 +40,7 @@ def test_not_ready_until_the_model_has_answered(monkeypatch: pytest.MonkeyPatch)
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
 
 
-def test_requests_wait_for_a_model_that_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_wait_for_loading_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(bundle: Bundle, *_: object) -> Classifier:
         time.sleep(0.3)
         return tiny.classifier()
@@ -50,17 +50,17 @@ def test_requests_wait_for_a_model_that_is_being_loaded(monkeypatch: pytest.Monk
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
 
 
-def test_not_ready_but_alive_while_draining(app: Flask, client: FlaskClient) -> None:
+def test_draining_server_is_alive_but_not_ready(app: Flask, client: FlaskClient) -> None:
     app.extensions["reelsense"].draining = True
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert "about to end" in answer.get_json()["detail"]
+    assert "shutting down" in answer.get_json()["detail"]
     assert client.get("/healthz").status_code == 200
     assert client.get("/startedz").status_code == 200
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
 
 
-def test_a_model_that_cannot_be_loaded_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_readyz_reports_load_error(caplog: pytest.LogCaptureFixture) -> None:
     client = create_app(model=tiny.bundle(network=b"no network")).test_client()
     deadline = time.monotonic() + 10
     while "could not be loaded" not in client.get("/readyz").get_data(as_text=True):
@@ -71,7 +71,7 @@ def test_a_model_that_cannot_be_loaded_is_told(caplog: pytest.LogCaptureFixture)
     assert "the network cannot be read" in caplog.text
 
 
-def test_the_log_tells_of_every_model_that_serves_the_first_too(
+def test_log_reports_every_loaded_model(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)

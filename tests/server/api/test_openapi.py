@@ -1,4 +1,4 @@
-"""The contract against the code, and strangers' requests made from it against the server."""
+"""The OpenAPI document matches the code, and generated requests match the document."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def document(given: Settings | None = None) -> dict[str, Any]:
     return openapi.document(create_app(given, tiny.classifier()))
 
 
-def test_the_copy_is_the_contract() -> None:
+def test_committed_document_is_current() -> None:
     assert json.loads(COPY.read_text()) == document(), "`make docs` writes docs/openapi.json anew"
 
 
-def test_it_is_openapi_3_1_and_every_reference_leads_somewhere() -> None:
+def test_document_is_openapi_3_1_with_valid_references() -> None:
     made = document()
     assert made["openapi"].startswith("3.1.")
 
@@ -47,7 +47,7 @@ def test_it_is_openapi_3_1_and_every_reference_leads_somewhere() -> None:
         assert found
 
 
-def test_every_route_is_in_it() -> None:
+def test_document_contains_every_route() -> None:
     app = create_app(model=tiny.classifier())
     pages = {"/", "/openapi.json", "/docs", "/docs/errors", "/docs/swagger-ui/<path:name>"}
     pages |= {"/model", "/model/report", "/model/plots/<name>.svg", "/model/MODEL_CARD.md"}
@@ -59,7 +59,7 @@ def test_every_route_is_in_it() -> None:
     assert {rule.replace("<", "{").replace(">", "}") for rule in rules} == set(document()["paths"])
 
 
-def test_limits_are_those_of_the_server() -> None:
+def test_document_contains_limits_of_server() -> None:
     schemas = document(Settings(max_texts=3, max_characters=70))["components"]["schemas"]
     fields = schemas["PredictRequest"]["properties"]
     assert fields["texts"]["maxItems"] == 3
@@ -102,12 +102,12 @@ def is_unsaid(fault: dict[str, str]) -> bool:
 # Besides these, each operation gets the cases at the edges of its schema.
 @schema.parametrize()
 @settings(max_examples=60, deadline=None)
-def test_requests_made_from_it_are_answered_as_it_says(case: Case[Any]) -> None:
+def test_responses_conform_to_document(case: Case[Any]) -> None:
     answered_as_it_says(case)
 
 
 @pytest.mark.slow
 @schema.parametrize()
 @settings(max_examples=600, deadline=None)
-def test_many_requests_made_from_it_are_answered_as_it_says(case: Case[Any]) -> None:
+def test_many_responses_conform_to_document(case: Case[Any]) -> None:
     answered_as_it_says(case)

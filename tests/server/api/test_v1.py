@@ -14,7 +14,7 @@ JSON = "application/json"
 MOST = Settings()
 
 
-def test_one_text(client: FlaskClient) -> None:
+def test_predict_one_text(client: FlaskClient) -> None:
     answer = client.post("/v1/predict", json={"text": "a good film"})
     assert answer.status_code == 200
     assert answer.is_json
@@ -30,14 +30,14 @@ def test_one_text(client: FlaskClient) -> None:
     assert prediction["tokens"] == {"total": 3, "scored": 3}
 
 
-def test_many_texts_in_order(client: FlaskClient) -> None:
+def test_predict_keeps_order_of_texts(client: FlaskClient) -> None:
     texts = ["good film", "bad film", "the good, the bad, the awful " * 30]
     predictions = client.post("/v1/predict", json={"texts": texts}).get_json()["predictions"]
     assert [p["label"] for p in predictions] == ["positive", "negative", "negative"]
     assert predictions[2]["tokens"]["scored"] == predictions[2]["tokens"]["total"] > 200
 
 
-def test_the_risk_decides_what_is_unsure() -> None:
+def test_predict_applies_risk() -> None:
     client = create_app(model=tiny.cautious_classifier()).test_client()
     wait_until_ready(client)
 
@@ -58,7 +58,7 @@ def grouped() -> FlaskClient:
     return client
 
 
-def test_predict_tells_the_threshold_of_each_text(grouped: FlaskClient) -> None:
+def test_predict_returns_threshold_of_each_text(grouped: FlaskClient) -> None:
     """The threshold beside the risk stays that of the longest texts."""
 
     def ask(**more: float) -> tuple[object, list[tuple[object, str]]]:
@@ -73,7 +73,7 @@ def test_predict_tells_the_threshold_of_each_text(grouped: FlaskClient) -> None:
     assert ask(risk=0.01) == (None, [(None, "unsure"), (None, "unsure")])
 
 
-def test_explain_tells_the_threshold_of_the_text(grouped: FlaskClient) -> None:
+def test_explain_returns_threshold_of_text(grouped: FlaskClient) -> None:
     for text, threshold in (("good film", 0.7), ("the good film was great", 0.0)):
         body = grouped.post("/v1/explain", json={"text": text, "risk": 0.1}).get_json()
         assert body["prediction"]["threshold"] == threshold
@@ -92,12 +92,12 @@ def test_info_lists_the_thresholds_of_each_length_group(grouped: FlaskClient) ->
     assert long["thresholds"] == model["thresholds"]
 
 
-def test_info_of_a_model_without_length_groups(client: FlaskClient) -> None:
+def test_info_without_length_groups(client: FlaskClient) -> None:
     model = client.get("/v1/info").get_json()["model"]
     assert model["length_groups"] == [{"name": "all", "max_tokens": None, "thresholds": []}]
 
 
-def test_other_labels_are_followed() -> None:
+def test_predict_with_other_labels() -> None:
     client = create_app(model=tiny.classifier(labels=("no", "yes"))).test_client()
     wait_until_ready(client)
     (prediction,) = client.post("/v1/predict", json={"text": "good"}).get_json()["predictions"]
@@ -133,20 +133,22 @@ def test_other_labels_are_followed() -> None:
         (b'{"text": "a", "risk": "2 %"}', 422, "risk: should be a valid number, not a string"),
         (b'{"text": "a", "risk": 2}', 422, "risk: should be less than 1"),
         (b'{"text": "a", "risk": true}', 422, "risk: should be a valid number, not a boolean"),
-        (b'{"text": "a", "risk": NaN}', 400, "NaN is no JSON"),
+        (b'{"text": "a", "risk": NaN}', 400, "NaN is not valid JSON"),
         (b'{"text": "a", "risk": 0.02}', 422, "no thresholds for a risk"),
         (b'{"text": "\\u0000"}', 422, "text: holds nothing that the model can read"),
         (b'{"text": "a", "a text": 1}', 422, "a text: is not a field of this request"),
         (json.dumps(dict.fromkeys(map(str, range(101)))).encode(), 422, "at most 100 fields"),
     ],
 )
-def test_bad_bodies(client: FlaskClient, body: bytes, status: int, detail: str) -> None:
+def test_predict_rejects_invalid_bodies(
+    client: FlaskClient, body: bytes, status: int, detail: str
+) -> None:
     answer = client.post("/v1/predict", data=body, content_type=JSON)
     problem(answer, status, detail)
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
 
 
-def test_other_faults_of_a_request(client: FlaskClient) -> None:
+def test_http_errors(client: FlaskClient) -> None:
     problem(client.post("/v1/predict", data="good"), 415, "Content-Type: application/json")
     problem(client.post("/v1/predict", data={"text": "good"}), 415, "application/json")
     big = b'{"text": "' + b"a" * MOST.max_body + b'"}'
@@ -159,7 +161,7 @@ def test_other_faults_of_a_request(client: FlaskClient) -> None:
     assert "POST" in answer.headers["Allow"]
 
 
-def test_the_query_is_wrong_in_one_way_however_it_is_asked(client: FlaskClient) -> None:
+def test_invalid_query_is_same_for_get_and_head(client: FlaskClient) -> None:
     for sentence in ("", "%00"):
         assert client.head(f"/predict?sentence={sentence}").status_code == 400
         answer = client.get(f"/predict?sentence={sentence}")
@@ -167,7 +169,7 @@ def test_the_query_is_wrong_in_one_way_however_it_is_asked(client: FlaskClient) 
         assert answer.get_json()["errors"][0]["pointer"] == "?sentence"
 
 
-def test_a_status_without_a_page_of_its_own(client: FlaskClient) -> None:
+def test_status_without_problem_type(client: FlaskClient) -> None:
     answer = client.get("/static/page.css", headers={"Range": "bytes=99999999-"})
     problem(answer, 416, "")
     assert answer.get_json()["code"] == "http-error"
@@ -176,12 +178,12 @@ def test_a_status_without_a_page_of_its_own(client: FlaskClient) -> None:
     assert "Content-Range" in answer.headers
 
 
-def test_the_most_texts_are_taken(client: FlaskClient) -> None:
+def test_predict_accepts_max_texts(client: FlaskClient) -> None:
     answer = client.post("/v1/predict", json={"texts": ["good"] * MOST.max_texts})
     assert len(answer.get_json()["predictions"]) == MOST.max_texts
 
 
-def test_a_bug_is_a_500_that_says_nothing_of_the_inside(
+def test_internal_error_hides_details(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -214,14 +216,14 @@ ODD += [
 
 
 @pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
-def test_odd_texts_get_an_answer_or_a_clear_422(client: FlaskClient, text: str) -> None:
+def test_unusual_texts_get_200_or_422(client: FlaskClient, text: str) -> None:
     answer = client.post("/v1/predict", data=json.dumps({"text": text}), content_type=JSON)
     assert answer.status_code in (200, 422)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(), max_size=200))
-def test_no_text_is_a_500(client: FlaskClient, text: str) -> None:
+def test_any_text_avoids_500(client: FlaskClient, text: str) -> None:
     answer = client.post("/v1/predict", data=json.dumps({"text": text}), content_type=JSON)
     assert answer.status_code in (200, 422)
 
@@ -235,9 +237,9 @@ Json = st.recursive(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(Json | st.fixed_dictionaries({}, optional={"text": Json, "texts": Json}))
-def test_no_json_is_a_500(client: FlaskClient, body: object) -> None:
+def test_any_json_avoids_500(client: FlaskClient, body: object) -> None:
     answer = client.post("/v1/predict", data=json.dumps(body), content_type=JSON)
-    assert answer.status_code in (200, 400, 422)  # 400: NaN is no JSON
+    assert answer.status_code in (200, 400, 422)  # 400: NaN is not valid JSON
 
 
 def problem(answer: object, status: int, detail: str) -> None:
@@ -250,7 +252,7 @@ def problem(answer: object, status: int, detail: str) -> None:
     assert detail in document["detail"]
 
 
-def test_stars_where_the_model_has_them() -> None:
+def test_predict_returns_stars() -> None:
     client = create_app(model=tiny.star_classifier()).test_client()
     wait_until_ready(client)
     (prediction,) = client.post("/v1/predict", json={"text": "good"}).get_json()["predictions"]

@@ -179,7 +179,7 @@ def test_every_route_that_asks_the_model_is_among_these(app: Flask) -> None:
     for rule in app.url_map.iter_rules():
         if "POST" in (rule.methods or ()):
             others = {"pages.signed_in", "pages.sign_out", "admin.reload", "job_pages.sent"}
-            others |= {"jobs.create", "jobs.glance", "jobs.cancel"}
+            others |= {"jobs.create", "jobs.preview", "jobs.cancel"}
             others |= {"job_pages.cancel", "job_pages.remove"}
             assert rule.endpoint in scoring | others
 

@@ -177,7 +177,7 @@ def test_it_is_stopped_and_deleted(browser: webdriver.Chrome, address: str, fold
     WebDriverWait(browser, 10).until(lambda _: browser.current_url == f"{address}/jobs")
     wait_until(lambda: page.rpartition("/")[2] not in kept(browser), 10)
     browser.get(page)
-    assert "There is no such job" in browser.find_element(By.TAG_NAME, "main").text
+    assert "No such job" in browser.find_element(By.TAG_NAME, "main").text
 
 
 def press_delete(browser: webdriver.Chrome) -> None:
@@ -234,7 +234,7 @@ def test_a_page_of_a_job_that_others_delete_says_so(
 ) -> None:
     delete(send(browser, address, write(folder / "gone.csv", 4000, longer=20)))
     WebDriverWait(browser, 10).until(
-        lambda _: "There is no such job" in browser.find_element(By.TAG_NAME, "main").text
+        lambda _: "No such job" in browser.find_element(By.TAG_NAME, "main").text
     )
 
 
@@ -270,7 +270,7 @@ def test_without_javascript_a_file_is_sent_and_seen(
         browser.get(f"{address}/jobs")
         browser.find_element(By.ID, "file").send_keys(str(file))
         browser.find_element(By.XPATH, "//button[text()='Score it']").click()
-        assert "there is no column 'text'" in shown(browser, "problem")
+        assert "no column 'text'" in shown(browser, "problem")
         browser.find_element(By.ID, "file").send_keys(str(file))
         browser.find_element(By.ID, "column").send_keys("what they said")
         browser.find_element(By.XPATH, "//button[text()='Score it']").click()

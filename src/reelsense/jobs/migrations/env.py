@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that database.py hands over."""
+"""Runs the migrations on the connection from `database.py`."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""For whoever runs the server: what it counts, and a new model. With keys, an admin key's."""
+"""Metrics and model reload. On servers with keys, they require an admin key."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ blueprint = Blueprint("admin", __name__)
 
 
 @blueprint.get("/metrics")
-def counted() -> Response:
-    """What Prometheus reads."""
+def prometheus_metrics() -> Response:
+    """Return the metrics in the Prometheus text format."""
     return Response(metrics().text(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @blueprint.post("/admin/reload")
 def reload() -> tuple[Response, int]:
-    """Load model and keys anew, as SIGHUP does."""
+    """Reload the model and the keys, as SIGHUP does."""
     get_model_holder().reload_everywhere()
-    return jsonify(status="the model and the keys are being loaded anew; the log tells"), 202
+    return jsonify(status="reloading the model and the keys; the log reports the result"), 202

@@ -1,26 +1,26 @@
-"""Routes that clients of other servers already speak.
+"""Routes for clients of other servers.
 
-Hugging Face's, text-embeddings-inference's and the starting system's. What these clients send
-beside is let pass: they send it to all servers.
+Those of Hugging Face, text-embeddings-inference and the starting system. Unknown fields of requests
+are ignored, because these clients send them to every server.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import numpy as np
 from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, RootModel
-from pydantic import Tag as Choice
+from pydantic import Tag as UnionTag
 from pydantic_core import PydanticCustomError
 from werkzeug.exceptions import NotFound
 
 from reelsense.prediction import Prediction
-from reelsense.server.api.openapi import answers, json_of
-from reelsense.server.api.schemas import WHOLE, MaxLength, RequestModel, Text
+from reelsense.server.api.constraints import WHOLE, MaxLength, Text
+from reelsense.server.api.openapi import json_response, json_responses
+from reelsense.server.api.schemas import RequestModel
 from reelsense.server.middleware.load_shedding import scoring
 from reelsense.server.middleware.wire_models import A_BATCH, A_LIST, A_TEXT, ResponseModel
 from reelsense.server.model_holder import classifier
@@ -44,38 +44,40 @@ class LabelScore(ResponseModel):
 
 
 class LabelScores(RootModel[list[LabelScore]]):
-    """The labels of a text, best first."""
+    """The labels of a text, highest score first."""
 
 
 class BatchLabelScores(RootModel[list[list[LabelScore]]]):
-    """The labels of each text, best first."""
+    """The labels of each text, highest score first."""
 
 
 class TextOrBatchLabelScores(RootModel[list[LabelScore] | list[list[LabelScore]]]):
-    """The labels of a text, or of each text of a batch, best first."""
+    """The labels of a text, or of each text of a batch, highest score first."""
 
 
-def _kind(value: object) -> str:
+def _input_tag(value: object) -> str:
     if not isinstance(value, list):
         return A_TEXT
     return A_BATCH if value and isinstance(value[0], list) else A_LIST
 
 
-def _no_pair(value: object) -> object:
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(one, str) for one in value):
+def _reject_pair(value: object) -> object:
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value):
         raise PydanticCustomError(
             "pair",
-            'Input should not be a pair: this model reads one text at a time; a batch is [["..."], '
-            '["..."]]',
+            "Input should not be a pair: this model scores single texts. Send a batch as "
+            '[["..."], ["..."]]',
         )
     return value
 
 
-_Alone = Annotated[list[Text], Field(min_length=1, max_length=1), BeforeValidator(_no_pair)]
+_SingleText = Annotated[
+    list[Text], Field(min_length=1, max_length=1), BeforeValidator(_reject_pair)
+]
 
 
 class InferenceParameters(RequestModel):
-    """How scores are made of logits, and how many of them are wanted."""
+    """How scores are computed and how many are returned."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -84,36 +86,38 @@ class InferenceParameters(RequestModel):
 
 
 class InferenceRequest(RequestModel):
-    """Hugging Face's request for text classification."""
+    """Request for text classification, as sent by Hugging Face clients."""
 
     model_config = ConfigDict(
         extra="ignore", json_schema_extra={"examples": [{"inputs": "A joy to watch."}]}
     )
 
     inputs: Annotated[
-        Annotated[Text, Choice(A_TEXT)]
-        | Annotated[list[Text], Field(min_length=1), MaxLength("max_texts"), Choice(A_LIST)],
+        Annotated[Text, UnionTag(A_TEXT)]
+        | Annotated[list[Text], Field(min_length=1), MaxLength("max_texts"), UnionTag(A_LIST)],
         Discriminator(lambda value: A_LIST if isinstance(value, list) else A_TEXT),
     ]
     parameters: InferenceParameters | None = None
 
 
 class EmbeddingsPredictRequest(RequestModel):
-    """text-embeddings-inference's request for sequence classification."""
+    """Request for sequence classification, as sent by text-embeddings-inference clients."""
 
     model_config = ConfigDict(
         extra="ignore", json_schema_extra={"examples": [{"inputs": [["A joy."], ["A bore."]]}]}
     )
 
     inputs: Annotated[
-        Annotated[Text, Choice(A_TEXT)]
-        | Annotated[_Alone, Choice(A_LIST)]
-        | Annotated[list[_Alone], Field(min_length=1), MaxLength("max_texts"), Choice(A_BATCH)],
-        Discriminator(_kind),
+        Annotated[Text, UnionTag(A_TEXT)]
+        | Annotated[_SingleText, UnionTag(A_LIST)]
+        | Annotated[
+            list[_SingleText], Field(min_length=1), MaxLength("max_texts"), UnionTag(A_BATCH)
+        ],
+        Discriminator(_input_tag),
     ] = Field(description='A text, or a batch: [["..."], ["..."]].')
-    raw_scores: bool = Field(default=False, description="Logits in the place of probabilities.")
+    raw_scores: bool = Field(default=False, description="Return logits instead of probabilities.")
     truncate: bool | None = Field(
-        default=None, description="Makes no difference: texts of any length are read whole."
+        default=None, description="Ignored: texts of any length are read completely."
     )
 
 
@@ -121,50 +125,49 @@ class EmbeddingsPredictRequest(RequestModel):
     "/models/default",
     tags=[_HUGGING_FACE],
     operation_id="hugging_face",
-    responses=answers(BatchLabelScores, 400, 413, 415, 422, 503, 504),
+    responses=json_responses(BatchLabelScores, 400, 413, 415, 422, 503, 504),
 )
 @scoring
 def hugging_face(body: InferenceRequest) -> Response:
-    """Answer as Hugging Face's text classification does."""
-    texts = body.inputs if isinstance(body.inputs, list) else [body.inputs]
-    places = _places("#/inputs/{}", texts) if isinstance(body.inputs, list) else ["#/inputs"]
-    asked = body.parameters or InferenceParameters()
-    predictions = answer_all(texts, places)
-    scores = (_scores(each, asked.function_to_apply) for each in predictions)
-    return json_of(BatchLabelScores([each[: asked.top_k] for each in scores]))
+    """Classify texts, compatible with Hugging Face text classification."""
+    if isinstance(body.inputs, list):
+        texts, pointers = body.inputs, [f"#/inputs/{n}" for n in range(len(body.inputs))]
+    else:
+        texts, pointers = [body.inputs], ["#/inputs"]
+    parameters = body.parameters or InferenceParameters()
+    scores = [
+        _label_scores(prediction, parameters.function_to_apply)[: parameters.top_k]
+        for prediction in answer_all(texts, pointers)
+    ]
+    return json_response(BatchLabelScores(scores))
 
 
 @blueprint.post(
     "/predict",
     tags=[_TEI],
     operation_id="text_embeddings_inference",
-    responses=answers(TextOrBatchLabelScores, 400, 413, 415, 422, 503, 504),
+    responses=json_responses(TextOrBatchLabelScores, 400, 413, 415, 422, 503, 504),
 )
 @scoring
 def text_embeddings_inference(body: EmbeddingsPredictRequest) -> Response:
-    """Answer as text-embeddings-inference's /predict does."""
-    kind = _kind(body.inputs)
-    if kind == A_TEXT:
-        texts, places = [str(body.inputs)], ["#/inputs"]
-    elif kind == A_LIST:
-        texts, places = [str(body.inputs[0])], ["#/inputs/0"]
+    """Classify texts, compatible with /predict of text-embeddings-inference."""
+    tag = _input_tag(body.inputs)
+    if tag == A_TEXT:
+        texts, pointers = [str(body.inputs)], ["#/inputs"]
+    elif tag == A_LIST:
+        texts, pointers = [str(body.inputs[0])], ["#/inputs/0"]
     else:
-        texts = [each[0] for each in body.inputs]
-        places = _places("#/inputs/{}/0", texts)
+        texts = [single[0] for single in body.inputs]
+        pointers = [f"#/inputs/{n}/0" for n in range(len(texts))]
     function = "none" if body.raw_scores else "softmax"
-    scores = [_scores(each, function) for each in answer_all(texts, places)]
-    return json_of(BatchLabelScores(scores) if kind == A_BATCH else LabelScores(scores[0]))
+    scores = [_label_scores(prediction, function) for prediction in answer_all(texts, pointers)]
+    return json_response(BatchLabelScores(scores) if tag == A_BATCH else LabelScores(scores[0]))
 
 
-def _places(pattern: str, texts: Iterable[object]) -> list[str]:
-    return [pattern.format(n) for n, _ in enumerate(texts)]
+def _label_scores(prediction: Prediction, function: str | None) -> list[LabelScore]:
+    """Return the labels with their scores, highest first.
 
-
-def _scores(prediction: Prediction, function: str | None) -> list[LabelScore]:
-    """Return the labels of `prediction` with their scores, best first.
-
-    The logits are those after calibration, less their mean, so that their softmax is the
-    probabilities.
+    The logits are calibrated and centred, so that their softmax is the probabilities.
     """
     scores = np.array(list(prediction.probabilities.values()))
     if function in ("none", "sigmoid"):
@@ -172,21 +175,21 @@ def _scores(prediction: Prediction, function: str | None) -> list[LabelScore]:
         scores -= scores.mean()
     if function == "sigmoid":
         scores = 1 / (1 + np.exp(-scores))
-    found = zip(prediction.probabilities, scores.tolist(), strict=True)
+    labels = zip(prediction.probabilities, scores.tolist(), strict=True)
     return sorted(
-        (LabelScore(label=label, score=score) for label, score in found),
-        key=lambda each: -each.score,
+        (LabelScore(label=label, score=score) for label, score in labels),
+        key=lambda label_score: -label_score.score,
     )
 
 
 class SentenceQuery(BaseModel):
-    """The starting system's query."""
+    """Query of the starting system."""
 
     sentence: Text
 
 
 class SentenceScores(ResponseModel):
-    """Strings, all of them."""
+    """Scores of a sentence. All values are strings."""
 
     positive: str
     negative: str
@@ -195,7 +198,7 @@ class SentenceScores(ResponseModel):
 
 
 class SentenceResponse(ResponseModel):
-    """The starting system's answer."""
+    """Response of the starting system."""
 
     response: SentenceScores
 
@@ -204,22 +207,23 @@ class SentenceResponse(ResponseModel):
     "/predict",
     tags=[_STARTING_SYSTEM],
     operation_id="starting_system",
-    responses=answers(SentenceResponse, 400, 404, 422, 503, 504),
+    responses=json_responses(SentenceResponse, 400, 404, 422, 503, 504),
 )
 @scoring
 def starting_system(query: SentenceQuery) -> Response:
-    """Answer as the starting system does: all strings."""
+    """Classify a sentence, compatible with the starting system: all values are strings."""
     started = time.perf_counter()
-    if set(classifier().labels) != {"positive", "negative"}:
-        raise NotFound("this model has other labels than positive and negative: POST /v1/predict")
-    prediction = answer_all([query.sentence], ["?sentence"])[0]
-    return json_of(
-        SentenceResponse(
-            response=SentenceScores(
-                positive=str(prediction.positive),
-                negative=str(prediction.negative),
-                sentence=query.sentence,
-                time_taken=str(time.perf_counter() - started),
-            )
+    labels = classifier().labels
+    if set(labels) != {"positive", "negative"}:
+        raise NotFound(
+            f"this route needs a model with the labels positive and negative, not "
+            f"{', '.join(labels)}: use POST /v1/predict"
         )
+    prediction = answer_all([query.sentence], ["?sentence"])[0]
+    scores = SentenceScores(
+        positive=str(prediction.positive),
+        negative=str(prediction.negative),
+        sentence=query.sentence,
+        time_taken=str(time.perf_counter() - started),
     )
+    return json_response(SentenceResponse(response=scores))

@@ -1,4 +1,4 @@
-"""Is the process alive, and can it answer? For whoever watches over it."""
+"""Liveness, startup and readiness probes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
 from reelsense.errors import NotReadyError
-from reelsense.server.api.openapi import answers, json_of
+from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import ModelSchema
 from reelsense.server.middleware.wire_models import ResponseModel
 from reelsense.server.model_holder import classifier, get_model_holder
@@ -14,36 +14,44 @@ from reelsense.server.model_holder import classifier, get_model_holder
 blueprint = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
 
 
-class Alive(ResponseModel):
-    """The process is alive."""
+class HealthResponse(ResponseModel):
+    """The result of a probe."""
 
     status: str
 
 
-class ReadyModel(Alive):
-    """The model has answered."""
+class ReadyResponse(HealthResponse):
+    """The server is ready."""
 
     model: ModelSchema
 
 
-@blueprint.get("/healthz", operation_id="alive", responses=answers(Alive, keys=False))
+@blueprint.get(
+    "/healthz", operation_id="alive", responses=json_responses(HealthResponse, keys=False)
+)
 def healthz() -> Response:
-    """Answer as long as the process is alive."""
-    return json_of(Alive(status="ok"))
+    """Liveness: 200 while the process runs."""
+    return json_response(HealthResponse(status="ok"))
 
 
-@blueprint.get("/startedz", operation_id="started", responses=answers(Alive, 503, keys=False))
+@blueprint.get(
+    "/startedz", operation_id="started", responses=json_responses(HealthResponse, 503, keys=False)
+)
 def startedz() -> Response:
-    """Answer once a model has been ready for the first time; 503 until then."""
+    """Startup: 200 once a model has been loaded, 503 before."""
     classifier()
-    return json_of(Alive(status="started"))
+    return json_response(HealthResponse(status="started"))
 
 
-@blueprint.get("/readyz", operation_id="ready", responses=answers(ReadyModel, 503, keys=False))
+@blueprint.get(
+    "/readyz", operation_id="ready", responses=json_responses(ReadyResponse, 503, keys=False)
+)
 def readyz() -> Response:
-    """Answer while requests are best sent here; 503, with the reason, while not."""
+    """Readiness: 200 while the server accepts requests, otherwise 503 with the reason."""
     if get_model_holder().draining:
-        raise NotReadyError("the server is about to end, and answers what it has accepted")
-    manifest = classifier().manifest
-    model = ModelSchema(name=manifest.name, version=manifest.version)
-    return json_of(ReadyModel(status="ready", model=model))
+        raise NotReadyError(
+            "the server is shutting down and completes the requests it has accepted",
+            code="shutting-down",
+        )
+    model = ModelSchema.model_validate(classifier().manifest)
+    return json_response(ReadyResponse(status="ready", model=model))

@@ -1,11 +1,10 @@
-"""Jobs over HTTP, /v1/jobs: files of texts that are scored in the background."""
+"""Routes of /v1/jobs: files of texts that are scored in the background."""
 
 from __future__ import annotations
 
 import io
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -18,10 +17,22 @@ from werkzeug.exceptions import NotFound
 from reelsense.errors import DatasetError, TooManyJobsError
 from reelsense.jobs import queries
 from reelsense.jobs.job import Job, NewJob, check_ended
-from reelsense.jobs.repository import Jobs
-from reelsense.server.api.openapi import answers, files, json_of, nothing
-from reelsense.server.api.schemas import JobRow, JobRows, JobSchema, OneOf, PreviewSchema
-from reelsense.server.api.uploads import MEDIA_TYPES, Upload, preview, upload, with_texts
+from reelsense.jobs.repository import JobRepository
+from reelsense.server.api.constraints import OneOf, Risk
+from reelsense.server.api.openapi import (
+    empty_responses,
+    json_response,
+    json_responses,
+    table_responses,
+)
+from reelsense.server.api.schemas import JobRows, JobSchema, PreviewSchema
+from reelsense.server.api.uploads import (
+    MEDIA_TYPES,
+    Upload,
+    open_upload,
+    preview_upload,
+    resolve_column,
+)
 from reelsense.server.jobs_worker import JobsWorker
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError
 from reelsense.server.middleware.request_context import call_context
@@ -32,78 +43,91 @@ from reelsense.text.clean import printable
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/v1", abp_tags=[Tag(name="jobs")])
 
-MEDIA = {".csv": "text/csv", ".tsv": "text/tab-separated-values", ".jsonl": "application/jsonl"}
+RESULT_MEDIA_TYPES = {
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".jsonl": "application/jsonl",
+}
 
-_PATIENCE = 2.0
-"""Seconds that a file waits for another to be taken in."""
+_UPLOAD_WAIT = 2.0
+"""Seconds to wait for another upload to finish. Waiting occupies a thread."""
 
-_CHUNK = 256 * 1024
-"""Characters of a result, some, that are sent at a time."""
+_CHUNK_SIZE = 256 * 1024
+"""Approximate number of characters of a result that are sent at a time."""
 
-_TABLE: dict[str, Any] = {
+_FILE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "The file as it is.",
-        "content": {kind: {"schema": {"type": "string", "minLength": 1}} for kind in MEDIA_TYPES},
+        "description": "The file, without encoding as a form.",
+        "content": {
+            media_type: {"schema": {"type": "string", "minLength": 1}} for media_type in MEDIA_TYPES
+        },
     }
 }
 
 
-class _Query(BaseModel):
-    """What comes in the address, as text."""
+class QueryModel(BaseModel):
+    """Base class of path and query parameters. Strings are converted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class JobId(_Query):
-    """Which job."""
+class JobPath(QueryModel):
+    """The job in the path of a request."""
 
-    id: str = Field(description="Of the job. Whoever knows it may read it.")
+    id: str = Field(description="Id of the job. Anyone who knows it can read the job.")
 
 
 _ENCODING: Any = Field(
-    default=None, description="Of the file, as windows-1252 or utf-16; by default UTF-8."
+    default=None,
+    description="Encoding of the file, such as windows-1252 or utf-16. Default: UTF-8.",
 )
 
 
-class New(_Query):
-    """What there is to say of a file."""
+class CreateJobQuery(QueryModel):
+    """Parameters of a new job."""
 
     name: str = Field(
-        default="", description="Of the file; its ending says of which kind it is, .csv for one."
+        default="", description="File name. Its extension, such as .csv, determines the format."
     )
     column: str | None = Field(
-        default=None, description="Of the texts; by default text, or the only one there is."
+        default=None,
+        description="The column that contains the texts. Default: text, or the only column.",
     )
-    risk: float | None = Field(default=None, gt=0, lt=1, description="As of /v1/predict.")
+    risk: Risk | None = Field(default=None, description="Target error rate, as in /v1/predict.")
     encoding: str | None = _ENCODING
 
 
-class Glance(_Query):
-    """What there is to say of the beginning of a file."""
+class PreviewQuery(QueryModel):
+    """Parameters of a preview."""
 
     name: str = ""
     encoding: str | None = _ENCODING
-    cut: bool = Field(default=False, description="The file goes on; its last row may be half.")
-
-
-_KINDS = OneOf("csv", "tsv", "jsonl", pattern=r"^\.?(csv|tsv|jsonl)$")
-
-
-class ResultAs(_Query):
-    """The form of a result."""
-
-    kind: Annotated[str, _KINDS] | None = Field(
-        default=None,
-        description="csv, tsv or jsonl; by default that of the file, and csv of a .txt.",
+    cut: bool = Field(
+        default=False,
+        description="Set if the body is only the beginning of the file: its last row may be "
+        "incomplete.",
     )
 
 
-class Wanted(_Query):
-    """Which rows to list."""
+class ResultQuery(QueryModel):
+    """The format of a result."""
 
-    verdict: str = Field(default="", description="A label, unsure, or error: not scored.")
-    search: str = Field(default="", description="What is to be in the text.")
+    kind: Annotated[str, OneOf("csv", "tsv", "jsonl", pattern=r"^\.?(csv|tsv|jsonl)$")] | None = (
+        Field(
+            default=None,
+            description="csv, tsv or jsonl. Default: the format of the file, and csv for .txt.",
+        )
+    )
+
+
+class RowsQuery(QueryModel):
+    """Filter, order and page of the rows to list."""
+
+    verdict: str = Field(
+        default="", description="A label, unsure, or error for rows that could not be scored."
+    )
+    search: str = Field(default="", description="Only rows whose text contains this string.")
     sort: Annotated[str, OneOf(*queries.SORTS)] = "n"
     descending: bool = False
     offset: int = Field(default=0, ge=0, le=1_000_000_000)
@@ -111,64 +135,75 @@ class Wanted(_Query):
 
 
 def get_jobs_worker() -> JobsWorker:
-    """Return the jobs of the current application. Raises NotFound if it has none."""
+    """Return the worker of the current application. Raises NotFound if jobs are disabled."""
     if not get_model_holder().settings.max_jobs:
-        raise NotFound("there are no jobs on this server")
-    found: JobsWorker = current_app.extensions["reelsense.jobs"]
-    return found
+        raise NotFound("jobs are disabled on this server (max_jobs is 0)")
+    worker: JobsWorker = current_app.extensions["reelsense.jobs"]
+    return worker
+
+
+def _job_response(job: Job) -> Response:
+    return json_response(JobSchema.model_validate(job))
 
 
 @blueprint.post(
     "/jobs",
     operation_id="create_job",
-    responses=answers(JobSchema, 400, 408, 413, 415, 422, 503, 507, status=202),
-    openapi_extensions=_TABLE,
+    responses=json_responses(JobSchema, 400, 408, 413, 415, 422, 503, 507, status=202),
+    openapi_extensions=_FILE_BODY,
 )
-def create(query: New) -> Response:
-    """Send a file of texts, to be scored in the background.
+def create(query: CreateJobQuery) -> Response:
+    """Upload a file of texts to be scored in the background.
 
-    It is worked on when nothing else waits, and goes on after a restart of the server. Ask for the
-    job until its state is done; then for its result.
+    Jobs run when no other requests are waiting, and continue after a restart of the server. Poll
+    the job until its state is done, then download its result.
     """
     request.max_content_length = get_model_holder().settings.max_upload
-    sent = upload(query.name, request.mimetype, request.stream, query.encoding)
-    job = receive(sent, query.column, query.risk)
-    answer = json_of(told(job))
-    answer.status_code = 202
-    answer.headers["Location"] = url_for("jobs.show", id=job.id)
-    return answer
+    upload = open_upload(query.name, request.mimetype, request.stream, query.encoding)
+    job = receive(upload, query.column, query.risk)
+    response = _job_response(job)
+    response.status_code = 202
+    response.headers["Location"] = url_for("jobs.show", id=job.id)
+    return response
 
 
-def receive(sent: Upload, column: str | None, risk: float | None) -> Job:
-    """Keep what is `sent` as a job.
+def receive(upload: Upload, column: str | None, risk: float | None) -> Job:
+    """Store an upload as a new job.
 
-    Raises InvalidRequestError if it is no table that can be scored, TooManyJobsError if there are
-    as many jobs as are kept, StoreError.
+    Args:
+        upload: The file.
+        column: The column that contains the texts. None: text, or the only column.
+        risk: Target error rate. None: the default of the model.
+
+    Raises:
+        InvalidRequestError: The file is not a table of texts, or the model has no thresholds.
+        TooManyJobsError: The job limit is reached, or another upload is in progress.
+        StoreError: The database cannot be written.
     """
-    behind, settings = get_jobs_worker(), get_model_holder().settings
-    # A worker that has just taken the place of another may be loading yet.
+    worker, settings = get_jobs_worker(), get_model_holder().settings
+    # After a restart of the process the model may still be loading.
     manifest = classifier(call_context().remaining or 0).manifest
     threshold(manifest, risk, "?risk")
     try:
-        column, rows = with_texts(sent, column)
-        new = NewJob(sent.name, sent.suffix, column, risk, manifest.name)
-        # Not for long: who waits holds a thread.
-        if not behind.receiving.acquire(timeout=_PATIENCE):
-            raise TooManyJobsError("another file is being taken in", 10)
+        column, rows = resolve_column(upload, column)
+        new_job = NewJob(upload.name, upload.suffix, column, risk, manifest.name)
+        if not worker.receiving.acquire(timeout=_UPLOAD_WAIT):
+            raise TooManyJobsError("another upload is in progress: try again later", 10)
         try:
-            if behind.jobs.count() >= settings.max_jobs:
-                raise TooManyJobsError("as many jobs are kept as may be", 60)
-            job = behind.jobs.receive(new, rows, settings.max_rows)
+            if worker.jobs.count() >= settings.max_jobs:
+                raise TooManyJobsError(
+                    f"job limit reached ({settings.max_jobs}): delete a job or try again later", 60
+                )
+            job = worker.jobs.receive(new_job, rows, settings.max_rows)
         finally:
-            behind.receiving.release()
+            worker.receiving.release()
     except DatasetError as error:
-        raise unusable(error) from error
-    behind.wake()
+        raise _unusable_file(error) from error
+    worker.wake()
     return job
 
 
-def unusable(error: DatasetError) -> InvalidRequestError:
-    """Return the error of a request whose file is no table that can be scored."""
+def _unusable_file(error: DatasetError) -> InvalidRequestError:
     return InvalidRequestError(
         [FieldError(pointer="#", code="unusable-file", detail=printable(str(error)))]
     )
@@ -177,119 +212,95 @@ def unusable(error: DatasetError) -> InvalidRequestError:
 @blueprint.post(
     "/preview",
     operation_id="preview",
-    responses=answers(PreviewSchema, 400, 413, 415, 422),
-    openapi_extensions=_TABLE,
+    responses=json_responses(PreviewSchema, 400, 413, 415, 422),
+    openapi_extensions=_FILE_BODY,
 )
-def glance(query: Glance) -> Response:
-    """Show the columns and first rows of a file, of which the beginning is sent."""
+def preview(query: PreviewQuery) -> Response:
+    """Return the columns and first rows of a file, given its beginning."""
     get_jobs_worker()
-    sent = upload(query.name, request.mimetype, request.stream, query.encoding)
+    upload = open_upload(query.name, request.mimetype, request.stream, query.encoding)
     try:
-        found = preview(sent, cut=query.cut)
+        file_preview = preview_upload(upload, cut=query.cut)
     except DatasetError as error:
-        raise unusable(error) from error
-    return json_of(PreviewSchema.model_validate(found, from_attributes=True))
+        raise _unusable_file(error) from error
+    return json_response(PreviewSchema.model_validate(file_preview))
 
 
-@blueprint.get("/jobs/<id>", operation_id="job", responses=answers(JobSchema, 400, 404, 507))
-def show(path: JobId) -> Response:
-    """Say how far a job has come."""
-    return json_of(told(get_jobs_worker().jobs.job(path.id)))
+@blueprint.get("/jobs/<id>", operation_id="job", responses=json_responses(JobSchema, 400, 404, 507))
+def show(path: JobPath) -> Response:
+    """Return the state and progress of a job."""
+    return _job_response(get_jobs_worker().jobs.job(path.id))
 
 
 @blueprint.post(
-    "/jobs/<id>/cancel", operation_id="cancel_job", responses=answers(JobSchema, 400, 404, 507)
+    "/jobs/<id>/cancel",
+    operation_id="cancel_job",
+    responses=json_responses(JobSchema, 400, 404, 507),
 )
-def cancel(path: JobId) -> Response:
-    """End a job before its end. What is scored by then stays."""
-    return json_of(told(get_jobs_worker().cancel(path.id)))
+def cancel(path: JobPath) -> Response:
+    """Cancel a job. Rows that have been scored are kept."""
+    return _job_response(get_jobs_worker().cancel(path.id))
 
 
-@blueprint.delete("/jobs/<id>", operation_id="delete_job", responses=nothing(400, 404, 507))
-def remove(path: JobId) -> Response:
-    """Delete a job with its texts and answers, whether it has ended or not."""
-    behind = get_jobs_worker()
-    behind.jobs.delete(path.id)
-    behind.sweep_soon()
+@blueprint.delete("/jobs/<id>", operation_id="delete_job", responses=empty_responses(400, 404, 507))
+def remove(path: JobPath) -> Response:
+    """Delete a job in any state, with its texts and predictions."""
+    worker = get_jobs_worker()
+    worker.jobs.delete(path.id)
+    worker.sweep_soon()
     return Response(status=204)
 
 
 @blueprint.get(
-    "/jobs/<id>/rows", operation_id="job_rows", responses=answers(JobRows, 400, 404, 507)
+    "/jobs/<id>/rows", operation_id="job_rows", responses=json_responses(JobRows, 400, 404, 507)
 )
-def rows(path: JobId, query: Wanted) -> Response:
-    """List answers, filtered and sorted, also while the job goes on."""
+def rows(path: JobPath, query: RowsQuery) -> Response:
+    """List rows with their predictions, filtered and sorted. Works while the job is running."""
     jobs = get_jobs_worker().jobs
-    asked = queries.RowQuery(**query.model_dump())
-    found = queries.page(jobs.database, jobs.job(path.id), asked)
-    return json_of(
-        JobRows(
-            total=found.total,
-            rows=[JobRow.model_validate(each, from_attributes=True) for each in found.rows],
-        )
-    )
+    row_query = queries.RowQuery(**query.model_dump())
+    page = queries.page(jobs.database, jobs.job(path.id), row_query)
+    return json_response(JobRows.model_validate(page))
 
 
 @blueprint.get(
-    "/jobs/<id>/result", operation_id="job_result", responses=files(400, 404, 409, 422, 507)
+    "/jobs/<id>/result",
+    operation_id="job_result",
+    responses=table_responses(400, 404, 409, 422, 507),
 )
-def result(path: JobId, query: ResultAs) -> Response:
-    """The rows of the file with label, score, positive, verdict, stars and error beside them.
+def result(path: JobPath, query: ResultQuery) -> Response:
+    """Download the file with the columns label, score, positive, verdict, stars and error added.
 
-    The same as `reelsense predict --input` makes of it. Of a job that was cancelled, as many rows
-    as were scored.
+    Equals the output of `reelsense predict --input`. For a cancelled job it contains the rows that
+    were scored.
     """
     jobs = get_jobs_worker().jobs
     job = jobs.job(path.id)
     check_ended(job)
-    kind = f".{query.kind.lstrip('.')}" if query.kind else {".txt": ".csv"}.get(job.suffix, "")
-    kind = kind or job.suffix
-    if job.suffix == ".jsonl" and kind != ".jsonl":
-        detail = "rows of .jsonl may differ in their keys: take it as jsonl"
+    default_suffix = ".csv" if job.suffix == ".txt" else job.suffix
+    suffix = f".{query.kind.lstrip('.')}" if query.kind else default_suffix
+    if job.suffix == ".jsonl" and suffix != ".jsonl":
+        detail = (
+            f"should be jsonl, not {suffix[1:]}: rows of a JSON Lines file may have different keys"
+        )
         raise InvalidRequestError([FieldError(pointer="?kind", code="wrong-value", detail=detail)])
-    answer = Response(_lines(jobs, job, kind), content_type=f"{MEDIA[kind]}; charset=utf-8")
-    answer.headers["Content-Disposition"] = _attached(f"{Path(job.name).stem}-scored{kind}")
-    return answer
+    media_type = f"{RESULT_MEDIA_TYPES[suffix]}; charset=utf-8"
+    response = Response(_result_chunks(jobs, job, suffix), content_type=media_type)
+    response.headers["Content-Disposition"] = _attachment(f"{Path(job.name).stem}-scored{suffix}")
+    return response
 
 
-def _attached(name: str) -> str:
-    """Return what lets a client keep an answer as `name`; some know ASCII alone (RFC 6266)."""
-    plain = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+def _attachment(name: str) -> str:
+    """Return the header for a download as `name`. Some clients support only ASCII (RFC 6266)."""
+    ascii_name = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)
+    return f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def _lines(jobs: Jobs, job: Job, kind: str) -> Iterator[str]:
+def _result_chunks(jobs: JobRepository, job: Job, suffix: str) -> Iterator[str]:
     buffer = io.StringIO(newline="")
-    table = writer(buffer, kind)
+    table = writer(buffer, suffix)
     for n, (row, added) in enumerate(jobs.results(job), start=1):
         table.write(row, added)
-        if buffer.tell() >= _CHUNK or n == job.done:
+        if buffer.tell() >= _CHUNK_SIZE or n == job.done:
             yield buffer.getvalue()
             buffer.seek(0)
             buffer.truncate()
-
-
-def told(job: Job) -> JobSchema:
-    """Return what is told of `job`."""
-    return JobSchema(
-        id=job.id,
-        name=job.name,
-        column=printable(job.column),
-        state=job.state,
-        rows=job.rows,
-        done=job.done,
-        seconds_left=job.seconds_left,
-        risk=job.risk,
-        model=job.model,
-        version=job.version,
-        verdicts=job.verdicts,
-        stars=job.stars,
-        created=_time(job.created),
-        ended=_time(job.ended) if job.ended else None,
-        expires=_time(job.expires) if job.expires else None,
-        error=printable(job.error) if job.error else None,
-    )
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -1,4 +1,4 @@
-"""The body of a request, read as JSON."""
+"""Parsing of JSON request bodies."""
 
 from __future__ import annotations
 
@@ -15,32 +15,36 @@ from werkzeug.exceptions import (
 
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError, NotJsonError
 
-_MOST_FIELDS = 100
-"""Each of a hundred thousand would get an error of its own, which takes seconds."""
+_MAX_FIELDS = 100
+"""Fields of a body. Reporting an error for each of 100,000 unknown fields would take seconds."""
 
 
 class JsonRequest(Request):
-    """A request whose body is a JSON object, or is refused with the reason."""
+    """A request whose body must be a JSON object."""
 
     def get_json(self, *_: object, **__: object) -> Any:
-        """Return the object in the body.
+        """Return the body.
 
-        Raises UnsupportedMediaType, RequestEntityTooLarge, NotJsonError, and InvalidRequestError
-        if it is JSON of another kind.
+        Raises:
+            UnsupportedMediaType: The content type is not JSON.
+            RequestEntityTooLarge: The body exceeds the limit.
+            NotJsonError: The body is not JSON.
+            InvalidRequestError: The body is not an object, or has too many fields.
+
         """
-        # Triton's client does not say what it sends.
-        unsaid = not self.content_type and self.blueprint == "open_inference"
-        if not (self.is_json or unsaid):
-            raise UnsupportedMediaType("send JSON, with the header Content-Type: application/json")
+        # Triton's client sends no content type.
+        may_omit_type = not self.content_type and self.blueprint == "open_inference"
+        if not (self.is_json or may_omit_type):
+            raise UnsupportedMediaType("send JSON with the header Content-Type: application/json")
         try:
-            body = json.loads(self._read(), parse_constant=_refuse_constant)
+            body = json.loads(self._read(), parse_constant=_reject_constant)
         except (ValueError, RecursionError) as error:
             raise NotJsonError(f"the body is not JSON: {error}") from error
         if not isinstance(body, dict):
             detail = "the body should be an object"
             raise InvalidRequestError([FieldError(pointer="#", code="wrong-type", detail=detail)])
-        if len(body) > _MOST_FIELDS:
-            detail = f"the body should have at most {_MOST_FIELDS} fields, not {len(body):,}"
+        if len(body) > _MAX_FIELDS:
+            detail = f"the body should have at most {_MAX_FIELDS} fields, not {len(body):,}"
             raise InvalidRequestError([FieldError(pointer="#", code="too-many", detail=detail)])
         return body
 
@@ -49,16 +53,14 @@ class JsonRequest(Request):
             raw = self.get_data()
         except HTTPException:
             raise
-        except Exception as error:  # each web server has its own for a body it cannot make out
-            raise BadRequest(
-                "the body cannot be read: it is not what its headers announce"
-            ) from error
-        # Without a Content-Length, werkzeug stops reading at the limit and says nothing.
-        most = self.max_content_length
-        if self.content_length is None and most is not None and len(raw) >= most:
+        except Exception as error:  # every web server raises its own type for a malformed body
+            raise BadRequest("the body does not match its headers and cannot be read") from error
+        # Without a Content-Length, werkzeug silently stops reading at the limit.
+        limit = self.max_content_length
+        if self.content_length is None and limit is not None and len(raw) >= limit:
             raise RequestEntityTooLarge
         return raw
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"{name} is not valid JSON")

@@ -1,7 +1,7 @@
-"""The Open Inference Protocol, version 2, over REST: KServe's, Triton's and MLServer's clients.
+"""The Open Inference Protocol, version 2, over REST, for clients of KServe, Triton and MLServer.
 
-https://github.com/kserve/open-inference-protocol: one model, default, with one input of texts. The
-binary extension of Triton is not spoken.
+https://github.com/kserve/open-inference-protocol: one model, named default, with one input of
+texts. Triton's binary extension is not supported.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Annotated, Any, Literal, get_args
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import ConfigDict, Discriminator, Field, model_validator
-from pydantic import Tag as Choice
+from pydantic import Tag as UnionTag
 from pydantic_core import PydanticCustomError
 from werkzeug.exceptions import UnsupportedMediaType
 
 from reelsense import __version__
 from reelsense.bundle import Manifest
 from reelsense.prediction import Prediction
-from reelsense.server.api.openapi import answers, json_of
-from reelsense.server.api.schemas import WHOLE, AnyText, MaxLength, RequestModel, Text
+from reelsense.server.api.constraints import WHOLE, AnyText, MaxLength, Text
+from reelsense.server.api.openapi import json_response, json_responses
+from reelsense.server.api.schemas import RequestModel
 from reelsense.server.middleware.load_shedding import scoring
 from reelsense.server.middleware.wire_models import A_BATCH, A_LIST, ResponseModel, optional
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import answer_all
 
-NAME = "default"
-"""What the one model is called."""
+MODEL_NAME = "default"
 
 blueprint = APIBlueprint(
     "open_inference",
@@ -37,70 +37,70 @@ blueprint = APIBlueprint(
     abp_tags=[Tag(name="Open Inference Protocol v2", description="For KServe, Triton, MLServer.")],
 )
 
-_Output = Literal["verdict", "label", "score", "probabilities"]
-_EachOnce = Field(max_length=len(get_args(_Output)))
+OutputName = Literal["verdict", "label", "score", "probabilities"]
 
 
-class _Lenient(RequestModel):
+class ProtocolModel(RequestModel):
+    """Base class of the request types of the protocol. Unknown fields are ignored."""
+
     model_config = ConfigDict(extra="ignore")
 
-    parameters: dict[str, Any] = optional("Let pass unread.")
+    parameters: dict[str, Any] = optional("Ignored.")
 
 
-class InferInput(_Lenient):
-    """The texts."""
+def _data_tag(value: object) -> str:
+    is_batch = isinstance(value, list) and value and isinstance(value[0], list)
+    return A_BATCH if is_batch else A_LIST
+
+
+class InferInput(ProtocolModel):
+    """An input tensor: the texts."""
 
     name: str
-    # Bounded, because its product is taken.
+    # Bounded, because the elements are multiplied.
     shape: Annotated[list[Annotated[int, Field(ge=0, lt=2**63), WHOLE]], Field(max_length=8)]
     datatype: Literal["BYTES"]
     data: Annotated[
-        Annotated[list[Text], Field(min_length=1), MaxLength("max_texts"), Choice(A_LIST)]
+        Annotated[list[Text], Field(min_length=1), MaxLength("max_texts"), UnionTag(A_LIST)]
         | Annotated[
             list[Annotated[list[Text], Field(min_length=1, max_length=1)]],
             Field(min_length=1),
             MaxLength("max_texts"),
-            Choice(A_BATCH),
+            UnionTag(A_BATCH),
         ],
-        Discriminator(
-            lambda value: (
-                A_BATCH
-                if isinstance(value, list) and value and isinstance(value[0], list)
-                else A_LIST
-            )
-        ),
+        Discriminator(_data_tag),
     ] = Field(description='["...", "..."], or [["..."], ["..."]].')
 
     @model_validator(mode="after")
-    def _shape_fits(self) -> InferInput:
+    def _check_shape(self) -> InferInput:
         if math.prod(self.shape) != len(self.data):
             raise PydanticCustomError(
                 "wrong-shape",
-                "shape says {shape} texts, but data has {found}",
-                {"shape": math.prod(self.shape), "found": len(self.data)},
+                "shape should match data: {shape} texts are declared, {length} were sent",
+                {"shape": math.prod(self.shape), "length": len(self.data)},
             )
         return self
 
     @property
     def texts(self) -> list[str]:
-        """The texts, one after the other."""
-        return [each if isinstance(each, str) else each[0] for each in self.data]
+        """The texts as a flat list."""
+        return [entry if isinstance(entry, str) else entry[0] for entry in self.data]
 
     @property
     def pointers(self) -> list[str]:
-        """Where they are in the request."""
-        place = "#/inputs/0/data/{}" if isinstance(self.data[0], str) else "#/inputs/0/data/{}/0"
-        return [place.format(n) for n in range(len(self.data))]
+        """The JSON pointer to each text in the request."""
+        suffix = "" if isinstance(self.data[0], str) else "/0"
+        return [f"#/inputs/0/data/{n}{suffix}" for n in range(len(self.data))]
 
 
-class InferRequestedOutput(_Lenient):
-    """An output that is wanted."""
+class InferRequestedOutput(ProtocolModel):
+    """An output to return."""
 
-    name: _Output
+    name: OutputName
 
 
-class InferRequest(_Lenient):
-    """Texts to judge."""
+class InferRequest(ProtocolModel):
+    """Texts to classify."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -114,13 +114,15 @@ class InferRequest(_Lenient):
         }
     )
 
-    id: AnyText = optional("Given back.")
+    id: AnyText = optional("Returned in the response.")
     inputs: Annotated[list[InferInput], Field(min_length=1, max_length=1)]
-    outputs: Annotated[list[InferRequestedOutput], _EachOnce] = optional("By default all.")
+    outputs: Annotated[list[InferRequestedOutput], Field(max_length=len(get_args(OutputName)))] = (
+        optional("The outputs to return. Default: all.")
+    )
 
 
 class Tensor(ResponseModel):
-    """An input or output of the model."""
+    """Name, type and shape of an input or output."""
 
     name: str
     datatype: str
@@ -128,22 +130,22 @@ class Tensor(ResponseModel):
 
 
 class InferOutput(Tensor):
-    """An output, flat: row by row."""
+    """An output tensor, flattened in row-major order."""
 
     data: list[str] | list[float]
 
 
 class InferResponse(ResponseModel):
-    """What was found."""
+    """The requested outputs."""
 
     model_name: str
     model_version: str
-    id: str = optional("That of the request.")
+    id: str = optional("The id of the request.")
     outputs: list[InferOutput]
 
 
 class ModelMetadata(ResponseModel):
-    """The model's inputs and outputs; -1 is any number."""
+    """Inputs and outputs of the model. In shapes, -1 is any number."""
 
     name: str
     platform: str
@@ -152,64 +154,74 @@ class ModelMetadata(ResponseModel):
 
 
 class ServerMetadata(ResponseModel):
-    """What answers here."""
+    """Name and version of the server."""
 
     name: str
     version: str
     extensions: list[str]
 
 
-class Live(ResponseModel):
-    """The process is alive."""
+class LiveResponse(ResponseModel):
+    """Liveness."""
 
     live: bool
 
 
-class Ready(ResponseModel):
-    """The model has answered."""
+class ServerReadyResponse(ResponseModel):
+    """Readiness of the server."""
 
     ready: bool
 
 
-class ModelReady(Ready):
-    """The model has answered."""
+class ModelReadyResponse(ServerReadyResponse):
+    """Readiness of the model."""
 
     name: str
 
 
-@blueprint.get("", operation_id="v2_server", responses=answers(ServerMetadata))
+@blueprint.get("", operation_id="v2_server", responses=json_responses(ServerMetadata))
 def server() -> Response:
-    """Say what answers here."""
-    return json_of(ServerMetadata(name="reelsense", version=__version__, extensions=[]))
-
-
-@blueprint.get("/health/live", operation_id="v2_live", responses=answers(Live, keys=False))
-def live() -> Response:
-    """Answer as long as the process is alive."""
-    return json_of(Live(live=True))
-
-
-@blueprint.get("/health/ready", operation_id="v2_ready", responses=answers(Ready, 503, keys=False))
-def ready() -> Response:
-    """Answer once the model is ready; 503 until then."""
-    return json_of(Ready(ready=bool(classifier())))
+    """Return name and version of the server."""
+    return json_response(ServerMetadata(name="reelsense", version=__version__, extensions=[]))
 
 
 @blueprint.get(
-    f"/models/{NAME}/ready", operation_id="v2_model_ready", responses=answers(ModelReady, 503)
+    "/health/live", operation_id="v2_live", responses=json_responses(LiveResponse, keys=False)
+)
+def live() -> Response:
+    """Liveness: 200 while the process runs."""
+    return json_response(LiveResponse(live=True))
+
+
+@blueprint.get(
+    "/health/ready",
+    operation_id="v2_ready",
+    responses=json_responses(ServerReadyResponse, 503, keys=False),
+)
+def ready() -> Response:
+    """Readiness of the server: 200 once the model is loaded, 503 before."""
+    return json_response(ServerReadyResponse(ready=bool(classifier())))
+
+
+@blueprint.get(
+    f"/models/{MODEL_NAME}/ready",
+    operation_id="v2_model_ready",
+    responses=json_responses(ModelReadyResponse, 503),
 )
 def model_ready() -> Response:
-    """Answer once the model is ready; 503 until then."""
-    return json_of(ModelReady(name=NAME, ready=bool(classifier())))
+    """Readiness of the model: 200 once it is loaded, 503 before."""
+    return json_response(ModelReadyResponse(name=MODEL_NAME, ready=bool(classifier())))
 
 
-@blueprint.get(f"/models/{NAME}", operation_id="v2_model", responses=answers(ModelMetadata, 503))
+@blueprint.get(
+    f"/models/{MODEL_NAME}", operation_id="v2_model", responses=json_responses(ModelMetadata, 503)
+)
 def model() -> Response:
-    """Describe the model's inputs and outputs."""
+    """Describe the inputs and outputs of the model."""
     labels = len(classifier().labels)
-    return json_of(
+    return json_response(
         ModelMetadata(
-            name=NAME,
+            name=MODEL_NAME,
             platform="openvino",
             inputs=[Tensor(name="text", datatype="BYTES", shape=[-1])],
             outputs=[
@@ -223,57 +235,58 @@ def model() -> Response:
 
 
 @blueprint.post(
-    f"/models/{NAME}/infer",
+    f"/models/{MODEL_NAME}/infer",
     operation_id="v2_infer",
-    responses=answers(InferResponse, 400, 413, 415, 422, 503, 504),
+    responses=json_responses(InferResponse, 400, 413, 415, 422, 503, 504),
 )
 @scoring
 def infer(body: InferRequest) -> Response:
-    """Judge texts. The columns of probabilities are in the order of the model's labels."""
+    """Classify texts. The columns of probabilities are in the order of the labels of the model."""
     manifest = classifier().manifest
     predictions = answer_all(body.inputs[0].texts, body.inputs[0].pointers)
-    found = {output.name: output for output in _outputs(predictions, manifest)}
-    # Each once, however often it is asked for.
-    wanted = dict.fromkeys(output.name for output in body.outputs) if body.outputs else found
-    return json_of(
+    outputs = {output.name: output for output in _outputs(predictions, manifest)}
+    # A repeated name is returned once.
+    names = dict.fromkeys(output.name for output in body.outputs) if body.outputs else outputs
+    return json_response(
         InferResponse(
-            model_name=NAME,
+            model_name=MODEL_NAME,
             model_version=manifest.version,
             **({"id": body.id} if "id" in body.model_fields_set else {}),
-            outputs=[found[name] for name in wanted],
+            outputs=[outputs[name] for name in names],
         )
     )
 
 
 def _outputs(predictions: Sequence[Prediction], manifest: Manifest) -> list[InferOutput]:
-    count = len(predictions)
-    rows = [[each.probabilities[label] for label in manifest.labels] for each in predictions]
+    columns: list[tuple[str, str, list[str] | list[float]]] = [
+        ("verdict", "BYTES", [prediction.verdict for prediction in predictions]),
+        ("label", "BYTES", [prediction.label for prediction in predictions]),
+        ("score", "FP64", [prediction.score for prediction in predictions]),
+    ]
+    shape = [len(predictions)]
+    probabilities = InferOutput(
+        name="probabilities",
+        datatype="FP64",
+        shape=[*shape, len(manifest.labels)],
+        data=[
+            prediction.probabilities[label]
+            for prediction in predictions
+            for label in manifest.labels
+        ],
+    )
     return [
-        InferOutput(
-            name="verdict",
-            datatype="BYTES",
-            shape=[count],
-            data=[each.verdict for each in predictions],
+        *(
+            InferOutput(name=name, datatype=datatype, shape=shape, data=data)
+            for name, datatype, data in columns
         ),
-        InferOutput(
-            name="label", datatype="BYTES", shape=[count], data=[each.label for each in predictions]
-        ),
-        InferOutput(
-            name="score", datatype="FP64", shape=[count], data=[each.score for each in predictions]
-        ),
-        InferOutput(
-            name="probabilities",
-            datatype="FP64",
-            shape=[count, len(manifest.labels)],
-            data=[share for row in rows for share in row],
-        ),
+        probabilities,
     ]
 
 
 @blueprint.before_request
-def _no_binary() -> None:
+def _reject_binary_tensors() -> None:
     if request.method == "POST" and "Inference-Header-Content-Length" in request.headers:
         raise UnsupportedMediaType(
-            "binary tensors are not understood here: send the texts as JSON (tritonclient: "
+            "binary tensors are not supported: send the texts as JSON (tritonclient: "
             "set_data_from_numpy(..., binary_data=False))"
         )

@@ -1,7 +1,8 @@
-"""The contract, OpenAPI 3.1: made from the types that check requests and make answers."""
+"""The OpenAPI 3.1 document, generated from the types that validate requests and responses."""
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from copy import deepcopy
 from http import HTTPStatus
 from typing import Any, get_type_hints
@@ -12,70 +13,77 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from reelsense import __version__
+from reelsense.server.api.constraints import LIMITS
 from reelsense.server.middleware.problem_types import KINDS
 from reelsense.server.middleware.problems import Problem
 
 INFO = Info(
     title="reelsense",
     version=__version__,
-    description="The sentiment of movie reviews, from BERT. What is wrong with a request is said "
-    "in a problem document (RFC 9457); /docs/errors explains each kind.",
+    description="Sentiment of movie reviews, classified by BERT. Errors are problem documents "
+    "(RFC 9457); /docs/errors describes their types.",
     license=License(name="Apache-2.0", identifier="Apache-2.0"),
 )
 
 _REFERENCE = "#/components/schemas/{model}"
 _HEADERS = {
-    "X-Request-ID": "The id of the request: the client's own, or a new one.",
-    "Server-Timing": "Of an answer to texts: the milliseconds they waited (queue), were cut into "
-    "word pieces (tokenize) and were read (network).",
+    "X-Request-ID": "Id of the request: the one the client sent, or a new one.",
+    "Server-Timing": "For scored texts, milliseconds spent in the queue (queue), in tokenization "
+    "(tokenize) and in the network (network).",
 }
-
-_OF_ALL_WITH_KEYS = (401, 403, 429)
-_SCHEMES = {
+_STATUSES_WITH_KEYS = (401, 403, 429)
+_SECURITY_SCHEMES = {
     "key": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A key of the server, where it has any.",
+        "description": "An API key, if the server requires one.",
     }
 }
 
-_told: list[type[BaseModel]] = [Problem]
-"""What is answered, of all routes."""
+Responses = dict[str | int | HTTPStatus, Any]
+
+_response_models: list[type[BaseModel]] = [Problem]
+"""The response models of all routes."""
 
 
-def answers(
+def json_responses(
     model: type[BaseModel], *problems: int, keys: bool = True, status: int = 200
-) -> dict[str | int | HTTPStatus, Any]:
-    """Return what a route declares that answers with `model`, or with `problems` by status.
+) -> Responses:
+    """Declare the responses of a route that returns JSON.
 
-    Without `keys` it is open to everyone, also where the server has keys.
+    Args:
+        model: The body of the response.
+        problems: Status codes of the problem responses, in addition to the common ones.
+        keys: Whether the route requires an API key on servers that have keys.
+        status: Status code of the response.
+
     """
-    _told.append(model)
+    _response_models.append(model)
     return {
-        status: _declared("The answer.", {"application/json": _reference(model)}),
+        status: _response("Success.", {"application/json": _reference(model)}),
         **_problems(*problems, keys=keys),
     }
 
 
-def files(*problems: int) -> dict[str | int | HTTPStatus, Any]:
-    """Return the same of a route that answers with a table."""
-    kinds = ("text/csv", "text/tab-separated-values", "application/jsonl")
-    tables = {kind: {"type": "string"} for kind in kinds}
-    return {200: _declared("The table.", tables), **_problems(*problems)}
+def table_responses(*problems: int) -> Responses:
+    """Declare the responses of a route that returns a table."""
+    media_types = ("text/csv", "text/tab-separated-values", "application/jsonl")
+    tables = {media_type: {"type": "string"} for media_type in media_types}
+    return {200: _response("The table.", tables), **_problems(*problems)}
 
 
-def nothing(*problems: int) -> dict[str | int | HTTPStatus, Any]:
-    """Return the same of a route that has nothing to answer."""
-    return {204: {"description": "It is done."}, **_problems(*problems)}
+def empty_responses(*problems: int) -> Responses:
+    """Declare the responses of a route that returns no body."""
+    return {204: {"description": "Success."}, **_problems(*problems)}
 
 
-def _problems(*statuses: int, keys: bool = True) -> dict[str | int | HTTPStatus, Any]:
+def _problems(*statuses: int, keys: bool = True) -> Responses:
     return {
-        status: _declared(
+        status: _response(
             "; or: ".join(kind.title for kind in KINDS.values() if kind.status == status) + ".",
             {"application/problem+json": _reference(Problem)},
         )
-        for status in sorted({*statuses, 500, *(_OF_ALL_WITH_KEYS if keys else ())})
+        for status in sorted({*statuses, 500, *(_STATUSES_WITH_KEYS if keys else ())})
     }
 
 
@@ -83,58 +91,64 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": _REFERENCE.format(model=model.__name__)}
 
 
-def _declared(description: str, content: dict[str, dict[str, str]]) -> dict[str, Any]:
+def _response(description: str, content: dict[str, dict[str, str]]) -> dict[str, Any]:
     return {
         "description": description,
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in _HEADERS},
-        "content": {kind: {"schema": schema} for kind, schema in content.items()},
+        "content": {media_type: {"schema": schema} for media_type, schema in content.items()},
     }
 
 
-def json_of(answer: BaseModel) -> Response:
-    """Return `answer` as JSON, without the fields it leaves out."""
-    return Response(answer.model_dump_json(exclude_unset=True) + "\n", mimetype="application/json")
+def json_response(body: BaseModel) -> Response:
+    """Return `body` as JSON, without fields that are not set."""
+    return Response(body.model_dump_json(exclude_unset=True) + "\n", mimetype="application/json")
 
 
 def document(app: OpenAPI) -> dict[str, Any]:
-    """Return the contract of `app` with the limits it runs with."""
-    with app.app_context():
-        made = deepcopy(app.api_doc)
-        # flask-openapi3 keeps what it knows of a schema; pydantic has all of it.
-        schemas, parameters = _schemas(app), _parameters(app)
+    """Return the OpenAPI document of `app`, with the limits from its settings."""
+    context = copy_context()
+    context.run(LIMITS.set, app.extensions["reelsense"].settings)
+    # flask-openapi3 drops parts of the schemas, so pydantic generates them again.
+    schemas, parameters = context.run(_schemas, app), context.run(_parameters, app)
     headers = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
     }
-    made["components"] = {"schemas": schemas, "headers": headers, "securitySchemes": _SCHEMES}
-    made["security"] = [{}, {"key": []}]
-    for path in made["paths"].values():
-        for operation in path.values():
+    result = deepcopy(app.api_doc)
+    result["components"] = {
+        "schemas": schemas,
+        "headers": headers,
+        "securitySchemes": _SECURITY_SCHEMES,
+    }
+    result["security"] = [{}, {"key": []}]
+    for operations in result["paths"].values():
+        for operation in operations.values():
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = parameters[parameter["name"]]
             if "description" in operation:
                 operation["description"] = operation["description"].replace("<br/>", "\n").strip()
-            # It adds this one to all routes, in a form of its own.
-            added = operation["responses"].get("422", {"content": {}})
-            if "application/json" in added["content"]:
+            # flask-openapi3 adds a 422 response of its own to every route.
+            unprocessable = operation["responses"].get("422", {"content": {}})
+            if "application/json" in unprocessable["content"]:
                 del operation["responses"]["422"]
-    return made
+    return result
 
 
-def _asked(app: OpenAPI, part: str) -> list[type[BaseModel]]:
-    """Return the types of the "body", "query" or "path" of all views."""
+def _request_models(app: OpenAPI, parameter: str) -> list[type[BaseModel]]:
+    """Return the types of the "body", "query" or "path" parameters of all views."""
     views = (getattr(view, "__wrapped__", view) for view in app.view_functions.values())
-    return [hints[part] for view in views if part in (hints := get_type_hints(view))]
+    return [hints[parameter] for view in views if parameter in (hints := get_type_hints(view))]
 
 
 def _parameters(app: OpenAPI) -> dict[str, Any]:
-    asked = [*_asked(app, "query"), *_asked(app, "path")]
-    schemas = [part.model_json_schema() for part in asked]
-    return {name: each for schema in schemas for name, each in schema["properties"].items()}
+    parameters: dict[str, Any] = {}
+    for model in (*_request_models(app, "query"), *_request_models(app, "path")):
+        parameters |= model.model_json_schema()["properties"]
+    return parameters
 
 
 def _schemas(app: OpenAPI) -> dict[str, Any]:
-    modes: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(_told, "serialization")
-    modes |= dict.fromkeys(_asked(app, "body"), "validation")
-    _, found = models_json_schema(list(modes.items()), ref_template=_REFERENCE)
-    schemas: dict[str, Any] = found["$defs"]
+    modes: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(_response_models, "serialization")
+    modes |= dict.fromkeys(_request_models(app, "body"), "validation")
+    _, definitions = models_json_schema(list(modes.items()), ref_template=_REFERENCE)
+    schemas: dict[str, Any] = definitions["$defs"]
     return schemas

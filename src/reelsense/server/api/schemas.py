@@ -1,144 +1,32 @@
-"""What goes over the wire, as types: requests are checked by them, the contract is made of them.
+"""Request and response bodies of /v1. They validate requests and define the OpenAPI document.
 
-Knows JSON; knows neither routes nor how texts are scored.
+Knows JSON. Does not know routes or how texts are scored.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-from flask import has_app_context
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    model_validator,
-)
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from reelsense.inference.explain import BUDGET, MIN_BUDGET
-from reelsense.server.middleware.wire_models import ResponseModel, TextFault, optional
-from reelsense.server.model_holder import get_model_holder
-from reelsense.text.clean import LONE_SURROGATE
+from reelsense.server.api.constraints import WHOLE, AnyText, MaxLength, Risk, Text
+from reelsense.server.middleware.wire_models import ResponseModel, TextErrorSchema, optional
+from reelsense.text.clean import printable
 
-MOST_BUDGET = 1000
-"""Windows that one explanation may read: some ten seconds of two cores."""
+MAX_BUDGET = 1000
+"""Forward passes that one explanation may use: about ten seconds on two cores."""
+
+PrintableText = Annotated[str, BeforeValidator(lambda value: value and printable(value))]
+"""A string from a file, without characters that UTF-8 cannot encode."""
 
 
 class RequestModel(BaseModel):
-    """A request body. Types are not bent to fit, and a field that nobody knows is an error."""
+    """Base class of request bodies. Types are not coerced, and unknown fields are errors."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-@dataclass(frozen=True)
-class MaxLength:
-    """Bounds a string or list by a limit of the running server, in the check and the contract.
-
-    It comes before the other checks, so that a million wrong entries are one error.
-    """
-
-    limit: str
-    """The name of the setting: max_texts or max_characters."""
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self._check, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        found = handler(schema)
-        if has_app_context():
-            found["maxItems" if found["type"] == "array" else "maxLength"] = self._most()
-        return found
-
-    def _check(self, value: object) -> object:
-        if isinstance(value, str | list) and len(value) > (most := self._most()):
-            raise PydanticCustomError(
-                "too-long" if isinstance(value, str) else "too-many",
-                "Input should have at most {most} {unit}, not {found}",
-                {
-                    "most": f"{most:,}",
-                    "unit": "characters" if isinstance(value, str) else "entries",
-                    "found": f"{len(value):,}",
-                },
-            )
-        return value
-
-    def _most(self) -> int:
-        most: int = getattr(get_model_holder().settings, self.limit)
-        return most
-
-
-class NonBlank:
-    """Refuses a string of nothing but white space, in the check and the contract."""
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self._check, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return handler(schema) | {"minLength": 1, "pattern": r"\S"}
-
-    def _check(self, value: object) -> object:
-        if isinstance(value, str) and not value.strip():
-            raise PydanticCustomError("blank", "Input should not be blank")
-        return value
-
-
-class OneOf:
-    """Refuses a string that is none of a few words, in the check and the contract."""
-
-    def __init__(self, *words: str, pattern: str | None = None) -> None:
-        """Name the `words`; a `pattern` takes more spellings of them."""
-        self._said = f"{', '.join(words[:-1])} or {words[-1]}"
-        self._pattern = pattern or f"^({'|'.join(words)})$"
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return handler(schema) | {"pattern": self._pattern}
-
-    def _check(self, value: str) -> str:
-        if not re.fullmatch(self._pattern, value):
-            raise PydanticCustomError("word", "Input should be {words}", {"words": self._said})
-        return value
-
-
-AnyText = Annotated[
-    str,
-    # No UTF-8 carries half of a pair, but JSON's escapes do; clients cut emoji in two.
-    BeforeValidator(
-        lambda value: LONE_SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
-    ),
-]
-"""A string."""
-
-Text = Annotated[AnyText, NonBlank(), MaxLength("max_characters")]
-"""A string that can be scored."""
-
-WHOLE = BeforeValidator(
-    lambda value: int(value) if isinstance(value, float) and value.is_integer() else value
-)
-"""Of an integer: to JSON Schema 2.0 is one, and there are clients that write it so."""
-
-Risk = Annotated[float, Field(gt=0, lt=1)]
 
 
 def _one_of_text_and_texts(schema: dict[str, Any]) -> None:
@@ -153,15 +41,16 @@ class PredictRequest(RequestModel):
 
     text: Text = optional("One text.")
     texts: Annotated[list[AnyText], Field(min_length=1), MaxLength("max_texts")] = optional(
-        "Several texts. One that is blank, too long or unreadable gets an error in its place."
+        "Several texts. A text that is blank, too long or unreadable gets an error instead of a "
+        "prediction."
     )
     risk: Risk | None = Field(
         default=None,
-        description="The share of wrong answers you accept among those whose verdict is not "
-        "unsure, as 0.02 for 2 %; by default the model's own.",
+        description="Target error rate among predictions whose verdict is not unsure: 0.02 is 2 %. "
+        "Default: that of the model.",
     )
     strict: bool = Field(
-        default=False, description="Refuse the request if one of the texts cannot be scored."
+        default=False, description="Reject the request if any of the texts cannot be scored."
     )
 
     @model_validator(mode="after")
@@ -172,217 +61,242 @@ class PredictRequest(RequestModel):
 
 
 class ModelSchema(ResponseModel):
-    """Which model answered."""
+    """The model that made the predictions."""
 
     name: str
-    version: str = Field(description="Changes whenever the answers may.")
+    version: str = Field(description="Changes whenever predictions may change.")
 
 
 class TokenCountSchema(ResponseModel):
-    """How much of the text was read, in word pieces."""
+    """The tokens of a text."""
 
-    total: int
-    scored: int
+    total: int = Field(description="Tokens of the text.")
+    scored: int = Field(description="Tokens that the model read.")
 
 
 class PredictionSchema(ResponseModel):
-    """The answer for one text."""
+    """The prediction for one text."""
 
     verdict: str = Field(description="The label, or unsure.")
     label: str = Field(description="The most probable label.")
-    score: float = Field(ge=0, le=1, description="Its probability.")
+    score: float = Field(ge=0, le=1, description="The probability of the label.")
     threshold: float | None = Field(
-        description="The least score of a decided answer to a text of this length; null where no "
-        "threshold keeps to the risk, so that the verdict is unsure."
+        description="Decision threshold for texts of this length: the verdict is unsure if the "
+        "score is below it. null: no threshold meets the target error rate, and the verdict is "
+        "always unsure."
     )
-    positive: float = optional("The probability of positive, of a model with these two labels.")
-    negative: float = optional("The probability of negative.")
-    probabilities: dict[str, float] = optional("That of every label, of any other model.")
-    stars: float = optional("The star rating to expect, 1 to 10, of a model that knows stars.")
+    positive: float = optional(
+        "Probability of positive. Only for models with the labels positive and negative."
+    )
+    negative: float = optional(
+        "Probability of negative. Only for models with the labels positive and negative."
+    )
+    probabilities: dict[str, float] = optional(
+        "Probability of every label. Only for models with other labels."
+    )
+    stars: float = optional("Expected star rating, 1 to 10. Only for models that predict stars.")
     tokens: TokenCountSchema
 
 
 class FailedPrediction(ResponseModel):
-    """In the place of the answer for one of several texts."""
+    """Takes the place of the prediction for a text that could not be scored."""
 
-    error: TextFault
+    error: TextErrorSchema
 
 
 class PredictResponse(ResponseModel):
-    """An answer for each text, in their order."""
+    """One prediction for each text, in the order of the request."""
 
     model: ModelSchema
-    risk: float | None = Field(description="The risk that was kept to; null: none.")
+    risk: float | None = Field(description="The target error rate that was applied. null: none.")
     threshold: float | None = Field(
-        description="The threshold of the model's longest texts, whatever texts were sent; each "
-        "prediction has the one that its verdict was decided by. null: out of reach."
+        description="Decision threshold for the longest texts; that of each text is in its "
+        "prediction. null: no threshold meets the target error rate."
     )
     predictions: list[PredictionSchema | FailedPrediction]
 
 
 class ExplainRequest(RequestModel):
-    """One text."""
+    """The text to explain."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"text": "The music is lovely. The plot is a mess."}]}
     )
 
     text: Text = Field(description="One text.")
-    risk: Risk | None = Field(default=None, description="As of /v1/predict.")
-    budget: Annotated[int, Field(ge=MIN_BUDGET, le=MOST_BUDGET), WHOLE] = Field(
+    risk: Risk | None = Field(default=None, description="Target error rate, as in /v1/predict.")
+    budget: Annotated[int, Field(ge=MIN_BUDGET, le=MAX_BUDGET), WHOLE] = Field(
         default=BUDGET,
-        description="How many windows of the text the network may read for it, beside the text "
-        "itself: the more, the finer the parts of long texts and the smaller the flips.",
+        description="Maximum number of forward passes, in addition to those for the text itself. A "
+        "higher budget gives finer parts of long texts and smaller counterfactuals.",
     )
 
 
 class PartSchema(ResponseModel):
-    """A part of the text and what it carries."""
+    """A part of the text and its weight."""
 
-    start: int = Field(description="Where it begins in the text as sent, in Unicode code points.")
-    end: int = Field(description="Before which one it ends.")
+    start: int = Field(description="Offset of its first character, in Unicode code points.")
+    end: int = Field(description="Offset after its last character, in Unicode code points.")
     text: str
     weight: float = Field(
-        description="The log-odds of the whole text less those without this part, calibrated, in "
-        "nats. The other windows of a long text stay as they were. Above 0 it speaks for "
-        "the label in towards, below 0 against it."
+        description="Log-odds of the whole text minus log-odds without this part, calibrated, in "
+        "nats. The other windows of a long text are unchanged. Positive weights support "
+        "target_label, negative weights oppose it."
     )
 
 
 class CounterfactualSchema(ResponseModel):
-    """Parts without which the label is another; the smallest such set that was found."""
+    """The smallest set of parts found whose removal changes the label."""
 
-    unit: str = Field(description="sentences, or words where no sentences were found that do it.")
+    unit: str = Field(description="sentences; words if no set of sentences was found.")
     parts: list[PartSchema]
-    prediction: PredictionSchema = Field(description="Of the text without them.")
+    prediction: PredictionSchema = Field(description="Prediction for the text without the parts.")
 
 
 class ExplainResponse(ResponseModel):
-    """What carries the answer for a text."""
+    """The sentences and words that determine the prediction."""
 
     model: ModelSchema
-    risk: float | None = Field(description="The risk that was kept to; null: none.")
+    risk: float | None = Field(description="The target error rate that was applied. null: none.")
     prediction: PredictionSchema
     target_label: str = Field(
-        description="The label that weights count towards: positive, or the "
-        "answer's of a model without it."
+        description="The label that weights refer to: positive if the model has it, otherwise the "
+        "predicted label."
     )
-    log_odds: float = Field(description="Of that label for the whole text, calibrated, nats.")
+    log_odds: float = Field(
+        description="Log-odds of target_label for the whole text, calibrated, in nats."
+    )
     sentences: list[PartSchema] = Field(
-        description="All of the text; what weighs little in a text of very many sentences is "
-        "joined to passages."
+        description="All sentences of the text. In very long texts, adjacent sentences of low "
+        "weight are merged into passages."
     )
-    words: list[PartSchema] = Field(description="The heaviest words of the heaviest sentence.")
+    words: list[PartSchema] = Field(
+        description="The words with the highest weights in the sentence with the highest weight."
+    )
     counterfactual: CounterfactualSchema | None = Field(
-        description="null: no parts that turn the label were found within the budget."
+        description="null: none was found within the budget."
     )
-    forward_passes: int = Field(description="Windows that the network read for this.")
+    forward_passes: int = Field(description="Forward passes that were used.")
     budget: int
 
 
 class ThresholdSchema(ResponseModel):
-    """For a risk, the least score of a decided answer; null: out of reach."""
+    """The decision threshold for a target error rate."""
 
-    risk: float
-    score: float | None
+    risk: float = Field(description="Target error rate.")
+    score: float | None = Field(
+        description="Decision threshold. null: no threshold meets the target error rate."
+    )
 
 
 class LengthGroupSchema(ResponseModel):
-    """The texts of a range of lengths, which share calibration and thresholds."""
+    """Texts in a range of lengths, with their own calibration and thresholds."""
 
-    name: str = Field(description="sentence, short or long; all where there is one group.")
+    name: str = Field(description="sentence, short or long; all if there is only one group.")
     max_tokens: int | None = Field(
-        description="Word pieces of the longest texts of the group, which begins where the one "
-        "before it ends; null: no upper bound."
+        description="Maximum tokens of a text of this group, which starts where the previous one "
+        "ends. null: unlimited."
     )
     thresholds: list[ThresholdSchema]
 
 
 class Limits(ResponseModel):
-    """What the server takes."""
+    """Limits of the server."""
 
-    max_texts: int = Field(description="Texts in a request.")
-    max_characters: int = Field(description="Characters of a text.")
-    max_body: int = Field(description="Bytes of a request body.")
-    max_upload: int = Field(description="Bytes of a file that is sent as a job.")
-    max_rows: int = Field(description="Rows of such a file.")
+    max_texts: int = Field(description="Texts per request.")
+    max_characters: int = Field(description="Characters per text.")
+    max_body: int = Field(description="Bytes per request body.")
+    max_upload: int = Field(description="Bytes per file of a job.")
+    max_rows: int = Field(description="Rows per file of a job.")
     job_retention_hours: float = Field(
         description="Hours after which a job that has ended is deleted."
     )
-    deadline: float = Field(
-        description="Seconds after which a request that has arrived is given up."
-    )
+    deadline: float = Field(description="Seconds after which a request is aborted.")
 
 
 class JobSchema(ResponseModel):
     """A file of texts that is scored in the background."""
 
-    id: str = Field(description="Keep it: whoever knows it may read the job, and nobody else.")
-    name: str
-    column: str = Field(description="Of the texts.")
+    id: str = Field(description="Keep it secret: anyone who knows it can read the job.")
+    name: str = Field(description="File name.")
+    column: PrintableText = Field(description="The column that contains the texts.")
     state: str = Field(description="waiting, running, done, cancelled or failed.")
     rows: int
-    done: int = Field(description="Rows that are scored, or were found not to be texts.")
+    done: int = Field(description="Rows processed, including rows that could not be scored.")
     seconds_left: float | None = Field(
-        description="How long the rest should take; null before it has begun and at its end."
+        description="Estimated remaining time. null before the first rows are done and after the "
+        "end."
     )
-    risk: float | None = Field(description="As asked for; null: the model's own.")
+    risk: float | None = Field(
+        description="The requested target error rate. null: the default of the model."
+    )
     model: str
-    version: str | None = Field(description="Of the model that answers; null before it has begun.")
-    verdicts: dict[str, int] = Field(description="How many rows of each; error: not scored.")
-    stars: dict[str, int] = Field(description="How many rows of each, rounded.")
+    version: str | None = Field(description="Version of the model. null: not started yet.")
+    verdicts: dict[str, int] = Field(
+        description="Number of rows per verdict. error: rows that could not be scored."
+    )
+    stars: dict[str, int] = Field(description="Number of rows per star rating, rounded.")
     created: datetime
     ended: datetime | None
-    expires: datetime | None = Field(description="When it is deleted; null until it has ended.")
-    error: str | None = Field(description="Why it failed.")
+    expires: datetime | None = Field(
+        description="When the job will be deleted. null: not ended yet."
+    )
+    error: PrintableText | None = Field(description="Why the job failed.")
 
 
 class JobRow(ResponseModel):
-    """A row of a job and its answer."""
+    """A row of a job with its prediction."""
 
-    n: int = Field(description="Which row, from 0.")
-    line: int = Field(description="Where it ends in the file.")
+    n: int = Field(description="Row number, starting at 0.")
+    line: int = Field(description="Line of the file in which the row ends.")
     text: str
     label: str | None
     score: float | None
     positive: float | None
     verdict: str | None
     stars: float | None
-    error: str | None = Field(description="Why it could not be scored.")
+    error: str | None = Field(description="Why the row could not be scored.")
 
 
 class JobRows(ResponseModel):
-    """Some rows of a job."""
+    """One page of the rows of a job."""
 
-    total: int = Field(description="How many there are in all.")
+    total: int = Field(description="Number of matching rows on all pages.")
     rows: list[JobRow]
 
 
 class PreviewSchema(ResponseModel):
-    """What is in a file at a glance."""
+    """The columns and first rows of a file."""
 
     columns: list[str]
-    rows: list[list[str]] = Field(description="The first ones, cut short.")
-    suggested: str = Field(description="The column that seems to hold the texts.")
+    rows: list[list[str]] = Field(description="The first rows, with long values truncated.")
+    suggested: str = Field(description="The column that probably contains the texts.")
     undecoded: int = Field(
-        description="Rows of all that was sent that are not UTF-8 text: name the encoding."
+        description="Rows of the uploaded data that are not valid UTF-8. If there are any, set "
+        "encoding."
     )
 
 
 class ModelInfo(ModelSchema):
-    """The model in more words."""
+    """The model and its properties."""
 
     labels: list[str]
-    window: int = Field(description="Tokens read at once; longer texts are read in windows.")
-    stars: bool = Field(description="Whether it knows star ratings.")
-    risk: float | None = Field(description="The risk where a request names none.")
-    thresholds: list[ThresholdSchema] = Field(description="Those of the longest texts.")
-    length_groups: list[LengthGroupSchema] = Field(description="All of them, shortest texts first.")
+    window: int = Field(description="Window length in tokens. Longer texts are split into windows.")
+    stars: bool = Field(description="Whether the model predicts star ratings.")
+    risk: float | None = Field(
+        description="Target error rate of requests that do not set one. null: none."
+    )
+    thresholds: list[ThresholdSchema] = Field(
+        description="Decision thresholds for the longest texts."
+    )
+    length_groups: list[LengthGroupSchema] = Field(
+        description="All length groups, shortest texts first."
+    )
 
 
 class InfoResponse(ResponseModel):
-    """What answers here, and what it takes."""
+    """The server, its model and its limits."""
 
-    reelsense: str = Field(description="The version of the server.")
+    reelsense: str = Field(description="Version of the server.")
     model: ModelInfo
     limits: Limits

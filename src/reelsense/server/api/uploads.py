@@ -1,6 +1,6 @@
-"""A file of texts that is sent: its kind, its rows, its column, what is in it at a glance.
+"""Uploaded files of texts: format, rows, text column and preview.
 
-Knows bytes that arrive and tables; knows neither jobs nor answers.
+Knows byte streams and tables. Does not know jobs or predictions.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ MEDIA_TYPES = {
     "application/x-ndjson": ".jsonl",
     "text/plain": ".txt",
 }
-"""Of what is sent, and the kind of table it is."""
+"""Suffixes of the table formats by media type."""
 
-SHOWN = 5
-"""Rows of a preview."""
+PREVIEW_ROWS = 5
 
-_LONGEST_NAME = 200
-_LONGEST_HEADER = 100_000
-_LONGEST_LINE = 10_000_000
-"""Characters. A line becomes objects of some sixty bytes for each two characters, at worst."""
+_MAX_NAME = 200
+_MAX_HEADER = 100_000
+_MAX_LINE = 10_000_000
+"""Characters. In the worst case, every two characters of a line become objects of 60 bytes."""
 
-_COLUMNS = 1000
-_LIKELY = ("text", "review", "reviews", "body", "content", "comment", "sentence", "message")
+_MAX_COLUMNS = 1000
+_TEXT_COLUMNS = ("text", "review", "reviews", "body", "content", "comment", "sentence", "message")
+"""Common names of the column that contains the texts, most likely first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A table that arrives."""
+    """A table that is being received."""
 
     name: str
     suffix: str
@@ -53,126 +53,158 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class FilePreview:
-    """What is in a file at a glance."""
+    """The columns and first rows of a file."""
 
     columns: list[str]
     rows: list[list[str]]
     suggested: str
-    """The column that seems to hold the texts."""
+    """The column that probably contains the texts."""
     undecoded: int
-    """Rows that are not UTF-8 text, of all that was sent."""
+    """Rows of the received data that are not valid UTF-8."""
 
 
-def upload(name: str, media_type: str, stream: IO[bytes], encoding: str | None = None) -> Upload:
-    """Return what arrives in `stream`, a table of the kind that its `name` says, or `media_type`.
+def open_upload(
+    name: str, media_type: str, stream: IO[bytes], encoding: str | None = None
+) -> Upload:
+    """Return the table in `stream`.
 
-    Raises UnsupportedMediaType if neither says which kind of table it is or it is a form,
-    InvalidRequestError if there is no such `encoding`.
+    Args:
+        name: File name, may be empty. Its suffix determines the format.
+        media_type: Determines the format if the suffix is unknown.
+        stream: The content of the file.
+        encoding: Its encoding. None: UTF-8.
+
+    Raises:
+        UnsupportedMediaType: The format is unknown, or the body is a form.
+        InvalidRequestError: The encoding is unknown.
+
     """
     if media_type == "multipart/form-data":
         raise UnsupportedMediaType(
-            "send the file itself as the body: curl --data-binary @small.csv"
+            "forms are not supported: send the file itself as the body (curl --data-binary "
+            "@small.csv)"
         )
-    # As a browser of another system might send it: with its folders.
-    name = PurePosixPath(name.replace("\\", "/")).name.strip()[-_LONGEST_NAME:]
+    # Browsers on Windows may send the folders, too.
+    name = PurePosixPath(name.replace("\\", "/")).name.strip()[-_MAX_NAME:]
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in SUFFIXES:
         suffix = MEDIA_TYPES.get(media_type, "")
     if not suffix:
         raise UnsupportedMediaType(
-            f"{name} is not one of {', '.join(SUFFIXES)}{advice(name)}"
+            f"{name} should be one of {', '.join(SUFFIXES)}{advice(name)}"
             if name
-            else f"say what it is: ?name=a.csv, or Content-Type: one of {', '.join(MEDIA_TYPES)}"
+            else "unknown file format: set ?name=a.csv, or Content-Type to one of "
+            f"{', '.join(MEDIA_TYPES)}"
         )
     name = name or f"texts{suffix}"
     buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
     try:
         lines = text_lines(buffered, encoding)
     except DatasetError as error:
-        fault = FieldError(pointer="?encoding", code="no-such-encoding", detail=str(error))
-        raise InvalidRequestError([fault]) from error
-    return Upload(name, suffix, rows(_bounded(lines, suffix, name), suffix, name, encoding))
+        field = FieldError(pointer="?encoding", code="no-such-encoding", detail=str(error))
+        raise InvalidRequestError([field]) from error
+    return Upload(name, suffix, rows(_limited(lines, suffix, name), suffix, name, encoding))
 
 
-def _bounded(lines: io.TextIOWrapper, suffix: str, name: str) -> Iterator[str]:
-    """Yield `lines`. Raises DatasetError at one that would take too much memory to read."""
+def _limited(lines: io.TextIOWrapper, suffix: str, name: str) -> Iterator[str]:
+    """Yield `lines`. Raises DatasetError at a line that would need too much memory."""
     for number in count(1):
         is_header = number == 1 and suffix in (".csv", ".tsv")
-        most = _LONGEST_HEADER if is_header else _LONGEST_LINE
-        line = lines.readline(most + 1)
-        if len(line) > most:
-            raise DatasetError(f"{name}: line {number} is longer than {most:,} characters")
+        limit = _MAX_HEADER if is_header else _MAX_LINE
+        line = lines.readline(limit + 1)
+        if len(line) > limit:
+            raise DatasetError(
+                f"{name}: line {number} is longer than {limit:,} characters", code="line-too-long"
+            )
         if not line:
             return
         yield line
 
 
-def with_texts(sent: Upload, column: str | None) -> tuple[str, Iterator[Row]]:
-    """Return the column of the texts, `column` or the evident one, and all rows.
+def resolve_column(upload: Upload, column: str | None) -> tuple[str, Iterator[Row]]:
+    """Return the column that contains the texts, and all rows.
 
-    Raises InvalidRequestError if there is no such column, or none is evident.
+    Args:
+        upload: The table. Its rows are consumed.
+        column: The requested column. None: text, or the only column.
+
+    Raises:
+        DatasetError: The table is empty or has too many columns.
+        InvalidRequestError: The column does not exist, or the default is ambiguous.
+
     """
-    if sent.suffix == ".txt":
-        return "text", sent.rows
-    first = next(sent.rows, None)
+    if upload.suffix == ".txt":
+        return "text", upload.rows
+    first = next(upload.rows, None)
     if first is None:
-        raise DatasetError(f"{sent.name}: there are no rows in it")
-    table = chain([first], sent.rows)
+        raise _empty_file(upload)
+    table = chain([first], upload.rows)
     columns = list(first.values)
-    if len(columns) > _COLUMNS:
+    if len(columns) > _MAX_COLUMNS:
         raise DatasetError(
-            f"{sent.name}: there are {len(columns):,} columns in it; up to {_COLUMNS:,} are taken"
+            f"{upload.name} has {len(columns):,} columns; the limit is {_MAX_COLUMNS:,}",
+            code="too-many-columns",
         )
     if column is None:
         column = evident(columns)
-    elif sent.suffix == ".jsonl":  # rows may differ in their keys
+    elif upload.suffix == ".jsonl":  # rows may have different keys
         return column, table
     if column not in columns:
-        detail = f"there is no column {column!r} in {sent.name}; there are {_quoted(columns)}"
-        fault = FieldError(pointer="?column", code="no-such-column", detail=detail)
-        raise InvalidRequestError([fault])
+        detail = f"no column {column!r} in {upload.name}; columns: {_quoted(columns)}"
+        field = FieldError(pointer="?column", code="no-such-column", detail=detail)
+        raise InvalidRequestError([field])
     return column, table
 
 
-def preview(sent: Upload, *, cut: bool) -> FilePreview:
-    """Return what the first rows hold; of a file that was `cut`, the last row may be half.
+def _empty_file(upload: Upload) -> DatasetError:
+    return DatasetError(f"{upload.name} contains no rows", code="no-rows")
 
-    Raises DatasetError if that is no table.
+
+def preview_upload(upload: Upload, *, cut: bool) -> FilePreview:
+    """Return the columns and first rows of a table.
+
+    Args:
+        upload: The table. Its rows are consumed.
+        cut: Whether it is only the beginning of a file: its last row may be incomplete.
+
+    Raises:
+        DatasetError: The file is not a table.
+
     """
-    found: list[Row] = []
+    first_rows: list[Row] = []
     try:
-        found.extend(islice(sent.rows, SHOWN + 1))
+        first_rows.extend(islice(upload.rows, PREVIEW_ROWS + 1))
     except DatasetError:
-        if not (cut and found):
+        if not (cut and first_rows):
             raise
-    undecoded = [row.error == UNDECODED for row in found]
-    with suppress(DatasetError):  # which is told when all of it is sent
-        undecoded.extend(row.error == UNDECODED for row in sent.rows)
-    if cut:  # perhaps in the midst of a letter
+    undecoded = [row.error == UNDECODED for row in first_rows]
+    with suppress(DatasetError):  # reported when the complete file is uploaded
+        undecoded.extend(row.error == UNDECODED for row in upload.rows)
+    if cut:  # the last character may be incomplete
         del undecoded[-1:]
-    if cut and 1 < len(found) <= SHOWN:
-        found.pop()
-    if not found:
-        raise DatasetError(f"{sent.name}: there are no rows in it")
-    columns = list(dict.fromkeys(name for row in found for name in row.values))[:_COLUMNS]
+    if cut and 1 < len(first_rows) <= PREVIEW_ROWS:
+        first_rows.pop()
+    if not first_rows:
+        raise _empty_file(upload)
+    columns = list(dict.fromkeys(name for row in first_rows for name in row.values))[:_MAX_COLUMNS]
     if not columns:
-        raise DatasetError(f"{sent.name}: {found[0].error or 'there are no columns in it'}")
-    shown = [[_cell(row.values.get(name, "")) for name in columns] for row in found[:SHOWN]]
-    suggested = _suggested(columns, shown)
-    return FilePreview(list(map(printable, columns)), shown, printable(suggested), sum(undecoded))
+        raise DatasetError(f"{upload.name}: {first_rows[0].error or 'it has no columns'}")
+    cells = [
+        [printable(str(row.values.get(name, ""))[:300]) for name in columns]
+        for row in first_rows[:PREVIEW_ROWS]
+    ]
+    suggested = _suggested_column(columns, cells)
+    return FilePreview(list(map(printable, columns)), cells, printable(suggested), sum(undecoded))
 
 
-def _suggested(columns: list[str], shown: list[list[str]]) -> str:
-    for likely in _LIKELY:
-        for name in columns:
-            if name.strip().lower() == likely:
-                return name
-    lengths = [sum(len(row[n]) for row in shown) for n in range(len(columns))]
+def _suggested_column(columns: list[str], cells: list[list[str]]) -> str:
+    """Return the column with the most likely name, otherwise the one with the longest values."""
+    by_name = {name.strip().lower(): name for name in reversed(columns)}
+    for name in _TEXT_COLUMNS:
+        if name in by_name:
+            return by_name[name]
+    lengths = [sum(map(len, column)) for column in zip(*cells, strict=True)]
     return columns[lengths.index(max(lengths))]
-
-
-def _cell(value: object) -> str:
-    return printable(str(value)[:300])
 
 
 def _quoted(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The JSON interface, /v1."""
+"""Routes of /v1: predict, explain and info."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
 from reelsense import __version__
-from reelsense.bundle import Threshold
-from reelsense.prediction import Counterfactual, Part, Prediction
-from reelsense.server.api.openapi import answers, json_of
+from reelsense.prediction import Part, Prediction
+from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import (
     CounterfactualSchema,
     ExplainRequest,
     ExplainResponse,
     FailedPrediction,
     InfoResponse,
-    LengthGroupSchema,
     Limits,
     ModelInfo,
     ModelSchema,
@@ -26,13 +24,11 @@ from reelsense.server.api.schemas import (
     PredictionSchema,
     PredictRequest,
     PredictResponse,
-    ThresholdSchema,
-    TokenCountSchema,
 )
 from reelsense.server.middleware.load_shedding import scoring
-from reelsense.server.middleware.wire_models import TextFault
+from reelsense.server.middleware.wire_models import TextErrorSchema
 from reelsense.server.model_holder import classifier, get_model_holder
-from reelsense.server.scoring import answer_all, answer_each, explain_one, kept_risk, threshold
+from reelsense.server.scoring import answer_all, answer_each, effective_risk, explain_one, threshold
 
 blueprint = APIBlueprint("api", __name__, url_prefix="/v1", abp_tags=[Tag(name="reelsense")])
 
@@ -40,33 +36,35 @@ blueprint = APIBlueprint("api", __name__, url_prefix="/v1", abp_tags=[Tag(name="
 @blueprint.post(
     "/predict",
     operation_id="predict",
-    responses=answers(PredictResponse, 400, 413, 415, 422, 503, 504),
+    responses=json_responses(PredictResponse, 400, 413, 415, 422, 503, 504),
 )
 @scoring
 def predict(body: PredictRequest) -> Response:
-    """Judge one text or several.
+    """Classify one text or several.
 
-    Texts of any length are read whole. The answers are in the order of the texts, and none
-    depends on the others.
+    Texts of any length are read completely. Predictions are in the order of the texts and
+    independent of each other.
     """
     manifest = classifier().manifest
-    least = threshold(manifest, body.risk)
-    several = "texts" in body.model_fields_set
-    found: list[Prediction | TextFault] = []
-    if several and not body.strict:
-        found += answer_each(body.texts, body.risk)
+    decision_threshold = threshold(manifest, body.risk)
+    answers: Sequence[Prediction | TextErrorSchema]
+    if "texts" not in body.model_fields_set:
+        answers = answer_all([body.text], ["#/text"], body.risk)
+    elif body.strict:
+        pointers = [f"#/texts/{n}" for n in range(len(body.texts))]
+        answers = answer_all(body.texts, pointers, body.risk)
     else:
-        texts = body.texts if several else [body.text]
-        places = [f"#/texts/{n}" for n in range(len(texts))] if several else ["#/text"]
-        found += answer_all(texts, places, body.risk)
-    return json_of(
+        answers = answer_each(body.texts, body.risk)
+    return json_response(
         PredictResponse(
-            model=ModelSchema(name=manifest.name, version=manifest.version),
-            risk=kept_risk(manifest, body.risk),
-            threshold=least,
+            model=ModelSchema.model_validate(manifest),
+            risk=effective_risk(manifest, body.risk),
+            threshold=decision_threshold,
             predictions=[
-                FailedPrediction(error=each) if isinstance(each, TextFault) else _prediction(each)
-                for each in found
+                _prediction_schema(answer)
+                if isinstance(answer, Prediction)
+                else FailedPrediction(error=answer)
+                for answer in answers
             ],
         )
     )
@@ -75,100 +73,81 @@ def predict(body: PredictRequest) -> Response:
 @blueprint.post(
     "/explain",
     operation_id="explain",
-    responses=answers(ExplainResponse, 400, 413, 415, 422, 503, 504),
+    responses=json_responses(ExplainResponse, 400, 413, 415, 422, 503, 504),
 )
 @scoring
 def explain(body: ExplainRequest) -> Response:
-    """Say which sentences and words carry the answer for a text.
+    """Return the sentences and words that determine a prediction.
 
-    Every weight is measured by taking the part out and reading what is left; so is the smallest
-    set of sentences found without which the label is another. Takes some 20 times as long as the
-    prediction alone.
+    Each weight is measured by removing the part and scoring the rest. The counterfactual is the
+    smallest set of parts found whose removal changes the label. Takes about 20 times as long as
+    the prediction alone.
     """
     manifest = classifier().manifest
-    threshold(manifest, body.risk)
-    found = explain_one(body.text, "#/text", body.risk, body.budget)
-    return json_of(
+    threshold(manifest, body.risk)  # rejects a risk that the model does not support
+    explanation = explain_one(body.text, "#/text", body.risk, body.budget)
+    counterfactual = None
+    if found := explanation.counterfactual:
+        counterfactual = CounterfactualSchema(
+            unit=found.unit,
+            parts=_part_schemas(body.text, found.parts),
+            prediction=_prediction_schema(found.prediction),
+        )
+    return json_response(
         ExplainResponse(
-            model=ModelSchema(name=manifest.name, version=manifest.version),
-            risk=kept_risk(manifest, body.risk),
-            prediction=_prediction(found.prediction),
-            target_label=found.target_label,
-            log_odds=found.log_odds,
-            sentences=_parts(body.text, found.sentences),
-            words=_parts(body.text, found.words),
-            counterfactual=_flip(body.text, found.counterfactual) if found.counterfactual else None,
-            forward_passes=found.forward_passes,
-            budget=found.budget,
+            model=ModelSchema.model_validate(manifest),
+            risk=effective_risk(manifest, body.risk),
+            prediction=_prediction_schema(explanation.prediction),
+            target_label=explanation.target_label,
+            log_odds=explanation.log_odds,
+            sentences=_part_schemas(body.text, explanation.sentences),
+            words=_part_schemas(body.text, explanation.words),
+            counterfactual=counterfactual,
+            forward_passes=explanation.forward_passes,
+            budget=explanation.budget,
         )
     )
 
 
-def _flip(text: str, found: Counterfactual) -> CounterfactualSchema:
-    return CounterfactualSchema(
-        unit=found.unit,
-        parts=_parts(text, found.parts),
-        prediction=_prediction(found.prediction),
-    )
-
-
-def _parts(text: str, parts: Sequence[Part]) -> list[PartSchema]:
+def _part_schemas(text: str, parts: Sequence[Part]) -> list[PartSchema]:
     return [
         PartSchema(
-            start=each.start,
-            end=each.end,
-            text=text[each.start : each.end],
-            weight=each.weight,
+            start=part.start, end=part.end, text=text[part.start : part.end], weight=part.weight
         )
-        for each in parts
+        for part in parts
     ]
 
 
-def _prediction(found: Prediction) -> PredictionSchema:
-    """Two fields for negative and positive; a model of other labels has a table of them."""
-    known: dict[str, Any] = {} if found.stars is None else {"stars": found.stars}
-    if set(found.probabilities) == {"positive", "negative"}:
-        known |= {"positive": found.positive, "negative": found.negative}
+def _prediction_schema(prediction: Prediction) -> PredictionSchema:
+    names = ["verdict", "label", "score", "threshold", "tokens"]
+    if prediction.stars is not None:
+        names.append("stars")
+    if set(prediction.probabilities) == {"positive", "negative"}:
+        names += ["positive", "negative"]
     else:
-        known["probabilities"] = found.probabilities
-    return PredictionSchema(
-        verdict=found.verdict,
-        label=found.label,
-        score=found.score,
-        threshold=found.threshold,
-        tokens=TokenCountSchema(total=found.tokens.total, scored=found.tokens.scored),
-        **known,
-    )
+        names.append("probabilities")
+    fields: dict[str, Any] = {name: getattr(prediction, name) for name in names}
+    return PredictionSchema.model_validate(fields)
 
 
-@blueprint.get("/info", operation_id="info", responses=answers(InfoResponse, 503))
+@blueprint.get("/info", operation_id="info", responses=json_responses(InfoResponse, 503))
 def info() -> Response:
-    """Say which model answers, and what the server takes."""
+    """Describe the model and the limits of the server."""
     manifest = classifier().manifest
-    return json_of(
+    model = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "labels": manifest.labels,
+        "window": manifest.window,
+        "stars": bool(manifest.ratings),
+        "risk": effective_risk(manifest, None),
+        "thresholds": manifest.groups[-1].thresholds,
+        "length_groups": manifest.groups,
+    }
+    return json_response(
         InfoResponse(
             reelsense=__version__,
-            model=ModelInfo(
-                name=manifest.name,
-                version=manifest.version,
-                labels=list(manifest.labels),
-                window=manifest.window,
-                stars=bool(manifest.ratings),
-                risk=kept_risk(manifest, None),
-                thresholds=_thresholds(manifest.groups[-1].thresholds),
-                length_groups=[
-                    LengthGroupSchema(
-                        name=group.name,
-                        max_tokens=group.max_tokens,
-                        thresholds=_thresholds(group.thresholds),
-                    )
-                    for group in manifest.groups
-                ],
-            ),
-            limits=Limits.model_validate(get_model_holder().settings, from_attributes=True),
+            model=ModelInfo.model_validate(model),
+            limits=Limits.model_validate(get_model_holder().settings),
         )
     )
-
-
-def _thresholds(known: Sequence[Threshold]) -> list[ThresholdSchema]:
-    return [ThresholdSchema(risk=each.risk, score=each.score) for each in known]

@@ -1,4 +1,4 @@
-"""Base classes of what goes over the wire, shared by problems and by the interfaces."""
+"""Base classes of request and response bodies, shared by problem documents and interfaces."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 A_TEXT, A_LIST, A_BATCH = TAGS = ("a text", "a list", "a batch")
-"""The choices where a field takes several; not part of its address."""
+"""Tags of the alternatives of a union. They are not part of the pointer to a field."""
 
 
 class ResponseModel(BaseModel):
-    """The body of an answer."""
+    """Base class of response bodies. `model_validate` also accepts domain objects."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
 
 
 def optional(description: str) -> Any:
-    """Return a field that may be left out, but is never null."""
+    """Return a field that may be absent but is never null."""
     return Field(default=None, description=description, json_schema_extra=_without_default)
 
 
@@ -25,8 +25,8 @@ def _without_default(schema: dict[str, Any]) -> None:
     schema.pop("default")
 
 
-class TextFault(ResponseModel):
-    """Why there is no answer for a text."""
+class TextErrorSchema(ResponseModel):
+    """Why a text could not be scored."""
 
     code: str = Field(description="blank, too-long or unreadable.")
     detail: str

@@ -18,7 +18,7 @@ from reelsense.jobs import queries
 from reelsense.jobs.job import DONE, ERROR, Job
 from reelsense.prediction import UNSURE
 from reelsense.server.api.jobs import get_jobs_worker, receive
-from reelsense.server.api.uploads import upload
+from reelsense.server.api.uploads import open_upload
 from reelsense.server.middleware.problems import InvalidRequestError
 from reelsense.server.model_holder import classifier, get_model_holder
 from reelsense.server.pages import formatting, review, risks
@@ -53,7 +53,7 @@ def sent() -> AnyResponse | tuple[str, int]:
     try:
         risk = risks.asked()
         job = receive(
-            upload(file.filename, file.mimetype, file.stream),
+            open_upload(file.filename, file.mimetype, file.stream),
             request.form.get("column") or None,
             risk,
         )
@@ -131,7 +131,7 @@ def _progress(name: str) -> dict[str, Any]:
         "share": job.done / job.rows,
         "failed": failed,
         "scored": job.done - failed,
-        "reason": queries.commonest(jobs.database, job) if in_vain else None,
+        "reason": queries.most_common_error(jobs.database, job) if in_vain else None,
         "keep": get_model_holder().settings.job_retention_hours,
         "verdicts": formatting.bars(_verdicts(job.verdicts)),
         "stars": formatting.bars(_stars(job.stars)),

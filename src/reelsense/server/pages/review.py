@@ -13,7 +13,7 @@ from reelsense.server.middleware.problems import FieldError, InvalidRequestError
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier, get_model_holder
 from reelsense.server.pages import formatting, risks
-from reelsense.server.scoring import answer_all, explain_one, kept_risk
+from reelsense.server.scoring import answer_all, effective_risk, explain_one
 
 blueprint = Blueprint("review_page", __name__)
 
@@ -108,7 +108,7 @@ def _facts(found: Prediction, risk: float | None) -> dict[str, Any]:
     return {
         "prediction": found,
         "said": formatting.in_words(found),
-        "line": formatting.line(found, kept_risk(classifier().manifest, risk)),
+        "line": formatting.line(found, effective_risk(classifier().manifest, risk)),
         "gauge": formatting.gauge(found),
         "ms": call_context().elapsed * 1000,
     }

@@ -11,7 +11,7 @@ from reelsense.errors import NotReadyError
 from reelsense.inference.calibration import decision_thresholds
 from reelsense.server.middleware.problems import FieldError, invalid
 from reelsense.server.model_holder import classifier
-from reelsense.server.scoring import kept_risk, threshold
+from reelsense.server.scoring import effective_risk, threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def choices(chosen: float | None = None) -> list[Choice]:
         return []
     if manifest.risk_control is None:
         return []
-    own = kept_risk(manifest, None)
+    own = effective_risk(manifest, None)
     others = _offered(manifest) | ({chosen} if chosen else set())
     found = [Choice(f"{risk:g}", risk, risk == chosen) for risk in sorted(others - {own})]
     mine = Choice("", own, chosen in (None, own))

@@ -1,4 +1,4 @@
-"""Jobs, their rows and answers."""
+"""Create the tables of jobs, rows and answers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "jobs",
         sa.Column("id", sa.String(32), primary_key=True),
