@@ -245,7 +245,7 @@ def test_there_may_be_no_jobs_at_all(make: Make) -> None:
     client = make(max_jobs=0).test_client()
     assert send(client).status_code == 404
     assert client.get("/jobs").status_code == 404
-    assert b"Many at once" not in client.get("/").data
+    assert b"Batch" not in client.get("/").data
 
 
 def test_rows_are_listed_while_they_come(client: FlaskClient) -> None:
