@@ -79,7 +79,7 @@ def test_no_description_is_cut() -> None:
     ("flags", "reason"),
     [
         (["--host", "0.0.0.0"], "on 0.0.0.0 everyone who reaches"),  # noqa: S104
-        (["--host", "nohost.invalid"], "there is no such host"),
+        (["--host", "nohost.invalid"], "unknown host"),
         (["--model", "nosuch"], 'there is no model "nosuch"'),
         (["--model", "./nosuch"], "nosuch is not a folder"),
         (["--model", "nosuch", "--keys-file", "nosuch"], "the keys in nosuch cannot be read"),

@@ -1,4 +1,4 @@
-"""The parts of serving from a cluster, each without one."""
+"""Tests of serving on a cluster that need no cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ray.exceptions import RayActorError, TaskCancelledError
 
 from reelsense.cluster import ingress, replica
 from reelsense.cluster.ingress import Ingress
-from reelsense.cluster.replica import Facts, ModelReplica, RemoteClassifier, Reply
+from reelsense.cluster.replica import ModelFacts, ModelReplica, RemoteClassifier, ReplicaReply
 from reelsense.errors import AbandonedError, DeadlineError, InputError, OverloadedError, TextError
 from reelsense.inference.call_context import CallContext
 from reelsense.inference.classifier import Classifier
@@ -55,9 +55,9 @@ class Remote:
 
 
 class Response:
-    def __init__(self, handle: Handle, asked: Any) -> None:
+    def __init__(self, handle: Handle, call: Any) -> None:
         self.handle = handle
-        self.future = asyncio.run_coroutine_threadsafe(asked, handle.loop)
+        self.future = asyncio.run_coroutine_threadsafe(call, handle.loop)
 
     def result(self, timeout_s: float | None) -> Any:
         if self.handle.deaths:
@@ -78,13 +78,13 @@ def model(monkeypatch: pytest.MonkeyPatch) -> ModelReplica:
         return Classifier(bundle, network=network, **more)
 
     monkeypatch.setattr(replica, "Classifier", build)
-    return ModelReplica(tiny.bundle(), threads=1, cache_size=10, at_once=4)  # type: ignore[arg-type]
+    return ModelReplica(tiny.bundle(), threads=1, cache_size=10, max_concurrent_requests=4)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def grouped(model: ModelReplica) -> ModelReplica:
     bundle = tiny.grouped_bundle()
-    return ModelReplica(bundle, threads=1, cache_size=10, at_once=4)  # type: ignore[arg-type]
+    return ModelReplica(bundle, threads=1, cache_size=10, max_concurrent_requests=4)  # type: ignore[arg-type]
 
 
 def remote(model: ModelReplica, **more: Any) -> tuple[RemoteClassifier, Handle]:
@@ -95,23 +95,23 @@ def remote(model: ModelReplica, **more: Any) -> tuple[RemoteClassifier, Handle]:
     return made, handle
 
 
-def test_a_replica_decides_by_the_length_of_a_text(grouped: ModelReplica) -> None:
-    asked, _ = remote(grouped)
+def test_replica_uses_threshold_for_text_length(grouped: ModelReplica) -> None:
+    classifier, _ = remote(grouped)
     here = tiny.grouped_classifier()
     texts = ["good film", "the good film was great"]
-    found = asked.predict_each(texts, risk=0.1)
+    found = classifier.predict_each(texts, risk=0.1)
     assert found == here.predict(texts, risk=0.1)
     assert [each.threshold for each in found if not isinstance(each, TextError)] == [0.7, 0.0]
-    assert asked.manifest.groups == here.manifest.groups
+    assert classifier.manifest.groups == here.manifest.groups
 
 
-def test_what_a_replica_says_is_what_a_classifier_does(model: ModelReplica) -> None:
+def test_remote_classifier_equals_local_one(model: ModelReplica) -> None:
     batches: list[tuple[int, int]] = []
-    asked, _ = remote(model, batches=batches)
+    classifier, _ = remote(model, batches=batches)
     here = tiny.classifier()
     texts = ["a good film", "\0", "bad " * 60]
     context = CallContext()
-    found = asked.predict_each(texts, context=context)
+    found = classifier.predict_each(texts, context=context)
     assert [found[0], found[2]] == [here.predict(texts[:1])[0], here.predict(texts[2:])[0]]
     fault = found[1]
     assert isinstance(fault, TextError)
@@ -120,19 +120,23 @@ def test_what_a_replica_says_is_what_a_classifier_does(model: ModelReplica) -> N
     assert context.network > 0
     assert context.queue > 0
     assert (context.cache_hits, context.computed) == (0, 3)
-    assert asked.explain("a good film") == here.explain("a good film")
-    assert np.array_equal(asked.predict_proba(texts[:1]), here.predict_proba(texts[:1]))
-    assert (asked.manifest, asked.card, asked.labels) == (here.manifest, here.card, here.labels)
+    assert classifier.explain("a good film") == here.explain("a good film")
+    assert np.array_equal(classifier.predict_proba(texts[:1]), here.predict_proba(texts[:1]))
+    assert (classifier.manifest, classifier.card, classifier.labels) == (
+        here.manifest,
+        here.card,
+        here.labels,
+    )
 
 
-def test_errors_come_back_as_what_they_are(model: ModelReplica) -> None:
-    asked, _ = remote(model)
+def test_remote_errors_keep_type_and_values(model: ModelReplica) -> None:
+    classifier, _ = remote(model)
     with pytest.raises(InputError, match="no thresholds"):
-        asked.predict_each(["good"], risk=0.1)
+        classifier.predict_each(["good"], risk=0.1)
     with pytest.raises(TextError, match="text 0 is blank"):
-        asked.explain(" ")
+        classifier.explain(" ")
     with pytest.raises(TextError, match="text 1 is blank"):
-        asked.predict_proba(["good", " "])
+        classifier.predict_proba(["good", " "])
     overloaded = pickle.loads(pickle.dumps(OverloadedError("full", 3)))  # noqa: S301
     assert (str(overloaded), overloaded.retry_after) == ("full", 3)
 
@@ -158,19 +162,19 @@ def slowly(model: ModelReplica, seconds: float) -> list[CallContext]:
     return clocks
 
 
-def test_time_that_is_up_is_that_of_the_client(model: ModelReplica) -> None:
+def test_deadline_error_names_limit_of_client(model: ModelReplica) -> None:
     slowly(model, 5)
-    asked, _ = remote(model)
+    classifier, _ = remote(model)
     for limit in (0.05, 0.3):
         with pytest.raises(DeadlineError, match=f"{limit} seconds"):
-            asked.predict_each(["good"], context=CallContext(limit))
+            classifier.predict_each(["good"], context=CallContext(limit))
 
 
-def test_a_replica_learns_that_nobody_waits(model: ModelReplica) -> None:
+def test_abandoned_call_is_cancelled_in_replica(model: ModelReplica) -> None:
     clocks = slowly(model, 5)
-    asked, handle = remote(model)
+    classifier, handle = remote(model)
     with pytest.raises(AbandonedError):
-        asked.predict_each(["good"], context=CallContext(is_cancelled=lambda: bool(clocks)))
+        classifier.predict_each(["good"], context=CallContext(is_cancelled=lambda: bool(clocks)))
     assert handle.cancelled == 1
     last = time.monotonic() + 2
     while clocks[0].error() is None:
@@ -178,40 +182,40 @@ def test_a_replica_learns_that_nobody_waits(model: ModelReplica) -> None:
         time.sleep(0.01)
 
 
-def test_serve_may_notice_first_that_nobody_waits(
+def test_cancellation_by_serve_is_abandoned_error(
     model: ModelReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, _ = remote(model)
+    classifier, _ = remote(model)
 
     def cancelled(*_: object, **__: object) -> None:
         raise TaskCancelledError
 
     monkeypatch.setattr(Response, "result", cancelled)
     with pytest.raises(AbandonedError):
-        asked.predict_each(["good"])
+        classifier.predict_each(["good"])
 
 
-def test_another_replica_is_asked_where_one_dies(model: ModelReplica) -> None:
-    asked, _ = remote(model, deaths=2)
+def test_call_is_repeated_when_replica_dies(model: ModelReplica) -> None:
+    classifier, _ = remote(model, deaths=2)
     context = CallContext(10)
-    assert len(asked.predict_each(["good"], context=context)) == 1
-    assert context.queue > 2 * replica._PAUSE
-    asked, _ = remote(model, deaths=1000)
+    assert len(classifier.predict_each(["good"], context=context)) == 1
+    assert context.queue > 2 * replica._RETRY_DELAY
+    classifier, _ = remote(model, deaths=1000)
     with pytest.raises(DeadlineError):
-        asked.predict_each(["good"], context=CallContext(0.3))
-    asked, _ = remote(model, deaths=1)
-    with pytest.raises(AbandonedError, match="has died"):
-        asked.predict_each(["good"], context=CallContext(background=True))
+        classifier.predict_each(["good"], context=CallContext(0.3))
+    classifier, _ = remote(model, deaths=1)
+    with pytest.raises(AbandonedError, match="replica died"):
+        classifier.predict_each(["good"], context=CallContext(background=True))
 
 
-def test_what_travels_is_no_tensor(model: ModelReplica) -> None:
-    reply = model._answer("predict_each", {"texts": ["good"], "risk": None}, CallContext())
-    assert isinstance(pickle.loads(pickle.dumps(reply)), Reply)  # noqa: S301
-    assert isinstance(asyncio.run(model.facts()), Facts)
+def test_replies_and_facts_can_be_pickled(model: ModelReplica) -> None:
+    reply = model._run("predict_each", {"texts": ["good"], "risk": None}, CallContext())
+    assert isinstance(pickle.loads(pickle.dumps(reply)), ReplicaReply)  # noqa: S301
+    assert isinstance(asyncio.run(model.facts()), ModelFacts)
 
 
-class Here:
-    """A source with a classifier of this process."""
+class LocalModelSource:
+    """A model source with a classifier in this process."""
 
     def poll(self) -> object:
         return 1
@@ -222,7 +226,7 @@ class Here:
 
 @pytest.fixture
 def asgi(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ingress]:
-    monkeypatch.setattr(ingress, "Applications", Here)
+    monkeypatch.setattr(ingress, "ServeModelSource", LocalModelSource)
     monkeypatch.setattr("logging.config.dictConfig", lambda _: None)
     monkeypatch.setattr("logging.setLogRecordFactory", lambda _: None)
     made = Ingress(
@@ -262,13 +266,13 @@ def ask(app: Ingress, chunks: Chunks, *headers: tuple[bytes, bytes], query: byte
     return said[0]["status"], said[0]["headers"], json.loads(body)
 
 
-def test_a_body_in_chunks(asgi: Ingress) -> None:
+def test_body_in_chunks_is_joined(asgi: Ingress) -> None:
     status, _, found = ask(asgi, [b'{"te', b'xt": "good"}'])
     assert status == 200
     assert found["predictions"][0]["label"] == "positive"
 
 
-def test_a_body_that_is_too_large_is_not_read_on(asgi: Ingress) -> None:
+def test_too_large_body_is_not_read_to_its_end(asgi: Ingress) -> None:
     chunks: Chunks = [b" " * 60, b" " * 60, b" " * 60, None]
     status, _, found = ask(asgi, chunks)
     assert (status, found["code"]) == (413, "body-too-large")
@@ -278,13 +282,13 @@ def test_a_body_that_is_too_large_is_not_read_on(asgi: Ingress) -> None:
     assert len(chunks) == 1
 
 
-def test_a_body_that_trickles(asgi: Ingress) -> None:
+def test_slow_body_gets_408(asgi: Ingress) -> None:
     status, headers, found = ask(asgi, [b"{", None])
     assert (status, found["code"]) == (408, "request-timeout")
     assert (b"content-type", b"application/problem+json") in headers
 
 
-def test_an_id_is_said_once(asgi: Ingress) -> None:
+def test_request_id_of_client_is_not_repeated(asgi: Ingress) -> None:
     def ids(given: bytes) -> list[bytes]:
         headers = ask(asgi, [b"{}"], (b"x-request-id", given))[1]
         return [value for name, value in headers if name == b"x-request-id"]
@@ -293,11 +297,11 @@ def test_an_id_is_said_once(asgi: Ingress) -> None:
     assert len(ids(b"not one of ours")) == 1
 
 
-def test_a_query_of_any_bytes(asgi: Ingress) -> None:
+def test_query_may_contain_any_bytes(asgi: Ingress) -> None:
     assert ask(asgi, [b""], query=b"sentence=good\xff%20film")[0] == 200
 
 
-def test_a_client_that_goes(asgi: Ingress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disconnected_client_abandons_work(asgi: Ingress, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = threading.Event()
     ended: list[BaseException] = []
 

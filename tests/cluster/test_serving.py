@@ -31,8 +31,8 @@ from reelsense.bundle import NETWORK
 from reelsense.cluster import serving
 from reelsense.cluster.ingress import MODELS
 from reelsense.cluster.machines import connected
-from reelsense.cluster.serving import Deployed, Plan
-from reelsense.errors import ReelsenseError
+from reelsense.cluster.serving import Plan, ServeDeployment
+from reelsense.errors import SettingsError
 from reelsense.server.settings import Settings
 from tests import tiny, tiny_network
 from tests.server.api.test_compat import (  # noqa: F401
@@ -103,7 +103,7 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeDeployment]:
     folder = tmp_path_factory.mktemp("cluster")
     tiny_network.write(folder / "bundle", "tiny")
     settings = Settings(
@@ -128,14 +128,14 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         )
         patch.setenv("FORWARDED_ALLOW_IPS", "")
         with connected(None, namespace="reelsense"):
-            made = Deployed(settings, Plan(replicas=(1, 2), cores=1), [], threading.Event())
+            made = ServeDeployment(settings, Plan(replicas=(1, 2), cores=1), [], threading.Event())
             made.start(tiny.bundle(network=tiny_network.network()))
             yield made
             made.close()
 
 
 @pytest.fixture(scope="module")
-def client(deployed: Deployed) -> Client:
+def client(deployed: ServeDeployment) -> Client:
     made = Client(f"http://127.0.0.1:{deployed.port}")
     until(lambda: made.get("/readyz").status_code == 200)
     return made
@@ -174,7 +174,7 @@ def replicas() -> list[str]:
     return [each["name"] for each in listed if f"{MODELS}" in each["name"]]
 
 
-def test_the_page_and_what_it_loads(client: Client) -> None:
+def test_page_and_its_files_are_served(client: Client) -> None:
     page = client.get("/")
     assert page.status_code == 200
     assert "text/html" in page.content_type
@@ -186,7 +186,7 @@ def test_the_page_and_what_it_loads(client: Client) -> None:
     assert client.post("/explanation", data={"text": "a good film"}).status_code == 200
 
 
-def test_a_request_keeps_its_name(client: Client) -> None:
+def test_request_id_of_client_is_returned(client: Client) -> None:
     answer = client.get("/v1/nothing", headers={"X-Request-ID": "a-name.of-mine"})
     assert answer.headers["X-Request-ID"] == "a-name.of-mine"
     assert answer.get_json()["request_id"] == "a-name.of-mine"
@@ -194,7 +194,7 @@ def test_a_request_keeps_its_name(client: Client) -> None:
     assert unnamed.headers["X-Request-ID"] == unnamed.get_json()["request_id"]
 
 
-def test_a_body_without_a_length(client: Client) -> None:
+def test_chunked_body_is_accepted(client: Client) -> None:
     def chunks() -> Iterator[bytes]:
         yield b'{"text": '
         yield b'"good"}'
@@ -205,7 +205,7 @@ def test_a_body_without_a_length(client: Client) -> None:
     assert client.post("/v1/predict", data=large, headers=headers).status_code == 413
 
 
-def test_a_body_that_does_not_arrive_is_a_408(client: Client) -> None:
+def test_missing_body_gets_408(client: Client) -> None:
     def chunks() -> Iterator[bytes]:
         yield b'{"text": '
         time.sleep(3)
@@ -217,7 +217,7 @@ def test_a_body_that_does_not_arrive_is_a_408(client: Client) -> None:
     assert answer.content_type == "application/problem+json"
 
 
-def test_a_client_that_hangs_up_is_noticed(client: Client) -> None:
+def test_disconnected_client_is_noticed(client: Client) -> None:
     def count(name: str) -> float:
         found = re.search(rf"^{re.escape(name)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
         return float(found[1]) if found else 0
@@ -237,7 +237,7 @@ def test_a_client_that_hangs_up_is_noticed(client: Client) -> None:
     until(lambda: count("reelsense_requests_in_flight") == 0)
 
 
-def test_a_job_is_done(client: Client) -> None:
+def test_job_is_completed(client: Client) -> None:
     rows = "".join(f"{each} film\n" for each in ("good", "bad") * 500)
     job = client.post("/v1/jobs?name=films.txt", data=rows.encode()).get_json()
     place = f"/v1/jobs/{job['id']}"
@@ -248,7 +248,7 @@ def test_a_job_is_done(client: Client) -> None:
     assert "negative" in results[2]
 
 
-def test_what_is_counted(client: Client) -> None:
+def test_metrics_count_requests(client: Client) -> None:
     client.post("/v1/predict", json={"text": "good"})
     until(lambda: "reelsense_batch_windows_count 0.0" not in client.get("/metrics").text)
     counted = client.get("/metrics").text
@@ -256,7 +256,7 @@ def test_what_is_counted(client: Client) -> None:
     assert re.search(r"reelsense_cache_misses_total [1-9]", counted)
 
 
-def test_a_replica_that_dies_costs_no_answer(deployed: Deployed, client: Client) -> None:
+def test_dead_replica_fails_no_request(deployed: ServeDeployment, client: Client) -> None:
     with asking(client, 8, {"texts": ["a good film " * 200] * 20}) as found:
         until(lambda: len(found) > 20)
         for name in replicas():
@@ -266,7 +266,7 @@ def test_a_replica_that_dies_costs_no_answer(deployed: Deployed, client: Client)
     assert {each.status_code for each in found} == {200}
 
 
-def test_as_many_replicas_as_there_is_to_do(deployed: Deployed, client: Client) -> None:
+def test_replicas_scale_with_load(deployed: ServeDeployment, client: Client) -> None:
     name = f"{MODELS}{deployed._number}"
     until(lambda: serving._running(name) == 1)
     with asking(client, 16, {"texts": ["a good film " * 500] * 50}) as found:
@@ -275,8 +275,8 @@ def test_as_many_replicas_as_there_is_to_do(deployed: Deployed, client: Client) 
     assert {each.status_code for each in found} <= {200, 429}
 
 
-def test_a_changed_bundle_takes_over_and_no_request_fails(
-    deployed: Deployed, client: Client, monkeypatch: pytest.MonkeyPatch
+def test_changed_bundle_replaces_model_without_failures(
+    deployed: ServeDeployment, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "_AFTER_DEADLINE", -19.0)  # the old one goes soon
     folder = Path(str(deployed._settings.model))
@@ -297,8 +297,8 @@ def test_a_changed_bundle_takes_over_and_no_request_fails(
     assert scores == {("0", 0.881), (new, 0.998)}
 
 
-def test_a_broken_bundle_is_refused(
-    deployed: Deployed, client: Client, caplog: pytest.LogCaptureFixture
+def test_broken_bundle_is_rejected(
+    deployed: ServeDeployment, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = Path(str(deployed._settings.model))
     before = client.get("/readyz").get_json()
@@ -319,13 +319,13 @@ class Broken:
         raise RuntimeError("no memory here")
 
 
-def test_a_model_that_does_not_start_disturbs_nothing(
-    deployed: Deployed,
+def test_failed_deployment_keeps_current_model(
+    deployed: ServeDeployment,
     client: Client,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(serving, "Model", Broken)
+    monkeypatch.setattr(serving, "ModelReplica", Broken)
     before = client.get("/readyz").get_json()
     tiny_network.write(Path(str(deployed._settings.model)), "tiny", weight=5)
     number = deployed._number
@@ -338,7 +338,7 @@ def test_a_model_that_does_not_start_disturbs_nothing(
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
 
 
-def test_one_serve_of_a_cluster(deployed: Deployed) -> None:
+def test_second_serve_on_cluster_is_rejected(deployed: ServeDeployment) -> None:
     address = ray.get_runtime_context().gcs_address
     command = [sys.executable, "-m", "reelsense", "serve", "--port", "0"]
     found = subprocess.run(  # noqa: S603
@@ -349,15 +349,16 @@ def test_one_serve_of_a_cluster(deployed: Deployed) -> None:
         timeout=60,
     )
     assert found.returncode == 1
-    assert "reelsense: Serve runs on this cluster already" in found.stderr
+    assert "reelsense: Ray Serve already runs on this cluster" in found.stderr
 
 
-def test_too_many_cores(deployed: Deployed) -> None:
-    with pytest.raises(ReelsenseError, match="the largest machine of the cluster has"):
-        Deployed(deployed._settings, Plan(cores=1000), [], threading.Event())
+def test_too_many_cores_are_rejected(deployed: ServeDeployment) -> None:
+    with pytest.raises(SettingsError) as raised:
+        ServeDeployment(deployed._settings, Plan(cores=1000), [], threading.Event())
+    assert raised.value.code == "too-many-cores"
 
 
-def test_the_command_ends_as_it_should(tmp_path: Path) -> None:
+def test_command_finishes_requests_on_sigterm(tmp_path: Path) -> None:
     tiny_network.write(tmp_path / "bundle", "tiny")
     command = [sys.executable, "-m", "reelsense", "serve", "--port", "0", "--cluster", "ray"]
     process = subprocess.Popen(  # noqa: S603

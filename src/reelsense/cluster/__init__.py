@@ -1,4 +1,4 @@
-"""Many machines, on Ray: bulk scoring and replicated serving. Needs the extra [ray]."""
+"""Scoring of files and serving on a Ray cluster. Needs the extra [ray]."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from reelsense.errors import MissingExtraError
 for _module in ("ray", "a2wsgi", "pyarrow"):
     if find_spec(_module) is None:
         raise MissingExtraError(
-            f"this needs {_module}, which is not installed: pip install 'reelsense[ray]', or in "
-            "a clone: pip install --constraint constraints.txt '.[ray]'"
+            f"{_module} is not installed: run pip install 'reelsense[ray]' or, in a clone, "
+            "pip install --constraint constraints.txt '.[ray]'"
         )

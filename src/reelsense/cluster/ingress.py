@@ -1,7 +1,7 @@
-"""The server's application within Ray Serve: from ASGI to WSGI, and to the replicas of the model.
+"""The server's application inside Ray Serve: adapts ASGI to the WSGI application.
 
-What the plain server's own loop of connections does for it is done here as far as it can be: a
-request is read whole before a thread takes it, and a client that goes is noticed.
+It replaces what the connection layer does for the plain server: a request is read completely
+before it occupies a thread, and disconnected clients are noticed.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from reelsense.server.settings import Settings
 _log = logging.getLogger(__name__)
 
 MODELS = "reelsense-model-"
-"""What the applications are called that hold a model; a number follows, and the highest serves."""
+"""Prefix of the names of model applications. A number follows; the highest one serves."""
 
-_TO_SAY_NO = 16
-"""Threads beside those of the requests in hand."""
+_SPARE_THREADS = 16
+"""Threads beyond the concurrency limit, to reject requests and to answer health checks."""
 
 _CHUNK = 64 * 1024
 
@@ -43,108 +43,122 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-class Applications:
-    """The source of the model: whichever of the applications is the newest that runs."""
+class ServeModelSource:
+    """A model source: the newest model application that runs on Ray Serve."""
 
     def __init__(self) -> None:
-        self._seen: str | None = None
+        self._last_name: str | None = None
 
     def poll(self) -> object:
-        """Return its name; the last one that was known where Serve does not answer."""
+        """Return the name of the application, or the last known one while Serve is unreachable."""
         try:
-            self._seen = newest(running=True) or self._seen
-        except Exception as error:  # noqa: BLE001  # Ray's errors are many, and the next look is soon
-            _log.debug("Serve does not say what runs: %s", error)
-        return self._seen
+            self._last_name = newest_model(running=True) or self._last_name
+        except Exception as error:  # noqa: BLE001  # Ray raises many types; the next poll is soon
+            _log.debug("cannot get the status of Ray Serve: %s", error)
+        return self._last_name
 
     def load(self, on_batch: OnBatch) -> RemoteClassifier:
-        """Return what asks its replicas. Raises NotReadyError if there is none."""
-        if self._seen is None and self.poll() is None:
+        """Return a classifier that calls the replicas.
+
+        Raises:
+            NotReadyError: No replica runs yet.
+        """
+        if self._last_name is None and self.poll() is None:
             raise NotReadyError("no replica of the model runs yet")
-        return RemoteClassifier(serve.get_app_handle(str(self._seen)), on_batch)
+        return RemoteClassifier(serve.get_app_handle(str(self._last_name)), on_batch)
 
 
-def newest(*, running: bool = False) -> str | None:
-    """Return the name of the newest application with a model, of those that are `running`."""
+def newest_model(*, running: bool = False) -> str | None:
+    """Return the name of the newest model application, or None; with `running`, of those."""
     numbers = [
         int(name.removeprefix(MODELS))
-        for name, each in serve.status().applications.items()
-        if name.startswith(MODELS) and (each.status == "RUNNING" or not running)
+        for name, application in serve.status().applications.items()
+        if name.startswith(MODELS) and (application.status == "RUNNING" or not running)
     ]
     return f"{MODELS}{max(numbers)}" if numbers else None
 
 
 class Ingress:
-    """An ASGI application around the Flask one."""
+    """An ASGI application around the Flask application."""
 
     def __init__(self, settings: Settings, keys: Sequence[Key]) -> None:
         logging.config.dictConfig(log_settings(settings))
-        logging.setLogRecordFactory(logging.LogRecord)  # Ray's adds its own time to every line
+        # Ray replaces the factory by one that adds its own timestamp to every line.
+        logging.setLogRecordFactory(logging.LogRecord)
         self._settings = settings
-        self._app = create_app(settings, Applications(), keys)
+        self._app = create_app(settings, ServeModelSource(), keys)
         self._wsgi = WSGIMiddleware(
-            _Told(self._app), workers=settings.max_concurrent_requests + _TO_SAY_NO
+            _WsgiEnvironment(self._app), workers=settings.max_concurrent_requests + _SPARE_THREADS
         )
         self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer a request, or begin and end with the replica."""
+        """Handle a request, or the start and the end of the process."""
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            await self._respond(scope, receive, send)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
-        jobs, served = self._app.extensions["reelsense.jobs"], self._app.extensions["reelsense"]
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        jobs, model = self._app.extensions["reelsense.jobs"], self._app.extensions["reelsense"]
         await receive()
         jobs.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        served.draining = True
+        model.draining = True
         await asyncio.to_thread(jobs.close)
-        await asyncio.to_thread(served.close)
+        await asyncio.to_thread(model.close)
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
-        gone = threading.Event()
+    async def _respond(self, scope: Message, receive: Receive, send: Send) -> None:
+        disconnected = threading.Event()
 
-        async def send_on(message: Message) -> None:
+        async def send_if_connected(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _say_id_once(scope, message)
-            if not gone.is_set():
+                _remove_repeated_request_id(scope, message)
+            if not disconnected.is_set():
                 await send(message)
 
         with tempfile.SpooledTemporaryFile(self._settings.max_body) as body:
             try:
                 async with asyncio.timeout(self._settings.read_timeout):
-                    await self._take_in(scope, receive, body)
+                    await self._read_body(scope, receive, body)
             except TimeoutError:
-                await self._refuse(HTTPStatus.REQUEST_TIMEOUT, send)
+                await self._reject(HTTPStatus.REQUEST_TIMEOUT, send)
                 return
 
-            async def receive_again() -> Message:
+            async def receive_stored() -> Message:
                 chunk = body.read(_CHUNK)
                 return {"type": "http.request", "body": chunk, "more_body": bool(chunk)}
 
-            # WSGI cannot take bytes there that no client should send.
+            # A query string may contain bytes that WSGI cannot represent.
             query = quote(scope["query_string"], safe="".join(map(chr, range(0x21, 0x7F))))
-            given = {**scope, "query_string": query.encode(), "reelsense.gone": gone.is_set}
-            task = asyncio.create_task(self._wsgi(given, receive_again, send_on))  # type: ignore[arg-type]
+            wsgi_scope = {
+                **scope,
+                "query_string": query.encode(),
+                "reelsense.disconnected": disconnected.is_set,
+            }
+            task = asyncio.create_task(
+                self._wsgi(wsgi_scope, receive_stored, send_if_connected)  # type: ignore[arg-type]
+            )
             self._running.add(task)
             task.add_done_callback(self._running.discard)
             try:
-                # Its thread cannot be stopped: what it says to the end, nobody hears.
+                # The thread cannot be stopped: it runs to its end, and its response is dropped.
                 await asyncio.shield(task)
             except asyncio.CancelledError:
-                gone.set()
+                disconnected.set()
                 await asyncio.wait([task])
                 raise
 
-    async def _take_in(self, scope: Message, receive: Receive, body: IO[bytes]) -> None:
-        """Read the body, or as much as shows that it is too large: no thread waits for it."""
-        most = max(self._settings.max_body, self._settings.max_upload)
+    async def _read_body(self, scope: Message, receive: Receive, body: IO[bytes]) -> None:
+        """Read the request body into `body`, but not much more than the limit.
+
+        The application rejects a body that is too large by its Content-Length or its first bytes.
+        """
+        limit = max(self._settings.max_body, self._settings.max_upload)
         announced = dict(scope["headers"]).get(b"content-length", b"")
-        left = 0 if announced.isdigit() and int(announced) > most else most + 1
+        left = 0 if announced.isdigit() and int(announced) > limit else limit + 1
         while left > 0:
             message = await receive()
             chunk = message.get("body", b"")[:left]
@@ -154,27 +168,27 @@ class Ingress:
                 break
         body.seek(0)
 
-    async def _refuse(self, status: HTTPStatus, send: Send) -> None:
+    async def _reject(self, status: HTTPStatus, send: Send) -> None:
         headers, document = problems.of_no_request(self._app, status)
         raw = [(name.lower().encode(), value.encode()) for name, value in headers]
         await send({"type": "http.response.start", "status": status.value, "headers": raw})
         await send({"type": "http.response.body", "body": document})
 
 
-class _Told:
-    """The Flask application, told that bodies end, and whether clients wait."""
+class _WsgiEnvironment:
+    """Adds to the WSGI environment what the connection layer of the plain server sets."""
 
     def __init__(self, app: Callable[[Any, Any], Iterable[bytes]]) -> None:
         self._app = app
 
-    def __call__(self, environ: Any, start: Any) -> Iterable[bytes]:
+    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         environ["wsgi.input_terminated"] = True
-        environ["waitress.client_disconnected"] = environ["asgi.scope"]["reelsense.gone"]
-        return self._app(environ, start)
+        environ["waitress.client_disconnected"] = environ["asgi.scope"]["reelsense.disconnected"]
+        return self._app(environ, start_response)
 
 
-def _say_id_once(scope: Message, start: Message) -> None:
-    """Take X-Request-ID out of an answer that has the one of its request: Serve adds that again."""
+def _remove_repeated_request_id(scope: Message, start: Message) -> None:
+    """Remove X-Request-ID from a response that repeats the client's: Serve's proxy adds it too."""
     name = b"x-request-id"
-    asked = dict(scope["headers"]).get(name)
-    start["headers"] = [each for each in start["headers"] if tuple(each) != (name, asked)]
+    client_id = dict(scope["headers"]).get(name)
+    start["headers"] = [header for header in start["headers"] if tuple(header) != (name, client_id)]

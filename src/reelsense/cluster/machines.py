@@ -1,4 +1,4 @@
-"""The machines: a cluster that runs already, or this machine alone."""
+"""Connects to a Ray cluster, or starts one on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Before its import, which reads them: nobody is told, and its core keeps its thoughts for its logs.
+# Disable usage statistics and raylet logging. Ray reads these variables when it is imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
@@ -20,33 +20,39 @@ from ray.exceptions import RayError
 from reelsense.errors import ClusterError, ReelsenseError
 from reelsense.inference.engine import available_cores
 
-_PORT = 6379
-"""Of a head, unless it is told otherwise."""
+_DEFAULT_PORT = 6379
+"""Port of the head node, unless the address contains one."""
 
-_PATIENCE = 10.0
-"""Seconds in which a head has to answer."""
+_CONNECT_TIMEOUT = 10.0
+"""Seconds."""
 
 _CORES = 4
-"""Of a classifier: so few that its Python keeps up with its network."""
+"""Cores of a classifier. With more, its Python code would be slower than its network."""
 
 
 @contextmanager
-def connected(address: str | None, **more: Any) -> Iterator[None]:
-    """Join the cluster at `address`, or make one of this machine; let go of it at the end.
+def connected(address: str | None, **options: Any) -> Iterator[None]:
+    """Connect to a cluster, and disconnect at the end of the context.
 
-    `more` is for Ray. Raises ClusterError if there is none.
+    Args:
+        address: HOST[:PORT] of the head node or "auto"; None starts a cluster on this machine.
+        options: Further arguments of `ray.init`.
+
+    Raises:
+        ClusterError: There is no cluster at `address`.
     """
     for name in ("ray", "ray.data", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if address is None:
-        more |= {"address": "local", "num_cpus": available_cores(), "include_dashboard": False}
+        options |= {"address": "local", "num_cpus": available_cores(), "include_dashboard": False}
     else:
-        more["address"] = address if address == "auto" else _answering(address)
+        options["address"] = address if address == "auto" else _reachable(address)
     try:
-        ray.init(logging_level=logging.ERROR, **more)
+        ray.init(logging_level=logging.ERROR, **options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, RayError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ClusterError(f"there is no cluster of Ray at {more['address']}: {reason}") from error
+        where = f"connect to a Ray cluster at {address}" if address else "start Ray on this machine"
+        raise ClusterError(f"cannot {where}: {reason}", code="no-cluster") from error
     try:
         yield
     finally:
@@ -54,36 +60,40 @@ def connected(address: str | None, **more: Any) -> Iterator[None]:
 
 
 def usual_cores() -> int:
-    """Return how many cores a classifier gets: _CORES, or those of the smallest machine."""
+    """Return the default number of cores of a classifier: 4, or those of the smallest machine."""
     return max(1, min([_CORES, *machine_cores()]))
 
 
 def machine_cores() -> list[int]:
-    """Return the cores of every machine that works."""
+    """Return the number of cores of each machine in the cluster that has any."""
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     return [cores for cores in nodes if cores]
 
 
-def _answering(address: str) -> str:
-    """Return `address` with its port, where something answers; Ray itself would try for minutes."""
+def _reachable(address: str) -> str:
+    """Return `address` with its port if something listens there; Ray would retry for minutes."""
     host, colon, port = address.partition(":")
-    number = port if colon else str(_PORT)
+    port = port if colon else str(_DEFAULT_PORT)
     try:
-        socket.create_connection((host, int(number)), timeout=_PATIENCE).close()
+        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT).close()
     except (OSError, ValueError) as error:
-        raise ClusterError(f"there is no cluster at {address}: {error}") from error
-    return f"{host}:{number}"
+        raise ClusterError(
+            f"cannot connect to a Ray cluster at {address}: {error}; expected HOST[:PORT] of its "
+            "head node, or auto",
+            code="no-cluster",
+        ) from error
+    return f"{host}:{port}"
 
 
 def own_error(error: BaseException | None) -> ReelsenseError | None:
-    """Return what is at the bottom of an error of Ray's, if that is nothing that has died.
+    """Return the error of our own code at the root of an error from Ray; None if a machine died.
 
-    What our own code raised on another machine comes again wherever it is tried.
+    An error of our own code would occur again on any other machine, so a retry is useless.
     """
     while error is not None and not isinstance(error, ReelsenseError):
-        below = getattr(error, "cause", None) or error.__cause__
-        if below is None:
+        cause = getattr(error, "cause", None) or error.__cause__
+        if cause is None:
             died = isinstance(error, RayError | SystemException)
             return None if died else ClusterError(f"{type(error).__name__}: {error}")
-        error = below
+        error = cause
     return error

@@ -1,6 +1,6 @@
-"""The model on a cluster: replicas with a `Classifier` each, and how they are asked from afar.
+"""Replicas of the model on a cluster, each with a `Classifier`, and the client that calls them.
 
-Knows no HTTP.
+Does not know HTTP.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from reelsense.inference.classifier import Classifier
 from reelsense.inference.explain import BUDGET
 from reelsense.prediction import Explanation, Prediction
 
-_LOOK_EVERY = 0.1
-"""Seconds between two looks whether anyone waits for an answer still."""
+_POLL_INTERVAL = 0.1
+"""Seconds between two checks whether the caller still waits."""
 
-_PAUSE = 0.2
-"""Seconds before a request is sent again whose replica has died."""
+_RETRY_DELAY = 0.2
+"""Seconds before a call is repeated because its replica died."""
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What a replica says of its model."""
+class ModelFacts:
+    """What a replica reports about its model."""
 
     manifest: Manifest
     card: str
@@ -47,11 +47,11 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What a replica answers, and where the time went: the names are those of `CallContext`."""
+class ReplicaReply:
+    """The result of a call to a replica, with the timings and counts of its `CallContext`."""
 
-    found: Any
-    """Or the error, if it is one of reelsense's own: Ray would make another of it."""
+    result: Any
+    """The return value, or the ReelsenseError. Raised errors would be wrapped by Ray."""
     elapsed: float
     tokenize: float
     queue: float
@@ -59,59 +59,70 @@ class Reply:
     cache_hits: int
     computed: int
     batches: Sequence[tuple[int, int]] = field(default=())
-    """Those that ran since the last reply: windows and tokens."""
+    """Windows and tokens of each batch since the previous reply."""
 
 
 class ModelReplica:
-    """A replica: one classifier, asked by many at a time."""
+    """A replica: one classifier that serves concurrent calls."""
 
     def __init__(
-        self, bundle: ObjectRef[Bundle], threads: int, cache_size: int, at_once: int
+        self,
+        bundle: ObjectRef[Bundle],
+        threads: int,
+        cache_size: int,
+        max_concurrent_requests: int,
     ) -> None:
-        """Take the `bundle` out of Ray's object store, which holds one copy for each machine.
+        """Load the bundle from Ray's object store, which has one copy of it on each machine.
 
-        It was verified when it was put there.
+        The bundle was verified when it was stored.
         """
         self._batches: deque[tuple[int, int]] = deque(maxlen=10_000)
         self._classifier = Classifier(
             ray.get(bundle),
             threads=threads,
             cache_size=cache_size,
-            gpu=False,  # Ray hides those that nobody asked it for
+            gpu=False,  # Ray hides GPUs that a deployment does not request
             on_batch=lambda windows, tokens: self._batches.append((windows, tokens)),
         )
-        # A thread for each request, so that the queue of the classifier joins what is in hand, by
-        # tokens and without a timer. Ray's own @serve.batch counts requests, and waits for them.
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="request")
+        # One thread per request, so that the queue of the classifier builds the batches, by tokens
+        # and without a timer. Ray's @serve.batch counts requests and waits for them.
+        self._threads = ThreadPoolExecutor(max_concurrent_requests, thread_name_prefix="request")
 
-    async def facts(self) -> Facts:
-        """Return what the model is."""
-        found = self._classifier
-        return Facts(found.manifest, found.card, found.evaluation, found.size)
+    async def facts(self) -> ModelFacts:
+        """Return the facts about the model."""
+        classifier = self._classifier
+        return ModelFacts(
+            classifier.manifest, classifier.card, classifier.evaluation, classifier.size
+        )
 
-    async def ask(
+    async def call(
         self, method: str, arguments: dict[str, Any], limit: float | None, background: bool
-    ) -> Reply:
-        """Call a `method` of the classifier; nothing more is computed if the caller goes."""
-        gone = threading.Event()
-        context = CallContext(limit, gone.is_set, background=background)
+    ) -> ReplicaReply:
+        """Call a `method` of the classifier; stop the work if the call is cancelled.
+
+        Args:
+            method: The name of the method.
+            arguments: Its keyword arguments.
+            limit: Seconds until the deadline of the call, if any.
+            background: Whether interactive calls take precedence.
+        """
+        cancelled = threading.Event()
+        context = CallContext(limit, cancelled.is_set, background=background)
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(
-                self._threads, self._answer, method, arguments, context
-            )
+            return await loop.run_in_executor(self._threads, self._run, method, arguments, context)
         except asyncio.CancelledError:
-            gone.set()
+            cancelled.set()
             raise
 
-    def _answer(self, method: str, arguments: dict[str, Any], context: CallContext) -> Reply:
+    def _run(self, method: str, arguments: dict[str, Any], context: CallContext) -> ReplicaReply:
         try:
-            found = getattr(self._classifier, method)(**arguments, context=context)
+            result = getattr(self._classifier, method)(**arguments, context=context)
         except ReelsenseError as error:
-            found = error
+            result = error
         batches = [self._batches.popleft() for _ in range(len(self._batches))]
-        return Reply(
-            found=found,
+        return ReplicaReply(
+            result=result,
             elapsed=context.elapsed,
             tokenize=context.tokenize,
             queue=context.queue,
@@ -123,14 +134,14 @@ class ModelReplica:
 
 
 class RemoteClassifier:
-    """The classifiers of all replicas of one model, as if they were one. For any thread."""
+    """Has the methods of `Classifier`, and calls the replicas of a model. Thread-safe."""
 
     def __init__(
         self, handle: DeploymentHandle[ModelReplica], on_batch: OnBatch = lambda *_: None
     ) -> None:
-        """Ask the replicas behind `handle`, which have to be there, what they are."""
+        """Get the facts about the model from the replicas of `handle`, which must be running."""
         self._handle, self._on_batch = handle, on_batch
-        facts = cast(Facts, handle.facts.remote().result(timeout_s=30))
+        facts = cast(ModelFacts, handle.facts.remote().result(timeout_s=30))
         self.manifest = facts.manifest
         self.card, self.evaluation, self.size = facts.card, facts.evaluation, facts.size
 
@@ -142,9 +153,9 @@ class RemoteClassifier:
     def predict_each(
         self, texts: Sequence[str], *, risk: float | None = None, context: CallContext | None = None
     ) -> list[Prediction | TextError]:
-        """As `Classifier.predict_each`."""
+        """Do the same as `Classifier.predict_each`."""
         arguments = {"texts": list(texts), "risk": risk}
-        return cast("list[Prediction | TextError]", self._ask("predict_each", arguments, context))
+        return cast("list[Prediction | TextError]", self._call("predict_each", arguments, context))
 
     def explain(
         self,
@@ -154,60 +165,61 @@ class RemoteClassifier:
         risk: float | None = None,
         context: CallContext | None = None,
     ) -> Explanation:
-        """As `Classifier.explain`."""
+        """Do the same as `Classifier.explain`."""
         arguments = {"text": text, "budget": budget, "risk": risk}
-        return cast(Explanation, self._ask("explain", arguments, context))
+        return cast(Explanation, self._call("explain", arguments, context))
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """As `Classifier.predict_proba`."""
+        """Do the same as `Classifier.predict_proba`."""
         rows = []
-        for answer in self.predict_each(texts):
-            if isinstance(answer, TextError):
-                raise answer
-            rows.append([answer.probabilities[label] for label in self.labels])
+        for prediction in self.predict_each(texts):
+            if isinstance(prediction, TextError):
+                raise prediction
+            rows.append([prediction.probabilities[label] for label in self.labels])
         return np.array(rows, dtype=np.float64).reshape(-1, len(self.labels))
 
-    def _ask(self, method: str, arguments: dict[str, Any], context: CallContext | None) -> Any:
-        """Let one of the replicas answer: another one if it dies, for asking twice does no harm."""
+    def _call(self, method: str, arguments: dict[str, Any], context: CallContext | None) -> Any:
+        """Call a replica, and another one if it dies: predictions have no side effects."""
         context = context or CallContext()
         while True:
             context.check()
-            begun = time.monotonic()
-            asked = self._handle.ask.remote(
+            start = time.monotonic()
+            response = self._handle.call.remote(
                 method, arguments, context.remaining, context.background
             )
             try:
-                reply = _awaited(cast("DeploymentResponse[Reply]", asked), context)
+                reply = _wait_for(cast("DeploymentResponse[ReplicaReply]", response), context)
                 break
             except RayActorError as error:
-                if context.background:  # it may be the last one of a model that is gone
-                    raise AbandonedError("the replica that computed it has died") from error
+                if context.background:  # the model may have been replaced, with no replica left
+                    raise AbandonedError("the replica died during the call") from error
                 with context.waiting():
-                    time.sleep(_PAUSE)
+                    time.sleep(_RETRY_DELAY)
         for windows, tokens in reply.batches:
             self._on_batch(windows, tokens)
         context.tokenize += reply.tokenize
         context.network += reply.network
         context.cache_hits += reply.cache_hits
         context.computed += reply.computed
-        # The way there and back counts as waiting: most of it is, where many ask.
-        context.queue += reply.queue + max(0.0, time.monotonic() - begun - reply.elapsed)
-        if isinstance(reply.found, DeadlineError):
-            raise context.deadline_error()  # with the limit that its client knows
-        if isinstance(reply.found, ReelsenseError):
-            raise reply.found
-        return reply.found
+        # Count the transfer as queueing: under load, it mostly is.
+        context.queue += reply.queue + max(0.0, time.monotonic() - start - reply.elapsed)
+        if isinstance(reply.result, DeadlineError):
+            raise context.deadline_error()  # with the original limit, not what was left of it
+        if isinstance(reply.result, ReelsenseError):
+            raise reply.result
+        return reply.result
 
 
-def _awaited(asked: DeploymentResponse[Reply], context: CallContext) -> Reply:
-    """Return the reply; as soon as nobody waits for it, or time is up, cancel and raise that."""
+def _wait_for(response: DeploymentResponse[ReplicaReply], context: CallContext) -> ReplicaReply:
+    """Return the reply; cancel the call if the caller has gone or its deadline has passed."""
     while True:
         try:
             left = context.remaining
-            return asked.result(timeout_s=_LOOK_EVERY if left is None else min(left, _LOOK_EVERY))
+            timeout = _POLL_INTERVAL if left is None else min(left, _POLL_INTERVAL)
+            return response.result(timeout_s=timeout)
         except TimeoutError:
             if fault := context.error():
-                asked.cancel()
+                response.cancel()
                 raise fault from None
-        except TaskCancelledError as error:  # Serve noticed first that the client has gone
-            raise AbandonedError("nobody waits for the answer any more") from error
+        except TaskCancelledError as error:  # Serve noticed the disconnected client first
+            raise AbandonedError("the client has disconnected") from error

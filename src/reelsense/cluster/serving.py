@@ -1,14 +1,14 @@
-"""`reelsense serve --cluster ray`: the server's application before replicas of the model.
+"""`reelsense serve --cluster ray`: serves replicas of the model on a Ray cluster.
 
-The process that runs this starts Ray Serve, watches the folder of the bundle and ends Serve again.
-It answers nothing itself: requests go through Serve's proxy to the application (`ingress.py`), and
-their texts from there to whichever replica has the least to do (`replica.py`).
+This process starts Ray Serve, polls the bundle's folder and ends Serve. It handles no requests:
+these go through Serve's proxy to the application (`ingress.py`), which sends the texts to the least
+busy replica (`replica.py`).
 
-A bundle is an application of Serve's own, so that a change of it is one of which application the
-ingress asks: the new one is deployed beside the old, which goes once every request that began with
-it has ended. So each request is answered by one model from its begin to its end, a bundle that does
-not come up disturbs nothing, and nobody waits, however few replicas there are. Serve's own rolling
-update of a deployment would mix the versions, and stop one replica before it starts another.
+Each version of the bundle is a separate Serve application. A new version is deployed beside the old
+one; when it runs, the ingress switches to it, and the old one is deleted once all of its requests
+have ended. So every request is answered by one version, a broken bundle affects nothing, and there
+is no downtime, even with one replica. A rolling update of a single Serve deployment would mix the
+versions, and would stop a replica before it starts the next.
 """
 
 from __future__ import annotations
@@ -45,110 +45,112 @@ from reelsense.server.settings import Settings
 _log = logging.getLogger(__name__)
 
 INGRESS = "reelsense"
-"""The name of the application that HTTP reaches."""
+"""Name of the Serve application that receives HTTP requests."""
 
 AUTOSCALING: dict[str, Any] = {
-    "target_ongoing_requests": 16,  # as many fill a batch
+    "target_ongoing_requests": 16,  # enough to fill a batch
     "upscale_delay_s": 5,
     "downscale_delay_s": 120,
 }
-"""When there are more replicas, and when fewer."""
 
-_LOOK_EVERY = 1.0
+_POLL_INTERVAL = 1.0
 _AFTER_DEADLINE = 5.0
-"""Seconds from the deadline of the last request of a model to its end."""
+"""Seconds between the deadline of the last request to an application and its end."""
 
-_PATIENCE = 30.0
-"""Seconds that replicas may take to start before the log says that they do."""
+_START_WARNING = 30.0
+"""Seconds after which the log says that replicas still wait for resources."""
 
-_STORE = 512 * 1024 * 1024
-"""Bytes of the object store of a cluster that is this machine: a bundle or two are all it holds."""
+_OBJECT_STORE = 512 * 1024 * 1024
+"""Bytes of Ray's object store on a single machine: it only holds one or two bundles."""
+
+_MAX_PER_NODE = 100
+"""Ray Serve's limit of replicas per machine."""
 
 _QUIET = LoggingConfig(log_level="ERROR", enable_access_log=False)
-"""Of Serve, which has a line of its own for every request."""
+"""Ray Serve would log every request a second time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the cluster is, and how the model is spread over it."""
+    """The cluster, and the distribution of the model on it."""
 
     address: str | None = None
-    """HOST[:PORT] of the head, or auto; None: this machine alone."""
+    """HOST[:PORT] of the head node, or "auto"; None for this machine alone."""
     replicas: tuple[int, int] | None = None
-    """The least and the most; None: 1 to as many as there are cores for."""
+    """Minimum and maximum number; None for 1 to as many as the cores allow."""
     cores: int | None = None
-    """Of a replica; None: 4, or those of the smallest machine."""
+    """Cores per replica; None for 4, or those of the smallest machine."""
 
 
 def run(settings: Settings, plan: Plan) -> None:
-    """Serve until told to stop.
+    """Serve until stopped by a signal.
 
-    Raises as `server.run.run`, and ClusterError if there is no such cluster or Serve runs on it
-    already.
+    Raises:
+        ClusterError: The cluster is unreachable, or Serve already runs on it.
+        ReelsenseError: The server cannot start (see `server.process.run.run`).
     """
     settings = prepared(settings)
     logging.config.dictConfig(log_settings(settings))
-    bundle = read(Path(str(settings.model)))
+    bundle = load_checked_bundle(Path(str(settings.model)))
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # they are the lines of requests
-    # Serve's proxy believes nobody: --trusted-proxies says who is believed.
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # the lines are request logs
+    # Serve's proxy shall trust no forwarded headers: --trusted-proxies decides.
     os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
-    store = {"object_store_memory": _STORE} if plan.address is None else {}
-    with connected(plan.address, namespace="reelsense", **store):
-        logging.setLogRecordFactory(logging.LogRecord)  # Ray's adds its own time to every line
+    options = {"object_store_memory": _OBJECT_STORE} if plan.address is None else {}
+    with connected(plan.address, namespace="reelsense", **options):
+        # Ray replaces the factory by one that adds its own timestamp to every line.
+        logging.setLogRecordFactory(logging.LogRecord)
         if serve.status().proxies:
             raise ClusterError(
-                "Serve runs on this cluster already, and there is one of it: end it with "
-                "`serve shutdown`"
+                "Ray Serve already runs on this cluster, which can have only one: end it with "
+                "`serve shutdown`",
+                code="serve-already-running",
             )
         _serve(settings, plan, bundle)
 
 
 def _serve(settings: Settings, plan: Plan, bundle: Bundle) -> None:
     stop = _stop_at_signals()
-    deployed = Deployed(settings, plan, read_keys(settings), stop)
+    deployment = ServeDeployment(settings, plan, read_keys(settings), stop)
     try:
-        deployed.start(bundle)
+        deployment.start(bundle)
         if not stop.is_set():
-            announce(settings, bundle.manifest, deployed.port)
-        while not stop.wait(_LOOK_EVERY):
-            deployed.poll()
+            announce(settings, bundle.manifest, deployment.port)
+        while not stop.wait(_POLL_INTERVAL):
+            deployment.poll()
     finally:
-        stop.clear()  # now it says that the wait for requests in hand is to end too
-        deployed.close()
+        stop.clear()  # from now on, a second signal ends the wait for running requests
+        deployment.close()
 
 
-def read(folder: Path) -> Bundle:
-    """Return the bundle in `folder`, which travels as one object, and is known to answer.
-
-    Raises BundleError.
-    """
-    with unchanged(folder) as found:
-        bundle = read_bundle(found).in_memory()
+def load_checked_bundle(folder: Path) -> Bundle:
+    """Return the bundle in `folder`, in memory, after a test prediction. Raises BundleError."""
+    with unchanged(folder) as unchanged_folder:
+        bundle = read_bundle(unchanged_folder).in_memory()
     check(Classifier(bundle, gpu=False))
     return bundle
 
 
-class Deployed:
-    """The applications of one server: the ingress, the model that serves, and those before it."""
+class ServeDeployment:
+    """The Serve applications of one server: the ingress, the current model and retired ones."""
 
     def __init__(
         self, settings: Settings, plan: Plan, keys: list[Key], stop: threading.Event
     ) -> None:
-        """Deploy nothing yet. Once `stop` is set, nothing is waited for."""
+        """Create it without deploying anything. Setting `stop` ends all waits."""
         self._settings, self._keys, self._stop = settings, keys, stop
-        self._alone = plan.address is None
-        self._cores, self._bounds, self._a_node = _spread(plan)
+        self._owns_cluster = plan.address is None
+        self._cores, self._bounds, self._max_per_machine = _distribution(plan)
         self._folder = Path(str(settings.model))
-        self._seen: object = None
+        self._version: object = None
         self._number = 0
         self._retired: list[tuple[float, str]] = []
-        """When which application may go."""
+        """Applications to delete, each with the earliest time."""
         self.port = settings.port or _free_port(settings.host)
 
     def start(self, bundle: Bundle) -> None:
-        """Begin to serve `bundle`, which is that of the folder. Raises ReelsenseError."""
-        self._seen = poll(self._folder)
+        """Start serving `bundle`, the content of the bundle's folder. Raises ReelsenseError."""
+        self._version = poll(self._folder)
         serve.start(
             proxy_location="EveryNode",
             http_options={"host": self._settings.host, "port": self.port},
@@ -157,7 +159,7 @@ class Deployed:
         self._deploy(bundle)
         settings, keys = self._settings, self._keys
 
-        def build() -> Ingress:  # in the replica: a Flask application does not travel
+        def build() -> Ingress:  # called in the replica: a Flask application cannot be pickled
             return Ingress(settings, keys)
 
         ingress = serve.deployment(
@@ -169,65 +171,60 @@ class Deployed:
         self._run(ingress.bind(), INGRESS, "/")
 
     def poll(self) -> None:
-        """Deploy the bundle of the folder if it has changed, and delete what may go."""
-        found = poll(self._folder)
-        begun = time.monotonic()
+        """Deploy the bundle if its folder has changed, and delete retired applications."""
+        version = poll(self._folder)
+        start = time.monotonic()
         try:
-            self._sweep()
-            if found == self._seen:
+            self._delete_retired()
+            if version == self._version:
                 return
-            self._seen = found
-            bundle = read(self._folder)
+            self._version = version
+            bundle = load_checked_bundle(self._folder)
             self._deploy(bundle)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the one before it serves on
-            known = isinstance(error, ReelsenseError)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the current model stays
             _log.error(
-                "the model could not be loaded: %s; the one before it serves on",
+                "cannot load the new model: %s; the current one stays in use",
                 error,
-                exc_info=not known,
+                exc_info=not isinstance(error, ReelsenseError),
             )
             return
-        version = bundle.manifest.version
-        took = time.monotonic() - begun
-        _log.info("%s %s is deployed, in %.1f s", bundle.manifest.name, version, took)
+        manifest, seconds = bundle.manifest, time.monotonic() - start
+        _log.info("deployed %s %s in %.1f s", manifest.name, manifest.version, seconds)
 
     def close(self) -> None:
-        """Take no new requests, answer those in hand, and end Serve."""
-        _log.info("ending: what was accepted is being answered; Ctrl-C again ends now")
-        if INGRESS in serve.status().applications:  # it may not have come that far
+        """Accept no more requests, finish those that are running, and end Serve."""
+        _log.info("stopping: finishing accepted requests; press Ctrl-C again to stop now")
+        if INGRESS in serve.status().applications:  # missing if the start failed
             serve.delete(INGRESS, _blocking=False)
-        last = time.monotonic() + self._settings.deadline + 2 * _AFTER_DEADLINE
-        while INGRESS in serve.status().applications and time.monotonic() < last:
+        end = time.monotonic() + self._settings.deadline + 2 * _AFTER_DEADLINE
+        while INGRESS in serve.status().applications and time.monotonic() < end:
             if self._stop.wait(0.1):
                 break
-        if not self._alone:  # a cluster of our own ends with us
+        if not self._owns_cluster:  # otherwise, Serve ends with the cluster
             serve.shutdown()
 
     def _deploy(self, bundle: Bundle) -> None:
-        """Let replicas of `bundle` take over from those before them, once they are there."""
-        before = f"{MODELS}{self._number}" if self._number else None
+        """Deploy `bundle` as a new application, and retire the previous one when it runs."""
+        previous = f"{MODELS}{self._number}" if self._number else None
         name = f"{MODELS}{self._number + 1}"
-        least, most = self._bounds
-        deadline = self._settings.deadline
+        minimum, maximum = self._bounds
+        settings = self._settings
         model = serve.deployment(
             name="Model",
-            max_ongoing_requests=self._settings.max_concurrent_requests,
-            max_replicas_per_node=self._a_node,
+            max_ongoing_requests=settings.max_concurrent_requests,
+            max_replicas_per_node=self._max_per_machine,
             autoscaling_config=AUTOSCALING
             | {
-                "min_replicas": least,
-                "max_replicas": most,
-                "initial_replicas": min(most, max(least, _running(before))),
+                "min_replicas": minimum,
+                "max_replicas": maximum,
+                "initial_replicas": min(maximum, max(minimum, _running(previous))),
             },
-            # Half of what it uses: during a change there are two models side by side.
+            # Half of the cores in use: during an update there are two models side by side.
             ray_actor_options={"num_cpus": self._cores / 2},
-            graceful_shutdown_timeout_s=deadline + _AFTER_DEADLINE,
+            graceful_shutdown_timeout_s=settings.deadline + _AFTER_DEADLINE,
         )(ModelReplica)
         application = model.bind(
-            ray.put(bundle),
-            self._cores,
-            self._settings.cache_size,
-            self._settings.max_concurrent_requests,
+            ray.put(bundle), self._cores, settings.cache_size, settings.max_concurrent_requests
         )
         self._number += 1
         try:
@@ -236,60 +233,65 @@ class Deployed:
             serve.delete(name)
             self._number -= 1
             raise
-        if before:
-            self._retired.append((time.monotonic() + deadline + _AFTER_DEADLINE, before))
+        if previous:
+            due = time.monotonic() + settings.deadline + _AFTER_DEADLINE
+            self._retired.append((due, previous))
 
     def _run(self, application: serve.Application, name: str, route: str | None) -> None:
-        """Run `application` and wait for it. Raises ReelsenseError if it does not come up."""
+        """Start `application` and wait until it runs. Raises BundleError if it fails."""
         target = serve.RunTarget(application, name, route, logging_config=_QUIET)
         serve.run_many([target], wait_for_applications_running=False)
-        told = time.monotonic() + _PATIENCE
+        warn_at = time.monotonic() + _START_WARNING
         while not self._stop.wait(0.1):
-            self._sweep()
+            self._delete_retired()
             status = serve.status().applications[name]
             if status.status == "RUNNING":
                 return
             if status.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-                reasons = [each.message for each in status.deployments.values()]
-                raise BundleError(f"{name} does not start: {' '.join([status.message, *reasons])}")
-            if time.monotonic() > told:
-                told = float("inf")
-                _log.warning("%s waits for room on the cluster", name)
+                reasons = [deployment.message for deployment in status.deployments.values()]
+                raise BundleError(
+                    f"{name} does not start: {' '.join([status.message, *reasons])}",
+                    code="deployment-failed",
+                )
+            if time.monotonic() > warn_at:
+                warn_at = float("inf")
+                _log.warning("%s waits for free cores on the cluster", name)
 
-    def _sweep(self) -> None:
+    def _delete_retired(self) -> None:
         now = time.monotonic()
         for due, name in self._retired:
             if due <= now:
                 serve.delete(name, _blocking=False)
-        self._retired = [each for each in self._retired if each[0] > now]
+        self._retired = [(due, name) for due, name in self._retired if due > now]
 
 
-def _spread(plan: Plan) -> tuple[int, tuple[int, int], int]:
-    """Return cores of a replica, how many replicas there may be, and how many on one machine.
+def _distribution(plan: Plan) -> tuple[int, tuple[int, int], int]:
+    """Return the cores per replica, the bounds of the replicas, and the maximum per machine.
 
-    Raises SettingsError if no machine has so many cores.
+    Raises:
+        SettingsError: No machine has enough cores for a replica.
     """
-    nodes = machine_cores() or [1]
+    machines = machine_cores() or [1]
     cores = plan.cores or usual_cores()
-    if cores > max(nodes):
+    if cores > max(machines):
         raise SettingsError(
-            f"--cores-per-replica: the largest machine of the cluster has {max(nodes)} cores"
+            f"invalid --cores-per-replica {cores}: the largest machine of the cluster has "
+            f"{max(machines)} cores",
+            code="too-many-cores",
         )
-    bounds = plan.replicas or (1, sum(each // cores for each in nodes))
-    # Serve's own limit is 100.
-    return cores, bounds, min(100, max(nodes) // cores if plan.replicas is None else bounds[1])
+    if plan.replicas is not None:
+        return cores, plan.replicas, min(_MAX_PER_NODE, plan.replicas[1])
+    bounds = (1, sum(machine // cores for machine in machines))
+    return cores, bounds, min(_MAX_PER_NODE, max(machines) // cores)
 
 
-def _running(application: str | None) -> int:
-    """Return how many replicas of a model run."""
-    found = serve.status().applications.get(application or "")
-    if not found:
+def _running(name: str | None) -> int:
+    """Return the number of running replicas of the model application `name`."""
+    application = serve.status().applications.get(name or "")
+    if not application:
         return 0
-    return sum(
-        count
-        for state, count in found.deployments["Model"].replica_states.items()
-        if state == "RUNNING"
-    )
+    states = application.deployments["Model"].replica_states
+    return sum(count for state, count in states.items() if state == "RUNNING")
 
 
 def _free_port(host: str) -> int:
@@ -301,15 +303,15 @@ def _free_port(host: str) -> int:
 
 
 def _stop_at_signals() -> threading.Event:
-    """Return what TERM and INT set. HUP does nothing: the folder is looked at anyway."""
+    """Return an event that TERM and INT set. HUP only logs: the folder is polled anyway."""
     stop = threading.Event()
 
-    def told(number: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
-            _log.warning("this signal does nothing here: POST /admin/reload reads the keys anew")
+            _log.warning("SIGHUP is ignored: use POST /admin/reload to read the keys again")
         else:
             stop.set()
 
-    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(each, told)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, handle)
     return stop

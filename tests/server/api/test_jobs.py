@@ -225,7 +225,7 @@ def test_limits_of_rows_bytes_and_jobs(make: Make) -> None:
     assert (large.status_code, "a file in parts" in large.get_json()["detail"]) == (413, True)
     form = {"file": (io.BytesIO(b"review\n" + b"good " * 400), "a.csv")}
     sent = client.post("/jobs", data=form, headers={"Accept": "text/html"})
-    assert (sent.status_code, "up to 1000 bytes" in client.get("/jobs").text) == (413, True)
+    assert (sent.status_code, "at most 1000 bytes" in client.get("/jobs").text) == (413, True)
     assert "and a file in parts" in sent.text
     assert send(client, "review\na\n").status_code == 202
     answer = send(client, "review\na\n")
@@ -245,7 +245,7 @@ def test_jobs_can_be_disabled(make: Make) -> None:
     client = make(max_jobs=0).test_client()
     assert send(client).status_code == 404
     assert client.get("/jobs").status_code == 404
-    assert b"Many at once" not in client.get("/").data
+    assert b"Batch" not in client.get("/").data
 
 
 def test_rows_are_filtered_and_sorted(client: FlaskClient) -> None:
@@ -331,9 +331,9 @@ def test_job_page_shows_expiry(make: Make) -> None:
 @pytest.mark.parametrize(
     ("body", "said", "why"),
     [
-        ("review,n\n" + ",1\n" * 1200, "None of the 1,200 rows could be scored", "Why: "),
-        ("review,n\n,1\n,2\n3\n", "None of the 3 rows could be scored", "Why, for 2 of them: "),
-        ("review,n\n,1\n", "The only row could not be scored", "Why: "),
+        ("review,n\n" + ",1\n" * 1200, "None of the 1,200 rows could be scored", "Reason: "),
+        ("review,n\n,1\n,2\n3\n", "None of the 3 rows could be scored", "Reason for 2 of them: "),
+        ("review,n\n,1\n", "The only row could not be scored", "Reason: "),
     ],
 )
 def test_job_without_predictions_shows_reason(
@@ -365,7 +365,7 @@ def test_form_sets_risk_of_job(make: Make) -> None:
     name = str(sent.location).rpartition("/")[2]
     assert ended(client, name)["verdicts"] == {"positive": 1, "negative": 1, "error": 2}
     assert client.get(f"/v1/jobs/{name}").get_json()["risk"] == 0.1
-    assert "at most 10 % of what is decided wrong" in client.get(sent.location).text
+    assert "target error rate 10 %" in client.get(sent.location).text
     assert '<option value="0.1" selected>' in client.get(f"{sent.location}/rows/0").text
     form = {"column": "none", "risk": "0.1", "file": (io.BytesIO(TABLE.encode()), "a.csv")}
     assert '<option value="0.1" selected>' in client.post("/jobs", data=form).text
@@ -784,7 +784,7 @@ def test_job_page_filters_sorts_and_searches(
     assert "a bad, &#34;awful&#34; film" in page
     assert "a good film" not in page
     assert "1 row<" in page
-    assert "No row is like that" in client.get(f"/jobs/{name}?search=zzz").text
+    assert "No matching rows" in client.get(f"/jobs/{name}?search=zzz").text
     assert "is blank" in client.get(f"/jobs/{name}?verdict=error").text
     assert client.get(f"/jobs/{name}?sort=nonsense&page=x").status_code == 200
     text = client.get(f"/jobs/{name}/rows/0").text

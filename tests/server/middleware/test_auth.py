@@ -117,18 +117,18 @@ def test_keys_that_cannot_be_read_are_no_open_server(tmp_path: Path) -> None:
 
 def test_a_file_of_keys_that_is_not_there_can_be_made(tmp_path: Path) -> None:
     file = tmp_path / "the keys"
-    with pytest.raises(
-        SettingsError, match=r"`reelsense key NAME --keys-file '.*/the keys'` makes"
-    ):
+    with pytest.raises(SettingsError, match="reelsense key NAME") as error:
         run(Settings(keys_file=str(file)))
+    assert error.value.code == "no-keys-file"
     with pytest.raises(SettingsError, match=r"[Ii]s a directory") as error:
         run(Settings(keys_file=str(tmp_path)))
-    assert "makes it" not in str(error.value)
+    assert error.value.code != "no-keys-file"
 
 
 def test_a_host_that_is_none_is_told_before_keys_are_asked_for() -> None:
-    with pytest.raises(ReelsenseError, match=r"nohost\.invalid: there is no such host"):
+    with pytest.raises(ReelsenseError) as error:
         run(Settings(host="nohost.invalid"))
+    assert error.value.code == "unknown-host"
 
 
 def test_keys_that_hold_no_key_are_no_open_server() -> None:
@@ -411,7 +411,7 @@ def test_a_wrong_key_is_told_on_the_page(client: FlaskClient, secret: str) -> No
     answer = sign_in(client, secret)
     assert answer.status_code == 401
     assert answer.mimetype == "text/html"
-    told = b"This is an admin key" if secret == OPS else b"This key is not known here."
+    told = b"This is an admin key" if secret == OPS else b"Unknown key."
     assert told in answer.data
     assert client.get("/").status_code == 302
 

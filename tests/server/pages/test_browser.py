@@ -1,4 +1,4 @@
-"""The page as a person meets it: a real Chromium, the real server, the model that comes along."""
+"""The pages in a real Chromium, with a real server and the bundled model."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def analyse(page: webdriver.Chrome, text: str) -> None:
 def test_a_review_gets_its_verdict(page: webdriver.Chrome, text: str, label: str) -> None:
     analyse(page, text)
     assert shown(page, "verdict") == label
-    assert "Read whole" in shown(page, "details")
+    assert "the whole text" in shown(page, "details")
     assert "of 10 stars" in page.find_element(By.CLASS_NAME, "stars").text
     gauge = page.find_element(By.CLASS_NAME, "gauge").get_attribute("aria-label")
     assert gauge is not None
@@ -87,24 +87,26 @@ def test_a_review_gets_its_verdict(page: webdriver.Chrome, text: str, label: str
 def test_an_unsure_verdict_is_shown_as_such(page: webdriver.Chrome) -> None:
     analyse(page, "It has its moments, good ones and bad ones.")
     assert shown(page, "verdict") == "unsure"
-    assert "It leans positive" in shown(page, "said")
+    assert "Leans positive" in shown(page, "confidence")
 
 
 def choose(page: webdriver.Chrome, risk: str) -> None:
-    Select(page.find_element(By.ID, "risk")).select_by_visible_text(
-        f"At most {risk} of the decided answers wrong"
-    )
+    Select(page.find_element(By.ID, "risk")).select_by_visible_text(risk)
 
 
 def test_the_risk_that_is_chosen_draws_the_line(page: webdriver.Chrome) -> None:
     chosen = Select(page.find_element(By.ID, "risk")).first_selected_option
-    assert chosen.text == "At most 2 % of the decided answers wrong"
+    assert chosen.text == "2 %"
     text = "It has its moments, good ones and bad ones."
     analyse(page, text)
     assert shown(page, "verdict") == "unsure"
-    assert shown(page, "line").startswith("Unsure below 96.3 %: at most 2 % of what is decided")
-    choose(page, "10 %")  # it is judged anew at once
-    WebDriverWait(page, 20).until(lambda _: shown(page, "line").startswith("Unsure of nothing"))
+    assert shown(page, "threshold-note").startswith(
+        "Unsure below 96.3 %, to meet a target error rate of 2 %"
+    )
+    choose(page, "10 %")  # which analyses the review again
+    WebDriverWait(page, 20).until(
+        lambda _: shown(page, "threshold-note").startswith("Never unsure")
+    )
     assert shown(page, "verdict") != "unsure"
 
 
@@ -113,9 +115,9 @@ def test_the_risk_is_chosen_without_javascript_too(browser: webdriver.Chrome, ad
         browser.get(address)
         choose(browser, "10 %")
         analyse(browser, "It has its moments, good ones and bad ones.")
-        assert shown(browser, "line").startswith("Unsure of nothing: at most 10 %")
+        assert shown(browser, "threshold-note").startswith("Never unsure")
         chosen = Select(browser.find_element(By.ID, "risk")).first_selected_option
-        assert chosen.text == "At most 10 % of the decided answers wrong"
+        assert chosen.text == "10 %"
 
 
 def test_a_sentence_tells_what_it_carries_to_the_mouse_the_keyboard_and_a_reader(
@@ -125,7 +127,7 @@ def test_a_sentence_tells_what_it_carries_to_the_mouse_the_keyboard_and_a_reader
     shown(page, "review")
     first, second, *_ = page.find_elements(By.CSS_SELECTOR, "#review .s")
     assert "for" in (first.get_attribute("class") or "").split()
-    assert {"against", "s4", "turns"} <= set((second.get_attribute("class") or "").split())
+    assert {"against", "s4", "decisive"} <= set((second.get_attribute("class") or "").split())
     value = second.find_element(By.CLASS_NAME, "value")
 
     def is_shown() -> bool:
@@ -143,7 +145,7 @@ def test_a_sentence_tells_what_it_carries_to_the_mouse_the_keyboard_and_a_reader
     assert page.switch_to.active_element == second
     assert is_shown()
     assert "Weight" in (second.get_attribute("textContent") or "")
-    assert "would be positive" in shown(page, "flip")
+    assert "would be positive" in shown(page, "counterfactual")
 
 
 def test_the_keyboard_is_enough(page: webdriver.Chrome) -> None:
@@ -164,7 +166,7 @@ def test_nobody_is_told_of_a_mouse_that_they_lack(
         legend = browser.find_element(By.CLASS_NAME, "legend").text
         assert ("Point at a sentence" in legend) == by_mouse
         assert ("Tap a sentence" in legend) != by_mouse
-        assert "The stronger the colour, the more." in legend  # dark on dark is no more
+        assert "A stronger colour means a larger weight." in legend  # dark on dark is no more
 
 
 def test_an_example_is_tried_with_one_click(page: webdriver.Chrome) -> None:
@@ -208,7 +210,7 @@ def test_a_server_that_is_gone_is_said(browser: webdriver.Chrome) -> None:
     with server() as (address, _):
         browser.get(address)
     analyse(browser, "Wonderful!")
-    assert shown(browser, "problem") == "The server cannot be reached."
+    assert shown(browser, "problem") == "Cannot reach the server."
 
 
 def test_markup_in_a_review_stays_text(page: webdriver.Chrome) -> None:
@@ -290,12 +292,12 @@ def test_from_the_interface_a_way_leads_back(
         assert lightness(text.value_of_css_property("color")) > 150  # on dark
         here = browser.find_element(By.CSS_SELECTOR, "nav [aria-current]")
         assert here.text == "API"
-        browser.find_element(By.LINK_TEXT, "One review").click()
+        browser.find_element(By.LINK_TEXT, "Single review").click()
         WebDriverWait(browser, 10).until(lambda _: browser.current_url == f"{address}/")
     with without_javascript(browser):
         browser.get(f"{address}/docs")
-        assert browser.find_element(By.LINK_TEXT, "the contract as JSON").is_displayed()
-        assert browser.find_element(By.LINK_TEXT, "The model").is_displayed()
+        assert browser.find_element(By.LINK_TEXT, "OpenAPI document").is_displayed()
+        assert browser.find_element(By.LINK_TEXT, "Model").is_displayed()
 
 
 def lightness(colour: str) -> int:
@@ -358,7 +360,7 @@ def test_with_keys_one_signs_in(browser: webdriver.Chrome, keyed: tuple[str, str
     browser.get(address)
     assert browser.current_url == f"{address}/sign-in"
     browser.find_element(By.ID, "key").send_keys("rs_guessed", Keys.ENTER)
-    assert "not known" in shown(browser, "problem")
+    assert "Unknown key" in shown(browser, "problem")
     browser.get_log("browser")  # that there was a 401
     browser.find_element(By.ID, "key").send_keys(secret, Keys.ENTER)
     WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.ID, "text"))
@@ -388,4 +390,4 @@ def test_a_session_that_has_ended_is_said(
     WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.ID, "text"))
     browser.delete_all_cookies()
     analyse(browser, "Wonderful!")
-    assert "Sign in again" in shown(browser, "problem")
+    assert "sign in again" in shown(browser, "problem")

@@ -1,4 +1,4 @@
-"""Many reviews at once as a person meets them: a real Chromium, the real server and model."""
+"""Files of reviews in a real Chromium, with a real server and the bundled model."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_file_is_sent_watched_looked_through_and_taken_home(
 
     browser.get(f"{address}/jobs")
     assert re.search(
-        r"^films\.csv sent on \d+ [A-Z][a-z]+, \d\d:\d\d UTC$", shown(browser, "recent"), re.M
+        r"^films\.csv uploaded on \d+ [A-Z][a-z]+, \d\d:\d\d UTC$", shown(browser, "recent"), re.M
     )
 
 
@@ -161,7 +161,7 @@ def test_the_table_is_filtered_searched_sorted_and_turned(
     assert {each.split(":")[0] for each in cells(browser, 2)} == {"not scored"}
     browser.get(f"{page}?verdict=unsure")
     browser.find_element(By.CSS_SELECTOR, ".rows summary").click()
-    browser.find_element(By.PARTIAL_LINK_TEXT, "what carries the verdict").click()
+    browser.find_element(By.PARTIAL_LINK_TEXT, "explanation").click()
     assert shown(browser, "verdict") == "unsure"
     assert "It has its moments" in shown(browser, "review")
 
@@ -169,9 +169,9 @@ def test_the_table_is_filtered_searched_sorted_and_turned(
 def test_it_is_stopped_and_deleted(browser: webdriver.Chrome, address: str, folder: Path) -> None:
     page = send(browser, address, write(folder / "long.csv", 4000, longer=20))
     WebDriverWait(browser, 30).until(lambda _: " left" in shown(browser, "state"))
-    browser.find_element(By.XPATH, "//button[text()='Stop']").click()
-    WebDriverWait(browser, 10).until(lambda _: "Stopped" in shown(browser, "state"))
-    assert browser.find_elements(By.LINK_TEXT, "Download what is scored")
+    browser.find_element(By.XPATH, "//button[text()='Cancel']").click()
+    WebDriverWait(browser, 10).until(lambda _: "Cancelled" in shown(browser, "state"))
+    assert browser.find_elements(By.LINK_TEXT, "Download partial results")
     assert page.rpartition("/")[2] in kept(browser)
     press_delete(browser)
     WebDriverWait(browser, 10).until(lambda _: browser.current_url == f"{address}/jobs")
@@ -186,7 +186,7 @@ def press_delete(browser: webdriver.Chrome) -> None:
     assert not button.is_displayed()
     browser.find_element(By.CSS_SELECTOR, ".ask summary").click()
     question = browser.find_element(By.CSS_SELECTOR, ".ask p").text
-    assert re.fullmatch(r"Delete \w+\.csv and its answers\? This cannot be undone\.", question)
+    assert re.fullmatch(r"Delete \w+\.csv and its results\? This cannot be undone\.", question)
     button.click()
 
 
@@ -269,11 +269,11 @@ def test_without_javascript_a_file_is_sent_and_seen(
     with without_javascript(browser):
         browser.get(f"{address}/jobs")
         browser.find_element(By.ID, "file").send_keys(str(file))
-        browser.find_element(By.XPATH, "//button[text()='Score it']").click()
+        browser.find_element(By.XPATH, "//button[text()='Analyse file']").click()
         assert "no column 'text'" in shown(browser, "problem")
         browser.find_element(By.ID, "file").send_keys(str(file))
         browser.find_element(By.ID, "column").send_keys("what they said")
-        browser.find_element(By.XPATH, "//button[text()='Score it']").click()
+        browser.find_element(By.XPATH, "//button[text()='Analyse file']").click()
         WebDriverWait(browser, 20).until(lambda _: is_done(browser))
         browser.get(f"{browser.current_url}?verdict=error")
         assert "is blank" in browser.find_element(By.CLASS_NAME, "rows").text
@@ -290,7 +290,7 @@ def test_a_file_is_scored_at_the_risk_that_is_chosen(
     shown(browser, "preview")
     browser.find_element(By.ID, "send").click()
     WebDriverWait(browser, 30).until(lambda _: is_done(browser))
-    assert "at most 10 % of what is decided wrong" in shown(browser, "state")
+    assert "target error rate 10 %" in shown(browser, "state")
     assert set(cells(browser, 2)) <= {
         "positive",
         "negative",
@@ -315,7 +315,7 @@ def test_a_file_that_is_too_large_is_not_sent(
         file.truncate(112 * 2**20 - 5000)
     browser.get(f"{address}/jobs")
     browser.find_element(By.ID, "file").send_keys(str(huge))
-    said = "huge.csv is 112 MB; this server takes up to 100 MB. Split it, or use reelsense predict"
+    said = "huge.csv is 112 MB; the limit of this server is 100 MB. Split the file, or use"
     assert said in shown(browser, "problem")
     assert not browser.find_element(By.ID, "preview").is_displayed()
     browser.find_element(By.ID, "file").send_keys(str(write(folder / "small.csv", 5)))

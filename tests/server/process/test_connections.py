@@ -17,7 +17,7 @@ from flask import Flask, Response, request
 
 from reelsense.server.app import create_app
 from reelsense.server.middleware.auth import FOR_BROWSERS
-from reelsense.server.process.listener import HEAD
+from reelsense.server.process.listener import MAX_HEADER_BYTES
 from reelsense.server.settings import Settings
 from tests import tiny
 from tests.server.conftest import gated, wait_until_ready
@@ -62,7 +62,7 @@ def problem(answer: bytes) -> tuple[int, str]:
     return document["status"], document["code"]
 
 
-def test_answers_one_after_the_other_on_one_connection(port: int) -> None:
+def test_pipelined_requests_are_answered_in_order(port: int) -> None:
     with connect(port) as connection:
         connection.sendall(GET * 3 + post(b'{"text": "good"}'))
         found = rest_of(connection)
@@ -70,13 +70,13 @@ def test_answers_one_after_the_other_on_one_connection(port: int) -> None:
     assert found.endswith(b'"tokens":{"total":1,"scored":1}}]}\n')
 
 
-def test_http_1_0(port: int) -> None:
+def test_http_1_0_is_answered(port: int) -> None:
     found = answer_to(port, b"GET /healthz HTTP/1.0\r\n\r\n")
     assert found.startswith(b"HTTP/1.0 200 OK")
     assert b"Connection: close" in found
 
 
-def test_a_body_in_chunks(port: int) -> None:
+def test_chunked_body_is_accepted(port: int) -> None:
     head = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
     body = b'{"text": "good"}'
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
@@ -94,8 +94,8 @@ def test_a_body_in_chunks(port: int) -> None:
         (post(b"", length=-1), 400, "bad-request"),
         (post(b"x" * 1001), 413, "body-too-large"),
         (post(b"", length=10**30), 413, "body-too-large"),
-        (GET[:-2] + b"X: " + b"y" * HEAD, 431, "head-too-large"),
-        (b"GET /" + b"y" * HEAD, 431, "head-too-large"),
+        (GET[:-2] + b"X: " + b"y" * MAX_HEADER_BYTES, 431, "head-too-large"),
+        (b"GET /" + b"y" * MAX_HEADER_BYTES, 431, "head-too-large"),
         (post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: gzip"), 501, "http-error"),
         (post(b"", "Transfer-Encoding: chunked"), 400, "bad-request"),
         (post(b"", "Transfer-Encoding: chunked").replace(b"1.1", b"1.0"), 400, "bad-request"),
@@ -105,7 +105,7 @@ def test_a_body_in_chunks(port: int) -> None:
         (GET.replace(b"Host: x", b"Host: x\r\nHost: y"), 400, "bad-request"),
     ],
 )
-def test_what_is_no_request_gets_a_problem_document(
+def test_malformed_request_gets_problem_document(
     port: int, sent: bytes, status: int, code: str
 ) -> None:
     answer = answer_to(port, sent)
@@ -152,7 +152,7 @@ def test_tabs_around_a_header_value_are_accepted(port: int) -> None:
     assert b"200 OK" in answer_to(port, LAST.replace(b"Host: x", b"Host:\tx\t"))
 
 
-def test_nothing_of_what_is_no_request_is_told_again(
+def test_problem_document_repeats_nothing_of_malformed_request(
     port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -166,7 +166,7 @@ def test_nothing_of_what_is_no_request_is_told_again(
     assert "\x1b" not in "".join(record.getMessage() for record in caplog.records)
 
 
-def test_who_sends_more_than_is_taken_can_read_the_answer(port: int) -> None:
+def test_client_can_read_response_to_too_large_body(port: int) -> None:
     with connect(port) as connection:
         connection.sendall(post(b"x" * 1000, length=50_000_000))
         with suppress(ConnectionError):
@@ -177,7 +177,7 @@ def test_who_sends_more_than_is_taken_can_read_the_answer(port: int) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.ENOENT, errno.EROFS, errno.EACCES])
-def test_a_body_for_which_there_is_no_file_gets_507(
+def test_body_that_cannot_be_stored_gets_507(
     code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Full, not to be written, or, as tempfile has it where no folder will do, not there."""
@@ -194,12 +194,12 @@ def test_a_body_for_which_there_is_no_file_gets_507(
 
 
 @pytest.mark.parametrize("begun", [b"f;", b"0\r\nX: "], ids=["size", "trailer"])
-def test_what_stands_beside_chunks_is_bounded(port: int, begun: bytes) -> None:
+def test_chunk_overhead_is_limited(port: int, begun: bytes) -> None:
     head = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert answer_to(port, head + begun + b"a" * 200_000).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_body_is_asked_for_where_the_client_waits_for_that(port: int) -> None:
+def test_expect_continue_is_answered(port: int) -> None:
     body = b'{"text": "good"}'
     with connect(port) as connection:
         connection.sendall(post(b"", "Expect: 100-continue", length=len(body)))
@@ -209,13 +209,13 @@ def test_a_body_is_asked_for_where_the_client_waits_for_that(port: int) -> None:
 
 
 @pytest.mark.parametrize("begun", [b"G", GET[:-2], post(b'{"te', length=100)])
-def test_a_request_that_does_not_arrive_in_time_gets_408(port: int, begun: bytes) -> None:
+def test_late_request_gets_408(port: int, begun: bytes) -> None:
     started = time.monotonic()
     assert problem(answer_to(port, begun)) == (408, "request-timeout")
     assert time.monotonic() - started < 5
 
 
-def test_a_request_that_trickles_gets_408_all_the_same(port: int) -> None:
+def test_slow_request_gets_408(port: int) -> None:
     with connect(port) as connection:
         connection.sendall(post(b"", length=900))
         with suppress(ConnectionError):
@@ -238,7 +238,7 @@ def test_slow_senders_hold_no_thread(port: int) -> None:
             each.close()
 
 
-def test_where_there_are_too_many_the_one_that_is_idle_the_longest_goes() -> None:
+def test_excess_connection_closes_least_recently_active_one() -> None:
     with listening(made(max_connections=3)) as (port, _):
         first, *others = [connect(port) for _ in range(3)]
         for each in others:
@@ -252,7 +252,7 @@ def test_where_there_are_too_many_the_one_that_is_idle_the_longest_goes() -> Non
             each.close()
 
 
-def test_who_reads_slowly_holds_no_thread() -> None:
+def test_slow_readers_hold_no_thread() -> None:
     app = create_app(Settings(max_concurrent_requests=1), tiny.classifier())
     app.add_url_rule("/large", view_func=lambda: Response(b"x" * 6_000_000))
     wait_until_ready(app.test_client())
@@ -272,7 +272,7 @@ def test_who_reads_slowly_holds_no_thread() -> None:
             connection.close()
 
 
-def test_who_asks_and_asks_and_does_not_read_has_one_answer_under_way() -> None:
+def test_client_that_does_not_read_has_one_request_handled() -> None:
     asked = []
 
     def large() -> Response:
@@ -294,8 +294,8 @@ def test_who_asks_and_asks_and_does_not_read_has_one_answer_under_way() -> None:
         assert len(asked) == 40
 
 
-def test_an_answer_that_nobody_reads_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reelsense.server.process.listener._STALLED", 0.3)
+def test_unread_response_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reelsense.server.process.listener._STALLED_TIMEOUT", 0.3)
     app = create_app(Settings(), tiny.classifier())
     app.add_url_rule("/large", view_func=lambda: Response(b"x" * 9_000_000))
     with listening(app) as (port, connections), socket.socket() as connection:
@@ -307,7 +307,9 @@ def test_an_answer_that_nobody_reads_is_not_kept(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("jump", [-1e6, 1e6])
-def test_a_clock_that_is_set_cuts_nobody_off(jump: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_change_of_wall_time_closes_no_connection(
+    jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = create_app(Settings(), tiny.classifier())
     app.add_url_rule("/large", view_func=lambda: Response(b"x" * 9_000_000))
     real_time = time.time
@@ -323,10 +325,10 @@ def test_a_clock_that_is_set_cuts_nobody_off(jump: float, monkeypatch: pytest.Mo
         assert rest_of(connection).endswith(b"x" * 9_000_000)
 
 
-def test_what_is_between_the_network_and_the_threads_is_bounded(
+def test_buffered_bodies_are_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("reelsense.server.process.listener._BETWEEN", 3_000_000)
+    monkeypatch.setattr("reelsense.server.process.listener._MAX_BUFFERED", 3_000_000)
     with listening(made(max_upload=1)) as (port, connections), ExitStack() as stack:
         for _ in range(8):
             connection = stack.enter_context(connect(port))
@@ -337,11 +339,13 @@ def test_what_is_between_the_network_and_the_threads_is_bounded(
         assert connections.count == 3
 
 
-def test_buffered_bodies_are_bounded_before_the_next_second(
+def test_buffered_bodies_are_limited_between_checks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("reelsense.server.process.listener._BETWEEN", 3_000_000)
-    monkeypatch.setattr("reelsense.server.process.listener._Listener._look_after", lambda *_: None)
+    monkeypatch.setattr("reelsense.server.process.listener._MAX_BUFFERED", 3_000_000)
+    monkeypatch.setattr(
+        "reelsense.server.process.listener._Listener._enforce_timeouts", lambda *_: None
+    )
     with listening(made(max_upload=1)) as (port, connections), ExitStack() as stack:
         for _ in range(8):
             connection = stack.enter_context(connect(port))
@@ -351,9 +355,7 @@ def test_buffered_bodies_are_bounded_before_the_next_second(
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_unread_responses_take_no_more_memory_than_their_bound(
-    streamed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unread_responses_are_limited(streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     bound, size, chunk = 25_000_000, 5_000_000, 100_000
     written = []
 
@@ -364,8 +366,10 @@ def test_unread_responses_take_no_more_memory_than_their_bound(
             yield b"x" * size
         written.append(1)
 
-    monkeypatch.setattr("reelsense.server.process.listener._BETWEEN", bound)
-    monkeypatch.setattr("reelsense.server.process.listener._Listener._look_after", lambda *_: None)
+    monkeypatch.setattr("reelsense.server.process.listener._MAX_BUFFERED", bound)
+    monkeypatch.setattr(
+        "reelsense.server.process.listener._Listener._enforce_timeouts", lambda *_: None
+    )
     app = create_app(Settings(max_upload=1), tiny.classifier())
     app.add_url_rule("/large", view_func=lambda: Response(large()))
     with listening(app) as (port, connections), ExitStack() as stack:
@@ -400,7 +404,7 @@ def test_slow_reader_gets_every_byte_in_order() -> None:
                 assert rest_of(connection).partition(b"\r\n\r\n")[2] == b"".join(parts)
 
 
-def test_a_full_queue_is_answered_and_not_waited_for() -> None:
+def test_full_queue_rejects_at_once() -> None:
     app, gate = gated(max_concurrent_requests=2)
     load_shedder = app.extensions["reelsense.admission"]
     with listening(app) as (port, _), ExitStack() as stack:
@@ -414,7 +418,7 @@ def test_a_full_queue_is_answered_and_not_waited_for() -> None:
             gate.open.set()
 
 
-def test_whose_client_has_gone_costs_no_forward_pass() -> None:
+def test_disconnected_request_skips_forward_pass() -> None:
     app, gate = gated()
     load_shedder = app.extensions["reelsense.admission"]
     with listening(app) as (port, _):
@@ -435,7 +439,7 @@ def test_whose_client_has_gone_costs_no_forward_pass() -> None:
         assert b'route="/v1/predict",status="499"' in counted
 
 
-def test_who_has_gone_costs_nothing_however_much_was_asked() -> None:
+def test_disconnected_client_skips_its_pipelined_requests() -> None:
     app, gate = gated()
     load_shedder = app.extensions["reelsense.admission"]
     with listening(app) as (port, connections):
@@ -450,7 +454,7 @@ def test_who_has_gone_costs_nothing_however_much_was_asked() -> None:
     assert gate.rows <= 2
 
 
-def test_what_expires_while_it_waits_costs_no_forward_pass() -> None:
+def test_expired_request_skips_forward_pass() -> None:
     app, gate = gated(deadline=0.3)
     with listening(app) as (port, _):
         with connect(port) as first, connect(port) as second:
@@ -464,7 +468,7 @@ def test_what_expires_while_it_waits_costs_no_forward_pass() -> None:
         assert gate.rows == 2
 
 
-def test_draining_answers_what_was_accepted_and_takes_no_more() -> None:
+def test_drain_answers_accepted_requests_only() -> None:
     app, gate = gated()
     block = listening(app)
     port, _ = block.__enter__()
@@ -493,7 +497,7 @@ def test_draining_answers_what_was_accepted_and_takes_no_more() -> None:
     assert not ending.is_alive()
 
 
-def test_the_application_sees_whole_bodies_alone() -> None:
+def test_application_sees_complete_bodies_only() -> None:
     app = create_app(Settings(), tiny.classifier())
 
     def length() -> dict[str, int | None]:
@@ -513,15 +517,13 @@ def test_the_application_sees_whole_bodies_alone() -> None:
         (post(b"", length=-1)[:-2], 400),
     ],
 )
-def test_nobody_is_told_to_send_a_body_that_is_not_wanted(
-    port: int, head: bytes, status: int
-) -> None:
+def test_expect_continue_is_rejected_for_unwanted_body(port: int, head: bytes, status: int) -> None:
     with connect(port) as connection:
         connection.sendall(head + b"Expect: 100-continue\r\n\r\n")
         assert int(connection.recv(4096).split()[1]) == status
 
 
-def test_an_empty_line_between_requests_is_none(port: int) -> None:
+def test_empty_line_between_requests_is_ignored(port: int) -> None:
     with connect(port) as connection:
         connection.sendall(GET + b"\r\n")
         assert b"200 OK" in connection.recv(4096)
@@ -530,7 +532,7 @@ def test_an_empty_line_between_requests_is_none(port: int) -> None:
         assert rest_of(connection).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_the_rest_of_a_request_is_not_waited_for_in_vain(port: int) -> None:
+def test_pipelined_request_in_two_parts_is_answered_at_once(port: int) -> None:
     with connect(port) as connection:
         connection.sendall(GET + LAST[:20])
         assert b"200 OK" in connection.recv(4096)
@@ -541,7 +543,7 @@ def test_the_rest_of_a_request_is_not_waited_for_in_vain(port: int) -> None:
         assert time.monotonic() - started < 0.5
 
 
-def test_urgent_data_does_not_keep_the_server_busy(port: int) -> None:
+def test_urgent_data_closes_connection(port: int) -> None:
     with connect(port) as connection:
         connection.send(b"x", socket.MSG_OOB)
         with suppress(ConnectionResetError):
@@ -549,10 +551,10 @@ def test_urgent_data_does_not_keep_the_server_busy(port: int) -> None:
     assert b"200 OK" in answer_to(port, LAST)
 
 
-def test_a_stalled_connection_that_has_sent_more_is_cut_and_no_more(
+def test_stalled_connection_with_pipelined_request_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("reelsense.server.process.listener._STALLED", 0.2)
+    monkeypatch.setattr("reelsense.server.process.listener._STALLED_TIMEOUT", 0.2)
     app = create_app(Settings(), tiny.classifier())
     app.add_url_rule("/large", view_func=lambda: Response(b"x" * 6_000_000))
     wait_until_ready(app.test_client())
@@ -569,7 +571,7 @@ def test_a_stalled_connection_that_has_sent_more_is_cut_and_no_more(
         assert b"200 OK" in answer_to(port, LAST)
 
 
-def test_who_comes_among_many_is_served(port: int) -> None:
+def test_client_among_many_connections_is_served(port: int) -> None:
     """The numbers of closed connections are given to new ones, their events are not."""
     with ExitStack() as stack:
         for _ in range(300):

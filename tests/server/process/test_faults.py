@@ -138,7 +138,7 @@ class Flood:
             self.retry_after.add(found[1].decode() if found else None)
 
 
-def test_ten_times_what_it_can_do_is_shed_and_what_is_accepted_is_in_time() -> None:
+def test_overload_is_rejected_and_accepted_requests_meet_deadline() -> None:
     bodies = (json.dumps({"texts": [review(n * 8 + k) for k in range(8)]}) for n in range(10**6))
     single = (json.dumps({"text": review(-n)}) for n in range(1, 10**6))
 
@@ -175,7 +175,7 @@ def test_ten_times_what_it_can_do_is_shed_and_what_is_accepted_is_in_time() -> N
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_worker_that_is_killed_fails_its_own_requests_and_is_replaced(count: int) -> None:
+def test_killed_worker_is_replaced(count: int) -> None:
     with (
         server("--workers", str(count)) as (address, process),
         load(address, 6, lambda n: {"text": review(n)}) as found,
@@ -193,7 +193,7 @@ def test_a_worker_that_is_killed_fails_its_own_requests_and_is_replaced(count: i
     assert len(found.lost) <= 2 * 6
 
 
-def test_sigterm_under_load_loses_nothing_that_was_accepted() -> None:
+def test_sigterm_under_load_answers_accepted_requests() -> None:
     with server() as (address, process), load(address, 12, lambda n: {"text": review(n)}) as found:
         wait_until(lambda: found.statuses[200] > 100, 30)
         os.kill(process, signal.SIGTERM)
@@ -205,9 +205,7 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_workers_whose_supervisor_is_killed_end_and_free_the_port(
-    count: int, tmp_path: Path
-) -> None:
+def test_workers_exit_when_supervisor_is_killed(count: int, tmp_path: Path) -> None:
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", "reelsense", "serve", "--port", "0", f"--workers={count}"],
         stdout=subprocess.PIPE,
@@ -226,7 +224,7 @@ def test_workers_whose_supervisor_is_killed_end_and_free_the_port(
     process.stdout.close()
 
 
-def test_sigterm_beside_a_job_answers_explanations_and_is_not_ready() -> None:
+def test_sigterm_during_job_answers_explanations() -> None:
     table = "n,text\n" + "".join(f"{n},{review(n)}\n" for n in range(3000))
     with server() as (address, process), ThreadPoolExecutor() as pool:
         name = posted(address, "/v1/jobs?name=a.csv", table.encode())["id"]
@@ -249,7 +247,7 @@ def test_sigterm_beside_a_job_answers_explanations_and_is_not_ready() -> None:
         assert time.monotonic() - begun < 20
 
 
-def test_quit_ends_at_once_whatever_is_in_hand() -> None:
+def test_sigquit_exits_at_once() -> None:
     with (
         server() as (address, process),
         load(address, 4, lambda n: {"texts": [review(n * 100 + k, 900) for k in range(100)]}),
@@ -262,7 +260,7 @@ def test_quit_ends_at_once_whatever_is_in_hand() -> None:
         assert time.monotonic() - begun < 4
 
 
-def test_a_hundred_swaps_under_load_fail_no_request(tmp_path: Path) -> None:
+def test_hundred_model_reloads_under_load_fail_no_request(tmp_path: Path) -> None:
     scores = {}
     for name, temperature in (("one", 1.0), ("two", 4.0)):
         made = tiny_network.write(tmp_path / name, name, temperature=temperature)
@@ -312,7 +310,7 @@ def metrics(address: str) -> dict[str, float]:
     }
 
 
-def test_a_bad_bundle_is_refused_and_the_old_one_serves_on(tmp_path: Path) -> None:
+def test_invalid_bundle_keeps_current_model(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     good = tiny_network.write(folder, "good")
     with (
@@ -345,7 +343,7 @@ def test_a_bad_bundle_is_refused_and_the_old_one_serves_on(tmp_path: Path) -> No
     }
 
 
-def test_a_storm_of_hups_ends_no_worker(tmp_path: Path) -> None:
+def test_many_sighups_end_no_worker(tmp_path: Path) -> None:
     tiny_network.write(tmp_path / "model", "tiny")
     with server("--model", str(tmp_path / "model"), ready=False) as (address, process):
         until = time.monotonic() + 3
@@ -361,7 +359,7 @@ def test_a_storm_of_hups_ends_no_worker(tmp_path: Path) -> None:
         assert workers(process) == before
 
 
-def test_keys_that_cannot_be_read_any_more_stay_as_they_were(tmp_path: Path) -> None:
+def test_unreadable_keys_file_keeps_current_keys(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     secret, made = api_keys.make("shop")
     api_keys.add(file, made)
@@ -394,7 +392,7 @@ def test_keys_that_cannot_be_read_any_more_stay_as_they_were(tmp_path: Path) -> 
         wait_until(lambda: asked() == 401, 20)
 
 
-def test_where_few_files_may_be_open_it_still_answers(tmp_path: Path) -> None:
+def test_low_limit_of_open_files_is_survived(tmp_path: Path) -> None:
     log = (tmp_path / "log").open("w+")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -427,7 +425,7 @@ def answers(address: str) -> bool:
         return False
 
 
-def test_slow_half_open_and_oversized_requests_hold_up_nobody() -> None:
+def test_hostile_clients_delay_nobody() -> None:
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     with server("--read-timeout", "4") as (address, _), ExitStack() as stack:
 
@@ -473,7 +471,7 @@ def done(address: str, name: str) -> int:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_job_outlives_kill_9_and_every_row_has_one_answer(count: int, tmp_path: Path) -> None:
+def test_job_survives_sigkill_with_one_result_per_row(count: int, tmp_path: Path) -> None:
     """Of the workers, in the midst of it, and of the whole server."""
     rows = 1500
     table = "n,text\n" + "".join(f"{n},{review(n, 60)}\n" for n in range(rows))
@@ -508,7 +506,7 @@ def test_a_job_outlives_kill_9_and_every_row_has_one_answer(count: int, tmp_path
     assert all(line.endswith(",") for line in lines[1:])  # none has an error
 
 
-def test_a_database_that_cannot_be_used_is_one_clear_line(tmp_path: Path) -> None:
+def test_unusable_database_is_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     found = run("serve", "--port", "0", f"--database=sqlite:///{tmp_path / 'file' / 'jobs.db'}")
     assert found.returncode == 1
@@ -533,7 +531,7 @@ def no_files() -> None:
 
 
 @pytest.mark.parametrize("how", ["/dev/full", "no files"])
-def test_a_full_disk_does_not_keep_the_server_from_answering(how: str, tmp_path: Path) -> None:
+def test_full_disk_does_not_stop_predictions(how: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with Path("/dev/full" if how == "/dev/full" else os.devnull).open("w") as out:
@@ -553,7 +551,7 @@ def test_a_full_disk_does_not_keep_the_server_from_answering(how: str, tmp_path:
             process.wait(20)
 
 
-def test_no_room_is_one_clear_line(tmp_path: Path) -> None:
+def test_full_disk_is_one_line_error(tmp_path: Path) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text("A joy.\n" * 2000)
     for options in (
@@ -567,7 +565,7 @@ def test_no_room_is_one_clear_line(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"texts.txt"}
 
 
-def test_a_folder_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+def test_missing_folder_is_one_line_error(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
     keys_file = nowhere / "keys"
     found = run("key", "shop", "--keys-file", str(keys_file))
@@ -579,5 +577,5 @@ def test_a_folder_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     found = run("serve", "--port", "0", "--keys-file", str(keys_file))
     assert found.stderr == (
         f"reelsense: the keys in {keys_file} cannot be read: No such file or directory; "
-        f"`reelsense key NAME --keys-file {keys_file}` makes it\n"
+        f"create it with `reelsense key NAME --keys-file {keys_file}`\n"
     )

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from reelsense.bundle import DEFAULT_BUNDLE, write_bundle
-from reelsense.errors import BundleError, ReelsenseError
+from reelsense.errors import BundleError, ReelsenseError, SettingsError
 from reelsense.inference.classifier import Classifier
 from reelsense.server.middleware.metrics import FOLDER
 from reelsense.server.process.run import _scratch_folder, run
@@ -27,7 +27,7 @@ from tests.processes import ask, server
 REVIEWS = [f"{'A wonderful film. ' * n}The best of the year." for n in range(1, 9)]
 
 
-def test_many_clients_at_once_get_the_answers_they_would_get_alone() -> None:
+def test_concurrent_clients_get_same_predictions_as_alone() -> None:
     with server() as (address, _):
         alone = [ask(f"{address}/v1/predict", {"text": text}).body for text in REVIEWS]
         with ThreadPoolExecutor(16) as pool:
@@ -43,7 +43,7 @@ def test_many_clients_at_once_get_the_answers_they_would_get_alone() -> None:
         assert ask(f"{address}/nothing").status == 404
 
 
-def test_bad_bodies_over_a_real_connection() -> None:
+def test_invalid_bodies_over_real_connection() -> None:
     head = "POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     chunked = head + "Transfer-Encoding: chunked\r\n\r\n"
     block = f"{0x100000:x}\r\n{'a' * 0x100000}\r\n"
@@ -99,7 +99,7 @@ print(sorted({"torch", "transformers", "sklearn", "onnx", "onnxruntime"} & set(s
     assert found.stdout == "[]\n"
 
 
-def test_no_pickle_is_read_on_the_way_to_an_answer() -> None:
+def test_prediction_reads_no_pickle() -> None:
     program = """
 import sys
 found = []
@@ -131,7 +131,7 @@ class Payload:
 
 
 @pytest.mark.parametrize("part", ["network", "tokenizer"])
-def test_a_pickle_in_a_bundle_runs_nothing(tmp_path: Path, part: str) -> None:
+def test_pickle_in_bundle_is_not_executed(tmp_path: Path, part: str) -> None:
     trap = tmp_path / "it-ran"
     evil = pickle.dumps(Payload(trap), protocol=0)
     made = tiny.bundle()
@@ -146,7 +146,9 @@ def test_a_pickle_in_a_bundle_runs_nothing(tmp_path: Path, part: str) -> None:
     assert trap.exists()
 
 
-def test_nothing_is_left_in_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_leaves_no_files_in_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """OpenVINO by itself leaves an id there when it reports its use, gunicorn a socket."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
@@ -155,9 +157,11 @@ def test_nothing_is_left_in_the_users_home(tmp_path: Path, monkeypatch: pytest.M
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("free", "counts", "there"), [(0, True, 1), (0, False, 0), (1, True, 0)])
-def test_counts_go_where_there_is_room_to_map_them(
-    free: int, counts: bool, there: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("free", "shared_metrics", "there"), [(0, True, 1), (0, False, 0), (1, True, 0)]
+)
+def test_shared_metrics_need_space_in_memory(
+    free: int, shared_metrics: bool, there: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory, other = tmp_path / "memory", tmp_path / "other"
     memory.mkdir()
@@ -168,12 +172,12 @@ def test_counts_go_where_there_is_room_to_map_them(
         "shutil.disk_usage", lambda _: SimpleNamespace(free=free * 20 * 1024 * 1024)
     )
     monkeypatch.setenv(FOLDER, "another program's")
-    with _scratch_folder(counts=counts) as folder:
+    with _scratch_folder(shared_metrics=shared_metrics) as folder:
         assert Path(folder).parent == (memory, other)[there]
     assert not Path(folder).exists()
 
 
-def test_a_changed_bundle_stops_the_server_before_it_starts(tmp_path: Path) -> None:
+def test_changed_bundle_prevents_start(tmp_path: Path) -> None:
     for path in DEFAULT_BUNDLE.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     card = tmp_path / "MODEL_CARD.md"
@@ -187,13 +191,14 @@ def test_a_changed_bundle_stops_the_server_before_it_starts(tmp_path: Path) -> N
     assert found.stderr.count("\n") == 1
 
 
-def test_a_taken_port_is_one_line() -> None:
+def test_port_in_use_is_rejected() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(ReelsenseError, match=f"port {port}: .*another with --port"):
+        with pytest.raises(ReelsenseError, match=f"port {port}: .*--port") as error:
             run(Settings(port=port))
+        assert error.value.code == "cannot-listen"
 
 
-def test_a_host_that_cannot_be_one_is_one_line() -> None:
-    with pytest.raises(ReelsenseError, match=r"a\.\.b: that is no name of a host"):
+def test_invalid_host_is_rejected() -> None:
+    with pytest.raises(SettingsError, match=r"'a\.\.b'"):
         run(Settings(host="a..b", insecure_public=True))

@@ -1,4 +1,4 @@
-"""An answer as the page shows it: words, places on the gauge, shades. Knows no HTTP and no HTML."""
+"""Predictions and explanations as the pages show them. Knows neither HTTP nor HTML."""
 
 from __future__ import annotations
 
@@ -11,179 +11,173 @@ from reelsense.prediction import UNSURE, Explanation, Part, Prediction
 from reelsense.text.clean import clean
 
 _SHADES = 4
+_MIN_RELATIVE_WEIGHT = 0.05
+"""Parts with less than this fraction of the largest weight are not shaded."""
 
+_BINARY = {"positive", "negative"}
 _MEGABYTE = 1 << 20
-
 _PARAGRAPH = re.compile(r"\n\s*\n|<br\s*/?>\s*<br\s*/?>", re.IGNORECASE)
-
-_LEAST = 0.05
-"""Of the heaviest weight: what carries less is not shaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """The probability of "positive" between 0 and 1, and from where on an answer is decided."""
+    """The probability of "positive", and the limits of the three zones, from 0 to 1."""
 
     positive: float
-    negative_to: float
-    positive_from: float
+    negative_end: float
+    positive_start: float
 
     @property
     def angle(self) -> float:
-        """Of the needle, in degrees: 0 points to the left, 180 to the right."""
+        """The angle of the needle in degrees: 0 points left, 180 right."""
         return round(self.positive * 180, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Sentence:
-    """A sentence, or another part of a text, and what it carries."""
+class HighlightedPart:
+    """A sentence or word, shaded by its weight for the prediction."""
 
     text: str
     weight: float
     shade: int
-    """0: next to nothing; 4: as much as any."""
-    without: str
-    """What the answer would be without it; blank for a model of other labels."""
-    turns: bool
-    """Whether it is one of those without which the label is another."""
+    """From 0 (not shaded) to 4 (as heavy as any)."""
+    prediction_without: str
+    """The prediction without this part; empty if the labels are not positive and negative."""
+    in_counterfactual: bool
+    """Whether it is one of the parts whose removal changes the label."""
 
     @property
-    def value(self) -> str:
-        """What is to be said of it."""
-        without = f"Without this: {self.without}. " if self.without else ""
-        turns = ", one of those that turn the verdict" if self.turns else ""
-        return f"{without}Weight {signed(self.weight)}{turns}."
+    def tooltip(self) -> str:
+        """The figures of the part, for the tooltip and screen readers."""
+        without = f"Without this: {self.prediction_without}. " if self.prediction_without else ""
+        changes = "; removing it helps to change the label" if self.in_counterfactual else ""
+        return f"{without}Weight {signed(self.weight)}{changes}."
 
     @property
     def side(self) -> str:
-        """The class of its colour."""
+        """The CSS class of the colour."""
         return "for" if self.weight > 0 else "against"
 
 
 @dataclass(frozen=True, slots=True)
-class Why:
-    """What carries an answer, as the page shows it."""
+class ExplanationView:
+    """An explanation as the page shows it."""
 
-    paragraphs: list[list[Sentence]]
-    words: list[Sentence]
+    paragraphs: list[list[HighlightedPart]]
+    words: list[HighlightedPart]
     counterfactual: list[str]
-    """What has to go for the label to turn; empty: nothing was found."""
-    flipped: Prediction | None
+    """The texts whose removal changes the label; empty if none were found."""
+    counterfactual_prediction: Prediction | None
     unit: str
-    """What `counterfactual` are: sentences or words."""
+    """What `counterfactual` contains: sentences or words."""
     target_label: str
-    against: str
-    """What speaks against `target_label` speaks for."""
+    other_label: str
+    """The label that parts with a negative weight support."""
     forward_passes: int
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """Return `share` in percent, rounded towards doubt: nothing short of certainty is 100 %."""
+def percent(fraction: float, digits: int = 1) -> str:
+    """Return `fraction` in percent, rounded down, so that only certainty reads 100 %."""
     scale = 10**digits
-    return f"{math.floor(share * 100 * scale) / scale:.{digits}f} %"
+    return f"{math.floor(fraction * 100 * scale) / scale:.{digits}f} %"
 
 
-def share(positive: float) -> str:
-    """Return the probability of one of two labels in percent; neither is ever 100 %, or 0."""
-    return percent(positive) if positive >= 0.5 else f"{math.ceil(positive * 1000) / 10:.1f} %"
+def percent_positive(probability: float) -> str:
+    """Return `probability` in percent, rounded towards 50 %, so that it never reads 0 or 100 %."""
+    if probability >= 0.5:
+        return percent(probability)
+    return f"{math.ceil(probability * 1000) / 10:.1f} %"
+
+
+def signed(weight: float) -> str:
+    """Return `weight` with its sign and two decimals."""
+    return f"{weight:+.2f}".replace("-", "\u2212")
 
 
 def gauge(prediction: Prediction) -> Gauge | None:
-    """Return the gauge for `prediction`; None for a model with other labels."""
-    if set(prediction.probabilities) != {"positive", "negative"}:
+    """Return the gauge, or None if the labels are not positive and negative."""
+    if set(prediction.probabilities) != _BINARY:
         return None
-    least = prediction.threshold
-    decided = 1.0 if least is None else max(least, 0.5)
-    return Gauge(prediction.positive, 1 - decided, decided)
+    threshold = 1.0 if prediction.threshold is None else max(prediction.threshold, 0.5)
+    return Gauge(prediction.positive, 1 - threshold, threshold)
 
 
-def in_words(prediction: Prediction) -> str:
-    """Return a sentence that says how sure the answer is."""
-    said = percent(prediction.score)
-    if prediction.verdict != UNSURE:
-        return f"The probability of that is {said}."
-    return f"It leans {prediction.label}, with a probability of {said}."
+def confidence(prediction: Prediction) -> str:
+    """Return a sentence with the probability of the predicted label."""
+    score = percent(prediction.score)
+    if prediction.verdict == UNSURE:
+        return f"Leans {prediction.label} (probability {score})."
+    return f"Probability: {score}."
 
 
-def line(prediction: Prediction, risk: float | None) -> str:
-    """Return from where on an answer is decided, and why there; blank if every answer is."""
-    least = prediction.threshold
+def threshold_note(prediction: Prediction, risk: float | None) -> str:
+    """Return when the model is unsure at the target error rate `risk`; empty without one."""
     if risk is None:
         return ""
-    if least is None:
-        return (
-            f"Unsure of everything: this model cannot keep to {risk * 100:g} % of wrong answers "
-            "in texts of this length."
+    target = f"a target error rate of {risk * 100:g} %"
+    if prediction.threshold is None:
+        return f"Always unsure: the model cannot meet {target} for texts of this length."
+    if prediction.threshold <= 1 / len(prediction.probabilities):
+        return f"Never unsure: the model meets {target} on all texts of this length."
+    return f"Unsure below {percent(prediction.threshold)}, to meet {target}."
+
+
+def explanation_view(text: str, explanation: Explanation, window: int) -> ExplanationView:
+    """Return how to show the `explanation` of `text` by a model with windows of `window` tokens."""
+    counterfactual, prediction = explanation.counterfactual, explanation.prediction
+    changing = set(counterfactual.parts) if counterfactual else set()
+    max_weight = max((abs(part.weight) for part in explanation.sentences), default=0.0)
+    # With several windows, a removed part does not move the borders of the others, so that the
+    # prediction without it is an estimate.
+    approximate = prediction.tokens.total > window - 2
+
+    def highlighted(part: Part) -> HighlightedPart:
+        relative = abs(part.weight) / max_weight if max_weight else 0.0
+        without = _prediction_without(part, explanation)
+        return HighlightedPart(
+            text=_plain(text, part),
+            weight=part.weight,
+            shade=0
+            if relative < _MIN_RELATIVE_WEIGHT
+            else min(_SHADES, math.ceil(relative * _SHADES)),
+            prediction_without=f"about {without}" if without and approximate else without,
+            in_counterfactual=part in changing,
         )
-    promise = f"at most {risk * 100:g} % of what is decided may be wrong"
-    if least <= 1 / len(prediction.probabilities):
-        return f"Unsure of nothing: {promise}."
-    return f"Unsure below {percent(least)}: {promise}."
 
-
-def why(text: str, found: Explanation, window: int) -> Why:
-    """Return what carries the answer for `text`, read in windows of so many tokens."""
-    most = max((abs(part.weight) for part in found.sentences), default=0.0)
-    # Of one window, a weight is what the answer to the rest would be; of several, which stay as
-    # they were cut, nearly that.
-    about = "about " if found.prediction.tokens.total > window - 2 else ""
-    turning = set(found.counterfactual.parts) if found.counterfactual else set()
-    paragraphs: list[list[Sentence]] = [[]]
+    paragraphs: list[list[HighlightedPart]] = [[]]
     end = 0
-    for part in found.sentences:
+    for part in explanation.sentences:
         if paragraphs[-1] and _PARAGRAPH.search(text, end, part.start):
             paragraphs.append([])
-        paragraphs[-1].append(_sentence(text, part, found, most, about, turns=part in turning))
+        paragraphs[-1].append(highlighted(part))
         end = part.end
-    return Why(
-        paragraphs,
-        [_sentence(text, part, found, most, about, turns=False) for part in found.words],
-        [_plain(text, part) for part in found.counterfactual.parts] if found.counterfactual else [],
-        found.counterfactual.prediction if found.counterfactual else None,
-        found.counterfactual.unit if found.counterfactual else "",
-        found.target_label,
-        next(label for label in found.prediction.probabilities if label != found.target_label)
-        if len(found.prediction.probabilities) == 2
-        else "another answer",
-        found.forward_passes,
+    others = [label for label in prediction.probabilities if label != explanation.target_label]
+    return ExplanationView(
+        paragraphs=paragraphs,
+        words=[highlighted(part) for part in explanation.words],
+        counterfactual=[_plain(text, part) for part in counterfactual.parts]
+        if counterfactual
+        else [],
+        counterfactual_prediction=counterfactual.prediction if counterfactual else None,
+        unit=counterfactual.unit if counterfactual else "",
+        target_label=explanation.target_label,
+        other_label=others[0] if len(others) == 1 else "other labels",
+        forward_passes=explanation.forward_passes,
     )
 
 
-def _sentence(
-    text: str, part: Part, found: Explanation, most: float, about: str, *, turns: bool
-) -> Sentence:
-    share = abs(part.weight) / most if most else 0.0
-    shade = 0 if share < _LEAST else min(_SHADES, math.ceil(share * _SHADES))
-    return Sentence(
-        _plain(text, part),
-        part.weight,
-        shade,
-        about + left if (left := _left(part, found)) else "",
-        turns,
-    )
-
-
-def _left(part: Part, found: Explanation) -> str:
-    """What is left of the answer without `part`: its weight is what the log-odds lose."""
-    if set(found.prediction.probabilities) != {"positive", "negative"}:
+def _prediction_without(part: Part, explanation: Explanation) -> str:
+    """Return the prediction without `part`, whose weight is the log-odds that it adds."""
+    if set(explanation.prediction.probabilities) != _BINARY:
         return ""
-    positive = 1 / (1 + math.exp(-(found.log_odds - part.weight)))
-    label, share = ("positive", positive) if positive >= 0.5 else ("negative", 1 - positive)
-    return f"{percent(share)} {label}"
+    positive = 1 / (1 + math.exp(-(explanation.log_odds - part.weight)))
+    if positive >= 0.5:
+        return f"{percent(positive)} positive"
+    return f"{percent(1 - positive)} negative"
 
 
 def _plain(text: str, part: Part) -> str:
     return " ".join(clean(text[part.start : part.end]).split())
-
-
-def signed(weight: float) -> str:
-    """Return `weight` with its sign."""
-    return f"{weight:+.2f}".replace("-", "\u2212")
-
-
-def counted(number: int, unit: str) -> str:
-    """Return `number` of what is called `unit` in the plural: these 2 sentences, this sentence."""
-    return f"this {unit[:-1]}" if number == 1 else f"these {number} {unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,29 +187,28 @@ class Bar:
     name: str
     count: int
     length: float
-    """0 to 1; the longest is 1."""
+    """Relative to the longest bar, from 0 to 1."""
     share: float
-    """Of all."""
+    """Fraction of the total, from 0 to 1."""
 
 
 def bars(counts: Mapping[str, int]) -> list[Bar]:
-    """Return the bars that show `counts`."""
-    most, total = max(counts.values(), default=0), sum(counts.values())
+    """Return the bars of a chart of `counts`."""
+    longest, total = max(counts.values(), default=0) or 1, sum(counts.values()) or 1
     return [
-        Bar(name, count, round(count / (most or 1), 4), count / (total or 1))
-        for name, count in counts.items()
+        Bar(name, count, round(count / longest, 4), count / total) for name, count in counts.items()
     ]
 
 
-def size(count: int) -> str:
-    """Return how large a file of so many bytes may be, rounded down."""
-    if count < _MEGABYTE:
-        return f"{count // 1024} KB" if count >= 1024 else f"{count} bytes"
-    return f"{math.floor(10 * count / _MEGABYTE) / 10:g} MB"
+def file_size(size: int) -> str:
+    """Return `size` (bytes) with its unit, rounded down."""
+    if size < _MEGABYTE:
+        return f"{size // 1024} KB" if size >= 1024 else f"{size} bytes"
+    return f"{math.floor(10 * size / _MEGABYTE) / 10:g} MB"
 
 
 def duration(seconds: float) -> str:
-    """Return about how long that is, in words."""
+    """Return an approximate duration in words."""
     if seconds < 10:
         return "a few seconds"
     if seconds < 90:

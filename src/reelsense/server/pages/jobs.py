@@ -1,6 +1,6 @@
-"""The pages for many reviews at once: send a file, watch it, look through the answers, download.
+"""The pages for files of reviews: upload, progress, results and download.
 
-Each page is whole without JavaScript; with it, parts of it are asked for anew.
+Every page works without JavaScript; with it, parts of the pages are reloaded.
 """
 
 from __future__ import annotations
@@ -21,168 +21,175 @@ from reelsense.server.api.jobs import get_jobs_worker, receive
 from reelsense.server.api.uploads import open_upload
 from reelsense.server.middleware.problems import InvalidRequestError
 from reelsense.server.model_holder import classifier, get_model_holder
-from reelsense.server.pages import formatting, review, risks
+from reelsense.server.pages import formatting, review
+from reelsense.server.pages.risks import risk_choices, selected_risk
 
 blueprint = Blueprint("job_pages", __name__)
 
-_ROWS = 25
-"""Shown at a time."""
-
-_RECENT = 20
+_ROWS_PER_PAGE = 25
+_MAX_RECENT = 20
 """Jobs that a browser remembers."""
 
 
 @blueprint.get("/jobs")
 def index() -> str:
-    """Where a file is dropped."""
-    get_jobs_worker()
-    return _index()
+    """Show the form for a file."""
+    get_jobs_worker()  # the server may have no jobs: then there is no such page
+    return _upload_page()
 
 
-@blueprint.post("/jobs", endpoint="sent")
+@blueprint.post("/jobs")
 def sent() -> AnyResponse | tuple[str, int]:
-    """Take a file from a browser without JavaScript."""
+    """Create a job from a form, for browsers without JavaScript."""
     request.max_content_length = get_model_holder().settings.max_upload
     try:
         file = request.files.get("file")
-    except OSError as error:  # a large one is kept in a file of its own
-        raise StoreError(f"a file cannot be kept while it arrives: {error}") from error
+    except OSError as error:  # a large upload is buffered on disk
+        raise StoreError(f"cannot store the upload: {error}") from error
     if file is None or not file.filename:
-        return _index("Choose a file first."), 422
+        return _upload_page("Choose a file first."), 422
     risk = None
     try:
-        risk = risks.asked()
+        risk = selected_risk()
         job = receive(
             open_upload(file.filename, file.mimetype, file.stream),
             request.form.get("column") or None,
             risk,
         )
     except DatasetError as error:
-        return _index(str(error), risk), 422
+        return _upload_page(str(error), risk), 422
     except InvalidRequestError as error:
-        return _index(error.errors[0].detail, risk), 422
+        return _upload_page(error.errors[0].detail, risk), 422
     return redirect(url_for("job_pages.show", name=job.id), 303)
 
 
 @blueprint.get("/jobs/recent")
 def recent() -> str:
-    """Those of the jobs that a browser remembers that there are still, alone."""
-    jobs = get_jobs_worker().jobs
-    found = []
-    for name in request.args.getlist("id")[:_RECENT]:
+    """Return the HTML list of those jobs in `?id=` that still exist."""
+    repository = get_jobs_worker().jobs
+    jobs = []
+    for job_id in request.args.getlist("id")[:_MAX_RECENT]:
         with suppress(NoJobError):
-            found.append(jobs.job(name))
-    return render_template("recent.html", jobs=found)
+            jobs.append(repository.job(job_id))
+    return render_template("recent.html", jobs=jobs)
 
 
 @blueprint.get("/jobs/<name>")
 def show(name: str) -> str:
-    """A job: how far it is, what it found."""
-    return render_template("job.html", **_progress(name) | _table(name))
+    """Show the progress and the results of a job."""
+    return render_template("job.html", **_progress_view(name) | _table_view(name))
 
 
 @blueprint.get("/jobs/<name>/progress")
 def progress(name: str) -> str:
-    """How far it is, alone."""
-    return render_template("progress.html", **_progress(name))
+    """Return the HTML of the progress, for the JavaScript of the page."""
+    return render_template("progress.html", **_progress_view(name))
 
 
 @blueprint.get("/jobs/<name>/table")
 def table(name: str) -> str:
-    """The rows that are asked for, alone."""
-    return render_template("rows.html", **_table(name))
+    """Return the HTML of the results, for the JavaScript of the page."""
+    return render_template("rows.html", **_table_view(name))
 
 
 @blueprint.get("/jobs/<name>/rows/<int:n>")
 def row(name: str, n: int) -> str:
-    """The page for one review, with that of row `n`."""
-    jobs = get_jobs_worker().jobs
-    job = jobs.job(name)
-    return review.page(jobs.text(job, n), job.risk, analyse=True)
+    """Show the page for one review, filled in with row `n` and analysed."""
+    repository = get_jobs_worker().jobs
+    job = repository.job(name)
+    return review.page(repository.text(job, n), job.risk, analyse=True)
 
 
 @blueprint.post("/jobs/<name>/cancel")
 def cancel(name: str) -> AnyResponse:
-    """End a job before its end."""
+    """Cancel a job."""
     get_jobs_worker().cancel(name)
     return redirect(url_for("job_pages.show", name=name), 303)
 
 
 @blueprint.post("/jobs/<name>/delete")
 def remove(name: str) -> AnyResponse:
-    """Delete a job, its texts and its answers."""
+    """Delete a job with its texts and results."""
     get_jobs_worker().jobs.delete(name)
     get_jobs_worker().sweep_soon()
     return redirect(url_for("job_pages.index"), 303)
 
 
-def _index(problem: str = "", risk: float | None = None) -> str:
-    settings, offered = get_model_holder().settings, risks.choices(risk)
-    return render_template("jobs.html", problem=problem, settings=settings, risks=offered)
+def _upload_page(problem: str = "", risk: float | None = None) -> str:
+    settings = get_model_holder().settings
+    return render_template(
+        "jobs.html", problem=problem, settings=settings, risks=risk_choices(risk)
+    )
 
 
-def _progress(name: str) -> dict[str, Any]:
-    jobs = get_jobs_worker().jobs
-    job = jobs.job(name)
+def _progress_view(name: str) -> dict[str, Any]:
+    repository = get_jobs_worker().jobs
+    job = repository.job(name)
     failed = job.verdicts.get(ERROR, 0)
-    in_vain = job.state == DONE and failed == job.rows
+    all_failed = job.state == DONE and failed == job.rows
     return {
         "job": job,
-        "share": job.done / job.rows,
+        "fraction": job.done / job.rows,
         "failed": failed,
         "scored": job.done - failed,
-        "reason": queries.most_common_error(jobs.database, job) if in_vain else None,
-        "keep": get_model_holder().settings.job_retention_hours,
-        "verdicts": formatting.bars(_verdicts(job.verdicts)),
-        "stars": formatting.bars(_stars(job.stars)),
+        "reason": queries.most_common_error(repository.database, job) if all_failed else None,
+        "retention_hours": get_model_holder().settings.job_retention_hours,
+        "verdicts": formatting.bars(_verdict_counts(job)),
+        "stars": formatting.bars(_star_counts(job)),
     }
 
 
-def _verdicts(found: dict[str, int]) -> dict[str, int]:
-    """The verdicts of the model in the order they are shown in; what was not scored comes last."""
-    labels = [*reversed(classifier().labels), UNSURE]
-    counted = {label: found.get(label, 0) for label in labels}
-    return counted | ({ERROR: found[ERROR]} if ERROR in found else {})
+def _verdict_counts(job: Job) -> dict[str, int]:
+    """Count the rows of each verdict, in the order of the chart; rows not scored come last."""
+    verdicts = [*reversed(classifier().labels), UNSURE]
+    if ERROR in job.verdicts:
+        verdicts.append(ERROR)
+    return {verdict: job.verdicts.get(verdict, 0) for verdict in verdicts}
 
 
-def _stars(found: dict[str, int]) -> dict[str, int]:
-    """The stars that the model knows, most first."""
+def _star_counts(job: Job) -> dict[str, int]:
+    """Count the rows of each star rating, highest first; empty if the model has no ratings."""
     ratings = classifier().manifest.ratings
     if not ratings:
         return {}
-    return {
-        str(star): found.get(str(star), 0) for star in range(max(ratings), min(ratings) - 1, -1)
-    }
+    stars = map(str, range(max(ratings), min(ratings) - 1, -1))
+    return {star: job.stars.get(star, 0) for star in stars}
 
 
-def _table(name: str) -> dict[str, Any]:
-    jobs = get_jobs_worker().jobs
-    job = jobs.job(name)
-    asked = _asked()
+def _table_view(name: str) -> dict[str, Any]:
+    repository = get_jobs_worker().jobs
+    job = repository.job(name)
+    filters = _filters()
 
     def page(number: int) -> queries.Page:
-        wanted = queries.RowQuery(**asked, offset=_ROWS * (number - 1), limit=_ROWS)
-        return queries.page(jobs.database, job, wanted)
+        query = queries.RowQuery(
+            **filters, offset=_ROWS_PER_PAGE * (number - 1), limit=_ROWS_PER_PAGE
+        )
+        return queries.page(repository.database, job, query)
 
-    # No page is beyond the last one that there could be, or that there is.
-    number = min(max(1, request.args.get("page", 1, type=int)), ceil(job.rows / _ROWS))
-    found = page(number)
-    if found.total and not found.rows:
-        number = ceil(found.total / _ROWS)
-        found = page(number)
+    # A page number beyond the last page shows the last page.
+    number = min(max(1, request.args.get("page", 1, type=int)), ceil(job.rows / _ROWS_PER_PAGE))
+    results = page(number)
+    if results.total and not results.rows:
+        number = ceil(results.total / _ROWS_PER_PAGE)
+        results = page(number)
+
+    def link(**changes: Any) -> str:
+        return _link(job, filters | changes)
+
     return {
         "job": job,
-        "asked": asked,
-        "found": found,
+        "filters": filters,
+        "results": results,
         "number": number,
-        "pages": max(1, ceil(found.total / _ROWS)),
+        "pages": max(1, ceil(results.total / _ROWS_PER_PAGE)),
         "labels": classifier().labels,
-        "link": lambda **changes: _link(job, asked, **changes),
+        "link": link,
     }
 
 
-def _asked() -> dict[str, Any]:
-    """Return what the address asks for; what makes no sense is left out."""
+def _filters() -> dict[str, Any]:
+    """Return the filters and the order in the query string; invalid values are ignored."""
     sort, verdict = request.args.get("sort", "n"), request.args.get("verdict", "")
     return {
         "verdict": verdict if verdict in (*classifier().labels, UNSURE, ERROR) else "",
@@ -192,11 +199,11 @@ def _asked() -> dict[str, Any]:
     }
 
 
-def _link(job: Job, asked: dict[str, Any], **changes: Any) -> str:
-    """Return the address of other rows of the same job."""
-    wanted = {**asked, **changes}
-    wanted["descending"] = "1" if wanted["descending"] else ""
-    if wanted["sort"] == "n":
-        wanted["sort"] = ""
-    query = urlencode({name: value for name, value in wanted.items() if value != ""})
-    return url_for("job_pages.show", name=job.id) + (f"?{query}" if query else "")
+def _link(job: Job, parameters: dict[str, Any]) -> str:
+    """Return the URL of the page of `job` with `parameters`, without those at their default."""
+    given = {name: value for name, value in parameters.items() if value not in ("", False)}
+    if given.get("sort") == "n":
+        del given["sort"]
+    if "descending" in given:
+        given["descending"] = "1"
+    return url_for("job_pages.show", name=job.id) + (f"?{urlencode(given)}" if given else "")

@@ -1,4 +1,4 @@
-"""The page for one review: the verdict, and what carries it. Works without JavaScript too."""
+"""The page for one review: the prediction and its explanation. Works without JavaScript too."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from reelsense.server.middleware.load_shedding import scoring
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError, invalid
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier, get_model_holder
-from reelsense.server.pages import formatting, risks
+from reelsense.server.pages import formatting
+from reelsense.server.pages.risks import risk_choices, selected_risk
 from reelsense.server.scoring import answer_all, effective_risk, explain_one
 
 blueprint = Blueprint("review_page", __name__)
 
+# Written for this page.
 EXAMPLES = {
     "A rave": "I went in expecting little, and left having laughed more than all year. The two "
     "leads are a joy together, the script never wastes a line, and the last ten minutes had the "
@@ -31,84 +33,88 @@ EXAMPLES = {
     "jokes again, only louder. I could hardly wait for the end, and when it came it was the best "
     "part.",
 }
-"""Written for this page."""
 
 
 @blueprint.get("/")
 def index() -> str:
-    """The page; with ?example=, an example is in it."""
-    name = request.args.get("example", "")
-    return page(EXAMPLES.get(name, ""))
+    """Show the form; `?example=` fills in an example."""
+    return page(EXAMPLES.get(request.args.get("example", ""), ""))
 
 
-@blueprint.post("/", endpoint="judged")
+@blueprint.post("/")
 @scoring
-def judged() -> str | tuple[str, int]:
-    """The page with the answer and what carries it, for browsers without JavaScript."""
-    text = _text()
-    risk = None
+def analyse() -> str | tuple[str, int]:
+    """Show the form with prediction and explanation, for browsers without JavaScript."""
+    text, risk = _text(), None
     try:
-        risk = risks.asked()
-        found = explain_one(_checked(text), "#/text", risk, BUDGET)
+        risk = selected_risk()
+        explanation = explain_one(_checked(text), "#/text", risk, BUDGET)
     except InvalidRequestError as error:
         return page(text, risk, problem=error.errors[0].detail), 422
-    return page(text, risk, why=_why(text, found), **_facts(found.prediction, risk))
+    why = _explanation_view(text, explanation)
+    return page(text, risk, why=why, **_prediction_view(explanation.prediction, risk))
 
 
 @blueprint.post("/answer")
 @scoring
-def answer() -> str:
-    """The answer alone, which the page's JavaScript puts into it."""
-    risk = risks.asked()
-    [found] = answer_all([_checked(_text())], ["#/text"], risk)
-    return render_template("answer.html", **_facts(found, risk))
+def prediction_part() -> str:
+    """Return the HTML of the prediction, for the JavaScript of the page."""
+    risk = selected_risk()
+    [prediction] = answer_all([_checked(_text())], ["#/text"], risk)
+    return render_template("answer.html", **_prediction_view(prediction, risk))
 
 
 @blueprint.post("/explanation")
 @scoring
-def explanation() -> str:
-    """What carries the answer, likewise."""
+def explanation_part() -> str:
+    """Return the HTML of the explanation, for the JavaScript of the page."""
     text = _checked(_text())
-    found = explain_one(text, "#/text", risks.asked(), BUDGET)
-    return render_template("explanation.html", why=_why(text, found))
+    explanation = explain_one(text, "#/text", selected_risk(), BUDGET)
+    return render_template("explanation.html", why=_explanation_view(text, explanation))
 
 
-def page(text: str, risk: float | None = None, **more: Any) -> str:
-    """Return the page with `text` in it and that `risk` chosen.
+def page(text: str, risk: float | None = None, **context: Any) -> str:
+    """Return the page with `text` in the form and `risk` selected.
 
-    With `judge`, it asks for the answer by itself.
+    Args:
+        text: The review.
+        risk: The target error rate; None for the default of the model.
+        context: More variables for the template: `problem`, `why`, those of the prediction, and
+            `analyse`, with which the page submits the form by itself.
     """
-    offered = risks.choices(risk)
-    return render_template("index.html", text=text, examples=EXAMPLES, risks=offered, **more)
+    return render_template(
+        "index.html", text=text, examples=EXAMPLES, risks=risk_choices(risk), **context
+    )
 
 
 def _text() -> str:
-    # A form sends every line break as two characters.
+    # Browsers send every line break of a form as CR LF.
     return request.form.get("text", "").replace("\r\n", "\n")
 
 
 def _checked(text: str) -> str:
     """Return `text`. Raises InvalidRequestError if it is blank or too long."""
-    most = get_model_holder().settings.max_characters
+    limit = get_model_holder().settings.max_characters
     if not text.strip():
-        fault = FieldError(pointer="#/text", code="blank", detail="Write or paste a review first.")
-    elif len(text) > most:
-        detail = f"This is longer than {most:,} characters."
-        fault = FieldError(pointer="#/text", code="too-long", detail=detail)
+        code, detail = "blank", "Write or paste a review first."
+    elif len(text) > limit:
+        code = "too-long"
+        detail = f"The review has {len(text):,} characters; the limit is {limit:,}. Shorten it."
     else:
         return text
-    raise invalid([fault])
+    raise invalid([FieldError(pointer="#/text", code=code, detail=detail)])
 
 
-def _why(text: str, found: Explanation) -> formatting.Why:
-    return formatting.why(text, found, classifier().manifest.window)
+def _explanation_view(text: str, explanation: Explanation) -> formatting.ExplanationView:
+    return formatting.explanation_view(text, explanation, classifier().manifest.window)
 
 
-def _facts(found: Prediction, risk: float | None) -> dict[str, Any]:
+def _prediction_view(prediction: Prediction, risk: float | None) -> dict[str, Any]:
+    risk = effective_risk(classifier().manifest, risk)
     return {
-        "prediction": found,
-        "said": formatting.in_words(found),
-        "line": formatting.line(found, effective_risk(classifier().manifest, risk)),
-        "gauge": formatting.gauge(found),
-        "ms": call_context().elapsed * 1000,
+        "prediction": prediction,
+        "confidence": formatting.confidence(prediction),
+        "threshold_note": formatting.threshold_note(prediction, risk),
+        "gauge": formatting.gauge(prediction),
+        "milliseconds": call_context().elapsed * 1000,
     }

@@ -1,4 +1,4 @@
-"""The risk that a person chooses on a page. Knows forms and the thresholds of a model."""
+"""The choice of a target error rate (`risk`) in the forms of the pages."""
 
 from __future__ import annotations
 
@@ -15,59 +15,65 @@ from reelsense.server.scoring import effective_risk, threshold
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """One of the risks to choose from."""
+class RiskChoice:
+    """An option of the form."""
 
     value: str
-    """As a form sends it; blank: the model's own."""
+    """The value of the form field; empty for the default of the model."""
     risk: float | None
-    """None: everything is decided."""
-    chosen: bool
+    """The target error rate; None if the model never abstains."""
+    selected: bool
 
 
-def asked() -> float | None:
-    """Return the risk that is chosen in the form of the current request; None: the model's own.
+def selected_risk() -> float | None:
+    """Return the risk in the form of the current request; None for the default of the model.
 
-    Raises InvalidRequestError if that is none, or the model has no thresholds.
+    Raises:
+        InvalidRequestError: The value is not between 0 and 1, or the model has no thresholds.
     """
-    given = request.form.get("risk", "")
-    if not given:
+    value = request.form.get("risk", "")
+    if not value:
         return None
     try:
-        risk = float(given)
+        risk = float(value)
     except ValueError:
         risk = 0.0
     if not 0 < risk < 1:
-        detail = "The risk is a share between 0 and 1, as 0.02 for 2 %."
+        detail = f'invalid risk "{value}": expected a number between 0 and 1, such as 0.02 for 2 %'
         raise invalid([FieldError(pointer="#/risk", code="wrong-value", detail=detail)])
     threshold(classifier().manifest, risk)
     return risk
 
 
-def choices(chosen: float | None = None) -> list[Choice]:
-    """Return the risks to choose from, lowest first; none while no model is ready."""
+def risk_choices(selected: float | None = None) -> list[RiskChoice]:
+    """Return the options, lowest risk first; none while no model is ready or it has no thresholds.
+
+    Args:
+        selected: The selected risk; None for the default of the model.
+    """
     try:
         manifest = classifier().manifest
     except NotReadyError:
         return []
     if manifest.risk_control is None:
         return []
-    own = effective_risk(manifest, None)
-    others = _offered(manifest) | ({chosen} if chosen else set())
-    found = [Choice(f"{risk:g}", risk, risk == chosen) for risk in sorted(others - {own})]
-    mine = Choice("", own, chosen in (None, own))
-    # What decides everything is the highest of all.
-    return sorted([mine, *found], key=lambda each: 1.0 if each.risk is None else each.risk)
+    default = effective_risk(manifest, None)
+    risks = _distinct_risks(manifest) | ({selected} if selected else set())
+    choices = [RiskChoice(f"{risk:g}", risk, risk == selected) for risk in risks - {default}]
+    choices.append(RiskChoice("", default, selected in (None, default)))
+    # A model that never abstains has the highest error rate of all.
+    return sorted(choices, key=lambda choice: 1.0 if choice.risk is None else choice.risk)
 
 
-def _offered(manifest: Manifest) -> set[float]:
-    """Return the risks that some texts can be decided at.
+def _distinct_risks(manifest: Manifest) -> set[float]:
+    """Return the risks that the model can meet for some texts.
 
-    Of risks whose thresholds are the same for texts of every length, the lowest.
+    Where several risks lead to the same thresholds for texts of every length, only the lowest.
     """
     lowest: dict[tuple[float | None, ...], float] = {}
-    for risk in sorted({each.risk for group in manifest.groups for each in group.thresholds}):
+    risks = {threshold.risk for group in manifest.groups for threshold in group.thresholds}
+    for risk in sorted(risks):
         thresholds = decision_thresholds(manifest, risk)
-        if any(each is not None for each in thresholds):
+        if any(threshold is not None for threshold in thresholds):
             lowest.setdefault(thresholds, risk)
     return set(lowest.values())

@@ -1,4 +1,4 @@
-"""All HTML pages of the application."""
+"""Registers the HTML pages with the application."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ def register_pages(app: Flask) -> None:
     """Add the routes of every page to `app`."""
     for module in (site, review, jobs, model):
         app.register_blueprint(module.blueprint)
-    site.register(app)
+    site.configure_templates(app)

@@ -1,4 +1,4 @@
-"""The pages beside those for one review, for many and about the model: sign-in, documentation."""
+"""The remaining pages: sign-in, API documentation and error types."""
 
 from __future__ import annotations
 
@@ -33,87 +33,86 @@ blueprint = Blueprint("pages", __name__)
 
 _FILTERS = {
     "percent": formatting.percent,
-    "share": formatting.share,
-    "counted": formatting.counted,
+    "percent_positive": formatting.percent_positive,
     "signed": formatting.signed,
     "duration": formatting.duration,
-    "size": formatting.size,
-    "moment": lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%-d %B, %H:%M} UTC",
+    "file_size": formatting.file_size,
+    "timestamp": lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%-d %B, %H:%M} UTC",
 }
 
-_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+_LOCAL_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+"""A path on this server. "//host" and "/\\host" would lead to another one."""
 
 _SWAGGER_UI = resources.files("flask_openapi3_swagger") / "templates" / "swagger"
 
 
-def register(app: Flask) -> None:
-    """Let the templates of `app` have what they use."""
+def configure_templates(app: Flask) -> None:
+    """Add the filters and global variables of the templates to `app`."""
     app.jinja_env.filters |= _FILTERS
     app.jinja_env.globals["version"] = __version__
-    app.jinja_env.globals["jobs_kept"] = bool(app.extensions["reelsense"].settings.max_jobs)
+    app.jinja_env.globals["jobs_enabled"] = bool(app.extensions["reelsense"].settings.max_jobs)
 
 
 @blueprint.get("/sign-in")
 def sign_in() -> str | AnyResponse:
-    """A form for the key, where the server has keys."""
+    """Show the form for the API key, or redirect if the server has no keys."""
     if not get_authenticator().keys:
         return redirect(url_for("review_page.index"))
     return render_template("sign-in.html", problem="")
 
 
-@blueprint.post("/sign-in", endpoint="signed_in")
+@blueprint.post("/sign-in")
 def signed_in() -> AnyResponse:
-    """Give the browser a cookie in exchange for a key."""
+    """Exchange an API key for a session cookie."""
     require_same_origin()
     key = get_authenticator().key(request.form.get("key", "").strip())
     session.clear()
     if key is None or key.admin:
         problem = (
-            "This is an admin key: it opens /metrics and /admin, and not the page."
+            "This is an admin key, valid for /metrics and /admin only. Use another key."
             if key
-            else "This key is not known here."
+            else "Unknown key. Check it, or ask the operator of this server for one."
         )
-        refused = Response(render_template("sign-in.html", problem=problem), 401)
-        refused.headers.extend(unauthorized().get_headers())
-        refused.content_type = "text/html; charset=utf-8"
-        return refused
+        response = Response(render_template("sign-in.html", problem=problem), 401)
+        response.headers.extend(unauthorized().get_headers())
+        response.content_type = "text/html; charset=utf-8"
+        return response
     session.permanent = True
     session["key"] = [key.name, key.digest[:16]]
-    wanted = request.form.get("next", "")
-    # A path of this site alone: no other host, whichever way browsers read a slash.
-    return redirect(wanted if _PATH.fullmatch(wanted) else url_for("review_page.index"))
+    target = request.form.get("next", "")
+    return redirect(target if _LOCAL_PATH.fullmatch(target) else url_for("review_page.index"))
 
 
 @blueprint.post("/sign-out")
 def sign_out() -> AnyResponse:
-    """Take the cookie back."""
+    """Delete the session cookie."""
     require_same_origin()
     session.clear()
     return redirect(url_for("pages.sign_in"))
 
 
 @blueprint.get("/openapi.json", endpoint="openapi")
-def contract() -> Response:
-    """The contract. Made once: it takes as long as a hundred answers."""
+def openapi_document() -> Response:
+    """Return the OpenAPI document. Cached: building it takes as long as a hundred predictions."""
     app = cast(OpenAPI, current_app)
-    if "reelsense.contract" not in app.extensions:
-        app.extensions["reelsense.contract"] = openapi.document(app)
-    return jsonify(app.extensions["reelsense.contract"])
+    if "reelsense.openapi" not in app.extensions:
+        app.extensions["reelsense.openapi"] = openapi.document(app)
+    return jsonify(app.extensions["reelsense.openapi"])
 
 
 @blueprint.get("/docs")
 def docs() -> str:
-    """The contract, to read and to try."""
+    """Show the interactive API documentation."""
     return render_template("docs.html")
 
 
 @blueprint.get("/docs/errors")
 def errors() -> str:
-    """What each kind of error means."""
-    return render_template("errors.html", kinds=KINDS.values(), fields=FIELD_CODES)
+    """Explain the problem types and the codes of fields."""
+    return render_template("errors.html", problem_types=KINDS.values(), fields=FIELD_CODES)
 
 
 @blueprint.get("/docs/swagger-ui/<path:name>")
 def swagger_ui(name: str) -> Response:
-    """A file of Swagger UI."""
+    """Return a file of Swagger UI, which is served from here rather than from a CDN."""
     return send_from_directory(str(_SWAGGER_UI), name, max_age=86400)

@@ -1,7 +1,7 @@
-"""One connection: what is read of it, what is sent, and how it ends.
+"""One HTTP connection: reading requests, sending responses, closing.
 
-waitress's own, with what it lacks for clients that mean harm. Knows HTTP; knows neither how many
-connections there are nor what is answered.
+Extends waitress's channel with protection against slow, malformed and malicious clients. Does not
+know how many connections there are, nor what the application answers.
 """
 
 from __future__ import annotations
@@ -20,68 +20,68 @@ from waitress.utilities import BadRequest, Error
 
 _log = logging.getLogger(__name__)
 
-MUCH = 64 * 1024
-"""Bytes of an answer that are sent before it is complete."""
+SEND_BYTES = 64 * 1024
+"""Bytes of a response from which sending starts before the response is complete."""
 
-_BESIDE = 64 * 1024
-"""Bytes that tell the size of a chunk, or come behind the last. waitress looks through all of them
-again whenever more arrive, in the loop."""
+_MAX_CHUNK_OVERHEAD = 64 * 1024
+"""Bytes of a chunk's size line or of the trailer. waitress rescans all of them on every read, in
+the event loop."""
 
 _LINGER = 2.0
-"""Seconds in which a client may read the answer to a request that was not read to its end."""
-
+"""Seconds in which a client can read a response that was sent before its request was complete."""
 
 UPLOADS = {"/v1/jobs", "/jobs"}
-"""Where files are posted, which may be larger than other bodies and take longer."""
+"""Paths of file uploads, which may be larger than other bodies and may take longer."""
 
 
-class _TooSlowError(Error):  # type: ignore[misc]  # waitress ships no types
+class _TooSlowError(Error):  # type: ignore[misc]  # waitress has no type hints
     code, reason = 408, "Request Timeout"
 
 
-class _NoRoomError(Error):  # type: ignore[misc]
+class _StorageFullError(Error):  # type: ignore[misc]
     code, reason = 507, "Insufficient Storage"
 
 
 class _Request(HTTPRequestParser):  # type: ignore[misc]
-    """A request that is arriving. What waitress stumbles over or lets pass is refused with 400."""
+    """An incoming request. Rejects what waitress crashes on or accepts against the standard."""
 
     adj: Any
 
     def received(self, data: bytes) -> int:
         try:
-            taken: int = super().received(data)
-        except ValueError:  # a length of 5,000 digits, an address with half a bracket
-            self.error, self.completed = BadRequest(""), True
-            return len(data)
-        except OSError as error:  # a large body is kept in a file
-            _log.warning("a body cannot be kept while it arrives: %s", error)
-            self.error, self.completed = _NoRoomError(""), True
-            return len(data)
-        arriving = self.body_rcv if self.chunked else None
-        if arriving is not None and len(arriving.control_line + arriving.trailer) > _BESIDE:
-            self.error, self.completed = BadRequest(""), True
-            return len(data)
-        return taken
+            consumed: int = super().received(data)
+        except ValueError:  # such as a Content-Length of 5,000 digits
+            return self._fail(BadRequest(""), data)
+        except OSError as error:  # large bodies are buffered on disk
+            _log.warning("cannot store a request body: %s", error)
+            return self._fail(_StorageFullError(""), data)
+        chunks = self.body_rcv if self.chunked else None
+        if chunks is not None and len(chunks.control_line + chunks.trailer) > _MAX_CHUNK_OVERHEAD:
+            return self._fail(BadRequest(""), data)
+        return consumed
+
+    def _fail(self, error: Error, data: bytes) -> int:
+        self.error, self.completed = error, True
+        return len(data)
 
     def parse_header(self, header_plus: bytes) -> None:
-        # waitress joins folded lines; whatever is in front may not (RFC 9112, 5.2).
+        # waitress joins folded lines, but a proxy may not (RFC 9112, 5.2).
         if b"\r\n " in header_plus or b"\r\n\t" in header_plus:
             raise ParsingError("folded header")
         super().parse_header(header_plus)
         if self.command == "POST" and self.path in UPLOADS:
-            self.adj = self.adj.of_uploads
-        # Two ways to tell where a body ends, or one that HTTP/1.0 does not know: what is in front
-        # may have seen another end (RFC 9112, 6.1).
-        coded = self.chunked or "TRANSFER_ENCODING" in self.headers
-        if coded and (self.version != "1.1" or "CONTENT_LENGTH" in self.headers):
-            raise ParsingError("ambiguous")
-        host = self.headers.get("HOST")  # of several, with commas (RFC 9112, 3.2)
+            self.adj = self.adj.for_uploads
+        # Request smuggling: with two lengths of the body, or one that HTTP/1.0 does not know, a
+        # proxy may have seen another end of the request (RFC 9112, 6.1).
+        encoded = self.chunked or "TRANSFER_ENCODING" in self.headers
+        if encoded and (self.version != "1.1" or "CONTENT_LENGTH" in self.headers):
+            raise ParsingError("ambiguous body length")
+        host = self.headers.get("HOST")  # several are joined with commas (RFC 9112, 3.2)
         if self.version == "1.1" and (host is None or "," in host):
-            raise ParsingError("not one Host")
+            raise ParsingError("not exactly one Host")
 
 
-class _Answer(WSGITask):  # type: ignore[misc]
+class _ResponseTask(WSGITask):  # type: ignore[misc]
     def build_response_header(self) -> bytes:
         if self.channel.server.draining:
             self.set_close_on_finish()
@@ -93,8 +93,8 @@ class _Answer(WSGITask):  # type: ignore[misc]
         self.channel.flush()
 
 
-class _Refusal(ErrorTask):  # type: ignore[misc]
-    """The answer to what is no request."""
+class _RejectionTask(ErrorTask):  # type: ignore[misc]
+    """Error response to a malformed request."""
 
     def execute(self) -> None:
         error = self.request.error
@@ -106,20 +106,20 @@ class _Refusal(ErrorTask):  # type: ignore[misc]
         self.write(body)
 
 
-class _Part(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
-    """A large part of a response, sent from where it is; waitress' own buffers would copy it.
+class _LargePart(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
+    """A large part of a response, sent without the copy that waitress's own buffers make.
 
-    waitress sends it like a file, its other kind of part.
+    It is a file buffer because waitress sends those in pieces.
     """
 
     def __init__(self, data: bytes) -> None:
         self._left = memoryview(data)
         self.size = self.remain = len(data)
 
-    def get(self, numbytes: int = -1, skip: bool = False) -> memoryview:  # noqa: ARG002  # as called
+    def get(self, numbytes: int = -1, skip: bool = False) -> memoryview:  # noqa: ARG002  # interface
         return self._left
 
-    def skip(self, numbytes: int, allow_prune: int = 0) -> None:  # noqa: ARG002  # as called
+    def skip(self, numbytes: int, allow_prune: int = 0) -> None:  # noqa: ARG002  # interface
         self._left = self._left[numbytes:]
         self.remain = len(self._left)
 
@@ -129,87 +129,88 @@ class _Part(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
 
 
 class Connection(HTTPChannel):  # type: ignore[misc]
-    """A connection. It has one request in hand at a time, and one answer to be read."""
+    """A connection. It handles one request at a time, and the next one after its response."""
 
-    task_class, error_task_class, parser_class = _Answer, _Refusal, _Request
+    task_class, error_task_class, parser_class = _ResponseTask, _RejectionTask, _Request
 
-    # These are waitress's.
+    # Attributes of waitress.
     sent_continue: bool = False
     request: Any = None
     requests: list[Any]
     will_close: bool = False
 
-    begun = 0.0
-    """When the first byte of the request that is arriving came; 0: none is."""
-    rest = b""
-    """What was sent behind the request that is in hand."""
+    request_start = 0.0
+    """When the first byte of the incoming request arrived; 0 if there is no such request."""
+    pipelined = b""
+    """Bytes received after the request that is being handled."""
     lingers_until = 0.0
-    _moved = 0.0
+    """When to close a connection that only waits for the client to read; 0 if it does not."""
+    _last_activity = 0.0
 
     @property
     def last_activity(self) -> float:
-        """When something last moved."""
-        return self._moved
+        """When data was last sent or received, in monotonic time."""
+        return self._last_activity
 
     @last_activity.setter
-    def last_activity(self, _time_of_day: float) -> None:
-        # waitress gives the time of day, which may jump.
-        self._moved = time.monotonic()
+    def last_activity(self, _wall_time: float) -> None:
+        # waitress sets the wall time, which may jump.
+        self._last_activity = time.monotonic()
 
     @property
     def busy(self) -> bool:
-        """Whether a request is arriving or in hand, or an answer is being sent."""
-        return bool(self.requests or self.request or self.rest or self.total_outbufs_len)
+        """Whether a request is incoming or being handled, or a response is being sent."""
+        return bool(self.requests or self.request or self.pipelined or self.total_outbufs_len)
 
     @property
-    def times(self) -> int:
-        """How many times as long as others the request may take that is arriving.
+    def timeout_factor(self) -> int:
+        """Factor of the time limit for the incoming request.
 
-        What of a file has arrived, not what is announced, gives it time for more.
+        It grows with the bytes of an upload that have arrived, not with those announced.
         """
-        arrived = self.request.body_bytes_received if self.request else 0
-        return int(1 + arrived // self.adj.max_request_body_size)
+        received = self.request.body_bytes_received if self.request else 0
+        return int(1 + received // self.adj.max_request_body_size)
 
     @property
-    def between(self) -> int:
-        """The bytes that are held for it: of a body that arrives, of an answer not yet read."""
-        arrived = self.request.body_bytes_received if self.request else 0
-        # A part is held as a whole until its last byte is sent.
+    def buffered(self) -> int:
+        """Bytes in memory or on disk for it: of an incoming body and of an unread response."""
+        received = self.request.body_bytes_received if self.request else 0
+        # A large part stays in memory until its last byte is sent.
         sent = sum(
-            each.size - each.remain for each in list(self.outbufs) if isinstance(each, _Part)
+            part.size - part.remain for part in list(self.outbufs) if isinstance(part, _LargePart)
         )
-        return int(arrived + self.total_outbufs_len + sent)
+        return int(received + self.total_outbufs_len + sent)
 
     def readable(self) -> bool:
-        """Say whether to read on."""
+        """Say whether the event loop should read."""
         return bool(self.connected and (self.lingers_until or super().readable()))
 
-    def take_up_rest(self) -> None:
-        """Begin with what was sent behind a request, once that is answered."""
-        if self.rest and self.readable():
-            rest, self.rest = self.rest, b""
-            self.received(rest)
+    def resume_pipelined(self) -> None:
+        """Parse the bytes after a request that has been answered."""
+        if self.pipelined and self.readable():
+            data, self.pipelined = self.pipelined, b""
+            self.received(data)
 
     def handle_read(self) -> None:
-        """Read. That there is nothing is no reason to close: the event may be an older one's."""
+        """Read. Without data it stays open: the event may be that of an earlier connection."""
         try:
-            data = self.recv(self.adj.recv_bytes)  # which closes at the end of what is sent
+            data = self.recv(self.adj.recv_bytes)  # closes at the end of the stream
         except BlockingIOError:
             return
         except OSError:
-            self.cut()
+            self.close_now()
             return
         if data:
             self.last_activity = time.time()
-            self.server.arrived += len(data)
+            self.server.bytes_received += len(data)
             self.received(data)
 
     def handle_expt(self) -> None:
-        """Close on urgent data, which nobody asks for and which would wake the loop for ever."""
-        self.cut()
+        """Close on urgent data, which HTTP does not use and which would wake the loop forever."""
+        self.close_now()
 
     def check_client_disconnected(self) -> bool:
-        """Say whether the client has gone. Nothing is read while its request is in hand."""
+        """Say whether the client has disconnected while its request is being handled."""
         open_socket = self.socket
         if not self.connected or open_socket is None:
             return True
@@ -221,54 +222,55 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             return True
 
     def writable(self) -> bool:
-        """Say whether the loop is to send."""
+        """Say whether the event loop should send."""
         if self.lingers_until or not self.connected:
             return False
         if self.requests and not self.will_close:
-            # The thread in hand sends; this loop would only spin beside it.
-            return bool(self.total_outbufs_len >= MUCH)
+            # The thread that handles the request sends small responses; the loop would only spin.
+            return bool(self.total_outbufs_len >= SEND_BYTES)
         return bool(super().writable())
 
     def write_soon(self, data: Any) -> int:
-        """Send a part of a response; buffer what the client does not take yet.
+        """Send a part of a response; buffer what the client does not read yet.
 
-        Called by the threads that answer.
+        Called by the threads that handle requests.
         """
-        if isinstance(data, bytes) and len(data) >= MUCH:
-            data = _Part(data)
+        if isinstance(data, bytes) and len(data) >= SEND_BYTES:
+            data = _LargePart(data)
         size: int = super().write_soon(data)
-        if self.total_outbufs_len >= MUCH:
-            self.server.make_room()
+        if self.total_outbufs_len >= SEND_BYTES:
+            self.server.wait_for_room()
         return size
 
     def flush(self) -> None:
-        """Send what there is, from the thread that made it: head and body at once."""
+        """Send header and body at once, from the thread that made them."""
         with self.outbuf_lock:
             if self.connected:
                 self._flush_exception(self._flush_some, do_close=False)
 
     def received(self, data: bytes) -> bool:
-        """Take `data`, of which what comes after a request waits until that is answered.
+        """Parse `data` up to the end of a request; the rest waits until that is answered.
 
-        waitress would begin with all of them, and keep all of their answers for who does not read.
+        waitress would handle all pipelined requests, and buffer all of their responses for a client
+        that does not read.
         """
         with self.requests_lock:
             closing = self.will_close or self.close_when_flushed or self.lingers_until
             if closing or not self.connected:
                 return False
             while data and not self.requests:
-                data = self._take(data)
-            self.rest = data
+                data = self._parse(data)
+            self.pipelined = data
         return True
 
-    def _take(self, data: bytes) -> bytes:
-        """Take what belongs to the request that is arriving; return the rest of `data`."""
+    def _parse(self, data: bytes) -> bytes:
+        """Parse what belongs to the incoming request; return the rest of `data`."""
         if self.request is None:
             data = data.lstrip(b"\r\n")  # RFC 9112, 2.2
             if not data:
                 return data
-            self.request, self.begun = self.parser_class(self.adj), time.monotonic()
-        taken = self.request.received(data)
+            self.request, self.request_start = self.parser_class(self.adj), time.monotonic()
+        consumed = self.request.received(data)
         if (
             self.request.expect_continue
             and self.request.headers_finished
@@ -281,13 +283,13 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             if not self.request.empty:
                 self.requests.append(self.request)
                 self.server.add_task(self)
-            self.request, self.begun = None, 0.0
-        return data[taken:]
+            self.request, self.request_start = None, 0.0
+        return data[consumed:]
 
     def handle_close(self) -> None:
-        """Close; but first let the client read the answer if it has not sent all it meant to.
+        """Close, but first let a client that is still sending read its response.
 
-        Closing at once would reset the connection, and the answer with it (RFC 9112, 9.6).
+        Closing at once would reset the connection and lose the response (RFC 9112, 9.6).
         """
         if self.will_close and self.connected and not self.lingers_until:
             try:
@@ -300,18 +302,18 @@ class Connection(HTTPChannel):  # type: ignore[misc]
                 return
         super().handle_close()
 
-    def cut(self) -> None:
+    def close_now(self) -> None:
         """Close at once."""
-        self.rest = b""
+        self.pipelined = b""
         super().handle_close()
 
-    def give_up(self) -> None:
-        """Answer that the request took too long to arrive."""
+    def time_out(self) -> None:
+        """Answer the incoming request with 408, because it took too long to arrive."""
         with self.requests_lock:
             request = self.request
             if request is None:
                 return
             request.error, request.completed = _TooSlowError(""), True
             self.requests.append(request)
-            self.request, self.begun = None, 0.0
+            self.request, self.request_start = None, 0.0
             self.server.add_task(self)

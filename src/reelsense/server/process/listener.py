@@ -1,8 +1,8 @@
-"""Connections: requests are read whole, and answers are sent, beside the threads that work.
+"""The connections of a process: one event loop reads requests and sends responses for all threads.
 
-waitress does it in one loop, so that clients that send or read slowly hold a connection but no
-thread. What is added here bounds their number, their time and their memory, answers what is no
-request with a problem document, and ends well. Knows HTTP; knows neither routes nor texts.
+waitress provides the event loop, in which a slow client occupies a connection but no thread. This
+module limits the number, the duration and the memory of the connections, answers malformed requests
+with problem documents, and shuts down gracefully. Knows HTTP, but neither routes nor texts.
 """
 
 from __future__ import annotations
@@ -23,268 +23,272 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
 from reelsense.server.middleware.load_shedding import JOBS
-from reelsense.server.process.connection import MUCH, Connection
+from reelsense.server.process.connection import SEND_BYTES, Connection
 from reelsense.server.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-HEAD = 256 * 1024
-"""The longest request line and headers together, in bytes: a review fits into a query."""
+MAX_HEADER_BYTES = 256 * 1024
+"""Limit of the request line and the headers together: a review fits into a query string."""
 
-_IDLE = 75.0
-"""Seconds that a connection is kept where nothing moves: longer than proxies keep theirs."""
+_IDLE_TIMEOUT = 75.0
+"""Seconds until an idle connection is closed: more than proxies wait."""
 
-_STALLED = 30.0
-"""Seconds in which nothing of an answer is read, after which it is not sent on."""
+_STALLED_TIMEOUT = 30.0
+"""Seconds without progress until a response is given up."""
 
-_BETWEEN = 256 * 1024 * 1024
-"""Bytes of bodies that are still arriving and of answers that are not read yet, in all; two files
-of jobs at least."""
+_MAX_BUFFERED = 256 * 1024 * 1024
+"""Bytes of incoming bodies and unread responses of all connections; at least two uploads."""
 
-_GRACE = 1.0
-"""Seconds that a connection on which nothing moves is kept once the process is to end."""
+_DRAIN_IDLE = 1.0
+"""Seconds that an idle connection is kept open once the process is shutting down."""
 
-_AT_ONCE = 64
-"""Connections accepted in a turn; until the next one there may be so many too many."""
+_ACCEPTS_PER_TURN = 64
+"""Connections accepted in one turn of the loop; until the next, there may be as many too many."""
 
-_SPARE = 16
-"""Threads beyond those that a full queue and jobs hold, for everything else: who says no."""
+_SPARE_THREADS = 16
+"""Threads beyond those for the queue and for jobs, to reject requests and answer health checks."""
 
-Refuse = Callable[[HTTPStatus], tuple[list[tuple[str, str]], bytes]]
-"""Makes the headers and body of the answer to what is no request, from its status."""
+Reject = Callable[[HTTPStatus], tuple[list[tuple[str, str]], bytes]]
+"""Returns the headers and the body of the error response to a malformed request."""
 
 _log = logging.getLogger(__name__)
 
 
-class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
+class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type hints
     channel_class = Connection
     draining = False
-    most: int
-    between: int
+    max_connections: int
+    max_buffered: int
     read_timeout: float
-    reject: Refuse
+    reject: Reject
 
-    full = False
-    """Whether a thread waits in `make_room`."""
-    arrived = 0
-    """Bytes read since the buffers were last counted."""
+    thread_waits = False
+    """Whether a thread waits in `wait_for_room`."""
+    bytes_received = 0
+    """Since `max_buffered` was last enforced."""
 
     accepted = 0
-    tidied = 0.0
-    crowded = False
-    """Whether a connection could not be accepted for want of files."""
-    deaf_until = 0.0
-    """Nothing is accepted before: the process may open no more files."""
+    last_check = 0.0
+    out_of_files = False
+    """Whether a connection was not accepted because the process cannot open more files."""
+    pause_until = 0.0
+    """No connection is accepted before, because the process cannot open more files."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.room = threading.Condition()
         super().__init__(*args, **kwargs)
 
+    @property
+    def connections(self) -> list[Connection]:
+        return list(self.active_channels.values())
+
     def readable(self) -> bool:
-        return bool(super().readable() and time.monotonic() >= self.deaf_until)
+        return bool(super().readable() and time.monotonic() >= self.pause_until)
 
     def accept(self) -> Any:
-        """Accept a connection, if there is one."""
+        """Accept a connection; return None if there is none."""
         try:
-            found = super().accept()
+            connection = super().accept()
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                _log.warning("no connection can be accepted: %s", error.strerror)
-                self.crowded = True
-                self.deaf_until = time.monotonic() + 0.1
+                _log.warning("cannot accept a connection: %s", error.strerror)
+                self.out_of_files = True
+                self.pause_until = time.monotonic() + 0.1
             return None
-        self.accepted += found is not None
-        return found
+        self.accepted += connection is not None
+        return connection
 
     def handle_accept(self) -> None:
-        """Accept those who wait, and not one a turn: a turn may be long."""
-        for _ in range(_AT_ONCE):
+        """Accept all waiting connections, not one per turn as waitress: a turn may be long."""
+        for _ in range(_ACCEPTS_PER_TURN):
             before = self.accepted
             super().handle_accept()
             if self.accepted == before:
                 return
 
-    def make_room(self) -> None:
-        """Return once the buffers are within their bound; called by the threads that fill them.
+    def wait_for_room(self) -> None:
+        """Block until the buffers are below their limit. Called by the threads that fill them.
 
-        A thread that went on at once would fill more before the loop has closed a connection.
+        Otherwise a thread could fill more before the loop has closed a connection.
         """
-        if sum(each.between for each in list(self.active_channels.values())) > self.between:
+        if sum(connection.buffered for connection in self.connections) > self.max_buffered:
             with self.room:
-                self.full = True
+                self.thread_waits = True
                 self.pull_trigger()
                 self.room.wait(1)
 
-    def tidy(self) -> None:
-        """Make room, take up what waits and, every second, look after all. Before each turn.
+    def before_turn(self) -> None:
+        """Enforce the limits and resume pipelined requests. Called before each turn of the loop.
 
-        Nothing is closed while the loop goes through its events: a new connection may get the
-        number of a closed one, and then its events.
+        No connection is closed during a turn: a new one could get its file descriptor, and then
+        its events.
         """
-        over = max(len(self.active_channels) - self.most, int(self.crowded))
-        self.crowded = False
-        if over > 0:
-            waiting = [each for each in self.active_channels.values() if not each.requests]
-            for each in sorted(waiting, key=lambda each: each.last_activity)[:over]:
-                each.cut()
-        for each in [each for each in self.active_channels.values() if each.rest]:
-            each.take_up_rest()
+        excess = max(len(self.active_channels) - self.max_connections, int(self.out_of_files))
+        self.out_of_files = False
+        if excess > 0:
+            waiting = [connection for connection in self.connections if not connection.requests]
+            for connection in sorted(waiting, key=_last_activity)[:excess]:
+                connection.close_now()
+        for connection in self.connections:
+            if connection.pipelined:
+                connection.resume_pipelined()
         now = time.monotonic()
-        if now >= self.tidied + 1:
-            self.tidied = now
-            self._look_after(now)
-        if self.full or self.arrived > self.between // 16:
+        if now >= self.last_check + 1:
+            self.last_check = now
+            self._enforce_timeouts(now)
+        if self.thread_waits or self.bytes_received > self.max_buffered // 16:
             with self.room:
-                self.full = False
-                self._bound_what_is_between()
+                self.thread_waits = False
+                self._enforce_max_buffered()
                 self.room.notify_all()
 
     def maintenance(self, now: float) -> None:
-        """Do nothing where waitress calls this, in the midst of its events."""
+        """Do nothing: waitress calls this during a turn."""
 
-    def _look_after(self, now: float) -> None:
-        """Close what does not move, or not fast enough."""
-        for each in list(self.active_channels.values()):
-            still = now - each.last_activity
-            if each.lingers_until and now > each.lingers_until:
-                each.cut()
-            elif each.begun and now > each.begun + self.read_timeout * each.times:
-                each.give_up()
-            elif still > _STALLED and each.total_outbufs_len:
-                each.cut()
-            elif still > _IDLE and not each.busy:
-                each.will_close = True
-        self._bound_what_is_between()
+    def _enforce_timeouts(self, now: float) -> None:
+        for connection in self.connections:
+            idle = now - connection.last_activity
+            start = connection.request_start
+            if connection.lingers_until and now > connection.lingers_until:
+                connection.close_now()
+            elif start and now > start + self.read_timeout * connection.timeout_factor:
+                connection.time_out()
+            elif idle > _STALLED_TIMEOUT and connection.total_outbufs_len:
+                connection.close_now()
+            elif idle > _IDLE_TIMEOUT and not connection.busy:
+                connection.will_close = True
+        self._enforce_max_buffered()
 
-    def _bound_what_is_between(self) -> None:
-        self.arrived = 0
-        sizes = {each: each.between for each in self.active_channels.values() if each.between}
-        size = sum(sizes.values())
-        for each in sorted(sizes, key=lambda each: each.last_activity):
-            if size <= self.between:
+    def _enforce_max_buffered(self) -> None:
+        """Close the least recently active connections until the buffers are below their limit."""
+        self.bytes_received = 0
+        sizes = {connection: connection.buffered for connection in self.connections}
+        total = sum(sizes.values())
+        for connection in sorted(filter(sizes.get, sizes), key=_last_activity):
+            if total <= self.max_buffered:
                 return
-            size -= sizes[each]
-            each.cut()
+            total -= sizes[connection]
+            connection.close_now()
+
+
+def _last_activity(connection: Connection) -> float:
+    return connection.last_activity
 
 
 class Connections:
-    """The connections of one process, and the threads that answer."""
+    """The connections of a process, and the threads that handle its requests."""
 
     def __init__(
         self,
         application: WSGIApplication,
         sockets: Iterable[socket.socket],
         settings: Settings,
-        reject: Refuse,
-        most: int = sys.maxsize,
+        reject: Reject,
+        max_connections: int = sys.maxsize,
     ) -> None:
-        """Listen on `sockets`. Nothing moves but in `turn` and `drain`.
+        """Listen on `sockets`. Only `turn` and `drain` read and send.
 
-        There are `most` connections at a time, and no more than `settings` say.
+        Args:
+            application: The WSGI application.
+            sockets: Listening sockets.
+            settings: The settings of the server.
+            reject: Returns the error response to a malformed request.
+            max_connections: The limit of the system, if it is lower than that of the settings.
         """
         self._map: dict[int, Any] = {}
         self._threads = ThreadedTaskDispatcher()
-        self._threads.set_thread_count(settings.max_concurrent_requests + JOBS + _SPARE)
+        self._threads.set_thread_count(settings.max_concurrent_requests + JOBS + _SPARE_THREADS)
+        max_upload = max(settings.max_upload if settings.max_jobs else 0, settings.max_body)
         adjustments = _adjustments(settings, settings.max_body)
-        adjustments.of_uploads = _adjustments(
-            settings,
-            max(settings.max_upload, settings.max_body) if settings.max_jobs else settings.max_body,
-        )
-        self._listeners = [
-            self._listener(application, each, adjustments, settings, reject, most)
-            for each in sockets
-        ]
-
-    def _listener(
-        self,
-        application: WSGIApplication,
-        listening: socket.socket,
-        adjustments: Adjustments,
-        settings: Settings,
-        reject: Refuse,
-        most: int,
-    ) -> _Listener:
-        made = _Listener(
-            application,
-            self._map,
-            True,  # begins to listen
-            listening,
-            dispatcher=self._threads,
-            adj=adjustments,
-            sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
-            bind_socket=False,
-        )
-        made.most = min(settings.max_connections, most)
-        made.between = max(_BETWEEN, 2 * settings.max_upload)
-        made.read_timeout = settings.read_timeout
-        made.reject = reject
-        return made
+        adjustments.for_uploads = _adjustments(settings, max_upload)
+        self._listeners = []
+        for listening in sockets:
+            listener = _Listener(
+                application,
+                self._map,
+                True,  # starts to listen
+                listening,
+                dispatcher=self._threads,
+                adj=adjustments,
+                sockinfo=(
+                    listening.family,
+                    listening.type,
+                    listening.proto,
+                    listening.getsockname(),
+                ),
+                bind_socket=False,
+            )
+            listener.max_connections = min(settings.max_connections, max_connections)
+            listener.max_buffered = max(_MAX_BUFFERED, 2 * settings.max_upload)
+            listener.read_timeout = settings.read_timeout
+            listener.reject = reject
+            self._listeners.append(listener)
 
     @property
     def count(self) -> int:
-        """The connections that are open."""
+        """The number of open connections."""
         return len(self._open())
 
     def turn(self, seconds: float) -> None:
-        """Serve whatever moves within `seconds`."""
+        """Run one turn of the event loop; wait at most `seconds` for an event."""
         for listener in self._listeners:
-            listener.tidy()
+            listener.before_turn()
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._map, count=1)
 
     def wake(self) -> None:
-        """End the current turn, from anywhere."""
+        """End the current turn. May be called from any thread and from signal handlers."""
         self._listeners[0].pull_trigger()
 
-    def drain(self, seconds: float, each_turn: Callable[[], None]) -> None:
-        """Take no new connections, and return once all that was accepted is answered.
+    def drain(self, seconds: float, before_turn: Callable[[], None]) -> None:
+        """Accept no new connections, and return once all accepted requests are answered.
 
-        At most `seconds` from now. A connection on which nothing moves is kept for a moment: its
-        client may be sending already.
+        Args:
+            seconds: Time limit. Idle connections are closed after a moment, in which a request that
+                is on its way can arrive.
+            before_turn: Called before each turn of the event loop.
         """
         for listener in self._listeners:
             listener.draining = True
-            self._accept_all(listener)
+            # Those that the kernel has accepted already.
+            accepted = -1
+            while accepted != (accepted := listener.accepted):
+                listener.handle_accept()
             wasyncore.dispatcher.close(listener)
-        begun = time.monotonic()
-        while (left := self._open()) and (spent := time.monotonic() - begun) < seconds:
-            each_turn()
-            for each in left:
-                if spent > _GRACE and not each.busy and not each.lingers_until:
-                    each.cut()
+        start = time.monotonic()
+        while (left := self._open()) and (elapsed := time.monotonic() - start) < seconds:
+            before_turn()
+            for connection in left:
+                if elapsed > _DRAIN_IDLE and not connection.busy and not connection.lingers_until:
+                    connection.close_now()
             self.turn(0.05)
 
     def close(self) -> None:
-        """Close what is open, and end the threads."""
+        """Close all connections and end the threads."""
         self._threads.shutdown()
         wasyncore.close_all(self._map, ignore_all=True)
 
-    def _accept_all(self, listener: _Listener) -> None:
-        """Accept what the kernel has accepted already."""
-        before = -1
-        while before != (before := listener.accepted):
-            listener.handle_accept()
-
     def _open(self) -> list[Connection]:
-        return [each for one in self._listeners for each in one.active_channels.values()]
+        return [connection for listener in self._listeners for connection in listener.connections]
 
 
 def _adjustments(settings: Settings, max_body: int) -> Any:
-    """Return what waitress is to keep to, where a body has at most `max_body` bytes."""
+    """Return the configuration of waitress for bodies of at most `max_body` bytes."""
     adjustments = Adjustments(
-        # Those that are accepted beyond the limit, before another one is closed for them.
+        # More than the limit: `before_turn` closes another connection for each of them.
         connection_limit=settings.max_connections + 100,
-        max_request_header_size=HEAD,
-        # waitress refuses what is as long as these, and writes what is longer to disk.
+        max_request_header_size=MAX_HEADER_BYTES,
+        # waitress rejects bodies from the first size on, and buffers on disk from the second on.
         max_request_body_size=max_body + 1,
         inbuf_overflow=settings.max_body + 1,
         outbuf_overflow=1 << 30,
-        # The application knows whom to trust.
+        # The application decides which proxies to trust.
         clear_untrusted_proxy_headers=False,
         log_socket_errors=False,
         asyncore_use_poll=True,
         ident="reelsense",
     )
-    # It warns of the argument, and has nothing in its place.
-    adjustments.send_bytes = MUCH
+    # As an argument, waitress warns of it as deprecated, without an alternative.
+    adjustments.send_bytes = SEND_BYTES
     return adjustments

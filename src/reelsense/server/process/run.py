@@ -1,7 +1,7 @@
-"""Start the server: gunicorn, and under it one process with threads, or several such.
+"""Starts the server: a gunicorn supervisor with one or several multi-threaded worker processes.
 
-A process owns its queue and its engine, and the engine its share of the processor's cores; on a
-machine with few cores more processes would only take them from each other.
+Each worker has its own queue and engine, and the engine has its share of the cores. More workers
+than needed would only compete for the cores.
 """
 
 from __future__ import annotations
@@ -33,52 +33,56 @@ from reelsense.server.process.worker import ServingWorker, Supervisor
 from reelsense.server.settings import Settings, variable
 
 _AFTER_DEADLINE = 5
-"""Seconds from the deadline of the last request to the end of the process."""
+"""Seconds between the deadline of the last request and the end of the process."""
 
-_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108  # a folder of our own is made in it
+_MEMORY = "/dev/shm"  # noqa: S108  # nosec B108  # a new folder is created in it
 
-_COUNTS = 16 * 1024 * 1024
-"""Bytes that processes may take for what they count together. They map these files: a process that
-finds no room there is killed."""
+_METRICS_BYTES = 16 * 1024 * 1024
+"""Space for the metrics files that the workers share. They are memory-mapped: a worker that finds
+no space is killed."""
 
 
 def run(settings: Settings) -> None:
-    """Serve until told to stop.
+    """Serve until stopped by a signal.
 
-    Raises as `prepared`, and BundleError if the bundle cannot be loaded and ReelsenseError if there
-    is no room for files.
+    Raises:
+        BundleError: The bundle cannot be loaded.
+        SettingsError: The settings are invalid, or there is no writable temporary folder.
+        ReelsenseError: As `prepared`.
     """
     settings = prepared(settings)
     manifest = read_bundle(_folder(settings)).manifest
-    with _scratch_folder(counts=settings.workers > 1) as scratch:
+    with _scratch_folder(shared_metrics=settings.workers > 1) as scratch:
         _Server(settings, manifest, scratch).run()
 
 
 def prepared(settings: Settings) -> Settings:
-    """Return `settings` as all processes of a server share them.
+    """Check `settings` and the address, and complete what all processes must share.
 
-    Raises SettingsError if others could reach it without keys, StoreError if the database that is
-    named cannot be used and ReelsenseError if the address is taken or none.
+    Raises:
+        SettingsError: The server would be reachable from other machines without keys.
+        StoreError: The database is unusable.
+        ReelsenseError: The address is invalid or in use.
     """
-    _check_unchanging(settings)
+    _check(settings)
     if settings.database and settings.max_jobs:
         from reelsense.jobs.database import Database
 
         Database(settings.database).close()
-    _check_free(settings.host, settings.port)
-    # Not resolved: a link that is turned to another bundle is followed.
-    changed: dict[str, Any] = {"model": str(_folder(settings).absolute())}
+    _check_port(settings.host, settings.port)
+    # Symbolic links are not resolved: pointing one to another bundle updates the model.
+    shared: dict[str, Any] = {"model": str(_folder(settings).absolute())}
     if settings.secret is None:
-        changed["secret"] = SecretStr(secrets.token_urlsafe(32))
-    return settings.model_copy(update=changed)
+        shared["secret"] = SecretStr(secrets.token_urlsafe(32))
+    return settings.model_copy(update=shared)
 
 
 def check_start(settings: Settings) -> None:
     """Raise ReelsenseError if a server with `settings` could not start.
 
-    As far as that can be told without changing anything, whether or not such a server runs.
+    Has no side effects and ignores whether the port is in use: the server itself may be running.
     """
-    _check_unchanging(settings)
+    _check(settings)
     read_bundle(_folder(settings))
 
 
@@ -86,26 +90,27 @@ def _folder(settings: Settings) -> Path:
     return registry.find(settings.model or None)
 
 
-def _check_unchanging(settings: Settings) -> None:
-    _resolved(settings.host, settings.port)
+def _check(settings: Settings) -> None:
+    _resolve(settings.host, settings.port)
     try:
         check(settings)
     except SettingsError as error:
         if settings.keys_file and isinstance(error.__cause__, FileNotFoundError):
             file = shlex.quote(settings.keys_file)
             raise SettingsError(
-                f"{error}; `reelsense key NAME --keys-file {file}` makes it"
+                f"{error}; create it with `reelsense key NAME --keys-file {file}`",
+                code="no-keys-file",
             ) from error
         raise
     if settings.database and settings.max_jobs:
-        from reelsense.jobs.database import check_url  # others need not wait for its import
+        from reelsense.jobs.database import check_url  # slow to import
 
         check_url(settings.database)
 
 
 def announce(settings: Settings, manifest: Manifest, port: int) -> None:
-    """Say on standard output what serves where."""
-    with suppress(OSError):  # a full disk behind it is no reason not to serve
+    """Print the model and the address to standard output."""
+    with suppress(OSError):  # such as a full disk: serve nevertheless
         print(
             f"reelsense serves {manifest.name} {manifest.version} on "
             f"http://{in_address(settings.host)}:{port} (process {os.getpid()}; Ctrl-C stops it)",
@@ -114,96 +119,97 @@ def announce(settings: Settings, manifest: Manifest, port: int) -> None:
 
 
 def in_address(host: str) -> str:
-    """Return `host` as it stands in front of a port."""
+    """Return `host` as part of a URL: IPv6 addresses get brackets."""
     return f"[{host}]" if ":" in host else host
 
 
-def _check_free(host: str, port: int) -> None:
-    """Say at once what gunicorn would try for five seconds and then say in five lines."""
-    family, kind, _, _, address = _resolved(host, port)
+def _check_port(host: str, port: int) -> None:
+    """Raise ReelsenseError if the port is in use: gunicorn would first retry for five seconds."""
+    family, kind, _, _, address = _resolve(host, port)
     try:
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
         hint = (
-            f"; choose another with --port or {variable('port')}"
+            f"; choose another port with --port or {variable('port')}"
             if error.errno == errno.EADDRINUSE
             else ""
         )
         raise ReelsenseError(
-            f"cannot listen on {host}, port {port}: {error.strerror}{hint}"
+            f"cannot listen on {host}, port {port}: {error.strerror}{hint}",
+            code="cannot-listen",
         ) from error
 
 
-def _resolved(host: str, port: int) -> tuple[Any, ...]:
-    """Return what the system makes of the address. Raises ReelsenseError if that is nothing."""
+def _resolve(host: str, port: int) -> tuple[Any, ...]:
+    """Return the first result of `getaddrinfo`. Raises ReelsenseError if there is none."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except UnicodeError as error:
-        raise ReelsenseError(f"cannot listen on {host}: that is no name of a host") from error
+        raise SettingsError(f"invalid host {host!r}: expected a name or an IP address") from error
     except socket.gaierror as error:
         raise ReelsenseError(
-            f"cannot listen on {host}: there is no such host ({error.strerror})"
+            f"cannot listen on {host}: unknown host ({error.strerror})", code="unknown-host"
         ) from error
 
 
 @contextmanager
-def _scratch_folder(*, counts: bool) -> Iterator[str]:
-    """Make a folder for the heartbeats of the workers and, with `counts`, for what they count.
+def _scratch_folder(*, shared_metrics: bool) -> Iterator[str]:
+    """Create a folder for the workers' heartbeats and, with `shared_metrics`, for their metrics.
 
-    In memory where that can be: a full disk then stops nothing.
+    It is in memory if possible, so that a full disk does not stop the server.
     """
     try:
         in_memory = os.access(_MEMORY, os.W_OK) and (
-            not counts or shutil.disk_usage(_MEMORY).free >= _COUNTS
+            not shared_metrics or shutil.disk_usage(_MEMORY).free >= _METRICS_BYTES
         )
         path = tempfile.mkdtemp(prefix="reelsense-", dir=_MEMORY if in_memory else None)
     except OSError as error:
         raise SettingsError(
-            "there is no folder for temporary files that can be written: set TMPDIR to one"
+            "no writable folder for temporary files: set TMPDIR to one", code="no-temporary-folder"
         ) from error
-    os.environ.pop(metrics.FOLDER, None)  # another program's
-    if counts:
+    os.environ.pop(metrics.FOLDER, None)  # may be set for another program
+    if shared_metrics:
         os.environ[metrics.FOLDER] = path
     owner = os.getpid()
     try:
         yield path
     finally:
-        if os.getpid() == owner:  # a worker leaves through here too
+        if os.getpid() == owner:  # a forked worker exits through here too
             shutil.rmtree(path, ignore_errors=True)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     def __init__(self, settings: Settings, manifest: Manifest, scratch: str) -> None:
         self._settings, self._manifest, self._scratch = settings, manifest, scratch
-        self._guard = Authenticator(settings)
+        self._authenticator = Authenticator(settings)
         super().__init__()
 
     def load_config(self) -> None:
-        given = self._settings
-        settings = {
-            "bind": f"{in_address(given.host)}:{given.port}",
-            "workers": given.workers,
+        settings = self._settings
+        options = {
+            "bind": f"{in_address(settings.host)}:{settings.port}",
+            "workers": settings.workers,
             "worker_class": ServingWorker,
             "worker_tmp_dir": self._scratch,
-            "graceful_timeout": int(given.deadline) + _AFTER_DEADLINE,
-            "logconfig_dict": log_settings(given),
+            "graceful_timeout": int(settings.deadline) + _AFTER_DEADLINE,
+            "logconfig_dict": log_settings(settings),
             "proc_name": "reelsense",
             "when_ready": self._announce,
-            "child_exit": _forget,
-            # It would lie in the user's home, and two servers would fight for it.
+            "child_exit": _remove_metrics,
+            # It would be in the home folder, shared by all servers of the user.
             "control_socket_disable": True,
         }
-        for name, value in settings.items():
+        for name, value in options.items():
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        return create_app(self._settings, known_keys=self._guard.keys)
+        return create_app(self._settings, known_keys=self._authenticator.keys)
 
     def read_keys(self) -> None:
-        """Read the keys anew, for workers that are started later: they may not be able to."""
-        self._guard.reload(tell=False)  # the workers do
+        """Reload the keys, for workers that start later and may not have access to the file."""
+        self._authenticator.reload(tell=False)  # the workers log it
 
     def run(self) -> None:
         Supervisor(self).run()
@@ -213,8 +219,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         announce(self._settings, self._manifest, port)
 
 
-def _forget(_supervisor: Any, worker: Any) -> None:
-    """Take a process that has ended out of what all of them count together."""
+def _remove_metrics(_supervisor: Any, worker: Any) -> None:
+    """Remove the metrics of a worker that has exited from the shared ones."""
     if os.environ.get(metrics.FOLDER):
         from prometheus_client.multiprocess import mark_process_dead
 

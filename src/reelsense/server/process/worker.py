@@ -1,4 +1,4 @@
-"""The process that serves: started, watched and replaced by gunicorn, one or several of a kind."""
+"""The worker processes, and the gunicorn supervisor that starts, watches and replaces them."""
 
 from __future__ import annotations
 
@@ -24,136 +24,131 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_FILES = 100
-"""That a process has open beside its connections."""
+_OTHER_FILES = 100
+"""Files that a process may have open in addition to its connections."""
 
 
 class Supervisor(Arbiter):  # type: ignore[misc]  # gunicorn ships no types
-    """Starts the workers, replaces one that dies, and passes on what it is told by signals.
+    """Starts the workers, replaces those that die, and handles signals.
 
-    TERM, and INT as Ctrl-C sends it: end once everything accepted is answered; INT again, or QUIT:
-    end now. HUP: load the model anew. Others do nothing.
+    TERM and INT (Ctrl-C) shut down once all accepted requests are answered; a second INT, or QUIT,
+    at once. HUP reloads the model and the keys. Other signals are ignored.
     """
 
-    _spawned = 0.0
+    _last_spawn = 0.0
 
     def spawn_worker(self) -> int:
-        """Start a worker; where they die as they start, one a second."""
+        """Start a worker. Replacements start at most once a second, in case they die at once."""
         if self.worker_age >= self.num_workers:
-            time.sleep(max(0.0, self._spawned + 1 - time.monotonic()))
-        self._spawned = time.monotonic()
+            time.sleep(max(0.0, self._last_spawn + 1 - time.monotonic()))
+        self._last_spawn = time.monotonic()
         pid: int = super().spawn_worker()
         return pid
 
     def handle_int(self) -> None:
-        """End as for TERM."""
+        """Shut down as for TERM."""
         raise StopIteration
 
     def handle_hup(self) -> None:
-        """Let the workers load the model anew."""
+        """Let the workers reload the model."""
         self.app.read_keys()
         self.kill_workers(signal.SIGHUP)
 
     def _ignore(self) -> None:
-        _log.warning("this signal does nothing here")
+        _log.warning("this signal is ignored")
 
     handle_ttin = handle_ttou = handle_usr1 = handle_usr2 = handle_winch = _ignore
 
 
 class ServingWorker(Worker):  # type: ignore[misc]
-    """One loop of connections, many threads."""
+    """A worker with an event loop for its connections and threads for the requests."""
 
     _connections: Connections | None = None
-    _reload = False
-    """Whether HUP has come. Nothing is done in its handler, which may be in its own way."""
+    _reload_requested = False
+    """Set by the handler of HUP, which may interrupt anything and therefore does nothing else."""
 
     def init_process(self) -> None:
-        """Begin. One that takes the place of another and fails does not end the whole server."""
+        """Start. If a replacement of another worker fails, that does not stop the server."""
         self.booted = self.age > self.cfg.workers
         super().init_process()
 
     def init_signals(self) -> None:
-        """Say what each signal means."""
+        """Install the signal handlers."""
         super().init_signals()
-        # Ctrl-C reaches every process of the terminal; the supervisor says what it means.
+        # Ctrl-C reaches every process of the terminal; the supervisor handles it for all.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, self._handle_hup)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to end."""
+        """Start the shutdown."""
         super().handle_exit(sig, frame)
         if self._connections:
             self._connections.wake()
 
-    def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # as called
-        """End now. An ordinary exit would wait for all that the network has yet to read."""
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # interface
+        """Exit at once. A normal exit would wait for the running predictions."""
         os._exit(0)
 
     def _handle_hup(self, _sig: int, _frame: FrameType | None) -> None:
-        self._reload = True
+        self._reload_requested = True
         if self._connections:
             self._connections.wake()
 
-    def _served(self) -> ModelHolder:
-        found: ModelHolder = self.wsgi.extensions["reelsense"]
-        return found
-
-    def _background(self) -> JobsWorker:
-        found: JobsWorker = self.wsgi.extensions["reelsense.jobs"]
-        return found
-
     def run(self) -> None:
-        """Serve until told to end, and until what was accepted by then is answered."""
-        served = self._served()
+        """Serve until the shutdown, and until all accepted requests are answered."""
+        model: ModelHolder = self.wsgi.extensions["reelsense"]
+        jobs: JobsWorker = self.wsgi.extensions["reelsense.jobs"]
         connections = self._connections = Connections(
             self.wsgi,
-            [each.sock for each in self.sockets],
-            served.settings,
+            [listener.sock for listener in self.sockets],
+            model.settings,
             lambda status: problems.of_no_request(self.wsgi, status),
-            _possible_connections(served.settings.max_connections),
+            _max_connections(model.settings.max_connections),
         )
-        self._background().start()
-        served.reload_everywhere = lambda: os.kill(self.ppid, signal.SIGHUP)
-        told = 0.0
+        jobs.start()
+        model.reload_everywhere = lambda: os.kill(self.ppid, signal.SIGHUP)
+        last_heartbeat = 0.0
         while self.alive and self.ppid == os.getppid():
-            if (now := time.monotonic()) - told > 1:
+            if (now := time.monotonic()) - last_heartbeat > 1:
                 self.notify()
-                told = now
-            if self._reload:
-                self._reload = False
-                served.reload()
+                last_heartbeat = now
+            if self._reload_requested:
+                self._reload_requested = False
+                model.reload()
             connections.turn(1)
-        self._end(served, connections)
+        self._shut_down(connections, model, jobs)
 
-    def _end(self, served: ModelHolder, connections: Connections) -> None:
-        """Answer what was accepted, in a time that ends before the supervisor's does."""
-        served.draining = True
-        _log.info("ending: what was accepted is being answered; Ctrl-C again or QUIT ends now")
-        last = time.monotonic() + self.cfg.graceful_timeout - 1
+    def _shut_down(self, connections: Connections, model: ModelHolder, jobs: JobsWorker) -> None:
+        """Answer the accepted requests, and exit before the supervisor would kill the worker."""
+        model.draining = True
+        _log.info(
+            "stopping: finishing accepted requests; press Ctrl-C again or send QUIT to stop now"
+        )
+        end = time.monotonic() + self.cfg.graceful_timeout - 1
         connections.drain(self.cfg.graceful_timeout - 2, self.notify)
-        if cut := connections.count:
-            _log.warning("%d connections are cut off: their time is up", cut)
-        self._background().close(max(0.0, last - time.monotonic()))
-        served.close(max(0.0, last - time.monotonic()))
-        if self.ppid != os.getppid():  # nobody else is left who could
+        if unfinished := connections.count:
+            _log.warning("closing %d connections: the time for the shutdown is up", unfinished)
+        jobs.close(max(0.0, end - time.monotonic()))
+        model.close(max(0.0, end - time.monotonic()))
+        if self.ppid != os.getppid():  # the supervisor, which would do it, has died
             shutil.rmtree(self.cfg.worker_tmp_dir, ignore_errors=True)
 
 
-def _possible_connections(wanted: int) -> int:
-    """Allow the process to open files for so many; return for how many it may."""
+def _max_connections(connections: int) -> int:
+    """Raise the limit of open files for so many connections; return how many it permits."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    count = 2 * wanted + _FILES  # an answer may be a file too
+    count = 2 * connections + _OTHER_FILES  # a response may need a file too
     if soft < count:
         soft = count if hard == resource.RLIM_INFINITY else min(count, hard)
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    possible = max(8, (soft - _FILES) // 2)
-    if possible < wanted:
+    possible = max(8, (soft - _OTHER_FILES) // 2)
+    if possible < connections:
         _log.warning(
-            "there can be %d connections, not %d: the limit of open files is %d",
+            "only %d of %d connections are possible: the limit of open files is %d (ulimit -n)",
             possible,
-            wanted,
+            connections,
             soft,
         )
     return possible

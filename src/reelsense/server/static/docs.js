@@ -1,13 +1,13 @@
 "use strict";
 
-const place = document.getElementById("docs");
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const colour = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
-dark.addEventListener("change", colour);
-colour();
+const container = document.getElementById("docs");
+const darkScheme = matchMedia("(prefers-color-scheme: dark)");
+const applyScheme = () => document.documentElement.classList.toggle("dark-mode", darkScheme.matches);
+darkScheme.addEventListener("change", applyScheme);
+applyScheme();
 SwaggerUIBundle({
-  domNode: place,
-  url: place.dataset.contract,
+  domNode: container,
+  url: container.dataset.openapi,
   deepLinking: true,
-  validatorUrl: null, // by default it shows the contract to a server elsewhere
+  validatorUrl: null, // the default sends the document to a server on the internet
 });

@@ -4,89 +4,87 @@ const element = (id) => document.getElementById(id);
 const progress = element("progress");
 const rows = element("rows");
 const filter = element("filter");
-const EVERY = 1000; // milliseconds
-let latest = new AbortController();
+const POLL_INTERVAL = 1000; // milliseconds
+let latestRequest = new AbortController();
 
-async function part(address, signal) {
-  const answer = await fetch(address, { signal });
-  // Deleted by now, or signed out: the page itself says which.
-  if (answer.status === 404 || answer.status === 401) location.reload();
-  if (!answer.ok) throw new Error(answer.status);
-  return answer.text();
+async function fetchPart(url, signal) {
+  const response = await fetch(url, { signal });
+  // The job was deleted, or the session has ended: the page itself says which.
+  if (response.status === 404 || response.status === 401) location.reload();
+  if (!response.ok) throw new Error(response.status);
+  return response.text();
 }
 
-const stated = () => element("state").querySelector("strong").textContent;
-
+const stateName = () => element("state").querySelector("strong").textContent;
 const isOpen = () => element("state").dataset.open === "1";
 
-// The table stays as it is while somebody reads in it.
-const isRead = () => rows.contains(document.activeElement) || rows.querySelector("details[open]") !== null;
+// The table is not replaced while somebody uses it.
+const isTableInUse = () => rows.contains(document.activeElement) || rows.querySelector("details[open]") !== null;
 
-// Every second how far it is, until its end; the table now and then.
-let looks = 0;
-async function watch() {
-  let wait = EVERY;
+// Reload the progress every second until the job ends, and the table now and then.
+let polls = 0;
+async function poll() {
+  let wait = POLL_INTERVAL;
   try {
     const done = element("state").dataset.done;
-    const html = await part(progress.dataset.from);
-    const held = progress.contains(document.activeElement) ? document.activeElement.textContent : null;
-    const before = stated();
+    const html = await fetchPart(progress.dataset.from);
+    const focused = progress.contains(document.activeElement) ? document.activeElement.textContent : null;
+    const stateBefore = stateName();
     progress.innerHTML = html;
-    // Not at each look: who listens wants to hear that it is done, not every row.
-    if (stated() !== before) element("told").textContent = element("state").querySelector(".state").textContent;
-    if (held) [...progress.querySelectorAll("a, button")].find((each) => each.textContent === held)?.focus();
-    looks += 1;
-    const isDue = looks % 5 === 0 || !isOpen() || rows.querySelector(".pages") === null;
-    if (element("state").dataset.done !== done && isDue && (!isRead() || !isOpen())) await show(location.search, { quiet: true });
+    // Announce changes of the state to screen readers, but not every row.
+    if (stateName() !== stateBefore) element("announcement").textContent = element("state").querySelector(".state").textContent;
+    if (focused) [...progress.querySelectorAll("a, button")].find((control) => control.textContent === focused)?.focus();
+    polls += 1;
+    const isDue = polls % 5 === 0 || !isOpen() || rows.querySelector(".pages") === null;
+    if (element("state").dataset.done !== done && isDue && (!isTableInUse() || !isOpen())) await show(location.search, { quiet: true });
   } catch {
-    wait = 5 * EVERY; // a server that is being started anew comes back
+    wait = 5 * POLL_INTERVAL; // the server may be restarting
   }
-  if (isOpen()) setTimeout(watch, wait);
+  if (isOpen()) setTimeout(poll, wait);
 }
 
 async function show(query, { quiet = false } = {}) {
-  latest.abort();
-  latest = new AbortController();
-  const { signal } = latest;
+  latestRequest.abort();
+  latestRequest = new AbortController();
+  const { signal } = latestRequest;
   try {
-    const html = await part(rows.dataset.from + query, signal);
-    rows.innerHTML = html;
+    rows.innerHTML = await fetchPart(rows.dataset.from + query, signal);
     if (!quiet) history.replaceState(null, "", location.pathname + query);
-  } catch (error) {
+  } catch {
     if (!signal.aborted && !quiet) location.search = query;
   }
 }
 
-function asked() {
-  const wanted = [...new FormData(filter)].filter(([name, value]) => value !== "" && !(name === "sort" && value === "n"));
-  const query = new URLSearchParams(wanted).toString();
+function filterQuery() {
+  const fields = [...new FormData(filter)].filter(([name, value]) => value !== "" && !(name === "sort" && value === "n"));
+  const query = new URLSearchParams(fields).toString();
   return query ? `?${query}` : "";
 }
 
 filter.addEventListener("submit", (event) => {
   event.preventDefault();
-  show(asked());
+  show(filterQuery());
 });
-filter.addEventListener("change", () => show(asked()));
+filter.addEventListener("change", () => show(filterQuery()));
 
-let typed;
+let typingTimer;
 filter.elements.search.addEventListener("input", () => {
-  clearTimeout(typed);
-  typed = setTimeout(() => show(asked()), 250);
+  clearTimeout(typingTimer);
+  typingTimer = setTimeout(() => show(filterQuery()), 250);
 });
 
-// Links that sort and turn pages.
+// Links that sort the table or turn its pages.
 rows.addEventListener("click", async (event) => {
   const link = event.target.closest("th a, .pages a");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  const wanted = new URL(link.href).searchParams;
+  const { search, searchParams } = new URL(link.href);
   for (const name of ["sort", "descending"]) {
-    filter.elements[name].value = wanted.get(name) ?? (name === "sort" ? "n" : "");
+    filter.elements[name].value = searchParams.get(name) ?? (name === "sort" ? "n" : "");
   }
-  await show(new URL(link.href).search);
+  await show(search);
   rows.querySelector(".scroll").focus({ preventScroll: true });
-  if (link.rel) element("answers").scrollIntoView();
+  if (link.rel) element("results").scrollIntoView();
 });
 
-if (isOpen()) setTimeout(watch, EVERY);
+if (isOpen()) setTimeout(poll, POLL_INTERVAL);

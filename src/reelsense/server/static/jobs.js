@@ -2,91 +2,91 @@
 
 const element = (id) => document.getElementById(id);
 const form = element("form");
-const GLANCE = 1024 * 1024; // of the file is sent for a preview
-const RECENT = "reelsense.jobs";
-const MOST = 20; // are remembered
+const PREVIEW_BYTES = 1024 * 1024;
+const RECENT = "reelsense.jobs"; // key in localStorage
+const MAX_RECENT = 20;
 let file;
 
-function tell(problem) {
+function showProblem(problem) {
   element("problem").textContent = problem;
   element("problem").hidden = problem === "";
 }
 
-function refusal(status, problem) {
-  if (status === 401) return "You are no longer signed in. Sign in again: load this page anew.";
-  return problem?.errors?.[0].detail ?? problem?.detail ?? `The server did not understand (${status}).`;
+function errorText(status, problem) {
+  if (status === 401) return "Your session has ended. Reload the page and sign in again.";
+  return problem?.errors?.[0].detail ?? problem?.detail ?? `The server sent an unexpected response (${status}).`;
 }
 
-function cell(kind, text) {
-  const made = document.createElement(kind);
-  made.textContent = text;
-  return made;
+function create(tag, text = "") {
+  const node = document.createElement(tag);
+  node.textContent = text;
+  return node;
 }
 
-function choose(column) {
-  const place = [...element("preview").querySelectorAll("th input")].findIndex((input) => input.checked);
+function selectColumn(column) {
+  const index = [...element("preview").querySelectorAll("th input")].findIndex((input) => input.checked);
   for (const row of element("preview").querySelectorAll("tr")) {
-    [...row.cells].forEach((each, n) => each.classList.toggle("chosen", n === place));
+    [...row.cells].forEach((cell, n) => cell.classList.toggle("chosen", n === index));
   }
-  element("send").textContent = file.name.toLowerCase().endsWith(".txt") ? "Score it" : `Score \u201c${column}\u201d`;
+  element("send").textContent = file.name.toLowerCase().endsWith(".txt") ? "Analyse file" : `Analyse column \u201c${column}\u201d`;
 }
 
 function header(column, suggested) {
-  const made = document.createElement("th");
-  made.scope = "col";
-  const label = document.createElement("label");
-  const input = document.createElement("input");
+  const node = create("th");
+  node.scope = "col";
+  const label = create("label");
+  const input = create("input");
   Object.assign(input, { type: "radio", name: "preview-column", value: column, checked: column === suggested });
-  input.addEventListener("change", () => choose(column));
+  input.addEventListener("change", () => selectColumn(column));
   label.append(input, column);
-  made.append(label);
-  return made;
+  node.append(label);
+  return node;
 }
 
-async function glance() {
-  const taken = file;
-  const query = new URLSearchParams({ name: file.name, cut: file.size > GLANCE });
-  const answer = await fetch(`${form.dataset.preview}?${query}`, { method: "POST", body: file.slice(0, GLANCE) });
-  if (!answer.ok) throw new Error(refusal(answer.status, await answer.json().catch(() => null)));
-  const { columns, rows, suggested, undecoded } = await answer.json();
-  if (file !== taken) return; // another one was chosen meanwhile
-  const head = document.createElement("tr");
+async function preview() {
+  const previewed = file;
+  const query = new URLSearchParams({ name: file.name, cut: file.size > PREVIEW_BYTES });
+  const response = await fetch(`${form.dataset.preview}?${query}`, { method: "POST", body: file.slice(0, PREVIEW_BYTES) });
+  if (!response.ok) throw new Error(errorText(response.status, await response.json().catch(() => null)));
+  const { columns, rows, suggested, undecoded } = await response.json();
+  if (file !== previewed) return; // the user has selected another file meanwhile
+  const head = create("tr");
   head.append(...columns.map((column) => header(column, suggested)));
   element("preview").querySelector("thead").replaceChildren(head);
   element("preview").querySelector("tbody").replaceChildren(...rows.map((row) => {
-    const made = document.createElement("tr");
-    made.append(...row.map((value) => cell("td", value)));
-    return made;
+    const node = create("tr");
+    node.append(...row.map((value) => create("td", value)));
+    return node;
   }));
-  choose(suggested);
+  selectColumn(suggested);
   element("undecoded").hidden = undecoded === 0;
   element("preview").hidden = false;
-  element("glance").textContent = columns.length > 1 ? "Which column holds the reviews?" : "Is this it?";
+  element("preview-title").textContent = columns.length > 1 ? "Which column contains the reviews?" : "Preview";
   element("send").focus();
 }
 
-// Said before anything is sent; empty: the server takes it. Rounded up, as the limit is down.
+// Return why the file is too large, or "". The size is rounded up because the limit is rounded down.
 function tooLarge({ name, size }) {
-  if (size <= Number(form.dataset.most)) return "";
+  if (size <= Number(form.dataset.maxSize)) return "";
   const megabytes = Math.ceil(size / 104857.6) / 10;
-  return `${name} is ${megabytes} MB; this server takes up to ${form.dataset.size}. Split it, or use reelsense predict --input.`;
+  return `${name} is ${megabytes} MB; the limit of this server is ${form.dataset.maxSizeText}. Split the file, or use reelsense predict --input.`;
 }
 
-async function take(chosen) {
-  if (!chosen || !element("sending").hidden) return;
-  file = chosen;
-  tell(tooLarge(chosen));
+async function select(selected) {
+  if (!selected || !element("sending").hidden) return;
+  file = selected;
+  showProblem(tooLarge(selected));
   element("preview").hidden = true;
   if (!element("problem").hidden) return;
   try {
-    await glance();
+    await preview();
   } catch (error) {
-    if (file !== chosen) return;
-    tell(error instanceof TypeError ? "The server cannot be reached." : error.message);
+    if (file !== selected) return;
+    showProblem(error instanceof TypeError ? "Cannot reach the server." : error.message);
   }
 }
 
-// XMLHttpRequest, because fetch does not tell how much is sent.
+// XMLHttpRequest, because fetch does not report upload progress.
 function send() {
   const column = element("preview").querySelector("th input:checked").value;
   const query = new URLSearchParams({ name: file.name, column });
@@ -97,17 +97,17 @@ function send() {
   request.responseType = "json";
   request.upload.addEventListener("progress", ({ loaded, total }) => {
     element("bar").value = loaded / total;
-    element("sent").textContent = loaded < total ? `${Math.floor((100 * loaded) / total)} %` : "all of it; it is being read";
+    element("sent").textContent = loaded < total ? `${Math.floor((100 * loaded) / total)} %` : "done; reading the file";
   });
   request.addEventListener("load", () => {
     if (request.status === 202) {
       remember([request.response.id, ...remembered()]);
       location.assign(form.dataset.job + request.response.id);
     } else {
-      fail(refusal(request.status, request.response));
+      fail(errorText(request.status, request.response));
     }
   });
-  request.addEventListener("error", () => fail("The server cannot be reached."));
+  request.addEventListener("error", () => fail("Cannot reach the server."));
   element("send").disabled = element("other").disabled = true;
   element("sending").hidden = false;
   request.send(file);
@@ -116,53 +116,53 @@ function send() {
 function fail(problem) {
   element("send").disabled = element("other").disabled = false;
   element("sending").hidden = true;
-  tell(problem);
+  showProblem(problem);
 }
 
-// The ids alone: what a file is called is none of the business of who sits here next.
+// Only ids are stored: the next person at this browser should not see the names of the files.
 function remembered() {
   try {
-    return JSON.parse(localStorage.getItem(RECENT) ?? "[]").filter((each) => typeof each === "string");
+    return JSON.parse(localStorage.getItem(RECENT) ?? "[]").filter((id) => typeof id === "string");
   } catch {
-    return []; // somebody else's, or none are allowed
+    return []; // damaged, or storage is disabled
   }
 }
 
 function remember(ids) {
   try {
-    localStorage.setItem(RECENT, JSON.stringify(ids.slice(0, MOST)));
-  } catch { /* then the link alone is the way back */ }
+    localStorage.setItem(RECENT, JSON.stringify(ids.slice(0, MAX_RECENT)));
+  } catch { /* storage is disabled: only the link leads back */ }
 }
 
-// The server says which of them there are still; the others are forgotten.
+// The server returns the jobs that still exist; the others are removed from the list.
 async function list() {
-  const asked = remembered();
-  if (asked.length === 0) return;
-  const answer = await fetch(`${form.dataset.recent}?${new URLSearchParams(asked.map((id) => ["id", id]))}`);
-  if (!answer.ok) return;
+  const ids = remembered();
+  if (ids.length === 0) return;
+  const response = await fetch(`${form.dataset.recent}?${new URLSearchParams(ids.map((id) => ["id", id]))}`);
+  if (!response.ok) return;
   const items = element("recent").querySelector("ul");
-  items.innerHTML = await answer.text();
-  const found = [...items.children].map((each) => each.dataset.id);
-  remember(remembered().filter((id) => found.includes(id) || !asked.includes(id)));
-  element("recent").hidden = found.length === 0;
+  items.innerHTML = await response.text();
+  const existing = [...items.children].map((item) => item.dataset.id);
+  remember(remembered().filter((id) => existing.includes(id) || !ids.includes(id)));
+  element("recent").hidden = existing.length === 0;
 }
 
-function forget() {
+function clearRecent() {
   remember([]);
   element("recent").hidden = true;
 }
 
-element("file").addEventListener("change", () => take(element("file").files[0]));
-element("file").addEventListener("click", () => { element("file").value = ""; }); // the same once more
+element("file").addEventListener("change", () => select(element("file").files[0]));
+element("file").addEventListener("click", () => { element("file").value = ""; }); // so that the same file can be selected again
 element("send").addEventListener("click", send);
-element("forget").addEventListener("click", forget);
+element("forget").addEventListener("click", clearRecent);
 element("other").addEventListener("click", () => element("file").click());
 form.addEventListener("submit", (event) => event.preventDefault());
 for (const name of ["dragover", "dragleave", "drop"]) {
   element("drop").addEventListener(name, (event) => {
     event.preventDefault();
     element("drop").classList.toggle("over", name === "dragover");
-    if (name === "drop") take(event.dataTransfer.files[0]);
+    if (name === "drop") select(event.dataTransfer.files[0]);
   });
 }
-list().catch(() => {}); // a server that cannot be reached is told of when a file is chosen
+list().catch(() => {}); // an unreachable server is reported when a file is selected

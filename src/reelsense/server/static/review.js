@@ -2,50 +2,50 @@
 
 const element = (id) => document.getElementById(id);
 const form = element("form");
-let latest = new AbortController();
+let latestRequest = new AbortController();
 
-async function ask(path, body, signal) {
-  const answer = await fetch(path, { method: "POST", body, signal });
-  if (answer.status === 401) throw new Error("You are no longer signed in. Sign in again: load this page anew.");
-  if (!answer.ok) {
-    const problem = await answer.json();
+async function post(path, body, signal) {
+  const response = await fetch(path, { method: "POST", body, signal });
+  if (response.status === 401) throw new Error("Your session has ended. Reload the page and sign in again.");
+  if (!response.ok) {
+    const problem = await response.json();
     throw new Error(problem.errors?.[0].detail ?? problem.detail);
   }
-  return answer.text();
+  return response.text();
 }
 
-function tell(problem) {
+function showProblem(problem) {
   element("problem").textContent = problem;
   element("problem").hidden = problem === "";
 }
 
-function inWords(error) {
+function errorText(error) {
   return {
-    TypeError: "The server cannot be reached.",
-    SyntaxError: "The server did not understand.",
+    TypeError: "Cannot reach the server.",
+    SyntaxError: "The server sent an unexpected response.",
   }[error.name] ?? error.message;
 }
 
-// The verdict first; what carries it takes some twenty times as long.
+// The prediction comes first: the explanation takes about twenty times as long.
 async function analyse() {
-  const asked = new FormData(form);
-  latest.abort();
-  latest = new AbortController();
-  const { signal } = latest;
+  const fields = new FormData(form);
+  latestRequest.abort();
+  latestRequest = new AbortController();
+  const { signal } = latestRequest;
   element("analyse").disabled = true;
-  tell("");
+  showProblem("");
   element("why").replaceChildren();
   try {
-    element("answer").innerHTML = await ask(form.dataset.answer, asked, signal);
+    element("answer").innerHTML = await post(form.dataset.answer, fields, signal);
     element("answer").scrollIntoView({ block: "nearest" });
     element("analyse").disabled = false;
-    element("why").innerHTML = '<p class="hint waiting">Reading it again, without one sentence or another, to see what carries the verdict&hellip;</p>';
-    element("why").innerHTML = await ask(form.dataset.why, asked, signal);
+    element("why").innerHTML = '<p class="hint waiting">Finding the sentences that matter&hellip;</p>';
+    element("why").innerHTML = await post(form.dataset.why, fields, signal);
   } catch (error) {
     if (signal.aborted) return;
     if (!element("analyse").disabled) element("why").replaceChildren();
     else element("answer").replaceChildren();
-    tell(inWords(error));
+    showProblem(errorText(error));
   }
   element("analyse").disabled = false;
 }
@@ -59,7 +59,7 @@ element("text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
 
-// What is judged already is judged anew by the risk that is chosen.
+// Another target error rate: analyse again what was analysed.
 element("risk")?.addEventListener("change", () => {
   if (element("answer").childElementCount > 0) form.requestSubmit();
 });
