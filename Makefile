@@ -48,7 +48,7 @@ test-next: ## the connection tests with the newest waitress and gunicorn, in bui
 	$(PYTHON) -m venv build/next
 	grep -vE '^(waitress|gunicorn)==' constraints.txt > build/next/constraints.txt
 	build/next/bin/python -m pip install --quiet --disable-pip-version-check \
-	    --constraint build/next/constraints.txt --editable . onnx pytest
+	    --constraint build/next/constraints.txt --editable '.[serve]' onnx pytest
 	build/next/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --no-deps \
 	    waitress gunicorn
 	build/next/bin/python -m pip list | grep -E '^(waitress|gunicorn) '
@@ -99,14 +99,14 @@ train: .venv/dev | $(DATA) $(SETS) ## train a model: MODEL=default or accurate (
 	    $(if $(BASE),--base-model $(BASE)) --output $(RUNS)/$(MODEL) --resume
 	$(BIN)/reelsense export $(RUNS)/$(MODEL) --data $(DATA) --evaluation-sets $(SETS) --output $(BUNDLE)
 
-# What a server is made of: reelsense and what it needs, no more, in an environment of its own.
+# Only the dependencies of a server (the extra [serve]), in an environment of its own.
 sbom: build/sbom.json ## what a server is made of (CycloneDX), in build/sbom.json
 
 build/sbom.json: pyproject.toml constraints.txt
 	rm -rf build/sbom
 	$(PYTHON) -m venv build/sbom/serving
 	build/sbom/serving/bin/python -m pip install --quiet --disable-pip-version-check \
-	    --constraint constraints.txt .
+	    --constraint constraints.txt '.[serve]'
 	$(PYTHON) -m venv build/sbom/tool
 	build/sbom/tool/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7,<8'
 	build/sbom/tool/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
@@ -131,8 +131,8 @@ clean: ## deletes .venv
 
 # The stamps are written last: an install that was interrupted is done again.
 .venv/base: .venv/pyvenv.cfg pyproject.toml constraints.txt
-	@echo "installing reelsense and what it needs into .venv (once)"
-	@$(PIP) --editable .
+	@echo "installing reelsense with its server into .venv (once)"
+	@$(PIP) --editable '.[serve]'
 	@touch $@
 
 .venv/dev: .venv/pyvenv.cfg pyproject.toml constraints.txt
