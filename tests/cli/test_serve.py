@@ -78,11 +78,11 @@ def test_no_description_is_cut() -> None:
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (["--host", "0.0.0.0"], "on 0.0.0.0 everyone who reaches"),  # noqa: S104
+        (["--host", "0.0.0.0"], "without keys, the server on 0.0.0.0"),  # noqa: S104
         (["--host", "nohost.invalid"], "there is no such host"),
         (["--model", "nosuch"], 'there is no model "nosuch"'),
         (["--model", "./nosuch"], "nosuch is not a folder"),
-        (["--model", "nosuch", "--keys-file", "nosuch"], "the keys in nosuch cannot be read"),
+        (["--model", "nosuch", "--keys-file", "nosuch"], "cannot read the keys in nosuch"),
         (["--database", "nosuch://host"], "no database of the kind 'nosuch'"),
         (["--database", "sqlite:////nosuch/jobs.db"], "there is no folder /nosuch"),
     ],

@@ -52,7 +52,7 @@ def answer_each(texts: Sequence[str], risk: float | None = None) -> list[Predict
     ]
     short = [n for n, text in enumerate(texts) if len(text) <= most]
     found = classifier().predict_each([texts[n] for n in short], risk=risk, context=call_context())
-    metrics().scored(found, call_context())
+    metrics().record_predictions(found, call_context())
     for n, answer in zip(short, found, strict=True):
         answers[n] = (
             answer
@@ -93,5 +93,5 @@ def explain_one(text: str, pointer: str, risk: float | None, budget: int) -> Exp
         raise invalid(
             [FieldError(pointer=pointer, code="unreadable", detail=error.reason)]
         ) from error
-    metrics().scored([found.prediction], call_context())
+    metrics().record_predictions([found.prediction], call_context())
     return found

@@ -5,6 +5,7 @@ Knows values and where they come from; does not know what is done with them.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import tomllib
@@ -59,9 +60,12 @@ _OF_KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_HOST|(SERVICE_)?PORT(_.*)?)")
 
 
 def check_rate(rate: str) -> str:
-    """Return `rate`, or raise InputError if it is none."""
+    """Return `rate`. Raises InputError if it is invalid."""
     if not RATE.fullmatch(rate):
-        raise InputError(f"{rate!r} is no rate: 600/minute is one; second, hour, day are others")
+        raise InputError(
+            f'invalid rate "{rate}": expected N/second, N/minute, N/hour or N/day',
+            code="invalid-rate",
+        )
     return rate
 
 
@@ -183,10 +187,15 @@ class Settings(BaseModel):
     )
     log_texts: bool = Field(default=False, description="Log the texts that are scored.")
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether other machines can reach the server."""
+        return bool(self.trusted_proxies) or not is_loopback(self.host)
+
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, origins: str) -> str:
-        for each in listed(origins):
+        for each in split_list(origins):
             # No patterns, as flask-cors would take some of these signs: they let others in.
             if not re.fullmatch(r"https?://[^/\s*\\?$^()@#|+]+", each):
                 raise PydanticCustomError("origins", "Input should be as https://a.example")
@@ -335,9 +344,17 @@ def _wanted(error: ErrorDetails) -> str:
     return plain.get(kind.split("_")[0]) or error["msg"].removeprefix("Input ")
 
 
-def listed(text: str) -> list[str]:
+def split_list(text: str) -> list[str]:
     """Return the entries of `text`, parted by commas or white space."""
     return text.replace(",", " ").split()
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def is_secret(name: str) -> bool:

@@ -211,7 +211,7 @@ def test_an_example_is_in_the_page_when_asked_for(client: FlaskClient) -> None:
 def test_errors_are_pages_for_people_and_documents_for_programs(client: FlaskClient) -> None:
     found = client.get("/nowhere", headers=BROWSER)
     assert (found.status_code, found.mimetype) == (404, "text/html")
-    assert "There is nothing at this address" in found.text
+    assert "Not found" in found.text
     for path, headers in (("/nowhere", {"Accept": "*/*"}), ("/v1/jobs/none", BROWSER)):
         assert client.get(path, headers=headers).mimetype == "application/problem+json"
 

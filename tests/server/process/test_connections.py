@@ -16,7 +16,7 @@ import pytest
 from flask import Flask, Response, request
 
 from reelsense.server.app import create_app
-from reelsense.server.middleware.auth import FOR_BROWSERS
+from reelsense.server.middleware.cross_site import SECURITY_HEADERS
 from reelsense.server.process.listener import HEAD
 from reelsense.server.settings import Settings
 from tests import tiny
@@ -110,7 +110,7 @@ def test_what_is_no_request_gets_a_problem_document(
 ) -> None:
     answer = answer_to(port, sent)
     assert problem(answer) == (status, code)
-    for name, value in FOR_BROWSERS.items():
+    for name, value in SECURITY_HEADERS.items():
         assert f"\r\n{name}: {value}\r\n".encode() in answer
 
 
@@ -402,7 +402,7 @@ def test_slow_reader_gets_every_byte_in_order() -> None:
 
 def test_a_full_queue_is_answered_and_not_waited_for() -> None:
     app, gate = gated(max_concurrent_requests=2)
-    load_shedder = app.extensions["reelsense.admission"]
+    load_shedder = app.extensions["reelsense"].load_shedder
     with listening(app) as (port, _), ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(connect(port)).sendall(post(b'{"text": "good"}'))
@@ -416,7 +416,7 @@ def test_a_full_queue_is_answered_and_not_waited_for() -> None:
 
 def test_whose_client_has_gone_costs_no_forward_pass() -> None:
     app, gate = gated()
-    load_shedder = app.extensions["reelsense.admission"]
+    load_shedder = app.extensions["reelsense"].load_shedder
     with listening(app) as (port, _):
         with connect(port) as first:
             first.sendall(post(b'{"text": "good"}'))
@@ -430,14 +430,14 @@ def test_whose_client_has_gone_costs_no_forward_pass() -> None:
             assert b"200 OK" in rest_of(first)
         wait_until(lambda: load_shedder.requests == 0)
         assert gate.rows == 1
-        counted = app.extensions["reelsense.metrics"].text()
+        counted = app.extensions["reelsense"].metrics.render()
         assert b"reelsense_abandoned_total 1.0" in counted
         assert b'route="/v1/predict",status="499"' in counted
 
 
 def test_who_has_gone_costs_nothing_however_much_was_asked() -> None:
     app, gate = gated()
-    load_shedder = app.extensions["reelsense.admission"]
+    load_shedder = app.extensions["reelsense"].load_shedder
     with listening(app) as (port, connections):
         with connect(port) as gone:
             one = post(b'{"text": "good"}').replace(b"Connection: close\r\n", b"")

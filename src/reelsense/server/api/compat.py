@@ -21,7 +21,7 @@ from werkzeug.exceptions import NotFound
 from reelsense.prediction import Prediction
 from reelsense.server.api.openapi import answers, json_of
 from reelsense.server.api.schemas import WHOLE, MaxLength, RequestModel, Text
-from reelsense.server.middleware.load_shedding import scoring
+from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.wire_models import A_BATCH, A_LIST, A_TEXT, ResponseModel
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import answer_all
@@ -123,7 +123,7 @@ class EmbeddingsPredictRequest(RequestModel):
     operation_id="hugging_face",
     responses=answers(BatchLabelScores, 400, 413, 415, 422, 503, 504),
 )
-@scoring
+@limit_concurrency
 def hugging_face(body: InferenceRequest) -> Response:
     """Answer as Hugging Face's text classification does."""
     texts = body.inputs if isinstance(body.inputs, list) else [body.inputs]
@@ -140,7 +140,7 @@ def hugging_face(body: InferenceRequest) -> Response:
     operation_id="text_embeddings_inference",
     responses=answers(TextOrBatchLabelScores, 400, 413, 415, 422, 503, 504),
 )
-@scoring
+@limit_concurrency
 def text_embeddings_inference(body: EmbeddingsPredictRequest) -> Response:
     """Answer as text-embeddings-inference's /predict does."""
     kind = _kind(body.inputs)
@@ -206,7 +206,7 @@ class SentenceResponse(ResponseModel):
     operation_id="starting_system",
     responses=answers(SentenceResponse, 400, 404, 422, 503, 504),
 )
-@scoring
+@limit_concurrency
 def starting_system(query: SentenceQuery) -> Response:
     """Answer as the starting system does: all strings."""
     started = time.perf_counter()

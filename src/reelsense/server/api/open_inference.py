@@ -22,7 +22,7 @@ from reelsense.bundle import Manifest
 from reelsense.prediction import Prediction
 from reelsense.server.api.openapi import answers, json_of
 from reelsense.server.api.schemas import WHOLE, AnyText, MaxLength, RequestModel, Text
-from reelsense.server.middleware.load_shedding import scoring
+from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.wire_models import A_BATCH, A_LIST, ResponseModel, optional
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import answer_all
@@ -227,7 +227,7 @@ def model() -> Response:
     operation_id="v2_infer",
     responses=answers(InferResponse, 400, 413, 415, 422, 503, 504),
 )
-@scoring
+@limit_concurrency
 def infer(body: InferRequest) -> Response:
     """Judge texts. The columns of probabilities are in the order of the model's labels."""
     manifest = classifier().manifest

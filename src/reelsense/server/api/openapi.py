@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from reelsense import __version__
-from reelsense.server.middleware.problem_types import KINDS
+from reelsense.server.middleware.problem_types import PROBLEM_TYPES
 from reelsense.server.middleware.problems import Problem
 
 INFO = Info(
@@ -72,7 +72,8 @@ def nothing(*problems: int) -> dict[str | int | HTTPStatus, Any]:
 def _problems(*statuses: int, keys: bool = True) -> dict[str | int | HTTPStatus, Any]:
     return {
         status: _declared(
-            "; or: ".join(kind.title for kind in KINDS.values() if kind.status == status) + ".",
+            "; or: ".join(kind.title for kind in PROBLEM_TYPES.values() if kind.status == status)
+            + ".",
             {"application/problem+json": _reference(Problem)},
         )
         for status in sorted({*statuses, 500, *(_OF_ALL_WITH_KEYS if keys else ())})

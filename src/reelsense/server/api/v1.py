@@ -29,7 +29,7 @@ from reelsense.server.api.schemas import (
     ThresholdSchema,
     TokenCountSchema,
 )
-from reelsense.server.middleware.load_shedding import scoring
+from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.wire_models import TextFault
 from reelsense.server.model_holder import classifier, get_model_holder
 from reelsense.server.scoring import answer_all, answer_each, explain_one, kept_risk, threshold
@@ -42,7 +42,7 @@ blueprint = APIBlueprint("api", __name__, url_prefix="/v1", abp_tags=[Tag(name="
     operation_id="predict",
     responses=answers(PredictResponse, 400, 413, 415, 422, 503, 504),
 )
-@scoring
+@limit_concurrency
 def predict(body: PredictRequest) -> Response:
     """Judge one text or several.
 
@@ -77,7 +77,7 @@ def predict(body: PredictRequest) -> Response:
     operation_id="explain",
     responses=answers(ExplainResponse, 400, 413, 415, 422, 503, 504),
 )
-@scoring
+@limit_concurrency
 def explain(body: ExplainRequest) -> Response:
     """Say which sentences and words carry the answer for a text.
 

@@ -8,7 +8,7 @@ from flask import Blueprint, render_template, request
 
 from reelsense.inference.explain import BUDGET
 from reelsense.prediction import Explanation, Prediction
-from reelsense.server.middleware.load_shedding import scoring
+from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError, invalid
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier, get_model_holder
@@ -42,7 +42,7 @@ def index() -> str:
 
 
 @blueprint.post("/", endpoint="judged")
-@scoring
+@limit_concurrency
 def judged() -> str | tuple[str, int]:
     """The page with the answer and what carries it, for browsers without JavaScript."""
     text = _text()
@@ -56,7 +56,7 @@ def judged() -> str | tuple[str, int]:
 
 
 @blueprint.post("/answer")
-@scoring
+@limit_concurrency
 def answer() -> str:
     """The answer alone, which the page's JavaScript puts into it."""
     risk = risks.asked()
@@ -65,7 +65,7 @@ def answer() -> str:
 
 
 @blueprint.post("/explanation")
-@scoring
+@limit_concurrency
 def explanation() -> str:
     """What carries the answer, likewise."""
     text = _checked(_text())

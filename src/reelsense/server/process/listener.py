@@ -22,7 +22,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
-from reelsense.server.middleware.load_shedding import JOBS
+from reelsense.server.middleware.load_shedding import MAX_JOB_REQUESTS
 from reelsense.server.process.connection import MUCH, Connection
 from reelsense.server.settings import Settings
 
@@ -185,7 +185,7 @@ class Connections:
         """
         self._map: dict[int, Any] = {}
         self._threads = ThreadedTaskDispatcher()
-        self._threads.set_thread_count(settings.max_concurrent_requests + JOBS + _SPARE)
+        self._threads.set_thread_count(settings.max_concurrent_requests + MAX_JOB_REQUESTS + _SPARE)
         adjustments = _adjustments(settings, settings.max_body)
         adjustments.of_uploads = _adjustments(
             settings,

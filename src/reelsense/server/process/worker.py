@@ -18,9 +18,10 @@ from gunicorn.workers.base import Worker
 from reelsense.server.middleware import problems
 from reelsense.server.model_holder import ModelHolder
 from reelsense.server.process.listener import Connections
+from reelsense.server.state import state_of
 
 if TYPE_CHECKING:
-    from reelsense.server.jobs_worker import JobsWorker
+    pass
 
 _log = logging.getLogger(__name__)
 
@@ -95,25 +96,17 @@ class ServingWorker(Worker):  # type: ignore[misc]
         if self._connections:
             self._connections.wake()
 
-    def _served(self) -> ModelHolder:
-        found: ModelHolder = self.wsgi.extensions["reelsense"]
-        return found
-
-    def _background(self) -> JobsWorker:
-        found: JobsWorker = self.wsgi.extensions["reelsense.jobs"]
-        return found
-
     def run(self) -> None:
         """Serve until told to end, and until what was accepted by then is answered."""
-        served = self._served()
+        served = state_of(self.wsgi).model_holder
         connections = self._connections = Connections(
             self.wsgi,
             [each.sock for each in self.sockets],
             served.settings,
-            lambda status: problems.of_no_request(self.wsgi, status),
+            lambda status: problems.malformed_request_response(self.wsgi, status),
             _possible_connections(served.settings.max_connections),
         )
-        self._background().start()
+        state_of(self.wsgi).jobs_worker.start()
         served.reload_everywhere = lambda: os.kill(self.ppid, signal.SIGHUP)
         told = 0.0
         while self.alive and self.ppid == os.getppid():
@@ -134,7 +127,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
         connections.drain(self.cfg.graceful_timeout - 2, self.notify)
         if cut := connections.count:
             _log.warning("%d connections are cut off: their time is up", cut)
-        self._background().close(max(0.0, last - time.monotonic()))
+        state_of(self.wsgi).jobs_worker.close(max(0.0, last - time.monotonic()))
         served.close(max(0.0, last - time.monotonic()))
         if self.ppid != os.getppid():  # nobody else is left who could
             shutil.rmtree(self.cfg.worker_tmp_dir, ignore_errors=True)
