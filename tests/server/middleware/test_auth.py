@@ -763,8 +763,8 @@ def test_secrets_are_left_out_where_settings_are_shown() -> None:
     ):
         shown = CliRunner().invoke(cli, ["config", *arguments], env=environment)
         assert shown.exit_code == 0
-        assert "# secret: set, and not shown" in shown.output
-        assert "# keys: set, and not shown" in shown.output
+        assert "# secret: set, but not shown" in shown.output
+        assert "# keys: set, but not shown" in shown.output
         for word in (hidden, *KEYS.replace(";", " ").split()):
             assert len(word) < 20 or word not in shown.output
 
@@ -783,7 +783,7 @@ def test_the_password_of_redis_is_no_setting_to_show() -> None:
         ({}, {"REELSENSE_SECRET": "hunter2"}, "REELSENSE_SECRET: "),
         ({"secret": "hunter2"}, {}, "--secret: "),
         ({"secret": "hunter2", "port": "x"}, {"REELSENSE_KEYS": "hunter2"}, "--secret: "),
-        ({}, {"REELSENSE_SECERT": "hunter2"}, "REELSENSE_SECERT: there is no such setting"),
+        ({}, {"REELSENSE_SECERT": "hunter2"}, "REELSENSE_SECERT: unknown setting"),
     ],
 )
 def test_what_is_wrong_with_a_secret_is_told_without_it(
