@@ -48,7 +48,7 @@ test-next: ## run the connection tests with the newest waitress and gunicorn, in
 	$(PYTHON) -m venv build/next
 	grep -vE '^(waitress|gunicorn)==' constraints.txt > build/next/constraints.txt
 	build/next/bin/python -m pip install --quiet --disable-pip-version-check \
-	    --constraint build/next/constraints.txt --editable . onnx pytest
+	    --constraint build/next/constraints.txt --editable '.[serve]' onnx pytest
 	build/next/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --no-deps \
 	    waitress gunicorn
 	build/next/bin/python -m pip list | grep -E '^(waitress|gunicorn) '
@@ -100,14 +100,14 @@ train: .venv/dev | $(DATA) $(SETS) ## train a model: MODEL=default or accurate (
 	    $(if $(BASE),--base-model $(BASE)) --output $(RUNS)/$(MODEL) --resume
 	$(BIN)/reelsense export $(RUNS)/$(MODEL) --data $(DATA) --evaluation-sets $(SETS) --output $(BUNDLE)
 
-# Lists the base install in a separate environment, without development tools.
+# Lists a server (the extra [serve]) in a separate environment, without development tools.
 sbom: build/sbom.json ## write the software bill of materials (CycloneDX) to build/sbom.json
 
 build/sbom.json: pyproject.toml constraints.txt
 	rm -rf build/sbom
 	$(PYTHON) -m venv build/sbom/serving
 	build/sbom/serving/bin/python -m pip install --quiet --disable-pip-version-check \
-	    --constraint constraints.txt .
+	    --constraint constraints.txt '.[serve]'
 	$(PYTHON) -m venv build/sbom/tool
 	build/sbom/tool/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7,<8'
 	build/sbom/tool/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
@@ -132,8 +132,8 @@ clean: ## delete .venv
 
 # The stamps are written last, so an interrupted installation is repeated.
 .venv/base: .venv/pyvenv.cfg pyproject.toml constraints.txt
-	@echo "installing reelsense and its dependencies into .venv (first run only)"
-	@$(PIP) --editable .
+	@echo "installing reelsense with its server into .venv (first run only)"
+	@$(PIP) --editable '.[serve]'
 	@touch $@
 
 .venv/dev: .venv/pyvenv.cfg pyproject.toml constraints.txt

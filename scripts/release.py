@@ -154,7 +154,7 @@ def smoke_test(root: Path, wheel: Path, version: str) -> None:
         venv.create(folder, with_pip=True)
         python = Path(folder) / "bin" / "python"
         options = ["--quiet", "--disable-pip-version-check", "--constraint", "constraints.txt"]
-        _run(root, str(python), "-m", "pip", "install", *options, str(wheel))
+        _run(root, str(python), "-m", "pip", "install", *options, f"{wheel}[serve]")
         command = str(python.with_name("reelsense"))
         _expect(_output(Path(folder), command, "--version"), f"version {version}")
         _expect(_output(Path(folder), command, "predict", "A joy from start to end."), "positive")

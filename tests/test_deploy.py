@@ -18,7 +18,7 @@ DEPLOY = ROOT / "deploy"
 
 METRICS = {
     line.split()[2].removesuffix("_total")
-    for line in ServerMetrics().text().decode().splitlines()
+    for line in ServerMetrics().render().decode().splitlines()
     if line.startswith("# TYPE ")
 }
 
@@ -165,7 +165,7 @@ def test_dashboard_and_alerts_ask_for_all_that_the_model_is_asked_by() -> None:
     scoring = {
         rule.rule
         for rule in app.url_map.iter_rules()
-        if getattr(app.view_functions[rule.endpoint], "scoring", False)
+        if getattr(app.view_functions[rule.endpoint], "limit_concurrency", False)
     } - {"/"}
     asked = [set(found.split("|")) for found in re.findall(r'route=~"([^"]+)"', expressions())]
     assert scoring in asked

@@ -9,7 +9,7 @@ import pytest
 
 from reelsense.server.api import openapi
 from reelsense.server.app import create_app
-from reelsense.server.middleware.problem_types import FIELD_CODES, KINDS
+from reelsense.server.middleware.problem_types import FIELD_CODES, PROBLEM_TYPES
 from reelsense.server.settings import Settings, flag, variable
 from tests import examples, tiny
 
@@ -87,7 +87,7 @@ def test_every_route_is_listed() -> None:
 
 def test_every_error_is_listed() -> None:
     listed = {(code, int(status)) for code, status, _ in rows("'text: should be a valid string")}
-    assert listed == {(kind.code, kind.status) for kind in KINDS.values()}
+    assert listed == {(kind.code, kind.status) for kind in PROBLEM_TYPES.values()}
     assert {row[0] for row in rows("The codes of wrong fields")} == set(FIELD_CODES)
 
 

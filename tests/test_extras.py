@@ -1,9 +1,12 @@
 import importlib
 import importlib.util
+import subprocess
+import sys
 from importlib.machinery import ModuleSpec
 
 import pytest
 
+import reelsense
 from reelsense.errors import MissingExtraError
 
 
@@ -12,10 +15,11 @@ from reelsense.errors import MissingExtraError
     [
         ("reelsense.cluster", "ray", "ray"),
         ("reelsense.evaluation", "cleanlab", "eval"),
+        ("reelsense.server", "flask", "serve"),
         ("reelsense.training", "torch", "train"),
     ],
 )
-def test_a_missing_extra_names_the_command(
+def test_missing_extra_names_the_pip_command(
     package: str, missing: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if package == "reelsense.cluster":
@@ -23,10 +27,22 @@ def test_a_missing_extra_names_the_command(
         pytest.importorskip("a2wsgi")
     loaded = importlib.import_module(package)
 
-    def without_one(name: str) -> ModuleSpec | None:
+    def find_all_but_missing(name: str) -> ModuleSpec | None:
         return None if name == missing else ModuleSpec(name, None)
 
-    monkeypatch.setattr(importlib.util, "find_spec", without_one)
+    monkeypatch.setattr(importlib.util, "find_spec", find_all_but_missing)
     command = rf"needs {missing}.*pip install 'reelsense\[{extra}\]'"
-    with pytest.raises(MissingExtraError, match=command):
+    with pytest.raises(MissingExtraError, match=command) as raised:
         importlib.reload(loaded)
+    assert raised.value.code == "missing-extra"
+
+
+def test_package_exports_its_public_names_lazily() -> None:
+    code = (
+        "import sys, reelsense; assert 'numpy' not in sys.modules; "
+        "from reelsense import *; assert Classifier and Explanation and Prediction; "
+        "assert not {'emoji', 'flask', 'pydantic', 'sqlalchemy', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603  # the code above
+    with pytest.raises(AttributeError):
+        reelsense.no_such_name  # noqa: B018

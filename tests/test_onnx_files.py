@@ -1,3 +1,4 @@
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from reelsense import onnx_files
 from reelsense.errors import MissingExtraError
 from reelsense.onnx_files import write_split
 
@@ -61,6 +61,6 @@ def test_write_split_is_repeatable(tmp_path: Path) -> None:
 def test_without_the_library_the_error_names_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_files, "find_spec", lambda _name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'reelsense\[eval\]'"):
         write_split(b"", tmp_path / "network", 10)

@@ -5,10 +5,9 @@ Knows the external data format (a graph and the files of weights that it names);
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
-from reelsense.errors import MissingExtraError
+from reelsense.extras import importable
 
 _IN_GRAPH = 1024
 """Weights of fewer bytes stay in the graph, the default of `onnx.save_model`."""
@@ -32,12 +31,7 @@ def write_split(network: bytes, path: Path, max_file_size: int) -> list[str]:
     Raises:
         MissingExtraError: The package onnx is not installed.
     """
-    if find_spec("onnx") is None:
-        raise MissingExtraError(
-            f"splitting a network of {len(network):,} bytes into files of at most "
-            f"{max_file_size:,} needs the package onnx: pip install 'reelsense[eval]', or in a "
-            "clone: pip install --constraint constraints.txt '.[eval]'"
-        )
+    importable("onnx", "eval", f"splitting a network of more than {max_file_size:,} bytes")
     import onnx
     from onnx.external_data_helper import set_external_data, write_external_data_tensors
 

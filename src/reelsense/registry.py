@@ -2,7 +2,7 @@
 
 A package registers its bundle with an entry point of the group `reelsense.models`. The entry
 point's name is the name of the model; its value is a top-level package that has the bundle in its
-folder `bundle`. The package is located, not imported. Does not know what a network is.
+folder `bundle`. The package is located, not imported. Does not load networks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DEFAULT = "default"
 """The name of the bundled model; no other package can register it."""
 
 FOLDER = "bundle"
-"""Where a package that registers a model has it."""
+"""Name of the folder of the bundle in a package that registers a model."""
 
 _HOW_TO_INSTALL = {
     "accurate": "in a clone of reelsense, install it with pip install ./models/accurate"
@@ -36,22 +36,22 @@ class InstalledModel:
 
     name: str
     folder: Path | None
-    """None: its package cannot be found."""
+    """None if its package cannot be found."""
     bundle: Bundle | None
-    """None: it cannot be loaded, because of `error`."""
+    """None if it cannot be loaded; `error` says why."""
     error: str | None = None
 
 
 def find(name_or_path: str | Path | None = None) -> Path:
-    """Return the folder of a model, which may not be there if a path was given.
+    """Return the folder of a model. A folder given as a path need not exist.
 
     Args:
         name_or_path: A `Path` is a folder, and so is a string that contains a path separator or
-            begins with a dot. Any other string is the name of an installed model or, if there is
-            none of that name, a folder. None is the bundled model.
+            begins with a dot. Any other string is the name of an installed model or, if no model
+            has that name, a folder. None is the bundled model.
 
     Returns:
-        The folder of the bundle, not yet verified: `bundle.read` does that.
+        The folder of the bundle, not yet verified: `read_bundle` does that.
 
     Raises:
         BundleError: There is neither a model nor a folder of that name, or the package that
@@ -68,7 +68,8 @@ def find(name_or_path: str | Path | None = None) -> Path:
     hint = _HOW_TO_INSTALL.get(name_or_path)
     raise BundleError(
         f'there is no model "{name_or_path}": expected an installed model ({", ".join(names())}) '
-        f"or the folder of a bundle{f'; {hint}' if hint else ''}"
+        f"or the folder of a bundle{f'; {hint}' if hint else ''}",
+        code="no-such-model",
     )
 
 
@@ -79,7 +80,7 @@ def names() -> list[str]:
 
 def installed() -> list[InstalledModel]:
     """Return all installed models, verified, the bundled one first. Raises nothing."""
-    return [_look(name) for name in names()]
+    return [_load(name) for name in names()]
 
 
 def published_name(folder: Path) -> str | None:
@@ -92,7 +93,7 @@ def published_name(folder: Path) -> str | None:
     return None
 
 
-def _look(name: str) -> InstalledModel:
+def _load(name: str) -> InstalledModel:
     folder = None
     try:
         folder = find(name)
@@ -111,29 +112,32 @@ def _named(name: str) -> Path | None:
 
 def _is_path(name_or_path: str) -> bool:
     separators = (os.sep, os.altsep or os.sep)
-    return name_or_path.startswith(".") or any(each in name_or_path for each in separators)
+    return name_or_path.startswith(".") or any(
+        separator in name_or_path for separator in separators
+    )
 
 
 def _registered() -> dict[str, EntryPoint]:
-    """Return the entry points by name: of several the first on the path, as with imports."""
-    found: dict[str, EntryPoint] = {}
+    """Return the entry points by name. The first on the path wins, as with imports."""
+    entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=GROUP):
         if entry.name != DEFAULT and not _is_path(entry.name):
-            found.setdefault(entry.name, entry)
-    return found
+            entries.setdefault(entry.name, entry)
+    return entries
 
 
 def _folder(entry: EntryPoint) -> Path:
-    """Return the folder of a registered bundle. Raises BundleError if its package is not there."""
+    """Return the folder of a registered bundle. Raises BundleError if its package is missing."""
     try:
-        # Only top-level packages: to find others, Python would import those around them.
+        # Only top-level packages: to find a nested one, Python would import its parents.
         spec = find_spec(entry.value) if entry.value.isidentifier() else None
-    except ValueError:  # a module that was not imported from a file, as __main__
+    except ValueError:  # a module without a file, as __main__
         spec = None
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    if not places:
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    if not folders:
         raise BundleError(
             f'the model "{entry.name}" is registered, but its package {entry.value!r} cannot be '
-            "found: install the package again, or uninstall it"
+            "found: install the package again, or uninstall it",
+            code="no-such-model",
         )
-    return Path(places[0]) / FOLDER
+    return Path(folders[0]) / FOLDER

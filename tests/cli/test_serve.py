@@ -66,9 +66,9 @@ def test_config_shows_what_serve_would_run_with(tmp_path: Path) -> None:
 
 def test_help_has_headings() -> None:
     shown = CliRunner().invoke(cli, ["serve", "--help"]).output
-    for heading in (*GROUPS, "A cluster", "Options"):
+    for heading in (*GROUPS, "Cluster", "Options"):
         assert f"\n{heading}:\n" in shown
-    assert "\nA cluster:\n" not in CliRunner().invoke(cli, ["config", "--help"]).output
+    assert "\nCluster:\n" not in CliRunner().invoke(cli, ["config", "--help"]).output
 
 
 def test_no_description_is_cut() -> None:
@@ -82,7 +82,7 @@ def test_no_description_is_cut() -> None:
         (["--host", "nohost.invalid"], "unknown host"),
         (["--model", "nosuch"], 'there is no model "nosuch"'),
         (["--model", "./nosuch"], "nosuch is not a folder"),
-        (["--model", "nosuch", "--keys-file", "nosuch"], "the keys in nosuch cannot be read"),
+        (["--model", "nosuch", "--keys-file", "nosuch"], "cannot read the keys in nosuch"),
         (["--database", "nosuch://host"], "no database of the kind 'nosuch'"),
         (["--database", "sqlite:////nosuch/jobs.db"], "there is no folder /nosuch"),
     ],
@@ -90,7 +90,7 @@ def test_no_description_is_cut() -> None:
 def test_config_says_why_serve_would_not_start(flags: list[str], reason: str) -> None:
     found = CliRunner().invoke(cli, ["config", *flags])
     assert found.exit_code == 1
-    assert found.stderr.startswith("serve would not start: ")
+    assert found.stderr.startswith("the server would not start: ")
     assert reason in found.stderr
     assert found.stderr.count("\n") == 1
     assert found.stdout.startswith("host = ")
@@ -127,13 +127,13 @@ print(sorted({"pydantic", "flask", "openvino"} & set(sys.modules)))
 @pytest.mark.parametrize(
     ("flags", "fault"),
     [
-        (["--replicas", "2"], "--replicas means nothing without --cluster ray"),
-        (["--address", "auto"], "--address means nothing without --cluster ray"),
-        (["--cores-per-replica", "2"], "--cores-per-replica means nothing without --cluster ray"),
-        (["--cluster", "ray", "--workers", "2"], "--workers is of one machine"),
-        (["--cluster", "ray", "--replicas", "3-2"], "should be as 1-4, not '3-2'"),
-        (["--cluster", "ray", "--replicas", "0"], "should be as 1-4, not '0'"),
-        (["--cluster", "ray", "--replicas", "few"], "should be as 1-4, not 'few'"),
+        (["--replicas", "2"], "--replicas requires --cluster ray"),
+        (["--address", "auto"], "--address requires --cluster ray"),
+        (["--cores-per-replica", "2"], "--cores-per-replica requires --cluster ray"),
+        (["--cluster", "ray", "--workers", "2"], "--workers cannot be combined"),
+        (["--cluster", "ray", "--replicas", "3-2"], 'invalid value "3-2"'),
+        (["--cluster", "ray", "--replicas", "0"], 'invalid value "0"'),
+        (["--cluster", "ray", "--replicas", "few"], 'invalid value "few"'),
     ],
 )
 def test_what_fits_a_cluster(served: list[Settings], flags: list[str], fault: str) -> None:

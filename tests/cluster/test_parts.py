@@ -233,7 +233,7 @@ def asgi(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ingress]:
         Settings(read_timeout=0.3, max_body=100, max_upload=100, max_concurrent_requests=2), []
     )
     yield made
-    made._app.extensions["reelsense"].close()
+    made._app.extensions["reelsense"].model_holder.close()
 
 
 Chunks = list[bytes | None]

@@ -22,7 +22,7 @@ def listening(app: Flask) -> Iterator[tuple[int, Connections]]:
             app,
             [listener],
             app.extensions["reelsense"].settings,
-            lambda status: problems.of_no_request(app, status),
+            lambda status: problems.malformed_request_response(app, status),
         )
 
         def serve() -> None:

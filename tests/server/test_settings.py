@@ -48,16 +48,24 @@ def test_variables_are_read_as_what_they_are() -> None:
 @pytest.mark.parametrize(
     ("flags", "environment", "faults"),
     [
-        ({"port": "x"}, {}, ["--port: should be a whole number, not 'x'"]),
-        ({}, {"REELSENSE_LOG_TEXTS": "x"}, ["REELSENSE_LOG_TEXTS: should be true or false, not"]),
-        ({"deadline": "x"}, {}, ["--deadline: should be a number, not 'x'"]),
-        ({"secret": "short"}, {}, ["--secret: should have 16 characters or more: `openssl rand"]),
+        ({"port": "x"}, {}, ['--port: invalid value "x": expected a whole number']),
+        (
+            {},
+            {"REELSENSE_LOG_TEXTS": "x"},
+            ['REELSENSE_LOG_TEXTS: invalid value "x": expected true or false'],
+        ),
+        ({"deadline": "x"}, {}, ['--deadline: invalid value "x": expected a number']),
+        (
+            {"secret": "short"},
+            {},
+            ["--secret: invalid value: expected at least 16 characters", "`openssl rand"],
+        ),
         ({"port": "65536", "max_texts": "0"}, {}, ["--port: ", "65535", "--max-texts: "]),
         ({}, {"REELSENSE_DEADLINE": "inf"}, ["REELSENSE_DEADLINE: ", "86400"]),
         ({}, {"REELSENSE_DEADLINE": "nan"}, ["REELSENSE_DEADLINE: ", "86400"]),
         ({}, {"REELSENSE_LOG_LEVEL": "loud"}, ["REELSENSE_LOG_LEVEL: ", "'debug'"]),
         ({}, {"REELSENSE_PROT": "1"}, ["REELSENSE_PROT: ", "did you mean REELSENSE_PORT?"]),
-        ({}, {"REELSENSE_ZZZ": "1"}, ["REELSENSE_ZZZ: there is no such setting"]),
+        ({}, {"REELSENSE_ZZZ": "1"}, ["REELSENSE_ZZZ: unknown setting"]),
         ({}, {"REELSENSE_PORT": "tcp://10.0.0.1:80"}, ["REELSENSE_PORT: ", "enableServiceLinks"]),
         ({}, {"REELSENSE_SERVICE_HOST": "10.0.0.1"}, ["SERVICE_HOST: ", "enableServiceLinks"]),
     ],
@@ -74,13 +82,13 @@ def test_what_is_wrong_is_named(
 @pytest.mark.parametrize(
     ("content", "faults"),
     [
-        ('port = "5000"', ["serve.toml: port: should be a whole number, not '5000'"]),
+        ('port = "5000"', ['serve.toml: port: invalid value "5000": expected a whole number']),
         ("port = true\nmax_body = 1.5", ["serve.toml: port: ", "serve.toml: max_body: "]),
-        ("max-texts = 3", ["serve.toml: max-texts: there is no such", "did you mean max_texts?"]),
-        ("[server]\nport = 3", ["serve.toml: server: there is no such setting"]),
+        ("max-texts = 3", ["serve.toml: max-texts: unknown setting", "did you mean max_texts?"]),
+        ("[server]\nport = 3", ["serve.toml: server: unknown setting"]),
         ("model = 3", ["serve.toml: model: "]),
-        ("port = ", ["serve.toml is not TOML"]),
-        ("\udcff", ["serve.toml is not TOML"]),
+        ("port = ", ["serve.toml is not valid TOML"]),
+        ("\udcff", ["serve.toml is not valid TOML"]),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, content: str, faults: list[str]) -> None:
@@ -93,7 +101,7 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, content: str, faults: 
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"none\.toml cannot be read: No such file"):
+    with pytest.raises(SettingsError, match=r"cannot read .*none\.toml: No such file"):
         read_settings({}, {}, tmp_path / "none.toml")
 
 
@@ -116,7 +124,7 @@ def test_secrets_are_left_out() -> None:
 
     shown = EffectiveSettings(WithKey(key=SecretStr("hush")), {"key": "REELSENSE_KEY"}).as_toml()
     assert "hush" not in shown
-    assert "# key: set, and not shown" in shown
+    assert "# key: set, but not shown" in shown
 
 
 @given(
@@ -130,5 +138,5 @@ def test_what_is_shown_is_the_file_that_would_set_it(host: str, most: int, deadl
 
 @pytest.mark.parametrize("origins", ["a.example", "https://a.example/path", "*"])
 def test_an_origin_that_can_never_match_is_refused(origins: str) -> None:
-    with pytest.raises(SettingsError, match=r"--cors-origins: should be as https://a\.example"):
+    with pytest.raises(SettingsError, match=r"--cors-origins: .*https://a\.example"):
         read_settings({"cors_origins": origins}, {})

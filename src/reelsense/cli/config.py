@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from reelsense.cli.setting_flags import WithSettings, config_file, effective_settings
 from reelsense.errors import ReelsenseError
 
-if TYPE_CHECKING:
-    pass
-from reelsense.cli.setting_flags import WithSettings, config_file, effective_settings
 
-
-@click.command(cls=WithSettings, short_help="Show the settings, and where each is set.")
+@click.command(cls=WithSettings, short_help="Show the settings of the server and their origins.")
 @config_file
 def config(file: Path | None, **flags: str | None) -> None:
-    """Show the settings that serve would run with, and where each is set.
+    """Show the settings that `reelsense serve` would use, and the origin of each.
 
-    What is printed is a file for --config; secrets are left out. Where serve would refuse to start
-    with them, the reason follows on standard error, and the exit code is 1.
+    The output is a file for --config, without secrets. If the server could not start with these
+    settings, the reason is printed to standard error and the exit code is 1.
     """
     effective = effective_settings(file, flags)
     click.echo(effective.as_toml())
@@ -30,5 +26,5 @@ def config(file: Path | None, **flags: str | None) -> None:
     try:
         check_start(effective.settings)
     except ReelsenseError as error:
-        click.echo(f"serve would not start: {error}", err=True)
+        click.echo(f"the server would not start: {error}", err=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Load the model of a command, and warn about thresholds that are out of reach."""
+"""Load the model of a command, and warn if it cannot meet the target error rate."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 
 def load_classifier(model: str | None, risk: float | None) -> Classifier:
-    """Return the classifier called `model`, and warn if it cannot keep to `risk`."""
+    """Return the classifier `model`, and warn if it cannot meet the target error rate `risk`."""
     from reelsense.inference.classifier import Classifier
 
     classifier = Classifier.load(model)
-    _warn_if_out_of_reach(classifier.manifest, risk)
+    _warn_if_unreachable(classifier.manifest, risk)
     return classifier
 
 
 def read_bundle(model: str | None, risk: float | None) -> Bundle:
-    """Return the bundle called `model`, and warn if it cannot keep to `risk`."""
+    """Return the bundle `model`, and warn if it cannot meet the target error rate `risk`."""
     from reelsense import registry
     from reelsense.bundle import read_bundle
 
     bundle = read_bundle(registry.find(model))
-    _warn_if_out_of_reach(bundle.manifest, risk)
+    _warn_if_unreachable(bundle.manifest, risk)
     return bundle
 
 
-def _warn_if_out_of_reach(manifest: Manifest, risk: float | None) -> None:
+def _warn_if_unreachable(manifest: Manifest, risk: float | None) -> None:
     from reelsense.inference.calibration import decision_thresholds
 
     thresholds = decision_thresholds(manifest, risk)

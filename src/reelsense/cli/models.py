@@ -1,4 +1,4 @@
-"""The command that lists the installed models."""
+"""The command `reelsense models`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """An installed model, as it is printed. The names of the fields are those of --json."""
+    """An installed model; the field names are those of --json."""
 
     name: str
     model: str | None = None
@@ -29,9 +29,9 @@ class _Row:
 @click.command(short_help="List the installed models.")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def models(as_json: bool) -> None:
-    """List the installed models, whose names --model takes, and verify their files.
+    """List the installed models and verify their files. --model accepts their names.
 
-    Accuracy is that on the official test set, where a model has been measured on it.
+    ACCURACY is that on the official test set, if the model was evaluated on it.
     """
     from reelsense.registry import installed
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from reelsense.cli.setting_flags import WithSettings, config_file, effective_settings
 from reelsense.errors import SettingsError
 
-if TYPE_CHECKING:
-    pass
-from reelsense.cli.setting_flags import WithSettings, config_file, effective_settings
 
-
-@click.command(cls=WithSettings, short_help="Answer over HTTP: pages and JSON.")
+@click.command(cls=WithSettings, short_help="Start the HTTP server: web pages and JSON.")
 @config_file
 @click.option(
     "--cluster",
@@ -24,19 +20,19 @@ from reelsense.cli.setting_flags import WithSettings, config_file, effective_set
 @click.option(
     "--address",
     metavar="HOST",
-    help="With --cluster: HOST[:PORT] of the cluster's head, or auto for the one this machine is "
-    "part of; by default this machine is the cluster.",
+    help="With --cluster: HOST[:PORT] of the cluster's head node, or auto for the cluster that "
+    "this machine belongs to; by default a new cluster on this machine.",
 )
 @click.option(
     "--replicas",
     metavar="MIN-MAX",
-    help="With --cluster: how many, as there is to do; by default 1 to as many as there are cores "
-    "for.",
+    help="With --cluster: number of replicas, which follows the load; by default from 1 to as "
+    "many as there are cores for.",
 )
 @click.option(
     "--cores-per-replica",
     type=click.IntRange(min=1),
-    help="With --cluster: by default 4, or those of the smallest machine.",
+    help="With --cluster: by default 4, or the cores of the smallest machine if it has fewer.",
 )
 def serve(
     file: Path | None,
@@ -46,35 +42,46 @@ def serve(
     cores_per_replica: int | None,
     **flags: str | None,
 ) -> None:
-    """Answer over HTTP: a page at /, JSON at /v1/predict, the contract at /docs.
+    """Start the HTTP server: web page at /, JSON at /v1/predict, API reference at /docs.
 
-    A flag goes before its environment variable, that before the file, and all before the default.
+    Flags override environment variables, which override the file.
     """
     settings = effective_settings(file, flags).settings
     if cluster:
         if settings.workers > 1:
-            raise SettingsError("--workers is of one machine: with --cluster there are --replicas")
+            raise SettingsError(
+                "--workers cannot be combined with --cluster: use --replicas",
+                code="conflicting-settings",
+            )
         bounds = _bounds(replicas) if replicas else None
         from reelsense.cluster import serving
 
         serving.run(settings, serving.Plan(address, bounds, cores_per_replica))
         return
-    alone = {"address": address, "replicas": replicas, "cores_per_replica": cores_per_replica}
-    for name, value in alone.items():
+    cluster_options = {
+        "address": address,
+        "replicas": replicas,
+        "cores_per_replica": cores_per_replica,
+    }
+    for name, value in cluster_options.items():
         if value is not None:
-            raise SettingsError(f"--{name.replace('_', '-')} means nothing without --cluster ray")
+            raise SettingsError(
+                f"--{name.replace('_', '-')} requires --cluster ray", code="conflicting-settings"
+            )
     from reelsense.server.process.run import run
 
     run(settings)
 
 
 def _bounds(replicas: str) -> tuple[int, int]:
-    """Read MIN-MAX, or one number for both. Raises SettingsError."""
+    """Parse MIN-MAX, or one number for both. Raises SettingsError."""
     least, _, most = replicas.partition("-")
     try:
         bounds = int(least), int(most or least)
     except ValueError:
         bounds = 0, 0
     if not 1 <= bounds[0] <= bounds[1]:
-        raise SettingsError(f"--replicas: should be as 1-4, not {replicas!r}")
+        raise SettingsError(
+            f'--replicas: invalid value "{replicas}": expected MIN-MAX, for example 1-4'
+        )
     return bounds

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from reelsense.server.settings import EffectiveSettings
 
 
-_OF_CLUSTER = ("cluster", "address", "replicas", "cores_per_replica")
+_CLUSTER_OPTIONS = ("cluster", "address", "replicas", "cores_per_replica")
 
 
 class WithSettings(click.Command):
     """A command with a flag for every setting.
 
-    The settings are imported when they are asked for: `reelsense --help` does without. click only
-    shows the variables: one place reads all layers.
+    The settings are imported on first use, so that `reelsense --help` does not import the server.
+    click only displays the environment variables: `read_settings` reads all sources.
     """
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -31,7 +31,7 @@ class WithSettings(click.Command):
         made = [
             click.Option(
                 [flag(name), name],
-                # A switch stands alone; what it sets is read as text, like the others.
+                # A switch sets "true", which is parsed like the other values.
                 **(
                     {"is_flag": True, "flag_value": "true"}
                     if field.annotation is bool
@@ -45,7 +45,7 @@ class WithSettings(click.Command):
         return [*made, *super().get_params(ctx)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the flags under headings: nobody finds one among thirty."""
+        """Write the flags grouped by topic."""
         from reelsense.server.settings import GROUPS
 
         left = {
@@ -53,7 +53,7 @@ class WithSettings(click.Command):
             for param in self.get_params(ctx)
             if (record := param.get_help_record(ctx))
         }
-        for heading, names in (GROUPS | {"A cluster": _OF_CLUSTER}).items():
+        for heading, names in (GROUPS | {"Cluster": _CLUSTER_OPTIONS}).items():
             records = [left.pop(name) for name in names if name in left]
             if records:
                 with formatter.section(heading):
@@ -65,7 +65,11 @@ class WithSettings(click.Command):
 def _warning(name: str) -> str:
     from reelsense.server.settings import is_secret
 
-    return " Better by its variable: others see command lines." if is_secret(name) else ""
+    return (
+        " Prefer the environment variable: command lines are visible to other users."
+        if is_secret(name)
+        else ""
+    )
 
 
 def _default(value: object) -> str:
@@ -86,12 +90,13 @@ config_file = click.option(
     "--config",
     "file",
     type=options.PATH,
-    help="A TOML file with settings, named as the flags with _ for -.  [env var: REELSENSE_CONFIG]",
+    help="TOML file with settings, named like the flags with _ instead of -.  "
+    "[env var: REELSENSE_CONFIG]",
 )
 
 
 def effective_settings(file: Path | None, flags: dict[str, str | None]) -> EffectiveSettings:
-    """Return the settings from `flags`, the environment, `file` and the defaults, in this order."""
+    """Return the settings from `flags`, environment, `file` and defaults, in this precedence."""
     from reelsense.server.settings import read_settings
 
     given = {name: value for name, value in flags.items() if value is not None}

@@ -27,6 +27,7 @@ from reelsense.server.middleware import problems
 from reelsense.server.middleware.api_keys import Key
 from reelsense.server.middleware.logging import log_settings
 from reelsense.server.settings import Settings
+from reelsense.server.state import state_of
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Ingress:
             await self._respond(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
-        jobs, model = self._app.extensions["reelsense.jobs"], self._app.extensions["reelsense"]
+        jobs, model = state_of(self._app).jobs_worker, state_of(self._app).model_holder
         await receive()
         jobs.start()
         await send({"type": "lifespan.startup.complete"})
@@ -169,7 +170,7 @@ class Ingress:
         body.seek(0)
 
     async def _reject(self, status: HTTPStatus, send: Send) -> None:
-        headers, document = problems.of_no_request(self._app, status)
+        headers, document = problems.malformed_request_response(self._app, status)
         raw = [(name.lower().encode(), value.encode()) for name, value in headers]
         await send({"type": "http.response.start", "status": status.value, "headers": raw})
         await send({"type": "http.response.body", "body": document})

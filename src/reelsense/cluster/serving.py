@@ -36,9 +36,9 @@ from reelsense.cluster.replica import ModelReplica
 from reelsense.errors import BundleError, ClusterError, ReelsenseError, SettingsError
 from reelsense.inference.classifier import Classifier
 from reelsense.server.middleware.api_keys import Key
-from reelsense.server.middleware.auth import read_keys
+from reelsense.server.middleware.authenticator import read_keys
 from reelsense.server.middleware.logging import log_settings
-from reelsense.server.model_source import check, poll, unchanged
+from reelsense.server.model_source import poll, self_test, unchanged
 from reelsense.server.process.run import announce, prepared
 from reelsense.server.settings import Settings
 
@@ -127,7 +127,7 @@ def load_checked_bundle(folder: Path) -> Bundle:
     """Return the bundle in `folder`, in memory, after a test prediction. Raises BundleError."""
     with unchanged(folder) as unchanged_folder:
         bundle = read_bundle(unchanged_folder).in_memory()
-    check(Classifier(bundle, gpu=False))
+    self_test(Classifier(bundle, gpu=False))
     return bundle
 
 

@@ -1,14 +1,8 @@
-"""Evaluate and calibrate classifiers on labelled texts. Needs the extra [eval], no PyTorch."""
+"""Evaluation on labelled texts. Needs the extra [eval], but no PyTorch."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
-from reelsense.errors import MissingExtraError
+from reelsense.extras import importable
 
 for _module in ("scipy", "matplotlib", "cleanlab"):
-    if find_spec(_module) is None:
-        raise MissingExtraError(
-            f"this needs {_module}, which is not installed: pip install 'reelsense[eval]', or in "
-            "a clone: pip install --constraint constraints.txt '.[eval]'"
-        )
+    importable(_module, "eval")

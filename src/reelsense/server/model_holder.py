@@ -1,4 +1,4 @@
-"""What a server process answers with: its settings, and a model that can change while it serves."""
+"""The model of a server process, which can be replaced while it serves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from flask import current_app, g
+from flask import g
 
 from reelsense.bundle import Bundle
 from reelsense.errors import BundleError, NotReadyError
@@ -18,25 +18,27 @@ from reelsense.server.model_source import (
     ClassifierProtocol,
     FolderSource,
     ModelSource,
-    built,
-    check,
+    create_classifier,
+    self_test,
 )
 from reelsense.server.settings import Settings
+from reelsense.server.state import get_state
 
 _log = logging.getLogger(__name__)
 
-_LOOK_EVERY = 1.0
-"""Seconds between two looks at the files of the bundle."""
+_POLL_INTERVAL = 1.0
+"""Seconds between two checks whether the model changed."""
 
 
 class ModelHolder:
-    """Settings, and a classifier or the promise of one: ready once it has answered a first time.
+    """Loads the model in a thread, and replaces it when its source changes.
 
-    A bundle that changes is loaded beside the one that serves, which it replaces if it answers.
+    A changed model is loaded next to the current one, which keeps serving until the new one has
+    passed its self-test.
     """
 
     draining = False
-    """The process takes no new connections and ends with those it has."""
+    """Whether the process is shutting down: it accepts no new connections."""
 
     def __init__(
         self,
@@ -46,109 +48,116 @@ class ModelHolder:
         on_load: Callable[[ClassifierProtocol | None], None] = lambda _: None,
         on_reload: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take a model, or load that of a source: by default, of the folder that `settings` name.
+        """Start to load the model.
 
-        `on_batch` is told of every batch that runs, `on_load` of every model that was loaded, or
-        with None that one could not be; `on_reload` is called whenever `reload` was.
+        Args:
+            settings: Settings of the server.
+            model: The model, or its source; by default the folder in `settings`.
+            on_batch: Called after each batch.
+            on_load: Called with each loaded model, and with None when loading fails.
+            on_reload: Called when `reload` was requested.
+
+        Raises:
+            BundleError: There is no model with the name in `settings`.
         """
         self.settings = settings
         self._on_load, self._on_reload = on_load, on_reload
         self.reload_everywhere = self.reload
-        """The same in all processes, where there are several."""
+        """Like `reload`, in all processes of the server."""
         self._classifier: ClassifierProtocol | None = None
-        self._state = "the model is being loaded"
-        self._tried = threading.Event()
+        self._status = "the model is being loaded"
+        self._load_attempted = threading.Event()
         self._wake = threading.Event()
         self._closed = False
-        load: Callable[[], ClassifierProtocol]
         self._source: ModelSource | None = None
+        self._load: Callable[[], ClassifierProtocol]
         if isinstance(model, Classifier):
-            load = lambda: model  # noqa: E731
+            self._load = lambda: model
         elif isinstance(model, Bundle):
-            load = partial(built, model, settings, on_batch)
+            self._load = partial(create_classifier, model, settings, on_batch)
         else:
             self._source = model or FolderSource(settings)
-            load = partial(self._source.load, on_batch)
-        self._thread = threading.Thread(target=self._watch, args=(load,), name="model", daemon=True)
+            self._load = partial(self._source.load, on_batch)
+        self._thread = threading.Thread(target=self._watch, name="model", daemon=True)
         self._thread.start()
 
     def close(self, seconds: float = 30) -> None:
-        """Look for no more models; wait for one that is being loaded: it cannot be stopped."""
+        """Stop watching the source. Waits up to `seconds` for a model that is being loaded."""
         self._closed = True
         self._wake.set()
         self._thread.join(seconds)
 
     def reload(self) -> None:
-        """Load the bundle anew, soon, and what else can change."""
+        """Request that the model, and what `on_reload` covers, is loaded again soon."""
         self._wake.set()
 
     def classifier(self, seconds: float = 0) -> ClassifierProtocol:
-        """Return the classifier, for the first of which `seconds` may be waited.
+        """Return the current classifier. Waits up to `seconds` for the first one.
 
-        Raises NotReadyError saying why there is none (yet).
+        Raises:
+            NotReadyError: No model is loaded (yet); the message says why.
         """
-        self._tried.wait(seconds)
+        self._load_attempted.wait(seconds)
         if self._classifier is None:
-            raise NotReadyError(self._state)
+            raise NotReadyError(self._status)
         return self._classifier
 
-    def _watch(self, load: Callable[[], ClassifierProtocol]) -> None:
-        """Load the first model; then, where it comes from a source, its next."""
+    def _watch(self) -> None:
         source = self._source
-        seen = source.poll() if source else None
-        self._load(load)
-        self._tried.set()
+        last = source.poll() if source else None
+        self._try_to_load()
+        self._load_attempted.set()
         while True:
-            asked = self._wake.wait(_LOOK_EVERY if source else None)
+            requested = self._wake.wait(_POLL_INTERVAL if source else None)
             self._wake.clear()
             if self._closed:
                 return
-            if asked:
+            if requested:
                 self._on_reload()
-            if source and ((found := source.poll()) != seen or asked):
-                seen = found
-                self._load(load)
+            if source and ((current := source.poll()) != last or requested):
+                last = current
+                self._try_to_load()
 
-    def _load(self, load: Callable[[], ClassifierProtocol]) -> None:
-        begun = time.monotonic()
+    def _try_to_load(self) -> None:
+        start = time.monotonic()
         try:
-            classifier = load()
-            check(classifier)
-        except Exception as error:  # noqa: BLE001  # /readyz and the log tell it, whatever it is
-            known = isinstance(error, BundleError | NotReadyError)
-            kept = self._classifier.manifest.version if self._classifier else None
-            _log.error(
-                "the model could not be loaded: %s; %s",
-                error,
-                f"version {kept} serves on" if kept else "requests get 503",
-                exc_info=not known,
-            )
-            self._state = f"the model could not be loaded: {error}"
-            self._on_load(None)
+            classifier = self._load()
+            self_test(classifier)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the log and /readyz report it
+            self._report_failure(error)
             return
-        self._on_load(classifier)  # first, so that whoever sees the new model finds it counted
+        self._on_load(classifier)  # first: whoever sees the new model finds it in the metrics
         self._classifier = classifier
-        _log.log(
-            logging.INFO,
-            "%s %s serves now, loaded in %.1f s",
-            classifier.manifest.name,
-            classifier.manifest.version,
-            time.monotonic() - begun,
+        manifest, seconds = classifier.manifest, time.monotonic() - start
+        _log.info("serving %s %s, loaded in %.1f s", manifest.name, manifest.version, seconds)
+
+    def _report_failure(self, error: Exception) -> None:
+        self._status = f"the model could not be loaded: {error}"
+        version = self._classifier.manifest.version if self._classifier else None
+        _log.error(
+            "%s; %s",
+            self._status,
+            f"still serving version {version}" if version else "requests get status 503",
+            exc_info=not isinstance(error, BundleError | NotReadyError),
         )
+        self._on_load(None)
 
 
 def get_model_holder() -> ModelHolder:
-    """Return what the current application serves."""
-    found: ModelHolder = current_app.extensions["reelsense"]
-    return found
+    """Return the model holder of the current application."""
+    return get_state().model_holder
 
 
 def classifier(seconds: float = 0) -> ClassifierProtocol:
-    """Return the classifier of the current request: the same from its begin to its end.
+    """Return the classifier of the current request, which stays the same throughout the request.
 
-    Raises NotReadyError if there is none within `seconds`.
+    Args:
+        seconds: How long to wait while no model is loaded yet.
+
+    Raises:
+        NotReadyError: No model is loaded after that time.
     """
     if "classifier" not in g:
         g.classifier = get_model_holder().classifier(seconds)
-    found: ClassifierProtocol = g.classifier
-    return found
+    current: ClassifierProtocol = g.classifier
+    return current

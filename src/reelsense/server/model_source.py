@@ -1,6 +1,6 @@
-"""Where the model comes from that a server answers with: a folder, or other processes.
+"""Where the server loads its model from: a folder, or other processes.
 
-Knows how to look and to load. Does not know when.
+Does not decide when to load it.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from reelsense.server.settings import Settings
 
 
 class ClassifierProtocol(Protocol):
-    """What the server needs of a `Classifier`, wherever that is."""
+    """The part of `Classifier` that the server uses; replicas on a cluster implement it too."""
 
     @property
     def manifest(self) -> Manifest:
-        """What the bundle says of itself."""
+        """The manifest of the bundle."""
 
     @property
     def card(self) -> str:
-        """The model card."""
+        """The model card, in Markdown."""
 
     @property
     def evaluation(self) -> str | None:
@@ -42,7 +42,7 @@ class ClassifierProtocol(Protocol):
 
     @property
     def size(self) -> int:
-        """The bytes of the network."""
+        """Size of the network, in bytes."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ class ClassifierProtocol(Protocol):
     def predict_each(
         self, texts: Sequence[str], *, risk: float | None = None, context: CallContext | None = None
     ) -> list[Prediction | TextError]:
-        """As `Classifier.predict_each`."""
+        """See `Classifier.predict_each`."""
 
     def explain(
         self,
@@ -61,42 +61,42 @@ class ClassifierProtocol(Protocol):
         risk: float | None = None,
         context: CallContext | None = None,
     ) -> Explanation:
-        """As `Classifier.explain`."""
+        """See `Classifier.explain`."""
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """As `Classifier.predict_proba`."""
+        """See `Classifier.predict_proba`."""
 
 
 class ModelSource(Protocol):
-    """Where a model comes from that may change."""
+    """A source of a model that may change."""
 
     def poll(self) -> object:
-        """Return what changes whenever the model does. Raises nothing."""
+        """Return a value that differs from the last one when the model changed. Never raises."""
 
     def load(self, on_batch: OnBatch) -> ClassifierProtocol:
-        """Return the model as it is now. Raises BundleError, NotReadyError."""
+        """Return the current model. Raises BundleError or NotReadyError."""
 
 
 class FolderSource:
-    """The folder of the model that the settings name, by default the bundled model's."""
+    """The model in the folder that the settings name; by default the bundled model."""
 
     def __init__(self, settings: Settings) -> None:
-        """Find the model. Raises BundleError if there is none of that name."""
+        """Find the folder. Raises BundleError if there is no model of that name."""
         self._settings = settings
         self._folder = registry.find(settings.model or None)
 
     def poll(self) -> object:
-        """Look at its files."""
+        """Return identity, time and size of the files."""
         return poll(self._folder)
 
     def load(self, on_batch: OnBatch) -> Classifier:
-        """Read and check the bundle and compile its network. Raises BundleError."""
+        """Read and verify the bundle and compile its network. Raises BundleError."""
         with unchanged(self._folder) as folder:
-            return built(read_bundle(folder), self._settings, on_batch)
+            return create_classifier(read_bundle(folder), self._settings, on_batch)
 
 
-def built(bundle: Bundle, settings: Settings, on_batch: OnBatch) -> Classifier:
-    """Return the classifier of one of the processes that `settings` want."""
+def create_classifier(bundle: Bundle, settings: Settings, on_batch: OnBatch) -> Classifier:
+    """Return the classifier of one server process, which gets its share of the cores."""
     workers = settings.workers
     return Classifier(
         bundle,
@@ -108,37 +108,48 @@ def built(bundle: Bundle, settings: Settings, on_batch: OnBatch) -> Classifier:
 
 @contextmanager
 def unchanged(folder: Path) -> Iterator[Path]:
-    """Yield where `folder` leads to. Raises BundleError if its files change meanwhile."""
-    # Resolved, so that all files are of one bundle where `folder` is a link that is turned.
+    """Yield the resolved `folder`. Raises BundleError if its files change in the meantime."""
+    # Resolved, so that all files come from one bundle if `folder` is a link that is redirected.
     folder = folder.resolve()
     before = poll(folder)
     yield folder
     if poll(folder) != before:
-        raise BundleError(f"{folder} changed while it was read")
+        raise BundleError(
+            f"{folder} changed while it was read: replace the folder in one step",
+            code="bundle-changed-while-read",
+        )
 
 
-def check(classifier: ClassifierProtocol) -> None:
-    """Raise BundleError unless `classifier` gives probabilities, alone and side by side."""
-    for texts in (_CANARY[:1], _CANARY):
+def self_test(classifier: ClassifierProtocol) -> None:
+    """Check that a model returns probabilities, for a single text and for a batch.
+
+    Raises:
+        BundleError: It does not.
+    """
+    for texts in (_TEST_TEXTS[:1], _TEST_TEXTS):
         for row in classifier.predict_proba(texts):
             if not np.isclose(row.sum(), 1) or not np.isfinite(row).all():
-                raise BundleError(f"its answer to a test is no probability: {row.tolist()}")
+                raise BundleError(
+                    f"the self-test of the model returned {row.tolist()}: expected probabilities "
+                    "that add up to 1",
+                    code="self-test-failed",
+                )
 
 
-_CANARY = ["A joy from the first scene to the last.", "A bore, and a long one: " + "dull " * 400]
-"""A model has to answer these before it serves: one window, and several."""
+_TEST_TEXTS = ["A joy from the first scene to the last.", "A bore, and long: " + "dull " * 400]
+"""One text of a single window, and one of several."""
 
-_Look = dict[str, tuple[int, int, int, int] | None]
-
-
-def poll(folder: Path) -> _Look:
-    """Return what changes whenever a file of the bundle in `folder` does."""
-    return {path.name: _of_file(path) for path in bundle_paths(folder)}
+_FileStates = dict[str, tuple[int, int, int, int] | None]
 
 
-def _of_file(path: Path) -> tuple[int, int, int, int] | None:
+def poll(folder: Path) -> _FileStates:
+    """Return the state of each file of the bundle in `folder`, to detect changes."""
+    return {path.name: _file_state(path) for path in bundle_paths(folder)}
+
+
+def _file_state(path: Path) -> tuple[int, int, int, int] | None:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size

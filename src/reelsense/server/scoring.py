@@ -72,7 +72,7 @@ def answer_each(
     results = classifier().predict_each(
         [texts[n] for n in positions], risk=risk, context=call_context()
     )
-    metrics().scored(results, call_context())
+    metrics().record_predictions(results, call_context())
     for n, result in zip(positions, results, strict=True):
         if isinstance(result, Prediction):
             answers[n] = result
@@ -130,5 +130,5 @@ def explain_one(text: str, pointer: str, risk: float | None, budget: int) -> Exp
         raise invalid(
             [FieldError(pointer=pointer, code="unreadable", detail=error.reason)]
         ) from error
-    metrics().scored([explanation.prediction], call_context())
+    metrics().record_predictions([explanation.prediction], call_context())
     return explanation

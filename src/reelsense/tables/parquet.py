@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-from reelsense.errors import DatasetError, MissingExtraError
+from reelsense.errors import DatasetError
+from reelsense.extras import importable
 from reelsense.tables.delimited import Row
 from reelsense.text.clean import LONE_SURROGATE
 
@@ -122,13 +123,9 @@ def _text(value: object) -> str | None:
 
 def imported() -> Any:
     """Return what reads and writes Parquet. Raises MissingExtraError if it is not installed."""
-    try:
-        import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "Parquet needs pyarrow, which is not installed: pip install 'reelsense[parquet]', or "
-            "in a clone: pip install --constraint constraints.txt '.[parquet]'"
-        ) from error
+    importable("pyarrow", "parquet", "Parquet")
+    import pyarrow.parquet
+
     return pyarrow.parquet
 
 

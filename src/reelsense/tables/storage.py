@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import IO, Any
 
-from reelsense.errors import DatasetError, MissingExtraError, ReelsenseError
+from reelsense.errors import DatasetError, ReelsenseError
+from reelsense.extras import importable
 from reelsense.files import atomic_bytes
 
 UNFINISHED = ".part"
@@ -208,13 +209,10 @@ def _store(address: str) -> tuple[Any, str]:
 
     try:
         store, path = url_to_fs(address)
-    except ImportError as error:
-        if not address.startswith(("s3://", "s3a://")):
-            raise  # fsspec says what to install
-        raise MissingExtraError(
-            f"{address} needs s3fs, which is not installed: pip install 'reelsense[s3]', or in a "
-            "clone: pip install --constraint constraints.txt '.[s3]'"
-        ) from error
+    except ImportError:
+        if address.startswith(("s3://", "s3a://")):
+            importable("s3fs", "s3", address)
+        raise  # the message of fsspec names the package
     return store, path
 
 

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
-from reelsense.errors import MissingExtraError
+from reelsense.extras import importable
 
 for _module in ("torch", "transformers", "accelerate"):
-    if find_spec(_module) is None:
-        raise MissingExtraError(
-            f"this needs {_module}, which is not installed: pip install 'reelsense[train]', or in "
-            "a clone: pip install --constraint constraints.txt '.[train]'"
-        )
+    importable(_module, "train")

@@ -22,7 +22,7 @@ def test_ready_after_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert loaded.wait(10)
         return tiny.classifier()
 
-    monkeypatch.setattr("reelsense.server.model_holder.built", slow)
+    monkeypatch.setattr("reelsense.server.model_holder.create_classifier", slow)
     client = create_app(Settings(deadline=0.1), tiny.bundle()).test_client()
     assert client.get("/healthz").get_json() == {"status": "ok"}
     for answer in (
@@ -45,13 +45,13 @@ def test_requests_wait_for_loading_model(monkeypatch: pytest.MonkeyPatch) -> Non
         time.sleep(0.3)
         return tiny.classifier()
 
-    monkeypatch.setattr("reelsense.server.model_holder.built", slow)
+    monkeypatch.setattr("reelsense.server.model_holder.create_classifier", slow)
     client = create_app(model=tiny.bundle()).test_client()
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
 
 
 def test_draining_server_is_alive_but_not_ready(app: Flask, client: FlaskClient) -> None:
-    app.extensions["reelsense"].draining = True
+    app.extensions["reelsense"].model_holder.draining = True
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert "shutting down" in answer.get_json()["detail"]
@@ -76,4 +76,4 @@ def test_log_reports_every_loaded_model(
 ) -> None:
     caplog.set_level(logging.INFO)
     wait_until_ready(create_app(model=tiny.classifier()).test_client())
-    wait_until(lambda: "tiny 0 serves now, loaded in" in caplog.text)
+    wait_until(lambda: "serving tiny 0, loaded in" in caplog.text)

@@ -31,7 +31,7 @@ from reelsense.jobs.job import Job
 from reelsense.jobs.repository import JobRepository
 from reelsense.server.app import create_app
 from reelsense.server.jobs_worker import JobsWorker
-from reelsense.server.middleware.load_shedding import JOBS
+from reelsense.server.middleware.load_shedding import MAX_JOB_REQUESTS
 from reelsense.server.settings import Settings
 from reelsense.tables.delimited import Row
 from tests import tiny
@@ -55,7 +55,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
         given = {"database": f"sqlite:///{tmp_path / 'jobs.db'}"} | settings
         app = create_app(Settings.model_validate(given), model or tiny.star_classifier())
         wait_until_ready(app.test_client())
-        made.append(app.extensions["reelsense.jobs"])
+        made.append(app.extensions["reelsense"].jobs_worker)
         if start:
             made[-1].start()
         return app
@@ -196,7 +196,7 @@ def test_create_rejects_unusable_files(
     answer = send(client, body, **query)
     assert answer.status_code == status
     assert said in answer.get_json()["detail"]
-    assert client.application.extensions["reelsense.jobs"].jobs.count() == 0
+    assert client.application.extensions["reelsense"].jobs_worker.jobs.count() == 0
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/preview"])
@@ -205,7 +205,7 @@ def test_create_rejects_forms(client: FlaskClient, path: str) -> None:
     answer = client.post(f"{path}?name=films.csv", data=form)
     assert answer.status_code == 415
     assert "forms are not supported" in answer.get_json()["detail"]
-    assert client.application.extensions["reelsense.jobs"].jobs.count() == 0
+    assert client.application.extensions["reelsense"].jobs_worker.jobs.count() == 0
 
 
 def test_media_type_determines_format(client: FlaskClient) -> None:
@@ -222,7 +222,7 @@ def test_limits_of_rows_bytes_and_jobs(make: Make) -> None:
     client = make(start=False, max_rows=3, max_upload=1000, max_jobs=1).test_client()
     assert "more than 3 rows" in send(client).get_json()["detail"]
     large = send(client, "review\n" + "good " * 400)
-    assert (large.status_code, "a file in parts" in large.get_json()["detail"]) == (413, True)
+    assert (large.status_code, "split files" in large.get_json()["detail"]) == (413, True)
     form = {"file": (io.BytesIO(b"review\n" + b"good " * 400), "a.csv")}
     sent = client.post("/jobs", data=form, headers={"Accept": "text/html"})
     assert (sent.status_code, "at most 1000 bytes" in client.get("/jobs").text) == (413, True)
@@ -422,7 +422,7 @@ def test_job_continues_in_next_process(make: Make) -> None:
     first = Slow()
     app = make(first.classifier)
     name = send(app.test_client(), MANY).get_json()["id"]
-    worker: JobsWorker = app.extensions["reelsense.jobs"]
+    worker: JobsWorker = app.extensions["reelsense"].jobs_worker
     wait_until(lambda: worker.jobs.job(name).done >= 64)
     first.gate.open.clear()
     closing = threading.Thread(target=worker.close)
@@ -435,7 +435,7 @@ def test_job_continues_in_next_process(make: Make) -> None:
     app = make(second.classifier, start=False)
     client = app.test_client()
     second.gate.rows = 0
-    app.extensions["reelsense.jobs"].start()
+    app.extensions["reelsense"].jobs_worker.start()
     found = ended(client, name)
     assert (found["state"], found["done"]) == ("done", 300)
     assert second.gate.rows <= 300 - 64
@@ -480,7 +480,7 @@ def test_jobs_and_rows_are_counted(make: Make) -> None:
         name = send(client).get_json()["id"]
         for _ in range(2):  # the second time there is nothing left to cancel
             assert client.post(f"{how}/{name}/cancel").status_code in (200, 303)
-    app.extensions["reelsense.jobs"].start()
+    app.extensions["reelsense"].jobs_worker.start()
     name = send(client).get_json()["id"]
     assert ended(client, name)["verdicts"]["error"] == 2
     client.post(f"/v1/jobs/{name}/cancel")
@@ -512,7 +512,7 @@ def test_worker_survives_errors_between_jobs(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = make(start=False)
-    worker: JobsWorker = app.extensions["reelsense.jobs"]
+    worker: JobsWorker = app.extensions["reelsense"].jobs_worker
     monkeypatch.setattr("reelsense.server.jobs_worker._RETRY_AFTER_ERROR", 0.01)
     with monkeypatch.context() as patch:
         patch.setattr(worker, "_sweep", lambda: 1 / 0)
@@ -529,11 +529,11 @@ def test_lease_is_renewed_during_long_batch(make: Make, monkeypatch: pytest.Monk
     other = make(tiny.classifier()).test_client()
     slow.gate.open.clear()
     slow.gate.rows = 0
-    other.application.extensions["reelsense.jobs"].close()
+    other.application.extensions["reelsense"].jobs_worker.close()
     name = send(client, MANY).get_json()["id"]
     wait_until(lambda: slow.gate.rows > 0)
     time.sleep(1)
-    jobs = client.application.extensions["reelsense.jobs"].jobs
+    jobs = client.application.extensions["reelsense"].jobs_worker.jobs
     assert jobs.claim("another", "tiny", 10) is None
     slow.gate.open.set()
     assert ended(client, name)["done"] == 300
@@ -554,7 +554,7 @@ def test_small_job_does_not_wait_for_large_one(make: Make, monkeypatch: pytest.M
 def test_concurrent_upload_gets_429(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reelsense.server.api.jobs._UPLOAD_WAIT", 0.01)
     app = make(start=False)
-    with app.extensions["reelsense.jobs"].receiving:
+    with app.extensions["reelsense"].jobs_worker.receiving:
         answer = send(app.test_client())
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "10")
     assert send(app.test_client()).status_code == 202
@@ -562,7 +562,7 @@ def test_concurrent_upload_gets_429(make: Make, monkeypatch: pytest.MonkeyPatch)
 
 def test_job_requests_leave_threads_for_others(make: Make) -> None:
     app = make(start=False, max_concurrent_requests=1)
-    jobs = app.extensions["reelsense.jobs"].jobs
+    jobs = app.extensions["reelsense"].jobs_worker.jobs
     with listening(app) as (port, _), ThreadPoolExecutor(80) as pool:
 
         def status(method: str, path: str) -> int:
@@ -576,7 +576,7 @@ def test_job_requests_leave_threads_for_others(make: Make) -> None:
         with jobs.database.writing() as connection:  # as another program may for long
             connection.execute(select(1))
             asked = [pool.submit(status, "POST", "/v1/jobs/none/cancel") for _ in range(80)]
-            wait_until(lambda: sum(each.done() for each in asked) == 80 - JOBS)
+            wait_until(lambda: sum(each.done() for each in asked) == 80 - MAX_JOB_REQUESTS)
             assert {each.result() for each in asked if each.done()} == {429}
             assert status("GET", "/healthz") == 200
             assert status("GET", "/predict?sentence=good") == 200
@@ -606,7 +606,7 @@ def test_result_counts_as_in_flight_until_sent(make: Make) -> None:
     client = app.test_client()
     name = send(client).get_json()["id"]
     ended(client, name)
-    in_hand = app.extensions["reelsense.jobs.admission"]
+    in_hand = app.extensions["reelsense"].jobs_load_shedder
     answer = client.get(f"/v1/jobs/{name}/result", buffered=False)
     assert in_hand.requests == 1
     answer.close()
@@ -772,7 +772,7 @@ def test_form_without_disk_space_is_507(
     monkeypatch.setattr("werkzeug.formparser.SpooledTemporaryFile", broken)
     answer = client.post("/jobs", data={"file": (io.BytesIO(TABLE.encode()), "films.csv")})
     assert answer.status_code == 507
-    assert "Jobs cannot be kept now" in answer.text
+    assert "/docs/errors#storage" in answer.text
 
 
 def test_job_page_filters_sorts_and_searches(

@@ -191,7 +191,7 @@ def test_internal_error_hides_details(
 
     monkeypatch.setattr("reelsense.inference.classifier.Classifier.predict_each", broken)
     answer = client.post("/v1/predict", json={"text": "good"})
-    problem(answer, 500, "fault of the server")
+    problem(answer, 500, "bug in the server")
     assert b"secret" not in answer.data
     assert "secret inside" in caplog.text
 

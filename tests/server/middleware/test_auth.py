@@ -24,9 +24,9 @@ from reelsense.cli import cli
 from reelsense.errors import ReelsenseError, SettingsError
 from reelsense.server.app import create_app
 from reelsense.server.middleware.api_keys import Key
-from reelsense.server.middleware.auth import check, is_loopback
+from reelsense.server.middleware.authenticator import check_access
 from reelsense.server.process.run import run
-from reelsense.server.settings import Settings, read_settings
+from reelsense.server.settings import Settings, is_loopback, read_settings
 from tests import tiny
 from tests.server.conftest import wait_until_ready
 from tests.waiting import wait_until
@@ -75,7 +75,7 @@ def code(answer: Response) -> str:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "::1", "localhost"])
 def test_on_this_machine_no_keys_are_needed(host: str) -> None:
     assert is_loopback(host)
-    check(Settings(host=host))
+    check_access(Settings(host=host))
 
 
 @pytest.mark.parametrize(
@@ -85,33 +85,35 @@ def test_off_this_machine_keys_are_needed_or_the_word_that_none_are(
     host: str, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingsError, match=r"`reelsense key NAME .*--insecure-public"):
-        check(Settings(host=host))
-    check(Settings.model_validate({"host": host, "keys": line("shop", SHOP)}))
+        check_access(Settings(host=host))
+    check_access(Settings.model_validate({"host": host, "keys": line("shop", SHOP)}))
     file = tmp_path / "the.keys"
     file.write_text(line("shop", SHOP))
-    check(Settings(host=host, keys_file=str(file)))
-    check(Settings(host=host, insecure_public=True))
+    check_access(Settings(host=host, keys_file=str(file)))
+    check_access(Settings(host=host, insecure_public=True))
 
 
 def test_the_server_is_not_started_open() -> None:
-    with pytest.raises(SettingsError, match="everyone who reaches this machine"):
+    with pytest.raises(SettingsError, match=EVERYWHERE) as error:
         run(Settings(host=EVERYWHERE))
+    assert error.value.code == "public-without-keys"
 
 
 def test_keys_that_cannot_be_read_are_no_open_server(tmp_path: Path) -> None:
     file = tmp_path / "the.keys"
-    for content, said in (
-        (None, "cannot be read: No such file"),
-        (b"\xff\xfe", "it is no text"),
-        (b"", "there is no key in"),
-        (b"# shop\n", "there is no key in"),
-        (b"shop", "line 1"),
+    for content, code in (
+        (None, "unreadable-keys"),
+        (b"\xff\xfe", "unreadable-keys"),
+        (b"", "no-keys"),
+        (b"# shop\n", "no-keys"),
+        (b"shop", "malformed-key"),
     ):
         if content is not None:
             file.write_bytes(content)
-        for start in (create_app, check):
-            with pytest.raises(SettingsError, match=said) as error:
+        for start in (create_app, check_access):
+            with pytest.raises(SettingsError) as error:
                 start(Settings(keys_file=str(file)))
+            assert error.value.code == code
             assert str(file) in str(error.value)
 
 
@@ -142,7 +144,7 @@ def test_the_keys_of_a_file_and_a_setting_are_taken_together(tmp_path: Path) -> 
     client = made(keys_file=str(file), keys=line("till", TILL)).test_client()
     for secret in (SHOP, TILL):
         assert client.get("/v1/info", headers=bearer(secret)).status_code == 200
-    with pytest.raises(SettingsError, match="two keys named shop"):
+    with pytest.raises(SettingsError, match="two keys are named shop"):
         create_app(
             Settings.model_validate({"keys_file": str(file), "keys": line("shop", TILL)}),
             tiny.classifier(),
@@ -356,7 +358,7 @@ def test_what_is_open_is_not_limited_but_for_the_sign_in() -> None:
 
 def test_an_overloaded_server_says_when_to_come_back_whatever_the_rate() -> None:
     app = made(keys=KEYS, rate_limit="1000/day")
-    app.extensions["reelsense.admission"].enter(10**9)
+    app.extensions["reelsense"].load_shedder.enter(10**9)
     answer = app.test_client().post("/v1/predict", json=GOOD, headers=bearer(SHOP))
     assert code(answer) == "overloaded"
     assert answer.headers["Retry-After"] == "1"
@@ -466,7 +468,7 @@ def test_a_key_that_is_gone_ends_its_session(
     file = tmp_path / "the.keys"
     file.write_text(f"{line('shop', SHOP)}\n{line('till', TILL)}\n")
     app = made(keys_file=str(file))
-    authenticator = app.extensions["reelsense.guard"]
+    authenticator = app.extensions["reelsense"].authenticator
     shop, till = app.test_client(), app.test_client()
     sign_in(shop, SHOP)
     sign_in(till, TILL)
@@ -480,7 +482,7 @@ def test_a_key_that_is_gone_ends_its_session(
     file.write_text(f"{SHOP}\n")
     authenticator.reload()
     assert till.get("/").status_code == 200
-    assert "the keys stay as they were" in caplog.text
+    assert "keys not reloaded" in caplog.text
     assert SHOP not in caplog.text
     file.write_text(line("till", SHOP))
     authenticator.reload()
@@ -761,8 +763,8 @@ def test_secrets_are_left_out_where_settings_are_shown() -> None:
     ):
         shown = CliRunner().invoke(cli, ["config", *arguments], env=environment)
         assert shown.exit_code == 0
-        assert "# secret: set, and not shown" in shown.output
-        assert "# keys: set, and not shown" in shown.output
+        assert "# secret: set, but not shown" in shown.output
+        assert "# keys: set, but not shown" in shown.output
         for word in (hidden, *KEYS.replace(";", " ").split()):
             assert len(word) < 20 or word not in shown.output
 
@@ -781,7 +783,7 @@ def test_the_password_of_redis_is_no_setting_to_show() -> None:
         ({}, {"REELSENSE_SECRET": "hunter2"}, "REELSENSE_SECRET: "),
         ({"secret": "hunter2"}, {}, "--secret: "),
         ({"secret": "hunter2", "port": "x"}, {"REELSENSE_KEYS": "hunter2"}, "--secret: "),
-        ({}, {"REELSENSE_SECERT": "hunter2"}, "REELSENSE_SECERT: there is no such setting"),
+        ({}, {"REELSENSE_SECERT": "hunter2"}, "REELSENSE_SECERT: unknown setting"),
     ],
 )
 def test_what_is_wrong_with_a_secret_is_told_without_it(
@@ -816,7 +818,7 @@ def test_nor_is_it_shown_where_it_stands_in_a_file(content: str, tmp_path: Path)
 def test_nor_are_keys_that_are_none() -> None:
     environment = {"REELSENSE_KEYS": f"shop {SHOP}"}
     settings = read_settings({}, environment).settings
-    for start in (create_app, check):
+    for start in (create_app, check_access):
         with pytest.raises(SettingsError, match="keys, line 1: ") as error:
             start(settings)
         assert SHOP not in str(error.value)
@@ -895,12 +897,12 @@ def test_an_ipv6_network_is_one_address() -> None:
 
 
 def test_behind_a_proxy_it_is_reached_too() -> None:
-    with pytest.raises(SettingsError, match="behind a proxy everyone"):
-        check(Settings(trusted_proxies=1))
-    check(Settings(trusted_proxies=1, insecure_public=True))
+    with pytest.raises(SettingsError, match="behind a proxy"):
+        check_access(Settings(trusted_proxies=1))
+    check_access(Settings(trusted_proxies=1, insecure_public=True))
 
 
 def test_where_requests_cannot_be_counted_is_told_at_the_start() -> None:
     for storage in ("nonsense://x", "redis://h:99999"):
         with pytest.raises(SettingsError, match=r"^--rate-limit-storage: "):
-            check(Settings(rate_limit="2/day", rate_limit_storage=storage))
+            check_access(Settings(rate_limit="2/day", rate_limit_storage=storage))

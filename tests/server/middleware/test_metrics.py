@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from reelsense.inference.classifier import Classifier
 from reelsense.server.app import create_app
 from reelsense.server.middleware.metrics import FOLDER, ServerMetrics
-from reelsense.server.middleware.problems import of_no_request
+from reelsense.server.middleware.problems import malformed_request_response
 from reelsense.server.settings import Settings
 from tests import tiny
 from tests.processes import ask, server
@@ -124,7 +124,7 @@ def test_what_nobody_knows_makes_no_new_label(client: FlaskClient) -> None:
 
 def test_what_is_no_request_is_counted_too(client: FlaskClient, app: Flask) -> None:
     for _ in range(2):
-        of_no_request(app, HTTPStatus.REQUEST_TIMEOUT)
+        malformed_request_response(app, HTTPStatus.REQUEST_TIMEOUT)
     assert counted(client)("requests_total", route="none", method="other", status="408") == 2
 
 
@@ -217,7 +217,7 @@ def test_what_is_refused_is_counted_by_reason(client: FlaskClient, app: Flask) -
     gone = {"waitress.client_disconnected": lambda: True}
     answer = client.post("/v1/predict", json={"text": "good"}, environ_overrides=gone)
     assert answer.status_code == 499
-    app.extensions["reelsense.admission"].enter(10**9)
+    app.extensions["reelsense"].load_shedder.enter(10**9)
     for _ in range(2):
         assert client.post("/v1/predict", json={"text": "good"}).status_code == 429
     found = counted(client)
@@ -233,7 +233,7 @@ def test_so_is_what_comes_too_often() -> None:
     assert statuses == [200, 429, 429]
     # /metrics has no more room in that rate
     app = client.application
-    found = Counted(app.extensions["reelsense.metrics"].text().decode())
+    found = Counted(app.extensions["reelsense"].metrics.render().decode())
     assert found("shed_total", reason="rate") == 2
     assert found("shed_total", reason="queue") == 0
     assert found("requests_total", route="/v1/info", status="429") == 2
@@ -252,7 +252,7 @@ def test_what_is_in_hand_and_what_is_given_up() -> None:
 
     thread = threading.Thread(target=post)
     thread.start()
-    wait_until(lambda: app.extensions["reelsense.admission"].requests)
+    wait_until(lambda: app.extensions["reelsense"].load_shedder.requests)
     found = counted(client)
     assert (found("requests_in_flight"), found("request_bytes_in_flight")) == (1, len(body))
     assert found("expired_total") == 0
@@ -278,9 +278,11 @@ def test_the_model_that_served_before_is_told_no_more() -> None:
     for version in ("1", "2", "3"):
         bundle = tiny.bundle()
         manifest = replace(bundle.manifest, version=version)
-        metrics.loaded(Classifier(replace(bundle, manifest=manifest), network=tiny.count_moods))
-        metrics.loaded(None)
-    found = Counted(metrics.text().decode())
+        metrics.record_load(
+            Classifier(replace(bundle, manifest=manifest), network=tiny.count_moods)
+        )
+        metrics.record_load(None)
+    found = Counted(metrics.render().decode())
     assert [found("model_info", version=version) for version in ("1", "2", "3")] == [0, 0, 1]
     assert found("model_loads_total", outcome="served") == 3
     assert found("model_loads_total", outcome="refused") == 3
@@ -290,7 +292,7 @@ def test_a_model_that_cannot_be_loaded_is_counted(tmp_path: Path) -> None:
     app = create_app(Settings(model=str(tmp_path)))
     client = app.test_client()
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 503
-    app.extensions["reelsense"].close()
+    app.extensions["reelsense"].model_holder.close()
     found = counted(client)
     assert found("model_loads_total", outcome="refused") == 1
     assert found("model_info") == 0
@@ -347,9 +349,9 @@ def test_a_process_that_begins_keeps_nobody_from_counting(
 ) -> None:
     metrics = ServerMetrics()
     monkeypatch.setenv(FOLDER, str(tmp_path))
-    assert metrics.text() == b""
+    assert metrics.render() == b""
     (tmp_path / "counter_1.db").touch()
-    assert metrics.text() == b""
+    assert metrics.render() == b""
 
 
 def _ask_in_vain(url: str, body: object) -> None:

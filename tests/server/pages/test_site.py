@@ -226,7 +226,7 @@ def test_example_parameter_fills_form(client: FlaskClient) -> None:
 def test_errors_are_html_for_browsers_only(client: FlaskClient) -> None:
     found = client.get("/nowhere", headers=BROWSER)
     assert (found.status_code, found.mimetype) == (404, "text/html")
-    assert "There is nothing at this address" in found.text
+    assert "Not found" in found.text
     for path, headers in (("/nowhere", {"Accept": "*/*"}), ("/v1/jobs/none", BROWSER)):
         assert client.get(path, headers=headers).mimetype == "application/problem+json"
 

@@ -16,7 +16,7 @@ import pytest
 from flask import Flask, Response, request
 
 from reelsense.server.app import create_app
-from reelsense.server.middleware.auth import FOR_BROWSERS
+from reelsense.server.middleware.cross_site import SECURITY_HEADERS
 from reelsense.server.process.listener import MAX_HEADER_BYTES
 from reelsense.server.settings import Settings
 from tests import tiny
@@ -110,7 +110,7 @@ def test_malformed_request_gets_problem_document(
 ) -> None:
     answer = answer_to(port, sent)
     assert problem(answer) == (status, code)
-    for name, value in FOR_BROWSERS.items():
+    for name, value in SECURITY_HEADERS.items():
         assert f"\r\n{name}: {value}\r\n".encode() in answer
 
 
@@ -406,7 +406,7 @@ def test_slow_reader_gets_every_byte_in_order() -> None:
 
 def test_full_queue_rejects_at_once() -> None:
     app, gate = gated(max_concurrent_requests=2)
-    load_shedder = app.extensions["reelsense.admission"]
+    load_shedder = app.extensions["reelsense"].load_shedder
     with listening(app) as (port, _), ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(connect(port)).sendall(post(b'{"text": "good"}'))
@@ -420,7 +420,7 @@ def test_full_queue_rejects_at_once() -> None:
 
 def test_disconnected_request_skips_forward_pass() -> None:
     app, gate = gated()
-    load_shedder = app.extensions["reelsense.admission"]
+    load_shedder = app.extensions["reelsense"].load_shedder
     with listening(app) as (port, _):
         with connect(port) as first:
             first.sendall(post(b'{"text": "good"}'))
@@ -434,14 +434,14 @@ def test_disconnected_request_skips_forward_pass() -> None:
             assert b"200 OK" in rest_of(first)
         wait_until(lambda: load_shedder.requests == 0)
         assert gate.rows == 1
-        counted = app.extensions["reelsense.metrics"].text()
+        counted = app.extensions["reelsense"].metrics.render()
         assert b"reelsense_abandoned_total 1.0" in counted
         assert b'route="/v1/predict",status="499"' in counted
 
 
 def test_disconnected_client_skips_its_pipelined_requests() -> None:
     app, gate = gated()
-    load_shedder = app.extensions["reelsense.admission"]
+    load_shedder = app.extensions["reelsense"].load_shedder
     with listening(app) as (port, connections):
         with connect(port) as gone:
             one = post(b'{"text": "good"}').replace(b"Connection: close\r\n", b"")

@@ -13,7 +13,7 @@ blueprint = Blueprint("admin", __name__)
 @blueprint.get("/metrics")
 def prometheus_metrics() -> Response:
     """Return the metrics in the Prometheus text format."""
-    return Response(metrics().text(), content_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(metrics().render(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @blueprint.post("/admin/reload")

@@ -21,7 +21,7 @@ from reelsense.prediction import Prediction
 from reelsense.server.api.constraints import WHOLE, MaxLength, Text
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import RequestModel
-from reelsense.server.middleware.load_shedding import scoring
+from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.wire_models import A_BATCH, A_LIST, A_TEXT, ResponseModel
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import answer_all
@@ -127,7 +127,7 @@ class EmbeddingsPredictRequest(RequestModel):
     operation_id="hugging_face",
     responses=json_responses(BatchLabelScores, 400, 413, 415, 422, 503, 504),
 )
-@scoring
+@limit_concurrency
 def hugging_face(body: InferenceRequest) -> Response:
     """Classify texts, compatible with Hugging Face text classification."""
     if isinstance(body.inputs, list):
@@ -148,7 +148,7 @@ def hugging_face(body: InferenceRequest) -> Response:
     operation_id="text_embeddings_inference",
     responses=json_responses(TextOrBatchLabelScores, 400, 413, 415, 422, 503, 504),
 )
-@scoring
+@limit_concurrency
 def text_embeddings_inference(body: EmbeddingsPredictRequest) -> Response:
     """Classify texts, compatible with /predict of text-embeddings-inference."""
     tag = _input_tag(body.inputs)
@@ -209,7 +209,7 @@ class SentenceResponse(ResponseModel):
     operation_id="starting_system",
     responses=json_responses(SentenceResponse, 400, 404, 422, 503, 504),
 )
-@scoring
+@limit_concurrency
 def starting_system(query: SentenceQuery) -> Response:
     """Classify a sentence, compatible with the starting system: all values are strings."""
     started = time.perf_counter()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from flask import Response, current_app, request, url_for
+from flask import Response, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.exceptions import NotFound
@@ -38,6 +38,7 @@ from reelsense.server.middleware.problems import FieldError, InvalidRequestError
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier, get_model_holder
 from reelsense.server.scoring import threshold
+from reelsense.server.state import get_state
 from reelsense.tables.writing import writer
 from reelsense.text.clean import printable
 
@@ -138,7 +139,7 @@ def get_jobs_worker() -> JobsWorker:
     """Return the worker of the current application. Raises NotFound if jobs are disabled."""
     if not get_model_holder().settings.max_jobs:
         raise NotFound("jobs are disabled on this server (max_jobs is 0)")
-    worker: JobsWorker = current_app.extensions["reelsense.jobs"]
+    worker: JobsWorker = get_state().jobs_worker
     return worker
 
 

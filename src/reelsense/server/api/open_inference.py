@@ -23,7 +23,7 @@ from reelsense.prediction import Prediction
 from reelsense.server.api.constraints import WHOLE, AnyText, MaxLength, Text
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import RequestModel
-from reelsense.server.middleware.load_shedding import scoring
+from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.wire_models import A_BATCH, A_LIST, ResponseModel, optional
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import answer_all
@@ -239,7 +239,7 @@ def model() -> Response:
     operation_id="v2_infer",
     responses=json_responses(InferResponse, 400, 413, 415, 422, 503, 504),
 )
-@scoring
+@limit_concurrency
 def infer(body: InferRequest) -> Response:
     """Classify texts. The columns of probabilities are in the order of the labels of the model."""
     manifest = classifier().manifest

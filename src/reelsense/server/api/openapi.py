@@ -14,8 +14,9 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from reelsense import __version__
 from reelsense.server.api.constraints import LIMITS
-from reelsense.server.middleware.problem_types import KINDS
+from reelsense.server.middleware.problem_types import PROBLEM_TYPES
 from reelsense.server.middleware.problems import Problem
+from reelsense.server.state import state_of
 
 INFO = Info(
     title="reelsense",
@@ -80,7 +81,8 @@ def empty_responses(*problems: int) -> Responses:
 def _problems(*statuses: int, keys: bool = True) -> Responses:
     return {
         status: _response(
-            "; or: ".join(kind.title for kind in KINDS.values() if kind.status == status) + ".",
+            "; or: ".join(kind.title for kind in PROBLEM_TYPES.values() if kind.status == status)
+            + ".",
             {"application/problem+json": _reference(Problem)},
         )
         for status in sorted({*statuses, 500, *(_STATUSES_WITH_KEYS if keys else ())})
@@ -107,7 +109,7 @@ def json_response(body: BaseModel) -> Response:
 def document(app: OpenAPI) -> dict[str, Any]:
     """Return the OpenAPI document of `app`, with the limits from its settings."""
     context = copy_context()
-    context.run(LIMITS.set, app.extensions["reelsense"].settings)
+    context.run(LIMITS.set, state_of(app).model_holder.settings)
     # flask-openapi3 drops parts of the schemas, so pydantic generates them again.
     schemas, parameters = context.run(_schemas, app), context.run(_parameters, app)
     headers = {

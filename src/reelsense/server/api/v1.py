@@ -25,7 +25,7 @@ from reelsense.server.api.schemas import (
     PredictRequest,
     PredictResponse,
 )
-from reelsense.server.middleware.load_shedding import scoring
+from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.wire_models import TextErrorSchema
 from reelsense.server.model_holder import classifier, get_model_holder
 from reelsense.server.scoring import answer_all, answer_each, effective_risk, explain_one, threshold
@@ -38,7 +38,7 @@ blueprint = APIBlueprint("api", __name__, url_prefix="/v1", abp_tags=[Tag(name="
     operation_id="predict",
     responses=json_responses(PredictResponse, 400, 413, 415, 422, 503, 504),
 )
-@scoring
+@limit_concurrency
 def predict(body: PredictRequest) -> Response:
     """Classify one text or several.
 
@@ -75,7 +75,7 @@ def predict(body: PredictRequest) -> Response:
     operation_id="explain",
     responses=json_responses(ExplainResponse, 400, 413, 415, 422, 503, 504),
 )
-@scoring
+@limit_concurrency
 def explain(body: ExplainRequest) -> Response:
     """Return the sentences and words that determine a prediction.
 

@@ -1,1 +1,1 @@
-"""What every request passes through: context, authentication, limits, problems, metrics, logs."""
+"""Middleware of all requests: context, authentication, limits, problems, metrics, logging."""

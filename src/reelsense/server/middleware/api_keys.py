@@ -1,7 +1,7 @@
-"""API keys: who may ask, and how often. Kept as hashes; the keys themselves are nowhere.
+"""API keys: their names, limits and hashes. The keys themselves are not stored.
 
-A key is 256 random bits, so that one round of SHA-256 is enough: there is nothing to guess. Knows
-no requests.
+A key has 256 random bits, so one round of SHA-256 is enough: it cannot be guessed. Does not know
+requests.
 """
 
 from __future__ import annotations
@@ -23,31 +23,42 @@ _NAME = re.compile(r"[\w.@-]{1,64}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ADMIN = "admin"
 _PREFIX = "rs_"
-"""What a key begins with, so that scanners for leaked secrets can know it."""
+"""First characters of a key, by which scanners for leaked secrets recognize it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of a key."""
+    """A stored key."""
 
     name: str
     digest: str
     """The SHA-256 of the key, in hex digits."""
     rate: str | None = None
-    """The most requests, as 600/minute; None: the server's own."""
+    """Its rate limit, as 600/minute; None: that of the server."""
     admin: bool = False
-    """Opens /metrics and /admin, and nothing else."""
+    """Whether it is valid for /metrics and /admin, and for nothing else."""
 
     def line(self) -> str:
-        """Return the line of a file of keys that says this."""
-        more = [self.rate] if self.rate else []
-        return " ".join([self.name, self.digest, *more, *([_ADMIN] if self.admin else [])])
+        """Return the line for a keys file."""
+        fields = [self.name, self.digest]
+        if self.rate:
+            fields.append(self.rate)
+        if self.admin:
+            fields.append(_ADMIN)
+        return " ".join(fields)
 
 
 def make(name: str, rate: str | None = None, *, admin: bool = False) -> tuple[str, Key]:
-    """Return a new key and what is known of it. Raises InputError if name or rate is none."""
+    """Return a new key, as the secret to hand out and what to store of it.
+
+    Raises:
+        InputError: The name or the rate is invalid.
+    """
     if not _NAME.fullmatch(name):
-        raise InputError(f"{name!r} is no name of a key: letters, digits and _ . @ - make one")
+        raise InputError(
+            f'invalid key name "{name}": expected up to 64 letters, digits and _ . @ -',
+            code="invalid-key-name",
+        )
     if rate:
         check_rate(rate)
     secret = _PREFIX + secrets.token_urlsafe(32)
@@ -55,44 +66,54 @@ def make(name: str, rate: str | None = None, *, admin: bool = False) -> tuple[st
 
 
 def read(text: str, source: str) -> list[Key]:
-    """Return the keys of `text`: a line each, or several parted by ;.
+    """Return the keys in `text`, separated by line breaks or semicolons.
 
-    Raises SettingsError naming `source` and the line; it never shows what stands there.
+    Raises:
+        SettingsError: A key is malformed or a name is repeated. The message names `source` and the
+            line, but not its contents.
     """
     keys: list[Key] = []
-    for number, said in _statements(text):
-        words = said.split()
+    for number, statement in _statements(text):
+        name, digest, *options = [*statement.split(), ""]  # "" in case there is only a name
         where = f"{source}, line {number}"
-        if len(words) < 2 or not _NAME.fullmatch(words[0]) or not _DIGEST.fullmatch(words[1]):
+        if not _NAME.fullmatch(name) or not _DIGEST.fullmatch(digest):
             raise SettingsError(
-                f"{where}: a key is NAME SHA256 [RATE] [admin], as `reelsense key NAME` prints it"
+                f"{where}: expected NAME SHA256 [RATE] [admin], as `reelsense key NAME` prints it",
+                code="malformed-key",
             )
-        rate = "".join(word for word in words[2:] if word != _ADMIN) or None
+        rate = "".join(option for option in options if option != _ADMIN) or None
         if rate and not RATE.fullmatch(rate):
-            raise SettingsError(f"{where}: what follows the SHA-256 is no rate: 600/minute is one")
-        if words[0] in {key.name for key in keys}:
-            raise SettingsError(f"{where}: there is a key named {words[0]} already")
-        keys.append(Key(words[0], words[1], rate, _ADMIN in words[2:]))
+            raise SettingsError(
+                f"{where}: invalid rate after the SHA-256: expected N/second, N/minute, N/hour or "
+                "N/day",
+                code="malformed-key",
+            )
+        if name in {key.name for key in keys}:
+            raise SettingsError(
+                f"{where}: two keys are named {name}: names must be unique", code="duplicate-key"
+            )
+        keys.append(Key(name, digest, rate, _ADMIN in options))
     return keys
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """Cut `text` at lines and ;, without comments and blanks; yields the number of the line too."""
+    """Yield line number and text of each statement, without comments and blank ones."""
     for number, line in enumerate(text.splitlines(), 1):
-        for said in line.split("#")[0].split(";"):
-            if said.strip():
-                yield number, said
+        for statement in line.split("#")[0].split(";"):
+            if statement.strip():
+                yield number, statement
 
 
 def add(path: Path, key: Key) -> None:
-    """Add `key` to the file `path`, which only its owner may read where it is new.
+    """Add `key` to the keys file `path`. A new file is readable by its owner only.
 
-    Raises SettingsError if the file cannot be read or written or has a key of that name.
+    Raises:
+        SettingsError: The file cannot be read or written, or has a key of that name.
     """
     try:
-        path = path.resolve()  # a link to the file stays one
+        path = path.resolve()  # keeps a link to the file
         if not path.parent.is_dir():
-            raise SettingsError(f"{path} cannot be written: there is no folder {path.parent}")
+            raise SettingsError(f"cannot write {path}: there is no folder {path.parent}")
         before, mode = "", 0o600
         if path.exists():
             before, mode = path.read_text(), stat.S_IMODE(path.stat().st_mode)
@@ -102,18 +123,18 @@ def add(path: Path, key: Key) -> None:
         read(after, str(path))
         write_atomically(path, after, mode)
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise SettingsError(f"{path} cannot be read and written: {reason}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
+        raise SettingsError(f"cannot read and write {path}: {reason}") from error
 
 
 def find(keys: Sequence[Key], secret: str) -> Key | None:
-    """Return which of `keys` `secret` is, in a time that does not tell how near it was."""
+    """Return the key that `secret` belongs to, or None. Takes the same time for any secret."""
     digest = _digest(secret)
-    found = None
+    match = None
     for key in keys:
         if hmac.compare_digest(key.digest, digest):
-            found = key
-    return found
+            match = key
+    return match
 
 
 def _digest(secret: str) -> str:

@@ -1,12 +1,8 @@
-"""How much may be in hand at a time: what comes beyond is told to come back, before it is read.
-
-Knows sizes. Knows neither who asks nor what.
-"""
+"""Load shedding: requests beyond capacity get 429 before their body is read."""
 
 from __future__ import annotations
 
 import math
-import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -17,110 +13,102 @@ from flask import Flask, Response, current_app, g, request
 from reelsense.errors import OverloadedError
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
+from reelsense.server.state import get_state
 
-JOBS = 16
-"""Requests to the database of jobs in hand at a time, each in a thread of its own: more would wait
-for a connection to it. They may take long, where it is large, locked or far away."""
+MAX_JOB_REQUESTS = 16
+"""Most concurrent requests to the database of jobs, which may be slow. Each occupies a thread; more
+would only wait for a connection to the database."""
 
-_OF_JOBS = {"jobs", "job_pages"}
-"""Blueprints."""
+_JOB_BLUEPRINTS = {"jobs", "job_pages"}
 
 _View = TypeVar("_View", bound=Callable[..., object])
 
 
 class LoadShedder:
-    """Requests in hand, and the bytes of their bodies, within bounds."""
+    """Limits the number of concurrent requests, and the total size of their bodies."""
 
     def __init__(
-        self, most: int, most_bytes: int, tell: Callable[[int, int], None] = lambda *_: None
+        self,
+        max_requests: int,
+        max_bytes: int,
+        on_change: Callable[[int, int], None] = lambda *_: None,
     ) -> None:
-        """Let `most` requests in at a time, with `most_bytes` in all.
+        """Create the limits.
 
-        A request that is larger than that is let in where it is alone. `tell` is told how many
-        there are, and how many bytes, whenever that changes.
+        Args:
+            max_requests: Most concurrent requests.
+            max_bytes: Most bytes of their bodies together. A single larger request is accepted
+                while there is no other.
+            on_change: Called with the number of requests and of bytes when they change.
         """
         self.requests = self.bytes = 0
-        self._tell = tell
-        self._most, self._most_bytes = most, most_bytes
-        self._last = 0.0
+        self._max_requests, self._max_bytes = max_requests, max_bytes
+        self._on_change = on_change
+        self._last_duration = 0.0
         self._lock = threading.Lock()
 
     def enter(self, size: int) -> None:
-        """Let in a request of `size` bytes. Raises OverloadedError."""
+        """Accept a request of `size` bytes. Raises OverloadedError if a limit is reached."""
         with self._lock:
-            full = self.requests >= self._most
-            if full or (self.requests and self.bytes + size > self._most_bytes):
+            full = self.requests >= self._max_requests
+            if full or (self.requests and self.bytes + size > self._max_bytes):
+                retry_after = max(1, math.ceil(self._last_duration))
                 raise OverloadedError(
-                    "as much is in hand already as can be answered in time",
-                    max(1, math.ceil(self._last)),
+                    f"server is at capacity: try again in {retry_after} s", retry_after
                 )
-            self.requests += 1
-            self.bytes += size
-            self._tell(self.requests, self.bytes)
+            self._change(1, size)
 
-    def leave(self, size: int, took: float) -> None:
-        """Let go of a request of `size` bytes that took so many seconds."""
+    def leave(self, size: int, seconds: float) -> None:
+        """Release a request of `size` bytes that took `seconds`."""
         with self._lock:
-            self.requests -= 1
-            self.bytes -= size
-            self._last = took
-            self._tell(self.requests, self.bytes)
+            self._last_duration = seconds
+            self._change(-1, -size)
+
+    def _change(self, requests: int, size: int) -> None:
+        self.requests += requests
+        self.bytes += size
+        self._on_change(self.requests, self.bytes)
 
 
-def scoring(view: _View) -> _View:
-    """Say of a view that it asks the model: it is let in while there is room."""
-    view.scoring = True  # type: ignore[attr-defined]
+def limit_concurrency(view: _View) -> _View:
+    """Mark a view that runs the model, so that its requests count towards the limits."""
+    view.limit_concurrency = True  # type: ignore[attr-defined]
     return view
 
 
 def register(app: Flask) -> None:
-    """Let `app` refuse what it cannot answer in time."""
-    settings = app.extensions["reelsense"].settings
-    app.extensions["reelsense.admission"] = LoadShedder(
-        settings.max_concurrent_requests,
-        settings.max_concurrent_bytes,
-        app.extensions["reelsense.metrics"].in_hand,
-    )
+    """Let `app` reject requests beyond its capacity."""
     app.before_request(_enter)
-    app.after_request(_hold)
+    app.after_request(_leave_after_streaming)
     app.teardown_request(_leave)
-
-    app.extensions["reelsense.jobs.admission"] = LoadShedder(JOBS, sys.maxsize)
-
-
-def get_load_shedder() -> LoadShedder:
-    """Return the admission of the current application."""
-    found: LoadShedder = current_app.extensions["reelsense.admission"]
-    return found
 
 
 def _enter() -> None:
     if request.method == "OPTIONS":
         return
-    if request.blueprint in _OF_JOBS:
-        _admit(current_app.extensions["reelsense.jobs.admission"], 0)
+    if request.blueprint in _JOB_BLUEPRINTS:
+        _accept(get_state().jobs_load_shedder, 0)
         return
     view = current_app.view_functions.get(request.endpoint or "")
-    if not getattr(view, "scoring", False):
+    if not getattr(view, "limit_concurrency", False):
         return
-    # Without a Content-Length nothing is known of it yet; a web server that reads bodies whole
-    # before they get here sets one.
-    _admit(get_load_shedder(), (request.content_length or 0) + len(request.query_string))
-    # A worker that has just taken the place of another may be loading yet.
+    # Without a Content-Length the size is unknown; a web server that buffers bodies sets it.
+    _accept(get_state().load_shedder, (request.content_length or 0) + len(request.query_string))
+    # A worker that just replaced another may still be loading its model.
     classifier(call_context().remaining or 0)
 
 
-def _admit(into: LoadShedder, size: int) -> None:
-    into.enter(size)
-    g.leave = partial(into.leave, size)
+def _accept(load_shedder: LoadShedder, size: int) -> None:
+    load_shedder.enter(size)
+    g.leave = partial(load_shedder.leave, size)
 
 
-def _hold(answer: Response) -> Response:
-    """Count an answer that is made while it is sent as in hand until then."""
-    if answer.is_streamed and (leave := g.pop("leave", None)):
-        running = call_context()
-        answer.call_on_close(lambda: leave(running.elapsed))
-    return answer
+def _leave_after_streaming(response: Response) -> Response:
+    """Count a streamed response as in flight until it is sent."""
+    if response.is_streamed and (leave := g.pop("leave", None)):
+        context = call_context()
+        response.call_on_close(lambda: leave(context.elapsed))
+    return response
 
 
 def _leave(_error: BaseException | None) -> None:

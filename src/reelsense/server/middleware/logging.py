@@ -1,4 +1,4 @@
-"""The log: JSON for machines, columns for people, on standard error; structlog writes both."""
+"""Log configuration: JSON for machines or columns for people, on standard error."""
 
 from __future__ import annotations
 
@@ -13,57 +13,60 @@ from structlog.typing import Processor
 
 from reelsense.server.settings import Settings
 
-_JOB = re.compile(r"(/jobs/[\w-]{6})[\w-]+", re.ASCII)
+_JOB_PATH = re.compile(r"(/jobs/[\w-]{6})[\w-]+", re.ASCII)
 
-_LONGEST = 200
+_MAX_LENGTH = 200
 
 
-def as_logged(words: str) -> str:
-    """Return a path or method as the log has it: on one line, not endless.
+def loggable(text: str) -> str:
+    """Return a path or method for the log: quoted, and shortened if it is long.
 
-    Of the id of a job, which opens it, the beginning alone.
+    Job ids are cut, because whoever knows one can read the job.
     """
-    words = _JOB.sub(r"\1...", words)
-    return quote(words[:_LONGEST]) + ("..." if len(words) > _LONGEST else "")
+    text = _JOB_PATH.sub(r"\1...", text)
+    return quote(text[:_MAX_LENGTH]) + ("..." if len(text) > _MAX_LENGTH else "")
 
 
-class _Paths(logging.Filter):
-    """Of waitress, which logs the path of an answer that breaks off."""
+class _CutJobIds(logging.Filter):
+    """Cuts job ids in messages of waitress, which logs the path of an interrupted response."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = _JOB.sub(r"\1...", str(record.msg))
+        record.msg = _JOB_PATH.sub(r"\1...", str(record.msg))
         return True
 
 
 def log_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings, for logging.config.dictConfig, of the log that `settings` want."""
+    """Return the log configuration for `logging.config.dictConfig`."""
     for_people = settings.log_format == "console" or (
         settings.log_format == "auto" and sys.stderr.isatty()
     )
     if for_people:
-        last: list[Processor] = [
+        renderers: list[Processor] = [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
             )
         ]
     else:
-        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"paths": {"()": _Paths}},
+        "filters": {"job ids": {"()": _CutJobIds}},
         "formatters": {
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "foreign_pre_chain": [
-                    structlog.contextvars.merge_contextvars,  # the id of the request
+                    structlog.contextvars.merge_contextvars,  # the request id
                     structlog.stdlib.add_log_level,
                     structlog.stdlib.ExtraAdder(),
                     structlog.processors.TimeStamper(
                         fmt="%H:%M:%S" if for_people else "iso", utc=not for_people
                     ),
                 ],
-                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    *renderers,
+                ],
             }
         },
         "handlers": {
@@ -71,14 +74,14 @@ def log_settings(settings: Settings) -> dict[str, Any]:
         },
         "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
         "loggers": {
-            # Its own words on starting and stopping are for its developers.
+            # Its messages on start and shutdown concern its developers only.
             "gunicorn.error": {"level": "WARNING", "handlers": [], "propagate": True},
-            # It counts tasks as queued that a thread is just about to take.
+            # It warns of tasks that a thread is about to take.
             "waitress.queue": {"level": "ERROR"},
             "alembic": {"level": "WARNING"},
-            # Ours has the same.
+            # The log line of the request has the same information.
             "flask-limiter": {"level": "WARNING"},
-            # That a client has gone is in the line of its request.
-            "waitress": {"level": "WARNING", "filters": ["paths"]},
+            # The log line of the request says that the client disconnected.
+            "waitress": {"level": "WARNING", "filters": ["job ids"]},
         },
     }

@@ -1,173 +1,174 @@
-"""The kinds of error there are, for the answers and for the pages that explain them."""
+"""The types of problems, for error responses and for the page that explains them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
 
-GONE = 499
-"""The status, in the log, of a request whose client went away; nginx's."""
+CLIENT_CLOSED_REQUEST = 499
+"""Status in the log when the client disconnected; nginx uses it too."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """A kind of error."""
+    """A type of problem (RFC 9457)."""
 
     code: str
-    """Does not change between versions."""
+    """Stable between versions."""
     status: int
     title: str
     advice: str
-    """What it means for the client, and what to do."""
+    """What the problem means for the client, and what to do."""
 
     @property
     def uri(self) -> str:
-        """Where it is explained, on this server; about:blank: the status says it all."""
-        return f"/docs/errors#{self.code}" if self.code in KINDS else "about:blank"
+        """Path of its explanation on this server; about:blank if the status is the explanation."""
+        return f"/docs/errors#{self.code}" if self.code in PROBLEM_TYPES else "about:blank"
 
 
-KINDS = {
-    kind.code: kind
-    for kind in (
+PROBLEM_TYPES = {
+    problem.code: problem
+    for problem in (
         ProblemType(
             "invalid-json",
             HTTPStatus.BAD_REQUEST,
-            "The body is not JSON",
-            "The detail names the line and column. NaN and Infinity are no JSON either.",
+            "The body is not valid JSON",
+            "The detail names the line and column. NaN and Infinity are not valid JSON.",
         ),
         ProblemType(
             "bad-request",
             HTTPStatus.BAD_REQUEST,
-            "The request cannot be understood",
-            "A parameter is missing, the body is not what its headers announce, or it is not HTTP.",
+            "The request is malformed",
+            "A query parameter is missing or invalid, the body does not match its headers, or the "
+            "request is not HTTP.",
         ),
         ProblemType(
             "unauthorized",
             HTTPStatus.UNAUTHORIZED,
-            "A key is needed",
-            "Send one of the server's keys with the header Authorization: Bearer KEY; on the page, "
+            "An API key is required",
+            "Send an API key of this server in the header Authorization: Bearer KEY. In a browser, "
             "sign in with it.",
         ),
         ProblemType(
             "forbidden",
             HTTPStatus.FORBIDDEN,
-            "This is not open to you",
-            "The key opens other things than this one, or a page of another site asked.",
+            "Access denied",
+            "The key is not valid for this endpoint, or a page of another site sent the request.",
         ),
         ProblemType(
             "not-found",
             HTTPStatus.NOT_FOUND,
-            "There is nothing at this address",
-            "/openapi.json lists what there is. The model is called default; name no version.",
+            "Not found",
+            "/openapi.json lists all endpoints. The model is called default and has no versions.",
         ),
         ProblemType(
             "method-not-allowed",
             HTTPStatus.METHOD_NOT_ALLOWED,
-            "This address takes other methods",
-            "The header Allow lists them.",
+            "Method not allowed",
+            "The header Allow lists the methods of this endpoint.",
         ),
         ProblemType(
             "request-timeout",
             HTTPStatus.REQUEST_TIMEOUT,
             "The request did not arrive in time",
-            "Send it faster, or less at a time.",
+            "Send the request faster, or split it.",
         ),
         ProblemType(
             "not-ended",
             HTTPStatus.CONFLICT,
             "The job has not ended",
-            "Ask for the job until its state is done, then for its result.",
+            "Poll the job until its state is done, then request its result.",
         ),
         ProblemType(
             "body-too-large",
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            "The body is too large",
-            "Send fewer or shorter texts at a time, and a file in parts: /v1/info has the limits. "
-            "reelsense predict --input takes files of any size.",
+            "The request body is too large",
+            "Send fewer or shorter texts per request, and split files: /v1/info has the limits. "
+            "The command reelsense predict --input accepts files of any size.",
         ),
         ProblemType(
             "unsupported-media-type",
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "The body is of a type that is not taken here",
-            "Send JSON with the header Content-Type: application/json; a file of texts as it "
-            "is, with its name or its own type.",
+            "Unsupported media type",
+            "Send JSON with the header Content-Type: application/json. Send a file of texts "
+            "unchanged, with its name or its media type.",
         ),
         ProblemType(
             "invalid-request",
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            "The request has wrong fields",
-            "errors names every one of them. Sent again as it is, it will be refused again.",
+            "The request has invalid fields",
+            "The member errors lists each invalid field. Correct them before trying again.",
         ),
         ProblemType(
             "rate-limited",
             HTTPStatus.TOO_MANY_REQUESTS,
-            "You ask too often",
-            "Ask again after the seconds in the header Retry-After; X-RateLimit-Limit has the "
-            "limit. Several texts in one request count as one.",
+            "Rate limit exceeded",
+            "Try again after the number of seconds in the header Retry-After; X-RateLimit-Limit "
+            "has the limit. A request with several texts counts once.",
         ),
         ProblemType(
             "overloaded",
             HTTPStatus.TOO_MANY_REQUESTS,
-            "The server has its hands full",
-            "Ask again after the seconds in the header Retry-After. Nothing of this request was "
-            "read.",
+            "The server is at capacity",
+            "Try again after the number of seconds in the header Retry-After. The request was not "
+            "processed.",
         ),
         ProblemType(
             "head-too-large",
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "The address and headers are too long",
-            "Send the text in a body: POST /v1/predict.",
+            "The URL and headers are too long",
+            "Send the text in the body: POST /v1/predict.",
         ),
         ProblemType(
             "abandoned",
-            GONE,
-            "The client went away",
-            "Only the log and the metrics see this one: nobody listens.",
+            CLIENT_CLOSED_REQUEST,
+            "The client disconnected",
+            "Appears in the log and the metrics only, because there is no client to respond to.",
         ),
         ProblemType(
             "internal-error",
             HTTPStatus.INTERNAL_SERVER_ERROR,
-            "The server made a mistake",
-            "This is a fault of the server; its log has more under the request_id.",
+            "Internal server error",
+            "This is a bug in the server. Its log has the details under the request_id.",
         ),
         ProblemType(
             "not-ready",
             HTTPStatus.SERVICE_UNAVAILABLE,
             "The model is not ready",
-            "Ask again after the seconds in the header Retry-After.",
+            "Try again after the number of seconds in the header Retry-After.",
         ),
         ProblemType(
             "storage",
             HTTPStatus.INSUFFICIENT_STORAGE,
-            "Jobs cannot be kept now",
-            "The database of the server is full, locked or not to be reached; its log tells more. "
-            "Everything else goes on.",
+            "The database of jobs is not available",
+            "It is full, locked or unreachable; the log of the server has the details. Endpoints "
+            "without jobs still work.",
         ),
         ProblemType(
             "deadline-exceeded",
             HTTPStatus.GATEWAY_TIMEOUT,
-            "The answer was not there in time",
-            "Send fewer texts at a time, or ask again when the server has less to do: /v1/info has "
+            "Deadline exceeded",
+            "Send fewer texts per request, or try again when the server is less busy: /v1/info has "
             "the deadline.",
         ),
     )
 }
 
 FIELD_CODES = {
-    "missing": "The field is needed.",
-    "unknown-field": "There is no field of that name.",
-    "wrong-type": "The field is of another JSON type.",
-    "wrong-value": "The type is right, the value is not.",
-    "blank": "The text is empty, or nothing but white space.",
-    "too-long": "The text has more characters than the server takes.",
-    "too-many": "There are more entries or fields than the server takes.",
-    "unreadable": "The text holds nothing that the model can read.",
-    "one-of": "One of several fields is needed, and only one.",
-    "no-thresholds": "The model cannot say which answers keep to a risk.",
-    "pair": "This model reads one text at a time, no pairs.",
-    "unusable-file": "The file is no table of texts that can be scored.",
+    "missing": "The field is required.",
+    "unknown-field": "The request has no field of that name.",
+    "wrong-type": "The field has the wrong JSON type.",
+    "wrong-value": "The field has the right type, but an invalid value.",
+    "blank": "The text is empty or only white space.",
+    "too-long": "The text has more characters than the server accepts.",
+    "too-many": "There are more entries or fields than the server accepts.",
+    "unreadable": "The text contains nothing that the model can read.",
+    "one-of": "Exactly one of several fields is required.",
+    "no-thresholds": "The model has no decision thresholds for a target error rate.",
+    "pair": "This model accepts single texts, not pairs.",
+    "unusable-file": "The file is not a table of texts that can be scored.",
     "no-such-column": "The file has no column of that name.",
-    "no-such-encoding": "No encoding of that name is known.",
-    "wrong-shape": "The shape says another number of texts than there are.",
+    "no-such-encoding": "The encoding is unknown.",
+    "wrong-shape": "The shape does not match the number of texts.",
 }
-"""The codes of wrong fields and of texts that cannot be scored."""
+"""The codes of invalid fields, and of texts that cannot be scored."""

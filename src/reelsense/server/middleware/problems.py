@@ -1,4 +1,4 @@
-"""Errors to answers: one table of the kinds there are, and RFC 9457 problem documents."""
+"""Map exceptions to problem responses (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ from reelsense.errors import (
     StoreError,
     TooManyJobsError,
 )
-from reelsense.server.middleware.auth import FOR_BROWSERS
+from reelsense.server.middleware.cross_site import SECURITY_HEADERS
 from reelsense.server.middleware.metrics import metrics
-from reelsense.server.middleware.problem_types import FIELD_CODES, KINDS, ProblemType
+from reelsense.server.middleware.problem_types import FIELD_CODES, PROBLEM_TYPES, ProblemType
 from reelsense.server.middleware.request_context import request_id
 from reelsense.server.middleware.wire_models import TAGS, ResponseModel, optional
+from reelsense.server.state import state_of
 
 _log = logging.getLogger(__name__)
 
-_MOST_NAMED = 100
-"""Wrong fields that are listed; a request may have a million."""
+_MAX_ERRORS = 100
+"""Invalid fields listed in a response. A request may have a million."""
 
 
 class FieldError(ResponseModel):
-    """One wrong field of a request."""
+    """An invalid field of a request."""
 
     pointer: str = Field(
-        description="Where it is: #/texts/3 in the body (RFC 6901), ?sentence in the query."
+        description="Its location: #/texts/3 in the body (RFC 6901), ?sentence in the query."
     )
     code: str
     detail: str
@@ -51,15 +52,15 @@ class Problem(ResponseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(description="Where this kind of error is explained, on this server.")
+    type: str = Field(description="Path of the explanation of this type of problem.")
     title: str
     status: int
     detail: str
-    code: str = Field(description="The kind of error. Does not change between versions.")
+    code: str = Field(description="The type of problem. Stable between versions.")
     request_id: str = Field(description="As in the header X-Request-ID and the server's log.")
-    errors: list[FieldError] = optional("The wrong fields.")
-    error: str = optional("The detail once more, where clients of other servers look for it.")
-    error_type: str = optional("validation or backend, for those of text-embeddings-inference.")
+    errors: list[FieldError] = optional("The invalid fields.")
+    error: str = optional("The detail again, where clients of other servers expect it.")
+    error_type: str = optional("validation or backend, for text-embeddings-inference clients.")
 
 
 class NotJsonError(BadRequest):
@@ -67,42 +68,48 @@ class NotJsonError(BadRequest):
 
 
 class InvalidRequestError(InputError):
-    """A request has wrong fields; knows which."""
+    """A request has invalid fields, listed in `errors`."""
+
+    code = "invalid-request"
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
-        named = [f"{each.pointer.lstrip('#/')}: {each.detail}".lstrip(": ") for each in errors[:3]]
+        details = [
+            f"{error.pointer.lstrip('#/')}: {error.detail}".lstrip(": ") for error in errors[:3]
+        ]
         if len(errors) > 3:
-            named.append(f"and {len(errors) - 3:,} more")
-        super().__init__("; ".join(named))
-        self.errors = list(errors[:_MOST_NAMED])
+            details.append(f"and {len(errors) - 3:,} more")
+        super().__init__("; ".join(details))
+        self.errors = list(errors[:_MAX_ERRORS])
 
 
 class InvalidQueryError(InvalidRequestError):
-    """A request has a wrong query."""
+    """A request has an invalid query."""
+
+    code = "invalid-query"
 
 
-_TYPE = "application/problem+json"
+_MEDIA_TYPE = "application/problem+json"
 
-_BY_STATUS: dict[int, ProblemType] = {kind.status: kind for kind in reversed(KINDS.values())} | {
-    HTTPStatus.BAD_REQUEST: KINDS["bad-request"]
-}
+_BY_STATUS: dict[int, ProblemType] = {
+    problem.status: problem for problem in reversed(PROBLEM_TYPES.values())
+} | {HTTPStatus.BAD_REQUEST: PROBLEM_TYPES["bad-request"]}
 _BY_ERROR: dict[type[ReelsenseError], ProblemType] = {
-    InvalidQueryError: KINDS["bad-request"],
-    InputError: KINDS["invalid-request"],
-    NoJobError: KINDS["not-found"],
-    JobStateError: KINDS["not-ended"],
-    StoreError: KINDS["storage"],
-    NotReadyError: KINDS["not-ready"],
-    DeadlineError: KINDS["deadline-exceeded"],
-    AbandonedError: KINDS["abandoned"],
-    OverloadedError: KINDS["overloaded"],
+    InvalidQueryError: PROBLEM_TYPES["bad-request"],
+    InputError: PROBLEM_TYPES["invalid-request"],
+    NoJobError: PROBLEM_TYPES["not-found"],
+    JobStateError: PROBLEM_TYPES["not-ended"],
+    StoreError: PROBLEM_TYPES["storage"],
+    NotReadyError: PROBLEM_TYPES["not-ready"],
+    DeadlineError: PROBLEM_TYPES["deadline-exceeded"],
+    AbandonedError: PROBLEM_TYPES["abandoned"],
+    OverloadedError: PROBLEM_TYPES["overloaded"],
 }
-_OF_OTHERS = ("/models/", "/predict", "/v2")
-"""Where clients of other servers ask, for what there is and for what there is not."""
+_COMPATIBLE = ("/models/", "/predict", "/v2")
+"""Paths of the interfaces of other servers, whose clients expect more fields."""
 
 
 def reject(error: ValidationError) -> NoReturn:
-    """Raise InvalidRequestError, or InvalidQueryError, naming the fields of `error`."""
+    """Raise InvalidRequestError or InvalidQueryError with the invalid fields of `error`."""
     fields = error.errors(include_url=False, include_context=False)
     raise invalid(
         [
@@ -117,7 +124,7 @@ def reject(error: ValidationError) -> NoReturn:
 
 
 def invalid(errors: Sequence[FieldError]) -> InvalidRequestError:
-    """Return the error of the current request that has wrong fields."""
+    """Return the error for invalid fields in the body or query of the current request."""
     return InvalidQueryError(errors) if _has_query() else InvalidRequestError(errors)
 
 
@@ -126,27 +133,28 @@ def _has_query() -> bool:
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:
-    # The first is a field of the request, whatever it is called.
+    # The first part is a field of the request, even if it has the name of a tag.
     parts = [str(part) for n, part in enumerate(location) if n == 0 or part not in TAGS]
     if _has_query():
         return "?" + "/".join(parts)
     return "/".join(["#", *(part.replace("~", "~0").replace("/", "~1") for part in parts)])
 
 
-def _code(kind: str) -> str:
-    """Return the code for pydantic's `kind` of error, or one of our own."""
-    if kind.endswith("_type"):
+def _code(error_type: str) -> str:
+    """Return the field code for an error type of pydantic, or for one of our own."""
+    if error_type.endswith("_type"):
         return "wrong-type"
     known = {"missing": "missing", "extra_forbidden": "unknown-field"}
-    return known.get(kind) or (kind if kind in FIELD_CODES else "wrong-value")
+    return known.get(error_type) or (error_type if error_type in FIELD_CODES else "wrong-value")
 
 
-def _detail(kind: str, message: str, value: object) -> str:
+def _detail(error_type: str, message: str, value: object) -> str:
     known = {"missing": "is missing", "extra_forbidden": "is not a field of this request"}
+    if error_type in known:
+        return known[error_type]
     # pydantic: "Input should be ...", "List should have at least 1 item after validation, not 0"
-    said = message.removeprefix("Input ").removeprefix("List ").replace(" after validation", "")
-    message = known.get(kind) or said
-    return f"{message}, not {_json_type(value)}" if kind.endswith("_type") else message
+    message = message.removeprefix("Input ").removeprefix("List ").replace(" after validation", "")
+    return f"{message}, not {_json_type(value)}" if error_type.endswith("_type") else message
 
 
 def _json_type(value: object) -> str:
@@ -163,99 +171,107 @@ def _json_type(value: object) -> str:
 
 def register(app: Flask) -> None:
     """Let `app` answer every error with a problem document."""
-    app.register_error_handler(ReelsenseError, _domain_error)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _bug)
+    app.register_error_handler(ReelsenseError, _handle_domain_error)
+    app.register_error_handler(HTTPException, _handle_http_error)
+    app.register_error_handler(Exception, _handle_bug)
 
 
-def _domain_error(error: ReelsenseError) -> Response:
-    for kind, answer in _BY_ERROR.items():
-        if isinstance(error, kind):
-            errors = error.errors if isinstance(error, InvalidRequestError) else []
-            if isinstance(error, StoreError):
-                _log.error("%s", error)
-                return _answer(answer, answer.advice)  # where it is, is not for everyone
-            if isinstance(error, NotReadyError):
-                g.retry_after = 1
-            elif isinstance(error, OverloadedError):
-                g.retry_after = error.retry_after
-            full = isinstance(error, TooManyJobsError)
-            return _answer(answer, str(error), errors, counted="too-many-jobs" if full else "")
-    return _bug(error)
+def _handle_domain_error(error: ReelsenseError) -> Response:
+    problem = next((_BY_ERROR[kind] for kind in _BY_ERROR if isinstance(error, kind)), None)
+    if problem is None:
+        return _handle_bug(error)
+    if isinstance(error, StoreError):
+        _log.error("%s", error)
+        return _respond(problem, problem.advice)  # the location of the database is not public
+    if isinstance(error, NotReadyError):
+        g.retry_after = 1
+    elif isinstance(error, OverloadedError):
+        g.retry_after = error.retry_after
+    return _respond(
+        problem,
+        str(error),
+        error.errors if isinstance(error, InvalidRequestError) else (),
+        metrics_code=error.code if isinstance(error, TooManyJobsError) else None,
+    )
 
 
-def _http_error(error: HTTPException) -> Response:
-    kind = _of_status(HTTPStatus(error.code or 500), error.description)
+def _handle_http_error(error: HTTPException) -> Response:
+    problem = _by_status(HTTPStatus(error.code or 500), error.description)
     if isinstance(error, NotJsonError):
-        kind = KINDS["invalid-json"]
-    said = error.description if error.description != type(error).description else None
-    if kind.code == "rate-limited":
-        said = f"no more than {said} are answered"
-    answer = _answer(kind, said or kind.advice)
+        problem = PROBLEM_TYPES["invalid-json"]
+    detail = error.description if error.description != type(error).description else None
+    if problem.code == "rate-limited":
+        detail = f"rate limit exceeded: {detail}"
+    response = _respond(problem, detail or problem.advice)
     for name, value in error.get_headers():  # Allow, Content-Range
         if name != "Content-Type":
-            answer.headers[name] = value
-    return answer
+            response.headers[name] = value
+    return response
 
 
-def _of_status(status: HTTPStatus, said: str | None) -> ProblemType:
-    advice = said or status.phrase
+def _handle_bug(error: Exception) -> Response:
+    _log.error("a request failed", exc_info=error)
+    return _respond(PROBLEM_TYPES["internal-error"], PROBLEM_TYPES["internal-error"].advice)
+
+
+def _by_status(status: HTTPStatus, detail: str | None) -> ProblemType:
+    advice = detail or status.phrase
     return _BY_STATUS.get(status) or ProblemType("http-error", status, status.phrase, advice)
 
 
-def of_no_request(app: Flask, status: HTTPStatus) -> tuple[list[tuple[str, str]], bytes]:
-    """Return headers and body of the answer to what is no request, and count it.
+def malformed_request_response(
+    app: Flask, status: HTTPStatus
+) -> tuple[list[tuple[str, str]], bytes]:
+    """Return headers and body of the error response to a malformed request, and count it.
 
-    It says nothing of what was sent: that may be a key, or made to forge a line of the log.
+    The response and the log contain nothing of what was sent: it may be a key, or text made to
+    forge a log line.
     """
-    kind = _of_status(status, None)
-    made = uuid.uuid4().hex
-    with app.app_context():
-        metrics().request("none", "none", status, None)
-    _log.info("no request: %d", status, extra={"request_id": made})
+    problem = _by_status(status, None)
+    new_id = uuid.uuid4().hex
+    state_of(app).metrics.record_request("none", "none", status, None)
+    _log.info("malformed request: %d", status, extra={"request_id": new_id})
     headers = [
-        ("Content-Type", _TYPE),
-        ("X-Request-ID", made),
-        *FOR_BROWSERS.items(),
+        ("Content-Type", _MEDIA_TYPE),
+        ("X-Request-ID", new_id),
+        *SECURITY_HEADERS.items(),
     ]
-    return headers, _document(kind, kind.advice, made).encode()
+    return headers, _document(problem, problem.advice, new_id).encode()
 
 
-def _bug(error: Exception) -> Response:
-    _log.error("a request failed", exc_info=error)
-    return _answer(KINDS["internal-error"], KINDS["internal-error"].advice)
-
-
-def _answer(
-    kind: ProblemType, detail: str, errors: Sequence[FieldError] = (), counted: str = ""
+def _respond(
+    problem: ProblemType,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    metrics_code: str | None = None,
 ) -> Response:
-    """Return the answer of a `kind`; the metrics may know it more exactly."""
-    metrics().refused(counted or kind.code)
+    """Return the response, and count it under `metrics_code`, by default the problem's code."""
+    metrics().record_problem(metrics_code or problem.code)
+    if _is_for_browser():
+        page = render_template("problem.html", kind=problem, detail=detail, request_id=request_id())
+        return Response(page, status=problem.status)
     more: dict[str, Any] = {"errors": list(errors)} if errors else {}
-    if request.path.startswith(_OF_OTHERS):
+    if request.path.startswith(_COMPATIBLE):
         more["error"] = detail
-        more["error_type"] = "validation" if kind.status < 500 else "backend"
-    if _is_for_people():
-        page = render_template("problem.html", kind=kind, detail=detail, request_id=request_id())
-        return Response(page, status=kind.status)
-    document = _document(kind, detail, request_id(), **more)
-    return Response(document, status=kind.status, content_type=_TYPE)
+        more["error_type"] = "validation" if problem.status < 500 else "backend"
+    document = _document(problem, detail, request_id(), **more)
+    return Response(document, status=problem.status, content_type=_MEDIA_TYPE)
 
 
-def _is_for_people() -> bool:
-    """Whether a browser asked, and not a script of the page."""
+def _is_for_browser() -> bool:
+    """Return whether a browser navigates to the page, rather than a script of the page."""
     if request.blueprint not in (None, "job_pages", "model_page", "pages", "review_page"):
         return False
-    return request.accept_mimetypes.best_match([_TYPE, "text/html"]) == "text/html"
+    return request.accept_mimetypes.best_match([_MEDIA_TYPE, "text/html"]) == "text/html"
 
 
-def _document(kind: ProblemType, detail: str, request_id: str, **more: Any) -> str:
+def _document(problem: ProblemType, detail: str, request_id: str, **more: Any) -> str:
     document = Problem(
-        type=kind.uri,
-        title=kind.title,
-        status=kind.status,
+        type=problem.uri,
+        title=problem.title,
+        status=problem.status,
         detail=detail,
-        code=kind.code,
+        code=problem.code,
         request_id=request_id,
         **more,
     )

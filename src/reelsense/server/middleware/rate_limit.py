@@ -1,81 +1,95 @@
-"""How often who may ask: each key, or each address without one. flask-limiter counts."""
+"""Rate limits per key or, without a key, per address. Counted by flask-limiter."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, g, request
 
 from reelsense.errors import SettingsError
+from reelsense.server.middleware.api_keys import Key
+from reelsense.server.middleware.endpoints import is_unlimited
 from reelsense.server.settings import Settings, flag
+from reelsense.server.state import state_of
 
-_RATE = "1200/minute"
-"""For each key that has no rate of its own and, without keys, each address off this machine."""
+_DEFAULT = "1200/minute"
+
+
+def is_enabled(settings: Settings, keys: Sequence[Key]) -> bool:
+    """Return whether requests are counted: for this machine only, not without an explicit limit."""
+    return bool(keys or settings.rate_limit or settings.is_reachable)
 
 
 def check_storage(settings: Settings) -> None:
-    """Raise SettingsError if requests cannot be counted where `settings` say."""
+    """Check that requests can be counted in the storage that `settings` name.
+
+    Raises:
+        SettingsError: The address is invalid, or a package is missing.
+    """
     from limits.errors import ConfigurationError
     from limits.storage import storage_from_string
 
     try:
         storage_from_string(settings.rate_limit_storage, **_storage_options(settings))
-    except ConfigurationError as error:
+    except (ConfigurationError, ValueError) as error:  # ValueError: an invalid port
         reason = str(error)
         if "prerequisite" in reason:
-            reason = "Redis wants another package: pip install 'reelsense[redis]'"
-        raise SettingsError(f"{flag('rate_limit_storage')}: {reason}") from error
-    except ValueError as error:  # a port that is none
-        raise SettingsError(f"{flag('rate_limit_storage')}: {error}") from error
+            reason = "Redis needs another package: pip install 'reelsense[redis]'"
+        raise SettingsError(
+            f"{flag('rate_limit_storage')}: {reason}", code="invalid-rate-limit-storage"
+        ) from error
 
 
-def limit(app: Flask, settings: Settings, free: Callable[[], bool]) -> None:
-    """Let `app` count requests, but for those that are `free`."""
-    # Here, because a server on one machine alone does without.
-    from flask_limiter import Limiter
-
-    def rate() -> str:
-        return (g.key.rate if "key" in g else None) or settings.rate_limit or _RATE
+def register(app: Flask) -> None:
+    """Let `app` count requests and reject those beyond the limit."""
+    app.after_request(_set_retry_after)
+    settings = state_of(app).settings
+    if not is_enabled(settings, state_of(app).authenticator.keys):
+        return
+    from flask_limiter import Limiter  # not needed by a server for this machine only
 
     limiter = Limiter(
-        lambda: f"key {g.key.name}" if "key" in g else f"address {_address()}",
+        lambda: f"key {g.key.name}" if "key" in g else f"address {_network()}",
         app=app,
-        application_limits=[rate],
+        application_limits=[
+            lambda: (g.key.rate if "key" in g else None) or settings.rate_limit or _DEFAULT
+        ],
         strategy="sliding-window-counter",
         storage_uri=settings.rate_limit_storage,
         storage_options=_storage_options(settings),
-        # Where the storage is gone, each process counts for itself.
+        # While the storage is unavailable, each process counts on its own.
         in_memory_fallback_enabled=settings.rate_limit_storage != "memory://",
         headers_enabled=True,
     )
-    limiter.request_filter(free)
+    limiter.request_filter(is_unlimited)
 
 
-def _address() -> str:
-    """Return the address of the client; of IPv6 its network, which is as much as one has."""
+def _network() -> str:
+    """Return the client's address; for IPv6 its /64 network, which one client typically owns."""
     address = request.remote_addr or ""
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    if isinstance(found, ipaddress.IPv6Address) and not found.ipv4_mapped:
-        return str(ipaddress.ip_network((found, 64), strict=False))
+    if isinstance(parsed, ipaddress.IPv6Address) and not parsed.ipv4_mapped:
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
     return address
 
 
 def _storage_options(settings: Settings) -> dict[str, Any]:
-    # A Redis that hangs holds up a request no longer than this, in seconds.
-    waits = {"socket_timeout": 1, "socket_connect_timeout": 1}
-    return waits if settings.rate_limit_storage.startswith("redis") else {}
+    # An unresponsive Redis delays a request by at most this many seconds.
+    timeouts = {"socket_timeout": 1, "socket_connect_timeout": 1}
+    return timeouts if settings.rate_limit_storage.startswith("redis") else {}
 
 
-def say_when(answer: Response) -> None:
-    """Leave Retry-After to where it means something: flask-limiter has put it everywhere."""
-    limited = answer.headers.pop("Retry-After", None)
+def _set_retry_after(response: Response) -> Response:
+    """Keep Retry-After only where it applies: flask-limiter adds it to every response."""
+    from_limiter = response.headers.pop("Retry-After", None)
     if "retry_after" in g:
-        answer.headers["Retry-After"] = str(g.retry_after)
-    elif answer.status_code == HTTPStatus.TOO_MANY_REQUESTS and limited:
-        answer.headers["Retry-After"] = str(max(1, int(limited)))
+        response.headers["Retry-After"] = str(g.retry_after)
+    elif response.status_code == HTTPStatus.TOO_MANY_REQUESTS and from_limiter:
+        response.headers["Retry-After"] = str(max(1, int(from_limiter)))
+    return response

@@ -1,4 +1,4 @@
-"""What a request is called and where its time went: in its answer, the log and the metrics."""
+"""Id, deadline and timings of a request, for the response, the log and the metrics."""
 
 from __future__ import annotations
 
@@ -12,73 +12,71 @@ from flask import Flask, Response, g, has_request_context, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from reelsense.inference.call_context import CallContext
-from reelsense.server.middleware.logging import as_logged
+from reelsense.server.middleware.logging import loggable
 from reelsense.server.middleware.metrics import metrics
-from reelsense.server.model_holder import get_model_holder
+from reelsense.server.state import get_state
 
 _log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
-"""What is taken from a client: nothing that could forge a line of the log."""
+"""Ids accepted from clients: nothing that could forge a log line."""
 
 _POLLED = {"/healthz", "/readyz", "/startedz", "/metrics", "/v2/health/live", "/v2/health/ready"}
-"""Asked for again and again by machines."""
+"""Requested by machines every few seconds."""
 
-_UNWANTED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
-"""Whoever runs the server wants to know where these come from."""
+_LOG_ADDRESS = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
+"""Statuses for which the log has the client's address."""
 
 
 def register(app: Flask) -> None:
-    """Let `app` name, time and log its requests."""
+    """Let `app` identify, time, log and count its requests."""
     app.before_request(_begin)
     app.after_request(_end)
 
 
 def call_context() -> CallContext:
-    """Return the clock of the current request."""
-    running: CallContext = g.context
-    return running
+    """Return the call context of the current request."""
+    context: CallContext = g.context
+    return context
 
 
 def request_id() -> str:
-    """Return the id of the current request; "-" outside of one."""
+    """Return the id of the current request; "-" outside of a request."""
     return g.get("request_id", "-") if has_request_context() else "-"
 
 
 def _begin() -> None:
-    given = request.headers.get("X-Request-ID", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    sent = request.headers.get("X-Request-ID", "")
+    g.request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
     clear_contextvars()
     bind_contextvars(request_id=g.request_id)
-    # Where the web server knows whether the client still listens, as waitress does.
-    gone = request.environ.get("waitress.client_disconnected", lambda: False)
-    g.context = CallContext(get_model_holder().settings.deadline, gone)
+    # waitress knows whether the client is still connected; test clients do not.
+    is_disconnected = request.environ.get("waitress.client_disconnected", lambda: False)
+    g.context = CallContext(get_state().settings.deadline, is_disconnected)
 
 
-def _end(answer: Response) -> Response:
-    answer.headers["X-Request-ID"] = request_id()
-    took = call_context()
-    phases = {"queue": took.queue, "tokenize": took.tokenize, "network": took.network}
-    if any(phases.values()):
-        answer.headers["Server-Timing"] = ", ".join(
+def _end(response: Response) -> Response:
+    context, status = call_context(), response.status_code
+    response.headers["X-Request-ID"] = request_id()
+    phases = {"queue": context.queue, "tokenize": context.tokenize, "network": context.network}
+    if not any(phases.values()):
+        phases = {}
+    else:
+        response.headers["Server-Timing"] = ", ".join(
             f"{name};dur={seconds * 1000:.2f}" for name, seconds in phases.items()
         )
-    metrics().request(
-        request.url_rule.rule if request.url_rule else "none",
-        request.method,
-        answer.status_code,
-        took.elapsed,
-    )
+    route = request.url_rule.rule if request.url_rule else "none"
+    metrics().record_request(route, request.method, status, context.elapsed)
     _log.log(
-        _level(answer.status_code),
-        # Without the query: it may hold a review.
+        _level(status),
+        # Without the query, which may contain a review.
         "%s %s %d",
-        as_logged(request.method),
-        as_logged(request.path),
-        answer.status_code,
-        extra=_facts(phases, answer.status_code),
+        loggable(request.method),
+        loggable(request.path),
+        status,
+        extra=_log_fields(phases, status),
     )
-    return answer
+    return response
 
 
 def _level(status: int) -> int:
@@ -87,17 +85,15 @@ def _level(status: int) -> int:
     return logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
 
 
-def _facts(phases: dict[str, float], status: int) -> dict[str, Any]:
-    """Return what the log tells of the current request beside its status."""
-    facts: dict[str, Any] = {"ms": round(call_context().elapsed * 1000, 1)}
-    if status in _UNWANTED:
-        facts["address"] = request.remote_addr
-    if any(phases.values()):
-        facts |= {f"{name}_ms": round(seconds * 1000, 1) for name, seconds in phases.items()}
+def _log_fields(phases: dict[str, float], status: int) -> dict[str, Any]:
+    fields: dict[str, Any] = {"ms": round(call_context().elapsed * 1000, 1)}
+    if status in _LOG_ADDRESS:
+        fields["address"] = request.remote_addr
+    fields |= {f"{name}_ms": round(seconds * 1000, 1) for name, seconds in phases.items()}
     if "classifier" in g:
-        facts["model"] = g.classifier.manifest.version
+        fields["model"] = g.classifier.manifest.version
     if "key" in g:
-        facts["key"] = g.key.name
+        fields["key"] = g.key.name
     if "texts" in g:
-        facts["texts"] = g.texts
-    return facts
+        fields["texts"] = g.texts
+    return fields

@@ -8,7 +8,7 @@ from flask import Blueprint, render_template, request
 
 from reelsense.inference.explain import BUDGET
 from reelsense.prediction import Explanation, Prediction
-from reelsense.server.middleware.load_shedding import scoring
+from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError, invalid
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier, get_model_holder
@@ -42,7 +42,7 @@ def index() -> str:
 
 
 @blueprint.post("/")
-@scoring
+@limit_concurrency
 def analyse() -> str | tuple[str, int]:
     """Show the form with prediction and explanation, for browsers without JavaScript."""
     text, risk = _text(), None
@@ -56,7 +56,7 @@ def analyse() -> str | tuple[str, int]:
 
 
 @blueprint.post("/answer")
-@scoring
+@limit_concurrency
 def prediction_part() -> str:
     """Return the HTML of the prediction, for the JavaScript of the page."""
     risk = selected_risk()
@@ -65,7 +65,7 @@ def prediction_part() -> str:
 
 
 @blueprint.post("/explanation")
-@scoring
+@limit_concurrency
 def explanation_part() -> str:
     """Return the HTML of the explanation, for the JavaScript of the page."""
     text = _checked(_text())

@@ -25,9 +25,12 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense import __version__
 from reelsense.server.api import openapi
-from reelsense.server.middleware.auth import get_authenticator, require_same_origin, unauthorized
-from reelsense.server.middleware.problem_types import FIELD_CODES, KINDS
+from reelsense.server.middleware.auth import unauthorized
+from reelsense.server.middleware.authenticator import get_authenticator
+from reelsense.server.middleware.cross_site import require_same_origin
+from reelsense.server.middleware.problem_types import FIELD_CODES, PROBLEM_TYPES
 from reelsense.server.pages import formatting
+from reelsense.server.state import state_of
 
 blueprint = Blueprint("pages", __name__)
 
@@ -50,7 +53,7 @@ def configure_templates(app: Flask) -> None:
     """Add the filters and global variables of the templates to `app`."""
     app.jinja_env.filters |= _FILTERS
     app.jinja_env.globals["version"] = __version__
-    app.jinja_env.globals["jobs_enabled"] = bool(app.extensions["reelsense"].settings.max_jobs)
+    app.jinja_env.globals["jobs_enabled"] = bool(state_of(app).model_holder.settings.max_jobs)
 
 
 @blueprint.get("/sign-in")
@@ -65,7 +68,7 @@ def sign_in() -> str | AnyResponse:
 def signed_in() -> AnyResponse:
     """Exchange an API key for a session cookie."""
     require_same_origin()
-    key = get_authenticator().key(request.form.get("key", "").strip())
+    key = get_authenticator().find(request.form.get("key", "").strip())
     session.clear()
     if key is None or key.admin:
         problem = (
@@ -109,7 +112,7 @@ def docs() -> str:
 @blueprint.get("/docs/errors")
 def errors() -> str:
     """Explain the problem types and the codes of fields."""
-    return render_template("errors.html", problem_types=KINDS.values(), fields=FIELD_CODES)
+    return render_template("errors.html", problem_types=PROBLEM_TYPES.values(), fields=FIELD_CODES)
 
 
 @blueprint.get("/docs/swagger-ui/<path:name>")

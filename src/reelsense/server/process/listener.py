@@ -22,7 +22,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
-from reelsense.server.middleware.load_shedding import JOBS
+from reelsense.server.middleware.load_shedding import MAX_JOB_REQUESTS
 from reelsense.server.process.connection import SEND_BYTES, Connection
 from reelsense.server.settings import Settings
 
@@ -199,7 +199,9 @@ class Connections:
         """
         self._map: dict[int, Any] = {}
         self._threads = ThreadedTaskDispatcher()
-        self._threads.set_thread_count(settings.max_concurrent_requests + JOBS + _SPARE_THREADS)
+        self._threads.set_thread_count(
+            settings.max_concurrent_requests + MAX_JOB_REQUESTS + _SPARE_THREADS
+        )
         max_upload = max(settings.max_upload if settings.max_jobs else 0, settings.max_body)
         adjustments = _adjustments(settings, settings.max_body)
         adjustments.for_uploads = _adjustments(settings, max_upload)

@@ -27,7 +27,7 @@ from reelsense.bundle import Manifest, read_bundle
 from reelsense.errors import ReelsenseError, SettingsError
 from reelsense.server.app import create_app
 from reelsense.server.middleware import metrics
-from reelsense.server.middleware.auth import Authenticator, check
+from reelsense.server.middleware.authenticator import Authenticator, check_access
 from reelsense.server.middleware.logging import log_settings
 from reelsense.server.process.worker import ServingWorker, Supervisor
 from reelsense.server.settings import Settings, variable
@@ -93,7 +93,7 @@ def _folder(settings: Settings) -> Path:
 def _check(settings: Settings) -> None:
     _resolve(settings.host, settings.port)
     try:
-        check(settings)
+        check_access(settings)
     except SettingsError as error:
         if settings.keys_file and isinstance(error.__cause__, FileNotFoundError):
             file = shlex.quote(settings.keys_file)
@@ -209,7 +209,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
 
     def read_keys(self) -> None:
         """Reload the keys, for workers that start later and may not have access to the file."""
-        self._authenticator.reload(tell=False)  # the workers log it
+        self._authenticator.reload(log=False)  # the workers log it
 
     def run(self) -> None:
         Supervisor(self).run()

@@ -10,17 +10,15 @@ import signal
 import time
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
+from reelsense.server.jobs_worker import JobsWorker
 from reelsense.server.middleware import problems
 from reelsense.server.model_holder import ModelHolder
 from reelsense.server.process.listener import Connections
-
-if TYPE_CHECKING:
-    from reelsense.server.jobs_worker import JobsWorker
+from reelsense.server.state import state_of
 
 _log = logging.getLogger(__name__)
 
@@ -97,13 +95,13 @@ class ServingWorker(Worker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until the shutdown, and until all accepted requests are answered."""
-        model: ModelHolder = self.wsgi.extensions["reelsense"]
-        jobs: JobsWorker = self.wsgi.extensions["reelsense.jobs"]
+        model: ModelHolder = state_of(self.wsgi).model_holder
+        jobs: JobsWorker = state_of(self.wsgi).jobs_worker
         connections = self._connections = Connections(
             self.wsgi,
             [listener.sock for listener in self.sockets],
             model.settings,
-            lambda status: problems.of_no_request(self.wsgi, status),
+            lambda status: problems.malformed_request_response(self.wsgi, status),
             _max_connections(model.settings.max_connections),
         )
         jobs.start()

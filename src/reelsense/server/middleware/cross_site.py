@@ -1,0 +1,117 @@
+"""Protection against pages of other sites: security headers, CORS, same-origin checks."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import Forbidden
+
+from reelsense.server.settings import split_list
+from reelsense.server.state import get_state, state_of
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""Defaults for every response; a view can override them."""
+
+
+def register_headers(app: Flask) -> None:
+    """Let `app` add the security headers to every response."""
+    app.after_request(_add_headers)
+
+
+def _add_headers(response: Response) -> Response:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def register_cors(app: Flask) -> None:
+    """Let pages of the sites in the setting `cors_origins` use the JSON interfaces of `app`."""
+    sites = split_list(state_of(app).settings.cors_origins)
+    if not sites:
+        return
+    from flask_cors import CORS
+
+    CORS(
+        app,
+        origins=[re.compile(re.escape(site) + r"\Z", re.I) for site in sites],
+        resources=[r"/v1/.*", r"/v2(/.*)?", "/models/.*", "/predict"],
+        expose_headers=[
+            *("X-Request-ID", "Server-Timing", "Retry-After"),
+            *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
+        ],
+        max_age=3600,
+    )
+
+
+def reject_foreign_host() -> None:
+    """Raise Forbidden if a server for this machine only is addressed by an internet host name.
+
+    This prevents DNS rebinding: the owner of a name can point it to 127.0.0.1 while a browser shows
+    their page, which then has the same origin as the server.
+    """
+    settings = get_state().settings
+    if settings.insecure_public or settings.is_reachable:
+        return
+    name = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
+    if "." not in name or name.endswith(".localhost") or _is_address(name):
+        return
+    raise Forbidden(
+        f"the server accepts requests from this machine only, not for the host {name}: use "
+        "127.0.0.1, or start it with keys and --trusted-proxies 1, or with --insecure-public"
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def reject_foreign_origin() -> None:
+    """Raise Forbidden if a page of a site that is not allowed sends a request that changes state.
+
+    Without keys there is no cookie to protect the server: reaching it is enough.
+    """
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return
+    origin = request.headers.get("Origin")
+    from_browser = request.headers.get("Sec-Fetch-Site") or origin
+    if from_browser and origin not in split_list(get_state().settings.cors_origins):
+        require_same_origin()
+
+
+def require_same_origin() -> None:
+    """Raise Forbidden if a page of another site sends the request, which would carry our cookie.
+
+    Uses the fetch metadata if the browser sends it, else the header Origin.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        same = site in ("same-origin", "none")
+    else:
+        same = _netloc(request.headers.get("Origin", "")) == request.host
+    if not same:
+        raise Forbidden(
+            "only pages of this site can send this request (Sec-Fetch-Site or Origin names "
+            "another one); programs send Authorization: Bearer KEY if the server has keys"
+        )
+
+
+def _netloc(url: str) -> str | None:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:  # an unbalanced bracket
+        return None

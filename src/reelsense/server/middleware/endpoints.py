@@ -1,0 +1,47 @@
+"""Which endpoints need no key."""
+
+from __future__ import annotations
+
+from flask import request
+
+_PUBLIC = {
+    "health.healthz",
+    "health.readyz",
+    "health.startedz",
+    "open_inference.live",
+    "open_inference.ready",
+    "pages.docs",
+    "pages.errors",
+    "pages.openapi",
+    "pages.sign_in",
+    "pages.sign_out",
+    "pages.signed_in",
+    "pages.swagger_ui",
+    "static",
+}
+"""They are cheap and disclose nothing about texts. All other endpoints need a key."""
+
+_PAGES = {
+    "job_pages.index",
+    "job_pages.row",
+    "job_pages.show",
+    "model_page.card",
+    "model_page.model",
+    "model_page.report",
+    "review_page.index",
+}
+
+
+def is_public() -> bool:
+    """Return whether the current request needs no key. Unmatched URLs need none."""
+    return request.endpoint is None or request.endpoint in _PUBLIC or request.method == "OPTIONS"
+
+
+def is_unlimited() -> bool:
+    """Return whether rate limits do not apply to the current request. They do to sign-in."""
+    return is_public() and request.endpoint not in (None, "pages.signed_in")
+
+
+def is_page() -> bool:
+    """Return whether the current request is for a page, so that a missing key leads to sign-in."""
+    return request.endpoint in _PAGES

@@ -1,0 +1,49 @@
+"""The parts of a running application, which request handlers share.
+
+Only names their types: the modules of the parts import this one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flask import Flask, current_app
+
+from reelsense.server.settings import Settings
+
+if TYPE_CHECKING:
+    from reelsense.server.jobs_worker import JobsWorker
+    from reelsense.server.middleware.authenticator import Authenticator
+    from reelsense.server.middleware.load_shedding import LoadShedder
+    from reelsense.server.middleware.metrics import ServerMetrics
+    from reelsense.server.model_holder import ModelHolder
+
+KEY = "reelsense"
+"""Key of the state in `Flask.extensions`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppState:
+    """The parts of one application."""
+
+    settings: Settings
+    metrics: ServerMetrics
+    authenticator: Authenticator
+    model_holder: ModelHolder
+    jobs_worker: JobsWorker
+    load_shedder: LoadShedder
+    """For requests that run the model."""
+    jobs_load_shedder: LoadShedder
+    """For requests that use the database of jobs."""
+
+
+def state_of(app: Flask) -> AppState:
+    """Return the state of an application that `create_app` made."""
+    state: AppState = app.extensions[KEY]
+    return state
+
+
+def get_state() -> AppState:
+    """Return the state of the current application."""
+    return state_of(current_app)
