@@ -60,7 +60,7 @@ def teacher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def facts(folder: Path) -> dict[str, object]:
-    return dict(json.loads((folder / checkpoint.FACTS).read_text()))
+    return dict(json.loads((folder / checkpoint.METADATA).read_text()))
 
 
 def test_run_leaves_every_stage_and_the_model(

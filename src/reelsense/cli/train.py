@@ -75,5 +75,5 @@ def train(
         resume=resume,
         processes=processes,
     )
-    processes.say(f"the checkpoint is in {output}")
-    processes.end()
+    processes.print(f"the checkpoint is in {output}")
+    processes.shut_down()

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from reelsense.inference.tokenizer import ReviewTokenizer, window_edges
 from reelsense.prediction import Part
 from reelsense.text.clean import trace
-from reelsense.training.checkpoint import facts_with_labels
+from reelsense.training.checkpoint import read_classifier_metadata
 from reelsense.training.model import load_model, logits_of_embeddings
 from reelsense.training.pretrained import position_embeddings, read_tokenizer
 
@@ -35,12 +35,12 @@ def integrated_gradients(folder: Path) -> Callable[[str, Sequence[Part]], list[f
     that of the first ("positive" less "negative"), before calibration. Raises TrainingError if the
     folder holds no checkpoint of ours.
     """
-    facts = facts_with_labels(folder)
-    labels, ratings = facts["labels"], facts.get("ratings", ())
+    metadata = read_classifier_metadata(folder)
+    labels, ratings = metadata["labels"], metadata.get("ratings", ())
     model = load_model(folder, labels, dropout=0.0, attention_dropout=0.0, ratings=ratings)
     model.train(False).requires_grad_(False)
     tokenizer = read_tokenizer(folder)
-    window = int(facts["recipe"]["window"])
+    window = int(metadata["recipe"]["window"])
 
     def attribute(text: str, parts: Sequence[Part]) -> list[float]:
         traced = trace(text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 
 from reelsense.errors import DownloadError
-from reelsense.training.checkpoint import facts
+from reelsense.training.checkpoint import read_metadata
 
 _FILES = ["config.json", "model.safetensors", "tokenizer.json"]
 
@@ -22,7 +22,7 @@ def base_name(base: str) -> str:
     if not folder.is_dir():
         return base
     try:
-        return str(facts(folder)["recipe"]["base"])
+        return str(read_metadata(folder)["recipe"]["base"])
     except (KeyError, TypeError):
         return folder.absolute().name
 

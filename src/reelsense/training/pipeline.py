@@ -77,10 +77,10 @@ def run(
             begun = find_base(base or stage.base)
             stage = replace(stage, base=base_name(base or stage.base))
         if resume and _is_finished(folder, stage):
-            processes.say(f"{stage.stage}: already finished")
+            processes.print(f"{stage.stage}: already finished")
             continue
         resumed = resume and (folder / checkpoint.STATE).exists()
-        processes.say(f"{stage.stage}: {'resuming' if resumed else 'starting'} ({stage.kind})")
+        processes.print(f"{stage.stage}: {'resuming' if resumed else 'starting'} ({stage.kind})")
         if stage.kind == "pretrain":
             texts = data.unlabelled_texts()
             pretrain(stage, begun, texts, folder, resume=resumed, processes=processes)
@@ -88,7 +88,7 @@ def run(
             models = {name: path for name, path in folders.items() if name != stage.stage}
             store = _teacher_logits(stage, data, folder, recipe_folder, models, processes)
             _finetune(stage, begun, data, folder, store, processes, resume=resumed)
-        if processes.main:
+        if processes.is_main:
             write_atomically(folder / FINISHED, json.dumps(asdict(stage), indent=2) + "\n")
 
 
@@ -103,8 +103,8 @@ def _finetune(
     resume: bool,
 ) -> None:
     examples = stage_examples(stage, data, store)
-    processes.say(
-        f"{len(examples):,} texts to learn from, {len(data.split.validation):,} to validate on"
+    processes.print(
+        f"{len(examples):,} training texts, {len(data.split.validation):,} validation texts"
     )
     finetune(
         stage,
@@ -156,7 +156,7 @@ def _teacher_logits(
     teachers: list[Teacher] = []
     if store.missing(texts):
         teachers, store.ratings = _teachers(stage, data, models)
-        if processes.count > 1:
+        if processes.world_size > 1:
             raise TrainingError("score the texts first: run the stage once with one process")
         kept.parent.mkdir(parents=True, exist_ok=True)
     score(store, teachers, texts, kept)
