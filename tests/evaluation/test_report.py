@@ -15,10 +15,10 @@ from reelsense.bundle import Calibration, Manifest
 from reelsense.datasets import imdb
 from reelsense.datasets.evaluation_sets import (
     PHRASES,
-    Audit,
     EvaluationSets,
     PairedReviews,
 )
+from reelsense.datasets.label_audit import Audit
 from reelsense.datasets.reviews import Review
 from reelsense.evaluation.behaviours import BehaviourErrors
 from reelsense.evaluation.evaluate import Material, evaluate

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reelsense.datasets.evaluation_sets import Audit
+from reelsense.datasets.label_audit import Audit
 from reelsense.evaluation.metrics import Share, share
 from reelsense.evaluation.predictions import LabelledPredictions
 
