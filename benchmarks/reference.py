@@ -32,10 +32,10 @@ def weights() -> str:
 def load_checkpoint(bundle: Bundle, checkpoint: Path = CHECKPOINT) -> Any:
     """Return the network that `bundle` was made from."""
     # Here, because PyTorch takes seconds and memory beside what is measured.
-    from reelsense.training.checkpoint import facts
+    from reelsense.training.checkpoint import read_metadata
     from reelsense.training.model import load_model
 
-    ratings, labels = facts(checkpoint)["ratings"], bundle.manifest.labels
+    ratings, labels = read_metadata(checkpoint)["ratings"], bundle.manifest.labels
     model = load_model(checkpoint, labels, dropout=0, attention_dropout=0, ratings=ratings)
     return model.train(False)
 

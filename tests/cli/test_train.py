@@ -52,7 +52,7 @@ def test_train_runs_the_stages_of_a_recipe(tmp_path: Path, interrupted: bool) ->
         (output / "stages").mkdir(parents=True)
     found = CliRunner().invoke(cli, [*arguments, *(["--resume"] if interrupted else [])])
     assert found.exit_code == 0, found.output
-    facts = json.loads((output / checkpoint.FACTS).read_text())
+    facts = json.loads((output / checkpoint.METADATA).read_text())
     assert (facts["recipe"]["stage"], facts["recipe"]["base"]) == ("learn", "bert")
     assert facts["read"] == {"texts": 56, "steps": 2}
     assert facts["extra_examples"] == {"me": 1}

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelsense.datasets.evaluation_sets import (
-    Audit,
     _whole_sentences,
     read_evaluation_sets,
     read_training_sets,
     read_validation_sentences,
 )
 from reelsense.datasets.fetch import EVALUATION_SETS, Archive, fetch_evaluation_sets
+from reelsense.datasets.label_audit import Audit
 from reelsense.datasets.reviews import Review
 from reelsense.errors import DatasetError, DownloadError
 from tests.local_server import serving
@@ -63,7 +63,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def test_an_edit_is_found_by_its_words(tmp_path: Path) -> None:
+def test_edits_are_matched_by_their_words(tmp_path: Path) -> None:
     contrast, cad = read_evaluation_sets(write(tmp_path, FILES)).pairs
     assert contrast.name == "contrast sets"
     assert [r.text for r in contrast.originals] == [
@@ -86,7 +86,7 @@ def test_an_edit_is_found_by_its_words(tmp_path: Path) -> None:
     assert [r.group for r in cad.edits] == [r.group for r in cad.originals]
 
 
-def test_one_liners_know_no_quoting(tmp_path: Path) -> None:
+def test_sentences_are_read_without_quoting(tmp_path: Path) -> None:
     single_sentences = read_evaluation_sets(write(tmp_path, FILES)).single_sentences
     assert single_sentences is not None
     assert [(r.name, r.text, r.label) for r in single_sentences] == [
@@ -95,7 +95,7 @@ def test_one_liners_know_no_quoting(tmp_path: Path) -> None:
     ]
 
 
-def test_the_majority_of_five_votes(tmp_path: Path) -> None:
+def test_audit_takes_the_majority_of_five_votes(tmp_path: Path) -> None:
     assert read_evaluation_sets(write(tmp_path, FILES)).audit == {
         "test/neg/10_3.txt": Audit.UPHELD,
         "test/pos/7_9.txt": Audit.FLIPPED,
@@ -105,24 +105,24 @@ def test_the_majority_of_five_votes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["sst2/dev.tsv", "imdb_label_audit.json"])
-def test_what_the_folder_lacks(tmp_path: Path, place: str) -> None:
+def test_missing_sets_are_empty(tmp_path: Path, place: str) -> None:
     sets = read_evaluation_sets(write(tmp_path, {place: FILES[place]}))
     assert sets.pairs == []
     assert (sets.single_sentences is None) == (place != "sst2/dev.tsv")
     assert (sets.audit is None) == (place != "imdb_label_audit.json")
 
 
-def test_a_folder_without_the_sets(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"holds none .*data fetch evaluation-sets"):
+def test_folder_without_sets_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="data fetch evaluation-sets"):
         read_evaluation_sets(tmp_path)
     with pytest.raises(DatasetError, match=r"nowhere does not exist"):
         read_evaluation_sets(tmp_path / "nowhere")
 
 
-def test_a_pair_of_files_of_which_one_is_missing(tmp_path: Path) -> None:
+def test_missing_half_of_a_pair_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, FILES)
     (tmp_path / "cad/orig_dev.tsv").unlink()
-    with pytest.raises(DatasetError, match=r"orig_dev\.tsv cannot be read: No such file"):
+    with pytest.raises(DatasetError, match=r"orig_dev\.tsv"):
         read_evaluation_sets(tmp_path)
 
 
@@ -134,39 +134,39 @@ HEADER = "Sentiment\tText\n"
     [
         ("cad/new_dev.tsv", "Sentiment\tWords\nPositive\ta\n", r"new_dev\.tsv, line 2: no column"),
         ("cad/new_dev.tsv", HEADER + "Mixed\ta b\n", r"new_dev\.tsv:2: 'Sentiment' is 'Mixed'"),
-        ("cad/new_dev.tsv", HEADER + "\ta b\n", r"new_dev\.tsv:2: 'Sentiment' is '', not"),
+        ("cad/new_dev.tsv", HEADER + "\ta b\n", r"new_dev\.tsv:2: 'Sentiment' is ''"),
         ("cad/new_dev.tsv", HEADER + "Positive\t\n", r"new_dev\.tsv, line 2: 'Text' is blank"),
-        ("cad/new_dev.tsv", HEADER, r"new_dev\.tsv holds no reviews"),
-        ("cad/new_dev.tsv", HEADER + "Positive\ta b\n", r"do not pair: 2 reviews and 1"),
+        ("cad/new_dev.tsv", HEADER, r"new_dev\.tsv contains no reviews"),
+        ("cad/new_dev.tsv", HEADER + "Positive\ta b\n", r"new_dev\.tsv 1:"),
         (
             "cad/new_dev.tsv",  # only one of them is an edit of the negative original
             HEADER + "Positive\tI woke on the train\nPositive\tsee the fox\n",
-            r"orig_dev\.tsv:3: no review in new_dev\.tsv",
+            r"orig_dev\.tsv:3: new_dev\.tsv",
         ),
         (
             "cad/new_dev.tsv",
             HEADER + "Positive\tsomething else\nNegative\tflee the fox\n",
-            r"orig_dev\.tsv:2: no review in new_dev\.tsv",
+            r"orig_dev\.tsv:2: new_dev\.tsv",
         ),
         (
             "cad/orig_dev.tsv",  # two want the same edit
             HEADER + "Negative\tI sat on the train\nNegative\tI slept on the train\n",
-            r"orig_dev\.tsv:3: no review in new_dev\.tsv",
+            r"orig_dev\.tsv:3: new_dev\.tsv",
         ),
-        ("sst2/dev.tsv", "text\tlabel\na\t1\n", r"dev\.tsv, line 1: the columns are not"),
-        ("sst2/dev.tsv", "", r"dev\.tsv, line 1: the columns are not"),
-        ("sst2/dev.tsv", "sentence\tlabel\n", r"dev\.tsv holds no sentences"),
+        ("sst2/dev.tsv", "text\tlabel\na\t1\n", r"dev\.tsv, line 1: "),
+        ("sst2/dev.tsv", "", r"dev\.tsv, line 1: "),
+        ("sst2/dev.tsv", "sentence\tlabel\n", r"dev\.tsv contains no sentences"),
         ("sst2/dev.tsv", "sentence\tlabel\na\t1\nb\t2\n", r"dev\.tsv, line 3: 'label' is '2'"),
         ("sst2/dev.tsv", "sentence\tlabel\na\n", r"dev\.tsv, line 2: 'label' is ''"),
         ("sst2/dev.tsv", "sentence\tlabel\na\tb\t1\n", r"dev\.tsv, line 2: 'label' is 'b\\t1'"),
         ("sst2/dev.tsv", "sentence\tlabel\n \t1\n", r"dev\.tsv, line 2: 'sentence' is blank"),
         ("imdb_label_audit.json", '[\n{"id": }]', r"audit\.json is not JSON: .*line 2"),
         ("imdb_label_audit.json", "[" * 200_000, r"audit\.json is not JSON"),
-        ("imdb_label_audit.json", "{}", r"audit\.json is not a list"),
-        ("imdb_label_audit.json", "[]", r"audit\.json is not a list"),
+        ("imdb_label_audit.json", "{}", r"audit\.json: expected"),
+        ("imdb_label_audit.json", "[]", r"audit\.json: expected"),
     ],
 )
-def test_a_fault_names_file_and_line(tmp_path: Path, place: str, text: str, message: str) -> None:
+def test_errors_name_file_and_line(tmp_path: Path, place: str, text: str, message: str) -> None:
     write(tmp_path, {**FILES, place: text})
     with pytest.raises(DatasetError, match=message):
         read_evaluation_sets(tmp_path)
@@ -175,27 +175,27 @@ def test_a_fault_names_file_and_line(tmp_path: Path, place: str, text: str, mess
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (1, "not a review, two labels"),
-        ({"id": "test/neg/10_3"}, "not a review, two labels"),
-        ({**ENTRIES[0], "mturk": {"given": 5}}, "not a review, two labels"),
-        ({**ENTRIES[0], "our_guessed_label": ["Positive"]}, "not a review, two labels"),
-        (entry("train/neg/1_1", given=5, guessed=0), "'train/neg/1_1' is no review of the test"),
-        ({**ENTRIES[0], "given_original_label": "Positive"}, "'Positive' and 'Positive' are not"),
-        ({**ENTRIES[0], "our_guessed_label": "Negative"}, "'Negative' and 'Negative' are not"),
-        ({**ENTRIES[0], "our_guessed_label": "Neutral"}, "'Negative' and 'Neutral' are not"),
-        (entry("test/neg/1_1", given=5, guessed=1), r"votes \[5, 1, 0, 0\] are not 5"),
-        (entry("test/neg/1_1", given=6, guessed=-1), r"votes \[6, -1, 0, 0\] are not 5"),
-        (ENTRIES[0], r"test/neg/10_3\.txt was audited before"),
+        (1, "expected a review"),
+        ({"id": "test/neg/10_3"}, "expected a review"),
+        ({**ENTRIES[0], "mturk": {"given": 5}}, "expected a review"),
+        ({**ENTRIES[0], "our_guessed_label": ["Positive"]}, "expected a review"),
+        (entry("train/neg/1_1", given=5, guessed=0), "'train/neg/1_1' is not a review of the test"),
+        ({**ENTRIES[0], "given_original_label": "Positive"}, "'Positive' and 'Positive'"),
+        ({**ENTRIES[0], "our_guessed_label": "Negative"}, "'Negative' and 'Negative'"),
+        ({**ENTRIES[0], "our_guessed_label": "Neutral"}, "'Negative' and 'Neutral'"),
+        (entry("test/neg/1_1", given=5, guessed=1), r"\[5, 1, 0, 0\]"),
+        (entry("test/neg/1_1", given=6, guessed=-1), r"\[6, -1, 0, 0\]"),
+        (ENTRIES[0], r"test/neg/10_3\.txt has an earlier"),
     ],
 )
-def test_a_fault_of_the_audit_names_the_entry(tmp_path: Path, wrong: object, message: str) -> None:
+def test_audit_errors_name_the_entry(tmp_path: Path, wrong: object, message: str) -> None:
     write(tmp_path, {"imdb_label_audit.json": json.dumps([ENTRIES[0], wrong])})
     with pytest.raises(DatasetError, match=rf"audit\.json, entry 2: .*{message}"):
         read_evaluation_sets(tmp_path)
 
 
 @pytest.mark.parametrize("place", ["cad/new_dev.tsv", "sst2/dev.tsv", "imdb_label_audit.json"])
-def test_other_bytes_than_utf_8(tmp_path: Path, place: str) -> None:
+def test_invalid_utf_8_is_an_error(tmp_path: Path, place: str) -> None:
     path = write(tmp_path, FILES) / place
     first_line = path.read_bytes().partition(b"\n")[0]
     path.write_bytes(first_line + b"\nPositive\tcaf\xe9\n")
@@ -203,9 +203,9 @@ def test_other_bytes_than_utf_8(tmp_path: Path, place: str) -> None:
         read_evaluation_sets(tmp_path)
 
 
-def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
+def test_folder_in_place_of_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "sst2/dev.tsv").mkdir(parents=True)
-    with pytest.raises(DatasetError, match=r"dev\.tsv cannot be read: Is a directory"):
+    with pytest.raises(DatasetError, match=r"dev\.tsv: Is a directory"):
         read_evaluation_sets(tmp_path)
 
 
@@ -242,7 +242,7 @@ def content_of(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
 
 
-def test_fetches_every_file_once(tmp_path: Path) -> None:
+def test_fetch_downloads_every_file_once(tmp_path: Path) -> None:
     host = Host()
     with serving(host) as address:
         folder = fetch_evaluation_sets(tmp_path, files=hosted(address))
@@ -257,15 +257,15 @@ def test_fetches_every_file_once(tmp_path: Path) -> None:
     assert len(read_evaluation_sets(folder).pairs) == 2
 
 
-def test_the_files_that_are_fetched_are_those_of_the_layout() -> None:
+def test_fetched_files_match_the_layout() -> None:
     assert EVALUATION_SETS.keys() == FILES.keys()
     assert len({archive.md5 for archive in EVALUATION_SETS.values()}) == len(FILES)
 
 
-def test_fetching_goes_on_where_it_broke_off(tmp_path: Path) -> None:
+def test_fetch_resumes_an_interrupted_download(tmp_path: Path) -> None:
     with (
         serving(Host(most=10)) as address,
-        pytest.raises(DownloadError, match=r"broke off at 10 of .* run again to go on"),
+        pytest.raises(DownloadError, match=r"stopped at 10 of .* run again to resume"),
     ):
         fetch_evaluation_sets(tmp_path, files=hosted(address))
     host = Host()
@@ -278,42 +278,42 @@ def test_fetching_goes_on_where_it_broke_off(tmp_path: Path) -> None:
     assert content_of(folder) == FILES
 
 
-def test_a_damaged_file_is_thrown_away(tmp_path: Path) -> None:
+def test_damaged_download_is_deleted(tmp_path: Path) -> None:
     with (
         serving(Host(change=bytes.swapcase)) as address,
         pytest.raises(
             DownloadError,
-            match=r"original\.tsv came damaged .*--from FOLDER, a data/evaluation-sets from",
+            match=r"original\.tsv is damaged .*--from FOLDER, a data/evaluation-sets from",
         ),
     ):
         fetch_evaluation_sets(tmp_path, files=hosted(address))
     assert content_of(tmp_path) == {}
 
 
-def test_a_file_that_changed_at_its_source(tmp_path: Path) -> None:
+def test_changed_source_is_an_error(tmp_path: Path) -> None:
     with (
         serving(Host(change=lambda content: content + b"more")) as address,
         pytest.raises(
             DownloadError,
-            match=r"original\.tsv now gives another file .*--from FOLDER, a data/evaluation",
+            match=r"original\.tsv has changed .*--from FOLDER, a data/evaluation",
         ),
     ):
         fetch_evaluation_sets(tmp_path, files=hosted(address))
     assert content_of(tmp_path) == {}
 
 
-def test_a_file_that_became_shorter_than_what_is_here(tmp_path: Path) -> None:
+def test_source_shorter_than_the_partial_download_restarts(tmp_path: Path) -> None:
     part = tmp_path / "evaluation-sets/contrast_dev/original.tsv.part"
     part.parent.mkdir(parents=True)
     part.write_text(FILES["contrast_dev/original.tsv"][:20])
     with serving(Host(change=lambda content: content[:10])) as address:
-        for message in ("cannot be downloaded", r"now gives another file \(10 bytes"):
+        for message in ("cannot download", r"has changed \(10 bytes"):
             with pytest.raises(DownloadError, match=message):
                 fetch_evaluation_sets(tmp_path, files=hosted(address))
     assert not part.exists()
 
 
-def test_a_folder_that_is_here_is_checked_and_taken(tmp_path: Path) -> None:
+def test_fetch_accepts_a_valid_folder(tmp_path: Path) -> None:
     mine = write(tmp_path / "mine", FILES)
     assert fetch_evaluation_sets(tmp_path / "data", mine) == mine
     assert not (tmp_path / "data").exists()
@@ -329,7 +329,7 @@ TRAINING_FILES = {
 }
 
 
-def test_the_train_parts_are_read_to_learn_from(tmp_path: Path) -> None:
+def test_read_training_sets(tmp_path: Path) -> None:
     sets = read_training_sets(write(tmp_path, TRAINING_FILES))
     pairs = zip(sets.edited.originals, sets.edited.edits, strict=True)
     assert [(a.text, a.label, b.text, b.label) for a, b in pairs] == [
@@ -340,7 +340,7 @@ def test_the_train_parts_are_read_to_learn_from(tmp_path: Path) -> None:
         ("train.tsv:2", "bears", "positive")
     ]
     (tmp_path / "cad/new_train.tsv").unlink()
-    with pytest.raises(DatasetError, match=r"new_train\.tsv cannot be read: No such file"):
+    with pytest.raises(DatasetError, match=r"new_train\.tsv"):
         read_training_sets(tmp_path)
 
 
@@ -349,7 +349,7 @@ def phrase_file(*phrases: str) -> dict[str, str]:
     return {**TRAINING_FILES, "sst2/train.tsv": "\n".join(["sentence\tlabel", *rows, ""])}
 
 
-def test_whole_sentences_are_the_phrases_that_are_in_no_other(tmp_path: Path) -> None:
+def test_whole_sentences_are_maximal_phrases(tmp_path: Path) -> None:
     files = phrase_file("a fine", "a fine film", "fine film", "a  fine film", "films", "not a fine")
     sets = read_training_sets(write(tmp_path, files))
     whole = [*sets.sentences, *sets.validation_sentences]
@@ -396,7 +396,7 @@ def test_validation_sentences_do_not_depend_on_the_order_of_the_file(
 
 
 @given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=5), min_size=1, max_size=12))
-def test_every_phrase_is_part_of_a_whole_sentence_and_of_one_alone_if_it_is_one(
+def test_every_phrase_is_part_of_a_whole_sentence(
     phrases: list[list[str]],
 ) -> None:
     rows = [Review(str(n), " ".join(words), None, None, "") for n, words in enumerate(phrases)]

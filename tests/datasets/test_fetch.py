@@ -81,7 +81,7 @@ def test_goes_on_where_it_broke_off(tmp_path: Path, ranges: bool) -> None:
 
 def test_a_damaged_download_is_thrown_away(tmp_path: Path) -> None:
     damaged = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
-    with serving(Host(damaged)) as address, pytest.raises(DownloadError, match="came damaged"):
+    with serving(Host(damaged)) as address, pytest.raises(DownloadError, match="is damaged"):
         download(archive(address), tmp_path / "a.tar.gz")
     assert list(tmp_path.iterdir()) == []
 
@@ -89,10 +89,12 @@ def test_a_damaged_download_is_thrown_away(tmp_path: Path) -> None:
 def test_without_a_network_one_line_says_what_to_pass(tmp_path: Path) -> None:
     with serving(Host(b"")) as address:
         pass  # the server is gone when the block ends
-    with pytest.raises(DownloadError, match=r"cannot be downloaded .*--from aclImdb_v1") as caught:
-        fetch_imdb(tmp_path / "data", archive=replace(archive(address), instead=IMDB.instead))
+    with pytest.raises(DownloadError, match=r"cannot download .*--from aclImdb_v1") as caught:
+        fetch_imdb(
+            tmp_path / "data", archive=replace(archive(address), alternative=IMDB.alternative)
+        )
     assert "\n" not in str(caught.value)
-    with pytest.raises(DownloadError, match=r"cannot be downloaded .*--from FOLDER, a data/eval"):
+    with pytest.raises(DownloadError, match=r"cannot download .*--from FOLDER, a data/eval"):
         fetch_evaluation_sets(tmp_path / "data", files={"cad/new_dev.tsv": archive(address)})
     assert list(tmp_path.iterdir()) == []
 
@@ -124,7 +126,7 @@ def test_an_archive_of_something_else(tmp_path: Path) -> None:
     given = tmp_path / "holiday.tar.gz"
     with tarfile.open(given, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("beach.jpg"))
-    with pytest.raises(DatasetError, match="does not hold the Large Movie Review Dataset"):
+    with pytest.raises(DatasetError, match="does not contain the Large Movie Review Dataset"):
         fetch_imdb(tmp_path / "data", given)
 
 
@@ -143,7 +145,7 @@ def test_an_archive_of_something_else(tmp_path: Path) -> None:
 def test_a_bad_archive_leaves_nothing_behind(tmp_path: Path, content: bytes) -> None:
     given, out = tmp_path / "bad.tar.gz", tmp_path / "data"
     given.write_bytes(content)
-    with pytest.raises(DatasetError, match=r"bad\.tar\.gz cannot be unpacked"):
+    with pytest.raises(DatasetError, match=r"cannot unpack .*bad\.tar\.gz"):
         fetch_imdb(out, given)
     assert list(out.iterdir()) == []
     assert not (tmp_path / "outside").exists()

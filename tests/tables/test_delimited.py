@@ -43,7 +43,7 @@ def test_other_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"text\nfine\n", "line 2: no column 'label', there are text"),
+        ("a.csv", b"text\nfine\n", "line 2: no column 'label' among text"),
         ("a.csv", b"text,label\nfine\n", "line 2: 1 fields where the first line has 2"),
         ("a.csv", b'text,label\n"never closed,x\n', "line 2: a quote is never closed"),
         ("a.csv", b'text,label\ngood,x\n"never closed,x\nbad,y\n', "line 3: a quote is never"),
@@ -68,7 +68,7 @@ def test_faults_name_file_and_line(tmp_path: Path, name: str, content: bytes, me
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"none\.csv cannot be read: No such file"):
+    with pytest.raises(DatasetError, match=r"none\.csv: No such file"):
         read_table(tmp_path / "none.csv")
 
 
@@ -96,7 +96,7 @@ def test_a_table_as_a_source(tmp_path: Path) -> None:
 def test_one_label_is_not_enough(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("text,label\nfine,pos\nbest,pos\n")
-    with pytest.raises(DatasetError, match=r"two labels at least are needed, found \['pos'\]"):
+    with pytest.raises(DatasetError, match=r"\['pos'\]"):
         LabelledData(path).for_training()
 
 
@@ -133,10 +133,10 @@ def test_a_tsv_is_parted_by_tabs_alone() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"text": null, "label": "a"}', "'text' is not a text but null"),
-        ('{"text": ["x"], "label": "a"}', "'text' is not a text but"),
-        ('{"text": "x", "label": 0.5}', "'label' is not a label but 0.5"),
-        ('{"text": "x", "label": {"a": 1}}', "'label' is not a label"),
+        ('{"text": null, "label": "a"}', "'text' is null"),
+        ('{"text": ["x"], "label": "a"}', r"'text' is \["),
+        ('{"text": "x", "label": 0.5}', "'label' is 0.5"),
+        ('{"text": "x", "label": {"a": 1}}', "'label' is {"),
     ],
 )
 def test_json_that_is_no_text_or_label(tmp_path: Path, line: str, message: str) -> None:

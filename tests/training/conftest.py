@@ -1,5 +1,6 @@
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,25 @@ import torch
 from transformers import BertConfig, BertModel
 
 from reelsense.datasets.reviews import Review, Split
+from reelsense.errors import ReelsenseError, TrainingError
 from tests.tiny import VOCABULARY, tokenizer_json
 
 STARS = {"awful": 1, "bad": 3, "good": 8, "great": 10}
 
 
+@contextmanager
+def code(
+    expected: str, error: type[ReelsenseError] = TrainingError
+) -> Iterator[pytest.ExceptionInfo[ReelsenseError]]:
+    """Assert that the block raises an `error` with the code `expected`."""
+    with pytest.raises(error) as caught:
+        yield caught
+    assert caught.value.code == expected
+
+
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Networks as small as these lose their time in waiting for threads, beside others most of it.
+    """Tiny networks spend most of their time waiting for threads.
 
     Child processes have one thread too, so that they compute the same.
     """

@@ -52,10 +52,10 @@ def test_an_unknown_model_and_an_unreachable_hub_are_one_line(base: Path, tmp_pa
     for found in (unknown, unreachable):
         assert found.returncode == 1
         message = found.stderr.strip().splitlines()[-1]
-        assert message.startswith("reelsense.errors.DownloadError: 'someone/bert' is no folder")
-        assert "--base PATH" in message
+        assert message.startswith("reelsense.errors.DownloadError: 'someone/bert' is neither")
+        assert "--base-model" in message
 
 
 def test_what_can_be_no_model_name() -> None:
-    with pytest.raises(DownloadError, match="no folder here"):
+    with pytest.raises(DownloadError, match="--base-model"):
         find_base("not a/model/name")

@@ -13,7 +13,7 @@ from reelsense.training.batches import plan_epoch
 def test_every_review_once_and_never_over_budget(
     lengths: list[int], budget: int, most: int
 ) -> None:
-    plan = plan_epoch(lengths, budget, seed=1, epoch=0, most=most)
+    plan = plan_epoch(lengths, budget, seed=1, epoch=0, max_texts=most)
     assert sorted(index for batch in plan for index in batch) == list(range(len(lengths)))
     for batch in plan:
         assert len(batch) <= most

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from reelsense import Classifier
-from reelsense.training.checkpoint import facts
+from reelsense.training.checkpoint import read_metadata
 from tests.inference.test_default_model import NEGATIVE, POSITIVE
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "default"
@@ -17,7 +17,7 @@ CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "default"
 
 def test_transformers_opens_it_with_the_logits_of_the_bundle() -> None:
     classifier = Classifier.load()
-    made_by = facts(CHECKPOINT)
+    made_by = read_metadata(CHECKPOINT)
     assert made_by["recipe"] == classifier.manifest.provenance["recipe"]
     assert made_by["ratings"] == list(classifier.manifest.ratings) == [1, 2, 3, 4, 7, 8, 9, 10]
 

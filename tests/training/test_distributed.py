@@ -16,14 +16,13 @@ import pytest
 import torch
 
 from reelsense.datasets.reviews import Split
-from reelsense.errors import TrainingError
 from reelsense.training import checkpoint, finetune, pretrain, throughput
 from reelsense.training.distributed import Processes
 from reelsense.training.examples import Example, write_examples
 from reelsense.training.recipe import Stage
-from reelsense.training.throughput import Speed, without_speed
+from reelsense.training.throughput import Throughput, without_throughput
 from tests.conftest import LABELS
-from tests.training.conftest import STARS, write_base
+from tests.training.conftest import STARS, code, write_base
 from tests.training.plainly import precisely
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -118,7 +117,7 @@ class Place:
 
     def metrics(self, out: str) -> list[dict[str, float]]:
         lines = (self.folder / out / checkpoint.METRICS).read_text().splitlines()
-        return [without_speed(json.loads(line)) for line in lines]
+        return [without_throughput(json.loads(line)) for line in lines]
 
     def state(self, out: str) -> dict[str, Any]:
         return dict(torch.load(self.folder / out / checkpoint.STATE, weights_only=True))
@@ -154,7 +153,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("accumulate", ["1", "3"])
-def test_two_processes_take_the_steps_of_one(place: Place, accumulate: str) -> None:
+def test_two_processes_train_the_same_model_as_one(place: Place, accumulate: str) -> None:
     out = f"two-{accumulate}"
     said = place.run(out, "--gradient-accumulation-steps", accumulate, launcher=TORCHRUN)
     place.assert_same("whole", out)
@@ -163,7 +162,9 @@ def test_two_processes_take_the_steps_of_one(place: Place, accumulate: str) -> N
     losses = [entry["loss"] for entry in place.metrics(out) if "epoch" not in entry]
     assert max(losses) - min(losses) > 0.05  # the steps lead somewhere
     assert all("star_mae" in entry for entry in place.metrics(out) if "epoch" in entry)
-    assert said.count("learn from") == said.count("epoch 3: ") == said.count("checkpoint is") == 1
+    assert (
+        said.count("training texts") == said.count("epoch 3: ") == said.count("checkpoint is") == 1
+    )
 
 
 @pytest.mark.slow
@@ -189,7 +190,7 @@ def assert_read_the_same(place: Place, one: str, other: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_read_on_as_one(place: Place) -> None:
+def test_two_processes_pretrain_the_same_model_as_one(place: Place) -> None:
     place.run("read-whole", kind="pretrain")
     place.run("read-parts", "--gradient-accumulation-steps", "3", kind="pretrain")
     said = place.run("read-two", kind="pretrain", launcher=TORCHRUN)
@@ -201,7 +202,7 @@ def test_two_processes_read_on_as_one(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_is_stopped_between_steps_and_goes_on(place: Place) -> None:
+def test_stopped_run_of_two_processes_resumes(place: Place) -> None:
     settings: Any = {
         "launcher": TORCHRUN,
         "recipe": RECIPE.replace("dropout = 0.0", "dropout = 0.2"),
@@ -222,7 +223,7 @@ def test_a_run_is_stopped_between_steps_and_goes_on(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_one_process_that_is_asked_stops_all(place: Place) -> None:
+def test_signal_to_one_process_stops_all(place: Place) -> None:
     process = place.start("asked", launcher=TORCHRUN, SLOW_SAVE="5")  # nobody leaves before that
     place.wait_for_steps("asked", 12, process)
     os.kill(place.pids("asked")[0], signal.SIGTERM)
@@ -236,7 +237,7 @@ def test_one_process_that_is_asked_stops_all(place: Place) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["all", "one"])
-def test_a_killed_run_goes_on(place: Place, which: str) -> None:
+def test_killed_run_of_two_processes_resumes(place: Place, which: str) -> None:
     out = f"killed-{which}"
     process = place.start(out, launcher=TORCHRUN, SAVE_EVERY="0")
     place.wait_for_steps(out, 20, process)
@@ -253,7 +254,7 @@ def test_a_killed_run_goes_on(place: Place, which: str) -> None:
 
 
 @pytest.mark.slow
-def test_accelerate_launches_it_as_it_is(place: Place) -> None:
+def test_accelerate_launch_trains_the_same_model(place: Place) -> None:
     recipe = RECIPE.replace("\nlearning_rate = 0.5", "\nlearning_rate = 1e-3")
     settings: Any = {"module": "reelsense", "recipe": recipe}
     place.run("parts", "--gradient-accumulation-steps", "2", **settings)
@@ -284,7 +285,7 @@ def precise(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("precise")
-def test_parts_one_after_another_make_the_same_model(
+def test_gradient_accumulation_trains_the_same_model(
     base: Path, rated: Split, tmp_path: Path
 ) -> None:
     histories, models = [], []
@@ -301,7 +302,7 @@ def test_parts_one_after_another_make_the_same_model(
 
 
 @pytest.mark.usefixtures("precise")
-def test_hidden_words_weigh_the_same_in_any_part(base: Path, tmp_path: Path) -> None:
+def test_gradient_accumulation_weights_masked_tokens_equally(base: Path, tmp_path: Path) -> None:
     recipe = replace(QUICK, kind="pretrain", lengths=(32,), learning_rate=0.1)
     texts = ["the good film was not awful " * (3 + n % 9) for n in range(40)]
     last = [
@@ -315,12 +316,12 @@ def test_hidden_words_weigh_the_same_in_any_part(base: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("count", "accumulate"), [(1, 1), (1, 4), (2, 1), (2, 3), (5, 2)])
 @pytest.mark.parametrize("size", [1, 2, 7, 64])
-def test_every_text_of_a_batch_is_in_one_part(count: int, accumulate: int, size: int) -> None:
+def test_micro_batches_partition_a_batch(count: int, accumulate: int, size: int) -> None:
     processes, batch = Processes(accumulate), list(range(100, 100 + size))
-    processes.count = count
+    processes.world_size = count
     found, last = [], []
     for processes.rank in range(count):
-        parts = list(processes.parts(torch.nn.Module(), batch))
+        parts = list(processes.micro_batches(torch.nn.Module(), batch))
         assert all(parts[:-1])
         assert len(parts) <= accumulate
         found += [n for part in parts for n in part]
@@ -329,37 +330,37 @@ def test_every_text_of_a_batch_is_in_one_part(count: int, accumulate: int, size:
     assert max(last) - min(last) <= 1
     shares: list[int] = []
     for processes.rank in range(count):
-        shares += processes.share(batch)
+        shares += processes.shard(batch)
     assert sorted(shares) == batch
 
 
-def test_held_out_reviews_that_nobody_scored_are_missed(
+def test_unscored_validation_reviews_are_an_error(
     base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Processes, "share", lambda _, batches: batches[1:])
-    with pytest.raises(TrainingError, match=r"of 40 validation texts were scored"):
+    monkeypatch.setattr(Processes, "shard", lambda _, batches: batches[1:])
+    with code("validation-incomplete"):
         finetune.finetune(QUICK, base, split, LABELS, tmp_path / "out")
 
 
-def test_processes_that_were_given_different_things(
+def test_processes_with_different_data_are_an_error(
     base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Processes, "gather", lambda _, value: [value, "other"])
-    with pytest.raises(TrainingError, match="different recipes, bases or reviews"):
+    with code("processes-differ"):
         finetune.finetune(QUICK, base, split, LABELS, tmp_path / "out")
 
 
-def test_tokens_are_counted_without_padding(
+def test_throughput_counts_tokens_without_padding(
     base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = []
-    facts = Speed.facts
+    facts = Throughput.metrics
 
-    def seen(self: Speed) -> dict[str, float]:
+    def seen(self: Throughput) -> dict[str, float]:
         counted.append(self.tokens)
         return facts(self)
 
-    monkeypatch.setattr(Speed, "facts", seen)
+    monkeypatch.setattr(Throughput, "metrics", seen)
     finetune.finetune(QUICK, base, split, LABELS, tmp_path / "out")
     words = [len(review.text.split()) + 2 for review in split.train]
     assert counted == [sum(min(each, most) for each in words) for most in QUICK.lengths]
@@ -367,7 +368,7 @@ def test_tokens_are_counted_without_padding(
     assert json.loads(last)["tokens_per_second"] > 0
     assert all(
         "tokens_per_second" not in entry
-        for entry in checkpoint.curves(tmp_path / "out")["validation"]
+        for entry in checkpoint.training_curves(tmp_path / "out")["validation"]
     )
 
 
@@ -382,7 +383,7 @@ def test_tokens_are_counted_without_padding(
         ("Tesla T4", 0.0),
     ],
 )
-def test_the_peak_of_a_gpu(monkeypatch: pytest.MonkeyPatch, name: str, peak: float) -> None:
+def test_gpu_peak_by_name(monkeypatch: pytest.MonkeyPatch, name: str, peak: float) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: name)
-    assert throughput.peak() == peak
+    assert throughput.gpu_peak() == peak

@@ -18,7 +18,7 @@ from reelsense import Classifier
 from reelsense.bundle import Bundle
 from reelsense.datasets.evaluation_sets import PHRASES, VALIDATION_SENTENCES
 from reelsense.datasets.reviews import Split
-from reelsense.errors import InputError, TrainingError
+from reelsense.errors import InputError
 from reelsense.evaluation.calibrate import ValidationSet
 from reelsense.inference.batching import Network
 from reelsense.inference.engine import Engine
@@ -30,6 +30,7 @@ from reelsense.training.pretrain import pretrain
 from reelsense.training.quantize import quantize
 from reelsense.training.recipe import Stage
 from tests.conftest import LABELS
+from tests.training.conftest import code
 
 RECIPE = Stage(
     name="tiny", base="", lengths=(32,) * 8, tokens_per_batch=128, learning_rate=1e-2, window=32
@@ -42,14 +43,12 @@ def trained(base: Path, split: Split, tmp_path: Path) -> Path:
     return tmp_path / "checkpoint"
 
 
-def test_a_bundle_answers_as_its_checkpoint_does(
-    trained: Path, split: Split, tmp_path: Path
-) -> None:
+def test_bundle_predicts_as_its_checkpoint(trained: Path, split: Split, tmp_path: Path) -> None:
     parity = exports.export(
         trained, split.validation, LABELS, tmp_path / "bundle", data="films.csv"
     )
     assert parity.reviews == len(split.validation)
-    assert parity.agreement >= exports.LEAST_AGREEMENT
+    assert parity.agreement >= exports.MIN_AGREEMENT
 
     model = AutoModelForSequenceClassification.from_pretrained(trained)
     tokenizer = AutoTokenizer.from_pretrained(trained)
@@ -68,9 +67,7 @@ def test_a_bundle_answers_as_its_checkpoint_does(
     assert b"site-packages" not in content
 
 
-def test_a_bundle_is_calibrated_on_further_sets_too(
-    trained: Path, split: Split, tmp_path: Path
-) -> None:
+def test_export_calibrates_on_further_sets(trained: Path, split: Split, tmp_path: Path) -> None:
     more = [ValidationSet("sentences", split.validation[:7])]
     exports.export(
         trained, split.validation, LABELS, tmp_path / "bundle", data="films.csv", calibrate_on=more
@@ -79,13 +76,13 @@ def test_a_bundle_is_calibrated_on_further_sets_too(
     assert group.calibration is not None
     assert group.calibration.reviews == len(split.validation) + 7
     assert "sentences (7)" in group.calibration.data
-    assert "the held-out part of films.csv" in group.calibration.data
+    assert "the validation set of films.csv" in group.calibration.data
 
 
-def test_sentences_that_the_checkpoint_was_trained_on_are_rejected(
+def test_export_rejects_calibration_sets_of_the_training_data(
     trained: Path, split: Split, tmp_path: Path
 ) -> None:
-    path = trained / checkpoint.FACTS
+    path = trained / checkpoint.METADATA
     path.write_text(json.dumps(json.loads(path.read_text()) | {"extra_examples": {PHRASES: 9}}))
     more = [ValidationSet(VALIDATION_SENTENCES, split.validation)]
     with pytest.raises(InputError, match="was trained on"):
@@ -95,7 +92,7 @@ def test_sentences_that_the_checkpoint_was_trained_on_are_rejected(
     assert not (tmp_path / "bundle").exists()
 
 
-def test_where_int8_activations_are_not_faithful_they_are_left_exact(
+def test_export_falls_back_to_int8_weights(
     trained: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def swapped(bundle: Bundle) -> Classifier:
@@ -113,10 +110,10 @@ def test_where_int8_activations_are_not_faithful_they_are_left_exact(
     parity = exports.export(
         trained, split.validation, LABELS, tmp_path / "bundle", data="films.csv"
     )
-    assert parity.agreement >= exports.LEAST_AGREEMENT
+    assert parity.agreement >= exports.MIN_AGREEMENT
     manifest = Classifier.load(tmp_path / "bundle").manifest
     assert not manifest.int8_activations
-    assert manifest.provenance["network"] == exports.FORMS[False]
+    assert manifest.provenance["network"] == exports.NETWORK_TYPES[False]
 
 
 @given(
@@ -159,31 +156,29 @@ def test_nothing_is_turned_around_that_engines_would_have_to_turn_back(base: Pat
     assert len(turned) == queries_keys_values_context * model.config.num_hidden_layers
 
 
-def test_labels_of_other_data_are_refused(trained: Path, split: Split, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="knows the labels"):
+def test_export_rejects_other_labels(trained: Path, split: Split, tmp_path: Path) -> None:
+    with code("labels-differ"):
         exports.export(
             trained, split.validation, ["no", "yes"], tmp_path / "bundle", data="films.csv"
         )
 
 
-def test_what_lost_its_accuracy_in_int8_is_refused(
+def test_export_rejects_low_agreement(
     trained: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     swapped = [replace(r, label=None) for r in split.validation]
     monkeypatch.setattr(exports, "torch_network", lambda _model: lambda ids, mask: -ids[:, :2])
-    with pytest.raises(TrainingError, match=r"at least 99\.5% are needed"):
+    with code("parity"):
         exports.export(trained, swapped, LABELS, tmp_path / "bundle", data="films.csv")
     assert not (tmp_path / "bundle").exists()
 
 
-def test_what_is_no_checkpoint(split: Split, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="not a checkpoint of `reelsense train`"):
+def test_export_rejects_folder_without_checkpoint(split: Split, tmp_path: Path) -> None:
+    with code("not-a-checkpoint"):
         exports.export(tmp_path, split.validation, LABELS, tmp_path / "bundle", data="films.csv")
 
 
-def test_a_checkpoint_with_stars_gives_a_bundle_with_stars(
-    base: Path, rated: Split, tmp_path: Path
-) -> None:
+def test_export_keeps_stars(base: Path, rated: Split, tmp_path: Path) -> None:
     calm = replace(RECIPE, lengths=(16,) * 6, learning_rate=5e-3, dropout=0.0, stars_weight=1.0)
     finetune(calm, base, rated, LABELS, tmp_path / "checkpoint")
     exports.export(
@@ -199,10 +194,10 @@ def test_a_checkpoint_with_stars_gives_a_bundle_with_stars(
     assert all(len(answer.probabilities) == 2 for answer in answers)
 
 
-def test_a_pretrained_base_is_no_checkpoint(base: Path, split: Split, tmp_path: Path) -> None:
+def test_export_rejects_pretrained_base(base: Path, split: Split, tmp_path: Path) -> None:
     quick = replace(RECIPE, kind="pretrain", lengths=(32,), max_steps=1)
     pretrain(quick, base, ["the good film was not bad " * 4], tmp_path / "read")
-    with pytest.raises(TrainingError, match="not a checkpoint of `reelsense train`"):
+    with code("not-a-checkpoint"):
         exports.export(
             tmp_path / "read", split.validation, LABELS, tmp_path / "bundle", data="films.csv"
         )

@@ -23,7 +23,7 @@ from reelsense.server.app import create_app
 from reelsense.text.clean import Span, clean_with_offsets, sentences
 from reelsense.training import attribution
 from reelsense.training.attribution import integrated_gradients
-from reelsense.training.export import LEAST_AGREEMENT, Parity, export
+from reelsense.training.export import MIN_AGREEMENT, Parity, export
 from reelsense.training.finetune import finetune
 from reelsense.training.model import (
     load_model,
@@ -104,7 +104,7 @@ def test_finetuning_learns(trained: Trained) -> None:
 
 
 def test_bundle_answers_as_its_checkpoint(trained: Trained) -> None:
-    assert trained.parity.agreement >= LEAST_AGREEMENT
+    assert trained.parity.agreement >= MIN_AGREEMENT
     assert trained.classifier.manifest.provenance["architecture"] == trained.family
     model = AutoModelForSequenceClassification.from_pretrained(trained.checkpoint)
     tokenizer = AutoTokenizer.from_pretrained(trained.checkpoint)

@@ -16,12 +16,12 @@ from reelsense.datasets.reviews import Split
 from reelsense.errors import RecipeError, StoppedError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training import checkpoint, finetune, loop
-from reelsense.training.distributed import Processes
 from reelsense.training.examples import Example
 from reelsense.training.model import load_model, logits
 from reelsense.training.recipe import Stage
-from reelsense.training.throughput import without_speed
+from reelsense.training.throughput import without_throughput
 from tests.conftest import LABELS
+from tests.training.conftest import code
 
 RECIPE = Stage(
     name="tiny",
@@ -41,10 +41,10 @@ def weights(out: Path) -> dict[str, Any]:
 def metrics(out: Path) -> list[dict[str, float]]:
     """What a run has logged, but for its speed."""
     lines = (out / checkpoint.METRICS).read_text().splitlines()
-    return [without_speed(json.loads(line)) for line in lines]
+    return [without_throughput(json.loads(line)) for line in lines]
 
 
-def test_it_learns_and_leaves_a_standard_checkpoint(
+def test_finetune_learns_and_writes_a_standard_checkpoint(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -70,11 +70,11 @@ def test_it_learns_and_leaves_a_standard_checkpoint(
                 logits(ours.train(False), ids, torch.ones_like(ids)), theirs, atol=1e-4
             )
 
-    facts = json.loads((out / checkpoint.FACTS).read_text())
-    assert facts["validation"]["loss"] == min(epoch["loss"] for epoch in history)
+    metadata = json.loads((out / checkpoint.METADATA).read_text())
+    assert metadata["validation"]["loss"] == min(epoch["loss"] for epoch in history)
 
 
-def test_the_checkpoint_has_16_bits_a_weight_and_opens_with_32(
+def test_checkpoint_is_float16_and_loads_as_float32(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -89,18 +89,18 @@ def test_the_checkpoint_has_16_bits_a_weight_and_opens_with_32(
 
 def stop_after(patch: pytest.MonkeyPatch, steps: int) -> None:
     """Send this process a SIGINT when so many steps are done."""
-    log = loop._log
+    log = loop._Run.log
 
-    def logged(output: Path, entry: dict[str, float], processes: Processes) -> None:
-        log(output, entry, processes)
+    def logged(run: loop._Run, entry: dict[str, float]) -> None:
+        log(run, entry)
         if entry["step"] == steps and "epoch" not in entry:
             os.kill(os.getpid(), signal.SIGINT)
 
-    patch.setattr(loop, "_log", logged)
+    patch.setattr(loop._Run, "log", logged)
 
 
 @pytest.mark.parametrize("step", [3, 71])
-def test_a_resumed_run_ends_with_the_same_weights(
+def test_resumed_run_ends_with_the_same_weights(
     base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "whole")
@@ -117,35 +117,35 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
 
 
-def test_a_run_is_neither_overwritten_nor_resumed_with_another_recipe(
+def test_run_is_neither_overwritten_nor_resumed_with_another_recipe(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     short = Stage(name="tiny", base="", window=64, lengths=(16,), tokens_per_batch=256)
-    with pytest.raises(TrainingError, match="no saved state"):
+    with code("no-saved-state"):
         finetune.finetune(short, base, split, LABELS, out, resume=True)
     finetune.finetune(short, base, split, LABELS, out)
-    with pytest.raises(TrainingError, match="--resume"):
+    with code("output-exists"):
         finetune.finetune(short, base, split, LABELS, out)
-    with pytest.raises(TrainingError, match="another recipe"):
+    with code("state-mismatch"):
         finetune.finetune(RECIPE, base, split, LABELS, out, resume=True)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(base: Path, split: Split, tmp_path: Path) -> None:
+def test_nan_loss_stops_the_run(base: Path, split: Split, tmp_path: Path) -> None:
     wild = Stage(
         name="wild", base="", window=64, lengths=(16,) * 4, tokens_per_batch=256, learning_rate=1e30
     )
-    with pytest.raises(TrainingError, match="lower learning_rate"):
+    with code("loss-is-nan"):
         finetune.finetune(wild, base, split, LABELS, tmp_path / "out")
 
 
-def test_without_labels_there_is_nothing_to_learn(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="no labelled texts"):
+def test_finetune_without_labels_is_an_error(base: Path, tmp_path: Path) -> None:
+    with code("no-training-data"):
         finetune.finetune(RECIPE, base, Split([], []), LABELS, tmp_path / "out")
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_weights(base: Path, split: Split, tmp_path: Path) -> None:
+def test_killed_run_resumes_to_the_same_weights(base: Path, split: Split, tmp_path: Path) -> None:
     finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "whole")
     out = tmp_path / "parts"
     child = multiprocessing.get_context("spawn").Process(
@@ -168,13 +168,13 @@ def test_a_killed_run_resumes_to_the_same_weights(base: Path, split: Split, tmp_
     assert metrics(out) == metrics(tmp_path / "whole")
 
 
-def test_a_run_can_be_resumed_from_its_first_moment(
+def test_run_killed_in_its_first_step_can_be_resumed(
     base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(loop, "_step", killed)
+    monkeypatch.setattr(loop._Run, "step", killed)
     with pytest.raises(MemoryError):
         finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "out")
     monkeypatch.undo()
@@ -182,41 +182,39 @@ def test_a_run_can_be_resumed_from_its_first_moment(
     assert len(history) == len(RECIPE.lengths)
 
 
-def test_a_recipe_says_how_many_texts_a_batch_has(base: Path, split: Split, tmp_path: Path) -> None:
+def test_texts_per_batch_limits_batches(base: Path, split: Split, tmp_path: Path) -> None:
     narrow = replace(RECIPE, lengths=(16,), texts_per_batch=2)
     finetune.finetune(narrow, base, split, LABELS, tmp_path / "out")
     *_, last = (tmp_path / "out" / checkpoint.METRICS).read_text().splitlines()
     assert json.loads(last)["step"] == len(split.train) / 2
 
 
-def test_what_already_lies_in_out_is_not_overwritten(
-    base: Path, split: Split, tmp_path: Path
-) -> None:
-    with pytest.raises(TrainingError, match="already holds a model"):
+def test_existing_output_is_not_overwritten(base: Path, split: Split, tmp_path: Path) -> None:
+    with code("output-exists"):
         finetune.finetune(RECIPE, base, split, LABELS, base)
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match="is a file"):
         finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "file")
 
 
-def test_a_damaged_state_is_said(base: Path, split: Split, tmp_path: Path) -> None:
+def test_damaged_state_is_an_error(base: Path, split: Split, tmp_path: Path) -> None:
     (tmp_path / checkpoint.STATE).write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(TrainingError, match="is damaged"):
+    with code("state-damaged"):
         finetune.finetune(RECIPE, base, split, LABELS, tmp_path, resume=True)
 
 
-def test_a_base_that_cannot_be_used(base: Path, split: Split, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="lengths: 99 tokens, but the model reads 64"):
+def test_unusable_base_is_an_error(base: Path, split: Split, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="lengths"):
         finetune.finetune(replace(RECIPE, lengths=(99,)), base, split, LABELS, tmp_path / "a")
     (base / "tokenizer.json").unlink()
-    with pytest.raises(TrainingError, match=r"no tokenizer\.json"):
+    with code("invalid-tokenizer"):
         finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "b")
     (base / "model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(TrainingError, match="cannot be loaded"):
+    with code("invalid-base-model"):
         finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "c")
 
 
-def test_max_steps_ends_a_run_early_with_a_whole_checkpoint(
+def test_max_steps_ends_a_run_with_a_complete_checkpoint(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     history = finetune.finetune(replace(RECIPE, max_steps=3), base, split, LABELS, tmp_path / "out")
@@ -231,14 +229,14 @@ CALM = replace(RECIPE, lengths=(16,), learning_rate=5e-3, dropout=0.0)
 STARRED = replace(CALM, lengths=(16,) * 6, stars_weight=1.0)
 
 
-def test_stars_are_learned_beside_the_labels(base: Path, rated: Split, tmp_path: Path) -> None:
+def test_stars_are_learned_with_the_labels(base: Path, rated: Split, tmp_path: Path) -> None:
     out, ratings = tmp_path / "out", [1, 3, 8, 10]
     history = finetune.finetune(STARRED, base, rated, LABELS, out)
     assert history[0]["star_mae"] > 3
     assert history[-1]["star_mae"] < 2
-    facts = json.loads((out / checkpoint.FACTS).read_text())
-    assert facts["ratings"] == ratings
-    assert facts["validation"] in history
+    metadata = json.loads((out / checkpoint.METADATA).read_text())
+    assert metadata["ratings"] == ratings
+    assert metadata["validation"] in history
 
     theirs = AutoModelForSequenceClassification.from_pretrained(out)
     ours = load_model(out, LABELS, 0.0, 0.0, ratings)
@@ -252,22 +250,18 @@ def test_stars_are_learned_beside_the_labels(base: Path, rated: Split, tmp_path:
             assert torch.allclose(scores[:, :2], theirs(ids).logits, atol=1e-4)
         expected = scores[0, 2:].softmax(0) @ torch.tensor(ratings, dtype=torch.float32)
         off.append(abs(expected.item() - (review.rating or 0)))
-    assert sum(off) / len(off) == pytest.approx(facts["validation"]["star_mae"], abs=0.2)
+    assert sum(off) / len(off) == pytest.approx(metadata["validation"]["star_mae"], abs=0.2)
 
 
-def test_stars_are_learned_only_where_the_recipe_wants_them(
-    base: Path, rated: Split, tmp_path: Path
-) -> None:
+def test_stars_are_learned_only_with_stars_weight(base: Path, rated: Split, tmp_path: Path) -> None:
     (result,) = finetune.finetune(
         replace(RECIPE, max_steps=1), base, rated, LABELS, tmp_path / "out"
     )
     assert "star_mae" not in result
-    assert json.loads((tmp_path / "out" / checkpoint.FACTS).read_text())["ratings"] == []
+    assert json.loads((tmp_path / "out" / checkpoint.METADATA).read_text())["ratings"] == []
 
 
-def test_held_out_reviews_without_stars_do_not_count(
-    base: Path, rated: Split, tmp_path: Path
-) -> None:
+def test_star_mae_ignores_reviews_without_stars(base: Path, rated: Split, tmp_path: Path) -> None:
     one, rest = rated.validation[:1], rated.validation[1:]
     unrated = [replace(review, rating=None) for review in rest]
     offs = []
@@ -283,9 +277,7 @@ def test_held_out_reviews_without_stars_do_not_count(
     assert offs == [pytest.approx(offs[0]), pytest.approx(offs[0]), None]
 
 
-def test_soft_targets_pull_the_probabilities_to_them(
-    base: Path, rated: Split, tmp_path: Path
-) -> None:
+def test_soft_targets_are_learned(base: Path, rated: Split, tmp_path: Path) -> None:
     soft = [
         Example("the good good film", (0.3, 0.7)),
         Example("the awful awful film", (0.85, 0.15)),
@@ -301,24 +293,24 @@ def test_soft_targets_pull_the_probabilities_to_them(
         assert found.tolist() == pytest.approx(each.target, abs=0.1)
 
 
-def test_examples_alone_bring_stars_and_belong_to_the_run(
+def test_examples_provide_stars_and_are_part_of_the_fingerprint(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     out, quick = tmp_path / "out", replace(STARRED, max_steps=2)
     extra = [Example(f"the film {n}", (0.5, 0.5), 5, "somewhere") for n in range(10)] * 2
     extra.append(replace(extra[0], source=""))
     finetune.finetune(quick, base, split, LABELS, out, examples=extra)
-    facts = json.loads((out / checkpoint.FACTS).read_text())
-    assert facts["ratings"] == [5]
-    assert facts["extra_examples"] == {"somewhere": 10}
-    with pytest.raises(TrainingError, match="other reviews"):
+    metadata = json.loads((out / checkpoint.METADATA).read_text())
+    assert metadata["ratings"] == [5]
+    assert metadata["extra_examples"] == {"somewhere": 10}
+    with code("state-mismatch"):
         finetune.finetune(quick, base, split, LABELS, out, resume=True)
     softer = [replace(extra[0], target=(0.4, 0.6)), *extra[1:]]
-    with pytest.raises(TrainingError, match="other reviews"):
+    with code("state-mismatch"):
         finetune.finetune(quick, base, split, LABELS, out, examples=softer, resume=True)
 
 
-def test_half_way_back_to_the_weights_it_began_with(
+def test_base_share_interpolates_with_the_initial_weights(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     recipe = replace(RECIPE, lengths=(16,), learning_rate=5e-3)
@@ -333,20 +325,20 @@ def test_half_way_back_to_the_weights_it_began_with(
     assert torch.allclose(half[words], (became[words] + begun[words]) / 2, atol=1e-3)
 
 
-def test_the_average_of_the_weights_is_kept_and_resumed(
+def test_moving_average_is_saved_and_resumed(
     base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(RECIPE, lengths=(16,), ema_decay=0.8)
     seen: list[torch.Tensor] = []
 
-    step = loop._step
+    step = loop._Run.step
 
-    def watched(batch: Any, size: int, training: Any, *rest: Any) -> float:
-        loss = step(batch, size, training, *rest)
-        seen.append(training.model.classifier.weight.detach().clone())
+    def watched(run: Any, batch: loop.Batch, rate: float) -> float:
+        loss = step(run, batch, rate)
+        seen.append(run.task.model.classifier.weight.detach().clone())
         return loss
 
-    monkeypatch.setattr(loop, "_step", watched)
+    monkeypatch.setattr(loop._Run, "step", watched)
     finetune.finetune(recipe, base, split, LABELS, tmp_path / "whole")
     average = seen[0]
     for weight in seen[1:]:

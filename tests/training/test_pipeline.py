@@ -8,12 +8,13 @@ import pytest
 
 from reelsense import Classifier
 from reelsense.datasets.labelled import LabelledData
-from reelsense.errors import StoppedError, TrainingError
+from reelsense.errors import StoppedError
 from reelsense.training import checkpoint, pipeline
 from reelsense.training.recipe import Recipe, Stage
 from reelsense.training.sources import TrainingData
 from reelsense.training.teachers import read_logits
 from tests import tiny
+from tests.training.conftest import code
 from tests.training.test_finetune import stop_after
 
 READ = Stage(
@@ -59,8 +60,8 @@ def teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Classifier, "load", lambda _name: tiny.classifier())
 
 
-def facts(folder: Path) -> dict[str, object]:
-    return dict(json.loads((folder / checkpoint.FACTS).read_text()))
+def metadata(folder: Path) -> dict[str, object]:
+    return dict(json.loads((folder / checkpoint.METADATA).read_text()))
 
 
 def test_run_leaves_every_stage_and_the_model(
@@ -68,7 +69,7 @@ def test_run_leaves_every_stage_and_the_model(
 ) -> None:
     output = tmp_path / "runs" / "out"
     pipeline.run(RECIPE, data, output, base=str(base))
-    learned, taught = facts(output / "stages" / "learn"), facts(output)
+    learned, taught = metadata(output / "stages" / "learn"), metadata(output)
     assert learned["read"] == taught["read"] == {"texts": 56, "steps": 2}
     stages = [recipe["stage"] for recipe in taught["earlier_recipes"]]  # type: ignore[attr-defined]  # of JSON
     assert stages == ["read", "learn"]
@@ -112,7 +113,7 @@ def test_finished_stage_with_other_settings_is_an_error(
 ) -> None:
     output = tmp_path / "out"
     pipeline.run(Recipe((READ,)), data, output, base=str(base))
-    with pytest.raises(TrainingError, match="other settings"):
+    with code("settings-differ"):
         pipeline.run(
             Recipe((Stage(name="mine", stage="read", base="", lengths=(8,), window=32),)),
             data,
@@ -120,7 +121,7 @@ def test_finished_stage_with_other_settings_is_an_error(
             base=str(base),
             resume=True,
         )
-    with pytest.raises(TrainingError, match="--resume"):
+    with code("output-exists"):
         pipeline.run(Recipe((READ,)), data, output, base=str(base))
 
 
@@ -156,7 +157,7 @@ def test_earlier_stage_can_be_a_teacher(
     recipe = Recipe((replace(LEARN, base="nowhere"), replace(TAUGHT, teachers=("learn",))))
     pipeline.run(recipe, data, output, base=str(base))
     assert exported == [output / "stages" / "learn"]
-    assert facts(output)["earlier_recipes"][-1]["stage"] == "learn"  # type: ignore[index]  # of JSON
+    assert metadata(output)["earlier_recipes"][-1]["stage"] == "learn"  # type: ignore[index]  # of JSON
 
 
 def test_teacher_with_other_labels_is_an_error(
@@ -164,5 +165,5 @@ def test_teacher_with_other_labels_is_an_error(
 ) -> None:
     monkeypatch.setattr(Classifier, "load", lambda _name: tiny.classifier(("bad", "good")))
     recipe = Recipe((replace(TAUGHT, base="nowhere"),))
-    with pytest.raises(TrainingError, match=r"'bad', 'good'"):
+    with code("labels-differ"):
         pipeline.run(recipe, data, tmp_path / "out", base=str(base))

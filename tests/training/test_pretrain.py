@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from reelsense.errors import RecipeError, StoppedError, TrainingError
+from reelsense.errors import RecipeError, StoppedError
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training import checkpoint, pretrain
 from reelsense.training.distributed import Processes
@@ -15,6 +15,7 @@ from reelsense.training.model import load_encoder, load_model
 from reelsense.training.recipe import Stage
 from tests.conftest import LABELS
 from tests.tiny import SPECIAL, VOCABULARY
+from tests.training.conftest import code
 from tests.training.test_finetune import stop_after
 
 RECIPE = Stage(
@@ -39,7 +40,7 @@ def step_losses(out: Path) -> list[float]:
     return [entry["loss"] for entry in entries if "epoch" not in entry]
 
 
-def test_it_learns_and_leaves_a_base(base: Path, tmp_path: Path) -> None:
+def test_pretrain_learns_and_writes_a_base(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (last,) = pretrain.pretrain(RECIPE, base, TEXTS, out)
     losses = step_losses(out)
@@ -55,16 +56,16 @@ def test_it_learns_and_leaves_a_base(base: Path, tmp_path: Path) -> None:
     words = trained["cls.predictions.decoder.weight"]
     assert torch.equal(words, trained["bert.embeddings.word_embeddings.weight"])
 
-    facts = json.loads((out / checkpoint.FACTS).read_text())
-    assert facts["recipe"]["kind"] == "pretrain"
-    assert facts["read"] == {"texts": len(TEXTS), "steps": len(losses)}
+    metadata = json.loads((out / checkpoint.METADATA).read_text())
+    assert metadata["recipe"]["kind"] == "pretrain"
+    assert metadata["read"] == {"texts": len(TEXTS), "steps": len(losses)}
     model = load_model(out, LABELS, 0.1, 0.1)
     assert torch.equal(model.state_dict()["bert.pooler.dense.weight"], found["pooler.dense.weight"])
     read = [ReviewTokenizer((each / "tokenizer.json").read_text()) for each in (base, out)]
     assert read[0].encode(TEXTS[:9]) == read[1].encode(TEXTS[:9])
 
 
-def test_a_resumed_run_ends_with_the_same_weights(
+def test_resumed_run_ends_with_the_same_weights(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, out = tmp_path / "whole", tmp_path / "parts"
@@ -86,30 +87,28 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert written[0] == written[1]
 
 
-def test_a_run_is_neither_overwritten_nor_resumed_with_something_else(
-    base: Path, tmp_path: Path
-) -> None:
+def test_run_is_neither_overwritten_nor_resumed_with_other_data(base: Path, tmp_path: Path) -> None:
     short, out = replace(RECIPE, max_steps=2), tmp_path / "out"
-    with pytest.raises(TrainingError, match="no saved state"):
+    with code("no-saved-state"):
         pretrain.pretrain(short, base, SOME, out, resume=True)
     pretrain.pretrain(short, base, SOME, out)
     assert len(step_losses(out)) == 2
-    with pytest.raises(TrainingError, match="--resume"):
+    with code("output-exists"):
         pretrain.pretrain(short, base, SOME, out)
-    with pytest.raises(TrainingError, match="another recipe"):
+    with code("state-mismatch"):
         pretrain.pretrain(replace(short, mask_share=0.3), base, SOME, out, resume=True)
-    with pytest.raises(TrainingError, match="other reviews"):
+    with code("state-mismatch"):
         pretrain.pretrain(short, base, [*SOME[:-1], "a bad film " * 9], out, resume=True)
 
 
-def test_what_is_hidden(base: Path, tmp_path: Path) -> None:
-    task = pretrain._MaskedModelling(
+def test_mask_tokens_masks_the_given_share(base: Path, tmp_path: Path) -> None:
+    task = pretrain._MaskedLanguageModelling(
         replace(RECIPE, mask_share=0.3), base, SOME, tmp_path, Processes()
     )
     ids = np.random.default_rng(0).integers(len(SPECIAL), len(VOCABULARY), (400, 32))
     ids[:, 0], ids[:, 20], ids[:, 21:] = task.tokenizer.frame.first, task.tokenizer.frame.last, 0
     words = ids >= len(SPECIAL)
-    read, hidden = task.hide(ids, 0)
+    read, hidden = task.mask_tokens(ids, 0)
     assert not hidden[~words].any()
     assert (read == ids)[~hidden].all()
     assert hidden[words].mean() == pytest.approx(0.3, abs=0.02)
@@ -117,34 +116,32 @@ def test_what_is_hidden(base: Path, tmp_path: Path) -> None:
     assert masked.mean() == pytest.approx(0.8, abs=0.03)
     assert (read == ids)[hidden].mean() == pytest.approx(0.1, abs=0.03)
 
-    assert np.array_equal(task.hide(ids, 0)[0], read)
-    assert not np.array_equal(task.hide(ids, 1)[1], hidden)
+    assert np.array_equal(task.mask_tokens(ids, 0)[0], read)
+    assert not np.array_equal(task.mask_tokens(ids, 1)[1], hidden)
 
 
-def test_there_is_always_something_to_guess(base: Path, tmp_path: Path) -> None:
-    task = pretrain._MaskedModelling(
+def test_mask_tokens_masks_at_least_one_token(base: Path, tmp_path: Path) -> None:
+    task = pretrain._MaskedLanguageModelling(
         replace(RECIPE, mask_share=1e-9), base, SOME, tmp_path, Processes()
     )
     ids = np.array([[VOCABULARY["[CLS]"], VOCABULARY["good"], VOCABULARY["[SEP]"]]])
-    assert task.hide(ids, 0)[1].tolist() == [[False, True, False]]
+    assert task.mask_tokens(ids, 0)[1].tolist() == [[False, True, False]]
 
 
 @pytest.mark.parametrize("texts", [[], ["good film", "bad"]])
-def test_without_texts_there_is_nothing_to_read(
-    base: Path, tmp_path: Path, texts: list[str]
-) -> None:
-    with pytest.raises(TrainingError, match="no texts to read"):
+def test_pretrain_without_texts_is_an_error(base: Path, tmp_path: Path, texts: list[str]) -> None:
+    with code("no-training-data"):
         pretrain.pretrain(RECIPE, base, texts, tmp_path / "out")
 
 
-def test_windows_that_the_model_cannot_read_are_refused(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="lengths: 99 tokens, but the model reads 64"):
+def test_lengths_beyond_the_model_are_an_error(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="lengths"):
         pretrain.pretrain(
             replace(RECIPE, lengths=(99,)), base, ["the film " * 90], tmp_path / "out"
         )
 
 
-def test_a_loss_that_is_no_number_stops_the_run(base: Path, tmp_path: Path) -> None:
+def test_nan_loss_stops_the_run(base: Path, tmp_path: Path) -> None:
     wild = replace(RECIPE, learning_rate=1e30)
-    with pytest.raises(TrainingError, match="lower learning_rate"):
+    with code("loss-is-nan"):
         pretrain.pretrain(wild, base, SOME, tmp_path / "out")

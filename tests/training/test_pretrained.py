@@ -47,7 +47,7 @@ def cut(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (removed("config.json"), "no config.json"),
+        (removed("config.json"), "config.json"),
         (written("config.json", "{"), "valid JSON"),
         (configured(model_type=None), "model_type"),
         (configured(model_type="nonsense"), "nonsense"),
@@ -59,7 +59,7 @@ def cut(folder: Path) -> None:
         (configured(num_hidden_layers=3), "layer.2"),
         (configured(hidden_size=32), "another shape"),
         (removed("model.safetensors"), "model.safetensors"),
-        (cut, "cannot be loaded"),
+        (cut, "cannot load"),
         (removed("tokenizer.json"), "no tokenizer.json"),
         (written("tokenizer.json", "{}"), "readable tokenizer"),
         (written("tokenizer.json", tiny_tokenizers.mpnet()), "22 tokens"),

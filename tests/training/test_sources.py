@@ -8,7 +8,6 @@ import pytest
 
 from reelsense.datasets.evaluation_sets import AUGMENTED, PHRASES, SENTENCES
 from reelsense.datasets.labelled import LabelledData
-from reelsense.errors import TrainingError
 from reelsense.training.examples import Example, write_examples
 from reelsense.training.recipe import Stage
 from reelsense.training.sources import (
@@ -20,6 +19,7 @@ from reelsense.training.sources import (
 from reelsense.training.teachers import LogitStore
 from tests.conftest import LABELS
 from tests.datasets.test_evaluation_sets import TRAINING_FILES, write
+from tests.training.conftest import code
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_edited_reviews_of_validation_texts_are_left_out(
     everything = data.examples("edited")
     assert {example.source for example in everything} == {AUGMENTED}
     avoided = everything[0].text.upper() + "!!"
-    monkeypatch.setattr(LabelledData, "texts_kept_apart", lambda _: {avoided})
+    monkeypatch.setattr(LabelledData, "held_out_texts", lambda _: {avoided})
     left = replace(data).examples("edited")
     assert len(left) == len(everything) - 2
 
@@ -84,7 +84,7 @@ def test_unlabelled_texts_get_the_labels_of_the_teacher(data: TrainingData) -> N
 
 
 def test_unlabelled_texts_need_a_teacher(data: TrainingData) -> None:
-    with pytest.raises(TrainingError, match="teachers"):
+    with code("no-teacher"):
         stage_examples(stage(unlabelled=1), data)
 
 
@@ -93,25 +93,27 @@ def test_extra_files_are_learned_from_without_being_named(
 ) -> None:
     extra = [Example("a soft one", (0.3, 0.7), 5, "mine")]
     write_examples(tmp_path / "extra.jsonl", extra, LABELS)
-    with pytest.raises(TrainingError, match="--extra-data"):
+    with code("missing-source"):
         data.examples("extra")
     given = TrainingData(data.source, None, [tmp_path / "extra.jsonl"])
     assert stage_examples(stage(reviews=1), given)[-1:] == extra
 
 
 def test_evaluation_sets_have_to_be_given(data: TrainingData) -> None:
-    with pytest.raises(TrainingError, match="--evaluation-sets"):
+    with code("missing-source"):
         TrainingData(data.source).examples("edited")
 
 
-def test_noisy_texts_are_taught_by_the_originals(data: TrainingData) -> None:
+def test_teachers_score_the_originals_of_noisy_texts(data: TrainingData) -> None:
     examples = data.examples("noisy")
     originals = {example.text: example for example in data.examples("reviews")}
-    changed = [example for example in examples if example.taught_by[0] in originals]
+    changed = [example for example in examples if example.teacher_texts[0] in originals]
     assert len(changed) > len(originals) / 2
-    assert all(example.text != example.taught_by[0] for example in changed)
-    assert all(example.target == originals[example.taught_by[0]].target for example in changed)
-    assert texts_to_score(stage(noisy=1), data) == [example.taught_by[0] for example in examples]
+    assert all(example.text != example.teacher_texts[0] for example in changed)
+    assert all(example.target == originals[example.teacher_texts[0]].target for example in changed)
+    assert texts_to_score(stage(noisy=1), data) == [
+        example.teacher_texts[0] for example in examples
+    ]
 
 
 def test_identity_terms_get_the_mean_of_their_set(data: TrainingData) -> None:
@@ -122,8 +124,8 @@ def test_identity_terms_get_the_mean_of_their_set(data: TrainingData) -> None:
     taught = stage_examples(stage(identity=1), data, store)
     assert len(taught) == len(examples) > 100
     for example in taught[:50]:
-        assert example.text in example.taught_by
-        mean = sum(len(text) for text in example.taught_by) / len(example.taught_by) / 10
+        assert example.text in example.teacher_texts
+        mean = sum(len(text) for text in example.teacher_texts) / len(example.teacher_texts) / 10
         assert example.teacher == pytest.approx((0, mean), rel=1e-2)
         assert example.target[1] == pytest.approx(1 / (1 + np.exp(-mean)), abs=1e-2)
 

@@ -7,7 +7,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reelsense.errors import TrainingError
@@ -15,12 +15,13 @@ from reelsense.training import teachers
 from reelsense.training.teachers import ClassifierTeacher, LogitStore, ScorerTeacher, read_logits
 from tests import tiny
 from tests.conftest import LABELS
+from tests.training.conftest import code
 
 TEXTS = [f"text {n}" for n in range(9)]
 
 
-class ByChance:
-    """Gives each text logits of its own; is interrupted when it has scored `limit` texts."""
+class RandomTeacher:
+    """Returns other logits for each text; is interrupted after `limit` texts."""
 
     def __init__(self, outputs: int = 2, limit: float = float("inf"), times: float = 1.0) -> None:
         self.outputs, self.limit, self.times = outputs, limit, times
@@ -40,8 +41,8 @@ def store(ratings: tuple[int, ...] = ()) -> LogitStore:
 
 def test_score_averages_teachers_and_stars_of_those_that_have_them() -> None:
     kept = store(ratings=(1, 10))
-    rated, plain = ByChance(4), ByChance(2, times=3.0)
-    teachers.score(kept, [rated, plain], TEXTS)
+    rated, plain = RandomTeacher(4), RandomTeacher(2, times=3.0)
+    teachers.score_missing(kept, [rated, plain], TEXTS)
     expected = rated.logits(["text 3"])[0]
     expected[:2] *= 2
     assert kept.get("text 3") == pytest.approx(expected, abs=1e-3)
@@ -50,14 +51,14 @@ def test_score_averages_teachers_and_stars_of_those_that_have_them() -> None:
 def test_interrupted_scoring_continues_with_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teachers, "_STEP", 2)
+    monkeypatch.setattr(teachers, "_BATCH_SIZE", 2)
     monkeypatch.setattr(teachers, "_SAVE_EVERY", 2)
     whole, path = store(), tmp_path / "logits.npz"
-    teachers.score(whole, [ByChance()], TEXTS)
+    teachers.score_missing(whole, [RandomTeacher()], TEXTS)
     with pytest.raises(KeyboardInterrupt):
-        teachers.score(store(), [ByChance(limit=5)], TEXTS, path)
-    kept, second = read_logits(path), ByChance()
-    teachers.score(kept, [second], [*TEXTS, *TEXTS], path)
+        teachers.score_missing(store(), [RandomTeacher(limit=5)], TEXTS, path)
+    kept, second = read_logits(path), RandomTeacher()
+    teachers.score_missing(kept, [second], [*TEXTS, *TEXTS], path)
     assert second.scored == TEXTS[4:]
     read = read_logits(path)
     assert {key: row.tolist() for key, row in read.rows.items()} == {
@@ -66,21 +67,21 @@ def test_interrupted_scoring_continues_with_the_rest(
 
 
 def test_texts_without_logits_and_without_teacher_are_an_error() -> None:
-    with pytest.raises(TrainingError, match="9 texts"):
-        teachers.score(store(), [], TEXTS)
+    with code("no-teacher"):
+        teachers.score_missing(store(), [], TEXTS)
 
 
 def test_file_depends_on_the_texts_only(tmp_path: Path) -> None:
     first, second = tmp_path / "first.npz", tmp_path / "second.npz"
     for path, texts in ((first, TEXTS), (second, TEXTS[::-1])):
         kept = store()
-        teachers.score(kept, [ByChance()], texts, path)
+        teachers.score_missing(kept, [RandomTeacher()], texts, path)
     arrays, others = np.load(first), np.load(second)
     for name in ("keys", "logits", "about"):
         assert np.array_equal(arrays[name], others[name])
 
 
-@given(some.text(), some.floats(-60000, 60000))
+@given(st.text(), st.floats(-60000, 60000))
 def test_store_returns_what_was_added(text: str, value: float) -> None:
     kept = store()
     kept.add([text], np.array([[value, -value]]))

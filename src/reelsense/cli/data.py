@@ -18,25 +18,27 @@ def data() -> None:
 @click.argument("dataset", type=click.Choice(["imdb", "evaluation-sets"]))
 @click.option(
     "--from",
-    "given",
+    "copy",
     type=options.PATH,
-    help="What you have: of imdb, aclImdb_v1.tar.gz or its folder; else the folder "
-    "data/evaluation-sets of another machine.",
+    help="Use a copy instead of downloading: for imdb, aclImdb_v1.tar.gz or its unpacked folder; "
+    "for evaluation-sets, the folder data/evaluation-sets of another machine.",
 )
-@click.option("--output", type=options.PATH, default=Path("data"), show_default=True)
-def fetch(dataset: str, given: Path | None, output: Path) -> None:
+@click.option(
+    "--output", type=options.PATH, default=Path("data"), show_default=True, help="Parent folder."
+)
+def fetch(dataset: str, copy: Path | None, output: Path) -> None:
     """Download and verify a dataset.
 
-    imdb: the Large Movie Review Dataset (84 MB), unpacked, to train and to test on.
+    imdb: the Large Movie Review Dataset (84 MB), for training and testing.
 
-    evaluation-sets: what `reelsense evaluate` measures robustness on (8 MB). Each has its own
+    evaluation-sets: further sets for `reelsense evaluate` and for training (8 MB). Each has its own
     terms: IMDb contrast sets (no licence file), counterfactually augmented reviews (Apache-2.0),
     the audit of IMDb's test labels (Apache-2.0), SST-2 (the terms of GLUE).
     """
     from reelsense.datasets.fetch import fetch_evaluation_sets, fetch_imdb
 
     if dataset == "imdb":
-        click.echo(f"imdb is ready: --data {fetch_imdb(output, given)}")
+        click.echo(f"imdb is ready: --data {fetch_imdb(output, copy)}")
     else:
-        folder = fetch_evaluation_sets(output, given)
+        folder = fetch_evaluation_sets(output, copy)
         click.echo(f"evaluation-sets are ready: --evaluation-sets {folder}")

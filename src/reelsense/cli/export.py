@@ -22,21 +22,28 @@ def export(
     sets_folder: Path | None,
     output: Path,
 ) -> None:
-    """Turn a checkpoint into a bundle, ready to serve.
+    """Convert a checkpoint to a bundle.
 
-    The bundle is int8, and checked against CHECKPOINT, the folder that `reelsense train` wrote.
-    --data is the data it was trained on.
+    CHECKPOINT is a folder that `reelsense train` wrote, --data the data that it was trained on. The
+    bundle has int8 weights. Its labels are compared with those of the checkpoint.
     """
     from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation.calibrate import sentence_set
-    from reelsense.training.export import export as pack
+    from reelsense.training import export as exporter
 
     source = LabelledData(data, text_column, label_column)
     split, labels = source.for_training()
-    more = [sentence_set(sets_folder)] if sets_folder else []
-    parity = pack(checkpoint, split.validation, labels, output, data=source.name, calibrate_on=more)
+    calibrate_on = [sentence_set(sets_folder)] if sets_folder else []
+    parity = exporter.export(
+        checkpoint,
+        split.validation,
+        labels,
+        output,
+        data=source.name,
+        calibrate_on=calibrate_on,
+    )
     click.echo(
-        f"{output}: the label of the checkpoint on {parity.agreement:.2%} of {parity.reviews} "
-        f"held-out reviews; accuracy {parity.accuracy_int8:.2%}, before int8 "
+        f"{output}: same label as the checkpoint on {parity.agreement:.2%} of {parity.reviews} "
+        f"validation reviews; accuracy {parity.accuracy_int8:.2%}, before int8 "
         f"{parity.accuracy_fp32:.2%}"
     )

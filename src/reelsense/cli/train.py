@@ -12,21 +12,23 @@ from reelsense.cli import options
 
 @click.command()
 @options.labelled_data
-@click.option("--recipe", "recipe_file", type=options.PATH, required=True, help="A TOML file.")
+@click.option(
+    "--recipe", "recipe_file", type=options.PATH, required=True, help="TOML file with the stages."
+)
 @click.option(
     "--evaluation-sets",
     type=options.PATH,
-    help="Folder of edited reviews and single sentences, for recipes that learn from them.",
+    help="Folder with edited reviews and single sentences, for recipes that use them.",
 )
 @click.option(
     "--base-model",
-    help="The pre-trained encoder: a hub id or a folder. By default the recipe's.",
+    help="Pre-trained encoder: a hub id or a folder. Default: the recipe's.",
 )
 @click.option(
     "--extra-data",
     type=options.PATH,
     multiple=True,
-    help="A .jsonl file of examples to learn from as well, with a probability for each label.",
+    help="A .jsonl file of further examples, with a probability for each label. Repeatable.",
 )
 @click.option("--output", type=options.PATH, required=True, help="Folder for the checkpoint.")
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in --output.")
@@ -36,7 +38,7 @@ from reelsense.cli import options
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Split every batch into this many parts: the same model in less memory.",
+    help="Split every batch into this many micro-batches: the same result with less memory.",
 )
 def train(
     data: Path,
@@ -53,8 +55,8 @@ def train(
 ) -> None:
     """Train a model: run the stages of a recipe.
 
-    Stages pre-train an encoder further, fine-tune it on labelled texts, or distil teachers into
-    it. On several processes: `torchrun --nproc-per-node N -m reelsense train ...`.
+    Stages continue the pre-training of an encoder, fine-tune it on labelled texts, or distil
+    teachers into it. On several processes: `torchrun --nproc-per-node N -m reelsense train ...`.
     """
     from reelsense.datasets.labelled import LabelledData
     from reelsense.training import pipeline
@@ -75,5 +77,5 @@ def train(
         resume=resume,
         processes=processes,
     )
-    processes.say(f"the checkpoint is in {output}")
-    processes.end()
+    processes.print(f"the checkpoint is in {output}")
+    processes.shut_down()

@@ -1,1 +1,1 @@
-"""Labelled reviews: the Large Movie Review Dataset and the user's own files. Needs no PyTorch."""
+"""Labelled reviews: the Large Movie Review Dataset and your own tables. Needs no PyTorch."""

@@ -1,11 +1,11 @@
-"""Sentences made from templates, to train a model's behaviour and to measure it.
+"""Sentences made from templates, to train a model's behaviour and to evaluate it.
 
 A behaviour is something a sentiment model should handle, such as negation. The folder
-`data/behaviours` has one TOML file for each; `words.toml` there has words for all of them. Every
-file has two halves, training and measuring, which share no template and no word that fills one.
+`data/behaviours` has one TOML file for each, and `words.toml` with words for all of them. Every
+file has two halves, training and measuring, which share neither templates nor words.
 
-A template's places are `{film}`, a word of that list, and `{a film}`, the word with its article.
-`{film2}` is another word of the same list than `{film}`; the same place always gets the same word.
+Templates have placeholders: `{film}` is a word of that list and `{a film}` the word with its
+article. `{film2}` is another word of the same list. Equal placeholders get the same word.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ FACTS = "facts"
 """The behaviour whose sentences also serve as context around an opinion."""
 
 _WORDS = "words"
-_PLACE = re.compile(r"\{(?P<article>a )?(?P<words>[a-z]+?(?:100|10|5)?)(?P<number>[23]?)\}")
+_PLACEHOLDER = re.compile(r"\{(?P<article>a )?(?P<words>[a-z]+?(?:100|10|5)?)(?P<number>[23]?)\}")
 _AN = re.compile(r"(?!unit|uk|ug|uru|uy|one|eu)[aeiou8]|HIV|LGBT", re.IGNORECASE)
-"""Words whose first sound is a vowel, as far as they occur in the data."""
+"""Words that start with a vowel sound, among those in the data."""
 
 _START = re.compile(r"(?:^|[.?!\n] )[\"']?[a-z]")
 
 _CONTEXT_SHARE = 0.2
 """The chance of a fact before an opinion, and likewise after it."""
 
-_FRUITLESS = 50
-"""Draws without a new text after which a template set counts as exhausted."""
+_MAX_ROUNDS_WITHOUT_NEW_TEXT = 50
+"""Rounds without a new text after which templates count as exhausted."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledSentence:
-    """A text with the label it should get."""
+    """A text and its label."""
 
     text: str
     label: str
@@ -56,14 +56,14 @@ class BehaviourSentences:
 
     name: str
     about: str
-    """One line that says what is tested, with an example."""
+    """One line about what is tested, with an example."""
     sentences: tuple[LabelledSentence, ...]
 
 
 def behaviour_sentences(half: Half, per_label: int) -> list[BehaviourSentences]:
     """Return every behaviour with at most `per_label` distinct sentences of each label.
 
-    The sentences are always the same ones. Some have one or two facts around the opinion.
+    The result is always the same. Some sentences have one or two facts around the opinion.
     """
     files = _files()
     return [
@@ -76,7 +76,7 @@ def behaviour_sentences(half: Half, per_label: int) -> list[BehaviourSentences]:
 
 
 def word_lists(half: Half) -> dict[str, list[str]]:
-    """Return the words that fill the places of all templates, by the name of their list."""
+    """Return the words for the placeholders of all templates, by list."""
     return {name: list(words) for name, words in _files()[_WORDS][half].items()}
 
 
@@ -111,41 +111,41 @@ def _texts(
     templates: Sequence[str],
     words: Mapping[str, Sequence[str]],
     half: Half,
-    most: int,
+    maximum: int,
     random: Random,
     *,
     bare: bool,
 ) -> list[str]:
-    """Fill `templates` in turn until there are `most` different texts, or no new ones."""
+    """Fill `templates` in turn until there are `maximum` distinct texts or no new ones."""
     texts: dict[str, None] = {}
-    fruitless = 0
-    while len(texts) < most and fruitless < _FRUITLESS:
-        fruitless += 1
+    rounds = 0
+    while len(texts) < maximum and rounds < _MAX_ROUNDS_WITHOUT_NEW_TEXT:
+        rounds += 1
         for template in templates:
             text = fill(template, words, random)
             if not bare:
                 text = _in_context(text, half, random)
-            if text not in texts and len(texts) < most:
+            if text not in texts and len(texts) < maximum:
                 texts[text] = None
-                fruitless = 0
+                rounds = 0
     return list(texts)
 
 
 def fill(template: str, words: Mapping[str, Sequence[str]], random: Random) -> str:
-    """Return `template` with its places filled from `words`; sentences begin with a capital."""
+    """Return `template` with its placeholders filled; sentences begin with a capital."""
     chosen: dict[tuple[str, str], str] = {}
 
-    def word(place: re.Match[str]) -> str:
-        name, number = place["words"], place["number"]
+    def word(placeholder: re.Match[str]) -> str:
+        name, number = placeholder["words"], placeholder["number"]
         if (name, number) not in chosen:
-            taken = {used for (other, _), used in chosen.items() if other == name}
-            chosen[name, number] = random.choice([w for w in words[name] if w not in taken])
-        found = chosen[name, number]
-        return f"{article(found)} {found}" if place["article"] else found
+            used = {word for (other, _), word in chosen.items() if other == name}
+            chosen[name, number] = random.choice([w for w in words[name] if w not in used])
+        choice = chosen[name, number]
+        return f"{article(choice)} {choice}" if placeholder["article"] else choice
 
     lower = template[:1].islower()
-    text = _PLACE.sub(word, template)
-    return text if lower else _START.sub(lambda start: _upper_last(start[0]), text)
+    text = _PLACEHOLDER.sub(word, template)
+    return text if lower else _START.sub(lambda start: start[0][:-1] + start[0][-1].upper(), text)
 
 
 def _in_context(text: str, half: Half, random: Random) -> str:
@@ -164,7 +164,3 @@ def _fact(half: Half, random: Random) -> str:
     facts = _files()[FACTS]
     words = {**word_lists(half), **facts["words"][half]}
     return fill(random.choice(facts[half][0]["templates"]), words, random)
-
-
-def _upper_last(start: str) -> str:
-    return start[:-1] + start[-1].upper()

@@ -1,6 +1,6 @@
-"""Bring datasets to this machine: download, verify, unpack.
+"""Download, verification and unpacking of datasets.
 
-Knows the files to download; `imdb` and `evaluation_sets` know what is in them.
+Knows the files to download; `imdb` and `evaluation_sets` know their contents.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ _TIMEOUT = 30.0  # seconds without a byte
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A file to download, how to know that it arrived whole, and what would do instead."""
+    """A file to download, and how to verify it."""
 
     url: str
     size: int
     """Bytes."""
     md5: str
-    instead: str = "--from FOLDER, a data/evaluation-sets from another machine"
-    """What names a copy."""
+    alternative: str = "--from FOLDER, a data/evaluation-sets from another machine"
+    """The option that uses an existing copy."""
 
 
 IMDB = Archive(
     url="https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
     size=84_125_825,
     md5="7c2ac02c03563afcf9b574c7e56c153a",
-    instead="--from aclImdb_v1.tar.gz, brought from another machine",
+    alternative="--from aclImdb_v1.tar.gz, copied from another machine",
 )
-"""As https://ai.stanford.edu/~amaas/data/sentiment/ offers it (size and md5 of 2026-11)."""
+"""From https://ai.stanford.edu/~amaas/data/sentiment/ (size and md5 as of 2026-11)."""
 
 _GITHUB = "https://raw.githubusercontent.com"
 _CONTRAST = f"{_GITHUB}/allenai/contrast-sets/HEAD/IMDb/data"
@@ -78,54 +78,71 @@ EVALUATION_SETS = {
     "sst2/dev.tsv": Archive(f"{_SST2}/dev.tsv", 94_931, "268856b487b2a31a28c0a93daaff7288"),
     "sst2/train.tsv": Archive(f"{_SST2}/train.tsv", 3_806_081, "2923754b672f7ec42a27bafabdfd5e3c"),
 }
-"""Every file by its place in the folder. Each lies on its repository's default branch ("HEAD");
-size and md5 say that it is the one measured on: allenai/contrast-sets e2b87316,
-acmi-lab/counterfactually-augmented-data 6f232a1d, cleanlab/label-errors 6d5d6b31,
-forest-snow/alps 3c7ef2c9."""
+"""Files by their path in the folder, from the default branches ("HEAD") of their repositories.
+Size and md5 are those of allenai/contrast-sets e2b87316, acmi-lab/counterfactually-augmented-data
+6f232a1d, cleanlab/label-errors 6d5d6b31 and forest-snow/alps 3c7ef2c9."""
 
 
-def fetch_imdb(out: Path, given: Path | None = None, archive: Archive = IMDB) -> Path:
-    """Put the unpacked dataset into `out` and return its root folder.
+def fetch_imdb(output: Path, copy: Path | None = None, archive: Archive = IMDB) -> Path:
+    """Unpack the dataset into `output`; resume an interrupted download.
 
-    Downloads `archive` unless `given` names an archive or an unpacked folder; goes on where an
-    interrupted download stopped. Raises DownloadError if that is impossible, DatasetError if what
-    came is not the dataset.
+    Args:
+        output: Folder for the archive and the dataset.
+        copy: An archive or an unpacked folder, in place of a download.
+        archive: What to download.
+
+    Returns:
+        The root folder of the dataset.
+
+    Raises:
+        DownloadError: The download failed.
+        DatasetError: The archive or the folder is not the dataset.
     """
-    if given is not None and given.is_dir():
-        return imdb.find_root(given)
-    if (out / "aclImdb").is_dir() and given is None:
-        return imdb.find_root(out)
-    if given is not None and not given.is_file():
-        raise DatasetError(f"{given} does not exist: pass an archive or an unpacked folder")
-    found = given or download(archive, out / Path(archive.url).name)
-    out.mkdir(parents=True, exist_ok=True)
-    unpack(found, out)
-    return imdb.find_root(out)
+    if copy is not None and copy.is_dir():
+        return imdb.find_root(copy)
+    if (output / "aclImdb").is_dir() and copy is None:
+        return imdb.find_root(output)
+    if copy is not None and not copy.is_file():
+        raise DatasetError(
+            f"{copy} does not exist: pass an archive or an unpacked folder", code="no-data"
+        )
+    path = copy or download(archive, output / Path(archive.url).name)
+    output.mkdir(parents=True, exist_ok=True)
+    unpack(path, output)
+    return imdb.find_root(output)
 
 
 def fetch_evaluation_sets(
-    out: Path, given: Path | None = None, files: Mapping[str, Archive] = EVALUATION_SETS
+    output: Path, copy: Path | None = None, files: Mapping[str, Archive] = EVALUATION_SETS
 ) -> Path:
-    """Put the sets that robustness is measured on into `out`/evaluation-sets; return that folder.
+    """Download missing evaluation sets to `output`/evaluation-sets; resume interrupted downloads.
 
-    Downloads those of `files` that are not there and right; goes on where an interrupted download
-    stopped. Where `given` names a folder that holds them, checks it and returns it. Raises
-    DownloadError if a file cannot be had, DatasetError if `given` is no such folder.
+    Args:
+        output: The parent of the folder.
+        copy: A folder with the sets, which is checked and returned in place of a download.
+        files: What to download.
+
+    Returns:
+        The folder with the sets.
+
+    Raises:
+        DownloadError: A download failed.
+        DatasetError: `copy` does not contain the sets.
     """
-    if given is not None:
-        read_evaluation_sets(given)
-        return given
-    folder = out / "evaluation-sets"
-    for place, file in files.items():
-        download(file, folder / place)
+    if copy is not None:
+        read_evaluation_sets(copy)
+        return copy
+    folder = output / "evaluation-sets"
+    for path, file in files.items():
+        download(file, folder / path)
     return folder
 
 
 def download(archive: Archive, path: Path) -> Path:
-    """Download `archive` to `path`, resuming what `path`.part already holds; return `path`.
+    """Download `archive` to `path`, resuming from `path`.part; return `path`.
 
-    Its folder is made once there is something to put into it. Raises DownloadError in one line that
-    says what to do instead.
+    Raises:
+        DownloadError: The download failed, or the file is not the expected one.
     """
     if path.is_file() and _md5(path) == archive.md5:
         return path
@@ -134,41 +151,44 @@ def download(archive: Archive, path: Path) -> Path:
         _download_rest(archive, part)
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         if getattr(error, "code", None) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            part.unlink(missing_ok=True)  # more than the file now has: begin anew
+            part.unlink(missing_ok=True)  # it is longer than the file: start again
         reason = getattr(error, "reason", None) or error
         raise DownloadError(
-            f"{archive.url} cannot be downloaded ({reason}): run again to go on, or pass "
-            f"{archive.instead}"
+            f"cannot download {archive.url} ({reason}): run again to resume, or pass "
+            f"{archive.alternative}"
         ) from error
     if part.stat().st_size < archive.size:
         raise DownloadError(
-            f"the download of {archive.url} broke off at {part.stat().st_size:,} of "
-            f"{archive.size:,} bytes: run again to go on"
+            f"the download of {archive.url} stopped at {part.stat().st_size:,} of "
+            f"{archive.size:,} bytes: run again to resume",
+            code="download-incomplete",
         )
     if _md5(part) != archive.md5:
         part.unlink()
         raise DownloadError(
-            f"{archive.url} came damaged (its md5 is not {archive.md5}): run again, or pass "
-            f"{archive.instead}"
+            f"the download of {archive.url} is damaged (expected md5 {archive.md5}): run again, or "
+            f"pass {archive.alternative}",
+            code="download-damaged",
         )
     os.replace(part, path)
     return path
 
 
 def _download_rest(archive: Archive, part: Path) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    if have >= archive.size:
+    present = part.stat().st_size if part.exists() else 0
+    if present >= archive.size:
         return
-    headers = {"Range": f"bytes={have}-", "User-Agent": "reelsense"}
+    headers = {"Range": f"bytes={present}-", "User-Agent": "reelsense"}
     request = urllib.request.Request(archive.url, headers=headers)  # noqa: S310  # our own constant
-    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310  # nosec B310
-        resumed = answer.status == 206
-        start = have if resumed else 0
-        if answer.length is not None and start + answer.length != archive.size:
+    with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310  # nosec B310
+        resumed = response.status == HTTPStatus.PARTIAL_CONTENT
+        start = present if resumed else 0
+        if response.length is not None and start + response.length != archive.size:
             part.unlink(missing_ok=True)
             raise DownloadError(
-                f"{archive.url} now gives another file ({start + answer.length:,} bytes, not "
-                f"{archive.size:,}): pass {archive.instead}"
+                f"{archive.url} has changed ({start + response.length:,} bytes, expected "
+                f"{archive.size:,}): pass {archive.alternative}",
+                code="download-changed",
             )
         part.parent.mkdir(parents=True, exist_ok=True)
         with (
@@ -177,34 +197,38 @@ def _download_rest(archive: Archive, part: Path) -> None:
                 total=archive.size, initial=start, unit="B", unit_scale=True, desc=part.stem
             ) as bar,
         ):
-            while block := answer.read(_BLOCK):
+            while block := response.read(_BLOCK):
                 file.write(block)
                 bar.update(len(block))
 
 
-def unpack(archive: Path, out: Path) -> None:
-    """Unpack the dataset's folder from `archive` into `out`/aclImdb, whole or not at all.
+def unpack(archive: Path, output: Path) -> None:
+    """Unpack the dataset's folder from `archive` to `output`/aclImdb, atomically.
 
-    Members and links that would leave `out`, and devices, are refused (tarfile's data filter).
+    Raises:
+        DatasetError: The archive is damaged, is another one, or has members that are unsafe
+            (devices, paths or links that leave the folder).
     """
-    beside = out / ".aclImdb.part"
-    shutil.rmtree(beside, ignore_errors=True)
+    temporary = output / ".aclImdb.part"
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
         with tarfile.open(archive) as tar, tqdm(desc="unpack", unit=" files") as bar:
             for member in tar:
-                tar.extract(member, beside, filter="data")
+                tar.extract(member, temporary, filter="data")
                 bar.update()
             while tar.fileobj is not None and tar.fileobj.read(_BLOCK):
-                pass  # to the end, where gzip compares its checksum
-        root = imdb.find_root(beside)
-        shutil.rmtree(out / "aclImdb", ignore_errors=True)
-        os.replace(root, out / "aclImdb")
+                pass  # at the end gzip verifies its checksum
+        root = imdb.find_root(temporary)
+        shutil.rmtree(output / "aclImdb", ignore_errors=True)
+        os.replace(root, output / "aclImdb")
     except DatasetError as error:
-        raise DatasetError(f"{archive} does not hold the Large Movie Review Dataset") from error
+        raise DatasetError(
+            f"{archive} does not contain the Large Movie Review Dataset", code="no-data"
+        ) from error
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise DatasetError(f"{archive} cannot be unpacked: {error}") from error
+        raise DatasetError(f"cannot unpack {archive}: {error}", code="unreadable") from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _md5(path: Path) -> str:

@@ -1,8 +1,8 @@
-"""Identity terms, the sentences they stand in, and those sentences with other terms.
+"""Identity terms, sentences that contain them, and counterfactuals with other terms.
 
-The terms are in `data/identity_terms.toml`, sentences with a place for one in
+The terms are in `data/identity_terms.toml`, sentences with a placeholder for one in
 `data/identity_templates.toml`. A quarter of the terms and half of the sentences are held out from
-training, so that fairness is measured with terms that no model was trained on.
+training, so that fairness is measured with terms that models were not trained on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PRONOUNS = {
 }
 
 _LENGTHS = range(4, 41)
-"""Words of a sentence from a review."""
+"""Number of words of a sentence from a review."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _LAST_ARTICLE = re.compile(r"\ban?\s+$", re.IGNORECASE)
@@ -38,17 +38,17 @@ class Term:
 
     text: str
     category: str
-    """As "religion"."""
+    """Such as "religion"."""
     form: Form
     held_out: bool
-    """Whether no model may be trained on it."""
+    """Whether it is excluded from training."""
     pronoun: str = "they"
-    """Of a noun: "he", "she" or "they"."""
+    """"he", "she" or "they", for nouns."""
 
 
 @dataclass(frozen=True, slots=True)
 class TermSentence:
-    """A sentence with a place for a term of one form and one category."""
+    """A sentence with a placeholder for a term of one form and category."""
 
     template: str
     category: str
@@ -76,7 +76,7 @@ def categories() -> list[str]:
 
 
 def terms_of(category: str, form: Form) -> list[Term]:
-    """Return the terms of `category` that have the grammatical form `form`."""
+    """Return the terms of a category that have a grammatical form."""
     return [term for term in all_terms() if (term.category, term.form) == (category, form)]
 
 
@@ -86,31 +86,38 @@ def template_sentences(half: Half) -> list[TermSentence]:
     return [
         TermSentence(template, category, form)
         for form in ("adjective", "noun")
-        for written in content[form][half]
-        for template in _peopled(written, content["people"])
+        for pattern in content[form][half]
+        for template in _with_people(pattern, content["people"])
         for category in categories()
     ]
 
 
 def review_sentences(texts: Iterable[str]) -> list[TermSentence]:
-    """Return the sentences of reviews that hold a term, each once, with a place for others.
+    """Return the sentences of reviews that contain a term, each once, as templates.
 
-    Adjectives must stand before a word for people, which leaves out black comedies and French
-    windows; nouns are those of gender, in sentences where no other word has to change.
+    Adjectives must be followed by a word for people, which excludes black comedies and French
+    windows. Nouns are those of gender, in sentences where no other word has to change.
     """
-    found: list[TermSentence] = []
-    for sentence in dict.fromkeys(_split(texts)):
-        made = (_adjective_sentence(sentence), _noun_sentence(sentence))
-        found += [each for each in made if each]
-    return found
+    return [
+        template
+        for sentence in dict.fromkeys(_split(texts))
+        for template in (_adjective_sentence(sentence), _noun_sentence(sentence))
+        if template
+    ]
 
 
 def fill(template: str, term: Term) -> str:
-    """Return `template` with `term` in its place, and the article and pronouns that go with it."""
+    """Return `template` with `term` and its article and pronouns."""
     he, his, him = _PRONOUNS[term.pronoun]
-    before = article(term.text)
+    indefinite = article(term.text)
     return template.format(
-        x=term.text, X=_capital(term.text), a=before, A=_capital(before), he=he, his=his, him=him
+        x=term.text,
+        X=_capital(term.text),
+        a=indefinite,
+        A=_capital(indefinite),
+        he=he,
+        his=his,
+        him=him,
     )
 
 
@@ -120,11 +127,11 @@ def _lists(content: Mapping[str, Any]) -> Iterator[tuple[Form, str, list[str]]]:
         yield "noun", pronoun, texts
 
 
-def _peopled(template: str, people: Mapping[str, list[str]]) -> list[str]:
-    """Return `template` with each word for people, or as it is where it has no place for one."""
-    for place, words in people.items():
-        if f"{{{place}}}" in template:
-            return [template.replace(f"{{{place}}}", word) for word in words]
+def _with_people(template: str, people: Mapping[str, list[str]]) -> list[str]:
+    """Return `template` with each word for people in its placeholder, if it has one."""
+    for name, words in people.items():
+        if f"{{{name}}}" in template:
+            return [template.replace(f"{{{name}}}", word) for word in words]
     return [template]
 
 
@@ -150,7 +157,7 @@ def _adjective_sentence(sentence: str) -> TermSentence | None:
             and sum(_by_text("adjective")[m[0].lower()].category == term.category for m in matches)
             == 1
         ):
-            return TermSentence(_with_place(before, after), term.category, "adjective")
+            return TermSentence(_template(before, after), term.category, "adjective")
     return None
 
 
@@ -167,17 +174,16 @@ def _noun_sentence(sentence: str) -> TermSentence | None:
         or not _words("barred").isdisjoint(others)
     ):
         return None
-    return TermSentence(_with_place(before, after), "gender", "noun")
+    return TermSentence(_template(before, after), "gender", "noun")
 
 
-def _with_place(before: str, after: str) -> str:
-    """Return the template of a sentence whose term stands between `before` and `after`."""
-    found = _LAST_ARTICLE.search(before)
-    place = "{x}" if before else "{X}"
-    if found:
-        place = "{A} {x}" if found[0].startswith("A") else "{a} {x}"
-        before = before[: found.start()]
-    return f"{_escaped(before)}{place}{_escaped(after)}"
+def _template(before: str, after: str) -> str:
+    """Return the template of a sentence with a term between `before` and `after`."""
+    placeholder = "{x}" if before else "{X}"
+    if indefinite := _LAST_ARTICLE.search(before):
+        placeholder = "{A} {x}" if indefinite[0].startswith("A") else "{a} {x}"
+        before = before[: indefinite.start()]
+    return f"{_escaped(before)}{placeholder}{_escaped(after)}"
 
 
 def _escaped(text: str) -> str:

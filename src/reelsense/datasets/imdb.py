@@ -1,8 +1,8 @@
-"""Read the Large Movie Review Dataset (Maas et al. 2011) from its unpacked folder.
+"""The Large Movie Review Dataset (Maas et al. 2011), read from its unpacked folder.
 
-https://ai.stanford.edu/~amaas/data/sentiment/: 25,000 labelled reviews to train on, 25,000 to
-test on, 50,000 without labels, each also as a bag of words. Knows how the folder is laid out and
-nothing about where it came from; `fetch` does.
+https://ai.stanford.edu/~amaas/data/sentiment/: 25,000 labelled reviews for training, 25,000 for
+testing and 50,000 without labels, each also as a bag of words. Knows the layout of the folder;
+`fetch` downloads it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ def read_split(root: Path, split: str) -> list[Review]:
     """Read the reviews of `split` ("train", "test" or "unsup") below `root`.
 
     The order is that of the review ids, negative before positive. `Review.group` is the film's
-    title id ("tt0064354"). Raises DatasetError naming the file that is missing, unreadable,
-    misnamed or no UTF-8.
+    title id ("tt0064354").
+
+    Raises:
+        DatasetError: A file is missing, unreadable, misnamed or not UTF-8.
     """
     if split not in SPLITS:
-        raise DatasetError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
+        raise DatasetError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
     root = find_root(root)
     part = root / ("test" if split == "test" else "train")
     folders = ["unsup"] if split == "unsup" else ["neg", "pos"]
@@ -43,15 +45,19 @@ def read_split(root: Path, split: str) -> list[Review]:
 
 
 def find_root(path: Path) -> Path:
-    """Return the folder that holds train/ and test/: `path` itself or `path`/aclImdb."""
+    """Return the folder that contains train/ and test/: `path` itself or `path`/aclImdb."""
     for root in (path, path / "aclImdb"):
         if (root / "train").is_dir() and (root / "test").is_dir():
             return root
     if not path.exists():
-        raise DatasetError(f"{path} does not exist; `reelsense data fetch imdb` makes data/aclImdb")
+        raise DatasetError(
+            f"{path} does not exist: `reelsense data fetch imdb` creates data/aclImdb",
+            code="no-data",
+        )
     raise DatasetError(
-        f"{path} is no table (.csv, .tsv, .jsonl) and not the unpacked Large Movie Review Dataset "
-        "(no train/ and test/ in it); `reelsense data fetch imdb` makes one where there is none"
+        f"{path} is not labelled data: expected a table (.csv, .tsv, .jsonl) or the unpacked Large "
+        "Movie Review Dataset with train/ and test/, which `reelsense data fetch imdb` downloads",
+        code="no-data",
     )
 
 
@@ -60,8 +66,8 @@ def _read_folder(part: Path, folder: str) -> Iterator[Review]:
     files = _review_files(part / folder, ratings=_RATINGS[folder])
     if set(files) != set(range(len(titles))):
         raise DatasetError(
-            f"{part / folder} holds {len(files)} reviews but urls_{folder}.txt names "
-            f"{len(titles)} films: line N must belong to review id N"
+            f"{part / folder} contains {len(files)} reviews, but urls_{folder}.txt has "
+            f"{len(titles)} lines: expected a line for each review id"
         )
     reading = f"reading {part.name}/{folder}"
     for number in tqdm(sorted(files), reading, unit=" reviews", leave=False, delay=1):
@@ -83,10 +89,10 @@ def _review_files(folder: Path, ratings: range) -> dict[int, tuple[Path, int]]:
     for path in folder.iterdir():
         match = _FILE_NAME.fullmatch(path.name)
         if match is None:
-            raise DatasetError(f"{path} is not named ID_RATING.txt")
+            raise DatasetError(f"unexpected file {path}: expected names like ID_RATING.txt")
         number, rating = int(match[1]), int(match[2])
         if rating not in ratings:
-            raise DatasetError(f"{path} has rating {rating}, which does not belong in {folder}")
+            raise DatasetError(f"{path} has the rating {rating}, which is not valid in {folder}")
         if number in files:
             raise DatasetError(f"{path} and {files[number][0].name} have the same review id")
         files[number] = (path, rating)
@@ -98,7 +104,9 @@ def _read_titles(path: Path) -> list[str]:
     for number, line in enumerate(_read_text(path).splitlines(), start=1):
         match = _TITLE_URL.fullmatch(line.strip())
         if match is None:
-            raise DatasetError(f"{path}, line {number}: not the address of an IMDb title: {line!r}")
+            raise DatasetError(
+                f"{path}, line {number}: expected the URL of an IMDb title, not {line!r}"
+            )
         titles.append(match[1])
     return titles
 
@@ -109,7 +117,7 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path} is not UTF-8 text (byte {error.start})") from error
     except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+        raise DatasetError(f"cannot read {path}: {error.strerror}", code="unreadable") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +131,14 @@ class BagOfWords:
 def read_bags(root: Path, split: str) -> Iterator[BagOfWords]:
     """Yield the bag-of-words form of `split`, line by line, in the file's own order.
 
-    Files as the dataset's README describes them: LIBSVM lines "RATING INDEX:COUNT ...", the index
-    counting the lines of imdb.vocab from 0. Raises DatasetError naming file and line.
+    The format is LIBSVM: lines "RATING INDEX:COUNT ...", where the index is that of a line of
+    imdb.vocab, from 0.
+
+    Raises:
+        DatasetError: A file cannot be read, or a line is malformed.
     """
     if split not in SPLITS:
-        raise DatasetError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
+        raise DatasetError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
     root = find_root(root)
     words = _read_text(root / "imdb.vocab").split("\n")
     words = words[:-1] if words and not words[-1] else words
@@ -140,7 +151,7 @@ def read_bags(root: Path, split: str) -> Iterator[BagOfWords]:
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path} is not UTF-8 text") from error
     except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+        raise DatasetError(f"cannot read {path}: {error.strerror}", code="unreadable") from error
 
 
 def _parse_bag(line: str, words: list[str], where: str) -> BagOfWords:
@@ -155,5 +166,5 @@ def _parse_bag(line: str, words: list[str], where: str) -> BagOfWords:
         return BagOfWords(rating=int(rating), counts=counts)
     except (ValueError, IndexError) as error:
         raise DatasetError(
-            f"{where}: not a bag of words over {len(words)} words: {error}"
+            f"{where}: expected a bag of words over {len(words)} words: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""From a `--data PATH` to labelled reviews: the Large Movie Review Dataset or the user's table."""
+"""The reviews of a `--data PATH`: the Large Movie Review Dataset or your own table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reelsense.tables import delimited
 
 @dataclass(frozen=True, slots=True)
 class LabelledData:
-    """Where labelled reviews come from. The columns matter for tables alone."""
+    """A source of labelled reviews. The columns apply to tables only."""
 
     path: Path
     text_column: str = "text"
@@ -26,24 +26,35 @@ class LabelledData:
         return self.path.suffix.lower() in delimited.SUFFIXES
 
     def for_training(self) -> tuple[Split, list[str]]:
-        """Return what to train on, split by group, and the labels in order."""
+        """Return training and validation set, split by group, and the labels in order.
+
+        Raises:
+            DatasetError: There are too few reviews or labels, or a label has a reserved name.
+        """
         if self._is_table:
             reviews = self._table()
             labels = labels_of(reviews)
         else:
             reviews, labels = imdb.read_split(self.path, "train"), list(imdb.LABELS)
         if len(labels) < 2:
-            raise DatasetError(f"{self.path}: two labels at least are needed, found {labels}")
+            raise DatasetError(
+                f"{self.path} has the labels {labels}: expected two or more", code="too-few-labels"
+            )
         if UNSURE in labels:
-            raise DatasetError(f"{self.path}: no label can be {UNSURE!r}, which is a verdict")
+            raise DatasetError(
+                f"{self.path}: the label {UNSURE!r} is reserved: rename it", code="reserved-label"
+            )
         split = split_validation([review for review in reviews if review.label is not None])
         if not (split.train and split.validation):
-            raise DatasetError(f"{self.path}: too few distinct reviews to hold any out")
+            raise DatasetError(
+                f"{self.path} has too few distinct reviews for a validation set: add reviews",
+                code="too-few-reviews",
+            )
         return split, labels
 
     @property
     def usual_part(self) -> str:
-        """The part that a measurement is taken on unless told otherwise."""
+        """The part that is evaluated by default."""
         return "all" if self._is_table else "test"
 
     @property
@@ -53,42 +64,47 @@ class LabelledData:
 
     @property
     def name(self) -> str:
-        """What this is, for people."""
+        """Name of the data set."""
         return self.path.name if self._is_table else imdb.NAME
 
     def title(self, part: str) -> str:
-        """What `part` of it is, for people."""
+        """Return the name of a part of the data set."""
         if part == "all":
             return self.name
-        words = {"validation": "the validation set of", "test": "the official test part of"}
-        return f"{words.get(part, f'the {part} part of')} {self.name}"
+        titles = {"validation": "the validation set of", "test": "the official test part of"}
+        return f"{titles.get(part, f'the {part} part of')} {self.name}"
 
     def unlabelled_texts(self) -> list[str]:
-        """Return the texts without labels, but those that are held out or in the test part too."""
+        """Return the texts without labels, except held-out ones."""
         if self._is_table:
             return [review.text for review in self._table() if review.label is None]
-        known = self.texts_kept_apart()
+        held_out = self.held_out_texts()
         texts = dict.fromkeys(review.text for review in imdb.read_split(self.path, "unsup"))
-        return [text for text in texts if text not in known]
+        return [text for text in texts if text not in held_out]
 
-    def texts_kept_apart(self) -> set[str]:
-        """Return the texts that nothing may be learned from: held out, or in the test part."""
+    def held_out_texts(self) -> set[str]:
+        """Return the texts of the validation set and the official test part."""
         split, _ = self.for_training()
         test = [] if self._is_table else imdb.read_split(self.path, "test")
         return {review.text for review in [*split.validation, *test]}
 
     def training_texts(self) -> frozenset[str]:
-        """Return the texts of the dataset's official train part, held-out ones included."""
+        """Return the texts of the official training part, validation set included."""
         return frozenset(review.text for review in imdb.read_split(self.path, "train"))
 
     def part(self, name: str) -> list[Review]:
         """Return "train", "validation", "test" (the official one) or, of a table, "all"."""
         if name == "test" and self._is_table:
-            raise DatasetError(f"{self.path} has no test part: pass its file alone, --split all")
+            raise DatasetError(
+                f"{self.path} has no test part: use --split all on a file of test data",
+                code="no-such-part",
+            )
         if name == "test":
             return imdb.read_split(self.path, "test")
         if name == "all" and not self._is_table:
-            raise DatasetError("--split all is for tables; of the dataset, name a part")
+            raise DatasetError(
+                "--split all is for tables: use train, validation or test", code="no-such-part"
+            )
         if name == "all":
             return self._table()
         split, _ = self.for_training()

@@ -1,6 +1,6 @@
-"""A labelled review, and the split that keeps a film's reviews together.
+"""Labelled reviews, and the split that keeps the reviews of a film together.
 
-Knows no file format: `imdb` and `tables` read files into these.
+Knows no file formats: `imdb` and `labelled_tables` read files.
 """
 
 from __future__ import annotations
@@ -13,48 +13,48 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One review. `label` is None in the unlabelled part, `rating` (stars, 1-10) where unknown.
-
-    `group` names what the review is about (a film's title id); reviews of one group are never
-    parted by `split_validation`. `name` says where the review came from.
-    """
+    """One review."""
 
     name: str
+    """Where it comes from, such as a file and line."""
     text: str
     label: str | None
+    """None in the unlabelled part."""
     rating: int | None
+    """Stars, 1 to 10, where known."""
     group: str
+    """What it is about, such as a film's title id. `split_validation` does not split groups."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """`train` to learn from; `validation` to choose epochs, windows and thresholds on."""
+    """`train` for training; `validation` to choose epochs, windows and thresholds."""
 
     train: list[Review]
     validation: list[Review]
 
 
 def split_validation(reviews: Sequence[Review], share: float = 0.1) -> Split:
-    """Hold out about `share` of `reviews` by group: no group stands in both parts.
+    """Hold out about `share` of `reviews` by group: no group is in both parts.
 
-    The choice depends on the group names alone (their SHA-256 order), so it is the same on every
-    machine and whatever the order of `reviews`. In IMDb's train part 97 % of the reviews share
-    their film with another one; a split review by review would let a model recognise the film.
+    The choice depends on the group names alone (by their SHA-256), so it is the same on every
+    machine and for every order of `reviews`. In IMDb's training part 97 % of the reviews share
+    their film with another one: a split by review would let a model recognise the film.
     """
     sizes: dict[str, int] = defaultdict(int)
     for review in reviews:
         sizes[review.group] += 1
-    wanted = round(share * len(reviews))
-    held: set[str] = set()
+    target = round(share * len(reviews))
+    held_out: set[str] = set()
     count = 0
     for group in sorted(sizes, key=_digest):
-        if count >= wanted:
+        if count >= target:
             break
-        held.add(group)
+        held_out.add(group)
         count += sizes[group]
     return Split(
-        train=[review for review in reviews if review.group not in held],
-        validation=[review for review in reviews if review.group in held],
+        train=[review for review in reviews if review.group not in held_out],
+        validation=[review for review in reviews if review.group in held_out],
     )
 
 

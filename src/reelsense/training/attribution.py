@@ -1,7 +1,7 @@
-"""Integrated gradients of a checkpoint, to measure explanations against.
+"""Integrated gradients of a checkpoint, as the reference for explanations.
 
 Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks": the gradient with respect to
-the word embeddings, averaged along the straight way from a text of blank tokens to the text.
+the word embeddings, averaged along the straight line from a blank text to the text.
 """
 
 from __future__ import annotations
@@ -20,70 +20,74 @@ from transformers import PreTrainedModel
 from reelsense.inference.tokenizer import ReviewTokenizer, window_edges
 from reelsense.prediction import Part
 from reelsense.text.clean import clean_with_offsets
-from reelsense.training.checkpoint import facts_with_labels
+from reelsense.training.checkpoint import read_classifier_metadata
 from reelsense.training.model import load_model, logits_of_embeddings
 from reelsense.training.pretrained import position_embeddings, read_tokenizer
 
 STEPS = 16
-"""Points of the way, in the middle of as many equal parts of it."""
+"""Points on the line, each in the middle of one of as many equal parts."""
 
 
 def integrated_gradients(folder: Path) -> Callable[[str, Sequence[Part]], list[float]]:
-    """Return the method for the checkpoint in `folder`.
+    """Return a function that computes attributions with the checkpoint in `folder`.
 
-    Given a text and parts of it, it returns how much each adds to the logit of the last label less
-    that of the first ("positive" less "negative"), before calibration. Raises TrainingError if the
-    folder holds no checkpoint of ours.
+    It takes a text and parts of it. It returns the contribution of each part to the logit of the
+    last label minus that of the first ("positive" minus "negative"), before calibration.
+
+    Raises:
+        TrainingError: The folder is not a checkpoint of `reelsense train`.
     """
-    facts = facts_with_labels(folder)
-    labels, ratings = facts["labels"], facts.get("ratings", ())
+    metadata = read_classifier_metadata(folder)
+    labels, ratings = metadata["labels"], metadata.get("ratings", ())
     model = load_model(folder, labels, dropout=0.0, attention_dropout=0.0, ratings=ratings)
     model.train(False).requires_grad_(False)
     tokenizer = read_tokenizer(folder)
-    window = int(facts["recipe"]["window"])
+    window = int(metadata["recipe"]["window"])
 
     def attribute(text: str, parts: Sequence[Part]) -> list[float]:
         traced = clean_with_offsets(text)
         tokens = tokenizer.encode_with_offsets(traced.text)
         edges = window_edges(len(tokens.ids), window)
-        of_tokens = np.concatenate(
+        by_token = np.concatenate(
             [
-                _of_window(model, tokenizer, tokens.ids[start:end], len(labels))
+                _attribute_window(model, tokenizer, tokens.ids[start:end], len(labels))
                 for start, end in pairwise(edges)
             ]
         ) / (len(edges) - 1)
-        places = np.array([traced.starts[place] for place in tokens.offsets])
+        starts = np.array([traced.starts[place] for place in tokens.offsets])
         return [
-            float(of_tokens[(places >= part.start) & (places < part.end)].sum()) for part in parts
+            float(by_token[(starts >= part.start) & (starts < part.end)].sum()) for part in parts
         ]
 
     return attribute
 
 
 def blank(model: PreTrainedModel, tokenizer: ReviewTokenizer) -> int:
-    """Return the id of the token that a text without content consists of.
+    """Return the id of the token that a blank text consists of.
 
-    It is the padding token, but the mask token for families without absolute positions: to these,
-    a text is the same at every point of the way that leads from a padding embedding of zero,
-    because they normalize the embeddings.
+    It is the padding token. For families without absolute positions it is the mask token: they
+    normalize embeddings, so that a line from a padding embedding of zero would have no effect.
     """
     if position_embeddings(model) is None and tokenizer.mask is not None:
         return tokenizer.mask
     return tokenizer.pad
 
 
-def _of_window(
+def _attribute_window(
     model: PreTrainedModel, tokenizer: ReviewTokenizer, ids: Sequence[int], labels: int
 ) -> NDArray[np.float64]:
-    """The attributions (tokens) of `ids`, one window without its frame."""
+    """Return the attributions (tokens) of one window without special tokens."""
     words: Any = model.get_input_embeddings()
-    framed = words(torch.tensor(tokenizer.frame.around(ids)))
+    embeddings = words(torch.tensor(tokenizer.frame.around(ids)))
     blanks = [blank(model, tokenizer)] * len(ids)
-    nothing = words(torch.tensor(tokenizer.frame.around(blanks)))
-    mask = torch.ones(STEPS, len(framed), dtype=torch.int64)
+    blank_embeddings = words(torch.tensor(tokenizer.frame.around(blanks)))
+    mask = torch.ones(STEPS, len(embeddings), dtype=torch.int64)
     shares = (torch.arange(STEPS) + 0.5)[:, None, None] / STEPS
-    way: Tensor = (nothing + shares * (framed - nothing)).requires_grad_()
-    logits = logits_of_embeddings(model, way, mask)
-    [slope] = torch.autograd.grad((logits[:, labels - 1] - logits[:, 0]).sum(), way)
-    each: NDArray[np.float64] = ((framed - nothing) * slope.mean(dim=0)).sum(dim=1).double().numpy()
-    return each[1:-1]
+    line: Tensor = (blank_embeddings + shares * (embeddings - blank_embeddings)).requires_grad_()
+    logits = logits_of_embeddings(model, line, mask)
+    [gradient] = torch.autograd.grad((logits[:, labels - 1] - logits[:, 0]).sum(), line)
+    difference = embeddings - blank_embeddings
+    attributions: NDArray[np.float64] = (
+        (difference * gradient.mean(dim=0)).sum(dim=1).double().numpy()
+    )
+    return attributions[1:-1]

@@ -1,7 +1,7 @@
-"""Data that makes a model robust: behaviours, noise, and sentences with swapped identity terms.
+"""Training data for robustness: behaviours, noise and counterfactuals with identity terms.
 
-Uses only the training half of the templates, words and terms, so that evaluation measures with
-others (`evaluation.behaviours`, `evaluation.perturbations`, `evaluation.fairness`).
+Uses only the training half of the templates, words and terms. The evaluation uses the other half
+(`evaluation.behaviours`, `evaluation.perturbations`, `evaluation.fairness`).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ PER_LABEL = 400
 """Sentences of each label of a behaviour."""
 
 TERMS_IN_A_SET = 8
-"""Terms that stand in the same place of a sentence; a whole category can have more than 100."""
+"""Maximum number of terms in one sentence; a category can have more than 100."""
 
 _SOURCE = "templates: "
-"""What the source of an example begins with; the name of its behaviour follows."""
+"""Prefix of the source of an example, before the name of its behaviour."""
 
 _WORD = re.compile(r"(?<![<&#\w/])[^\W\d_]{4,}(?![\w;>]|[^<]*>)")
-"""A word that is neither in an HTML tag nor an entity."""
+"""A word outside of HTML tags and entities."""
 
 _VOWELS = "aeiou"
 _HOMOPHONES = {
@@ -48,15 +48,15 @@ _APOSTROPHE = re.compile(r"(?<=[^\W_])['\u2019](?=[^\W_])")
 
 
 def behaviour_examples(labels: Sequence[str], per_label: int = PER_LABEL) -> list[Example]:
-    """Return sentences that show how negation, ratings, slang, emoji and others are meant.
+    """Return sentences with negation, ratings, slang, emoji and other behaviours.
 
     Args:
-        labels: The labels of the model, "negative" and "positive" among them.
-        per_label: The most sentences of each label of a behaviour.
+        labels: Labels of the model, including "negative" and "positive".
+        per_label: Maximum number of sentences per behaviour and label.
 
     Returns:
-        Examples whose label gets all of the probability; those of sentences without an opinion
-        have 0.5 for "negative" and for "positive". Their sources name the behaviour.
+        Examples with probability 1 for their label, or 0.5 for "negative" and "positive" where the
+        sentence has no opinion. Their sources name the behaviour.
 
     Raises:
         TrainingError: `labels` lacks "negative" or "positive".
@@ -64,10 +64,11 @@ def behaviour_examples(labels: Sequence[str], per_label: int = PER_LABEL) -> lis
     """
     if not {"negative", "positive"} <= set(labels):
         raise TrainingError(
-            f'labels are {list(labels)}: the templates need "negative" and "positive" among them'
+            f'the labels are {list(labels)}: behaviours need "negative" and "positive"',
+            code="labels-differ",
         )
     targets = {label: one_hot(label, labels) for label in ("negative", "positive")}
-    targets[NEUTRAL] = tuple(0.5 * (each in targets) for each in labels)
+    targets[NEUTRAL] = tuple(0.5 * (label in targets) for label in labels)
     return [
         Example(sentence.text, targets[sentence.label], source=_SOURCE + behaviour.name)
         for behaviour in behaviour_sentences("training", per_label)
@@ -76,7 +77,7 @@ def behaviour_examples(labels: Sequence[str], per_label: int = PER_LABEL) -> lis
 
 
 def noisy(text: str, random: Random) -> str:
-    """Return `text` with noise of one or two kinds that leaves its opinion as it was.
+    """Return `text` with one or two kinds of noise that do not change its sentiment.
 
     The kinds are typing errors, links and user names, other numbers and places, other case and
     apostrophes, and repetition of the whole text 2 to 7 times.
@@ -89,13 +90,13 @@ def noisy(text: str, random: Random) -> str:
 def identity_sets(texts: Iterable[str], maximum: int, seed: int = 0) -> list[list[str]]:
     """Return sets of sentences that differ only in an identity term.
 
-    The opinion of a set does not depend on the term, so all of its sentences should get one
-    target. No term that is held out for measuring is used.
+    The sentiment does not depend on the term, so the sentences of a set should get the same
+    target. Held-out terms are not used.
 
     Args:
         texts: Reviews, whose sentences with an identity term are used too.
-        maximum: The most sets of each category from templates, and as many from `texts`.
-        seed: Decides which sentences and terms are drawn.
+        maximum: Maximum number of sets per category from templates, and likewise from `texts`.
+        seed: Seed of the choice of sentences and terms.
 
     Returns:
         Sets of 2 to `TERMS_IN_A_SET` sentences. No sentence is in two of them.
@@ -108,39 +109,39 @@ def identity_sets(texts: Iterable[str], maximum: int, seed: int = 0) -> list[lis
         by_category: dict[str, list[TermSentence]] = defaultdict(list)
         for sentence in sentences:
             by_category[sentence.category].append(sentence)
-        for some in by_category.values():
-            for sentence in random.sample(some, min(maximum, len(some))):
-                made = [text for text in _swapped(sentence, random) if text not in seen]
-                if len(made) > 1:
-                    sets.append(made)
-                    seen.update(made)
+        for group in by_category.values():
+            for sentence in random.sample(group, min(maximum, len(group))):
+                new = [text for text in _counterfactuals(sentence, random) if text not in seen]
+                if len(new) > 1:
+                    sets.append(new)
+                    seen.update(new)
     return sets
 
 
-def _swapped(sentence: TermSentence, random: Random) -> list[str]:
+def _counterfactuals(sentence: TermSentence, random: Random) -> list[str]:
     terms = [term for term in terms_of(sentence.category, sentence.form) if not term.held_out]
     return sentence.texts(random.sample(terms, min(TERMS_IN_A_SET, len(terms))))
 
 
 def _typos(text: str, random: Random) -> str:
-    """Put an error into every 8th to 20th long word, and confuse words that sound alike."""
+    """Misspell 5 to 12 % of the long words, and replace some words by homophones."""
     share = random.uniform(0.05, 0.12)
 
-    def error(word: re.Match[str]) -> str:
+    def misspell(word: re.Match[str]) -> str:
         return _typo(word[0], random) if random.random() < share else word[0]
 
-    def confused(word: re.Match[str]) -> str:
+    def replace_homophone(word: re.Match[str]) -> str:
         return _HOMOPHONES[word[0]] if random.random() < 0.3 else word[0]
 
-    return _HOMOPHONE.sub(confused, _WORD.sub(error, text))
+    return _HOMOPHONE.sub(replace_homophone, _WORD.sub(misspell, text))
 
 
 def _typo(word: str, random: Random) -> str:
-    """Return `word` with an error of a kind that robustness is not measured with."""
+    """Return `word` with an error of a kind that the evaluation of robustness does not use."""
     at = random.randrange(1, len(word))
     letter = word[at]
     edits = [
-        word[:at] + random.choice(ascii_lowercase) + word[at:],  # a letter too many
+        word[:at] + random.choice(ascii_lowercase) + word[at:],  # an additional letter
         word[:at] + " " + word[at:],  # a space inside the word
         word[: at - 1] + random.choice(ascii_lowercase) + word[at:],  # a wrong letter
     ]
@@ -155,8 +156,8 @@ def _typo(word: str, random: Random) -> str:
 
 def _links_and_users(text: str, random: Random) -> str:
     for _ in range(random.randint(1, 3)):
-        shapes = _noise("links") if random.random() < 0.5 else _noise("users")
-        text = insert(text, code(random.choice(shapes), random), random)
+        patterns = _noise("links") if random.random() < 0.5 else _noise("users")
+        text = insert(text, code(random.choice(patterns), random), random)
     return text
 
 
@@ -168,7 +169,7 @@ def _numbers_and_places(text: str, random: Random) -> str:
 
 
 def _case(text: str, random: Random) -> str:
-    """Write some words or all of the text in capitals, in small letters, or as a title."""
+    """Convert some words or the whole text to upper, lower or title case."""
     kind = random.randrange(4)
     if kind == 0:
         return _WORD.sub(lambda w: w[0].upper() if random.random() < 0.2 else w[0], text)
@@ -176,7 +177,7 @@ def _case(text: str, random: Random) -> str:
 
 
 def _apostrophes(text: str, random: Random) -> str:
-    """Write the apostrophes inside words as another mark or a space, or leave them out."""
+    """Replace apostrophes inside words by another character, or remove them."""
     return _APOSTROPHE.sub(random.choice(("\u2019", "`", " ", "\u00b4", "")), text)
 
 

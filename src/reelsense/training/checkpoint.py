@@ -1,7 +1,7 @@
-"""What a training run writes: the best model so far, the state to go on from, the metrics.
+"""The files of a training run: the best checkpoint so far, the state to resume from, the metrics.
 
-Everything is written beside its place and then moved there, so that a run killed at any moment
-leaves whole files.
+Every file is written under another name and then moved into place, so that a run killed at any
+moment leaves complete files.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from reelsense.files import write_atomically
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training.batches import Encoded
 from reelsense.training.distributed import Processes
-from reelsense.training.model import max_length, stored_tensors
-from reelsense.training.throughput import without_speed
+from reelsense.training.model import WEIGHTS, max_length, stored_tensors
+from reelsense.training.throughput import without_throughput
 
 STATE = "training-state.pt"
 METRICS = "metrics.jsonl"
-FACTS = "reelsense.json"
+METADATA = "reelsense.json"
 
 _CURVE_POINTS = 100
 
@@ -45,8 +45,9 @@ class TrainingProgress:
     step: int = 0
     """Steps done within `epoch`."""
     steps_done: int = 0
+    """Steps done in all epochs."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """Loss and accuracy on the held-out part after each finished epoch."""
+    """Metrics on the validation set after each finished epoch."""
 
 
 def fingerprint(
@@ -61,101 +62,123 @@ def fingerprint(
     return digest.hexdigest()
 
 
-def refuse_to_overwrite(out: Path) -> None:
-    """Make the folder `out`; raise TrainingError if a run or a model already lives there."""
-    if (out / STATE).exists():
+def weights_sha256(folder: Path) -> str | None:
+    """Return the SHA-256 of model.safetensors in `folder`; None without that file."""
+    path = folder / WEIGHTS
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def create_output_folder(output: Path) -> None:
+    """Create the folder `output`.
+
+    Raises:
+        TrainingError: It contains a run or a model, or it is a file.
+    """
+    if (output / STATE).exists():
         raise TrainingError(
-            f"{out} already holds a training run: go on with --resume, or name another --output"
+            f"{output} contains a training run: continue it with --resume or choose another "
+            "--output",
+            code="output-exists",
         )
-    if (out / "config.json").exists():
-        raise TrainingError(f"{out} already holds a model: name another --output")
-    if out.exists() and not out.is_dir():
-        raise TrainingError(f"{out} is a file: name a folder as --output")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / METRICS).unlink(missing_ok=True)
+    if (output / "config.json").exists():
+        raise TrainingError(
+            f"{output} contains a model: choose another --output", code="output-exists"
+        )
+    if output.exists() and not output.is_dir():
+        raise TrainingError(f"{output} is a file: expected a folder as --output")
+    output.mkdir(parents=True, exist_ok=True)
+    (output / METRICS).unlink(missing_ok=True)
 
 
 class Stateful(Protocol):
-    """A model, an optimizer, an average: what has a state to save."""
+    """A model, an optimizer or a moving average."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state."""
         ...
 
     def load_state_dict(self, state_dict: Any) -> Any:
-        """Take over a state."""
+        """Restore a state."""
         ...
 
 
 def save_state(
-    out: Path,
+    output: Path,
     fingerprint: str,
     parts: Mapping[str, Stateful],
     progress: TrainingProgress,
     processes: Processes,
 ) -> None:
-    """Save all that the next step depends on. All processes take part, one writes."""
-    random = processes.gather(_random())
-    if not processes.main:
+    """Save everything that the next step depends on. All processes call it, the main one writes."""
+    random_states = processes.gather(_random_state())
+    if not processes.is_main:
         return
     state = {
         "fingerprint": fingerprint,
         "parts": {name: part.state_dict() for name, part in parts.items()},
         "progress": asdict(progress),
-        "random_by_process": random,
+        "random_by_process": random_states,
     }
-    beside = out / f"{STATE}.part"
-    torch.save(state, beside)
-    os.replace(beside, out / STATE)
+    temporary = output / f"{STATE}.part"
+    torch.save(state, temporary)
+    os.replace(temporary, output / STATE)
 
 
-def _random() -> dict[str, Tensor]:
-    """Where this process is in its random numbers, on the processor and on its GPU."""
+def _random_state() -> dict[str, Tensor]:
+    """Return the state of this process's random number generators."""
     gpu = {"gpu": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
     return {"processor": torch.get_rng_state(), **gpu}
 
 
 def load_state(
-    out: Path, fingerprint: str, parts: Mapping[str, Stateful], processes: Processes
+    output: Path, fingerprint: str, parts: Mapping[str, Stateful], processes: Processes
 ) -> TrainingProgress:
-    """Put the state saved in `out` into `parts`; return how far it was.
+    """Load the state saved in `output` into `parts`; return how far the run was.
 
-    Random numbers go on where they were if there are as many processes as there were; else
-    dropout has other noise.
+    Random number generators are restored if the number of processes is the same as before;
+    otherwise dropout continues with other noise.
 
-    Raises TrainingError if there is none, or if it is of another recipe or other reviews.
+    Raises:
+        TrainingError: There is no state, it is damaged, or it belongs to another recipe or data.
     """
-    path = out / STATE
+    path = output / STATE
     if not path.exists():
-        raise TrainingError(f"{out} holds no saved state to resume from")
+        raise TrainingError(
+            f"{output} contains no saved state: run without --resume", code="no-saved-state"
+        )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise TrainingError(f"{path} is damaged: use another --output ({error})") from error
+        raise TrainingError(
+            f"{path} is damaged ({error}): choose another --output", code="state-damaged"
+        ) from error
     if state["fingerprint"] != fingerprint:
         raise TrainingError(
-            f"{path} was made with another recipe, base or other reviews: use another --output"
+            f"{path} was saved with another recipe, base model or data: use the same ones or "
+            "choose another --output",
+            code="state-mismatch",
         )
     for name, part in parts.items():
         part.load_state_dict(state["parts"][name])
-    random = state.get("random_by_process", [])
-    if len(random) == processes.count:
-        torch.set_rng_state(random[processes.rank]["processor"])
-        if torch.cuda.is_available() and "gpu" in random[processes.rank]:
-            torch.cuda.set_rng_state(random[processes.rank]["gpu"])
+    random_states = state.get("random_by_process", [])
+    if len(random_states) == processes.world_size:
+        own = random_states[processes.rank]
+        torch.set_rng_state(own["processor"])
+        if torch.cuda.is_available() and "gpu" in own:
+            torch.cuda.set_rng_state(own["gpu"])
     progress = TrainingProgress(**state["progress"])
-    if processes.main:
-        _drop_metrics_after(out / METRICS, progress.steps_done)
+    if processes.is_main:  # drop what was logged after the state was saved
+        entries = [e for e in _log_entries(output) if e["step"] <= progress.steps_done]
+        write_atomically(output / METRICS, "".join(json.dumps(entry) + "\n" for entry in entries))
     return progress
 
 
-def _drop_metrics_after(path: Path, step: int) -> None:
-    kept = [entry for entry in _entries(path) if entry["step"] <= step]
-    write_atomically(path, "".join(json.dumps(entry) + "\n" for entry in kept))
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
-    """What a run has logged; the last line of one that was killed may be torn."""
+def _log_entries(output: Path) -> list[dict[str, Any]]:
+    """Return what a run has logged, without a last line that is incomplete."""
+    path = output / METRICS
     entries = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         with suppress(ValueError):
@@ -163,60 +186,70 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def curves(out: Path) -> dict[str, list[Any]]:
-    """Return how the run in `out` went: mean losses [step, loss], and the held-out epochs."""
-    entries = _entries(out / METRICS)
+def training_curves(output: Path) -> dict[str, list[Any]]:
+    """Return the curves of the run in `output`.
+
+    Returns:
+        "loss": up to 100 pairs of a step and the mean loss of the steps up to it.
+        "validation": the metrics of every epoch.
+    """
+    entries = _log_entries(output)
     steps = [entry for entry in entries if "epoch" not in entry]
-    each = max(1, -(-len(steps) // _CURVE_POINTS))
-    parts = [steps[start : start + each] for start in range(0, len(steps), each)]
+    size = max(1, -(-len(steps) // _CURVE_POINTS))
+    groups = [steps[start : start + size] for start in range(0, len(steps), size)]
     return {
         "loss": [
-            [part[-1]["step"], round(sum(step["loss"] for step in part) / len(part), 4)]
-            for part in parts
+            [group[-1]["step"], round(sum(step["loss"] for step in group) / len(group), 4)]
+            for group in groups
         ],
-        "validation": [without_speed(entry) for entry in entries if "epoch" in entry],
+        "validation": [without_throughput(entry) for entry in entries if "epoch" in entry],
     }
 
 
-def facts(folder: Path) -> dict[str, Any]:
-    """Return what `save_model` noted in `folder` of how the model was made; {} for others."""
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Return what `save_model` wrote about the model in `folder`; {} for other models."""
     try:
-        found = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
-def facts_with_labels(folder: Path) -> dict[str, Any]:
-    """Return the same of a checkpoint that has labels. Raises TrainingError for others."""
-    found = facts(folder)
-    if "labels" not in found:
+def read_classifier_metadata(folder: Path) -> dict[str, Any]:
+    """Return the metadata of a fine-tuned checkpoint.
+
+    Raises:
+        TrainingError: `folder` is not a checkpoint with labels.
+    """
+    metadata = read_metadata(folder)
+    if "labels" not in metadata:
         raise TrainingError(
-            f"{folder} is not a checkpoint of `reelsense train`: there is no {FACTS} with labels"
+            f"{folder} is not a checkpoint of `reelsense train`: expected a {METADATA} with labels",
+            code="not-a-checkpoint",
         )
-    return found
+    return metadata
 
 
 def save_model(
-    out: Path, model: PreTrainedModel, tokenizer: ReviewTokenizer, facts: dict[str, Any]
+    output: Path, model: PreTrainedModel, tokenizer: ReviewTokenizer, metadata: dict[str, Any]
 ) -> None:
-    """Write an ordinary transformers checkpoint with its tokenizer and `facts` into `out`.
+    """Write a standard transformers checkpoint with its tokenizer and `metadata`.
 
-    Weights are rounded to 16 bits, which halves the file and moves logits by about a thousandth;
-    they are float32 again where transformers opens it, because its config says so.
+    Weights are stored in float16, which halves the file and changes logits by about 0.001. Its
+    config makes transformers load them as float32.
     """
-    beside = out / ".saving"
-    shutil.rmtree(beside, ignore_errors=True)
-    rounded = {name: part.half() for name, part in stored_tensors(model).items()}
-    model.save_pretrained(beside, state_dict=rounded)
+    temporary = output / ".saving"
+    shutil.rmtree(temporary, ignore_errors=True)
+    half = {name: tensor.half() for name, tensor in stored_tensors(model).items()}
+    model.save_pretrained(temporary, state_dict=half)
     types = ["token_type_ids"] if getattr(model.config, "type_vocab_size", 0) > 1 else []
     PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(tokenizer.serialized),
         model_max_length=max_length(model),
         model_input_names=["input_ids", *types, "attention_mask"],
         **tokenizer.special_tokens,
-    ).save_pretrained(beside)
-    (beside / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    for path in sorted(beside.iterdir()):
-        os.replace(path, out / path.name)
-    beside.rmdir()
+    ).save_pretrained(temporary)
+    (temporary / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+    for path in sorted(temporary.iterdir()):
+        os.replace(path, output / path.name)
+    temporary.rmdir()

@@ -1,8 +1,8 @@
-"""Training on several processes: who has which part of a batch, and what they tell each other.
+"""Data-parallel training: how processes share a batch and agree on decisions.
 
-torchrun and `accelerate launch` start them. Each holds the whole model and goes through the same
-steps; of every batch each has its parts, and their gradients are added up (PyTorch's DDP). Without
-a launcher there is one process, which has it all. Knows no loss and no files.
+torchrun and `accelerate launch` start the processes. Each holds the whole model and takes the same
+steps on its part of every batch; PyTorch's DDP adds up the gradients. Without a launcher there is
+one process. Knows neither losses nor files.
 """
 
 from __future__ import annotations
@@ -25,64 +25,70 @@ _T = TypeVar("_T")
 
 
 class Processes:
-    """What one of several processes knows of all; rank 0 is the main one, which alone writes.
+    """One process's view of all. The main process (rank 0) alone writes files and prints.
 
-    All of them must call `sum`, `any`, `gather`, `wait`, `check_same`, `stop` and `end` alike.
+    All processes must make the same calls of `sum`, `any`, `gather`, `wait`, `check_same`, `stop`
+    and `shut_down`.
     """
 
-    def __init__(self, accumulate: int = 1) -> None:
-        """`accumulate`: into how many parts, one after another, each cuts its share of a batch."""
-        self.accumulate = accumulate
-        # Without a GPU, Accelerate has to be told, or it takes each process for a run of its own.
-        on_processors = _launched("WORLD_SIZE") > 1 and not torch.cuda.is_available()
-        exchange = DistributedDataParallelKwargs(gradient_as_bucket_view=True)  # saves a copy
+    def __init__(self, gradient_accumulation_steps: int = 1) -> None:
+        """Join the processes; each splits its share of a batch into that many micro-batches."""
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        # Without a GPU, Accelerate would take each process for a separate run.
+        on_cpus = _launcher_variable("WORLD_SIZE") > 1 and not torch.cuda.is_available()
+        ddp_settings = DistributedDataParallelKwargs(gradient_as_bucket_view=True)  # saves a copy
         self.accelerator = Accelerator(
-            mixed_precision=mixed_precision(), cpu=on_processors, kwargs_handlers=[exchange]
+            mixed_precision=mixed_precision(), cpu=on_cpus, kwargs_handlers=[ddp_settings]
         )
-        self.count: int = self.accelerator.num_processes
+        self.world_size: int = self.accelerator.num_processes
         self.rank: int = self.accelerator.process_index
-        self.main: bool = self.accelerator.is_main_process
-        if on_processors:
-            _share_cores()
+        self.is_main: bool = self.accelerator.is_main_process
+        if on_cpus:
+            _divide_cores()
 
     def prepare(
-        self, model: nn.Module, way: Callable[..., Tensor], optimizer: torch.optim.Optimizer
+        self,
+        model: nn.Module,
+        forward: Callable[..., Tensor],
+        optimizer: torch.optim.Optimizer,
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Return what computes `way(model, ...)` for training, and the optimizer, on this device.
+        """Return a module that computes `forward(model, ...)`, and the optimizer, on this device.
 
-        `model` moves there too, and its weights are the ones that are trained.
+        `model` is moved there too and keeps sharing its weights with the module.
         """
-        forward, prepared = self.accelerator.prepare(_Way(model, way), optimizer)
-        return forward, prepared
+        module, prepared = self.accelerator.prepare(_Forward(model, forward), optimizer)
+        return module, prepared
 
-    def parts(self, forward: nn.Module, batch: Sequence[int]) -> Iterator[list[int]]:
-        """Yield the parts of `batch` that are this process's, one after another.
+    def micro_batches(self, module: nn.Module, batch: Sequence[int]) -> Iterator[list[int]]:
+        """Yield this process's micro-batches of `batch`.
 
-        The last one may be empty and is there all the same: the pass back through `forward` at
-        that one is where processes exchange gradients, and each waits for all.
+        The last one is yielded even if it is empty: in its backward pass through `module` the
+        processes exchange gradients, and each waits for all.
         """
-        parts = self.count * self.accumulate
-        *first, last = [list(batch[n::parts]) for n in range(self.rank, parts, self.count)][::-1]
+        parts = self.world_size * self.gradient_accumulation_steps
+        *first, last = [
+            list(batch[start::parts]) for start in range(self.rank, parts, self.world_size)
+        ][::-1]
         for part in filter(None, first):
-            with self.accelerator.no_sync(forward):
+            with self.accelerator.no_sync(module):
                 yield part
         yield last
 
-    def share(self, batches: Sequence[_T]) -> Sequence[_T]:
-        """Return those of `batches` that are this process's, where each is looked at once."""
-        return batches[self.rank :: self.count]
+    def shard(self, batches: Sequence[_T]) -> Sequence[_T]:
+        """Return this process's share of `batches`; each batch is in one share."""
+        return batches[self.rank :: self.world_size]
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Return the sums of `values` over all processes."""
-        if self.count == 1:
+        if self.world_size == 1:
             return list(values)
-        mine = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
-        sums: list[float] = self.accelerator.reduce(mine, reduction="sum").tolist()
+        own = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
+        sums: list[float] = self.accelerator.reduce(own, reduction="sum").tolist()
         return sums
 
-    def any(self, *asked: bool) -> list[bool]:
-        """Return which of `asked` any process says yes to."""
-        return [yes > 0 for yes in self.sum(asked)]
+    def any(self, *flags: bool) -> list[bool]:
+        """Return for each flag whether it is set in any process."""
+        return [count > 0 for count in self.sum(flags)]
 
     def gather(self, value: _T) -> list[_T]:
         """Return the `value` of every process."""
@@ -90,60 +96,64 @@ class Processes:
         return values
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes get here."""
         self.accelerator.wait_for_everyone()
 
     def check_same(self, fingerprint: str) -> None:
         """Raise TrainingError if the processes are about to train on different things."""
         if len(set(self.gather(fingerprint))) > 1:
-            raise TrainingError("the processes were given different recipes, bases or reviews")
+            raise TrainingError(
+                "the processes have different recipes, base models or data: start all of them "
+                "with the same options",
+                code="processes-differ",
+            )
 
-    def say(self, line: str) -> None:
-        """Print `line`, once."""
-        if self.main:
+    def print(self, line: str) -> None:
+        """Print `line` in the main process."""
+        if self.is_main:
             print(line, flush=True)
 
-    def bar(self, **settings: Any) -> tqdm[Any]:
-        """Return a progress bar, which is seen once."""
-        return tqdm(disable=not self.main, **settings)
+    def progress_bar(self, **settings: Any) -> tqdm[Any]:
+        """Return a progress bar, shown by the main process."""
+        return tqdm(disable=not self.is_main, **settings)
 
-    def end(self) -> None:
-        """Part, when all are here: the launcher ends the others of one that ended in a bad way.
+    def shut_down(self) -> None:
+        """Wait for all processes and end their connections.
 
-        It would be a bad way to go with gloo's threads still running.
+        Without this, a process that exits first can crash the others: gloo's threads still run.
         """
         self.wait()
         self.accelerator.end_training()
 
     def stop(self, reason: str) -> NoReturn:
-        """Raise StoppedError; of several processes one says why, and the others just end."""
-        self.end()
-        if self.main:
+        """Shut down and raise StoppedError in the main process; the others exit silently."""
+        self.shut_down()
+        if self.is_main:
             raise StoppedError(reason)
         raise SystemExit(1)
 
 
-class _Way(nn.Module):
-    """What `way` computes with `model`, as the forward of a module: the only thing DDP sees."""
+class _Forward(nn.Module):
+    """Makes a function of a model the forward pass of a module, because DDP wraps modules."""
 
-    def __init__(self, model: nn.Module, way: Callable[..., Tensor]) -> None:
+    def __init__(self, model: nn.Module, function: Callable[..., Tensor]) -> None:
         super().__init__()
-        self.model, self.way = model, way
+        self.model, self.function = model, function
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return self.way(self.model, *inputs)
+        return self.function(self.model, *inputs)
 
 
-def _launched(name: str) -> int:
-    """What the launcher noted under `name`; without one there is one process."""
+def _launcher_variable(name: str) -> int:
+    """Return a variable that the launcher sets; 1 without a launcher."""
     return int(os.environ.get(name) or 1)
 
 
-def _share_cores() -> None:
+def _divide_cores() -> None:
     """Give this process its share of the machine's cores, unless the user chose a number.
 
-    Where the user set nothing, torchrun and `accelerate launch` set OMP_NUM_THREADS to 1, so a 1
-    is taken for theirs: who wants one thread on each of many cores says so with `taskset`.
+    torchrun and `accelerate launch` set OMP_NUM_THREADS to 1 where the user set nothing, so a 1 is
+    ignored: to use one thread per process on many cores, use `taskset`.
     """
     if os.environ.get("OMP_NUM_THREADS", "1") == "1":
-        torch.set_num_threads(max(1, available_cores() // _launched("LOCAL_WORLD_SIZE")))
+        torch.set_num_threads(max(1, available_cores() // _launcher_variable("LOCAL_WORLD_SIZE")))

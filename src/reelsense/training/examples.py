@@ -1,6 +1,6 @@
-"""What a model learns from: texts with the probability of each label, stars and teacher's logits.
+"""Training examples: texts with the probability of each label, stars and teacher logits.
 
-A file of examples has a JSON object per line:
+A file of examples contains a JSON object per line:
 {"text": "...", "target": {"negative": 0.1, "positive": 0.9}, "rating": 8, "source": "SST-2"}.
 """
 
@@ -18,7 +18,7 @@ from reelsense.files import atomic
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One text to learn from."""
+    """One training text and its targets."""
 
     text: str
     target: tuple[float, ...]
@@ -26,17 +26,22 @@ class Example:
     rating: int | None = None
     """Stars, where known."""
     source: str = ""
-    """Where the text comes from, for people; "" if unknown."""
+    """Name of the data set that the text comes from; "" if unknown."""
     teacher: tuple[float, ...] = ()
-    """Logits of the teacher over labels and star ratings; empty without a teacher."""
-    taught_by: tuple[str, ...] = ()
-    """The texts that a teacher scores for this one; their logits are averaged. Empty: itself."""
+    """Teacher logits over labels and star ratings; empty without a teacher."""
+    teacher_texts: tuple[str, ...] = ()
+    """The texts that a teacher scores in place of `text`; their logits are averaged."""
+
+    @property
+    def scored_texts(self) -> tuple[str, ...]:
+        """The texts that a teacher scores for this example."""
+        return self.teacher_texts or (self.text,)
 
 
 def hard_examples(
     reviews: Iterable[Review], labels: Sequence[str], source: str = ""
 ) -> list[Example]:
-    """Return those of `reviews` that have one of `labels`, with all of the probability on it."""
+    """Return examples of the reviews that have one of `labels`, which gets a probability of 1."""
     targets = {label: one_hot(label, labels) for label in labels}
     return [
         Example(review.text, targets[review.label], review.rating, source)
@@ -51,7 +56,7 @@ def one_hot(label: str, labels: Sequence[str]) -> tuple[float, ...]:
 
 
 def write_examples(path: Path, examples: Iterable[Example], labels: Sequence[str]) -> None:
-    """Write `examples`, whose targets are in the order of `labels`, atomically."""
+    """Write `examples` atomically. Their targets are in the order of `labels`."""
     with atomic(path) as file:
         for example in examples:
             content = {
@@ -67,7 +72,7 @@ def read_examples(path: Path, labels: Sequence[str]) -> list[Example]:
     """Read a file of examples.
 
     Raises:
-        DatasetError: Names the file and the line that is wrong.
+        DatasetError: The file cannot be read, or a line is not an example.
     """
     examples = []
     try:
@@ -75,9 +80,9 @@ def read_examples(path: Path, labels: Sequence[str]) -> list[Example]:
             for number, line in enumerate(lines, start=1):
                 examples.append(_parse(line, labels, where=f"{path}, line {number}"))
     except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+        raise DatasetError(f"cannot read {path}: {error.strerror}", code="unreadable") from error
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} is not UTF-8 text") from error
+        raise DatasetError(f"{path} is not UTF-8 text", code="unreadable") from error
     return examples
 
 
@@ -88,12 +93,17 @@ def _parse(line: str, labels: Sequence[str], where: str) -> Example:
         text, rating = content["text"], content.get("rating")
         source = content.get("source", "")
     except (ValueError, OverflowError, KeyError, TypeError, RecursionError) as error:
-        raise DatasetError(f"{where}: not an example with the labels {list(labels)}") from error
-    fitting = min(target) >= 0 and abs(sum(target) - 1) < 1e-3
-    known = (rating is None or type(rating) is int) and isinstance(source, str)
-    if not (isinstance(text, str) and text.strip() and fitting and known):
+        raise DatasetError(
+            f"{where}: expected a JSON object with text and target, a probability for each of "
+            f"{list(labels)}",
+            code="invalid-example",
+        ) from error
+    is_distribution = min(target) >= 0 and abs(sum(target) - 1) < 1e-3
+    has_valid_types = (rating is None or type(rating) is int) and isinstance(source, str)
+    if not (isinstance(text, str) and text.strip() and is_distribution and has_valid_types):
         raise DatasetError(
             f"{where}: expected a text, probabilities that sum to 1, a whole number as rating and "
-            "a string as source"
+            "a string as source",
+            code="invalid-example",
         )
     return Example(text, target, rating, source)

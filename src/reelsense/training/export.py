@@ -1,7 +1,7 @@
-"""From a fine-tuned checkpoint to a bundle: ONNX, int8, and proof that it still says the same.
+"""Export of a fine-tuned checkpoint to a bundle: ONNX, int8 weights, parity check, calibration.
 
-Where rounding the inputs of linear layers as well does not give the checkpoint's labels, int8
-weights alone are tried: slower, and more faithful.
+If int8 activations change too many labels, the bundle uses int8 weights alone, which is slower and
+more exact.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -41,21 +41,21 @@ from reelsense.training.encoders import tabulate_positions
 from reelsense.training.model import load_model, logits, max_length
 from reelsense.training.quantize import quantize
 
-LEAST_AGREEMENT = 0.995
-"""The share of held-out reviews on which bundle and checkpoint must give the same label."""
+MIN_AGREEMENT = 0.995
+"""The share of validation reviews on which bundle and checkpoint must give the same label."""
 
-FORMS = {True: "int8 weights and activations", False: "int8 weights"}
-"""What a network is called, by `Manifest.int8_activations`; the fastest first."""
+NETWORK_TYPES = {True: "int8 weights and activations", False: "int8 weights"}
+"""Names of the kinds of network by `Manifest.int8_activations`, the fastest first."""
 
 HISTORY = ("read", "earlier_recipes", "extra_examples")
-"""What a checkpoint notes of the way to it, and the bundle passes on."""
+"""Metadata about earlier training of a checkpoint, which the bundle keeps."""
 
 _PARITY_REVIEWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How alike the int8 bundle and the fp32 checkpoint answer on the same held-out reviews."""
+    """Comparison of the int8 bundle with the fp32 checkpoint on the same validation reviews."""
 
     reviews: int
     agreement: float
@@ -68,79 +68,104 @@ def export(
     folder: Path,
     validation: Sequence[Review],
     labels: Sequence[str],
-    out: Path,
+    output: Path,
     *,
     data: str,
     calibrate_on: Sequence[ValidationSet] = (),
 ) -> Parity:
-    """Write the checkpoint in `folder` as a bundle to `out`; return the measured parity.
+    """Write the checkpoint in `folder` as a bundle to `output`.
 
-    `data` names what it was trained on, with these `labels`; the `validation` part of it calibrates
-    and checks. The sets `calibrate_on` calibrate as well. Raises TrainingError, and writes nothing,
-    if labels agree on less than LEAST_AGREEMENT of them.
+    Args:
+        folder: A checkpoint of `reelsense train`.
+        validation: The validation set, for calibration and the parity check.
+        labels: Labels of the training data.
+        output: Folder of the bundle.
+        data: Name of the training data.
+        calibrate_on: Further sets for calibration.
+
+    Returns:
+        The measured parity.
+
+    Raises:
+        TrainingError: The checkpoint has other labels, or the labels of bundle and checkpoint agree
+            on less than MIN_AGREEMENT of the reviews. Nothing is written.
     """
-    check_target(out)
-    facts = checkpoint.facts_with_labels(folder)
-    if facts["labels"] != list(labels):
-        raise TrainingError(f"{folder} knows the labels {facts['labels']}, the data {list(labels)}")
-    window = int(facts["recipe"]["window"])
-    ratings = facts.get("ratings", ())
+    check_target(output)
+    metadata = checkpoint.read_classifier_metadata(folder)
+    if metadata["labels"] != list(labels):
+        raise TrainingError(
+            f"{folder} has the labels {metadata['labels']}, the data {list(labels)}: pass the data "
+            "that it was trained on",
+            code="labels-differ",
+        )
+    ratings = metadata.get("ratings", ())
     model = load_model(folder, labels, dropout=0.0, attention_dropout=0.0, ratings=ratings)
     model.train(False)
-    serialized = (folder / "tokenizer.json").read_text(encoding="utf-8")
-    manifest = Manifest(
-        name=facts["recipe"]["name"],
-        labels=tuple(labels),
-        ratings=tuple(ratings),
-        window=window,
+    manifest = _manifest(
+        metadata, data, model.config.model_type, checkpoint.training_curves(folder)
+    )
+    check_unseen(manifest, calibrate_on)
+    tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
+    bundle = Bundle(manifest, quantize(to_onnx(model)), tokenizer, card="")
+    bundle, parity = _faithful_bundle(bundle, _Comparison(model, bundle, validation))
+    sets = [ValidationSet(f"the validation set of {data}", validation), *calibrate_on]
+    bundle = calibrate(bundle, Classifier(bundle, gpu=False), sets)
+    write_bundle(output, replace(bundle, card=_card(bundle.manifest)))
+    return parity
+
+
+def _manifest(
+    metadata: dict[str, Any], data: str, architecture: str, curves: dict[str, list[Any]]
+) -> Manifest:
+    recipe = metadata["recipe"]
+    return Manifest(
+        name=recipe["name"],
+        labels=tuple(metadata["labels"]),
+        ratings=tuple(metadata.get("ratings", ())),
+        window=int(recipe["window"]),
         provenance=cast(
             Provenance,
             {
-                "recipe": facts["recipe"],
+                "recipe": recipe,
                 "data": data,
-                **{name: facts[name] for name in HISTORY if name in facts},
-                "base_sha256": facts["base_sha256"],
-                "architecture": model.config.model_type,
-                "curves": checkpoint.curves(folder),
-                "training_validation": facts["validation"],
+                **{name: metadata[name] for name in HISTORY if name in metadata},
+                "base_sha256": metadata["base_sha256"],
+                "architecture": architecture,
+                "curves": curves,
+                "training_validation": metadata["validation"],
                 "versions": {name: version(name) for name in ("onnx", "torch", "transformers")},
             },
         ),
     )
-    check_unseen(manifest, calibrate_on)
-    frame = Bundle(manifest, quantize(to_onnx(model)), serialized, card="")
-    compare = _Comparison(model, frame, validation)
-    for int8_activations, form in FORMS.items():
-        bundle = replace(frame, manifest=replace(manifest, int8_activations=int8_activations))
-        parity = compare(form, bundle)
-        print(f"{form}: the label of the checkpoint on {parity.agreement:.2%}")
-        if parity.agreement >= LEAST_AGREEMENT:
+
+
+def _faithful_bundle(bundle: Bundle, compare: _Comparison) -> tuple[Bundle, Parity]:
+    """Return `bundle` with the fastest network type that keeps the checkpoint's labels."""
+    for int8_activations, network_type in NETWORK_TYPES.items():
+        manifest = replace(bundle.manifest, int8_activations=int8_activations)
+        parity = compare(network_type, replace(bundle, manifest=manifest))
+        print(f"{network_type}: same label as the checkpoint on {parity.agreement:.2%}")
+        if parity.agreement >= MIN_AGREEMENT:
             break
     else:
         raise TrainingError(
             f"the int8 network gives the label of the checkpoint on {parity.agreement:.2%} of "
-            f"{parity.reviews} held-out reviews; at least {LEAST_AGREEMENT:.1%} are needed"
+            f"{parity.reviews} validation reviews: expected {MIN_AGREEMENT:.1%} or more",
+            code="parity",
         )
-    bundle = replace(bundle, manifest=_with_metrics(bundle.manifest, parity))
-    sets = [ValidationSet(f"the held-out part of {data}", validation), *calibrate_on]
-    bundle = calibrate(bundle, Classifier(bundle, gpu=False), sets)
-    write_bundle(out, replace(bundle, card=_card(bundle.manifest)))
-    return parity
-
-
-def _with_metrics(manifest: Manifest, parity: Parity) -> Manifest:
     measured: ValidationMetrics = {
         "reviews": parity.reviews,
         "label_agreement_with_fp32": parity.agreement,
         "accuracy_fp32": parity.accuracy_fp32,
         "accuracy_int8": parity.accuracy_int8,
     }
-    provenance = manifest.provenance | {"network": FORMS[manifest.int8_activations]}
-    return replace(manifest, metrics={"validation": measured}, provenance=provenance)
+    provenance = manifest.provenance | {"network": network_type}
+    manifest = replace(manifest, metrics={"validation": measured}, provenance=provenance)
+    return replace(bundle, manifest=manifest), parity
 
 
-class _Inputs(nn.Module):
-    """The network as the bundle has it: ids and mask in, logits out."""
+class _OnnxInterface(nn.Module):
+    """The inputs and outputs of a bundle's network: ids and mask in, logits out."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -151,17 +176,17 @@ class _Inputs(nn.Module):
 
 
 def to_onnx(model: PreTrainedModel) -> onnx.ModelProto:
-    """Return `model` as an fp32 network over token ids and mask, of any batch and length.
+    """Convert `model` to an fp32 network over token ids and mask, of any batch size and length.
 
-    From here on, `model` itself reads no more tokens than `max_length` says.
+    As a side effect, `model` no longer accepts inputs longer than `max_length` says.
     """
     tabulate_positions(model.base_model, padded(max_length(model)))
     ids = torch.zeros(2, 16, dtype=torch.int64)
     axes = {0: "batch", 1: "length"}
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")  # the exporter's notes on itself
+        warnings.simplefilter("ignore")  # the exporter warns about its own code
         program = torch.onnx.export(
-            _Inputs(model),
+            _OnnxInterface(model),
             (ids, torch.ones_like(ids)),
             input_names=["input_ids", "attention_mask"],
             output_names=["logits"],
@@ -171,65 +196,64 @@ def to_onnx(model: PreTrainedModel) -> onnx.ModelProto:
             verbose=False,
         )
         if program is None:
-            raise TrainingError("torch.onnx.export gave no program")
+            raise TrainingError("torch.onnx.export returned no network", code="onnx-export")
         path = Path(folder) / "model.onnx"
         program.save(path)
         return onnx.load(path)
 
 
 class _Comparison:
-    """Compares int8 networks with the checkpoint on the same held-out reviews."""
+    """Compares int8 networks with the checkpoint on the same validation reviews."""
 
-    def __init__(self, model: PreTrainedModel, frame: Bundle, validation: Sequence[Review]) -> None:
-        """Of `frame`, what is around the network is used."""
-        chosen = random.Random(1).sample(validation, min(_PARITY_REVIEWS, len(validation)))
-        self._texts = [review.text for review in chosen]
-        self._wanted = np.array([review.label for review in chosen])
-        exact = Classifier(frame, network=torch_network(model))
-        self._fp32 = likeliest_labels(exact, self._texts, "held-out, fp32")
+    def __init__(
+        self, model: PreTrainedModel, bundle: Bundle, validation: Sequence[Review]
+    ) -> None:
+        """Score the reviews with `model` in the network's place in `bundle`."""
+        reviews = random.Random(1).sample(validation, min(_PARITY_REVIEWS, len(validation)))
+        self._texts = [review.text for review in reviews]
+        self._true_labels = np.array([review.label for review in reviews])
+        exact = Classifier(bundle, network=torch_network(model))
+        self._fp32 = likeliest_labels(exact, self._texts, "validation, fp32")
 
-    def __call__(self, form: str, bundle: Bundle) -> Parity:
+    def __call__(self, network_type: str, bundle: Bundle) -> Parity:
         """Measure `bundle`."""
-        int8 = likeliest_labels(Classifier(bundle, gpu=False), self._texts, f"held-out, {form}")
+        classifier = Classifier(bundle, gpu=False)
+        int8 = likeliest_labels(classifier, self._texts, f"validation, {network_type}")
         return Parity(
             reviews=len(self._texts),
             agreement=float((self._fp32 == int8).mean()),
-            accuracy_fp32=float((self._fp32 == self._wanted).mean()),
-            accuracy_int8=float((int8 == self._wanted).mean()),
+            accuracy_fp32=float((self._fp32 == self._true_labels).mean()),
+            accuracy_int8=float((int8 == self._true_labels).mean()),
         )
 
 
 def torch_network(model: PreTrainedModel) -> Network:
-    """Return what a Classifier runs windows through: `model` in PyTorch, fp32."""
+    """Return `model` in PyTorch as the network of a Classifier, in fp32."""
 
     @torch.no_grad()
     def run(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        scores: NDArray[np.float32] = logits(
+        outputs: NDArray[np.float32] = logits(
             model, torch.from_numpy(ids), torch.from_numpy(mask)
         ).numpy()
-        return scores
+        return outputs
 
     return run
 
 
 def _card(manifest: Manifest) -> str:
-    recipe, measured = manifest.provenance["recipe"], manifest.metrics["validation"]
-    architecture = manifest.provenance["architecture"]
-    lines = [
-        f"# {manifest.name}",
-        f"Gives a text one of the labels {', '.join(manifest.labels)}.",
-        "",
-        f"- **Network**: {recipe['base']} ({architecture}), fine-tuned with an untrained layer "
-        f"on top. ONNX, {manifest.provenance['network']}.",
-        f"- **Reads** texts of any length, in even windows of at most {manifest.window} tokens; "
-        "the answer is the mean of their logits, calibrated.",
-        f"- **Measured at export** on {measured['reviews']:,} texts held out of training: "
-        f"accuracy {measured['accuracy_int8']:.2%}, before int8 "
-        f"{measured['accuracy_fp32']:.2%}; the same label as before int8 on "
-        f"{measured['label_agreement_with_fp32']:.2%}.",
-        "- **Limits**: texts unlike those it learned from (mixed or neutral ones where it saw "
-        "clear ones, other subjects, other languages) get an answer that means little.",
-        "- **Made by** `reelsense train` and `reelsense export`; manifest.json has the recipe and "
-        "the versions.",
-    ]
-    return "\n".join(lines) + "\n"
+    provenance, measured = manifest.provenance, manifest.metrics["validation"]
+    base, network = provenance["recipe"]["base"], provenance["network"]
+    int8, fp32 = measured["accuracy_int8"], measured["accuracy_fp32"]
+    return f"""# {manifest.name}
+Classifies texts as {", ".join(manifest.labels)}.
+
+- **Network**: {base} ({provenance["architecture"]}), fine-tuned. ONNX, {network}.
+- **Input**: texts of any length, in even windows of at most {manifest.window} tokens. The
+  prediction is the mean of their logits, calibrated.
+- **Measured at export** on {measured["reviews"]:,} validation texts: accuracy {int8:.2%}, before
+  int8 {fp32:.2%}; the same label as before int8 on {measured["label_agreement_with_fp32"]:.2%}.
+- **Limits**: predictions for texts unlike the training data (mixed or neutral texts, other
+  subjects, other languages) mean little.
+- **Created by** `reelsense train` and `reelsense export`. manifest.json contains the recipe and
+  the versions.
+"""

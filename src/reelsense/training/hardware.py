@@ -15,9 +15,9 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
 def mixed_precision() -> str:
-    """Return "bf16" where the hardware multiplies it, else "no".
+    """Return "bf16" where the hardware supports it, else "no".
 
-    Processors without it emulate it: on a Zen 3 core a step took 16 times as long as in fp32.
+    Emulation is slow: on a Zen 3 core a step took 16 times as long as in fp32.
     """
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
@@ -26,10 +26,10 @@ def mixed_precision() -> str:
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep what is freed instead of handing it back to the kernel at every step.
+    """Make glibc keep freed memory instead of returning it to the kernel in every step.
 
-    A training step allocates and frees the same gigabytes over and over. By default glibc maps
-    and unmaps each large block, and the time goes into page faults. Elsewhere this does nothing.
+    Every step allocates and frees the same gigabytes. By default glibc maps and unmaps each large
+    block, which costs page faults. Does nothing with other C libraries.
     """
     if sys.platform != "linux":
         return
@@ -41,16 +41,16 @@ def keep_freed_memory() -> None:
 
 
 class Interrupt:
-    """Whether the user asked to stop."""
+    """Whether the user has requested a stop."""
 
     requested = False
 
 
 @contextmanager
 def interruptible() -> Iterator[Interrupt]:
-    """Turn the first Ctrl-C or SIGTERM into a request, so that a step is never cut in half.
+    """Turn the first Ctrl-C or SIGTERM into a request, so that the current step is completed.
 
-    A second one stops at once.
+    A second one stops immediately.
     """
     interrupt = Interrupt()
 

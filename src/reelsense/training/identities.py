@@ -1,85 +1,45 @@
-"""Identity terms that the model cannot tell apart, because they start from one embedding."""
+"""Shared embeddings of identity terms, so that a model starts without differences between them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
+from reelsense.datasets.behaviours import read_data
 from reelsense.inference.tokenizer import ReviewTokenizer
 
 
-@dataclass(frozen=True, slots=True)
-class Category:
-    """Identity terms of one kind."""
-
-    name: str
-    words: tuple[str, ...]
-
-
-CATEGORIES: tuple[Category, ...] = (
-    Category(
-        "religion",
-        (
-            *("Christian", "Catholic", "Protestant", "Mormon", "Muslim", "Jewish", "Hindu"),
-            *("Buddhist", "Sikh", "atheist"),
-        ),
-    ),
-    Category(
-        "nationality",
-        (
-            *("American", "British", "Irish", "French", "German", "Italian", "Polish", "Russian"),
-            *("Turkish", "Iranian", "Israeli", "Pakistani", "Chinese", "Japanese", "Korean"),
-            *("Mexican", "Brazilian", "Nigerian"),
-        ),
-    ),
-    Category(
-        "race",
-        (
-            *("black", "white", "Asian", "Hispanic", "Arab", "mixed-race"),
-            *("African American", "Native American"),
-        ),
-    ),
-    Category("gender", ("man", "woman", "trans man", "trans woman", "non-binary person")),
-    Category(
-        "orientation",
-        ("straight", "heterosexual", "gay", "lesbian", "bisexual"),
-    ),
-    Category(
-        "age",
-        (
-            *("teenage", "young", "30-year-old", "middle-aged", "old", "elderly"),
-            *("70-year-old", "80-year-old"),
-        ),
-    ),
-)
-"""None of the terms is one that is held out for measuring (`datasets.identities`)."""
+def shared_terms() -> dict[str, Sequence[str]]:
+    """Return the terms that share an embedding, by category."""
+    return read_data("shared_identity_terms.toml")
 
 
 @torch.no_grad()
 def equalize_identities(model: PreTrainedModel, tokenizer: ReviewTokenizer) -> None:
-    """Give the words of each category of identity that are a single token their mean embedding.
+    """Set the embeddings of the identity terms of each category to their mean.
 
-    After Bolukbasi et al. (2016, "Man is to Computer Programmer as Woman is to Homemaker?"), whose
-    equalizing does so along one direction. Words of several tokens stay as they are. Where a word
-    has other tokens at the beginning of a text or with a capital, these get the same mean.
+    After Bolukbasi et al. (2016, "Man is to Computer Programmer as Woman is to Homemaker?"), who
+    equalize along one direction. Terms of several tokens stay as they are. Where a term has other
+    tokens at the beginning of a text or with a capital, these get the same mean.
     """
-    table: Any = model.get_input_embeddings().weight
-    for category in CATEGORIES:
-        rows = sorted({row for word in category.words for row in _tokens(tokenizer, word)})
-        if rows:
-            table[rows] = table[rows].mean(dim=0)
+    embeddings: Any = model.get_input_embeddings().weight
+    for terms in shared_terms().values():
+        ids = sorted({token for term in terms for token in _single_tokens(tokenizer, term)})
+        if ids:
+            embeddings[ids] = embeddings[ids].mean(dim=0)
 
 
-def _tokens(tokenizer: ReviewTokenizer, word: str) -> Iterator[int]:
-    """Yield the ids of the forms of `word` that are a single known token."""
-    for form in (word, word[:1].upper() + word[1:]):
-        alone = tokenizer.encode_with_offsets(form)
-        within = tokenizer.encode_with_offsets(f"a {form}")
-        places = zip(within.ids, within.offsets, strict=True)
-        after_space = [number for number, place in places if place >= 2]
+def _single_tokens(tokenizer: ReviewTokenizer, term: str) -> Iterator[int]:
+    """Yield the ids of the forms of `term` that are a single known token."""
+    for form in (term, term[:1].upper() + term[1:]):
+        alone, in_context = (
+            tokenizer.encode_with_offsets(form),
+            tokenizer.encode_with_offsets(f"a {form}"),
+        )
+        positions = zip(in_context.ids, in_context.offsets, strict=True)
+        after_space = [token for token, position in positions if position >= 2]
         if alone.ids:
             yield from (ids[0] for ids in (alone.ids, after_space) if len(ids) == 1)

@@ -1,9 +1,9 @@
 """The training loop of pre-training, fine-tuning and distillation.
 
-A `TrainingTask` knows the model, the batches and the loss; `train` takes the steps: one AdamW step
-per batch, under a learning rate that warms up and then falls linearly, with checkpoints every few
-minutes, so that an interrupted run continues exactly where it was. Several processes take the same
-steps as one (`processes`).
+A `TrainingTask` provides the model, the batches, the loss and the evaluation. `train` runs the
+loop: learning rate, step, log, save; after each epoch evaluate, save, log. States are saved every
+few minutes, so that an interrupted run continues exactly where it stopped. Several processes
+share the batches of one run (`distributed`).
 """
 
 from __future__ import annotations
@@ -12,42 +12,59 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedModel, set_seed
 
 from reelsense.errors import TrainingError
 from reelsense.training import checkpoint
+from reelsense.training.checkpoint import Stateful, TrainingProgress
 from reelsense.training.distributed import Processes
 from reelsense.training.hardware import interruptible, keep_freed_memory
 from reelsense.training.model import parameter_groups
 from reelsense.training.recipe import Stage
-from reelsense.training.throughput import Speed, told
+from reelsense.training.throughput import Throughput, describe
 
 CHECKPOINT_EVERY = 180.0
 """Seconds between two saved states."""
 
 
+class Batch(Protocol):
+    """The examples of one training step."""
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens of each example, without padding."""
+        ...
+
+    def loss(self, forward: Any, indices: list[int]) -> Tensor:
+        """Return what the examples at `indices` of the batch add to its mean loss.
+
+        Without indices the result is 0, but `forward` is called all the same: processes wait for
+        each other there.
+        """
+        ...
+
+
 class TrainingTask(Protocol):
-    """What is trained: a model, its batches and the loss over them."""
+    """What is trained: a model, its batches and the loss."""
 
     model: PreTrainedModel
-    plans: list[list[list[int]]]
-    """The batches of every epoch, as numbers of examples."""
+    epochs: list[list[list[int]]]
+    """The batches of each epoch, as indices of examples."""
     fingerprint: str
     """A hash of everything that a resumed run must share with the first."""
 
-    def logits(self, model: Any, *inputs: Tensor) -> Tensor:
-        """Compute what the loss is taken over. The only pass through the model in a step."""
+    def forward(self, model: Any, *inputs: Tensor) -> Tensor:
+        """Compute what the loss is taken over."""
         ...
 
-    def prepare(self, batch: list[int], progress: checkpoint.TrainingProgress) -> Batch:
-        """Return the batch whose loss the next step reduces."""
+    def batch(self, indices: list[int], progress: TrainingProgress) -> Batch:
+        """Return the batch of the examples at `indices`."""
         ...
 
     def evaluate(self, model: PreTrainedModel) -> dict[str, float]:
@@ -59,50 +76,18 @@ class TrainingTask(Protocol):
         ...
 
 
-class Batch(Protocol):
-    """The examples of one step."""
-
-    @property
-    def tokens(self) -> Sequence[int]:
-        """Length of each example, without padding."""
-        ...
-
-    def loss(self, forward: Any, part: list[int]) -> Tensor:
-        """Return what the examples `part`, numbered within the batch, add to its mean loss.
-
-        An empty part passes through `forward` too, because processes wait for each other there.
-        """
-        ...
-
-
-@dataclass
-class Training:
-    """Everything that changes in the course of a run."""
-
-    model: PreTrainedModel
-    forward: nn.Module
-    optimizer: torch.optim.Optimizer
-    average: AveragedModel | None
-    begun: dict[str, Tensor]
-    """The weights that the run began with, where the stage goes back to them."""
-    progress: checkpoint.TrainingProgress
-
-    def parts(self) -> dict[str, checkpoint.Stateful]:
-        """Return what a saved state consists of."""
-        parts: dict[str, checkpoint.Stateful] = {"model": self.model, "optimizer": self.optimizer}
-        return parts if self.average is None else parts | {"average": self.average}
-
-
-def start(stage: Stage, output: Path, processes: Processes | None, *, resume: bool) -> Processes:
+def prepare_run(
+    stage: Stage, output: Path, processes: Processes | None, *, resume: bool
+) -> Processes:
     """Prepare this process for a run in `output`; return the processes that share the run.
 
     Raises:
-        TrainingError: There is a run or a model in `output` already, which is not to be resumed.
+        TrainingError: `output` contains a run or a model, and `resume` is false.
     """
     processes = processes or Processes()
     if not resume:
-        checkpoint.refuse_to_overwrite(output)
-        processes.wait()  # the others may not have looked yet, and soon there is a run
+        checkpoint.create_output_folder(output)
+        processes.wait()  # until all have checked the folder: the main process writes to it soon
     keep_freed_memory()
     set_seed(stage.seed)
     return processes
@@ -117,176 +102,175 @@ def train(
     resume: bool = False,
     checkpoint_every: float = CHECKPOINT_EVERY,
 ) -> list[dict[str, float]]:
-    """Train as `stage` describes; return the metrics of every epoch.
+    """Train as `stage` describes; return the validation metrics of every epoch.
 
-    `output` always has the checkpoint of the best epoch so far, and the state to resume from.
+    At any time `output` contains the checkpoint of the best epoch so far and a state to resume
+    from.
 
     Raises:
         StoppedError: The user interrupted the run. Its state is saved.
         TrainingError: The run cannot continue.
     """
     processes.check_same(task.fingerprint)
-    training = _begin(task, stage, processes)
-    progress, total = training.progress, sum(map(len, task.plans))
+    run = _Run(task, stage, output, processes)
     if resume:
-        progress = training.progress = checkpoint.load_state(
-            output, task.fingerprint, training.parts(), processes
-        )
+        run.load_state()
     else:
-        _save_state(output, task, training, processes)  # there is always one to resume from
-    speed, saved = Speed(task.model, processes.count), time.monotonic()
+        run.save_state()
+    progress, total_steps = run.progress, sum(map(len, task.epochs))
+    throughput, last_save = Throughput(task.model, processes.world_size), time.monotonic()
     with interruptible() as interrupt:
-        while progress.epoch < len(task.plans):
-            speed.start()
+        while progress.epoch < len(task.epochs):
+            throughput.start()
             task.model.train()
-            for batch in _bar(task.plans[progress.epoch], progress, len(task.plans), processes):
-                rate = learning_rate(progress.steps_done, total, stage.learning_rate, stage.warmup)
-                prepared = task.prepare(batch, progress)
-                loss = _step(prepared, len(batch), training, stage, processes, rate)
-                speed.add(prepared.tokens)
+            for indices in run.remaining_batches():
+                rate = learning_rate(
+                    progress.steps_done, total_steps, stage.learning_rate, stage.warmup
+                )
+                batch = task.batch(indices, progress)
+                loss = run.step(batch, rate)
+                throughput.add(batch.lengths)
                 progress.step += 1
                 progress.steps_done += 1
-                entry = {"step": progress.steps_done, "loss": loss, "rate": rate}
-                _log(output, entry, processes)
-                late = time.monotonic() - saved > checkpoint_every
-                stop, save = processes.any(interrupt.requested, late)
+                run.log({"step": progress.steps_done, "loss": loss, "rate": rate})
+
+                save_is_due = time.monotonic() - last_save > checkpoint_every
+                stop, save = processes.any(interrupt.requested, save_is_due)
                 if stop or save:
-                    _save_state(output, task, training, processes)
-                    saved = time.monotonic()
+                    run.save_state()
+                    last_save = time.monotonic()
                 if stop:
-                    processes.stop(f"stopped; the state is saved in {output}: go on with --resume")
-            _finish_epoch(task, stage, training, output, processes, speed.facts())
+                    processes.stop(f"stopped; the state is saved in {output}: use --resume")
+
+            model = run.weights_to_keep()
+            metrics = task.evaluate(model)
+            best_loss = min((past["loss"] for past in progress.history), default=float("inf"))
+            is_best = metrics["loss"] < best_loss
+            if is_best and processes.is_main:
+                task.save(model, metrics)
+            progress.history.append(metrics)
+            progress.epoch += 1
+            progress.step = 0
+            speed = throughput.metrics()
+            run.log({"epoch": progress.epoch, **metrics, "step": progress.steps_done, **speed})
+            run.save_state()
+            values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            best = " (best so far)" if is_best else ""
+            processes.print(f"epoch {progress.epoch}: {values}{best}; {describe(speed)}")
     return progress.history
 
 
-def learning_rate(done: int, total: int, peak: float, warmup: float) -> float:
-    """Return the learning rate after `done` of `total` steps: a linear rise, then a linear fall.
+def learning_rate(step: int, total_steps: int, peak: float, warmup: float) -> float:
+    """Return the learning rate of a step: linear warm-up, then linear decay to 0.
 
-    It rises to `peak` over the share `warmup` of the steps and falls to zero over the rest.
+    Args:
+        step: Number of steps done, from 0.
+        total_steps: Steps of the whole run.
+        peak: The highest learning rate.
+        warmup: The share of all steps over which the rate rises to `peak`.
     """
-    warm = max(1, round(total * warmup))
-    up = (done + 1) / warm
-    down = (total - done) / max(1, total - warm)
-    return peak * max(0.0, min(up, down, 1.0))
+    warmup_steps = max(1, round(total_steps * warmup))
+    rise = (step + 1) / warmup_steps
+    decay = (total_steps - step) / max(1, total_steps - warmup_steps)
+    return peak * max(0.0, min(rise, decay, 1.0))
 
 
-def limit_steps(plans: list[list[list[int]]], max_steps: int) -> list[list[list[int]]]:
-    """Return `plans` cut after `max_steps` batches in all; 0 leaves them whole."""
-    left = max_steps or sum(map(len, plans))
+def limit_steps(epochs: list[list[list[int]]], max_steps: int) -> list[list[list[int]]]:
+    """Return `epochs` cut after `max_steps` batches in total; 0 means no limit."""
+    left = max_steps or sum(map(len, epochs))
     limited = []
-    for plan in plans:
-        limited.append(plan[:left])
+    for batches in epochs:
+        limited.append(batches[:left])
         left -= len(limited[-1])
-    return [plan for plan in limited if plan]
+    return [batches for batches in limited if batches]
 
 
-def _begin(task: TrainingTask, stage: Stage, processes: Processes) -> Training:
-    model = task.model
-    optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-        parameter_groups(model, stage.weight_decay), lr=stage.learning_rate, fused=True
-    )
-    forward, optimizer = processes.prepare(model, task.logits, optimizer)
-    average = None
-    if stage.ema_decay:
-        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(stage.ema_decay))
-    begun = {}
-    if stage.base_share:
-        begun = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    if processes.rank:  # from here on, each has its own dropout
-        torch.manual_seed(stage.seed + processes.rank)
-    return Training(model, forward, optimizer, average, begun, checkpoint.TrainingProgress())
+class _Run:
+    """A run in progress: the weights, the optimizer and how far the run is."""
 
+    def __init__(
+        self, task: TrainingTask, stage: Stage, output: Path, processes: Processes
+    ) -> None:
+        self.task, self.stage, self.output, self.processes = task, stage, output, processes
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+            parameter_groups(task.model, stage.weight_decay), lr=stage.learning_rate, fused=True
+        )
+        self.forward, self.optimizer = processes.prepare(task.model, task.forward, optimizer)
+        self.ema: AveragedModel | None = None
+        if stage.ema_decay:
+            self.ema = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(stage.ema_decay))
+        self.initial_weights: dict[str, Tensor] = {}
+        if stage.base_share:
+            weights = task.model.state_dict()
+            self.initial_weights = {name: tensor.clone() for name, tensor in weights.items()}
+        if processes.rank:  # from here on, each process has its own dropout
+            torch.manual_seed(stage.seed + processes.rank)
+        self.progress = TrainingProgress()
 
-def _bar(
-    plan: list[list[int]], progress: checkpoint.TrainingProgress, epochs: int, processes: Processes
-) -> Iterator[list[int]]:
-    """Yield the batches of `plan` that are left, under a progress bar."""
-    title = f"epoch {progress.epoch + 1}/{epochs}"
-    with processes.bar(total=len(plan), initial=progress.step, desc=title, unit="step") as bar:
-        for batch in plan[progress.step :]:
-            yield batch
-            bar.update()
+    def _parts(self) -> dict[str, Stateful]:
+        parts: dict[str, Stateful] = {"model": self.task.model, "optimizer": self.optimizer}
+        return parts if self.ema is None else parts | {"average": self.ema}
 
+    def save_state(self) -> None:
+        checkpoint.save_state(
+            self.output, self.task.fingerprint, self._parts(), self.progress, self.processes
+        )
 
-def _step(
-    batch: Batch,
-    size: int,
-    training: Training,
-    stage: Stage,
-    processes: Processes,
-    rate: float,
-) -> float:
-    """Take one step down the gradient of the mean loss of `batch` and return that loss."""
-    for group in training.optimizer.param_groups:
-        group["lr"] = rate
-    accelerator = processes.accelerator
-    loss = torch.zeros((), device=accelerator.device)
-    for part in processes.parts(training.forward, range(size)):
-        added = batch.loss(training.forward, part)
-        accelerator.backward(added * processes.count)  # DDP takes the mean over processes
-        loss += added.detach()
-    accelerator.clip_grad_norm_(training.forward.parameters(), stage.max_gradient_norm)
-    training.optimizer.step()
-    training.optimizer.zero_grad()
-    if training.average is not None:
-        training.average.update_parameters(training.model)
-    (value,) = processes.sum([loss.item()])
-    if value != value:
-        raise TrainingError("the loss is not a number any more: lower learning_rate")
-    return value
+    def load_state(self) -> None:
+        self.progress = checkpoint.load_state(
+            self.output, self.task.fingerprint, self._parts(), self.processes
+        )
 
+    def remaining_batches(self) -> Iterator[list[int]]:
+        """Yield the batches of the current epoch that are left, under a progress bar."""
+        epoch, first = self.progress.epoch, self.progress.step
+        batches = self.task.epochs[epoch]
+        title = f"epoch {epoch + 1}/{len(self.task.epochs)}"
+        with self.processes.progress_bar(
+            total=len(batches), initial=first, desc=title, unit="step"
+        ) as bar:
+            for batch in batches[first:]:
+                yield batch
+                bar.update()
 
-def _finish_epoch(
-    task: TrainingTask,
-    stage: Stage,
-    training: Training,
-    output: Path,
-    processes: Processes,
-    speed: dict[str, float],
-) -> None:
-    """Evaluate, keep the epoch if it is the best, save the state and log."""
-    progress = training.progress
-    model = _final_weights(training, stage)
-    metrics = task.evaluate(model)
-    best = min((past["loss"] for past in progress.history), default=float("inf"))
-    progress.history.append(metrics)
-    if metrics["loss"] < best and processes.main:
-        task.save(model, metrics)
-    progress.epoch += 1
-    progress.step = 0
-    _log(
-        output,
-        {"epoch": progress.epoch, **metrics, "step": progress.steps_done, **speed},
-        processes,
-    )
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-    kept = " (best so far)" if metrics["loss"] < best else ""
-    processes.say(f"epoch {progress.epoch}: {figures}{kept}; {told(speed)}")
-    _save_state(output, task, training, processes)
+    def step(self, batch: Batch, rate: float) -> float:
+        """Take one optimizer step on the mean loss of `batch`; return that loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        accelerator = self.processes.accelerator
+        loss = torch.zeros((), device=accelerator.device)
+        for indices in self.processes.micro_batches(self.forward, range(len(batch.lengths))):
+            partial_loss = batch.loss(self.forward, indices)
+            # DDP averages the gradients over processes: the factor turns that into a sum
+            accelerator.backward(partial_loss * self.processes.world_size)
+            loss += partial_loss.detach()
+        accelerator.clip_grad_norm_(self.forward.parameters(), self.stage.max_gradient_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.ema is not None:
+            self.ema.update_parameters(self.task.model)
+        (value,) = self.processes.sum([loss.item()])
+        if value != value:
+            raise TrainingError("the loss is NaN: lower learning_rate", code="loss-is-nan")
+        return value
 
+    @torch.no_grad()
+    def weights_to_keep(self) -> PreTrainedModel:
+        """Return the model to evaluate and save: the last weights or their moving average.
 
-@torch.no_grad()
-def _final_weights(training: Training, stage: Stage) -> PreTrainedModel:
-    """Return the model to save: the last weights, or their average.
+        With a `base_share`, the weights are interpolated with those that the run started from,
+        which keeps more of what was learned before (Wortsman et al. 2022, "Robust Fine-Tuning of
+        Zero-Shot Models").
+        """
+        model: Any = self.task.model if self.ema is None else self.ema.module
+        if self.initial_weights:
+            model = deepcopy(model)
+            for name, tensor in model.state_dict().items():
+                tensor.lerp_(self.initial_weights[name].to(tensor.device), self.stage.base_share)
+        kept: PreTrainedModel = model
+        return kept
 
-    With a `base_share`, it lies between those and the weights that the run began with, which keeps
-    more of what was learned before (Wortsman et al. 2022, "Robust Fine-Tuning of Zero-Shot
-    Models").
-    """
-    model: Any = training.model if training.average is None else training.average.module
-    if training.begun:
-        model = deepcopy(model)
-        for name, tensor in model.state_dict().items():
-            tensor.lerp_(training.begun[name].to(tensor.device), stage.base_share)
-    kept: PreTrainedModel = model
-    return kept
-
-
-def _save_state(output: Path, task: TrainingTask, training: Training, processes: Processes) -> None:
-    checkpoint.save_state(output, task.fingerprint, training.parts(), training.progress, processes)
-
-
-def _log(output: Path, entry: dict[str, float], processes: Processes) -> None:
-    if processes.main:
-        with (output / checkpoint.METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+    def log(self, entry: dict[str, float]) -> None:
+        if self.processes.is_main:
+            with (self.output / checkpoint.METRICS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")

@@ -1,8 +1,8 @@
-"""A pre-trained encoder with an untrained layer on top, as transformers loads and saves it.
+"""Pre-trained encoders with an output layer, as transformers loads and saves them.
 
-In memory the output layer has one more output for each star rating. In a checkpoint these are
-tensors of their own (STARS), so that transformers opens it as an ordinary sequence classifier with
-the same logits.
+In memory the output layer has additional outputs for the star ratings. In a checkpoint these are
+separate tensors (STARS), so that transformers loads it as a standard sequence classifier with the
+same logits.
 """
 
 from __future__ import annotations
@@ -46,8 +46,7 @@ def load_model(
 ) -> PreTrainedModel:
     """Load the encoder in `folder` with an output for each of `labels` and `ratings`.
 
-    A checkpoint that already has such an output layer keeps its weights; a layer for another
-    number of labels is replaced.
+    An output layer for the same number of labels keeps its weights; others are replaced.
 
     Args:
         folder: config.json, model.safetensors and tokenizer.json.
@@ -69,7 +68,8 @@ def load_model(
     config.pool_after = pool_after or getattr(config, "pool_after", 0)
     if config.pool_after and config.model_type != "bert":
         raise TrainingError(
-            f"pool_after: only BERT can pool hidden states, not {config.model_type}"
+            f"pool_after: only BERT can pool hidden states, not {config.model_type}: remove it",
+            code="unsupported-model",
         )
     set_dropout(config, dropout, attention_dropout)
     model = load_pretrained(AutoModelForSequenceClassification, folder, config)
@@ -80,7 +80,7 @@ def load_model(
 
 
 def load_encoder(folder: Path) -> PreTrainedModel:
-    """Load the bare encoder in `folder`, without dropout. Raises TrainingError as `load_model`."""
+    """Load the bare encoder in `folder` without dropout. Raises as `load_model`."""
     config = read_config(folder)
     set_dropout(config, 0.0, 0.0)
     return load_pretrained(AutoModel, folder, config)
@@ -100,7 +100,8 @@ def load_masked_lm(folder: Path) -> PreTrainedModel:
     model = load_pretrained(AutoModelForMaskedLM, folder, encoder.config)
     if read_tokenizer(folder).mask is None:
         raise TrainingError(
-            f"the tokenizer in {folder} has no mask token: expected [MASK] or <mask>"
+            f"the tokenizer in {folder} has no mask token: expected [MASK] or <mask>",
+            code="no-mask-token",
         )
     setattr(model, model.base_model_prefix, encoder)
     model.tie_weights()
@@ -111,7 +112,7 @@ def load_masked_lm(folder: Path) -> PreTrainedModel:
 
 
 def _freeze_position_bias(model: Any) -> None:
-    """Keep MPNet's bias of relative positions as it is.
+    """Exclude MPNet's bias of relative positions from training.
 
     With a gradient for it, attention cannot be fused and training is 7 % slower.
     """
@@ -157,7 +158,7 @@ def _widen(model: PreTrainedModel, ratings: int, stored: tuple[Tensor, Tensor] |
 
 
 def stored_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint of `model`, with those of the stars apart."""
+    """Return the tensors of a checkpoint of `model`, with separate ones for the stars."""
     tensors: dict[str, Tensor] = dict(model.state_dict())
     ratings = len(getattr(model.config, "star_ratings", None) or ())
     if ratings:
@@ -198,8 +199,8 @@ def _classify(model: Any, embedded: Tensor, mask: Tensor) -> Tensor:
     return scores
 
 
-def masked_logits(model: Any, ids: Tensor, mask: Tensor, hidden: Tensor) -> Tensor:
-    """Return the logits (hidden tokens, vocabulary) of the tokens that are to be guessed.
+def masked_logits(model: Any, ids: Tensor, mask: Tensor, masked: Tensor) -> Tensor:
+    """Return the logits (masked tokens, vocabulary) of the tokens to predict.
 
     Only these are projected to the vocabulary.
 
@@ -207,29 +208,29 @@ def masked_logits(model: Any, ids: Tensor, mask: Tensor, hidden: Tensor) -> Tens
         model: As `load_masked_lm` returns it.
         ids: Token ids, (batch, length).
         mask: 1 for tokens and 0 for padding, (batch, length).
-        hidden: Which tokens to guess, bool (batch, length). The result has them row by row.
+        masked: Which tokens to predict, bool (batch, length). The result has them row by row.
     """
     encoder = model.base_model
     if model.config.model_type in SHORTENED:
-        states = encode(encoder, encoder.embeddings(input_ids=ids), mask)[hidden]
+        states = encode(encoder, encoder.embeddings(input_ids=ids), mask)[masked]
         head = model.cls if model.config.model_type == "bert" else model.lm_head
-        guesses: Tensor = head(states)
-        return guesses
+        predictions: Tensor = head(states)
+        return predictions
 
-    def keep_hidden(_encoder: nn.Module, _inputs: Any, output: Any) -> Any:
-        output.last_hidden_state = output.last_hidden_state[hidden].unsqueeze(0)
+    def keep_masked(_encoder: nn.Module, _inputs: Any, output: Any) -> Any:
+        output.last_hidden_state = output.last_hidden_state[masked].unsqueeze(0)
         return output
 
-    # The head has another name and structure in each family: the hook leaves it to transformers.
-    with encoder.register_forward_hook(keep_hidden):
+    # The name and structure of the head differ between families; a hook works for all of them.
+    with encoder.register_forward_hook(keep_masked):
         scores: Tensor = model(input_ids=ids, attention_mask=mask).logits[0]
     return scores
 
 
 def max_length(model: PreTrainedModel) -> int:
-    """Return how many tokens `model` reads at most.
+    """Return the maximum number of tokens that `model` reads.
 
-    RoBERTa and MPNet number positions from the one after their padding id.
+    RoBERTa and MPNet number positions from their padding id + 1.
     """
     positions = int(model.config.max_position_embeddings)
     embeddings = position_embeddings(model)
@@ -239,7 +240,7 @@ def max_length(model: PreTrainedModel) -> int:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices only: not for biases and layer norms (Devlin et al. 2019, A.2)."""
+    """Return parameter groups with weight decay for matrices only, as Devlin et al. (2019, A.2)."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},

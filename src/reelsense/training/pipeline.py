@@ -1,12 +1,12 @@
-"""All stages of a recipe, one after another, each resumable on its own.
+"""Runs the stages of a recipe in order; each can be resumed on its own.
 
-The last stage writes its checkpoint to the output folder, earlier ones to `stages/NAME` in it.
+The last stage writes its checkpoint to the output folder, earlier ones to its `stages/NAME`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -28,15 +28,15 @@ from reelsense.training.teachers import (
     ScorerTeacher,
     Teacher,
     read_logits,
-    score,
+    score_missing,
 )
 
 BAG_OF_WORDS = "bag-of-words"
-"""The name of the n-gram teacher, which is trained on the training set."""
+"""Name of the n-gram teacher, which is trained on the training set."""
 
 LOGITS = "teacher-logits.npz"
 FINISHED = "finished.json"
-"""Written when a stage is done, with its settings."""
+"""Written when a stage is finished; contains its settings."""
 
 
 def run(
@@ -49,15 +49,15 @@ def run(
     resume: bool = False,
     processes: Processes | None = None,
 ) -> None:
-    """Run the stages of `recipe` and leave the model in `output`.
+    """Run the stages of `recipe` and write the model to `output`.
 
     Args:
-        recipe: What to do.
-        data: What to learn from.
-        output: Folder for the checkpoint of the last stage; earlier ones lie in `stages` in it.
-        recipe_folder: Where relative files of the recipe lie.
-        base: The pre-trained encoder for stages that do not begin with an earlier one, in place of
-            the recipe's.
+        recipe: The stages.
+        data: Where their texts come from.
+        output: Folder for the checkpoint of the last stage; earlier ones are in its `stages`.
+        recipe_folder: Folder that file names in the recipe are relative to.
+        base: The pre-trained encoder, in place of the recipe's, for stages that do not start from
+            an earlier one.
         resume: Skip finished stages and continue an interrupted one.
         processes: By default those that a launcher has started.
 
@@ -69,64 +69,54 @@ def run(
     folders: dict[str, Path] = {}
     for stage in recipe.stages:
         folder = output if stage is recipe.last else output / "stages" / stage.stage
+        earlier_stages = dict(folders)
         folders[stage.stage] = folder
-        if stage.base in folders and stage.base != stage.stage:
-            begun = folders[stage.base]
-            stage = replace(stage, base=base_name(str(begun)))
+        if stage.base in earlier_stages:
+            base_folder = earlier_stages[stage.base]
+            stage = replace(stage, base=base_name(str(base_folder)))
         else:
-            begun = find_base(base or stage.base)
+            base_folder = find_base(base or stage.base)
             stage = replace(stage, base=base_name(base or stage.base))
         if resume and _is_finished(folder, stage):
-            processes.say(f"{stage.stage}: already finished")
+            processes.print(f"{stage.stage}: already finished")
             continue
-        resumed = resume and (folder / checkpoint.STATE).exists()
-        processes.say(f"{stage.stage}: {'resuming' if resumed else 'starting'} ({stage.kind})")
+        resume_stage = resume and (folder / checkpoint.STATE).exists()
+        processes.print(
+            f"{stage.stage}: {'resuming' if resume_stage else 'starting'} ({stage.kind})"
+        )
         if stage.kind == "pretrain":
             texts = data.unlabelled_texts()
-            pretrain(stage, begun, texts, folder, resume=resumed, processes=processes)
+            pretrain(stage, base_folder, texts, folder, resume=resume_stage, processes=processes)
         else:
-            models = {name: path for name, path in folders.items() if name != stage.stage}
-            store = _teacher_logits(stage, data, folder, recipe_folder, models, processes)
-            _finetune(stage, begun, data, folder, store, processes, resume=resumed)
-        if processes.main:
+            store = _teacher_logits(stage, data, folder, recipe_folder, earlier_stages, processes)
+            examples = stage_examples(stage, data, store)
+            processes.print(
+                f"{len(examples):,} training texts, {len(data.split.validation):,} validation texts"
+            )
+            finetune(
+                stage,
+                base_folder,
+                data.split,
+                data.labels,
+                folder,
+                examples=examples,
+                resume=resume_stage,
+                processes=processes,
+            )
+        if processes.is_main:
             write_atomically(folder / FINISHED, json.dumps(asdict(stage), indent=2) + "\n")
 
 
-def _finetune(
-    stage: Stage,
-    base: Path,
-    data: TrainingData,
-    folder: Path,
-    store: LogitStore | None,
-    processes: Processes,
-    *,
-    resume: bool,
-) -> None:
-    examples = stage_examples(stage, data, store)
-    processes.say(
-        f"{len(examples):,} texts to learn from, {len(data.split.validation):,} to validate on"
-    )
-    finetune(
-        stage,
-        base,
-        data.split,
-        data.labels,
-        folder,
-        examples=examples,
-        resume=resume,
-        processes=processes,
-    )
-
-
 def _is_finished(folder: Path, stage: Stage) -> bool:
-    """Return whether `stage` is done. Raises TrainingError if other settings were used."""
+    """Return whether `stage` is finished. Raises TrainingError if its settings were different."""
     path = folder / FINISHED
     if not path.exists():
         return False
     if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(asdict(stage))):
         raise TrainingError(
-            f"{folder} was made with other settings of the stage {stage.stage!r}: delete it or "
-            "name another --output"
+            f"{folder} was created with other settings of the stage {stage.stage!r}: delete it or "
+            "choose another --output",
+            code="settings-differ",
         )
     return True
 
@@ -136,18 +126,15 @@ def _teacher_logits(
     data: TrainingData,
     folder: Path,
     recipe_folder: Path,
-    models: Mapping[str, Path],
+    earlier_stages: Mapping[str, Path],
     processes: Processes,
 ) -> LogitStore | None:
-    """Return the logits of all texts of `stage`; None for a stage without teachers.
-
-    `models` are the checkpoints of earlier stages, which can be teachers too.
-    """
+    """Return the teacher logits of all texts of `stage`; None for a stage without teachers."""
     if stage.kind != "distill":
         return None
-    kept = folder.with_name(f"{folder.name}-{LOGITS}")
-    if kept.exists():
-        store = read_logits(kept)
+    path = folder.with_name(f"{folder.name}-{LOGITS}")
+    if path.exists():
+        store = read_logits(path)
     elif stage.teacher_logits:
         store = read_logits(recipe_folder / stage.teacher_logits)
     else:
@@ -155,36 +142,49 @@ def _teacher_logits(
     texts = texts_to_score(stage, data)
     teachers: list[Teacher] = []
     if store.missing(texts):
-        teachers, store.ratings = _teachers(stage, data, models)
-        if processes.count > 1:
-            raise TrainingError("score the texts first: run the stage once with one process")
-        kept.parent.mkdir(parents=True, exist_ok=True)
-    score(store, teachers, texts, kept)
-    if list(store.labels) != data.labels:
-        raise TrainingError(f"the teacher has labels {list(store.labels)}, the data {data.labels}")
+        teachers, store.ratings = _load_teachers(stage, data, earlier_stages)
+        if processes.world_size > 1:
+            raise TrainingError(
+                "teachers cannot score texts on several processes: run the stage once with one "
+                "process",
+                code="one-process-needed",
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+    score_missing(store, teachers, texts, path)
+    _check_labels("the file of teacher logits", store.labels, data)
     return store
 
 
-def _teachers(
-    stage: Stage, data: TrainingData, models: Mapping[str, Path]
+def _load_teachers(
+    stage: Stage, data: TrainingData, earlier_stages: Mapping[str, Path]
 ) -> tuple[list[Teacher], tuple[int, ...]]:
-    """Return the teachers of `stage` and the star ratings that they have learned."""
+    """Return the teachers of `stage` and the star ratings that they predict."""
     teachers: list[Teacher] = []
     ratings: tuple[int, ...] = ()
     for name in stage.teachers:
         if name == BAG_OF_WORDS:
             teachers.append(ScorerTeacher(train_baseline(data.split, data.labels)))
             continue
-        classifier = Classifier.load(_bundle(models[name], data) if name in models else name)
-        if list(classifier.labels) != data.labels:
-            raise TrainingError(
-                f"the teacher {name} has labels {list(classifier.labels)}, the data {data.labels}"
-            )
+        model = _bundle(earlier_stages[name], data) if name in earlier_stages else name
+        classifier = Classifier.load(model)
+        _check_labels(f"the teacher {name}", classifier.labels, data)
         if ratings and classifier.manifest.ratings != ratings:
-            raise TrainingError(f"the teacher {name} has other star ratings than the others")
+            raise TrainingError(
+                f"the teacher {name} predicts the star ratings {classifier.manifest.ratings}, "
+                f"another one {ratings}: expected the same ones",
+                code="ratings-differ",
+            )
         ratings = classifier.manifest.ratings or ratings
         teachers.append(ClassifierTeacher(classifier))
     return teachers, ratings
+
+
+def _check_labels(name: str, labels: Sequence[str], data: TrainingData) -> None:
+    if list(labels) != data.labels:
+        raise TrainingError(
+            f"{name} has the labels {list(labels)}: expected those of the data, {data.labels}",
+            code="labels-differ",
+        )
 
 
 def _bundle(checkpoint: Path, data: TrainingData) -> Path:

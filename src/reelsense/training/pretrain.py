@@ -1,9 +1,9 @@
-"""Masked language modelling: continued pre-training of an encoder on the texts of the task.
+"""Continued pre-training of an encoder on texts of the task, by masked language modelling.
 
-Devlin et al. (2019) hid 15 % of the tokens; Wettig et al. (2023, "Should You Mask 15% in Masked
-Language Modeling?") found more to be better. Sun et al. (2019) found that pre-training on the
-task's own texts helped fine-tuning more than anything else they tried. Every text is cut into even
-windows, and each is read once per epoch; the result is a base model like the one it began with.
+Devlin et al. (2019) masked 15 % of the tokens; Wettig et al. (2023, "Should You Mask 15% in Masked
+Language Modeling?") found higher rates to be better. Sun et al. (2019) found that pre-training on
+the task's own texts helped fine-tuning more than anything else they tried. Every text is cut into
+even windows, each of which is used once per epoch. The result is a base model for fine-tuning.
 """
 
 from __future__ import annotations
@@ -25,20 +25,18 @@ from transformers import PreTrainedModel
 
 from reelsense.errors import TrainingError
 from reelsense.inference.batching import stack
-from reelsense.inference.tokenizer import ReviewTokenizer, windows
+from reelsense.inference.tokenizer import windows
 from reelsense.training import checkpoint, loop
-from reelsense.training.batches import plan_epoch
+from reelsense.training.batches import plan_epoch, tokenize
 from reelsense.training.distributed import Processes
-from reelsense.training.finetune import sha256, tokenize
 from reelsense.training.model import load_masked_lm, masked_logits, max_length
 from reelsense.training.pretrained import read_tokenizer
 from reelsense.training.recipe import Stage, check_lengths
 
-_SHORTEST = 12
-"""Windows of fewer tokens are left out: there is little to predict a word from."""
+_MIN_LENGTH = 12
+"""Windows with fewer tokens are skipped: they give too little context for a prediction."""
 
-_VALIDATION = 200
-"""Maximum number of windows that the loss is measured on and not learned from, and their share."""
+_MAX_VALIDATION_WINDOWS = 200
 _VALIDATION_SHARE = 0.02
 
 
@@ -52,146 +50,146 @@ def pretrain(
     checkpoint_every: float = loop.CHECKPOINT_EVERY,
     processes: Processes | None = None,
 ) -> list[dict[str, float]]:
-    """Continue the pre-training of the encoder in `base` on `texts`; leave it in `output`.
+    """Continue the pre-training of the encoder in `base` on `texts`; write it to `output`.
 
     Args:
         stage: Settings of the stage.
         base: Folder of the pre-trained model.
-        texts: What to read; labels are not needed.
-        output: Folder for the new base, the state and the metrics.
+        texts: What to train on, without labels.
+        output: Folder for the new base model, the state and the metrics.
         resume: Continue from the state saved in `output`.
         checkpoint_every: Seconds between two saved states.
         processes: By default those that a launcher has started.
 
     Returns:
-        The loss on a few windows that are not learned from, after every epoch.
+        The loss on a few validation windows after every epoch.
 
     Raises:
         StoppedError: The user interrupted the run.
         TrainingError: The run cannot continue.
     """
-    processes = loop.start(stage, output, processes, resume=resume)
-    task = _MaskedModelling(stage, base, texts, output, processes)
+    processes = loop.prepare_run(stage, output, processes, resume=resume)
+    task = _MaskedLanguageModelling(stage, base, texts, output, processes)
     return loop.train(
         task, stage, output, processes, resume=resume, checkpoint_every=checkpoint_every
     )
 
 
-class _MaskedModelling:
-    """The task of the training loop: an encoder that predicts hidden tokens."""
+class _MaskedLanguageModelling:
+    """The task of the training loop: an encoder that predicts masked tokens."""
 
     def __init__(
         self, stage: Stage, base: Path, texts: Sequence[str], output: Path, processes: Processes
     ) -> None:
-        self.stage, self.base, self.output, self.processes = stage, base, output, processes
+        self.stage, self.output, self.processes = stage, output, processes
         self.tokenizer = read_tokenizer(base)
-        self.texts = len(texts)
+        self.text_count = len(texts)
         self.model = load_masked_lm(base)
         longest = max(stage.lengths)
         check_lengths(max_length(self.model), lengths=longest)
-        rows = _rows(texts, longest, self.tokenizer, processes)
-        apart = min(_VALIDATION, int(_VALIDATION_SHARE * len(rows)))
-        self.validation, self.rows = rows[:apart], rows[apart:]
+        rows = [
+            row
+            for ids in tokenize(texts, self.tokenizer, processes)
+            for row in windows(ids, longest, self.tokenizer.frame)
+            if len(row) >= _MIN_LENGTH
+        ]
+        if not rows:
+            raise TrainingError("there are no texts to pre-train on", code="no-training-data")
+        held_out = min(_MAX_VALIDATION_WINDOWS, int(_VALIDATION_SHARE * len(rows)))
+        self.validation, self.rows = rows[:held_out], rows[held_out:]
         lengths = [len(row) for row in self.rows]
-        self.plans = loop.limit_steps(
+        budget, max_texts = stage.tokens_per_batch, stage.texts_per_batch
+        self.epochs = loop.limit_steps(
             [
-                plan_epoch(
-                    lengths, stage.tokens_per_batch, stage.seed, epoch, stage.texts_per_batch
-                )
+                plan_epoch(lengths, budget, stage.seed, epoch, max_texts)
                 for epoch in range(len(stage.lengths))
             ],
             stage.max_steps,
         )
-        content = [asdict(stage), sha256(base / "model.safetensors"), rows]
+        content = [asdict(stage), checkpoint.weights_sha256(base), rows]
         self.fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    def logits(self, model: Any, *inputs: Tensor) -> Tensor:
+    def forward(self, model: Any, *inputs: Tensor) -> Tensor:
         return masked_logits(model, *inputs)
 
-    def prepare(self, batch: list[int], progress: checkpoint.TrainingProgress) -> _Batch:
-        return self._batch([self.rows[n] for n in batch], progress.steps_done)
+    def batch(self, indices: list[int], progress: checkpoint.TrainingProgress) -> _Batch:
+        return self._mask_rows([self.rows[n] for n in indices], progress.steps_done)
 
-    def _batch(self, rows: list[list[int]], step: int) -> _Batch:
-        ids, mask = stack(rows, self.tokenizer.pad)
-        shown, hidden = self.hide(ids, step)
-        return _Batch(self, list(map(len, rows)), ids, mask, shown, hidden)
+    def _mask_rows(self, rows: list[list[int]], seed: int) -> _Batch:
+        ids, attention_mask = stack(rows, self.tokenizer.pad)
+        inputs, masked = self.mask_tokens(ids, seed)
+        return _Batch(self, list(map(len, rows)), ids, attention_mask, inputs, masked)
 
-    def hide(
-        self, ids: NDArray[np.int64], step: int
+    def mask_tokens(
+        self, ids: NDArray[np.int64], seed: int
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return what is read in place of `ids`, and which of them are to be predicted.
+        """Choose tokens to predict and replace them.
 
-        Of these 80 % become the mask token, 10 % another word, 10 % stay (Devlin et al. 2019, A.1).
+        80 % of them become the mask token, 10 % another token, 10 % stay (Devlin et al. 2019,
+        A.1).
+
+        Args:
+            ids: Token ids, (rows, length).
+            seed: Decides together with the seed of the stage.
+
+        Returns:
+            The ids to read instead, and which of them to predict (bool), both (rows, length).
         """
-        random = np.random.default_rng([self.stage.seed, step])
+        random = np.random.default_rng([self.stage.seed, seed])
         frame = self.tokenizer.frame
         special = [frame.first, frame.last, self.tokenizer.pad]
-        hidden = (random.random(ids.shape) < self.stage.mask_share) & ~np.isin(ids, special)
-        hidden[0, 1] = True  # there is always one
-        fate = random.random(ids.shape)
-        shown = ids.copy()
-        # load_masked_lm has checked that there is one
-        shown[hidden & (fate < 0.8)] = cast("int", self.tokenizer.mask)
-        others = hidden & (fate >= 0.9)
-        shown[others] = random.integers(0, self.model.config.vocab_size, int(others.sum()))
-        return shown, hidden
+        masked = (random.random(ids.shape) < self.stage.mask_share) & ~np.isin(ids, special)
+        masked[0, 1] = True  # at least one
+        choice = random.random(ids.shape)
+        inputs = ids.copy()
+        # load_masked_lm has checked that there is a mask token
+        inputs[masked & (choice < 0.8)] = cast("int", self.tokenizer.mask)
+        replaced = masked & (choice >= 0.9)
+        inputs[replaced] = random.integers(0, self.model.config.vocab_size, int(replaced.sum()))
+        return inputs, masked
 
     @torch.no_grad()
     def evaluate(self, model: PreTrainedModel) -> dict[str, float]:
-        """Return the mean loss over the hidden tokens of the windows that are kept apart."""
+        """Return the mean loss over the masked tokens of the validation windows."""
         if not self.validation:
             return {"loss": 0.0}
         model.train(False)
-        forward = partial(self.logits, model)
+        forward = partial(self.forward, model)
         size = max(1, self.stage.tokens_per_batch // max(self.stage.lengths))
         loss = tokens = 0.0
         for start in range(0, len(self.validation), size):
-            batch = self._batch(self.validation[start : start + size], step=start)
-            count = int(batch.hidden.sum())
-            loss += batch.loss(forward, list(range(len(batch.tokens)))).item() * count
+            batch = self._mask_rows(self.validation[start : start + size], seed=start)
+            count = int(batch.masked.sum())
+            loss += batch.loss(forward, list(range(len(batch.lengths)))).item() * count
             tokens += count
         return {"loss": loss / tokens}
 
     def save(self, model: Any, metrics: dict[str, float]) -> None:
-        read = {"texts": self.texts, "steps": sum(map(len, self.plans))}
-        facts = {"recipe": asdict(self.stage), "read": read, "validation": metrics}
-        checkpoint.save_model(self.output, model.base_model, self.tokenizer, facts)
+        read = {"texts": self.text_count, "steps": sum(map(len, self.epochs))}
+        metadata = {"recipe": asdict(self.stage), "read": read, "validation": metrics}
+        checkpoint.save_model(self.output, model.base_model, self.tokenizer, metadata)
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    task: _MaskedModelling
-    tokens: list[int]
+    task: _MaskedLanguageModelling
+    lengths: list[int]
     ids: NDArray[np.int64]
-    mask: NDArray[np.int64]
-    shown: NDArray[np.int64]
-    hidden: NDArray[np.bool_]
+    attention_mask: NDArray[np.int64]
+    inputs: NDArray[np.int64]
+    masked: NDArray[np.bool_]
 
-    def loss(self, forward: Any, part: list[int]) -> Tensor:
-        """Return what the rows `part` add to the mean loss over all hidden tokens of the batch."""
-        some = part or [0]  # an empty part passes through with nothing to predict
-        hidden = self.hidden[some] if part else np.zeros_like(self.hidden[some])
+    def loss(self, forward: Any, indices: list[int]) -> Tensor:
+        """Return what the rows at `indices` add to the mean loss over all masked tokens."""
+        rows = indices or [0]  # without indices, `forward` is called with nothing to predict
+        masked = self.masked[rows] if indices else np.zeros_like(self.masked[rows])
         accelerator = self.task.processes.accelerator
-        inputs = (
+        arguments = (
             torch.from_numpy(array).to(accelerator.device)
-            for array in (self.shown[some], self.mask[some], hidden)
+            for array in (self.inputs[rows], self.attention_mask[rows], masked)
         )
         with accelerator.autocast():
-            guesses = forward(*inputs)
-        targets = torch.from_numpy(self.ids[some][hidden]).to(accelerator.device)
-        loss = functional.cross_entropy(guesses.float(), targets, reduction="sum")
-        return loss / int(self.hidden.sum())
-
-
-def _rows(
-    texts: Sequence[str], length: int, tokenizer: ReviewTokenizer, processes: Processes
-) -> list[list[int]]:
-    rows = [
-        row
-        for ids in tokenize(texts, tokenizer, processes)
-        for row in windows(ids, length, tokenizer.frame)
-        if len(row) >= _SHORTEST
-    ]
-    if not rows:
-        raise TrainingError("there are no texts to read")
-    return rows
+            logits = forward(*arguments)
+        targets = torch.from_numpy(self.ids[rows][masked]).to(accelerator.device)
+        loss = functional.cross_entropy(logits.float(), targets, reduction="sum")
+        return loss / int(self.masked.sum())

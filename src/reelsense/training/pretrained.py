@@ -1,6 +1,6 @@
-"""Folders with a pre-trained encoder: opened by transformers, quietly, and checked.
+"""Loading and checking of pre-trained encoders with transformers.
 
-Knows configurations, weights and tokenizers. Neither labels nor what is computed.
+Knows configurations, weights and tokenizers; neither labels nor forward passes.
 """
 
 from __future__ import annotations
@@ -18,37 +18,42 @@ from reelsense.errors import BundleError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
 
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""Nothing is downloaded, and code that comes with a model is not run."""
+"""No downloads, and no execution of code from a model's folder."""
 
 _HIDDEN_DROPOUTS = (
     *("hidden_dropout_prob", "dropout", "embedding_dropout", "mlp_dropout"),
     *("classifier_dropout", "cls_dropout", "pooler_dropout", "seq_classif_dropout"),
 )
 _ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
-"""Names that families of encoders give to the two settings in their configuration."""
+"""Names of the two settings in the configurations of the families."""
 
 
 def read_config(folder: Path) -> Any:
     """Return the configuration of the encoder in `folder`, without star ratings.
 
-    From here on, transformers prints neither warnings nor progress bars in this process.
+    As a side effect, transformers prints no warnings and progress bars any more.
 
     Raises:
-        TrainingError: There is no configuration that transformers knows, or one of a model that
-            also has a decoder.
+        TrainingError: There is no valid configuration, or the model has a decoder.
     """
-    # Its report that the output layer is new would worry people; its bars drown ours.
+    # It would warn that the output layer is new, and its progress bars would hide ours.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     if not (folder / "config.json").is_file():
-        raise TrainingError(f"{folder} holds no pre-trained model: there is no config.json")
+        raise TrainingError(
+            f"{folder} contains no pre-trained model: expected a config.json",
+            code="invalid-base-model",
+        )
     try:
         config = AutoConfig.from_pretrained(folder, **_LOCAL)
-    except Exception as error:  # transformers lets through what its parts raise
-        raise TrainingError(f"{folder} holds no pre-trained model: {_short(error)}") from error
+    except Exception as error:  # transformers passes on errors of its dependencies
+        raise TrainingError(
+            f"{folder} contains no pre-trained model: {_short(error)}", code="invalid-base-model"
+        ) from error
     if config.is_encoder_decoder:
         raise TrainingError(
-            f"{folder} holds a model with a decoder ({config.model_type}): expected an encoder"
+            f"{folder} contains a model with a decoder ({config.model_type}): expected an encoder",
+            code="unsupported-model",
         )
     config.star_ratings = []
     return config
@@ -62,20 +67,20 @@ def set_dropout(config: Any, dropout: float, attention_dropout: float) -> None:
                 setattr(config, name, value)
 
 
-def load_pretrained(kind: Any, folder: Path, config: Any) -> PreTrainedModel:
+def load_pretrained(model_class: Any, folder: Path, config: Any) -> PreTrainedModel:
     """Load the model in `folder` in 32 bits.
 
     Args:
-        kind: The class of transformers that loads it, such as AutoModel.
+        model_class: The class of transformers that loads it, such as AutoModel.
         folder: config.json, model.safetensors and tokenizer.json.
         config: The changed configuration.
 
     Raises:
-        TrainingError: `kind` cannot load it, or its weights or its tokenizer do not fit `config`.
+        TrainingError: `model_class` cannot load it, or weights or tokenizer do not fit `config`.
     """
     model: PreTrainedModel
     try:
-        model, report = kind.from_pretrained(
+        model, report = model_class.from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
@@ -83,22 +88,24 @@ def load_pretrained(kind: Any, folder: Path, config: Any) -> PreTrainedModel:
             output_loading_info=True,
             **_LOCAL,
         )
-    except Exception as error:  # transformers lets through what its parts raise
-        raise TrainingError(f"the model in {folder} cannot be loaded: {_short(error)}") from error
+    except Exception as error:  # transformers passes on errors of its dependencies
+        raise TrainingError(
+            f"cannot load the model in {folder}: {_short(error)}", code="invalid-base-model"
+        ) from error
     _check_weights(folder, model, report)
     _check_tokenizer(folder, model)
     return model
 
 
 def _short(error: Exception) -> str:
-    """Return the message of `error` in one line; some list every architecture there is."""
+    """Return the message of `error` in one short line; some list every architecture."""
     return shorten(str(error) or type(error).__name__, 300, placeholder=" ...")
 
 
 def _check_weights(folder: Path, model: PreTrainedModel, report: dict[str, Any]) -> None:
-    """Raise TrainingError if weights of the encoder were not loaded but initialised.
+    """Raise TrainingError if weights of the encoder are missing.
 
-    Those of the pooler and of the head may be: many pre-trained models have none.
+    Weights of the pooler and the head may be missing: many pre-trained models have none.
     """
     new = report["missing_keys"] | {name for name, *_ in report["mismatched_keys"]}
     encoder = model.base_model.state_dict().keys()
@@ -107,21 +114,21 @@ def _check_weights(folder: Path, model: PreTrainedModel, report: dict[str, Any])
     if wrong:
         raise TrainingError(
             f"the weights in {folder} do not fit its config.json: {len(wrong)} tensors of the "
-            f"encoder are missing or have another shape, such as {wrong[0]}"
+            f"encoder are missing or have another shape, such as {wrong[0]}",
+            code="invalid-base-model",
         )
 
 
 def _check_tokenizer(folder: Path, model: PreTrainedModel) -> None:
-    """Raise TrainingError if the tokenizer in `folder` makes ids that `model` cannot read.
+    """Raise TrainingError if the tokenizer in `folder` does not fit `model`.
 
-    RoBERTa and MPNet number positions from the one after their padding id, so that theirs must be
-    the tokenizer's.
+    RoBERTa and MPNet number positions from their padding id + 1, so it must be the tokenizer's.
     """
     tokenizer = read_tokenizer(folder)
     words: Any = model.get_input_embeddings()
     if tokenizer.size > words.num_embeddings:
         raise TrainingError(
-            f"the tokenizer in {folder} knows {tokenizer.size} tokens, but the model has "
+            f"the tokenizer in {folder} has {tokenizer.size} tokens, but the model has "
             f"embeddings for {words.num_embeddings}: expected the tokenizer of this model"
         )
     positions = position_embeddings(model)
@@ -134,21 +141,22 @@ def _check_tokenizer(folder: Path, model: PreTrainedModel) -> None:
 
 
 def read_tokenizer(folder: Path) -> ReviewTokenizer:
-    """Return the tokenizer in `folder`. Raises TrainingError without a usable one."""
+    """Return the tokenizer in `folder`. Raises TrainingError if it is missing or invalid."""
     path = folder / "tokenizer.json"
     try:
         return ReviewTokenizer(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TrainingError(
-            f"{folder} holds no tokenizer.json: save it with transformers' "
-            "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+            f"{folder} contains no tokenizer.json: save it with transformers' "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(...)",
+            code="invalid-tokenizer",
         ) from error
     except (BundleError, OSError, UnicodeDecodeError) as error:
-        raise TrainingError(f"{path} cannot be used: {error}") from error
+        raise TrainingError(f"cannot use {path}: {error}", code="invalid-tokenizer") from error
 
 
 def position_embeddings(model: PreTrainedModel) -> nn.Embedding | None:
-    """Return the table of absolute positions; None for families that have relative ones only."""
+    """Return the embeddings of absolute positions; None for families without them."""
     for name, part in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
             return part

@@ -1,16 +1,16 @@
-"""The texts that a stage learns from, by the names that a recipe uses for them.
+"""The texts that a stage is trained on, by the names that recipes use for them.
 
 - **reviews**: the labelled reviews of the training set.
 - **unlabelled**: reviews without labels, which only teachers can label.
-- **edited**: reviews that people edited to turn their sentiment (CAD), with the originals.
+- **edited**: counterfactually augmented reviews (CAD), with the originals.
 - **sentences**, **phrases**: single sentences of SST-2, or all of its phrases.
-- **behaviours**: sentences that show how negation, ratings, slang, emoji and others are meant.
+- **behaviours**: template sentences for negation, ratings, slang, emoji and others.
 - **noisy**: reviews, sentences and behaviours with typing errors, links, repetition and the like.
-- **identity**: sets of sentences that differ in an identity term and share the mean of what the
-  teacher says of them.
+- **identity**: counterfactual sentences that differ in an identity term and share the mean of
+  their teacher logits.
 - **extra**: files given on the command line.
 
-Texts of the validation set and of the test set are left out, and so are the validation sentences.
+Texts of the validation set and of the test set are excluded, and so are validation sentences.
 """
 
 from __future__ import annotations
@@ -47,22 +47,22 @@ NOISY = "texts with noise"
 _IDENTITY_SETS = 250
 """Maximum number of sets of each category from templates, and as many from reviews."""
 
-_TAUGHT = {"unlabelled", "identity"}
-"""Sources without labels: only a teacher can label them."""
+_PSEUDO_LABELLED = {"unlabelled", "identity"}
+"""Sources without labels: a teacher labels them."""
 
-_KNOWN = {"behaviours"}
-"""Sources whose labels are certain by construction: no teacher is asked."""
+_WITHOUT_TEACHER = {"behaviours"}
+"""Sources whose labels are certain by construction: no teacher scores them."""
 
 
 @dataclass
 class TrainingData:
-    """Where the texts of all stages come from."""
+    """The data of all stages."""
 
     source: LabelledData
     evaluation_sets: Path | None = None
     extra: Sequence[Path] = ()
     _loaded: dict[str, list[Example]] = field(default_factory=dict, init=False, repr=False)
-    """Examples by source: several stages need the same ones, and each stage needs them twice."""
+    """Examples by source: stages share them, and each stage needs them twice."""
 
     @cached_property
     def split(self) -> Split:
@@ -87,10 +87,10 @@ class TrainingData:
         )
 
     def examples(self, name: str) -> list[Example]:
-        """Return the examples called `name`, without logits of a teacher.
+        """Return the examples of the source `name`, without teacher logits.
 
         Raises:
-            TrainingError: They need evaluation sets or extra files that were not given.
+            TrainingError: The source needs evaluation sets or extra files that were not given.
         """
         if name not in self._loaded:
             self._loaded[name] = self._load(name)
@@ -126,7 +126,7 @@ class TrainingData:
         if self.evaluation_sets:
             texts += self.examples("sentences")
         return [
-            replace(example, text=text, source=NOISY, taught_by=(example.text,))
+            replace(example, text=text, source=NOISY, teacher_texts=(example.text,))
             for example in texts
             if (text := noisy(example.text, random)) != example.text  # some are too short
         ]
@@ -134,25 +134,25 @@ class TrainingData:
     def _identity(self) -> list[Example]:
         reviews = (review.text for review in self.split.train)
         return [
-            Example(text, self._unknown, source=IDENTITY, taught_by=tuple(texts))
+            Example(text, self._unknown, source=IDENTITY, teacher_texts=tuple(texts))
             for texts in identity_sets(reviews, _IDENTITY_SETS)
             for text in texts
         ]
 
     def _edited(self) -> list[Example]:
-        """Edited reviews and their originals, but for those of texts that are kept apart.
+        """Return edited reviews and their originals, except those of held-out texts.
 
-        Texts that differ in no letter or digit count as the same.
+        Texts with the same letters and digits count as equal.
         """
         edited = self._sets().edited
-        avoided = set(map(_letters, self.source.texts_kept_apart()))
-        halves = [
-            half
+        held_out = set(map(_letters, self.source.held_out_texts()))
+        reviews = [
+            review
             for original, edit in zip(edited.originals, edited.edits, strict=True)
-            if _letters(original.text) not in avoided
-            for half in (original, edit)
+            if _letters(original.text) not in held_out
+            for review in (original, edit)
         ]
-        return hard_examples(halves, self.labels, edited.name)
+        return hard_examples(reviews, self.labels, edited.name)
 
     def _sentences(self, *, phrases: bool) -> list[Example]:
         sentences = self._sets(phrases=phrases).sentences
@@ -160,14 +160,18 @@ class TrainingData:
 
     def _extra(self) -> list[Example]:
         if not self.extra:
-            raise TrainingError('the recipe learns from "extra": pass a file as --extra-data')
+            raise TrainingError(
+                'the recipe uses the source "extra": pass a file as --extra-data',
+                code="missing-source",
+            )
         return [example for path in self.extra for example in read_examples(path, self.labels)]
 
     def _sets(self, *, phrases: bool = False) -> TrainingSets:
         if self.evaluation_sets is None:
             raise TrainingError(
-                "the recipe learns from edited reviews or sentences: pass their folder as "
-                "--evaluation-sets (`reelsense data fetch evaluation-sets` makes it)"
+                "the recipe uses edited reviews or sentences: pass their folder as "
+                "--evaluation-sets (`reelsense data fetch evaluation-sets` creates it)",
+                code="missing-source",
             )
         return read_training_sets(self.evaluation_sets, phrases=phrases)
 
@@ -176,15 +180,15 @@ def texts_to_score(stage: Stage, data: TrainingData) -> list[str]:
     """Return the texts whose teacher logits the examples of `stage` need."""
     return [
         text
-        for name in _names(stage, data)
-        if name not in _KNOWN
+        for name in _sources(stage, data)
+        if name not in _WITHOUT_TEACHER
         for example in data.examples(name)
-        for text in example.taught_by or (example.text,)
+        for text in example.scored_texts
     ]
 
 
-def _names(stage: Stage, data: TrainingData) -> dict[str, float]:
-    """Return what `stage` learns from, and how often; files on the command line once."""
+def _sources(stage: Stage, data: TrainingData) -> dict[str, float]:
+    """Return the sources of `stage` and how often an epoch has them; extra files once."""
     extra = {"extra": stage.data.get("extra", 1.0)} if data.extra else {}
     return stage.data | extra
 
@@ -192,31 +196,37 @@ def _names(stage: Stage, data: TrainingData) -> dict[str, float]:
 def stage_examples(
     stage: Stage, data: TrainingData, store: LogitStore | None = None
 ) -> list[Example]:
-    """Return the examples of `stage`, each as often as an epoch has it.
+    """Return the examples of an epoch of `stage`; some are repeated or drawn at random.
 
     Args:
-        stage: Names what to learn from, and how often.
-        data: Where it comes from.
-        store: Logits of teachers; required for sources without labels.
+        stage: Names the sources, and how often an epoch has them.
+        data: The data of all stages.
+        store: Teacher logits; required for sources without labels.
+
+    Raises:
+        TrainingError: A source needs teacher logits, evaluation sets or extra files.
     """
     examples: list[Example] = []
-    for name, times in _names(stage, data).items():
-        found = data.examples(name)
-        if store is None and name in _TAUGHT:
-            raise TrainingError(f'"{name}" needs teachers: the stage must be of kind "distill"')
-        if store is not None and name not in _KNOWN:
-            found = [_taught(example, store, unlabelled=name in _TAUGHT) for example in found]
-        whole, part = divmod(times, 1)
-        examples += found * int(whole)
-        examples += Random(stage.seed).sample(found, round(part * len(found)))
+    for name, times in _sources(stage, data).items():
+        source = data.examples(name)
+        if store is None and name in _PSEUDO_LABELLED:
+            raise TrainingError(
+                f'the source "{name}" needs teachers: use kind = "distill"', code="no-teacher"
+            )
+        if store is not None and name not in _WITHOUT_TEACHER:
+            pseudo_label = name in _PSEUDO_LABELLED
+            source = [_with_teacher(example, store, pseudo_label) for example in source]
+        repeats, share = divmod(times, 1)
+        examples += source * int(repeats)
+        examples += Random(stage.seed).sample(source, round(share * len(source)))
     return examples
 
 
-def _taught(example: Example, store: LogitStore, *, unlabelled: bool) -> Example:
-    """Return `example` with the logits of the teacher, who also labels what has no label."""
-    rows = [row for text in example.taught_by or (example.text,) if (row := store.get(text))]
+def _with_teacher(example: Example, store: LogitStore, pseudo_label: bool) -> Example:
+    """Return `example` with its teacher logits, and with their probabilities as pseudo-label."""
+    rows = [row for text in example.scored_texts if (row := store.get(text))]
     logits = tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
-    if not (unlabelled and logits):
+    if not (pseudo_label and logits):
         return replace(example, teacher=logits)
     [target] = probabilities(np.array([logits[: len(store.labels)]])).tolist()
     return replace(example, teacher=logits, target=tuple(target))
