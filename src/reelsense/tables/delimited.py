@@ -76,7 +76,10 @@ def codec(encoding: str | None) -> str:
     is_text = not name.endswith("_codec") and name not in ("mbcs", "rot_13")
     if name in aliases.aliases.values() and is_text:
         return name
-    raise DatasetError(f"no encoding {encoding!r} is known; windows-1252 and utf-16 are two")
+    raise DatasetError(
+        f"unknown encoding {encoding!r}: expected for example windows-1252 or utf-16",
+        code="unknown-encoding",
+    )
 
 
 def text_lines(raw: IO[bytes], encoding: str | None = None) -> TextIOWrapper:
@@ -96,7 +99,10 @@ def rows(
     """
     readers = {".csv": _csv, ".tsv": _tsv, ".jsonl": _json_lines, ".txt": _text_lines}
     if suffix not in readers:
-        raise DatasetError(f"{name}: not one of {', '.join(SUFFIXES)}{advice(name)}")
+        raise DatasetError(
+            f"{name}: unknown format, expected {', '.join(SUFFIXES)}{advice(name)}",
+            code="unknown-format",
+        )
     with _told(name, encoding):
         for row in readers[suffix](_checked(lines)):
             other = encoding and row.error == UNDECODED

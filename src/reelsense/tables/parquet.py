@@ -139,4 +139,6 @@ def _told(name: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f"{name} cannot be read as Parquet: {error}") from error
+        raise DatasetError(
+            f"{name} cannot be read as Parquet: {error}", code="damaged-file"
+        ) from error

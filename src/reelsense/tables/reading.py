@@ -45,7 +45,9 @@ def file_format_of(address: str) -> FileFormat:
     if suffix in SUFFIXES or (suffix == PARQUET and not compressed):
         return FileFormat(suffix, compressed)
     kinds = f"{', '.join(SUFFIXES)} (each also .gz) and {PARQUET}"
-    raise DatasetError(f"{address}: not one of {kinds}{advice(address)}")
+    raise DatasetError(
+        f"{address}: unknown format, expected {kinds}{advice(address)}", code="unknown-format"
+    )
 
 
 def is_table(address: str) -> bool:
@@ -127,4 +129,6 @@ def _told(name: str) -> Iterator[None]:
     except DatasetError:
         raise
     except Exception as error:  # every store has errors of its own, and so has gzip
-        raise DatasetError(f"{name} cannot be read to its end: {error}") from error
+        raise DatasetError(
+            f"{name} cannot be read to its end: {error}", code="damaged-file"
+        ) from error

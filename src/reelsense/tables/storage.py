@@ -61,7 +61,7 @@ def find(address: str) -> list[FileInfo]:
     with _told(address, "read"):
         found = _find_here(address) if is_local(address) else _find_there(address)
     if not found:
-        raise DatasetError(f"{address}: there are no files")
+        raise DatasetError(f"{address}: no files found", code="no-files")
     return sorted(found, key=lambda each: each.name)
 
 
@@ -236,4 +236,5 @@ def _told(address: str, verb: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise DatasetError(f"{address} cannot be {verb}: {reason}") from error
+        code = "unreadable-file" if verb == "read" else "unwritable-file"
+        raise DatasetError(f"{address} cannot be {verb}: {reason}", code=code) from error

@@ -15,7 +15,7 @@ from typing import IO
 
 from werkzeug.exceptions import UnsupportedMediaType
 
-from reelsense.bulk.columns import evident
+from reelsense.bulk.columns import default_text_column
 from reelsense.errors import DatasetError
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError
 from reelsense.tables.delimited import SUFFIXES, UNDECODED, Row, advice, rows, text_lines
@@ -124,7 +124,7 @@ def with_texts(sent: Upload, column: str | None) -> tuple[str, Iterator[Row]]:
             f"{sent.name}: there are {len(columns):,} columns in it; up to {_COLUMNS:,} are taken"
         )
     if column is None:
-        column = evident(columns)
+        column = default_text_column(columns)
     elif sent.suffix == ".jsonl":  # rows may differ in their keys
         return column, table
     if column not in columns:
