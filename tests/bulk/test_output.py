@@ -11,7 +11,7 @@ import pytest
 from reelsense.bulk.output import Output
 from reelsense.bulk.plan import plan
 from reelsense.errors import DatasetError
-from reelsense.tables.storage import find
+from reelsense.tables.storage import find_files
 from tests import tiny
 from tests.bulk.test_shards import Cut, read_back, tree, write_as, write_jsonl
 from tests.scoring import score_file
@@ -116,7 +116,7 @@ def test_names_that_mean_something_elsewhere(tmp_path: Path) -> None:
 
 def test_two_runs_do_not_write_the_same(tmp_path: Path) -> None:
     source = write_as(tmp_path, ".csv")
-    task = plan(find(str(source)), CLASSIFIER.manifest)
+    task = plan(find_files(str(source)), CLASSIFIER.manifest)
     with (
         Output(f"{tmp_path}/out.csv", task),
         pytest.raises(DatasetError, match=r"out\.csv is being written by another run"),

@@ -7,7 +7,7 @@ from itertools import islice
 
 from reelsense.errors import DatasetError
 from reelsense.tables import parquet, storage
-from reelsense.tables.reading import FileFormat, columns, reading
+from reelsense.tables.reading import FileFormat, columns, open_table
 from reelsense.tables.storage import FileInfo
 
 _JSONL_ROWS = 1000
@@ -42,7 +42,7 @@ def _jsonl_keys(
     names: dict[str, None] = {}
     rows_left = _JSONL_ROWS
     for file in files[:_MAX_FILES]:
-        with reading(file, file_format, encoding) as table:
+        with open_table(file, file_format, encoding) as table:
             for row in islice(table.rows, rows_left):
                 names |= dict.fromkeys(row.values)
                 rows_left -= 1
@@ -85,7 +85,7 @@ def choose(names: Sequence[str], column: str | None, file: FileInfo) -> str:
 
 def types(file: FileInfo) -> object:
     """Return the Arrow schema of a Parquet file."""
-    with storage.reading(file.address) as raw:
+    with storage.open_file(file.address) as raw:
         return parquet.schema(raw, file.name)
 
 

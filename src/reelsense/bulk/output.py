@@ -53,7 +53,7 @@ class Output:
     def __init__(self, address: str, task: ScoringTask) -> None:
         self.address, self._task = address, task
         self.is_folder = storage.is_folder(address)
-        absolute = storage.whole(address)
+        absolute = storage.absolute(address)
         self.folder = OutputFolder(absolute if self.is_folder else f"{absolute}.parts")
         """The folder of the shards."""
         self.records: dict[str, ShardRecord] = {}
@@ -144,12 +144,12 @@ class Output:
         """Write the file of bad rows, then the output file."""
         bad_rows = _bad_rows_address(self.address)
         if bad := [name for name in names if self.records[name].bad]:
-            with storage.replacing(bad_rows) as file:
+            with storage.replace_file(bad_rows) as file:
                 for name in bad:
                     file.write(self.folder.read(_bad_name(name)))
         else:
             storage.remove(bad_rows)
-        with storage.replacing(self.address) as file:
+        with storage.replace_file(self.address) as file:
             if names:
                 join(self._task.schema, self._parts(names), file)
             else:
@@ -157,7 +157,7 @@ class Output:
 
     def _parts(self, names: Sequence[str]) -> Iterator[IO[bytes]]:
         for name in names:
-            with storage.reading(self.folder.at(_part_name(self._task, name))) as part:
+            with storage.open_file(self.folder.at(_part_name(self._task, name))) as part:
                 yield part
 
     def _open(self) -> None:
@@ -263,8 +263,8 @@ class Output:
             "column": task.column,
             "columns": [*task.schema.columns] if task.schema.has_columns else [],
             "added": [*task.schema.added],
-            "format": str(task.schema.kind),
-            "types": str(task.schema.schema or ""),
+            "format": str(task.schema.format),
+            "types": str(task.schema.types or ""),
             "shard_rows": task.shard_rows,
         }
 
@@ -303,12 +303,12 @@ def keep(folder: OutputFolder, task: ScoringTask, scored: ScoredShard) -> ShardR
 
 def written(address: str) -> tuple[str, ...]:
     """Return all absolute paths or URLs that an output may write; those of folders end with /."""
-    absolute = storage.whole(address.rstrip("/"))
+    absolute = storage.absolute(address.rstrip("/"))
     return (f"{absolute}/", f"{absolute}.parts/", absolute, _bad_rows_address(absolute))
 
 
 def _part_name(task: ScoringTask, shard: str) -> str:
-    return f"part-{shard}{task.schema.kind}"
+    return f"part-{shard}{task.schema.format}"
 
 
 def _note_name(shard: str) -> str:

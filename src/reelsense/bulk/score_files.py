@@ -216,7 +216,7 @@ def score_files(
     bad_rows_output = None
     if isinstance(runner, _LocalExecutor) and is_stream:
         with (
-            storage.replacing(os.fspath(output))
+            storage.replace_file(os.fspath(output))
             if isinstance(output, str | os.PathLike)
             else nullcontext(output)
         ) as stream:
@@ -253,7 +253,7 @@ def check_locations(inputs: str, output: str | None, output_format: str | None) 
         parquet.imported()
     for address in (inputs, output):
         if address and not storage.is_local(address):
-            storage.whole(address)
+            storage.absolute(address)
 
 
 def _output_format(output: str | None, name: str | None) -> FileFormat | None:
@@ -302,10 +302,10 @@ def _find_inputs(source: str, output: str | None) -> tuple[list[FileInfo], list[
         return [FileInfo(STANDARD_INPUT, STANDARD_INPUT, None)], []
     own = written(output) if output else ()
     own_folders = tuple(address for address in own if address.endswith("/"))
-    found = storage.find(source)
+    found = storage.find_files(source)
     files = []
     for file in found:
-        address = storage.whole(file.address)
+        address = storage.absolute(file.address)
         if address not in own and not address.startswith(own_folders):
             files.append(file)
     if _is_one_file(source, found):
@@ -348,7 +348,7 @@ def _score_to_stream(
     classifier: Classifier, task: ScoringTask, stream: IO[bytes], tracker: ProgressTracker
 ) -> None:
     """Score an input that cannot be read again, or to an output that cannot be resumed."""
-    if task.schema.kind.suffix == PARQUET:
+    if task.schema.format.suffix == PARQUET:
         raise DatasetError(
             "Parquet cannot be streamed: name files as input and output", code="parquet-stream"
         )

@@ -19,7 +19,7 @@ from reelsense.errors import TextError
 from reelsense.inference.classifier import Classifier
 from reelsense.prediction import Explanation
 from reelsense.tables.delimited import UNDECODED, Row
-from reelsense.tables.reading import reading
+from reelsense.tables.reading import open_table
 from reelsense.tables.writing import encode, json_line
 
 _SHARD_CHARACTERS = 32_000_000
@@ -113,11 +113,11 @@ def _rows(task: ScoringTask, number: int) -> Iterator[tuple[Row, float]]:
     finished_bytes = 0
     for file in task.input_groups[number]:
         size = file.size or 0
-        with reading(file, task.input_format, task.encoding) as table:
+        with open_table(file, task.input_format, task.encoding) as table:
             for n, row in enumerate(table.rows):
                 if n == 0 and task.input_format.suffix != ".jsonl" and task.schema.columns:
                     columns.check_same(tuple(row.values), task.schema.columns, file, task.files[0])
-                yield replace(row, file=file.name), finished_bytes + table.share() * size
+                yield replace(row, file=file.name), finished_bytes + table.fraction_read() * size
         finished_bytes += size
 
 

@@ -18,7 +18,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from reelsense.bulk.columns import default_text_column
 from reelsense.errors import DatasetError
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError
-from reelsense.tables.delimited import SUFFIXES, UNDECODED, Row, advice, rows, text_lines
+from reelsense.tables.delimited import SUFFIXES, UNDECODED, Row, conversion_hint, rows, text_lines
 from reelsense.text.clean import printable
 
 MEDIA_TYPES = {
@@ -80,7 +80,7 @@ def upload(name: str, media_type: str, stream: IO[bytes], encoding: str | None =
         suffix = MEDIA_TYPES.get(media_type, "")
     if not suffix:
         raise UnsupportedMediaType(
-            f"{name} is not one of {', '.join(SUFFIXES)}{advice(name)}"
+            f"{name} is not one of {', '.join(SUFFIXES)}{conversion_hint(name)}"
             if name
             else f"say what it is: ?name=a.csv, or Content-Type: one of {', '.join(MEDIA_TYPES)}"
         )
