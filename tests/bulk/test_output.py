@@ -20,7 +20,7 @@ CLASSIFIER = tiny.classifier()
 
 
 @pytest.mark.parametrize("output", ["in.csv", "./in.csv", "link.csv", "ABSOLUTE"])
-def test_what_is_read_is_never_written(
+def test_output_never_overwrites_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -57,7 +57,7 @@ def test_bad_rows_of_another_output_are_left_alone(tmp_path: Path) -> None:
         score_file(CLASSIFIER, mended, tmp_path / "out.csv")
 
 
-def test_what_is_no_table_is_left_out_of_a_folder(
+def test_folder_input_ignores_other_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in").mkdir()
@@ -76,7 +76,7 @@ def test_a_file_more_in_a_folder_of_one(tmp_path: Path, capsys: pytest.CaptureFi
     assert "resumed: 1 shard (2 rows)" in capsys.readouterr().err
 
 
-def test_keys_of_all_first_rows_are_columns(tmp_path: Path) -> None:
+def test_jsonl_columns_are_keys_of_first_rows(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name, rows in {"a": [], "b": [{"text": "good"}], "c": [{"text": "bad", "id": "1"}]}.items():
         write_jsonl(tmp_path / "in" / f"{name}.jsonl", rows)
@@ -95,7 +95,7 @@ def test_of_one_file_rows_do_not_say_which(
     assert "file" not in read_back(tmp_path / "out.csv")[0]
 
 
-def test_links_are_followed(tmp_path: Path) -> None:
+def test_find_files_follows_links(tmp_path: Path) -> None:
     (tmp_path / "real.csv").write_text("text\ngood\n")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link.csv").symlink_to("../real.csv")
@@ -114,7 +114,7 @@ def test_names_that_mean_something_elsewhere(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {name, "x::y.csv", "z.csv"}
 
 
-def test_two_runs_do_not_write_the_same(tmp_path: Path) -> None:
+def test_output_is_locked(tmp_path: Path) -> None:
     source = write_as(tmp_path, ".csv")
     task = plan(find_files(str(source)), CLASSIFIER.manifest)
     with (
@@ -126,9 +126,7 @@ def test_two_runs_do_not_write_the_same(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"in.csv", "out.csv"}
 
 
-def test_a_part_that_is_gone_is_made_anew(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_part_is_scored_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_as(tmp_path, ".csv")
     score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4)
     before = tree(tmp_path / "out")
@@ -160,7 +158,7 @@ class _Power:
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out/"])
 @pytest.mark.parametrize("way", ["fresh", "changed", "changed and back"])
-def test_cut_off_at_any_change_of_a_file(
+def test_resume_after_interruption_at_any_file_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, way: str
 ) -> None:
     source, target = tmp_path / "in.txt", f"{tmp_path}/{name}"

@@ -73,7 +73,7 @@ KINDS = [*TEXT_KINDS, *(f"{kind}.gz" for kind in TEXT_KINDS), ".parquet"]
 
 @pytest.mark.parametrize("out", KINDS)
 @pytest.mark.parametrize("given", KINDS)
-def test_every_kind_becomes_every_kind(tmp_path: Path, given: str, out: str) -> None:
+def test_every_format_converts_to_every_format(tmp_path: Path, given: str, out: str) -> None:
     target = tmp_path / f"out{out}"
     score_file(CLASSIFIER, write_as(tmp_path, given), target, shard_rows=3)
     wanted = ["positive", "negative"] * 5
@@ -242,7 +242,7 @@ def cut_after(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl.gz", "out.parquet", "out/"])
-def test_a_run_that_was_cut_off_goes_on(
+def test_interrupted_run_resumes(
     tmp_path: Path,
     name: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -272,7 +272,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_what_has_changed_meanwhile_is_scored_anew(
+def test_changed_rows_are_scored_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, target = tmp_path / "in.txt", tmp_path / "out.csv"
@@ -287,9 +287,7 @@ def test_what_has_changed_meanwhile_is_scored_anew(
     assert [row["text"] for row in read_back(target)] == ["good", "good good", "good"]
 
 
-def test_a_finished_folder_is_left_as_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_complete_folder_is_unchanged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_as(tmp_path, ".csv")
     score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4)
     before = tree(tmp_path / "out")
@@ -299,7 +297,7 @@ def test_a_finished_folder_is_left_as_it_is(
     assert tree(tmp_path / "out") == before
 
 
-def test_another_way_of_scoring_does_not_mix_with_what_is_there(tmp_path: Path) -> None:
+def test_output_rejects_other_settings(tmp_path: Path) -> None:
     source = write_as(tmp_path, ".csv")
     score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4)
     with pytest.raises(DatasetError, match=r"other settings \(shard_rows 4, now 5\)"):
@@ -309,7 +307,7 @@ def test_another_way_of_scoring_does_not_mix_with_what_is_there(tmp_path: Path) 
         score_file(other, source, f"{tmp_path}/out/", shard_rows=4)
 
 
-def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+def test_output_rejects_folder_with_other_files(tmp_path: Path) -> None:
     source = write_as(tmp_path, ".csv")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").touch()
@@ -351,7 +349,7 @@ def predict(model: Path, source: Path, target: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out/"])
-def test_kill_9_costs_one_shard(tmp_path: Path, model: Path, name: str) -> None:
+def test_sigkill_costs_one_shard(tmp_path: Path, model: Path, name: str) -> None:
     source = tmp_path / "in.txt"
     source.write_text("".join(f"a good film {'bad ' * (n % 97)}\n" for n in range(4000)))
     for folder in ("whole", "killed"):
@@ -453,7 +451,7 @@ def test_tidying_that_is_cut_off(
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"run": 7}', '{"shards": []}', '"'])
-def test_what_is_kept_may_be_damaged(tmp_path: Path, content: str) -> None:
+def test_output_rejects_damaged_state(tmp_path: Path, content: str) -> None:
     source = write_as(tmp_path, ".txt")
     for folder, name in (("whole", "manifest.json"), ("begun", "run.json")):
         (tmp_path / folder).mkdir()

@@ -70,7 +70,7 @@ def test_a_column_that_is_there_already_is_not_overwritten(tmp_path: Path) -> No
     assert row["predicted_score"] > 0.5
 
 
-def test_bad_rows_carry_their_error_and_the_rest_goes_on(
+def test_bad_rows_have_errors_and_others_are_scored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [
@@ -118,7 +118,7 @@ def test_rows_of_another_encoding(
     assert "2 rows are not UTF-8" in capsys.readouterr().err
 
 
-def test_a_packed_file_of_another_encoding(tmp_path: Path) -> None:
+def test_compressed_file_in_other_encoding(tmp_path: Path) -> None:
     content = gzip.compress("text\ngood caf\u00e9\n".encode("utf-16"))
     (tmp_path / "in.csv.gz").write_bytes(content)
     score_file(CLASSIFIER, tmp_path / "in.csv.gz", tmp_path / "out.csv", encoding="utf-16")
@@ -162,7 +162,7 @@ def test_the_only_column_need_not_be_named(tmp_path: Path, name: str, content: s
         score(tmp_path, name, content, "other.csv", column="text")
 
 
-def test_a_failure_half_way_leaves_no_output(tmp_path: Path) -> None:
+def test_failed_run_leaves_no_output(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"in\.csv, line 3: a quote is never closed"):
         score(tmp_path, "in.csv", 'text\ngood\n"never closed\n', "out.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
