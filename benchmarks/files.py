@@ -20,7 +20,7 @@ from statistics import median
 import machine
 from network import NetworkAlone
 from reelsense import Classifier
-from reelsense.cli.files import Request, score_files
+from reelsense.bulk.score_files import score_files
 from reelsense.datasets.labelled import LabelledData
 from sections import replace_section, table
 from serving import RESULTS
@@ -68,7 +68,7 @@ def score_file_of(classifier: Classifier, texts: Sequence[str]) -> float:
         with source.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([["text"], *([text] for text in texts)])
         start = time.perf_counter()
-        score_files(classifier, Request(source=str(source), output=f"{folder}/scored.csv"))
+        score_files(source, f"{folder}/scored.csv", model=classifier)
         return time.perf_counter() - start
 
 

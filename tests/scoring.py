@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from reelsense.cli.files import Request, score_files
+from reelsense.cli.predict_files import predict_files
 from reelsense.inference.classifier import Classifier
 
 
@@ -16,6 +16,5 @@ def score_file(
     column: str | None = None,
     **options: Any,
 ) -> bool:
-    output = None if output is None else str(output)
-    request = Request(source=str(source), output=output, column=column, **options)
-    return score_files(classifier, request)
+    target = None if output is None else str(output)
+    return predict_files(str(source), target, model=classifier, column=column, **options)

@@ -1,26 +1,49 @@
-"""Sentiment of movie reviews with BERT."""
+"""reelsense: sentiment classification of movie reviews with BERT.
+
+The names of the public API are imported on first use, so that `import reelsense` is fast.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from reelsense.bulk.score_files import ScoringProgress, ScoringSummary, score_files
     from reelsense.inference.classifier import Classifier
     from reelsense.prediction import Explanation, Prediction
 
-__all__ = ["Classifier", "Explanation", "Prediction", "__version__"]
+__all__ = [
+    "Classifier",
+    "Explanation",
+    "Prediction",
+    "ScoringProgress",
+    "ScoringSummary",
+    "__version__",
+    "score_files",
+]
 
 __version__ = "0.1.0"
 
+_MODULES = {
+    "Classifier": "reelsense.inference.classifier",
+    "Explanation": "reelsense.prediction",
+    "Prediction": "reelsense.prediction",
+    "ScoringProgress": "reelsense.bulk.score_files",
+    "ScoringSummary": "reelsense.bulk.score_files",
+    "score_files": "reelsense.bulk.score_files",
+}
 
-def __getattr__(name: str) -> Any:
-    """Import the public names on first use: commands that need no model start without numpy."""
-    if name == "Classifier":
-        from reelsense.inference.classifier import Classifier
 
-        return Classifier
-    if name in ("Explanation", "Prediction"):
-        from reelsense import prediction
+def __getattr__(name: str) -> object:
+    """Import a public name on first use."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
 
-        return getattr(prediction, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

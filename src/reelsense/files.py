@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from typing import IO
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""What a disk that is full, or full for this user, says."""
+"""Error numbers of a full disk, quota or file size limit."""
 
 
 @contextmanager
 def atomic(path: Path, mode: int = 0o666) -> Iterator[IO[str]]:
-    """Open a text file that takes the place of `path` once the block ends well.
+    """Open a text file that replaces `path` if the block succeeds.
 
-    It gets the permissions `mode`, less the umask's.
+    Args:
+        path: The file to replace.
+        mode: Its permissions, from which the umask is subtracted.
     """
     with atomic_bytes(path, mode) as raw:
         file = TextIOWrapper(raw, encoding="utf-8", newline="")
@@ -31,7 +33,13 @@ def atomic(path: Path, mode: int = 0o666) -> Iterator[IO[str]]:
 
 @contextmanager
 def atomic_bytes(path: Path, mode: int = 0o666, beside: Path | None = None) -> Iterator[IO[bytes]]:
-    """Do the same for bytes. They are written to the file `beside`, one named after `path`."""
+    """Open a binary file that replaces `path` if the block succeeds.
+
+    Args:
+        path: The file to replace.
+        mode: Its permissions, from which the umask is subtracted.
+        beside: The temporary file, in the same folder; by default named after `path`.
+    """
     beside = beside or path.with_name(f".{path.name}.part")
     try:
         beside.unlink(missing_ok=True)
@@ -39,7 +47,7 @@ def atomic_bytes(path: Path, mode: int = 0o666, beside: Path | None = None) -> I
             yield file
         os.replace(beside, path)
     except OSError as error:
-        if error.errno in NO_ROOM:  # writing does not say where
+        if error.errno in NO_ROOM:  # errors of writing do not name the file
             error.filename = str(path)
         raise
     finally:
@@ -47,6 +55,6 @@ def atomic_bytes(path: Path, mode: int = 0o666, beside: Path | None = None) -> I
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o666) -> None:
-    """Write `text` to `path`, whole or not at all, with permissions as `atomic`."""
+    """Write `text` to `path` atomically, with permissions as for `atomic`."""
     with atomic(path, mode) as file:
         file.write(text)

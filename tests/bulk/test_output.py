@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from reelsense.bulk.output import Output
-from reelsense.cli.files import Request, inputs, task_of
+from reelsense.bulk.plan import plan
 from reelsense.errors import DatasetError
+from reelsense.tables.storage import find_files
 from tests import tiny
 from tests.bulk.test_shards import Cut, read_back, tree, write_as, write_jsonl
 from tests.scoring import score_file
@@ -19,14 +20,14 @@ CLASSIFIER = tiny.classifier()
 
 
 @pytest.mark.parametrize("output", ["in.csv", "./in.csv", "link.csv", "ABSOLUTE"])
-def test_what_is_read_is_never_written(
+def test_output_never_overwrites_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = write_as(tmp_path, ".csv").read_bytes()
     (tmp_path / "link.csv").symlink_to("in.csv")
     output = str(tmp_path / "in.csv") if output == "ABSOLUTE" else output
-    with pytest.raises(DatasetError, match=r"in\.csv would be read and written"):
+    with pytest.raises(DatasetError, match=r"in\.csv would be overwritten"):
         score_file(CLASSIFIER, "in.csv", output)
     assert (tmp_path / "in.csv").read_bytes() == before
 
@@ -52,18 +53,18 @@ def test_bad_rows_of_another_output_are_left_alone(tmp_path: Path) -> None:
     mended = write_jsonl(tmp_path / "out.csv.bad-rows.jsonl", [{"text": "good"}])
     score_file(CLASSIFIER, mended, tmp_path / "out.jsonl")
     assert mended.exists()
-    with pytest.raises(DatasetError, match="would be read and written"):
+    with pytest.raises(DatasetError, match="would be overwritten"):
         score_file(CLASSIFIER, mended, tmp_path / "out.csv")
 
 
-def test_what_is_no_table_is_left_out_of_a_folder(
+def test_folder_input_ignores_other_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in").mkdir()
     write_as(tmp_path / "in", ".csv")
     (tmp_path / "in" / "README.md").touch()
     score_file(CLASSIFIER, tmp_path / "in", tmp_path / "out.csv")
-    assert f"left out, being no tables: {tmp_path}/in/README.md" in capsys.readouterr().err
+    assert f"not a table, left out: {tmp_path}/in/README.md" in capsys.readouterr().err
     assert len(read_back(tmp_path / "out.csv")) == 10
 
 
@@ -72,10 +73,10 @@ def test_a_file_more_in_a_folder_of_one(tmp_path: Path, capsys: pytest.CaptureFi
     for name in ("a.txt", "b.txt"):
         (tmp_path / "in" / name).write_text("good\nbad\n")
         score_file(CLASSIFIER, tmp_path / "in", f"{tmp_path}/out/", shard_rows=2)
-    assert "1 shard from before, 2 rows" in capsys.readouterr().err
+    assert "resumed: 1 shard (2 rows)" in capsys.readouterr().err
 
 
-def test_keys_of_all_first_rows_are_columns(tmp_path: Path) -> None:
+def test_jsonl_columns_are_keys_of_first_rows(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name, rows in {"a": [], "b": [{"text": "good"}], "c": [{"text": "bad", "id": "1"}]}.items():
         write_jsonl(tmp_path / "in" / f"{name}.jsonl", rows)
@@ -94,7 +95,7 @@ def test_of_one_file_rows_do_not_say_which(
     assert "file" not in read_back(tmp_path / "out.csv")[0]
 
 
-def test_links_are_followed(tmp_path: Path) -> None:
+def test_find_files_follows_links(tmp_path: Path) -> None:
     (tmp_path / "real.csv").write_text("text\ngood\n")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link.csv").symlink_to("../real.csv")
@@ -113,10 +114,9 @@ def test_names_that_mean_something_elsewhere(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {name, "x::y.csv", "z.csv"}
 
 
-def test_two_runs_do_not_write_the_same(tmp_path: Path) -> None:
+def test_output_is_locked(tmp_path: Path) -> None:
     source = write_as(tmp_path, ".csv")
-    request = Request(source=str(source), output=f"{tmp_path}/out.csv")
-    task = task_of(request, CLASSIFIER.manifest, inputs(request))
+    task = plan(find_files(str(source)), CLASSIFIER.manifest)
     with (
         Output(f"{tmp_path}/out.csv", task),
         pytest.raises(DatasetError, match=r"out\.csv is being written by another run"),
@@ -126,9 +126,7 @@ def test_two_runs_do_not_write_the_same(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"in.csv", "out.csv"}
 
 
-def test_a_part_that_is_gone_is_made_anew(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_part_is_scored_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_as(tmp_path, ".csv")
     score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4)
     before = tree(tmp_path / "out")
@@ -136,7 +134,7 @@ def test_a_part_that_is_gone_is_made_anew(
     (tmp_path / "out" / "part-time.csv").write_text("mine")
     capsys.readouterr()
     score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4)
-    assert "2 shards from before, 6 rows" in capsys.readouterr().err
+    assert "resumed: 2 shards (6 rows)" in capsys.readouterr().err
     assert tree(tmp_path / "out") == before | {"part-time.csv": b"mine"}
 
 
@@ -160,7 +158,7 @@ class _Power:
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out/"])
 @pytest.mark.parametrize("way", ["fresh", "changed", "changed and back"])
-def test_cut_off_at_any_change_of_a_file(
+def test_resume_after_interruption_at_any_file_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, way: str
 ) -> None:
     source, target = tmp_path / "in.txt", f"{tmp_path}/{name}"

@@ -73,7 +73,7 @@ KINDS = [*TEXT_KINDS, *(f"{kind}.gz" for kind in TEXT_KINDS), ".parquet"]
 
 @pytest.mark.parametrize("out", KINDS)
 @pytest.mark.parametrize("given", KINDS)
-def test_every_kind_becomes_every_kind(tmp_path: Path, given: str, out: str) -> None:
+def test_every_format_converts_to_every_format(tmp_path: Path, given: str, out: str) -> None:
     target = tmp_path / f"out{out}"
     score_file(CLASSIFIER, write_as(tmp_path, given), target, shard_rows=3)
     wanted = ["positive", "negative"] * 5
@@ -165,7 +165,7 @@ def test_bad_rows_are_told_apart_in_a_file_beside(
     ]
     said = capsys.readouterr().err
     assert (
-        f"2 rows could not be scored: see the column error, and {tmp_path}/out.csv.bad-rows" in said
+        f"2 rows could not be scored: see the column error and {tmp_path}/out.csv.bad-rows" in said
     )
     source.write_text("id,text\n1,good\n")
     score_file(CLASSIFIER, source, tmp_path / "out.csv")
@@ -190,7 +190,7 @@ def test_a_folder_of_files_in_a_folder_of_shards(tmp_path: Path) -> None:
 
 def test_shards_of_a_folder_have_the_names_of_their_columns(tmp_path: Path) -> None:
     source = write_as(tmp_path, ".csv")
-    score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4, format="tsv.gz")
+    score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4, output_format="tsv.gz")
     parts = sorted((tmp_path / "out").glob("part-*.tsv.gz"))
     assert [row["id"] for part in parts for row in read_back(part)] == [row["id"] for row in ROWS]
     assert len(parts) == 3
@@ -208,8 +208,8 @@ def test_a_pattern_leaves_out_what_is_written(tmp_path: Path) -> None:
     ("source", "message"),
     [
         ("none/", "none/ cannot be read"),
-        ("*.jsonl", "there are no files"),
-        (".", "of several kinds"),
+        ("*.jsonl", "no files found"),
+        (".", "of several formats"),
         ("*.csv", "two.csv has other columns than .*one.csv: 'text', 'more'"),
     ],
 )
@@ -242,7 +242,7 @@ def cut_after(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl.gz", "out.parquet", "out/"])
-def test_a_run_that_was_cut_off_goes_on(
+def test_interrupted_run_resumes(
     tmp_path: Path,
     name: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -260,7 +260,7 @@ def test_a_run_that_was_cut_off_goes_on(
             score_file(CLASSIFIER, source, f"{tmp_path}/cut/{name}", shard_rows=2)
     capsys.readouterr()
     score_file(CLASSIFIER, source, f"{tmp_path}/cut/{name}", shard_rows=2)
-    assert "2 shards from before, 4 rows" in capsys.readouterr().err
+    assert "resumed: 2 shards (4 rows)" in capsys.readouterr().err
     assert tree(tmp_path / "cut") == tree(tmp_path / "whole")
 
 
@@ -272,7 +272,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_what_has_changed_meanwhile_is_scored_anew(
+def test_changed_rows_are_scored_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, target = tmp_path / "in.txt", tmp_path / "out.csv"
@@ -283,37 +283,35 @@ def test_what_has_changed_meanwhile_is_scored_anew(
             score_file(CLASSIFIER, source, target, shard_rows=1)
     source.write_text("good\ngood good\ngood\n")
     score_file(CLASSIFIER, source, target, shard_rows=1)
-    assert "1 shard from before, 1 rows" in capsys.readouterr().err
+    assert "resumed: 1 shard (1 rows)" in capsys.readouterr().err
     assert [row["text"] for row in read_back(target)] == ["good", "good good", "good"]
 
 
-def test_a_finished_folder_is_left_as_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_complete_folder_is_unchanged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_as(tmp_path, ".csv")
     score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4)
     before = tree(tmp_path / "out")
     capsys.readouterr()
     score_file(CLASSIFIER, source, f"{tmp_path}/out", shard_rows=4)
-    assert "3 shards from before, 10 rows" in capsys.readouterr().err
+    assert "resumed: 3 shards (10 rows)" in capsys.readouterr().err
     assert tree(tmp_path / "out") == before
 
 
-def test_another_way_of_scoring_does_not_mix_with_what_is_there(tmp_path: Path) -> None:
+def test_output_rejects_other_settings(tmp_path: Path) -> None:
     source = write_as(tmp_path, ".csv")
     score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=4)
-    with pytest.raises(DatasetError, match=r"another way \(shard_rows 4, now 5\)"):
+    with pytest.raises(DatasetError, match=r"other settings \(shard_rows 4, now 5\)"):
         score_file(CLASSIFIER, source, f"{tmp_path}/out/", shard_rows=5)
     other = tiny.star_classifier()
-    with pytest.raises(DatasetError, match=r"another way \(added"):
+    with pytest.raises(DatasetError, match=r"other settings \(added"):
         score_file(other, source, f"{tmp_path}/out/", shard_rows=4)
 
 
-def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+def test_output_rejects_folder_with_other_files(tmp_path: Path) -> None:
     source = write_as(tmp_path, ".csv")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").touch()
-    with pytest.raises(DatasetError, match="holds something else"):
+    with pytest.raises(DatasetError, match="contains other files"):
         score_file(CLASSIFIER, source, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
@@ -351,7 +349,7 @@ def predict(model: Path, source: Path, target: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out/"])
-def test_kill_9_costs_one_shard(tmp_path: Path, model: Path, name: str) -> None:
+def test_sigkill_costs_one_shard(tmp_path: Path, model: Path, name: str) -> None:
     source = tmp_path / "in.txt"
     source.write_text("".join(f"a good film {'bad ' * (n % 97)}\n" for n in range(4000)))
     for folder in ("whole", "killed"):
@@ -373,7 +371,7 @@ def test_kill_9_costs_one_shard(tmp_path: Path, model: Path, name: str) -> None:
         capture_output=True,
         text=True,
     )
-    assert f"{done} shards from before, {50 * done:,} rows" in last.stderr
+    assert f"resumed: {done} shards ({50 * done:,} rows)" in last.stderr
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
 
 
@@ -391,7 +389,7 @@ def test_a_folder_that_is_being_changed_is_not_whole(
     assert not (tmp_path / "out" / "manifest.json").exists()
     capsys.readouterr()
     score_file(CLASSIFIER, source, target, shard_rows=1)
-    assert "2 shards from before, 2 rows" in capsys.readouterr().err
+    assert "resumed: 2 shards (2 rows)" in capsys.readouterr().err
     score_file(CLASSIFIER, source, f"{tmp_path}/anew/", shard_rows=1)
     assert tree(tmp_path / "out") == tree(tmp_path / "anew")
 
@@ -453,12 +451,12 @@ def test_tidying_that_is_cut_off(
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"run": 7}', '{"shards": []}', '"'])
-def test_what_is_kept_may_be_damaged(tmp_path: Path, content: str) -> None:
+def test_output_rejects_damaged_state(tmp_path: Path, content: str) -> None:
     source = write_as(tmp_path, ".txt")
     for folder, name in (("whole", "manifest.json"), ("begun", "run.json")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_text(content)
-        with pytest.raises(DatasetError, match=r"is damaged|in another way"):
+        with pytest.raises(DatasetError, match=r"is damaged|with other settings"):
             score_file(CLASSIFIER, source, f"{tmp_path}/{folder}/")
 
 
@@ -471,16 +469,16 @@ def test_a_column_that_no_row_of_jsonl_has(tmp_path: Path) -> None:
 def test_a_late_file_with_other_columns_ends_the_run_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("reelsense.bulk.columns._LOOKED_AT", 1)
+    monkeypatch.setattr("reelsense.bulk.columns._MAX_FILES", 1)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "1.csv").write_text("text\ngood\nbad\n")
     (tmp_path / "in" / "2.csv").write_text("text,more\ngood,1\n")
     with pytest.raises(DatasetError, match=r"2\.csv has other columns than .*1\.csv"):
         score_file(CLASSIFIER, tmp_path / "in", tmp_path / "out.csv", shard_rows=2)
-    assert "what was scored is kept" in capsys.readouterr().err
+    assert "completed shards are stored" in capsys.readouterr().err
     (tmp_path / "in" / "2.csv").write_text("text\ngood\n")
     score_file(CLASSIFIER, tmp_path / "in", tmp_path / "out.csv", shard_rows=2)
-    assert "1 shard from before, 2 rows" in capsys.readouterr().err
+    assert "resumed: 1 shard (2 rows)" in capsys.readouterr().err
 
 
 def test_parquet_without_its_extra_names_the_command(

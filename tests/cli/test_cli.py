@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from reelsense import Classifier, __version__
 from reelsense.cli import cli
+from reelsense.errors import DatasetError
 from tests import tiny
 
 
@@ -17,12 +18,12 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     return CliRunner()
 
 
-def test_one_text(runner: CliRunner) -> None:
+def test_predict_prints_one_line_for_a_text(runner: CliRunner) -> None:
     found = runner.invoke(cli, ["predict", "a good film"])
     assert found.output == "positive  88.0%\n"
 
 
-def test_a_risk_is_kept_to(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_applies_risk(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Classifier, "load", lambda _path: tiny.cautious_classifier())
     assert runner.invoke(cli, ["predict", "good film"]).output == "unsure  (positive 88.0%)\n"
     assert runner.invoke(cli, ["predict", "good film", "--risk", "0.1"]).output == (
@@ -56,26 +57,26 @@ def test_length_groups_that_a_risk_is_out_of_reach_for_are_named(
     assert bool(found.stderr) == bool(said)
 
 
-def test_standard_input_by_a_dash(runner: CliRunner) -> None:
+def test_predict_reads_standard_input(runner: CliRunner) -> None:
     found = runner.invoke(cli, ["predict", "-"], input="good film\nbad film\n")
     assert [line.split(",")[1] for line in found.output.splitlines()] == [
         "label", "positive", "negative"
     ]  # fmt: skip
 
 
-def test_where_no_row_is_scored_the_exit_code_is_1(runner: CliRunner, tmp_path: Path) -> None:
+def test_predict_exits_with_1_if_no_row_is_scored(runner: CliRunner, tmp_path: Path) -> None:
     source = tmp_path / "in.txt"
     source.write_bytes(b"caf\xe9\n")
     found = runner.invoke(cli, ["predict", "--input", str(source)])
     assert found.exit_code == 1
-    assert "none of 1 row could be scored" in found.stderr
+    assert "no row could be scored" in found.stderr
     found = runner.invoke(cli, ["predict", "--input", str(source), "--encoding", "latin-1"])
     assert found.exit_code == 0
     found = runner.invoke(cli, ["predict", "--input", str(source), "--encoding", "klingon"])
-    assert "no encoding 'klingon' is known" in str(found.exception)
+    assert "unknown encoding 'klingon'" in str(found.exception)
 
 
-def test_neither_text_nor_file(runner: CliRunner) -> None:
+def test_predict_needs_text_or_input(runner: CliRunner) -> None:
     for arguments, said in (
         (["predict"], "pass TEXT (in quotes;"),
         (["predict", "text", "--input", "a.txt"], "pass either TEXT or --input, not both"),
@@ -97,7 +98,7 @@ def test_evaluate_a_table(runner: CliRunner, tmp_path: Path) -> None:
     assert written["evaluation"]["metrics"]["confusion"] == [[1, 1], [0, 1]]
 
 
-def test_every_command_explains_itself(runner: CliRunner) -> None:
+def test_every_command_has_help(runner: CliRunner) -> None:
     for name in cli.commands:
         found = runner.invoke(cli, [name, "--help"])
         assert found.exit_code == 0
@@ -105,7 +106,7 @@ def test_every_command_explains_itself(runner: CliRunner) -> None:
     assert __version__ in runner.invoke(cli, ["--version"]).output
 
 
-def test_an_error_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+def test_errors_are_one_line_with_exit_code_1(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "reelsense", "predict", "--model", str(tmp_path / "x"), "hi"]
     found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     assert found.returncode == 1
@@ -137,30 +138,30 @@ def test_baseline_on_a_table(runner: CliRunner, tmp_path: Path) -> None:
     assert "has no test part" in str(refused.exception)
 
 
-def test_a_text_is_not_written_to_a_file(runner: CliRunner) -> None:
+def test_predict_rejects_output_for_one_text(runner: CliRunner) -> None:
     found = runner.invoke(cli, ["predict", "good", "--output", "x.csv"])
     assert found.exit_code == 2
-    assert "--output goes with --input" in found.output
+    assert "--output needs --input" in found.output
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["good", "--cluster", "ray"], "go with --input"),
-        (["--input", "a.txt", "--address", "head"], "go with --cluster ray"),
-        (["--input", "a.txt", "--cores-per-actor", "2"], "go with --cluster ray"),
-        (["good film", "--encoding", "utf-16"], "go with --input"),
-        (["good film", "--column", "text"], "go with --input"),
-        (["good film", "--format", "csv"], "go with --input"),
-        (["-", "--column", "text"], "- is read as lines of text: --column means nothing there"),
-        (["--input", "-", "--column", "text"], "--column means nothing there"),
-        (["--input", "a.csv", "--input", "b.csv"], "pass --input once"),
-        (["--input", "a.csv", "--output", "-"], "leave --output out to write to the terminal"),
+        (["good", "--cluster", "ray"], "need --input"),
+        (["--input", "a.txt", "--address", "head"], "need --cluster ray"),
+        (["--input", "a.txt", "--cores-per-actor", "2"], "need --cluster ray"),
+        (["good film", "--encoding", "utf-16"], "need --input"),
+        (["good film", "--column", "text"], "need --input"),
+        (["good film", "--format", "csv"], "need --input"),
+        (["-", "--column", "text"], "--column cannot be used with -"),
+        (["--input", "-", "--column", "text"], "--column cannot be used with -"),
+        (["--input", "a.csv", "--input", "b.csv"], "--input can be given once"),
+        (["--input", "a.csv", "--output", "-"], "leave out --output"),
         (["--input", "a.txt", "--cluster", "spark"], "'ray'"),
         (["--input", "a.txt", "--shard-rows", "0"], "--shard-rows"),
     ],
 )
-def test_options_that_do_not_go_together(
+def test_predict_rejects_conflicting_options(
     runner: CliRunner, arguments: list[str], message: str
 ) -> None:
     found = runner.invoke(cli, ["predict", *arguments])
@@ -169,44 +170,47 @@ def test_options_that_do_not_go_together(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code"),
     [
-        (["--input", "-", "--output", "out/"], "name one file as --output"),
-        (["--input", "in.txt", "--output", "x.csv", "--format", "tsv"], "x.csv is no .tsv"),
-        (["--input", "in.txt", "--format", "pdf"], "--format .pdf: not one of .csv"),
-        (["--input", "in.txt", "--format", "parquet"], "Parquet is written from files to a file"),
-        (["--input", "in.txt", "--cluster", "ray"], "--cluster goes with files"),
+        (["--input", "-", "--output", "out/"], "pipe-to-folder"),
+        (["--input", "in.txt", "--output", "x.csv", "--format", "tsv"], "conflicting-formats"),
+        (["--input", "in.txt", "--format", "pdf"], "unknown-format"),
+        (["--input", "in.txt", "--format", "parquet"], "parquet-stream"),
+        (["--input", "in.txt", "--cluster", "ray"], "stream-on-cluster"),
+        (["--input", "in.txt", "--output", ""], "blank-output"),
     ],
 )
-def test_files_that_do_not_go_together(
+def test_predict_rejects_conflicting_files(
     runner: CliRunner,
     arguments: list[str],
-    message: str,
+    code: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.txt").write_text("good\n")
-    assert message in str(runner.invoke(cli, ["predict", *arguments]).exception)
+    error = runner.invoke(cli, ["predict", *arguments]).exception
+    assert isinstance(error, DatasetError)
+    assert error.code == code
 
 
-def test_a_text_that_is_a_file(
+def test_predict_suggests_input_for_text_that_is_a_file(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("good film.csv").write_text("text\ngood\n")
     found = runner.invoke(cli, ["predict", "good film.csv"])
     assert found.exit_code == 2
-    assert "is a file: to score what is in it, --input 'good film.csv'" in found.stderr
+    assert "is a file: use --input 'good film.csv'" in found.stderr
     assert found.stdout == ""
     assert runner.invoke(cli, ["predict", "good film " * 1000]).exit_code == 0
 
 
-def test_a_blank_text(runner: CliRunner) -> None:
+def test_predict_rejects_blank_text(runner: CliRunner) -> None:
     assert str(runner.invoke(cli, ["predict", "  "]).exception) == "the text is blank"
 
 
-def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
+def test_missing_output_folder_is_one_line(tmp_path: Path) -> None:
     output = tmp_path / "nothing" / "x.csv"
     source = tmp_path / "in.txt"
     source.write_text("A fine film.")
@@ -214,7 +218,7 @@ def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
     command += ["--input", str(source), "--output", str(output)]
     found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     assert found.returncode == 1
-    assert found.stderr.splitlines()[-1].endswith("there is no such folder")
+    assert found.stderr.splitlines()[-1].endswith("there is no such folder; create it first")
     assert "Traceback" not in found.stderr
     found_too = CliRunner().invoke(
         cli, ["evaluate", "--data", str(source), "--json", str(output)], prog_name="reelsense"
@@ -251,7 +255,7 @@ def test_fetch_evaluation_sets(
     }
 
 
-def test_stars_where_the_model_has_them(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_prints_stars(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Classifier, "load", lambda _path: tiny.star_classifier())
     assert (
         runner.invoke(cli, ["predict", "a good film"]).output
@@ -261,29 +265,27 @@ def test_stars_where_the_model_has_them(runner: CliRunner, monkeypatch: pytest.M
     assert table.startswith("text,label,score,positive,verdict,stars,error\n")
 
 
-def test_a_text_is_explained(runner: CliRunner) -> None:
+def test_explain_prints_sentences_words_and_counterfactual(runner: CliRunner) -> None:
     found = runner.invoke(cli, ["explain", "A good, good film.<br />Was \x1b[2J bad."])
     assert found.exit_code == 0, found.output
     assert found.output == (
         "positive  88.0%\n"
         "\n"
-        "How far each sentence moves the log-odds towards positive:\n"
+        "Contribution of each sentence to the log-odds of positive:\n"
         " +4.00 \u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588 A good, good film.\n"
         " -2.00 \u2588\u2588\u2588\u2588     Was  [2J bad.\n"
         "\n"
-        "Words that carry most of the heaviest: good +2.00, good +2.00\n"
+        "Words with the most weight in the strongest sentence: good +2.00, good +2.00\n"
         "\n"
         "Without this sentence: negative  88.0%\n"
         "  - A good, good film.\n"
     )
     assert runner.invoke(cli, ["predict", "--explain", "good film"]).output.endswith(
-        "Nothing was found that turns the label when it is taken out (5 readings, budget 200).\n"
+        "(5 forward passes, budget 200).\n"
     )
 
 
-def test_colours_are_for_terminals_that_want_them(
-    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_explain_respects_no_color(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["explain", "A good film."]
     assert "\x1b[" not in runner.invoke(cli, arguments).output
     assert "\x1b[" in runner.invoke(cli, arguments, color=True).output
@@ -291,7 +293,7 @@ def test_colours_are_for_terminals_that_want_them(
     assert "\x1b[" not in runner.invoke(cli, arguments, color=True).output
 
 
-def test_an_explanation_as_json(runner: CliRunner) -> None:
+def test_explain_prints_json(runner: CliRunner) -> None:
     text = "Great, good film &amp; \U0001f60d. Bad."
     found = runner.invoke(cli, ["explain", "-", "--json", "--budget", "50"], input=text)
     told = json.loads(found.output)
@@ -314,7 +316,7 @@ def test_an_explanation_as_json(runner: CliRunner) -> None:
         (["predict", "--explain", " "], "the text is blank"),
     ],
 )
-def test_what_cannot_be_explained(runner: CliRunner, arguments: list[str], message: str) -> None:
+def test_explain_rejects_arguments(runner: CliRunner, arguments: list[str], message: str) -> None:
     found = runner.invoke(cli, arguments)
     assert found.exit_code == 1
     assert str(found.exception) == message

@@ -113,5 +113,5 @@ def test_what_is_not_there(s3: Any) -> None:
 
 
 def test_an_address_that_nothing_knows() -> None:
-    with pytest.raises(DatasetError, match=r"gopher://a/b.csv cannot be read: .*gopher"):
+    with pytest.raises(DatasetError, match=r"gopher://a/b.csv cannot be used: .*gopher"):
         score_file(CLASSIFIER, "gopher://a/b.csv", None)

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reelsense.bulk.output import Output
+from reelsense.bulk.score_files import ScoringProgress, ScoringSummary, score_files
 from reelsense.bundle import read_bundle
-from reelsense.cli.files import Request, inputs, score_files, score_on_cluster, task_of
 from reelsense.errors import ClusterError, DatasetError
-from reelsense.inference.classifier import Classifier
 from tests import tiny_network
 from tests.cluster.conftest import Machines, processes
 from tests.waiting import wait_until
@@ -38,8 +38,18 @@ def reviews(folder: Path, count: int) -> Path:
     return path
 
 
-def here(model: Path, request: Request) -> None:
-    score_files(Classifier.load(model), request)
+def on_ray(
+    model: Path,
+    inputs: Path | str,
+    output: Path | str,
+    address: str,
+    cores: int | None = None,
+    **options: Any,
+) -> ScoringSummary:
+    from reelsense.cluster.score_files import RayExecutor
+
+    executor = RayExecutor(read_bundle(model), address, cores)
+    return score_files(inputs, output, executor=executor, **options)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -57,10 +67,9 @@ def test_the_same_comes_out_as_here(
     source = reviews(tmp_path, 700)
     for where in ("here", "there"):
         (tmp_path / where).mkdir()
-    options = {"source": str(source), "shard_rows": 100}
-    here(model, Request(output=f"{tmp_path}/here/{name}", **options))  # type: ignore[arg-type]
-    request = Request(output=f"{tmp_path}/there/{name}", **options)  # type: ignore[arg-type]
-    score_on_cluster(read_bundle(model), request, machines.address)
+    local = score_files(source, f"{tmp_path}/here/{name}", model=model, shard_rows=100)
+    there = on_ray(model, source, f"{tmp_path}/there/{name}", machines.address, shard_rows=100)
+    assert (there.rows, there.bad_rows) == (local.rows, local.bad_rows) == (700, 7)
     assert tree(tmp_path / "there") == tree(tmp_path / "here")
 
 
@@ -71,10 +80,8 @@ def test_many_files_by_relative_paths(
     for n in range(5):
         (tmp_path / "in" / f"{n}.txt").write_text("good\n\nbad\n" * (n + 1))
     monkeypatch.chdir(tmp_path)
-    here(model, Request(source="in", output="here/", shard_rows=4))
-    score_on_cluster(
-        read_bundle(model), Request(source="in", output="there/", shard_rows=4), machines.address
-    )
+    score_files("in", "here/", model=model, shard_rows=4)
+    on_ray(model, "in", "there/", machines.address, shard_rows=4)
     assert tree(tmp_path / "there") == tree(tmp_path / "here")
 
 
@@ -82,31 +89,24 @@ def test_many_files_by_relative_paths(
 def test_every_row_is_there_once_whatever_is_lost(
     tmp_path: Path, model: Path, machines: Machines, lost: str
 ) -> None:
-    from reelsense.cluster.machines import connected
-    from reelsense.cluster.score_files import Done, score_on_ray
-
     source = reviews(tmp_path, 3000)
-    options = {"source": str(source), "shard_rows": 20}
-    here(model, Request(output=f"{tmp_path}/here.jsonl", **options))  # type: ignore[arg-type]
-    request = Request(output=f"{tmp_path}/there.jsonl", **options)  # type: ignore[arg-type]
-    bundle = read_bundle(model)
-    task = task_of(request, bundle.manifest, inputs(request))
-    seen: list[str] = []
+    score_files(source, tmp_path / "here.jsonl", model=model, shard_rows=20)
     killed: list[int] = []
 
-    def lose(done: Done) -> None:
-        seen.append(done.shard.name)
-        if len(seen) == 20 and lost == "a machine":
+    def lose(progress: ScoringProgress) -> None:
+        if progress.rows != 20 * 20:
+            return
+        if lost == "a machine":
             machines.lose_one()
             killed.append(1)
-        elif len(seen) == 20:
+        else:
             killed.extend(processes("MapWorker(MapBatches(_Score))")[:1])
             os.kill(killed[0], signal.SIGKILL)
 
-    with Output(request.output or "", task) as output, connected(machines.address):
-        score_on_ray(bundle, task, output, on_done=lose)
+    output = tmp_path / "there.jsonl"
+    summary = on_ray(model, source, output, machines.address, shard_rows=20, on_progress=lose)
     assert killed
-    assert len(set(seen)) == 150
+    assert (summary.rows, summary.resumed_rows) == (3000, 0)
     assert (tmp_path / "there.jsonl").read_bytes() == (tmp_path / "here.jsonl").read_bytes()
     lines = (tmp_path / "there.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == list(range(3000))
@@ -114,7 +114,7 @@ def test_every_row_is_there_once_whatever_is_lost(
 
 def test_a_driver_that_is_killed_goes_on(tmp_path: Path, model: Path, machines: Machines) -> None:
     source = reviews(tmp_path, 6000)
-    here(model, Request(source=str(source), output=f"{tmp_path}/here.csv", shard_rows=20))
+    score_files(source, tmp_path / "here.csv", model=model, shard_rows=20)
     command = [sys.executable, "-m", "reelsense", "predict", "--model", str(model)]
     command += ["--input", str(source), "--output", f"{tmp_path}/there.csv", "--shard-rows", "20"]
     command += ["--cluster", "ray", "--address", machines.address]
@@ -124,7 +124,7 @@ def test_a_driver_that_is_killed_goes_on(tmp_path: Path, model: Path, machines: 
         run.send_signal(signal.SIGKILL)
     assert run.returncode == -signal.SIGKILL
     again = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
-    assert "rows, not scored again" in again.stderr
+    assert "were already scored" in again.stderr
     assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
 
 
@@ -133,9 +133,8 @@ def test_an_error_of_a_file_is_told_as_here(
 ) -> None:
     source = tmp_path / "in.csv"
     source.write_text('text\ngood\nbad\n"never closed\n')
-    request = Request(source=str(source), output=f"{tmp_path}/out.csv", shard_rows=1)
     with pytest.raises(DatasetError, match=r"in\.csv, line 4: a quote is never closed"):
-        score_on_cluster(read_bundle(model), request, machines.address)
+        on_ray(model, source, tmp_path / "out.csv", machines.address, shard_rows=1)
 
 
 def test_what_cannot_be_written_is_told_once(
@@ -144,10 +143,9 @@ def test_what_cannot_be_written_is_told_once(
     source = reviews(tmp_path, 30)
     (tmp_path / "out.csv.parts").mkdir()
     # A folder where a part is to be: the rename fails, on whatever machine.
-    request = Request(source=str(source), output=f"{tmp_path}/out.csv", shard_rows=10)
-    monkeypatch.setattr(Output, "open", lambda self: blocked(tmp_path))
+    monkeypatch.setattr(Output, "begin_changes", lambda self: blocked(tmp_path))
     with pytest.raises(DatasetError, match=r"part-000000-000001\.csv cannot be written: Is a dir"):
-        score_on_cluster(read_bundle(model), request, machines.address)
+        on_ray(model, source, tmp_path / "out.csv", machines.address, shard_rows=10)
 
 
 def blocked(folder: Path) -> None:
@@ -155,14 +153,13 @@ def blocked(folder: Path) -> None:
 
 
 def test_more_cores_than_any_machine_has(tmp_path: Path, model: Path, machines: Machines) -> None:
-    request = Request(source=str(reviews(tmp_path, 3)), output=f"{tmp_path}/out.csv")
-    with pytest.raises(ClusterError, match="no machine of the cluster has 64 cores"):
-        score_on_cluster(read_bundle(model), request, machines.address, 64)
+    with pytest.raises(ClusterError) as caught:
+        on_ray(model, reviews(tmp_path, 3), tmp_path / "out.csv", machines.address, 64)
+    assert caught.value.code == "not-enough-cores"
 
 
 def test_where_there_is_no_cluster(tmp_path: Path, model: Path) -> None:
     source = reviews(tmp_path, 3)
-    request = Request(source=str(source), output=f"{tmp_path}/out.csv")
     with pytest.raises(ClusterError, match=r"no cluster at 127\.0\.0\.1:1"):
-        score_on_cluster(read_bundle(model), request, "127.0.0.1:1")
+        on_ray(model, source, tmp_path / "out.csv", "127.0.0.1:1")
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]

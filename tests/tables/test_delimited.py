@@ -55,9 +55,9 @@ def test_other_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
         (
             "a.csv",
             b'PK\x03\x04\x14\0\x06\0"\xff\nx',
-            "line 1: there are zero bytes in it: this is not text",
+            "line 1 contains zero bytes: this is not text",
         ),
-        ("a.xlsx", b"", "not one of .csv, .tsv, .jsonl, .txt; in Excel: Save As, CSV UTF-8"),
+        ("a.xlsx", b"", "expected .csv, .tsv, .jsonl, .txt; in Excel: Save As, CSV UTF-8"),
     ],
 )
 def test_faults_name_file_and_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -165,7 +165,7 @@ def test_column_names_that_are_no_utf8(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"text,caf\xe9\na,b\n")
     with pytest.raises(
-        DatasetError, match=r"a\.csv, line 1: the names of the columns are not .*--encoding"
+        DatasetError, match=r"a\.csv, line 1: the column names are not .*--encoding"
     ):
         read_table(path)
 
@@ -198,7 +198,7 @@ def test_bytes_that_the_encoding_does_not_know() -> None:
 
 @pytest.mark.parametrize("name", ["klingon", "base64", "rot13", "a\0", "\ud800", "../utf_8", " "])
 def test_encodings_that_are_not_known(name: str) -> None:
-    with pytest.raises(DatasetError, match=r"no encoding .* is known"):
+    with pytest.raises(DatasetError, match="unknown encoding"):
         text_lines(io.BytesIO(), name)
 
 

@@ -1,4 +1,4 @@
-"""The columns of files that are scored together: which there are, and which holds the texts."""
+"""The columns of files that are scored together, and which of them holds the texts."""
 
 from __future__ import annotations
 
@@ -7,78 +7,87 @@ from itertools import islice
 
 from reelsense.errors import DatasetError
 from reelsense.tables import parquet, storage
-from reelsense.tables.reading import FileFormat, columns, reading
+from reelsense.tables.reading import FileFormat, columns, open_table
 from reelsense.tables.storage import FileInfo
 
-_KEYS_FROM = 1000
-"""Rows of .jsonl that say which columns there are."""
+_JSONL_ROWS = 1000
+"""Rows of JSON Lines that are read to find the columns."""
 
-_LOOKED_AT = 100
-"""Files whose columns are looked at before anything is scored."""
+_MAX_FILES = 100
+"""Files whose columns are checked before scoring starts. The others are checked when read."""
 
 
-def of(found: Sequence[FileInfo], kind: FileFormat, encoding: str | None) -> tuple[str, ...]:
-    """Return the columns of the files `found`; none if there is nothing in them.
+def of(files: Sequence[FileInfo], file_format: FileFormat, encoding: str | None) -> tuple[str, ...]:
+    """Return the columns that all `files` have; none if the files are empty.
 
-    Raises DatasetError if they are not the same in all of them, or one cannot be read.
+    Raises:
+        DatasetError: The files have different columns, or one cannot be read.
     """
-    if kind.suffix == ".txt":
+    if file_format.suffix == ".txt":
         return ("text",)
-    if kind.suffix == ".jsonl":
-        return _keys(found, kind, encoding)
+    if file_format.suffix == ".jsonl":
+        return _jsonl_keys(files, file_format, encoding)
     names: tuple[str, ...] = ()
-    for each in found[:_LOOKED_AT]:
-        here = columns(each, kind, encoding)
-        if names and here:
-            check_same(here, names, each, found[0])
-        names = names or here
+    for file in files[:_MAX_FILES]:
+        file_names = columns(file, file_format, encoding)
+        if names and file_names:
+            check_same(file_names, names, file, files[0])
+        names = names or file_names
     return names
 
 
-def _keys(found: Sequence[FileInfo], kind: FileFormat, encoding: str | None) -> tuple[str, ...]:
+def _jsonl_keys(
+    files: Sequence[FileInfo], file_format: FileFormat, encoding: str | None
+) -> tuple[str, ...]:
     names: dict[str, None] = {}
-    left = _KEYS_FROM
-    for each in found[:_LOOKED_AT]:
-        with reading(each, kind, encoding) as table:
-            for row in islice(table.rows, left):
+    rows_left = _JSONL_ROWS
+    for file in files[:_MAX_FILES]:
+        with open_table(file, file_format, encoding) as table:
+            for row in islice(table.rows, rows_left):
                 names |= dict.fromkeys(row.values)
-                left -= 1
-        if not left:
+                rows_left -= 1
+        if not rows_left:
             break
     return tuple(names)
 
 
 def check_same(
-    here: tuple[str, ...], names: tuple[str, ...], found: FileInfo, first: FileInfo
+    names: tuple[str, ...], expected: tuple[str, ...], file: FileInfo, first: FileInfo
 ) -> None:
-    """Raise DatasetError if `found` has other columns than those of the `first` file, `names`."""
-    if here != names:
-        raise DatasetError(f"{found.name} has other columns than {first.name}: {_quoted(here)}")
+    """Raise DatasetError unless the columns of `file` are those `expected` from `first`."""
+    if names != expected:
+        raise DatasetError(
+            f"{file.name} has other columns than {first.name}: {_quoted(names)}; "
+            f"expected {_quoted(expected)}",
+            code="different-columns",
+        )
 
 
-def evident(names: Sequence[str]) -> str:
-    """Return the column of the texts where nobody says which it is."""
+def default_text_column(names: Sequence[str]) -> str:
+    """Return the only column, or "text"."""
     return names[0] if len(names) == 1 else "text"
 
 
-def chosen(names: Sequence[str], column: str | None, found: FileInfo) -> str:
-    """Return the column of the texts, `column` or the evident one of `names`.
+def choose(names: Sequence[str], column: str | None, file: FileInfo) -> str:
+    """Return the text column: `column`, or the default for the columns `names` of `file`.
 
-    Raises DatasetError, which speaks of the file `found`, if it is none of them.
+    Raises:
+        DatasetError: The file has no such column.
     """
-    column = evident(names) if column is None else column
-    if names and column not in names:  # there is something in it, and not all rows are no JSON
+    column = default_text_column(names) if column is None else column
+    if names and column not in names:  # no names: the file is empty or has no valid row
         raise DatasetError(
-            f"{found.name}: no column {column!r}; pass --column, one of {_quoted(names)}"
+            f"{file.name}: no column {column!r}; pass --column, one of {_quoted(names)}",
+            code="no-such-column",
         )
     return column
 
 
+def types(file: FileInfo) -> object:
+    """Return the Arrow schema of a Parquet file."""
+    with storage.open_file(file.address) as raw:
+        return parquet.schema(raw, file.name)
+
+
 def _quoted(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names))
-
-
-def types(found: FileInfo) -> object:
-    """Return the columns of the Parquet file `found` with their types."""
-    with storage.reading(found.address) as file:
-        return parquet.schema(file, found.name)

@@ -1,15 +1,15 @@
-"""Where the shards of scored tables are kept, until they are whole.
+"""Store scored shards until the output is complete.
 
-    scored.csv                   one file; until it is whole, its shards are in scored.csv.parts
-    scored.csv.bad-rows.jsonl    the rows that could not be scored, where there are any
+    scored.csv                    one file; its shards are in scored.csv.parts until it is complete
+    scored.csv.bad-rows.jsonl     the rows that could not be scored, if any
 
-    scored/              a folder, if its name ends with /
-        part-000000-000000.csv    the shards, in the order of their names
+    scored/                       a folder, if the name ends with /
+        part-000000-000000.csv    the shards; sorting them by name restores the row order
         bad-000000-000000.jsonl   the rows of the same shard that could not be scored
-        manifest.json            what was scored, how, and what is in each shard: written last
+        manifest.json             the inputs, settings and shards of the run; written last
 
-Beside its shards a folder holds run.json, which says what they are of, and a note for each that is
-complete: with these a run that was cut off goes on.
+While a run is in progress, the folder of the shards also contains run.json, which identifies the
+run, and one note per completed shard. An interrupted run resumes from them.
 """
 
 from __future__ import annotations
@@ -18,298 +18,297 @@ import fcntl
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
 from reelsense import __version__
-from reelsense.bulk.shards import ScoredShard, ScoringTask
+from reelsense.bulk.plan import ScoringTask
+from reelsense.bulk.shards import ScoredShard, ShardRecord
 from reelsense.errors import DatasetError
 from reelsense.tables import storage
 from reelsense.tables.storage import OutputFolder
 from reelsense.tables.writing import empty, join
 
-_RUN, MANIFEST = "run.json", "manifest.json"
-_LOCK = ".lock"
+_RUN, MANIFEST, _LOCK = "run.json", "manifest.json", ".lock"
 _NOTE = re.compile(r"note-(\d+-\d+)\.json")
 _UNFINISHED = re.compile(rf"\..*{re.escape(storage.UNFINISHED)}")
-_OURS = re.compile(rf"(part|bad|note)-\d+-\d+\..+|run\.json|{_UNFINISHED.pattern}|\.lock")
-
+_OWN_FILES = re.compile(rf"(part|bad|note)-\d+-\d+\..+|run\.json|{_UNFINISHED.pattern}|\.lock")
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ShardRecord:
-    """What is known of a shard that is complete."""
-
-    digest: str
-    rows: int
-    bad: int
-    """Of its rows, how many could not be scored."""
-    undecoded: int = 0
-    """Of these, how many are not UTF-8 text."""
-
-
 class Output:
-    """The shards of one task, in a folder or on their way to one file.
+    """The output of one task: a folder of shards, or a file that is joined from shards.
 
-    It is this process's alone within a `with` block, whose begin looks at what is there already.
-    That raises DatasetError if it is something else, was made in another way, or is another's.
+    A context manager: it locks the output and loads the records of completed shards.
+
+    Raises:
+        DatasetError: On entry, if the output contains something else, was made with other settings,
+            or is being written by another run.
     """
 
     def __init__(self, address: str, task: ScoringTask) -> None:
         self.address, self._task = address, task
         self.is_folder = storage.is_folder(address)
-        whole = storage.whole(address)
-        self.folder = OutputFolder(whole if self.is_folder else f"{whole}.parts")
-        """Where the shards are."""
-        self.notes: dict[str, ShardRecord] = {}
-        """Of the shards that are there, by their names."""
-        self._is_whole = False
+        absolute = storage.absolute(address)
+        self.folder = OutputFolder(absolute if self.is_folder else f"{absolute}.parts")
+        """The folder of the shards."""
+        self.records: dict[str, ShardRecord] = {}
+        """The completed shards, by name."""
+        self._is_complete = False
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Output:
-        """Begin."""
+        """Lock the output and load its records."""
         try:
-            self._begin()
+            self._open()
         except BaseException:
             self._unlock()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let others in."""
+        """Unlock the output."""
         self._unlock()
 
     @property
     def bad_rows(self) -> str:
-        """Where the rows are that could not be scored, for people."""
+        """Location of the rows that could not be scored, for messages."""
         if self.is_folder:
             return f"{self.address.rstrip('/')}/bad-*"
-        return bad_rows_address(self.address)
+        return _bad_rows_address(self.address)
 
     def is_known(self, name: str, digest: str) -> bool:
-        """Say whether the shard of that name is there, with the same rows."""
-        return is_known(self.notes, name, digest)
+        """Return whether the shard is complete and has the same rows."""
+        return is_known(self.records, name, digest)
 
-    def open(self) -> None:
-        """Begin to change what is there: from now on it is not whole, until it is finished."""
-        if not self._is_whole:
+    def begin_changes(self) -> None:
+        """Mark a complete output as incomplete, until `finish`."""
+        if not self._is_complete:
             return
-        if not self.is_folder:  # whole, and cut off while its shards were removed
-            self._tidy(set())
+        if not self.is_folder:  # an earlier run was interrupted while it removed its shards
+            self._remove_except(())
             raise DatasetError(
-                f"{self.address} was whole, and the files it came from have changed since: the "
-                "same command scores them anew"
+                f"{self.address} was complete, but its input files have changed since: run the "
+                "same command again to score them anew",
+                code="input-changed",
             )
-        for name, note in self.notes.items():
-            self.folder.write(_note_name(name), json.dumps(asdict(note)).encode())
+        for name, record in self.records.items():
+            self.folder.write(_note_name(name), json.dumps(asdict(record)).encode())
         self.folder.write(_RUN, self._run_file())
         self.folder.remove(MANIFEST)
-        self._is_whole = False
+        self._is_complete = False
 
     def keep(self, scored: ScoredShard) -> None:
-        """Keep a shard: from now on it is known."""
-        self.open()
-        self.notes[scored.name] = keep(self.folder, self._task, scored)
+        """Write a shard and its record."""
+        self.begin_changes()
+        self.records[scored.name] = keep(self.folder, self._task, scored)
 
-    def finish(self, names: list[str]) -> None:
-        """Make the output whole: it is the shards `names`, in this order, and nothing else."""
-        if not (self.is_folder or self._is_whole):
+    def finish(self, names: Sequence[str]) -> None:
+        """Complete the output: it consists of the shards `names`, in this order."""
+        if not (self.is_folder or self._is_complete):
             self._join(names)
         self.folder.write(MANIFEST, (json.dumps(self._manifest(names), indent=1) + "\n").encode())
-        self._tidy(set(names) if self.is_folder else set())
+        self._remove_except(names if self.is_folder else ())
 
-    def _manifest(self, names: list[str]) -> dict[str, object]:
-        kept = [self.notes[name] for name in names]
+    def discard_if_empty(self) -> None:
+        """Remove the folder of the shards if no shard was completed."""
+        with suppress(DatasetError):  # called while another error is raised
+            if not self.records and not self._is_complete:
+                self._remove_except(())
+
+    def _manifest(self, names: Sequence[str]) -> dict[str, object]:
+        records = [(name, self.records[name]) for name in names]
         return {
             "run": self._run(),
-            "files": [each.name for unit in self._task.input_groups for each in unit],
-            "rows": sum(note.rows for note in kept),
-            "bad_rows": sum(note.bad for note in kept),
+            "files": [file.name for file in self._task.files],
+            "rows": sum(record.rows for _, record in records),
+            "bad_rows": sum(record.bad for _, record in records),
             "shards": [
                 {
-                    "file": part_name(self._task, name),
+                    "file": _part_name(self._task, name),
                     "name": name,
-                    "rows": note.rows,
-                    "bad_rows": note.bad,
-                    "undecoded_rows": note.undecoded,
-                    "digest": note.digest,
+                    "rows": record.rows,
+                    "bad_rows": record.bad,
+                    "undecoded_rows": record.undecoded,
+                    "digest": record.digest,
                 }
-                for name, note in zip(names, kept, strict=True)
+                for name, record in records
             ],
         }
 
-    def _join(self, names: list[str]) -> None:
-        """Write the one file, and the one of the bad rows before it."""
-        side = bad_rows_address(self.address)
-        bad = [name for name in names if self.notes[name].bad]
-        if bad:
-            with storage.replacing(side) as file:
+    def _join(self, names: Sequence[str]) -> None:
+        """Write the file of bad rows, then the output file."""
+        bad_rows = _bad_rows_address(self.address)
+        if bad := [name for name in names if self.records[name].bad]:
+            with storage.replace_file(bad_rows) as file:
                 for name in bad:
                     file.write(self.folder.read(_bad_name(name)))
         else:
-            storage.remove(side)
-        with storage.replacing(self.address) as file:
+            storage.remove(bad_rows)
+        with storage.replace_file(self.address) as file:
             if names:
-                join(self._task.layout, self._pieces(names), file)
+                join(self._task.schema, self._parts(names), file)
             else:
-                file.write(empty(self._task.layout))
+                file.write(empty(self._task.schema))
 
-    def _pieces(self, names: list[str]) -> Iterator[IO[bytes]]:
+    def _parts(self, names: Sequence[str]) -> Iterator[IO[bytes]]:
         for name in names:
-            with storage.reading(self.folder.at(part_name(self._task, name))) as piece:
-                yield piece
+            with storage.open_file(self.folder.at(_part_name(self._task, name))) as part:
+                yield part
 
-    def discard_if_empty(self) -> None:
-        """Leave no trace where no shard was completed."""
-        with suppress(DatasetError):  # there is another error to tell
-            if not self.notes and not self._is_whole:
-                self._tidy(set())
-
-    def _begin(self) -> None:
-        local = storage.is_local(self.address)
-        if local and not self.is_folder and not Path(self.folder.address).parent.is_dir():
-            raise DatasetError(f"{self.address}: there is no such folder")
+    def _open(self) -> None:
+        is_local = storage.is_local(self.address)
+        if is_local and not self.is_folder and not Path(self.folder.address).parent.is_dir():
+            raise DatasetError(
+                f"{self.address}: there is no such folder; create it first", code="no-such-folder"
+            )
         names = self.folder.names()
-        kept = {name for name in names if not _UNFINISHED.fullmatch(name)} - {_LOCK}
-        self._is_whole = MANIFEST in kept
-        if kept and not self._is_whole and _RUN not in kept:
-            raise DatasetError(f"{self.folder.address} holds something else: name another --output")
-        if local:
+        names = {name for name in names if not _UNFINISHED.fullmatch(name)} - {_LOCK}
+        self._is_complete = MANIFEST in names
+        if names and not self._is_complete and _RUN not in names:
+            raise DatasetError(
+                f"{self.folder.address} contains other files: choose another output",
+                code="output-not-empty",
+            )
+        if is_local:
             self._lock_folder()
         try:
-            self._read(kept)
+            self._load(names)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DatasetError(
-                f"{self.folder.address} is damaged: delete it, or name another --output ({error!r})"
+                f"{self.folder.address} is damaged ({error!r}): delete it, or choose another "
+                "output",
+                code="output-damaged",
             ) from error
-        if not kept:
+        if not names:
             self.folder.write(_RUN, self._run_file())
 
     def _lock_folder(self) -> None:
-        """Keep others out until this process ends, however it does."""
         folder = Path(self.folder.address)
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / _LOCK).open("w")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends
         except BlockingIOError:
             lock.close()
-            raise DatasetError(f"{self.address} is being written by another run") from None
-        except OSError:  # a file system without locks
-            _log.debug("%s cannot be locked", folder)
+            raise DatasetError(
+                f"{self.address} is being written by another run: wait for it, or choose another "
+                "output",
+                code="output-locked",
+            ) from None
+        except OSError:
+            _log.debug("the file system of %s does not support locks", folder)
         self._lock = lock
 
     def _unlock(self) -> None:
         if self._lock:
-            with self._lock, suppress(DatasetError):  # there may be another error to tell
+            with self._lock, suppress(DatasetError):  # another error may be being raised
                 self.folder.remove(_LOCK)
 
-    def _read(self, names: set[str]) -> None:
-        """Read what is known of the shards that are there."""
-        if self._is_whole:
+    def _load(self, names: set[str]) -> None:
+        """Load the records of the shards whose files exist."""
+        if self._is_complete:
             manifest = json.loads(self.folder.read(MANIFEST))
-            self._check_same(dict(manifest["run"]))
-            for each in manifest["shards"]:
-                note = ShardRecord(
-                    each["digest"], each["rows"], each["bad_rows"], each.get("undecoded_rows", 0)
+            self._check_run(dict(manifest["run"]))
+            self.records = {
+                shard["name"]: ShardRecord(
+                    shard["digest"],
+                    shard["rows"],
+                    shard["bad_rows"],
+                    shard.get("undecoded_rows", 0),
                 )
-                self.notes[each["name"]] = note
-            if not self.is_folder:  # its shards may be gone: the file is all there is to it
+                for shard in manifest["shards"]
+            }
+            if not self.is_folder:  # the joined file has replaced the shards
                 return
         elif names:
-            self._check_same(dict(json.loads(self.folder.read(_RUN))))
+            self._check_run(dict(json.loads(self.folder.read(_RUN))))
             for name in names:
-                if shard := _NOTE.fullmatch(name):
-                    self.notes[shard[1]] = ShardRecord(**json.loads(self.folder.read(name)))
-        for shard_name, note in list(self.notes.items()):
-            wanted = {part_name(self._task, shard_name)}
-            wanted |= {_bad_name(shard_name)} if note.bad else set()
-            if not wanted <= names:  # someone has removed it
-                del self.notes[shard_name]
+                if note := _NOTE.fullmatch(name):
+                    self.records[note[1]] = ShardRecord(**json.loads(self.folder.read(name)))
+        self.records = {
+            name: record
+            for name, record in self.records.items()
+            if self._files_of(name, record) <= names
+        }
 
-    def _check_same(self, run: dict[str, object]) -> None:
+    def _files_of(self, name: str, record: ShardRecord) -> set[str]:
+        return {_part_name(self._task, name)} | ({_bad_name(name)} if record.bad else set())
+
+    def _check_run(self, run: dict[str, object]) -> None:
         own = self._run()
-        others = [key for key in own if run.get(key) != own[key]]
-        if others:
-            differ = ", ".join(f"{key} {run.get(key)!r}, now {own[key]!r}" for key in others)
+        if different := [key for key in own if run.get(key) != own[key]]:
+            values = ", ".join(f"{key} {run.get(key)!r}, now {own[key]!r}" for key in different)
             raise DatasetError(
-                f"{self.folder.address} holds shards that were scored in another way ({differ}): "
-                "go on in that way, name another --output, or delete it"
+                f"{self.folder.address} contains shards scored with other settings ({values}): use "
+                "the same settings, choose another output, or delete it",
+                code="output-of-other-settings",
             )
 
     def _run_file(self) -> bytes:
         return (json.dumps(self._run()) + "\n").encode()
 
     def _run(self) -> dict[str, object]:
-        """What decides the answers, and how they are cut."""
+        """Return the settings that determine the content of the shards."""
         task = self._task
         return {
             "reelsense": __version__,
-            "model": task.model,
+            "model": task.model_version,
             "risk": task.risk,
             "explain": task.explain,
             "column": task.column,
-            "columns": [*task.layout.columns] if task.layout.has_columns else [],
-            "added": [*task.layout.added],
-            "format": str(task.layout.kind),
-            "types": str(task.layout.schema or ""),
+            "columns": [*task.schema.columns] if task.schema.has_columns else [],
+            "added": [*task.schema.added],
+            "format": str(task.schema.format),
+            "types": str(task.schema.types or ""),
             "shard_rows": task.shard_rows,
         }
 
-    def _tidy(self, wanted: set[str]) -> None:
-        """Remove what is of no use any more: of a folder, all but the shards `wanted`."""
+    def _remove_except(self, shards: Iterable[str]) -> None:
+        """Remove the files of the run, except the manifest of a folder and the given shards."""
         kept = {MANIFEST} if self.is_folder else set()
-        for name in wanted:
-            kept |= {part_name(self._task, name)}
-            kept |= {_bad_name(name)} if self.notes[name].bad else set()
-        ours = {name for name in self.folder.names() if name == MANIFEST or _OURS.fullmatch(name)}
-        gone = list(ours - kept)
-        # The notes first and what says whose they are last: cut off, nothing is known that is gone.
+        for name in shards:
+            kept |= self._files_of(name, self.records[name])
+        names = self.folder.names()
+        own = {name for name in names if name == MANIFEST or _OWN_FILES.fullmatch(name)}
+        # Notes go first and the files that identify the run last: an interruption must not leave
+        # a note whose shard is gone, or shards that nothing identifies.
         last = [_RUN, MANIFEST, _LOCK]
-        gone.sort(
-            key=lambda name: last.index(name) if name in last else -1 - bool(_NOTE.match(name))
+        self.folder.remove(
+            *sorted(
+                own - kept,
+                key=lambda name: last.index(name) if name in last else -1 - bool(_NOTE.match(name)),
+            )
         )
-        self.folder.remove(*gone)
 
 
-def is_known(notes: Mapping[str, ShardRecord], name: str, digest: str) -> bool:
-    """Say whether `notes` tell of the shard of that name, with the same rows."""
-    return name in notes and notes[name].digest == digest
+def is_known(records: Mapping[str, ShardRecord], name: str, digest: str) -> bool:
+    """Return whether `records` contain the shard with the same rows."""
+    return name in records and records[name].digest == digest
 
 
 def keep(folder: OutputFolder, task: ScoringTask, scored: ScoredShard) -> ShardRecord:
-    """Write a shard into `folder`: its note last, which says that it is complete."""
-    folder.remove(_note_name(scored.name))  # of a shard of other rows, perhaps
-    if scored.bad:
-        folder.write(_bad_name(scored.name), "".join(scored.bad).encode())
-    folder.write(part_name(task, scored.name), scored.table)
-    note = ShardRecord(scored.digest, scored.rows, len(scored.bad), scored.undecoded)
-    folder.write(_note_name(scored.name), json.dumps(asdict(note)).encode())
-    return note
-
-
-def part_name(task: ScoringTask, shard: str) -> str:
-    """Return the name of the file of a shard."""
-    return f"part-{shard}{task.layout.kind}"
-
-
-def bad_rows_address(address: str) -> str:
-    """Return where the rows of the file `address` go that could not be scored."""
-    return f"{address}.bad-rows.jsonl"
+    """Write a shard into `folder`. Its note is written last and marks it as complete."""
+    folder.remove(_note_name(scored.name))  # may be of a shard with other rows
+    if scored.bad_rows:
+        folder.write(_bad_name(scored.name), "".join(scored.bad_rows).encode())
+    folder.write(_part_name(task, scored.name), scored.table)
+    folder.write(_note_name(scored.name), json.dumps(asdict(scored.record)).encode())
+    return scored.record
 
 
 def written(address: str) -> tuple[str, ...]:
-    """Return all that is written for the output `address`: files, and folders with a / at the end.
+    """Return all absolute paths or URLs that an output may write; those of folders end with /."""
+    absolute = storage.absolute(address.rstrip("/"))
+    return (f"{absolute}/", f"{absolute}.parts/", absolute, _bad_rows_address(absolute))
 
-    They are spelled as `places.whole` does.
-    """
-    whole = storage.whole(address.rstrip("/"))
-    return (f"{whole}/", f"{whole}.parts/", whole, bad_rows_address(whole))
+
+def _part_name(task: ScoringTask, shard: str) -> str:
+    return f"part-{shard}{task.schema.format}"
 
 
 def _note_name(shard: str) -> str:
@@ -318,3 +317,7 @@ def _note_name(shard: str) -> str:
 
 def _bad_name(shard: str) -> str:
     return f"bad-{shard}.jsonl"
+
+
+def _bad_rows_address(address: str) -> str:
+    return f"{address}.bad-rows.jsonl"

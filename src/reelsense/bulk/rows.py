@@ -1,6 +1,6 @@
-"""Rows of a table to answers, and to the columns that are added: one way for all who score files.
+"""Predictions for the rows of a table, and the columns that are added to them.
 
-Knows rows and what a classifier answers; knows neither files nor where rows are kept.
+Shared by file scoring and the jobs of the server. Does not know where rows come from or go to.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from reelsense.bundle import Manifest
@@ -16,42 +17,53 @@ from reelsense.prediction import Explanation, Part, Prediction
 from reelsense.tables.delimited import Row
 from reelsense.text.clean import clean
 
-_LONGEST = 1_000_000
-"""Characters of a text: ten seconds of two cores. What is longer is no text but a mistake, such as
-a file without line ends."""
+_MAX_CHARACTERS = 1_000_000
+"""Of a text: ten seconds on two cores. Longer texts are mistakes, such as a file without lines."""
 
 Answer = Prediction | Explanation | str
-"""Of a row; a string: why there is none."""
+"""The result for a row; a string is the reason why it could not be scored."""
 
 Predict = Callable[[list[str]], Sequence[Prediction | Explanation | TextError]]
 
+EXPLAINED = ("because", "explanation")
+"""The columns that are added if rows are explained."""
+
 
 def answer_rows(predict: Predict, rows: Sequence[Row], column: str) -> list[Answer]:
-    """Return an answer for the text in the `column` of each row, or what is wrong with it."""
-    answers: list[Answer] = [row_fault(row, column) for row in rows]
-    good = [n for n, fault in enumerate(answers) if not fault]
-    texts = [str(rows[n].values[column]) for n in good]
-    for n, answer in zip(good, predict(texts), strict=True):
+    """Return a prediction for the text in `column` of each row, or why there is none.
+
+    Args:
+        predict: Scores a list of texts.
+        rows: The rows; those with an error are not scored.
+        column: The text column.
+
+    Returns:
+        One answer per row.
+    """
+    answers: list[Answer] = [row_error(row, column) for row in rows]
+    valid = [n for n, error in enumerate(answers) if not error]
+    texts = [str(rows[n].values[column]) for n in valid]
+    for n, answer in zip(valid, predict(texts), strict=True):
         answers[n] = answer.reason if isinstance(answer, TextError) else answer
     return answers
 
 
-def row_fault(row: Row, column: str) -> str:
-    """Return what is wrong with `row`; blank if nothing is."""
+def row_error(row: Row, column: str) -> str:
+    """Return why the row cannot be scored; blank if it can."""
     if row.error:
         return row.error
     if column not in row.values:
-        return f"no {column!r} here; there are: {', '.join(row.values)}"
+        return f"no column {column!r}; there are: {', '.join(row.values)}"
     value = row.values[column]
     if not isinstance(value, str):
         return f"{column!r} is not a text but {json.dumps(value, default=str)[:40]}"
-    if len(value) > _LONGEST:
-        return f"{column!r} is longer than {_LONGEST:,} characters"
+    if len(value) > _MAX_CHARACTERS:
+        return f"{column!r} is longer than {_MAX_CHARACTERS:,} characters"
     return "" if value.strip() else f"{column!r} is blank"
 
 
 def added_columns(manifest: Manifest) -> list[str]:
-    """Return the names of what the model `manifest` adds to a row, but for its error."""
+    """Return the columns that the model adds to a row, without the error."""
     return [
         "label",
         "score",
@@ -61,42 +73,38 @@ def added_columns(manifest: Manifest) -> list[str]:
     ]
 
 
-EXPLAINED = ("because", "explanation")
-"""The names of what is added where rows are explained."""
-
-
 def added(answer: Answer, text: str, columns: Sequence[str]) -> dict[str, object]:
-    """Return what is added to the row of `text`: `columns`, those of EXPLAINED too, and error."""
+    """Return the values that are added to the row of `text`: `columns` and the error."""
     if isinstance(answer, str):
         return dict.fromkeys(columns) | {"error": answer}
-    why: dict[str, object] = {}
+    explanation: dict[str, object] = {}
     if isinstance(answer, Explanation):
-        why = dict(zip(EXPLAINED, (strongest(text, answer), as_dict(text, answer)), strict=True))
+        values = (strongest_sentence(text, answer), as_dict(text, answer))
+        explanation = dict(zip(EXPLAINED, values, strict=True))
         answer = answer.prediction
-    said = {name: why[name] if name in why else getattr(answer, name) for name in columns}
-    return said | {"error": None}
+    return {
+        name: explanation[name] if name in explanation else getattr(answer, name)
+        for name in columns
+    } | {"error": None}
 
 
-def as_dict(text: str, found: Explanation) -> dict[str, Any]:
-    """Return `found`, about `text`, ready for JSON: its fields, and with each part its text."""
-    told = asdict(found)
-    for parts in (
-        told["sentences"],
-        told["words"],
-        told["counterfactual"]["parts"] if found.counterfactual else (),
-    ):
-        for part in parts:
-            part["text"] = text[part["start"] : part["end"]]
-    return told
+def as_dict(text: str, explanation: Explanation) -> dict[str, Any]:
+    """Return an explanation of `text` as JSON values. Each part includes its text."""
+    fields = asdict(explanation)
+    counterfactual = fields["counterfactual"]
+    removed = counterfactual["parts"] if counterfactual else ()
+    for part in chain(fields["sentences"], fields["words"], removed):
+        part["text"] = text[part["start"] : part["end"]]
+    return fields
 
 
-def strongest(text: str, found: Explanation) -> str:
-    """Return the sentence of `text` that speaks most for the answer, as the model reads it."""
-    support = found.support
-    return as_read(text, found.sentences[support.index(max(support))])
+def strongest_sentence(text: str, explanation: Explanation) -> str:
+    """Return the sentence of `text` that supports the prediction most, as cleaned text."""
+    support = explanation.support
+    return as_read(text, explanation.sentences[support.index(max(support))])
 
 
 def as_read(text: str, part: Part) -> str:
-    """Return the part of `text` as the model reads it, without what would steer a terminal."""
+    """Return a part of `text` after cleaning, without control characters."""
     plain = clean(text[part.start : part.end])
-    return "".join(letter if letter.isprintable() else " " for letter in plain)
+    return "".join(character if character.isprintable() else " " for character in plain)

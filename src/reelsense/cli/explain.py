@@ -12,67 +12,67 @@ from typing import TYPE_CHECKING
 import click
 
 from reelsense.cli import options
+from reelsense.cli.model_loading import load_classifier
 from reelsense.errors import InputError, TextError
 from reelsense.text.clean import LONE_SURROGATE
 
 if TYPE_CHECKING:
     from reelsense.inference.classifier import Classifier
     from reelsense.prediction import Explanation
-from reelsense.cli.model_loading import load_classifier
 
 
-@click.command(short_help="Say which sentences and words carry the answer.")
+@click.command(short_help="Show which sentences and words carry the prediction.")
 @click.argument("text")
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole explanation as JSON.")
 @click.option(
     "--budget",
     type=int,
-    help="How many windows of the text may be read for it, 16 at least; by default 200. More make "
-    "the parts of long texts finer and the sets that turn the label smaller.",
+    help="Maximum number of forward passes, at least 16; by default 200. More passes resolve long "
+    "texts more finely and find smaller counterfactuals.",
 )
-@click.option("--risk", type=float, help="The share of wrong answers you accept, as 0.02.")
+@options.risk
 @options.model
 def explain(
     text: str, as_json: bool, budget: int | None, risk: float | None, model: str | None
 ) -> None:
-    """Say which sentences and words of TEXT carry its answer ("-": standard input).
+    """Show which sentences and words of TEXT carry its prediction ("-": standard input).
 
-    Each is weighed by taking it out and reading what is left.
+    The weight of a part is the change of the log-odds when it is removed.
     """
     if text == "-":
         text = sys.stdin.buffer.read().decode("utf-8-sig", errors="replace")
-    text = LONE_SURROGATE.sub("\ufffd", text)  # an argument that is no UTF-8
-    found = explanation_of(load_classifier(model, risk), text, risk, budget)
+    text = LONE_SURROGATE.sub("\ufffd", text)  # from arguments that are not UTF-8
+    explanation = explain_text(load_classifier(model, risk), text, risk, budget)
     if as_json:
         from reelsense.bulk.rows import as_dict
 
-        click.echo(json.dumps(as_dict(text, found), indent=2))
+        click.echo(json.dumps(as_dict(text, explanation), indent=2))
     else:
-        show_explanation(text, found)
+        print_explanation(text, explanation)
 
 
-def explanation_of(
+def explain_text(
     classifier: Classifier, text: str, risk: float | None, budget: int | None
 ) -> Explanation:
-    """Return the explanation of `text`, within `budget` windows or the default."""
+    """Return the explanation of `text`, within `budget` forward passes or the default."""
     from reelsense.inference.explain import BUDGET
 
-    with about_one_text():
+    with errors_of_one_text():
         return classifier.explain(text, risk=risk, budget=BUDGET if budget is None else budget)
 
 
 @contextmanager
-def about_one_text() -> Iterator[None]:
-    """Let an error speak of the text, not of text 0."""
+def errors_of_one_text() -> Iterator[None]:
+    """Rephrase errors about "text 0" as errors about "the text"."""
     try:
         yield
     except TextError as error:
-        raise InputError(f"the text {error.reason}") from error
+        raise InputError(f"the text {error.reason}", code=error.code) from error
 
 
-def show_explanation(text: str, found: Explanation) -> None:
-    """Print `found` for people."""
+def print_explanation(text: str, explanation: Explanation) -> None:
+    """Print an explanation of `text`, in colour if standard output is a terminal."""
     from reelsense.cli.explanation_text import as_text
 
-    # https://no-color.org; click itself leaves colours out where there is no terminal.
-    click.echo(as_text(text, found), color=False if os.environ.get("NO_COLOR") else None)
+    # https://no-color.org; click itself omits colours if there is no terminal.
+    click.echo(as_text(text, explanation), color=False if os.environ.get("NO_COLOR") else None)

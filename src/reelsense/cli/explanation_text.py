@@ -1,76 +1,67 @@
-"""An explanation in a terminal."""
+"""An explanation as text for a terminal."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from shutil import get_terminal_size
 
 import click
 
 from reelsense.bulk.rows import as_read
-from reelsense.cli.prediction_text import said
+from reelsense.cli.prediction_text import as_line
 from reelsense.prediction import Explanation, Part
 
-_FOR, _AGAINST = "bright_blue", "yellow"  # told apart by the colour-blind too
+_FOR, _AGAINST = "bright_blue", "yellow"  # distinguishable for colour-blind readers
 
-_BAR = 8
-"""Characters of the bar of the heaviest part."""
+_BAR_WIDTH = 8
+"""Characters of the longest bar."""
 
 
-def as_text(text: str, found: Explanation) -> str:
-    """Return `found`, about `text`, for people: in colour, heavy sentences bold."""
-    most = max(abs(part.weight) for part in found.sentences)
+def as_text(text: str, explanation: Explanation) -> str:
+    """Return an explanation of `text` with colours; the sentences with the most weight are bold."""
+    max_weight = max(abs(part.weight) for part in explanation.sentences)
     lines = [
-        said(found.prediction),
+        as_line(explanation.prediction),
         "",
-        f"How far each sentence moves the log-odds towards {found.target_label}:",
-        *(_line(text, part, most) for part in found.sentences),
+        f"Contribution of each sentence to the log-odds of {explanation.target_label}:",
+        *(_sentence(text, part, max_weight) for part in explanation.sentences),
     ]
-    if found.words:
-        told = ", ".join(
+    if explanation.words:
+        words = ", ".join(
             click.style(f"{as_read(text, part)} {part.weight:+.2f}", fg=_colour(part))
-            for part in found.words
+            for part in explanation.words
         )
-        lines += ["", f"Words that carry most of the heaviest: {told}"]
-    return "\n".join([*lines, "", *_flip(text, found)])
+        lines += ["", f"Words with the most weight in the strongest sentence: {words}"]
+    return "\n".join([*lines, "", *_counterfactual(text, explanation)])
 
 
-def _flip(text: str, found: Explanation) -> list[str]:
-    counterfactual = found.counterfactual
+def _counterfactual(text: str, explanation: Explanation) -> list[str]:
+    counterfactual = explanation.counterfactual
     if counterfactual is None:
         return [
-            f"Nothing was found that turns the label when it is taken out ({found.forward_passes} "
-            f"readings, budget {found.budget})."
+            "No counterfactual found: no removal within the budget changes the label "
+            f"({explanation.forward_passes} forward passes, budget {explanation.budget})."
         ]
-    unit = counterfactual.unit if len(counterfactual.parts) > 1 else counterfactual.unit[:-1]
-    number = (
-        f"these {len(counterfactual.parts)} {unit}"
-        if len(counterfactual.parts) > 1
-        else f"this {unit}"
-    )
+    count, unit = len(counterfactual.parts), counterfactual.unit
+    removed = f"these {count} {unit}" if count > 1 else f"this {unit.removesuffix('s')}"
     return [
-        f"Without {number}: {said(counterfactual.prediction)}",
-        *_quoted(text, counterfactual.parts),
+        f"Without {removed}: {as_line(counterfactual.prediction)}",
+        *(
+            textwrap.fill(
+                as_read(text, part), _width(), initial_indent="  - ", subsequent_indent="    "
+            )
+            for part in counterfactual.parts
+        ),
     ]
 
 
-def _quoted(text: str, parts: Sequence[Part]) -> list[str]:
-    return [
-        textwrap.fill(
-            as_read(text, part), _width(), initial_indent="  - ", subsequent_indent="    "
-        )
-        for part in parts
-    ]
-
-
-def _line(text: str, part: Part, most: float) -> str:
-    bar = "\u2588" * round(_BAR * abs(part.weight) / most) if most else ""
-    head = f"{part.weight:+6.2f} {bar:<{_BAR}} "
+def _sentence(text: str, part: Part, max_weight: float) -> str:
+    bar = "\u2588" * round(_BAR_WIDTH * abs(part.weight) / max_weight) if max_weight else ""
+    head = f"{part.weight:+6.2f} {bar:<{_BAR_WIDTH}} "
     first, *rest = textwrap.wrap(as_read(text, part), _width() - len(head)) or [""]
-    heavy = abs(part.weight) >= most / 2
+    is_bold = abs(part.weight) >= max_weight / 2
     lines = [head + first, *(" " * len(head) + line for line in rest)]
-    return "\n".join(click.style(line, fg=_colour(part), bold=heavy) for line in lines)
+    return "\n".join(click.style(line, fg=_colour(part), bold=is_bold) for line in lines)
 
 
 def _colour(part: Part) -> str:

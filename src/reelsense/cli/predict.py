@@ -5,150 +5,149 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reelsense.cli import options
+from reelsense.cli.explain import errors_of_one_text, explain_text, print_explanation
+from reelsense.cli.model_loading import load_classifier, read_bundle
 
 if TYPE_CHECKING:
     from reelsense.inference.classifier import Classifier
-from reelsense.cli.explain import about_one_text, explanation_of, show_explanation
-from reelsense.cli.model_loading import load_classifier, read_bundle
 
 
-@click.command(short_help="Say whether a text, or each of a file, is positive.")
+@click.command(short_help="Classify a text, or every text of a file.")
 @click.argument("text", required=False)
 @click.option(
     "--input",
-    "sources",
+    "inputs",
     multiple=True,
-    help="A .txt (one review a line), .csv, .tsv, .jsonl (each also .gz) or .parquet; a folder or, "
-    "in quotes, a pattern of them; an address as s3://...; - reads lines of text.",
+    help="A .csv, .tsv, .jsonl or .txt file (one review per line), each also as .gz, or .parquet; "
+    "a folder or a quoted pattern of such files; a URL such as s3://...; - reads lines of text.",
 )
 @click.option(
     "--output",
-    help="A file, by whose name the format goes, or a folder/ for many; by default to the "
-    "terminal. Cut off, the same command goes on.",
+    help="A file, whose name determines the format, or a folder/ for one file per shard; by "
+    "default standard output. Run the same command again to resume after an interruption.",
 )
-@click.option("--column", help="Of the texts in a table; by default the only one, or text.")
-@click.option("--encoding", help="Of text in files, as windows-1252 or utf-16; by default UTF-8.")
+@click.option("--column", help='Text column of a table; by default the only column, or "text".')
 @click.option(
-    "--format", "kind", help="Of what is written to a folder/ or the terminal, as jsonl.gz."
+    "--encoding", help="Encoding of text files, for example windows-1252; by default UTF-8."
+)
+@click.option(
+    "--format",
+    "output_format",
+    help="Format of a folder/ or of standard output, for example jsonl.gz.",
 )
 @click.option(
     "--shard-rows",
     type=click.IntRange(1),
     default=2048,
     show_default=True,
-    help="Rows that are scored and kept together: the most that is scored twice.",
+    help="Rows that are scored and stored together: an interruption costs at most one shard.",
 )
-@click.option(
-    "--risk",
-    type=float,
-    help="The share of wrong answers you accept, as 0.02; what is less sure becomes unsure. "
-    "By default the model's.",
-)
+@options.risk
 @click.option(
     "--explain",
-    "explained",
     is_flag=True,
-    help="Say of every text what carries its answer, too: some 20 times slower.",
+    help="Add the sentences that carry each prediction; about 20 times slower.",
 )
 @click.option(
     "--cluster",
     type=click.Choice(["ray"]),
-    help="Score files on many machines: the Ray cluster at --address, or this machine alone.",
+    help="Score files on a Ray cluster: the one at --address, or a local one.",
 )
-@click.option("--address", help="HOST:PORT of the cluster's head, or auto on a machine of it.")
+@click.option("--address", help="HOST:PORT of the cluster's head node; auto on one of its nodes.")
 @click.option(
     "--cores-per-actor",
     "cores",
     type=click.IntRange(1),
-    help="Of each classifier on the cluster; by default 4, or what the smallest machine has.",
+    help="Cores per classifier on the cluster; by default 4, or those of the smallest machine.",
 )
 @options.model
 def predict(
     text: str | None,
-    sources: tuple[str, ...],
-    output: str | None,
-    column: str | None,
-    encoding: str | None,
-    kind: str | None,
-    shard_rows: int,
-    risk: float | None,
-    explained: bool,
+    inputs: tuple[str, ...],
     cluster: str | None,
     address: str | None,
     cores: int | None,
     model: str | None,
+    **scoring: Any,
 ) -> None:
-    """Say whether a text is positive or negative, or that the model is unsure.
+    """Classify TEXT, or every text of the files --input, as positive, negative or unsure.
 
-    Scores TEXT, or every text of the files --input.
+    TEXT may be - for lines of standard input.
     """
-    source = _source(text, sources)
-    if output is not None and not sources:
-        raise click.UsageError("--output goes with --input: the answer for one TEXT is printed")
-    if output == "-":
-        raise click.UsageError("leave --output out to write to the terminal")
-    if column is not None and source == "-":
-        raise click.UsageError("- is read as lines of text: --column means nothing there")
-    if (address or cores) and not cluster:
-        raise click.UsageError("--address and --cores-per-actor go with --cluster ray")
-    if source is not None:
-        from reelsense.cli.files import Request, check, score_files, score_on_cluster
-
-        request = Request(
-            source=source,
-            output=output,
-            column=column,
-            encoding=encoding,
-            risk=risk,
-            explain=explained,
-            shard_rows=shard_rows,
-            format=kind,
-        )
-        check(request)
-        if cluster:
-            is_scored = score_on_cluster(read_bundle(model, risk), request, address, cores)
-        else:
-            is_scored = score_files(load_classifier(model, risk), request)
-        sys.exit(not is_scored)
-    if cluster or encoding or kind or column is not None:
-        raise click.UsageError("--column, --encoding, --format and --cluster go with --input")
-    _say(load_classifier(model, risk), text or "", risk, explained=explained)
-
-
-def _say(classifier: Classifier, text: str, risk: float | None, *, explained: bool) -> None:
-    if explained:
-        show_explanation(text, explanation_of(classifier, text, risk, None))
+    source = _source(text, inputs)
+    _check_options(source, inputs, cluster, address, cores, scoring)
+    if source is None:
+        classifier = load_classifier(model, scoring["risk"])
+        _predict_text(classifier, text or "", scoring["risk"], explain=scoring["explain"])
         return
-    from reelsense.cli.prediction_text import said
+    from reelsense.bulk.score_files import check_locations
+    from reelsense.cli.predict_files import predict_files
 
-    with about_one_text():
-        click.echo(said(classifier.predict([text], risk=risk)[0]))
+    check_locations(source, scoring["output"], scoring["output_format"])
+    if cluster:
+        from reelsense.cluster.score_files import RayExecutor
+
+        scoring["executor"] = RayExecutor(read_bundle(model, scoring["risk"]), address, cores)
+    else:
+        scoring["model"] = load_classifier(model, scoring["risk"])
+    sys.exit(not predict_files(source, **scoring))
 
 
-def _source(text: str | None, sources: tuple[str, ...]) -> str | None:
-    """Return what is to be read; None: TEXT is all there is."""
-    if (text is None) == (not sources):
+def _predict_text(classifier: Classifier, text: str, risk: float | None, *, explain: bool) -> None:
+    if explain:
+        print_explanation(text, explain_text(classifier, text, risk, None))
+        return
+    from reelsense.cli.prediction_text import as_line
+
+    with errors_of_one_text():
+        click.echo(as_line(classifier.predict([text], risk=risk)[0]))
+
+
+def _source(text: str | None, inputs: tuple[str, ...]) -> str | None:
+    """Return the input to score; None: only TEXT."""
+    if (text is None) == (not inputs):
         raise click.UsageError(
             "pass either TEXT or --input, not both"
-            if sources
+            if inputs
             else 'pass TEXT (in quotes; "-" for standard input) or --input'
         )
-    if len(sources) > 1:
+    if len(inputs) > 1:
         raise click.UsageError(
-            "pass --input once: a folder or, in quotes, a pattern for many files"
+            "--input can be given once: pass a folder or a quoted pattern for several files"
         )
     if text is not None and _is_file(text):
-        raise click.UsageError(f"{text} is a file: to score what is in it, --input {quote(text)}")
-    return "-" if text == "-" else next(iter(sources), None)
+        raise click.UsageError(f"{text} is a file: use --input {quote(text)} to score its contents")
+    return "-" if text == "-" else next(iter(inputs), None)
+
+
+def _check_options(
+    source: str | None,
+    inputs: tuple[str, ...],
+    cluster: str | None,
+    address: str | None,
+    cores: int | None,
+    scoring: dict[str, Any],
+) -> None:
+    if scoring["output"] is not None and not inputs:
+        raise click.UsageError("--output needs --input: the prediction for one TEXT is printed")
+    if scoring["output"] == "-":
+        raise click.UsageError("leave out --output to write to standard output")
+    if scoring["column"] is not None and source == "-":
+        raise click.UsageError("--column cannot be used with -, which reads lines of text")
+    if (address or cores) and not cluster:
+        raise click.UsageError("--address and --cores-per-actor need --cluster ray")
+    of_files = (cluster, scoring["encoding"], scoring["output_format"], scoring["column"])
+    if source is None and any(value is not None for value in of_files):
+        raise click.UsageError("--column, --encoding, --format and --cluster need --input")
 
 
 def _is_file(text: str) -> bool:
     try:
         return Path(text).is_file()
-    except OSError:  # too long for a name
+    except OSError:  # too long for a file name
         return False

@@ -1,4 +1,4 @@
-"""A prediction in one line, for people."""
+"""A prediction as one line of text."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 from reelsense.prediction import UNSURE, Prediction
 
 
-def said(answer: Prediction) -> str:
-    """Return the verdict, how sure it is, and the stars of `answer`."""
-    # Rounds towards doubt: nothing short of certainty is shown as 100 %.
-    sureness = f"{math.floor(answer.score * 1000) / 10:.1f}%"
-    verdict = f"{answer.label}  {sureness}"
-    if answer.verdict == UNSURE:
-        verdict = f"{UNSURE}  ({answer.label} {sureness})"
-    return verdict if answer.stars is None else f"{verdict}  {answer.stars:.1f} of 10 stars"
+def as_line(prediction: Prediction) -> str:
+    """Return the verdict, its probability and the stars of a prediction."""
+    # Rounded down: only certainty is shown as 100 %.
+    score = f"{math.floor(prediction.score * 1000) / 10:.1f}%"
+    line = f"{prediction.label}  {score}"
+    if prediction.verdict == UNSURE:
+        line = f"{UNSURE}  ({prediction.label} {score})"
+    return line if prediction.stars is None else f"{line}  {prediction.stars:.1f} of 10 stars"

@@ -1,79 +1,57 @@
-"""How far the scoring of files is: a bar in a terminal, and a line at the end."""
+"""A progress bar for the scoring of files."""
 
 from __future__ import annotations
 
 import time
-from types import TracebackType
+from typing import Any
 
-import click
 from tqdm import tqdm
 
-from reelsense.bulk.shards import ScoringTask, Shard
+from reelsense.bulk.score_files import ScoringProgress
 
 
 class ProgressBar:
-    """A bar over the bytes of the files, where these are known, or else over rows."""
+    """Shows progress in input bytes, or in rows if the input size is unknown.
 
-    def __init__(self, task: ScoringTask) -> None:
-        size = task.size
-        self._bar = tqdm(
-            total=size,
-            disable=None,
-            bar_format="{percentage:3.0f} % |{bar}| {desc} [{elapsed}, {remaining} left]"
-            if size
-            else "{desc} [{elapsed}]",
-        )
-        self.rows = self._skipped = self._shards_skipped = 0
-        self._step = 0.0
-        self._begun = time.monotonic()
+    Call it with each progress report. `str()` returns rows, speed and duration.
+    """
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+        self._rows = 0
+        self._started = time.monotonic()
 
     def __enter__(self) -> ProgressBar:
         """Return itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave the bar as it stands."""
-        self._bar.close()
+    def __exit__(self, *_: object) -> None:
+        """Close the bar and leave it on the screen."""
+        if self._bar is not None:
+            self._bar.close()
 
-    def skip(self, shard: Shard, rows: int) -> None:
-        """Note a shard of so many rows that was scored before."""
-        self._skipped += rows
-        self._shards_skipped += 1
-        if not self._bar.disable:  # it counts for nothing in the time that is left
-            self._bar.initial += shard.size
-        self._move(shard.size)
+    def __call__(self, progress: ScoringProgress) -> None:
+        """Show a progress report."""
+        if self._bar is None:
+            self._started = time.monotonic()
+            self._bar = tqdm(
+                total=progress.total_bytes,
+                disable=None,  # unless stderr is a terminal
+                bar_format="{percentage:3.0f} % |{bar}| {desc} [{elapsed}, {remaining} left]"
+                if progress.total_bytes
+                else "{desc} [{elapsed}]",
+            )
+        self._rows = progress.rows
+        if self._bar.disable:
+            return
+        self._bar.initial = progress.resumed_bytes  # excluded from the estimate of time left
+        self._bar.set_description_str(self._speed(), refresh=False)
+        self._bar.update(progress.done_bytes - self._bar.n)
 
-    def begin(self, shard: Shard) -> None:
-        """Note that `shard` is scored now."""
-        self._step = shard.size / len(shard.rows)
+    def __str__(self) -> str:
+        """Return rows, speed and duration."""
+        return f"{self._speed()}, {time.monotonic() - self._started:,.1f} s"
 
-    def scored(self, rows: int) -> None:
-        """Note that so many more of its rows are."""
-        self.rows += rows
-        self._move(self._step * rows)
-
-    def add(self, shard: Shard, rows: int) -> None:
-        """Note that a whole shard of so many rows is scored."""
-        self.rows += rows
-        self._move(shard.size)
-
-    def _move(self, size: float) -> None:
-        self._bar.set_description_str(self._said(), refresh=False)
-        self._bar.update(size)
-
-    def _said(self) -> str:
-        seconds = max(time.monotonic() - self._begun, 1e-3)
-        return f"{self.rows:,} rows, {self.rows / seconds:,.0f} rows/s"
-
-    def tell(self, address: str) -> None:
-        """Say what was done."""
-        if self._skipped:
-            shards = f"{self._shards_skipped:,} shard{'s' * (self._shards_skipped > 1)}"
-            click.echo(f"{shards} from before, {self._skipped:,} rows, not scored again", err=True)
-        seconds = time.monotonic() - self._begun
-        click.echo(f"{address}: {self._said()}, {seconds:,.1f} s", err=True)
+    def _speed(self) -> str:
+        seconds = max(time.monotonic() - self._started, 1e-3)
+        return f"{self._rows:,} rows, {self._rows / seconds:,.0f} rows/s"

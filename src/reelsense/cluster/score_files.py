@@ -1,15 +1,14 @@
-"""Score files on many machines: Ray Data carries shards to a pool of classifiers.
+"""Score files on many machines: Ray Data distributes shards to a pool of classifiers.
 
-Read, score and write are three stages of one stream, so that no machine holds more than some
-shards. A shard is the same wherever and however often it is scored, and counts once it is written;
-what is lost with a machine is scored again, by Ray or, failing that, by another round of ours.
+Reading, scoring and writing are three stages of one stream, so no machine holds more than a few
+shards. A shard is the same wherever and however often it is scored, and counts once it is written.
+Shards that are lost with a machine are scored again: by Ray or, if Ray fails, in a further round.
 """
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,114 +20,157 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.data.exceptions import SystemException
 from ray.exceptions import RayError
 
-from reelsense.bulk.output import Output, ShardRecord, is_known, keep
-from reelsense.bulk.shards import IsKnown, ScoredShard, ScoringTask, Shard, score, shards
+from reelsense.bulk.output import Output, is_known, keep
+from reelsense.bulk.plan import ScoringTask
+from reelsense.bulk.score_files import ProgressTracker
+from reelsense.bulk.shards import IsKnown, ScoredShard, Shard, ShardRecord, score, shards
 from reelsense.bundle import Bundle
-from reelsense.cluster.machines import machine_cores, own_error, usual_cores
+from reelsense.cluster.machines import connected, machine_cores, own_error, usual_cores
 from reelsense.errors import ClusterError, DatasetError
 from reelsense.inference.classifier import Classifier
 from reelsense.tables import storage
 
-_READERS = 4
-"""Files that are read at a time, at least."""
+_MIN_READERS = 4
+"""Files that are read concurrently, at least."""
 
 _WRITERS = 4
 
-_ROUNDS = 3
-"""In a row that bring nothing new, after which it is given up."""
+_MAX_FAILED_ROUNDS = 3
+"""Consecutive rounds without a new shard, after which the run fails."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A shard that is kept, now or from before."""
+class _StoredShard:
+    """A shard that is stored."""
 
     shard: Shard
     """Without its rows."""
-    note: ShardRecord | None
-    """None: it was there before."""
-    seconds: float = 0.0
-    """Spent on scoring it."""
+    record: ShardRecord | None
+    """None: an earlier run stored it."""
 
 
-def score_on_ray(
-    bundle: Bundle,
-    task: ScoringTask,
-    output: Output,
-    *,
-    cores: int | None = None,
-    on_done: Callable[[Done], object] = lambda _: None,
-) -> None:
-    """Score what is missing of `output` on the cluster that Ray is connected to, and finish it.
+class RayExecutor:
+    """Scores the shards of `reelsense.score_files` on a Ray cluster.
 
-    Each classifier has so many `cores`; `on_done` is told of every shard, in any order. Raises
-    ClusterError if it cannot be done, DatasetError if a file cannot be read to its end.
+    Args:
+        bundle: The model.
+        address: HOST:PORT of the head node, or "auto" on a node of the cluster; None: start a local
+            cluster.
+        cores: Cores per classifier; None: 4, or those of the smallest machine.
+
+    Example:
+        >>> executor = RayExecutor(read_bundle("models/mine"), "head:6379")
+        >>> reelsense.score_files("s3://films/*.csv", "s3://films/scored/", executor=executor)
     """
-    cores = cores or usual_cores()
-    most = sum(each // cores for each in machine_cores())
-    if not most:
-        raise ClusterError(f"no machine of the cluster has {cores} cores")
-    output.open()
-    carried = ray.put(bundle.in_memory())  # once for each machine that has a classifier
-    in_vain = 0
+
+    def __init__(
+        self, bundle: Bundle, address: str | None = None, cores: int | None = None
+    ) -> None:
+        self.manifest = bundle.manifest
+        self._bundle, self._address, self._cores = bundle, address, cores
+
+    def run(self, task: ScoringTask, output: Output, tracker: ProgressTracker) -> list[str]:
+        """Write the missing shards to `output`.
+
+        Returns:
+            The names of all shards, in row order.
+
+        Raises:
+            ClusterError: There is no such cluster, or it keeps failing.
+            DatasetError: A file cannot be read to its end.
+        """
+        with connected(self._address, log_to_driver=False):
+            cores = self._cores or usual_cores()
+            classifiers = sum(machine // cores for machine in machine_cores())
+            if not classifiers:
+                raise ClusterError(
+                    f"no machine of the cluster has {cores} cores: use fewer per classifier",
+                    code="not-enough-cores",
+                )
+            output.begin_changes()
+            bundle = ray.put(self._bundle.in_memory())  # sent once per machine
+            names = _run_rounds(
+                task, output, tracker, partial(_stored_shards, bundle, cores, classifiers)
+            )
+        return sorted(names, key=lambda name: [int(number) for number in name.split("-")])
+
+
+def _run_rounds(
+    task: ScoringTask, output: Output, tracker: ProgressTracker, stored_shards: Any
+) -> set[str]:
+    names: set[str] = set()
+    failed_rounds = 0
     while True:
-        names: set[str] = set()
-        before = len(output.notes)
+        known = len(output.records)
         try:
-            with _context():
-                for done in _stream(carried, task, output, cores, most):
-                    names.add(done.shard.name)
-                    if done.note:
-                        output.notes[done.shard.name] = done.note
-                    on_done(done)
+            with _ray_data_settings():
+                for stored in stored_shards(task, output):
+                    _count(stored, names, output, tracker)
         except (RayError, SystemException) as error:
-            if told := own_error(error):
-                raise told from error
-            in_vain = in_vain + 1 if len(output.notes) == before else 0
-            if in_vain == _ROUNDS:
-                raise ClusterError(f"Ray gave up: {_first_line(error)}") from error
-            continue
-        output.finish(sorted(names, key=lambda name: [int(n) for n in name.split("-")]))
+            if own := own_error(error):
+                raise own from error
+            failed_rounds = failed_rounds + 1 if len(output.records) == known else 0
+            if failed_rounds == _MAX_FAILED_ROUNDS:
+                raise ClusterError(
+                    f"Ray failed: {_first_line(error)}", code="ray-failed"
+                ) from error
+        else:
+            return names
+
+
+def _count(stored: _StoredShard, names: set[str], output: Output, tracker: ProgressTracker) -> None:
+    shard, record = stored.shard, stored.record
+    if record:
+        output.records[shard.name] = record
+    if shard.name in names:  # counted in an earlier round
         return
+    names.add(shard.name)
+    if record:
+        tracker.complete(record)
+        tracker.add_rows(record.rows, shard.input_bytes)
+    else:
+        tracker.resume(shard.input_bytes, output.records[shard.name])
 
 
-def _stream(
-    carried: ray.ObjectRef[Bundle], task: ScoringTask, output: Output, cores: int, most: int
-) -> Iterator[Done]:
-    """Yield each shard once it is kept; `most` classifiers share the work."""
-    input_groups = ray.data.from_items(
-        [{"unit": n} for n in range(len(task.input_groups))],
+def _stored_shards(
+    bundle: ray.ObjectRef[Bundle], cores: int, classifiers: int, task: ScoringTask, output: Output
+) -> Iterator[_StoredShard]:
+    """Yield every shard of the task once it is stored."""
+    groups = ray.data.from_items(
+        [{"group": number} for number in range(len(task.input_groups))],
         override_num_blocks=len(task.input_groups),
     )
-    read = input_groups.map_batches(
-        _Read(task, partial(is_known, dict(output.notes))),
+    readers = min(len(task.input_groups), max(_MIN_READERS, classifiers))
+    read = groups.map_batches(
+        _Read(task, partial(is_known, dict(output.records))),
         batch_size=1,
         num_cpus=0,
-        compute=TaskPoolStrategy(size=min(len(task.input_groups), max(_READERS, most))),
-        label_selector=_near(task.input_groups[0][0].address),
+        compute=TaskPoolStrategy(size=readers),
+        label_selector=_this_machine_if_local(task.files[0].address),
     )
     scored = read.map_batches(
         _Score,
-        fn_constructor_args=([carried], task, cores),
+        fn_constructor_args=([bundle], task, cores),
         batch_size=1,
         num_cpus=cores,
-        compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
+        compute=ActorPoolStrategy(min_size=1, max_size=classifiers, initial_size=classifiers),
     )
-    kept = scored.map_batches(
-        _Keep(output, task),
+    stored = scored.map_batches(
+        _Store(output, task),
         batch_size=1,
         num_cpus=0,
         compute=TaskPoolStrategy(size=_WRITERS),
-        label_selector=_near(output.address),
+        label_selector=_this_machine_if_local(output.address),
     )
-    with warnings.catch_warnings():  # that there are few files to be read side by side
+    with warnings.catch_warnings():  # few files limit the concurrency of reading, as intended
         warnings.filterwarnings("ignore", "The maximum number of concurrent tasks", UserWarning)
-        for row in kept.iter_rows():
-            yield row["done"]
+        for row in stored.iter_rows():
+            yield row["stored"]
 
 
 @contextmanager
-def _context() -> Iterator[None]:
-    """Let Ray Data take each shard for a block, which is what is given to one classifier."""
+def _ray_data_settings() -> Iterator[None]:
+    """Make each shard a block of Ray Data, which is the unit given to one classifier."""
     context = DataContext.get_current()
     before = context.target_max_block_size, context.enable_progress_bars
     context.target_max_block_size, context.enable_progress_bars = 1, False
@@ -138,63 +180,64 @@ def _context() -> Iterator[None]:
         context.target_max_block_size, context.enable_progress_bars = before
 
 
-# The stages are generators, because of others Ray tells what they raised as text alone.
+# The stages are generators: for other callables, Ray reports exceptions only as text.
 
 
 class _Read:
-    """Units to shards."""
+    """Stage that cuts input groups into shards."""
 
     def __init__(self, task: ScoringTask, is_known: IsKnown) -> None:
         self._task, self._is_known = task, is_known
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for number in batch["unit"]:
+        for number in batch["group"]:
             for shard in shards(self._task, int(number), self._is_known):
                 yield {"shard": _column(shard)}
 
 
 class _Score:
-    """Shards to answers: an actor with a classifier of its own."""
+    """Stage that scores shards: an actor with its own classifier."""
 
-    def __init__(self, carried: list[ray.ObjectRef[Bundle]], task: ScoringTask, cores: int) -> None:
-        self._classifier = Classifier(ray.get(carried[0]), threads=cores)
+    def __init__(self, bundle: list[ray.ObjectRef[Bundle]], task: ScoringTask, cores: int) -> None:
+        self._classifier = Classifier(ray.get(bundle[0]), threads=cores)
         self._task = task
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for shard in batch["shard"]:
-            begun = time.perf_counter()
             scored = score(self._classifier, self._task, shard) if shard.rows else None
-            done = Done(replace(shard, rows=()), None, time.perf_counter() - begun)
-            yield {"scored": _column((done, scored))}
+            yield {"scored": _column((replace(shard, rows=()), scored))}
 
 
-class _Keep:
-    """Answers to files."""
+class _Store:
+    """Stage that writes scored shards."""
 
     def __init__(self, output: Output, task: ScoringTask) -> None:
         self._folder, self._task = output.folder, task
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for done, scored in batch["scored"]:
-            yield {"done": _column(replace(done, note=self._note(scored)) if scored else done)}
+        for shard, scored in batch["scored"]:
+            record = self._record(scored) if scored else None
+            yield {"stored": _column(_StoredShard(shard, record))}
 
-    def _note(self, scored: ScoredShard) -> ShardRecord:
+    def _record(self, scored: ScoredShard) -> ShardRecord:
         try:
             return keep(self._folder, self._task, scored)
-        except OSError as error:  # which Ray would try again and again
+        except OSError as error:  # Ray would retry it again and again
             where = error.filename2 or error.filename
-            raise DatasetError(f"{where} cannot be written: {error.strerror}") from error
+            raise DatasetError(
+                f"{where} cannot be written: {error.strerror}", code="unwritable-file"
+            ) from error
 
 
 def _column(value: object) -> Any:
-    """Return a column of one `value`, as it is."""
+    """Return a column that contains one Python object."""
     column = np.empty(1, dtype=object)
     column[0] = value
     return column
 
 
-def _near(address: str) -> dict[str, str] | None:
-    """Return what keeps a stage on this machine, if others do not see its `address`."""
+def _this_machine_if_local(address: str) -> dict[str, str] | None:
+    """Return the label selector of a stage that uses `address`: other machines lack local files."""
     if not storage.is_local(address):
         return None
     return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}

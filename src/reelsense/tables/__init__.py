@@ -1,1 +1,1 @@
-"""Tables of texts: delimited files, JSON Lines, text and Parquet, on any storage."""
+"""Read and write tables: delimited files, JSON Lines, text and Parquet, local or remote."""

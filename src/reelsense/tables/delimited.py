@@ -1,8 +1,7 @@
-"""Read tables of texts, row by row: .csv, .tsv, .jsonl, and .txt with one text a line.
+"""Read rows of .csv, .tsv and .jsonl files, and of .txt files with one text per line.
 
-The columns of a .csv are parted by commas or, where its first line has none, by ; or tabs.
-
-Knows files, columns and what can be wrong with a row. Knows neither labels' meaning nor models.
+The columns of a .csv are separated by commas or, if its first line has none, by ; or tabs. Knows
+columns and errors of rows. Does not know labels or models.
 """
 
 from __future__ import annotations
@@ -26,49 +25,50 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 
-_LONGEST_FIELD = 100_000_000
-"""Characters. The csv module's own limit (131,072) is less than a long review can have."""
+_MAX_FIELD = 100_000_000
+"""Characters. The default limit of the csv module (131,072) is less than a long review."""
 
-_NESTED = 100
-"""Levels of JSON in each other. What goes deeper can be read, but neither written nor carried."""
+_MAX_NESTING = 100
+"""Levels of JSON. Deeper values can be read, but not written or pickled."""
 
 _SEPARATORS = {".csv": ",;\t", ".tsv": "\t"}
-"""What may part columns, the likeliest first."""
+"""Possible column separators, the most likely first."""
 
 _QUOTED = re.compile(r'"[^"]*(?:"|$)')
 
 UNDECODED = "not UTF-8 text"
-"""The error of a row of other bytes, where no other encoding was named."""
+"""The error of a row that is not UTF-8, if no encoding was named."""
 
 _ESCAPED = re.compile(r"[\udc80-\udcff]")
-"""What is left of bytes that were no UTF-8, when read with errors="surrogateescape"."""
+"""Undecodable bytes, as read with errors="surrogateescape"."""
 
-_REMEDY = "name its encoding (--encoding, ?encoding=), as {}, or save it as UTF-8"
+_REMEDY = "name its encoding (--encoding or ?encoding=), for example {}, or save it as UTF-8"
 
 _UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
-"""How a file of UTF-16 begins, read as UTF-8."""
+"""The start of a UTF-16 file, read as UTF-8."""
 
 _UTF_8 = ("utf_8", "utf_8_sig")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: its values by column, and what is wrong with it, if anything is."""
+    """A row: its values by column, or an error."""
 
     line: int
-    """Counted from 1; for a row that spans several lines, the last of them."""
+    """Counted from 1; of a row that spans several lines, the last one."""
     values: dict[str, object]
     error: str | None = None
     file: str | None = None
-    """Where it stands, if rows of several files come together."""
+    """The file of the row, if rows of several files are combined."""
 
 
 def codec(encoding: str | None) -> str:
-    """Return what Python is to open text of this `encoding` with; None: UTF-8.
+    """Return the Python codec for text in `encoding`; None: UTF-8.
 
-    Raises DatasetError for one that is not known.
+    Raises:
+        DatasetError: The encoding is unknown.
     """
-    # Not by codecs.lookup, which keeps every name that it is asked for.
+    # Not codecs.lookup, which caches every name without limit.
     name = normalize_encoding(encoding or "utf-8").lower()
     name = aliases.aliases.get(name, name)
     if name in _UTF_8:
@@ -76,78 +76,91 @@ def codec(encoding: str | None) -> str:
     is_text = not name.endswith("_codec") and name not in ("mbcs", "rot_13")
     if name in aliases.aliases.values() and is_text:
         return name
-    raise DatasetError(f"no encoding {encoding!r} is known; windows-1252 and utf-16 are two")
+    raise DatasetError(
+        f"unknown encoding {encoding!r}: expected for example windows-1252 or utf-16",
+        code="unknown-encoding",
+    )
 
 
 def text_lines(raw: IO[bytes], encoding: str | None = None) -> TextIOWrapper:
-    """Return the lines of `raw`, as `rows` reads them. Raises DatasetError as `codec`."""
+    """Return the lines of `raw` as `rows` expects them. Raises DatasetError like `codec`."""
     return TextIOWrapper(raw, encoding=codec(encoding), errors="surrogateescape", newline="")
 
 
 def rows(
     lines: Iterable[str], suffix: str, name: str, encoding: str | None = None
 ) -> Iterator[Row]:
-    """Yield the rows of `lines`, a table of the kind `suffix` says, one by one.
+    """Yield the rows of a table. A row that cannot be read has an error.
 
-    A row that cannot be read is yielded with its error. `lines` should be opened with
-    errors="surrogateescape", so that a row of other bytes than UTF-8, or the `encoding` that was
-    named, is an error of that row. Raises DatasetError, which begins with the `name` of the table,
-    for an unknown suffix, for columns of the same name and for csv quotes that are never closed.
+    Args:
+        lines: From `text_lines`, so that undecodable bytes are errors of their rows.
+        suffix: The format, one of `SUFFIXES`.
+        name: Of the table, for errors.
+        encoding: As named by the user; None: UTF-8.
+
+    Raises:
+        DatasetError: The suffix is unknown, two columns have the same name, or a quote is never
+            closed.
     """
     readers = {".csv": _csv, ".tsv": _tsv, ".jsonl": _json_lines, ".txt": _text_lines}
     if suffix not in readers:
-        raise DatasetError(f"{name}: not one of {', '.join(SUFFIXES)}{advice(name)}")
-    with _told(name, encoding):
+        raise DatasetError(
+            f"{name}: unknown format, expected {', '.join(SUFFIXES)}{conversion_hint(name)}",
+            code="unknown-format",
+        )
+    with _format_errors(name, encoding):
         for row in readers[suffix](_checked(lines)):
-            other = encoding and row.error == UNDECODED
-            yield replace(row, error=f"not {encoding} text") if other else row
+            is_other_encoding = encoding and row.error == UNDECODED
+            yield replace(row, error=f"not {encoding} text") if is_other_encoding else row
 
 
-def advice(name: str) -> str:
-    """Return what to do with a file of that name, which is no table; perhaps blank."""
-    is_sheet = name.lower().endswith((".xlsx", ".xls", ".ods"))
-    return "; in Excel: Save As, CSV UTF-8" if is_sheet else ""
+def conversion_hint(name: str) -> str:
+    """Return how to convert a spreadsheet file; blank for other names."""
+    is_spreadsheet = name.lower().endswith((".xlsx", ".xls", ".ods"))
+    return "; in Excel: Save As, CSV UTF-8" if is_spreadsheet else ""
 
 
 def header(
     lines: Iterable[str], suffix: str, name: str, encoding: str | None = None
 ) -> tuple[str, ...]:
-    """Return the columns of a .csv or .tsv, none if it is empty. Raises DatasetError as `rows`."""
-    with _told(name, encoding):
+    """Return the columns of a .csv or .tsv; none if empty. Raises DatasetError like `rows`."""
+    with _format_errors(name, encoding):
         return tuple(_header(_reader(_checked(lines), _SEPARATORS[suffix])))
 
 
 @contextmanager
-def _told(name: str, encoding: str | None) -> Iterator[None]:
+def _format_errors(name: str, encoding: str | None) -> Iterator[None]:
     try:
         yield
     except csv.Error as error:
-        raise DatasetError(f"{name}, {error}") from error
+        raise DatasetError(f"{name}, {error}", code="malformed-table") from error
     except UnicodeError as error:
-        raise DatasetError(f"{name} is not text in {encoding}: {error}") from error
+        raise DatasetError(
+            f"{name} is not text in {encoding}: {error}", code="wrong-encoding"
+        ) from error
 
 
 def _checked(lines: Iterable[str]) -> Iterator[str]:
-    """Return `lines`. Raises csv.Error for UTF-16 that is read as UTF-8."""
-    found = iter(lines)
-    first = list(islice(found, 1))
+    """Return `lines`. Raises csv.Error if they are UTF-16 that is read as UTF-8."""
+    lines = iter(lines)
+    first = list(islice(lines, 1))
     if first and first[0].startswith(_UTF_16):
         raise csv.Error(f"line 1: this is UTF-16, not UTF-8: {_REMEDY.format('utf-16')}")
-    return chain(first, found)
+    return chain(first, lines)
 
 
 def _csv(lines: Iterable[str], suffix: str = ".csv") -> Iterator[Row]:
     reader = _reader(lines, _SEPARATORS[suffix])
     header = _header(reader)
     while True:
-        begun = reader.line_num + 1
+        first_line = reader.line_num + 1
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             if never_closed := _never_closed(error):
-                raise csv.Error(f"line {begun}: {never_closed}") from error
+                raise csv.Error(f"line {first_line}: {never_closed}") from error
             yield Row(reader.line_num, dict.fromkeys(header, ""), str(error))
             continue
         if fields:
@@ -155,18 +168,15 @@ def _csv(lines: Iterable[str], suffix: str = ".csv") -> Iterator[Row]:
 
 
 def _reader(lines: Iterable[str], separators: str) -> Reader:
-    """Return what reads `lines`, parted by the first of `separators` that is in the first line.
-
-    The rows after it have no say: they may be of any number, and be read a second time.
-    """
-    csv.field_size_limit(_LONGEST_FIELD)
-    found = iter(lines)
-    first = list(islice(found, 1))
+    """Return a reader of `lines`, with the first of `separators` that the first line contains."""
+    csv.field_size_limit(_MAX_FIELD)
+    lines = iter(lines)
+    first = list(islice(lines, 1))
     if first and "\0" in first[0]:
-        raise csv.Error("line 1: there are zero bytes in it: this is not text")
+        raise csv.Error("line 1 contains zero bytes: this is not text")
     unquoted = _QUOTED.sub("", "".join(first))
-    used = next((each for each in separators if each in unquoted), separators[0])
-    return csv.reader(chain(first, found), delimiter=used, strict=True)
+    used = next((separator for separator in separators if separator in unquoted), separators[0])
+    return csv.reader(chain(first, lines), delimiter=used, strict=True)
 
 
 def _header(reader: Reader) -> list[str]:
@@ -179,7 +189,7 @@ def _header(reader: Reader) -> list[str]:
         raise csv.Error(f"line 1: two columns have the same name: {name[:100]!r}")
     if _undecoded(*header):
         remedy = _REMEDY.format("windows-1252")
-        raise csv.Error(f"line 1: the names of the columns are not text: {remedy}")
+        raise csv.Error(f"line 1: the column names are not text: {remedy}")
     return header
 
 
@@ -188,7 +198,7 @@ def _never_closed(error: csv.Error) -> str | None:
     if "unexpected end" in str(error):
         return "a quote is never closed"
     if "field larger" in str(error):  # as much of it as is read at once
-        return f"a quote is never closed, or a field is longer than {_LONGEST_FIELD:,} characters"
+        return f"a quote is never closed, or a field is longer than {_MAX_FIELD:,} characters"
     return None
 
 
@@ -201,7 +211,7 @@ def _csv_row(line: int, header: list[str], fields: list[str]) -> Row:
 
 
 def _undecoded(*texts: str) -> str | None:
-    """What is wrong with `texts` if they came from bytes that were no UTF-8."""
+    """Return the error of `texts` that contain undecodable bytes."""
     return UNDECODED if any(map(_ESCAPED.search, texts)) else None
 
 
@@ -221,8 +231,8 @@ def _json_lines(lines: Iterable[str]) -> Iterator[Row]:
         except (ValueError, RecursionError) as error:
             yield Row(number, {}, f"line {number} is not JSON: {error}")
             continue
-        if line.count("[") + line.count("{") > _NESTED and _is_deep(values):
-            yield Row(number, {}, f"line {number} is nested more than {_NESTED} levels deep")
+        if line.count("[") + line.count("{") > _MAX_NESTING and _is_deep(values):
+            yield Row(number, {}, f"line {number} is nested more than {_MAX_NESTING} levels deep")
         elif isinstance(values, dict):
             yield Row(number, values)
         else:
@@ -231,12 +241,12 @@ def _json_lines(lines: Iterable[str]) -> Iterator[Row]:
 
 def _is_deep(values: object) -> bool:
     level = [values] if isinstance(values, dict | list) else []
-    for _ in range(_NESTED):
+    for _ in range(_MAX_NESTING):
         level = [
-            inside
-            for each in level
-            for inside in (each.values() if isinstance(each, dict) else each)
-            if isinstance(inside, dict | list)
+            child
+            for value in level
+            for child in (value.values() if isinstance(value, dict) else value)
+            if isinstance(child, dict | list)
         ]
     return bool(level)
 

@@ -1,36 +1,36 @@
-"""Tables as Parquet files: read and written with pyarrow, the extra [parquet]."""
+"""Read and write Parquet files with pyarrow, from the extra [parquet]."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from reelsense.errors import DatasetError
 from reelsense.extras import importable
 from reelsense.tables.delimited import Row
+from reelsense.tables.io_errors import io_errors
 from reelsense.text.clean import LONE_SURROGATE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ROWS = 1024
-"""Read at a time."""
+_BATCH_ROWS = 1024
 
 _NUMBERS = ("score", "positive", "stars")
-"""What we add that is no text."""
+"""Added columns that contain numbers."""
 
 
 @contextmanager
 def table(file: IO[bytes], name: str) -> Iterator[tuple[Iterator[Row], int]]:
-    """Open `file`: its rows, and how many there are. Raises DatasetError if it is no Parquet."""
+    """Open a Parquet file: its rows and their count. Raises DatasetError if it is damaged."""
     opened = _opened(file, name)
     yield _rows(opened, name), opened.metadata.num_rows
 
 
 def schema(file: IO[bytes], name: str) -> pa.Schema:
-    """Return the columns of `file` and their types, as they are read."""
+    """Return the Arrow schema of a Parquet file, as `table` reads it."""
     return _readable(_opened(file, name).schema_arrow).remove_metadata()
 
 
@@ -41,9 +41,17 @@ def encode(
     given: pa.Schema | None,
     target: IO[bytes],
 ) -> None:
-    """Write `rows` with what is added: `added` has the name of each column of it.
+    """Write rows as a Parquet file.
 
-    The `columns` of the rows have the types of `given`; without, they are text.
+    Args:
+        rows: Each with the values that are added to it.
+        columns: Of the rows.
+        added: Output column names by names of added values.
+        given: The Arrow schema of the rows; None: text columns.
+        target: The file.
+
+    Raises:
+        DatasetError: A value does not have the type of its column.
     """
     import pyarrow as pa
 
@@ -56,16 +64,18 @@ def encode(
             lists[name].append(plain(row.values.get(name)))
         for name, new in added.items():
             lists[new].append(answer[name] if name in _NUMBERS else _text(answer[name]))
-    whole = pa.unify_schemas([kept, ours])
+    full_schema = pa.unify_schemas([kept, ours])
     try:
-        columns = [pa.array(lists[field.name], field.type) for field in whole]
+        columns = [pa.array(lists[field.name], field.type) for field in full_schema]
     except (pa.ArrowException, TypeError, OverflowError) as error:
-        raise DatasetError(f"a row has a value of another type than its column: {error}") from error
-    imported().write_table(pa.table(columns, whole), target)
+        raise DatasetError(
+            f"a value has another type than its column: {error}", code="wrong-type"
+        ) from error
+    imported().write_table(pa.table(columns, full_schema), target)
 
 
 def join(pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:
-    """Write the tables of `pieces`, at least one, as one, each a row group of it."""
+    """Join tables, at least one; each becomes a row group."""
     parquet = imported()
     writer = None
     for piece in pieces:
@@ -78,34 +88,36 @@ def join(pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:
 
 def _opened(file: IO[bytes], name: str) -> Any:
     parquet = imported()
-    with _told(name):
+    with _parquet_errors(name):
         opened = parquet.ParquetFile(file)
     names = opened.schema_arrow.names
-    if twice := [each for each in names if names.count(each) > 1]:
-        raise DatasetError(f"{name}: two columns have the same name: {twice[0]!r}")
+    if twice := [column for column in names if names.count(column) > 1]:
+        raise DatasetError(
+            f"{name}: two columns have the same name: {twice[0]!r}", code="duplicate-column"
+        )
     return opened
 
 
 def _rows(opened: Any, name: str) -> Iterator[Row]:
     readable = _readable(opened.schema_arrow)
     number = 0
-    with _told(name):
-        for batch in opened.iter_batches(batch_size=_ROWS):
+    with _parquet_errors(name):
+        for batch in opened.iter_batches(batch_size=_BATCH_ROWS):
             for values in batch.cast(readable).to_pylist():
                 number += 1
                 yield Row(number, values)
 
 
-def _readable(found: pa.Schema) -> pa.Schema:
-    """Return `found` with what Python can hold: of nanoseconds, microseconds if nothing is lost."""
+def _readable(schema: pa.Schema) -> pa.Schema:
+    """Return types that Python supports: microseconds instead of nanoseconds, no dictionaries."""
     import pyarrow as pa
 
-    for n, field in enumerate(found):
+    for n, field in enumerate(schema):
         if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
-            found = found.set(n, field.with_type(pa.timestamp("us", field.type.tz)))
+            schema = schema.set(n, field.with_type(pa.timestamp("us", field.type.tz)))
         elif pa.types.is_dictionary(field.type):
-            found = found.set(n, field.with_type(field.type.value_type))
-    return found
+            schema = schema.set(n, field.with_type(field.type.value_type))
+    return schema
 
 
 def _type(name: str) -> pa.DataType:
@@ -129,11 +141,5 @@ def imported() -> Any:
     return pyarrow.parquet
 
 
-@contextmanager
-def _told(name: str) -> Iterator[None]:
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f"{name} cannot be read as Parquet: {error}") from error
+def _parquet_errors(name: str) -> AbstractContextManager[None]:
+    return io_errors(name, "read as Parquet", "damaged-file")

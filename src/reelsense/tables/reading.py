@@ -1,6 +1,6 @@
-"""Read tables of every kind as rows: those of `tables`, each also packed by gzip, and Parquet.
+"""Open tables of every format as rows: delimited, JSON Lines and text, also gzipped, and Parquet.
 
-Knows files, kinds and how far a reader is; does not know what the rows mean.
+Knows files, formats and how much of a file has been read. Does not know what the rows mean.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import IO
 
 from reelsense.errors import DatasetError
 from reelsense.tables import parquet, storage
-from reelsense.tables.delimited import SUFFIXES, Row, advice, header, rows, text_lines
+from reelsense.tables.delimited import SUFFIXES, Row, conversion_hint, header, rows, text_lines
+from reelsense.tables.io_errors import io_errors
 from reelsense.tables.storage import FileInfo
 
 STANDARD_INPUT = "-"
@@ -25,31 +26,38 @@ PARQUET = ".parquet"
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """What kind of table a file is."""
+    """The format of a table."""
 
     suffix: str
-    """One of tables.SUFFIXES, or PARQUET."""
+    """One of `SUFFIXES`, or `PARQUET`."""
     compressed: bool = False
-    """By gzip."""
+    """With gzip."""
 
     def __str__(self) -> str:
-        """Return how the names of such files end."""
+        """Return the suffix of file names, including .gz."""
         return self.suffix + ".gz" * self.compressed
 
 
 def file_format_of(address: str) -> FileFormat:
-    """Return the kind that the name of a file says. Raises DatasetError for other names."""
+    """Return the format that a file name stands for.
+
+    Raises:
+        DatasetError: The suffix is unknown.
+    """
     path = PurePosixPath(address)
     compressed = path.suffix.lower() == ".gz"
     suffix = (path.with_suffix("") if compressed else path).suffix.lower()
     if suffix in SUFFIXES or (suffix == PARQUET and not compressed):
         return FileFormat(suffix, compressed)
-    kinds = f"{', '.join(SUFFIXES)} (each also .gz) and {PARQUET}"
-    raise DatasetError(f"{address}: not one of {kinds}{advice(address)}")
+    raise DatasetError(
+        f"{address}: unknown format, expected {', '.join(SUFFIXES)} (each also .gz) or {PARQUET}"
+        f"{conversion_hint(address)}",
+        code="unknown-format",
+    )
 
 
 def is_table(address: str) -> bool:
-    """Say whether the name of a file is that of a table."""
+    """Return whether a file name is that of a table."""
     with suppress(DatasetError):
         return bool(file_format_of(address))
     return False
@@ -60,44 +68,58 @@ class Table:
     """A table that is being read."""
 
     rows: Iterator[Row]
-    share: Callable[[], float]
-    """How much of the file has been read, 0 to 1; 0 where its size is not known."""
+    fraction_read: Callable[[], float]
+    """How much of the file has been read, 0 to 1; 0 if its size is unknown."""
 
 
 @contextmanager
-def reading(found: FileInfo, kind: FileFormat, encoding: str | None = None) -> Iterator[Table]:
-    """Open the table `found`, STANDARD_INPUT perhaps, of UTF-8 or another `encoding`.
+def open_table(
+    file: FileInfo, file_format: FileFormat, encoding: str | None = None
+) -> Iterator[Table]:
+    """Open a table.
 
-    Raises DatasetError if that cannot be.
+    Args:
+        file: The file; one with the name `STANDARD_INPUT` is read from standard input.
+        file_format: Its format.
+        encoding: Of text; None: UTF-8.
+
+    Raises:
+        DatasetError: The file cannot be opened. Reading the rows raises it for damaged files.
     """
-    if found.name == STANDARD_INPUT:
+    suffix = file_format.suffix
+    if file.name == STANDARD_INPUT:
         with text_lines(sys.stdin.buffer, encoding) as lines:
-            yield Table(rows(lines, kind.suffix, found.name, encoding), lambda: 0.0)
+            yield Table(rows(lines, suffix, file.name, encoding), lambda: 0.0)
         return
-    with storage.reading(found.address) as raw:
-        if kind.suffix == PARQUET:
-            with parquet.table(raw, found.name) as (read, count):
+    with storage.open_file(file.address) as raw:
+        if suffix == PARQUET:
+            with parquet.table(raw, file.name) as (read, count):
                 counter = _Counter(read)
                 yield Table(counter, lambda: counter.count / max(1, count))
             return
-        with text_lines(_unpacked(raw) if kind.compressed else raw, encoding) as lines:
+        with text_lines(_decompressed(raw, file_format), encoding) as lines:
             yield Table(
-                _told_rows(rows(lines, kind.suffix, found.name, encoding), found.name),
-                lambda: raw.tell() / found.size if found.size else 0.0,
+                _with_io_errors(rows(lines, suffix, file.name, encoding), file.name),
+                lambda: raw.tell() / file.size if file.size else 0.0,
             )
 
 
-def columns(found: FileInfo, kind: FileFormat, encoding: str | None = None) -> tuple[str, ...]:
-    """Return the columns of `found`, a .csv, .tsv or Parquet; none if it is empty.
+def columns(
+    file: FileInfo, file_format: FileFormat, encoding: str | None = None
+) -> tuple[str, ...]:
+    """Return the columns of a .csv, .tsv or Parquet file; none if it is empty.
 
-    Raises DatasetError if it cannot be read.
+    Raises:
+        DatasetError: The file cannot be read.
     """
-    with storage.reading(found.address) as raw:
-        if kind.suffix == PARQUET:
-            return tuple(parquet.schema(raw, found.name).names)
-        unpacked = _unpacked(raw) if kind.compressed else raw
-        with _told(found.name), text_lines(unpacked, encoding) as lines:
-            return header(lines, kind.suffix, found.name, encoding)
+    with storage.open_file(file.address) as raw:
+        if file_format.suffix == PARQUET:
+            return tuple(parquet.schema(raw, file.name).names)
+        with (
+            io_errors(file.name, "read to its end", "damaged-file"),
+            text_lines(_decompressed(raw, file_format), encoding) as lines,
+        ):
+            return header(lines, file_format.suffix, file.name, encoding)
 
 
 class _Counter(Iterator[Row]):
@@ -110,21 +132,12 @@ class _Counter(Iterator[Row]):
         return row
 
 
-def _unpacked(raw: IO[bytes]) -> IO[bytes]:
-    # gzip.open would do, but for the type it says it has.
-    return gzip.GzipFile(fileobj=raw, mode="rb")  # type: ignore[return-value]
+def _decompressed(raw: IO[bytes], file_format: FileFormat) -> IO[bytes]:
+    if not file_format.compressed:
+        return raw
+    return gzip.GzipFile(fileobj=raw, mode="rb")  # type: ignore[return-value]  # is an IO
 
 
-def _told_rows(read: Iterator[Row], name: str) -> Iterator[Row]:
-    with _told(name):
+def _with_io_errors(read: Iterator[Row], name: str) -> Iterator[Row]:
+    with io_errors(name, "read to its end", "damaged-file"):
         yield from read
-
-
-@contextmanager
-def _told(name: str) -> Iterator[None]:
-    try:
-        yield
-    except DatasetError:
-        raise
-    except Exception as error:  # every store has errors of its own, and so has gzip
-        raise DatasetError(f"{name} cannot be read to its end: {error}") from error

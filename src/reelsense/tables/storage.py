@@ -1,6 +1,6 @@
-"""Where files are: paths, and the addresses that fsspec knows, such as s3://bucket/folder.
+"""Find, read and write files: local paths, and the URLs that fsspec knows, such as s3://bucket/x.
 
-Finds, reads and writes them, whole or not at all. Does not know what is in them.
+A file is written completely or not at all. Does not know what the files contain.
 """
 
 from __future__ import annotations
@@ -11,62 +11,68 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import IO, Any
 
-from reelsense.errors import DatasetError, ReelsenseError
+from reelsense.errors import DatasetError
 from reelsense.extras import importable
 from reelsense.files import atomic_bytes
+from reelsense.tables.io_errors import io_errors
 
 UNFINISHED = ".part"
-"""How the names end of files that are being written; they begin with a dot."""
+"""Suffix of files that are being written; their names start with a dot."""
 
 _PATTERN = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """A file that is there."""
+    """A file that exists."""
 
     name: str
     """As the user calls it."""
     address: str
-    """The same from everywhere: of a path, the absolute one."""
+    """Absolute path or URL."""
     size: int | None
-    """Bytes; None where that is not known, as of a pipe."""
+    """In bytes; None for a pipe or if the store does not know it."""
 
 
 def is_local(address: str) -> bool:
-    """Say whether `address` is a path of this machine."""
+    """Return whether `address` is a local path."""
     return "://" not in address or address.startswith("file://")
 
 
-def whole(address: str) -> str:
-    """Return `address` so that it is the same from everywhere, however it was spelled."""
+def absolute(address: str) -> str:
+    """Return the absolute path or URL of `address`, with symbolic links resolved."""
     if is_local(address):
         return os.path.realpath(_path(address))
-    with _told(address, "used"):
+    with _store_errors(address, "used"):
         store, path = _store(address)
         return str(store.unstrip_protocol(path))
 
 
-def find(address: str) -> list[FileInfo]:
-    """Return the file at `address`, those in the folder, or those that fit the pattern, in order.
+def find_files(address: str) -> list[FileInfo]:
+    """Return a file, the files of a folder and its subfolders, or those that match a pattern.
 
-    A folder is searched with its folders. What begins with . or _ is left out, unless it is named.
-    Raises DatasetError if there is nothing.
+    Names that start with . or _ are left out, unless they are part of `address`.
+
+    Returns:
+        At least one file, sorted by name.
+
+    Raises:
+        DatasetError: There are no files, or the store cannot be read.
     """
-    with _told(address, "read"):
-        found = _find_here(address) if is_local(address) else _find_there(address)
-    if not found:
-        raise DatasetError(f"{address}: there are no files")
-    return sorted(found, key=lambda each: each.name)
+    with _store_errors(address, "read"):
+        files = _find_local(address) if is_local(address) else _find_remote(address)
+    if not files:
+        raise DatasetError(f"{address}: no files found", code="no-files")
+    return sorted(files, key=lambda file: file.name)
 
 
-def _find_here(address: str) -> list[FileInfo]:
+def _find_local(address: str) -> list[FileInfo]:
     path = str(_path(address))
     names: Iterable[str]
     if Path(path).is_dir():
@@ -78,7 +84,7 @@ def _find_here(address: str) -> list[FileInfo]:
         size = status.st_size if S_ISREG(status.st_mode) else None
         return [FileInfo(address, str(Path(path).absolute()), size)]
     files = [Path(name) for name in names if Path(name).is_file()]
-    return [FileInfo(str(each), str(each.absolute()), each.stat().st_size) for each in files]
+    return [FileInfo(str(file), str(file.absolute()), file.stat().st_size) for file in files]
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -89,27 +95,27 @@ def _walk(folder: str) -> Iterator[str]:
         yield from (str(Path(parent, name)) for name in names)
 
 
-def _find_there(address: str) -> list[FileInfo]:
+def _find_remote(address: str) -> list[FileInfo]:
     store, path = _store(address)
     if store.isdir(path):
-        inside = store.find(path, detail=True, on_error="raise")
-        files = [file for name, file in inside.items() if not _is_hidden(_inside(name, path))]
+        found = store.find(path, detail=True, on_error="raise")
+        entries = [entry for name, entry in found.items() if not _is_hidden(_relative(name, path))]
     elif _PATTERN & set(path):
-        files = list(store.glob(path, detail=True).values())
+        entries = list(store.glob(path, detail=True).values())
     else:
         return [FileInfo(address, address, store.info(path).get("size"))]
-    names = [(store.unstrip_protocol(file["name"]), file) for file in files]
+    urls = [(store.unstrip_protocol(entry["name"]), entry) for entry in entries]
     return [
-        FileInfo(name, name, file.get("size"))
-        for name, file in names
-        if file["type"] == "file" and not name.endswith("/")  # a marker of a folder
+        FileInfo(url, url, entry.get("size"))
+        for url, entry in urls
+        if entry["type"] == "file" and not url.endswith("/")  # a marker of a folder
     ]
 
 
 @contextmanager
-def reading(address: str) -> Iterator[IO[bytes]]:
-    """Open the file at `address`. Raises DatasetError if that cannot be."""
-    with _told(address, "read"):
+def open_file(address: str) -> Iterator[IO[bytes]]:
+    """Open a file for reading. Raises DatasetError if that is impossible."""
+    with _store_errors(address, "read"):
         if is_local(address):
             file: IO[bytes] = _path(address).open("rb")
         else:
@@ -120,79 +126,79 @@ def reading(address: str) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def replacing(address: str) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of the one at `address` once the block ends well."""
+def replace_file(address: str) -> Iterator[IO[bytes]]:
+    """Open a file that replaces the one at `address` if the block succeeds."""
     if is_local(address):
         with atomic_bytes(_path(address)) as file:
             yield file
         return
-    with tempfile.TemporaryFile() as kept:
-        yield kept
-        kept.seek(0)
-        with _told(address, "written"):
+    with tempfile.TemporaryFile() as local:
+        yield local
+        local.seek(0)
+        with _store_errors(address, "written"):
             store, path = _store(address)
             with store.open(path, "wb") as remote:
-                shutil.copyfileobj(kept, remote, 2**20)
+                shutil.copyfileobj(local, remote, 2**20)
 
 
 class OutputFolder:
-    """A folder of files, made when the first is written."""
+    """A folder of files. It is created when the first file is written."""
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
 
     def at(self, name: str) -> str:
-        """Return the address of the file `name`."""
+        """Return the path or URL of the file `name`."""
         return f"{self.address}/{name}"
 
     def names(self) -> set[str]:
-        """Return the names of what is there; none if there is no folder."""
-        with _told(self.address, "read"):
+        """Return the names in the folder; none if there is no folder."""
+        with _store_errors(self.address, "read"):
             if is_local(self.address):
                 path = _path(self.address)
-                return {each.name for each in path.iterdir()} if path.exists() else set()
-            store, where = _store(self.address)
-            if not store.isdir(where):
+                return {entry.name for entry in path.iterdir()} if path.exists() else set()
+            store, folder = _store(self.address)
+            if not store.isdir(folder):
                 return set()
-            store.invalidate_cache(where)
-            names = store.ls(where, detail=False)
-            return {_inside(name, where) for name in names} - {"", "."}
+            store.invalidate_cache(folder)
+            names = store.ls(folder, detail=False)
+            return {_relative(name, folder) for name in names} - {"", "."}
 
     def read(self, name: str) -> bytes:
-        """Return what is in the file `name`."""
-        with reading(self.at(name)) as file:
+        """Return the content of the file `name`."""
+        with open_file(self.at(name)) as file:
             return file.read()
 
     def write(self, name: str, content: bytes) -> None:
-        """Write the file `name`, whole or not at all."""
+        """Write the file `name` atomically."""
         if not is_local(self.address):
-            with replacing(self.at(name)) as file:
+            with replace_file(self.at(name)) as file:
                 file.write(content)
             return
         folder = _path(self.address)
         folder.mkdir(parents=True, exist_ok=True)
-        # Of its own, because two machines may be at it, one of which is thought to be dead.
-        beside = folder / f".{name}.{secrets.token_hex(4)}{UNFINISHED}"
-        with atomic_bytes(folder / name, beside=beside) as file:
+        # A unique name: after a failure was assumed wrongly, two machines may write the same file.
+        unfinished = folder / f".{name}.{secrets.token_hex(4)}{UNFINISHED}"
+        with atomic_bytes(folder / name, beside=unfinished) as file:
             file.write(content)
 
     def remove(self, *names: str) -> None:
-        """Remove the files `names`, if they are there, and the folder if it is empty then."""
+        """Remove the files `names` if they exist, and the folder if it is then empty."""
         for name in names:
             remove(self.at(name))
         if is_local(self.address):
-            with suppress(OSError):  # where other things are in it
+            with suppress(OSError):  # not empty
                 _path(self.address).rmdir()
 
 
 def is_folder(address: str) -> bool:
-    """Say whether `address` means a folder: it ends with /, or there is one."""
+    """Return whether `address` names a folder: it ends with / or is an existing local folder."""
     return address.endswith("/") or (is_local(address) and _path(address).is_dir())
 
 
 def remove(address: str) -> None:
-    """Remove the file at `address` if there is one."""
-    with _told(address, "removed"), suppress(FileNotFoundError):
+    """Remove the file at `address` if it exists."""
+    with _store_errors(address, "removed"), suppress(FileNotFoundError):
         if is_local(address):
             _path(address).unlink()
         else:
@@ -205,7 +211,7 @@ def _path(address: str) -> Path:
 
 
 def _store(address: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs  # those who name no addresses do without
+    from fsspec.core import url_to_fs  # not needed for local paths
 
     try:
         store, path = url_to_fs(address)
@@ -216,8 +222,7 @@ def _store(address: str) -> tuple[Any, str]:
     return store, path
 
 
-def _inside(name: str, folder: str) -> str:
-    """Return `name` as it is called in the `folder` above it."""
+def _relative(name: str, folder: str) -> str:
     return str(PurePosixPath(name).relative_to(PurePosixPath(folder)))
 
 
@@ -225,13 +230,6 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith((".", "_")) for part in PurePosixPath(name).parts)
 
 
-@contextmanager
-def _told(address: str, verb: str) -> Iterator[None]:
-    """Turn what goes wrong into a DatasetError: every store has errors of its own."""
-    try:
-        yield
-    except ReelsenseError:
-        raise
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise DatasetError(f"{address} cannot be {verb}: {reason}") from error
+def _store_errors(address: str, action: str) -> AbstractContextManager[None]:
+    code = "unreadable-file" if action == "read" else "unwritable-file"
+    return io_errors(address, action, code)

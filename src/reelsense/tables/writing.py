@@ -1,6 +1,6 @@
-"""Write tables row by row, with columns added: .csv, .tsv, .jsonl, .txt, Parquet.
+"""Write rows with added columns as .csv, .tsv, .jsonl, .txt or Parquet.
 
-Knows files and columns; does not know what is in the columns.
+Knows formats and columns. Does not know what the columns contain.
 """
 
 from __future__ import annotations
@@ -23,110 +23,116 @@ from reelsense.text.clean import LONE_SURROGATE
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Answered = tuple[Row, dict[str, object]]
-"""A row, and what is added to it."""
+RowWithAdded = tuple[Row, dict[str, object]]
+"""A row, and the values that are added to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSchema:
-    """How a table is written."""
+    """The format and columns of an output table."""
 
-    kind: FileFormat
+    format: FileFormat
     added: tuple[str, ...]
-    """The names of what is added to every row."""
+    """Names of the columns that are added to every row."""
     columns: tuple[str, ...] = ()
-    """The names of what the rows hold themselves; .jsonl and .txt need not know."""
-    schema: pa.Schema | None = None
-    """Of the rows themselves, where they come from Parquet."""
+    """Names of the columns of the rows. Unused for .jsonl and .txt."""
+    types: pa.Schema | None = None
+    """Arrow schema of the rows, if they come from Parquet."""
 
     @property
     def has_columns(self) -> bool:
-        """Say whether all rows of such a table have the same columns."""
-        return self.kind.suffix not in (".jsonl", ".txt")
+        """Whether all rows of such a table have the same columns."""
+        return self.format.suffix not in (".jsonl", ".txt")
 
 
 class Writer(Protocol):
     """Writes rows."""
 
     def write(self, row: Row, added: dict[str, object]) -> None:
-        """Write `row` with what is `added`.
+        """Write `row` with the values `added`.
 
-        Where the row has a column of that name already, ours is called predicted_label and so on.
+        If the row has a column of the same name, the added one is called predicted_label and so on.
         """
 
 
-def writer(file: IO[str], kind: str, columns: Sequence[str] = ()) -> Writer:
-    """Return what writes a table of the `kind` to `file`: .csv, .tsv, .jsonl or .txt.
+def writer(file: IO[str], suffix: str, columns: Sequence[str] = ()) -> Writer:
+    """Return a writer for a text format.
 
-    If the rows' own `columns` are given, no line with the names of the columns is written.
+    Args:
+        file: The file.
+        suffix: .csv, .tsv, .jsonl or .txt.
+        columns: Of the rows. If given, a .csv or .tsv gets no header; by default the first row
+            determines the columns.
     """
-    if kind == ".txt":
-        return _Text(file)
-    return _Json(file) if kind == ".jsonl" else _Csv(file, "\t" if kind == ".tsv" else ",", columns)
+    if suffix == ".txt":
+        return _TextWriter(file)
+    if suffix == ".jsonl":
+        return _JsonWriter(file)
+    return _CsvWriter(file, "\t" if suffix == ".tsv" else ",", columns)
 
 
-def encode(layout: OutputSchema, rows: Sequence[Answered], *, header: bool) -> bytes:
-    """Return a table of `rows`; a .csv or .tsv without `header` lacks the names of the columns."""
+def encode(schema: OutputSchema, rows: Sequence[RowWithAdded], *, header: bool) -> bytes:
+    """Return the content of a file with `rows`; `header` is for .csv and .tsv."""
     buffer = io.BytesIO()
-    if layout.kind.suffix == PARQUET:
-        names = dict(zip(layout.added, _names(layout), strict=True))
-        parquet.encode(rows, layout.columns, names, layout.schema, buffer)
+    if schema.format.suffix == PARQUET:
+        names = dict(zip(schema.added, _names(schema), strict=True))
+        parquet.encode(rows, schema.columns, names, schema.types, buffer)
         return buffer.getvalue()
     text = io.TextIOWrapper(buffer, encoding="utf-8", newline="")
     if header:
-        text.write(_header(layout))
-    table = writer(text, layout.kind.suffix, layout.columns)
+        text.write(_header(schema))
+    table = writer(text, schema.format.suffix, schema.columns)
     for row, added in rows:
         table.write(row, added)
     text.flush()
-    return _packed(layout, buffer.getvalue())
+    return _compressed(schema, buffer.getvalue())
 
 
-def empty(layout: OutputSchema) -> bytes:
-    """Return a table without rows: the names of the columns, where they are known."""
-    return encode(layout, [], header=bool(layout.columns))
+def empty(schema: OutputSchema) -> bytes:
+    """Return the content of a file without rows: a header, if the columns are known."""
+    return encode(schema, [], header=bool(schema.columns))
 
 
-def join(layout: OutputSchema, pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:
-    """Write the tables of `pieces`, which have no header, as one."""
-    if layout.kind.suffix == PARQUET:
+def join(schema: OutputSchema, pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:
+    """Join tables without headers into one with a header."""
+    if schema.format.suffix == PARQUET:
         parquet.join(pieces, target)
         return
     for n, piece in enumerate(pieces):
-        if n == 0 and (header := _header(layout)):
-            target.write(_packed(layout, header.encode()))
+        if n == 0 and (header := _header(schema)):
+            target.write(_compressed(schema, header.encode()))
         shutil.copyfileobj(piece, target, 2**20)
 
 
-def _header(layout: OutputSchema) -> str:
-    if not layout.has_columns:
+def _header(schema: OutputSchema) -> str:
+    if not schema.has_columns:
         return ""
     line = io.StringIO(newline="")
-    delimiter = "\t" if layout.kind.suffix == ".tsv" else ","
-    csv.writer(line, delimiter=delimiter).writerow(map(_cell, [*layout.columns, *_names(layout)]))
+    delimiter = "\t" if schema.format.suffix == ".tsv" else ","
+    csv.writer(line, delimiter=delimiter).writerow(map(_cell, [*schema.columns, *_names(schema)]))
     return line.getvalue()
 
 
-def _names(layout: OutputSchema) -> list[str]:
-    """What the added columns are called."""
-    return list(_renamed(dict.fromkeys(layout.added), dict.fromkeys(layout.columns)))
+def _names(schema: OutputSchema) -> list[str]:
+    """Return the output names of the added columns."""
+    return list(_renamed(dict.fromkeys(schema.added), dict.fromkeys(schema.columns)))
 
 
-def _packed(layout: OutputSchema, content: bytes) -> bytes:
-    return gzip.compress(content, mtime=0) if layout.kind.compressed else content
+def _compressed(schema: OutputSchema, content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0) if schema.format.compressed else content
 
 
-class _Text:
-    """Of every row its verdict, a line each; the line is blank where there is none."""
+class _TextWriter:
+    """Writes one verdict per line; the line of a bad row is blank."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
 
-    def write(self, row: Row, added: dict[str, object]) -> None:  # noqa: ARG002  # as the others
+    def write(self, row: Row, added: dict[str, object]) -> None:  # noqa: ARG002
         self._file.write(f"{added['verdict'] or ''}\n")
 
 
-class _Json:
+class _JsonWriter:
     def __init__(self, file: IO[str]) -> None:
         self._file = file
 
@@ -136,20 +142,20 @@ class _Json:
 
 
 def json_line(values: dict[str, object]) -> str:
-    """Return `values` as one line of JSON in UTF-8."""
+    """Return `values` as one line of JSON that can be encoded in UTF-8."""
     line = json.dumps(values, ensure_ascii=False, default=_plain)
-    if LONE_SURROGATE.search(line):  # no UTF-8 can carry these; JSON's escapes can
+    if LONE_SURROGATE.search(line):  # UTF-8 cannot encode them; JSON escapes can
         line = json.dumps(json.loads(line))
     return line + "\n"
 
 
 def _plain(value: object) -> str:
-    """What JSON holds of the values of Parquet that it does not know."""
+    """Return a JSON value for a Parquet value that JSON does not have."""
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
-class _Csv:
-    """Unless they are given, the first row decides the columns."""
+class _CsvWriter:
+    """Without given columns, the first row determines them and a header is written."""
 
     def __init__(self, file: IO[str], delimiter: str, columns: Sequence[str]) -> None:
         self._file, self._delimiter, self._given = file, delimiter, columns
@@ -177,7 +183,7 @@ def _string(value: object) -> str:
 
 
 def _cell(value: object) -> object:
-    """What a table holds of `value`."""
+    """Return the content of a cell."""
     if isinstance(value, dict):
         return json.dumps(value)
     return LONE_SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value

@@ -15,10 +15,10 @@ from typing import IO
 
 from werkzeug.exceptions import UnsupportedMediaType
 
-from reelsense.bulk.columns import evident
+from reelsense.bulk.columns import default_text_column
 from reelsense.errors import DatasetError
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError
-from reelsense.tables.delimited import SUFFIXES, UNDECODED, Row, advice, rows, text_lines
+from reelsense.tables.delimited import SUFFIXES, UNDECODED, Row, conversion_hint, rows, text_lines
 from reelsense.text.clean import printable
 
 MEDIA_TYPES = {
@@ -91,7 +91,7 @@ def open_upload(
         suffix = MEDIA_TYPES.get(media_type, "")
     if not suffix:
         raise UnsupportedMediaType(
-            f"{name} should be one of {', '.join(SUFFIXES)}{advice(name)}"
+            f"{name} should be one of {', '.join(SUFFIXES)}{conversion_hint(name)}"
             if name
             else "unknown file format: set ?name=a.csv, or Content-Type to one of "
             f"{', '.join(MEDIA_TYPES)}"
@@ -146,7 +146,7 @@ def resolve_column(upload: Upload, column: str | None) -> tuple[str, Iterator[Ro
             code="too-many-columns",
         )
     if column is None:
-        column = evident(columns)
+        column = default_text_column(columns)
     elif upload.suffix == ".jsonl":  # rows may have different keys
         return column, table
     if column not in columns:
