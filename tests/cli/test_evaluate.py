@@ -198,7 +198,7 @@ def test_a_wrong_folder_of_evaluation_sets_is_one_line(
     with pytest.raises(SystemExit, match="1"):
         main()
     error = capsys.readouterr().err
-    assert error.startswith(f"reelsense: {tmp_path / 'none'} does not exist;")
+    assert error.startswith(f"reelsense: {tmp_path / 'none'} does not exist")
     assert error.count("\n") == 1
 
 

@@ -78,13 +78,13 @@ def test_no_description_is_cut() -> None:
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (["--host", "0.0.0.0"], "on 0.0.0.0 everyone who reaches"),  # noqa: S104
+        (["--host", "0.0.0.0"], "the server on 0.0.0.0 would be open"),  # noqa: S104
         (["--host", "nohost.invalid"], "unknown host"),
         (["--model", "nosuch"], 'there is no model "nosuch"'),
         (["--model", "./nosuch"], "nosuch is not a folder"),
         (["--model", "nosuch", "--keys-file", "nosuch"], "cannot read the keys in nosuch"),
-        (["--database", "nosuch://host"], "no database of the kind 'nosuch'"),
-        (["--database", "sqlite:////nosuch/jobs.db"], "there is no folder /nosuch"),
+        (["--database", "nosuch://host"], "unsupported database 'nosuch'"),
+        (["--database", "sqlite:////nosuch/jobs.db"], "folder /nosuch does not exist"),
     ],
 )
 def test_config_says_why_serve_would_not_start(flags: list[str], reason: str) -> None:

@@ -226,7 +226,6 @@ def test_limits_of_rows_bytes_and_jobs(make: Make) -> None:
     form = {"file": (io.BytesIO(b"review\n" + b"good " * 400), "a.csv")}
     sent = client.post("/jobs", data=form, headers={"Accept": "text/html"})
     assert (sent.status_code, "at most 1000 bytes" in client.get("/jobs").text) == (413, True)
-    assert "and a file in parts" in sent.text
     assert send(client, "review\na\n").status_code == 202
     answer = send(client, "review\na\n")
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
