@@ -160,6 +160,6 @@ def test_more_cores_than_any_machine_has(tmp_path: Path, model: Path, machines: 
 
 def test_where_there_is_no_cluster(tmp_path: Path, model: Path) -> None:
     source = reviews(tmp_path, 3)
-    with pytest.raises(ClusterError, match=r"no cluster at 127\.0\.0\.1:1"):
+    with pytest.raises(ClusterError, match=r"127\.0\.0\.1:1"):
         on_ray(model, source, tmp_path / "out.csv", "127.0.0.1:1")
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]

@@ -301,7 +301,10 @@ def test_a_file_is_scored_at_the_risk_that_is_chosen(
 def test_what_is_no_table_is_said(browser: webdriver.Chrome, address: str, folder: Path) -> None:
     (folder / "a.xlsx").write_bytes(b"PK\x03\x04")
     (folder / "empty.csv").write_text("")
-    for name, said in (("a.xlsx", "a.xlsx should be one of .csv"), ("empty.csv", "contains no rows")):
+    for name, said in (
+        ("a.xlsx", "a.xlsx should be one of .csv"),
+        ("empty.csv", "contains no rows"),
+    ):
         browser.get(f"{address}/jobs")
         browser.find_element(By.ID, "file").send_keys(str(folder / name))
         assert said in shown(browser, "problem")

@@ -240,7 +240,7 @@ def test_sigterm_during_job_answers_explanations() -> None:
         time.sleep(0.2)
         kept.request("GET", "/readyz")
         answer = kept.getresponse()
-        assert (answer.status, b"about to end" in answer.read()) == (503, True)
+        assert (answer.status, b"shutting down" in answer.read()) == (503, True)
         assert answer.will_close
         assert [each.result().status for each in asked] == [200] * 4
         wait_until(lambda: not Path(f"/proc/{process}/task/{process}/children").read_text(), 30)
@@ -510,7 +510,7 @@ def test_unusable_database_is_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     found = run("serve", "--port", "0", f"--database=sqlite:///{tmp_path / 'file' / 'jobs.db'}")
     assert found.returncode == 1
-    assert re.fullmatch(r"reelsense: the database .*jobs\.db cannot be written: .*\n", found.stderr)
+    assert re.fullmatch(r"reelsense: cannot write database .*jobs\.db: .*\n", found.stderr)
 
 
 def run(*options: str, **more: object) -> subprocess.CompletedProcess[str]:
@@ -571,11 +571,9 @@ def test_missing_folder_is_one_line_error(tmp_path: Path) -> None:
     found = run("key", "shop", "--keys-file", str(keys_file))
     assert found.returncode == 1
     assert found.stdout == ""
-    assert (
-        found.stderr == f"reelsense: {keys_file} cannot be written: there is no folder {nowhere}\n"
-    )
+    assert found.stderr == f"reelsense: cannot write {keys_file}: there is no folder {nowhere}\n"
     found = run("serve", "--port", "0", "--keys-file", str(keys_file))
     assert found.stderr == (
-        f"reelsense: the keys in {keys_file} cannot be read: No such file or directory; "
+        f"reelsense: cannot read the keys in {keys_file}: No such file or directory; "
         f"create it with `reelsense key NAME --keys-file {keys_file}`\n"
     )
