@@ -7,7 +7,7 @@ from functools import lru_cache
 from statistics import median
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from reelsense.bundle import Manifest
@@ -66,7 +66,7 @@ def template(package: str, name: str) -> Any:
     """Return the template `name` of `package`, with the filters of reports and model cards."""
     environment = Environment(
         loader=PackageLoader(package),
-        autoescape=name.endswith("html.jinja"),
+        autoescape=select_autoescape(["html.jinja"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
