@@ -89,7 +89,7 @@ def _create_state(
         metrics=metrics,
         authenticator=authenticator,
         model_holder=model_holder,
-        jobs_worker=JobsWorker(model_holder, metrics),
+        jobs_worker=JobsWorker(settings, model_holder, metrics),
         load_shedder=LoadShedder(
             settings.max_concurrent_requests,
             settings.max_concurrent_bytes,

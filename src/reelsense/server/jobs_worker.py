@@ -24,6 +24,7 @@ from reelsense.prediction import Prediction
 from reelsense.server.middleware.metrics import ServerMetrics
 from reelsense.server.model_holder import ModelHolder
 from reelsense.server.model_source import ClassifierProtocol
+from reelsense.server.settings import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +47,11 @@ _RETRY_AFTER_ERROR = 10.0
 class JobsWorker:
     """The jobs of a server and the threads that score them."""
 
-    def __init__(self, model_holder: ModelHolder, metrics: ServerMetrics) -> None:
+    def __init__(
+        self, settings: Settings, model_holder: ModelHolder, metrics: ServerMetrics
+    ) -> None:
         """Create the worker. The database is opened on first use."""
-        self._model_holder, self._metrics = model_holder, metrics
+        self._settings, self._model_holder, self._metrics = settings, model_holder, metrics
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._jobs: JobRepository | None = None
         self._opening = threading.Lock()
@@ -69,14 +72,14 @@ class JobsWorker:
         """The job repository. Raises StoreError if the database cannot be opened."""
         with self._opening:
             if self._jobs is None:
-                settings = self._model_holder.settings
+                settings = self._settings
                 database = Database(settings.database or default_url())
                 self._jobs = JobRepository(database, settings.job_retention_hours * 3600)
             return self._jobs
 
     def start(self) -> None:
         """Start the threads, unless jobs are disabled."""
-        if self._model_holder.settings.max_jobs:
+        if self._settings.max_jobs:
             for thread in self._threads:
                 thread.start()
 

@@ -60,7 +60,6 @@ class ModelHolder:
         Raises:
             BundleError: There is no model with the name in `settings`.
         """
-        self.settings = settings
         self._on_load, self._on_reload = on_load, on_reload
         self.reload_everywhere = self.reload
         """Like `reload`, in all processes of the server."""

@@ -14,7 +14,8 @@ from reelsense.server.middleware.metrics import metrics
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError, invalid
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.middleware.wire_models import TextErrorSchema
-from reelsense.server.model_holder import classifier, get_model_holder
+from reelsense.server.model_holder import classifier
+from reelsense.server.state import get_state
 
 
 def threshold(manifest: Manifest, risk: float | None, pointer: str = "#/risk") -> float | None:
@@ -62,7 +63,7 @@ def answer_each(
         AbandonedError: The client has disconnected.
 
     """
-    settings = get_model_holder().settings
+    settings = get_state().settings
     if settings.log_texts:
         g.texts = list(texts)
     limit = settings.max_characters
@@ -77,8 +78,7 @@ def answer_each(
         if isinstance(result, Prediction):
             answers[n] = result
         else:
-            code = "unreadable" if texts[n].strip() else "blank"
-            answers[n] = TextErrorSchema(code=code, detail=result.reason)
+            answers[n] = TextErrorSchema(code=result.code, detail=result.reason)
     return answers
 
 
@@ -122,7 +122,7 @@ def explain_one(text: str, pointer: str, risk: float | None, budget: int) -> Exp
         ReelsenseError: Those of `answer_each`.
 
     """
-    if get_model_holder().settings.log_texts:
+    if get_state().settings.log_texts:
         g.texts = [text]
     try:
         explanation = classifier().explain(text, risk=risk, budget=budget, context=call_context())

@@ -21,8 +21,21 @@ LIMITS: ContextVar[Settings] = ContextVar("limits", default=Settings())  # noqa:
 """The settings whose limits apply. Set for every request and for the OpenAPI document."""
 
 
+class _CheckedFirst:
+    """An annotation whose check runs before all other validators."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def _check(self, value: object) -> object:
+        """Return `value`. Raises PydanticCustomError if it is invalid."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class MaxLength:
+class MaxLength(_CheckedFirst):
     """Limit the length of a string or list to a setting of the server.
 
     Runs before other validators, so that a list of a million invalid entries is one error.
@@ -30,11 +43,6 @@ class MaxLength:
 
     setting: str
     """max_texts or max_characters."""
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -61,13 +69,8 @@ class MaxLength:
         return limit
 
 
-class NonBlank:
+class NonBlank(_CheckedFirst):
     """Reject strings that are empty or only white space."""
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler

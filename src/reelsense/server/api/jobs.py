@@ -36,7 +36,7 @@ from reelsense.server.api.uploads import (
 from reelsense.server.jobs_worker import JobsWorker
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError
 from reelsense.server.middleware.request_context import call_context
-from reelsense.server.model_holder import classifier, get_model_holder
+from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import threshold
 from reelsense.server.state import get_state
 from reelsense.tables.writing import writer
@@ -137,7 +137,7 @@ class RowsQuery(QueryModel):
 
 def get_jobs_worker() -> JobsWorker:
     """Return the worker of the current application. Raises NotFound if jobs are disabled."""
-    if not get_model_holder().settings.max_jobs:
+    if not get_state().settings.max_jobs:
         raise NotFound("jobs are disabled on this server (max_jobs is 0)")
     worker: JobsWorker = get_state().jobs_worker
     return worker
@@ -159,7 +159,7 @@ def create(query: CreateJobQuery) -> Response:
     Jobs run when no other requests are waiting, and continue after a restart of the server. Poll
     the job until its state is done, then download its result.
     """
-    request.max_content_length = get_model_holder().settings.max_upload
+    request.max_content_length = get_state().settings.max_upload
     upload = open_upload(query.name, request.mimetype, request.stream, query.encoding)
     job = receive(upload, query.column, query.risk)
     response = _job_response(job)
@@ -181,7 +181,7 @@ def receive(upload: Upload, column: str | None, risk: float | None) -> Job:
         TooManyJobsError: The job limit is reached, or another upload is in progress.
         StoreError: The database cannot be written.
     """
-    worker, settings = get_jobs_worker(), get_model_holder().settings
+    worker, settings = get_jobs_worker(), get_state().settings
     # After a restart of the process the model may still be loading.
     manifest = classifier(call_context().remaining or 0).manifest
     threshold(manifest, risk, "?risk")

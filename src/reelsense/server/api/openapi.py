@@ -109,7 +109,7 @@ def json_response(body: BaseModel) -> Response:
 def document(app: OpenAPI) -> dict[str, Any]:
     """Return the OpenAPI document of `app`, with the limits from its settings."""
     context = copy_context()
-    context.run(LIMITS.set, state_of(app).model_holder.settings)
+    context.run(LIMITS.set, state_of(app).settings)
     # flask-openapi3 drops parts of the schemas, so pydantic generates them again.
     schemas, parameters = context.run(_schemas, app), context.run(_parameters, app)
     headers = {

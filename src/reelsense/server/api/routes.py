@@ -6,7 +6,7 @@ from flask_openapi3 import OpenAPI
 
 from reelsense.server.api import admin, compat, health, jobs, open_inference, v1
 from reelsense.server.api.constraints import LIMITS
-from reelsense.server.model_holder import get_model_holder
+from reelsense.server.state import get_state
 
 
 def register_interfaces(app: OpenAPI) -> None:
@@ -18,4 +18,4 @@ def register_interfaces(app: OpenAPI) -> None:
 
 
 def _set_limits() -> None:
-    LIMITS.set(get_model_holder().settings)
+    LIMITS.set(get_state().settings)

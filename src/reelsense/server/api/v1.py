@@ -27,8 +27,9 @@ from reelsense.server.api.schemas import (
 )
 from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.wire_models import TextErrorSchema
-from reelsense.server.model_holder import classifier, get_model_holder
+from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import answer_all, answer_each, effective_risk, explain_one, threshold
+from reelsense.server.state import get_state
 
 blueprint = APIBlueprint("api", __name__, url_prefix="/v1", abp_tags=[Tag(name="reelsense")])
 
@@ -148,6 +149,6 @@ def info() -> Response:
         InfoResponse(
             reelsense=__version__,
             model=ModelInfo.model_validate(model),
-            limits=Limits.model_validate(get_model_holder().settings),
+            limits=Limits.model_validate(get_state().settings),
         )
     )

@@ -20,9 +20,10 @@ from reelsense.prediction import UNSURE
 from reelsense.server.api.jobs import get_jobs_worker, receive
 from reelsense.server.api.uploads import open_upload
 from reelsense.server.middleware.problems import InvalidRequestError
-from reelsense.server.model_holder import classifier, get_model_holder
+from reelsense.server.model_holder import classifier
 from reelsense.server.pages import formatting, review
 from reelsense.server.pages.risks import risk_choices, selected_risk
+from reelsense.server.state import get_state
 
 blueprint = Blueprint("job_pages", __name__)
 
@@ -41,7 +42,7 @@ def index() -> str:
 @blueprint.post("/jobs")
 def sent() -> AnyResponse | tuple[str, int]:
     """Create a job from a form, for browsers without JavaScript."""
-    request.max_content_length = get_model_holder().settings.max_upload
+    request.max_content_length = get_state().settings.max_upload
     try:
         file = request.files.get("file")
     except OSError as error:  # a large upload is buffered on disk
@@ -116,7 +117,7 @@ def remove(name: str) -> AnyResponse:
 
 
 def _upload_page(problem: str = "", risk: float | None = None) -> str:
-    settings = get_model_holder().settings
+    settings = get_state().settings
     return render_template(
         "jobs.html", problem=problem, settings=settings, risks=risk_choices(risk)
     )
@@ -133,7 +134,7 @@ def _progress_view(name: str) -> dict[str, Any]:
         "failed": failed,
         "scored": job.done - failed,
         "reason": queries.most_common_error(repository.database, job) if all_failed else None,
-        "retention_hours": get_model_holder().settings.job_retention_hours,
+        "retention_hours": get_state().settings.job_retention_hours,
         "verdicts": formatting.bars(_verdict_counts(job)),
         "stars": formatting.bars(_star_counts(job)),
     }

@@ -11,10 +11,11 @@ from reelsense.prediction import Explanation, Prediction
 from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError, invalid
 from reelsense.server.middleware.request_context import call_context
-from reelsense.server.model_holder import classifier, get_model_holder
+from reelsense.server.model_holder import classifier
 from reelsense.server.pages import formatting
 from reelsense.server.pages.risks import risk_choices, selected_risk
 from reelsense.server.scoring import answer_all, effective_risk, explain_one
+from reelsense.server.state import get_state
 
 blueprint = Blueprint("review_page", __name__)
 
@@ -94,7 +95,7 @@ def _text() -> str:
 
 def _checked(text: str) -> str:
     """Return `text`. Raises InvalidRequestError if it is blank or too long."""
-    limit = get_model_holder().settings.max_characters
+    limit = get_state().settings.max_characters
     if not text.strip():
         code, detail = "blank", "Write or paste a review first."
     elif len(text) > limit:

@@ -53,7 +53,7 @@ def configure_templates(app: Flask) -> None:
     """Add the filters and global variables of the templates to `app`."""
     app.jinja_env.filters |= _FILTERS
     app.jinja_env.globals["version"] = __version__
-    app.jinja_env.globals["jobs_enabled"] = bool(state_of(app).model_holder.settings.max_jobs)
+    app.jinja_env.globals["jobs_enabled"] = bool(state_of(app).settings.max_jobs)
 
 
 @blueprint.get("/sign-in")

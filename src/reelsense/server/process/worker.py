@@ -95,14 +95,15 @@ class ServingWorker(Worker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until the shutdown, and until all accepted requests are answered."""
+        settings = state_of(self.wsgi).settings
         model: ModelHolder = state_of(self.wsgi).model_holder
         jobs: JobsWorker = state_of(self.wsgi).jobs_worker
         connections = self._connections = Connections(
             self.wsgi,
             [listener.sock for listener in self.sockets],
-            model.settings,
+            settings,
             lambda status: problems.malformed_request_response(self.wsgi, status),
-            _max_connections(model.settings.max_connections),
+            _max_connections(settings.max_connections),
         )
         jobs.start()
         model.reload_everywhere = lambda: os.kill(self.ppid, signal.SIGHUP)
