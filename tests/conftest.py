@@ -16,7 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 @pytest.fixture(autouse=True, scope="session")
 def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep jobs away from those of whoever runs the tests; servers that are started inherit it."""
+    """Keep the jobs of tests separate from those of the user; started servers inherit this."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
@@ -24,7 +24,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def split() -> Split:
-    """Reviews whose label a single word gives away."""
+    """Return reviews whose label depends on a single word."""
     choose = random.Random(0)
     reviews = []
     for n in range(160):
@@ -61,13 +61,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter,
 ) -> Generator[None]:
-    """Say last what was left out for want of a browser: it is easily overlooked."""
+    """Report at the end which tests were skipped without a browser."""
     yield
     skipped = terminalreporter.stats.get("skipped", [])
     if count := sum("test_browser" in report.nodeid for report in skipped):
         terminalreporter.write_sep("=", yellow=True)
         terminalreporter.write_line(
-            f"{count} tests of the page were left out: they need chromium and chromedriver "
+            f"{count} tests of the page were skipped: they need chromium and chromedriver "
             "(Debian: apt install chromium chromium-driver)",
             yellow=True,
         )

@@ -1,7 +1,7 @@
-"""Runs the examples of a page of the documentation, to check their outputs or to write them.
+"""Run the examples of a page of the documentation, to check or to update their outputs.
 
-`python -m tests.examples docs/api.md` writes those of a page anew. In ```console blocks a line with
-$ is a command, in ```pycon blocks one with >>> a statement; a server listens where the pages say.
+`python -m tests.examples docs/api.md` updates a page. Examples are the lines after $ in ```console
+blocks and after >>> in ```pycon blocks. A server runs at the address that the pages use.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PLACE = "127.0.0.1:5000"
 _BLOCK = re.compile(r"^```(console|pycon)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ (?:.*\\\n)*.*\n", re.MULTILINE)
 
-# What differs from run to run; then numbers, which differ a little between processors.
+# Parts that vary between runs. Numbers vary slightly between processors.
 _VARYING = "|".join(
     (
         r"\b[0-9a-f]{32}\b",
@@ -46,33 +46,33 @@ _TOKEN = re.compile(rf"({_VARYING}|\d+\.\d+(?:e-?\d+)?)")
 
 @dataclass(frozen=True)
 class Example:
-    """A command or a statement of a page, and what the page says comes of it."""
+    """A command or a statement, its output in the page and its actual output."""
 
     source: str
     expected: str
-    found: str
+    output: str
 
     def moved(self, here: str, there: str) -> Example:
-        """Return the example as it is where the server listens `there`."""
-        parts = (self.source, self.expected, self.found)
+        """Replace the server address `here` by `there`."""
+        parts = (self.source, self.expected, self.output)
         return Example(*(part.replace(here, there) for part in parts))
 
     def holds(self) -> bool:
-        """Say whether what was found is what the page says, but for what varies."""
-        expected, found = _TOKEN.split(self.expected), _TOKEN.split(self.found)
-        return len(expected) == len(found) and all(map(_alike, expected, found))
+        """Return whether the outputs are equal, except for varying parts and rounding."""
+        expected, output = _TOKEN.split(self.expected), _TOKEN.split(self.output)
+        return len(expected) == len(output) and all(map(_alike, expected, output))
 
 
-def _alike(expected: str, found: str) -> bool:
+def _alike(expected: str, output: str) -> bool:
     if re.fullmatch(_VARYING, expected):
-        return re.fullmatch(_VARYING, found) is not None
-    if _TOKEN.fullmatch(expected) and _TOKEN.fullmatch(found):
-        return math.isclose(float(expected), float(found), rel_tol=0.02, abs_tol=0.02)
-    return expected == found
+        return re.fullmatch(_VARYING, output) is not None
+    if _TOKEN.fullmatch(expected) and _TOKEN.fullmatch(output):
+        return math.isclose(float(expected), float(output), rel_tol=0.02, abs_tol=0.02)
+    return expected == output
 
 
 def run(page: Path, *, write: bool = False) -> list[Example]:
-    """Run the examples of `page`, one after the other; with `write`, put what is found into it."""
+    """Run the examples of `page` in order; with `write`, update their outputs in the page."""
     text = page.read_text()
     examples: list[Example] = []
     with server() as (address, _), tempfile.TemporaryDirectory() as folder, chdir(folder):
@@ -83,9 +83,11 @@ def run(page: Path, *, write: bool = False) -> list[Example]:
             "pycon": lambda block: _run_statements(block, names),
         }
         for kind, block in _BLOCK.findall(text):
-            made = [each.moved(here, PLACE) for each in runs[kind](block.replace(PLACE, here))]
-            examples += made
-            text = text.replace(block, "".join(each.source + each.found for each in made))
+            results = [
+                result.moved(here, PLACE) for result in runs[kind](block.replace(PLACE, here))
+            ]
+            examples += results
+            text = text.replace(block, "".join(result.source + result.output for result in results))
     if write:
         page.write_text(text)
     return examples
@@ -96,7 +98,7 @@ def _run_commands(block: str) -> Iterator[Example]:
     commands = list(_COMMAND.finditer(block))
     ends = [*(command.start() for command in commands[1:]), len(block)]
     for command, end in zip(commands, ends, strict=True):
-        found = subprocess.run(  # noqa: S602  # commands of our own pages
+        output = subprocess.run(  # noqa: S602  # commands of this documentation
             command[0].removeprefix("$ "),
             shell=True,
             executable="/bin/bash",
@@ -107,22 +109,22 @@ def _run_commands(block: str) -> Iterator[Example]:
             check=False,
             timeout=120,
         ).stdout.replace("\r", "")
-        newline = "" if found.endswith("\n") or not found else "\n"
-        yield Example(command[0], block[command.end() : end], found + newline)
+        newline = "" if output.endswith("\n") or not output else "\n"
+        yield Example(command[0], block[command.end() : end], output + newline)
 
 
 def _run_statements(block: str, names: dict[str, Any]) -> Iterator[Example]:
     for statement in doctest.DocTestParser().get_examples(block):
-        shown = io.StringIO()
-        with redirect_stdout(shown):
+        stdout = io.StringIO()
+        with redirect_stdout(stdout):
             try:
                 exec(compile(statement.source, "<page>", "single"), names)  # noqa: S102
-            except Exception as error:  # noqa: BLE001  # a page shows what is raised
+            except Exception as error:  # noqa: BLE001  # pages show exceptions
                 last = traceback.format_exception_only(error)[-1]
                 print(f"Traceback (most recent call last):\n  ...\n{last}", end="")
         lines = statement.source.splitlines(keepends=True)
         source = "".join(("... " if n else ">>> ") + line for n, line in enumerate(lines))
-        yield Example(source, statement.want, shown.getvalue())
+        yield Example(source, statement.want, stdout.getvalue())
 
 
 if __name__ == "__main__":

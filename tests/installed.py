@@ -25,5 +25,5 @@ def install(site: Path, entry_points: dict[str, str] | None = None) -> Path:
     (about / "entry_points.txt").write_text("\n".join(lines) + "\n")
     package = site / "reelsense_accurate"
     package.mkdir()
-    (package / "__init__.py").write_text("raise RuntimeError('it is found, and not imported')\n")
+    (package / "__init__.py").write_text("raise RuntimeError('must be located, not imported')\n")
     return package / "bundle"

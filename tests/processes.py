@@ -1,4 +1,4 @@
-"""The real server, in a process of its own."""
+"""The real server in a separate process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ask(url: str, body: object = None) -> Answer:
 def server(*options: str, ready: bool = True) -> Iterator[tuple[str, int]]:
     """Run `reelsense serve` on a free port; yields its address and process id.
 
-    Its jobs are its own, unless `options` name a database.
+    Its jobs are in a separate database, unless `options` set one.
     """
     with tempfile.TemporaryDirectory() as state:
         environment = {**os.environ, "PYTHONWARNINGS": "error", "XDG_STATE_HOME": state}
@@ -67,10 +67,10 @@ def _ended(process: subprocess.Popen[str]) -> Iterator[None]:
 def _address(process: subprocess.Popen[str], *, ready: bool) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
-    found = re.search(r"http://\S+", line)
-    assert found, line
+    address = re.search(r"http://\S+", line)
+    assert address, line
     deadline = time.monotonic() + 30
-    while ready and ask(f"{found[0]}/readyz").status != 200:
+    while ready and ask(f"{address[0]}/readyz").status != 200:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    return found[0]
+    return address[0]

@@ -1,4 +1,4 @@
-"""The package of the accurate model, built with a tiny bundle in the place of its own."""
+"""The package of the accurate model, built with a tiny bundle instead."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ needs_hatchling = pytest.mark.skipif(
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the project of the package, without a bundle."""
+    """Copy the project of the package, without a bundle."""
     project = tmp_path / "accurate"
     shutil.copytree(ACCURATE, project, ignore=shutil.ignore_patterns(BUNDLE.name))
     return project
 
 
 def install(project: Path) -> subprocess.CompletedProcess[str]:
-    """Install `project` into the folder `site` beside it, without network."""
+    """Install `project` into the folder `site` beside it, offline."""
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target"]
     command = [sys.executable, "-m", "pip", "install", *options]
     return subprocess.run(  # noqa: S603
@@ -62,10 +62,10 @@ def test_installed_package_registers_its_model(project: Path) -> None:
             env=os.environ | {"PYTHONPATH": path},
         ).stdout
 
-    found = {model["name"]: model for model in json.loads(run("models", "--json"))}
+    models = {model["name"]: model for model in json.loads(run("models", "--json"))}
     folder = project.parent / "site" / "reelsense_accurate" / "bundle"
-    assert found["accurate"]["folder"] == str(folder)
-    assert found["accurate"]["model"] == "stand-in"
+    assert models["accurate"]["folder"] == str(folder)
+    assert models["accurate"]["model"] == "stand-in"
     assert run("predict", "--model", "accurate", "a good film").startswith("positive")
 
 
@@ -95,7 +95,7 @@ def test_main_package_does_not_contain_other_models() -> None:
 
 
 @pytest.mark.skipif(not (ACCURATE / BUNDLE).exists(), reason="the model is not trained yet")
-def test_accurate_bundle_is_whole_and_small_enough() -> None:
+def test_accurate_bundle_is_valid_and_below_the_size_limit() -> None:
     read_bundle(ACCURATE / BUNDLE)
     sizes = [path.stat().st_size for path in (ACCURATE / BUNDLE).iterdir()]
     assert max(sizes) <= 95e6

@@ -57,7 +57,7 @@ tests:
           - {labels: '{alertname="ReelsenseExpires"}', value: 1}
           - {labels: '{alertname="ReelsenseSlow"}', value: 1}
 
-  # A job fails at minute 10; from minute 40 on nothing can be kept.
+  # A job fails at minute 10; from minute 40 on nothing can be included.
   - interval: 1m
     input_series:
       - {series: 'reelsense_jobs_total{state="failed"}', values: 0x9 1x50}
@@ -126,25 +126,25 @@ def documents(name: str) -> list[Any]:
 
 
 def deployment() -> Any:
-    found = {each["kind"]: each for each in documents("kubernetes.yaml")}
-    return found["Deployment"]["spec"]["template"]["spec"]
+    resources = {resource["kind"]: resource for resource in documents("kubernetes.yaml")}
+    return resources["Deployment"]["spec"]["template"]["spec"]
 
 
 def expressions() -> str:
     dashboard = json.loads(text("grafana/dashboards/reelsense.json"))
-    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    panels = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     rules = [
         rule["expr"] for group in documents("alerts.yml")[0]["groups"] for rule in group["rules"]
     ]
-    return "\n".join(asked + rules)
+    return "\n".join(panels + rules)
 
 
 def run(*command: str | Path, cwd: Path) -> str:
     if not shutil.which(command[0]):
-        pytest.skip(f"there is no {command[0]}")
-    found = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)  # noqa: S603
-    assert found.returncode == 0, found.stdout + found.stderr
-    return found.stdout + found.stderr
+        pytest.skip(f"{command[0]} is not installed")
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def test_every_file_is_well_formed() -> None:
@@ -155,21 +155,21 @@ def test_every_file_is_well_formed() -> None:
             assert json.loads(path.read_text()), path
 
 
-def test_dashboard_and_alerts_name_what_the_server_counts() -> None:
+def test_dashboard_and_alerts_use_existing_metrics() -> None:
     named = set(re.findall(r"\breelsense_\w+", expressions()))
     assert {re.sub("_(total|bucket|sum|count)$", "", name) for name in named} == METRICS
 
 
-def test_dashboard_and_alerts_ask_for_all_that_the_model_is_asked_by() -> None:
+def test_dashboard_and_alerts_cover_all_scoring_routes() -> None:
     app = create_app(model=tiny.classifier())
     scoring = {
         rule.rule
         for rule in app.url_map.iter_rules()
         if getattr(app.view_functions[rule.endpoint], "limit_concurrency", False)
     } - {"/"}
-    asked = [set(found.split("|")) for found in re.findall(r'route=~"([^"]+)"', expressions())]
-    assert scoring in asked
-    for routes in asked:
+    queried = [set(match.split("|")) for match in re.findall(r'route=~"([^"]+)"', expressions())]
+    assert scoring in queried
+    for routes in queried:
         assert routes in (scoring, scoring - {"/v1/explain", "/explanation"})
 
 
@@ -180,12 +180,12 @@ def test_every_variable_is_a_setting() -> None:
             assert set(re.findall(r"REELSENSE_\w+", path.read_text())) <= settings, path
 
 
-def test_the_image_gets_what_it_is_made_from_and_no_more() -> None:
+def test_image_context_has_only_the_needed_files() -> None:
     lines = text("Dockerfile.dockerignore").splitlines()
     assert "*" in lines
-    kept = {line[1:] for line in lines if line.startswith("!")}
-    assert kept == {"constraints.txt", "LICENSE", "pyproject.toml", "README.md", "src"}
-    assert all((ROOT / name).exists() for name in kept)
+    included = {line[1:] for line in lines if line.startswith("!")}
+    assert included == {"constraints.txt", "LICENSE", "pyproject.toml", "README.md", "src"}
+    assert all((ROOT / name).exists() for name in included)
 
 
 def test_port_and_user_are_the_same_everywhere() -> None:
@@ -203,7 +203,7 @@ def test_port_and_user_are_the_same_everywhere() -> None:
     assert f"USER {user}:{user}\n" in image
 
 
-def test_probes_ask_what_the_server_answers() -> None:
+def test_probes_use_health_endpoints() -> None:
     (container,) = deployment()["containers"]
     probes = {name: probe["httpGet"] for name, probe in container.items() if name.endswith("Probe")}
     assert probes == {
@@ -214,10 +214,10 @@ def test_probes_ask_what_the_server_answers() -> None:
     assert "/readyz" in text("Dockerfile")
 
 
-def test_secrets_lie_where_they_are_looked_for() -> None:
+def test_secrets_are_mounted_at_the_configured_paths() -> None:
     compose = documents("compose.yaml")[0]
     services = compose["services"]
-    assert all(each["file"] == f"secrets/{name}" for name, each in compose["secrets"].items())
+    assert all(secret["file"] == f"secrets/{name}" for name, secret in compose["secrets"].items())
     assert "/secrets/\n" in text(".gitignore")
     for service, path in {
         "reelsense": services["reelsense"]["environment"]["REELSENSE_KEYS_FILE"],
@@ -229,24 +229,24 @@ def test_secrets_lie_where_they_are_looked_for() -> None:
         assert [path] == [f"/run/secrets/{name}" for name in services[service]["secrets"]]
     pod = deployment()
     (container,) = pod["containers"]
-    mounted = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
-    keys = next(each for each in pod["volumes"] if each["name"] == "keys")["secret"]
+    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    keys = next(volume for volume in pod["volumes"] if volume["name"] == "keys")["secret"]
     assert container["env"][0] == {
         "name": "REELSENSE_KEYS_FILE",
         "value": f"{mounted['keys']}/{keys['items'][0]['path']}",
     }
 
 
-def test_all_wait_for_what_was_accepted() -> None:
-    drained = Settings().deadline + 5
+def test_stop_timeouts_exceed_the_deadline() -> None:
+    shutdown = Settings().deadline + 5
     compose, pod = documents("compose.yaml")[0], deployment()
-    asleep = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert int(compose["services"]["reelsense"]["stop_grace_period"].rstrip("s")) > drained
-    assert pod["terminationGracePeriodSeconds"] - asleep > drained
-    assert int(re.findall(r"^TimeoutStopSec=(\d+)$", text("reelsense.service"), re.M)[0]) > drained
+    pre_stop_sleep = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert int(compose["services"]["reelsense"]["stop_grace_period"].rstrip("s")) > shutdown
+    assert pod["terminationGracePeriodSeconds"] - pre_stop_sleep > shutdown
+    assert int(re.findall(r"^TimeoutStopSec=(\d+)$", text("reelsense.service"), re.M)[0]) > shutdown
 
 
-def test_prometheus_takes_its_files_and_alerts_fire_when_they_should(tmp_path: Path) -> None:
+def test_prometheus_accepts_its_files_and_alerts_fire(tmp_path: Path) -> None:
     run("promtool", "check", "config", "--syntax-only", "prometheus.yml", cwd=DEPLOY)
     run("promtool", "check", "rules", "alerts.yml", cwd=DEPLOY)
     shutil.copy(DEPLOY / "alerts.yml", tmp_path)
@@ -254,14 +254,14 @@ def test_prometheus_takes_its_files_and_alerts_fire_when_they_should(tmp_path: P
     run("promtool", "test", "rules", "tests.yml", cwd=tmp_path)
 
 
-def test_compose_takes_its_file() -> None:
+def test_docker_compose_accepts_its_file() -> None:
     run("docker-compose", "--file", "compose.yaml", "config", "--quiet", cwd=DEPLOY)
 
 
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "reelsense.service"
-    # It looks whether the command is there.
+    # systemd checks that the command exists.
     unit.write_text(text(unit.name).replace("/opt/reelsense/bin/reelsense serve", "/bin/true"))
-    assert not run("systemd-analyze", "verify", unit, cwd=tmp_path)  # it warns of what it ignores
-    # 0 is no exposure, 100 all of it.
+    assert not run("systemd-analyze", "verify", unit, cwd=tmp_path)  # warnings mean ignored lines
+    # 0 is no exposure, 100 is full exposure.
     run("systemd-analyze", "security", "--offline=true", "--threshold=20", unit, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""The pages say what is: their examples run, their tables are whole."""
+"""The documentation is correct: examples print the documented output, tables are complete."""
 
 from __future__ import annotations
 
@@ -24,54 +24,58 @@ DOCUMENTS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["api.md", "explanations.md", "operations.md", "python.md"])
-def test_examples_give_what_the_page_says(page: str) -> None:
-    wrong = [each for each in examples.run(PAGES / page) if not each.holds()]
-    assert not wrong, "python -m tests.examples writes the outputs of a page anew"
+def test_examples_print_the_documented_output(page: str) -> None:
+    wrong = [example for example in examples.run(PAGES / page) if not example.holds()]
+    assert not wrong, "python -m tests.examples updates the outputs of a page"
 
 
 def anchors(document: Path) -> set[str]:
-    """What can follow a # in a link to `document`."""
+    """Return the anchors of `document`."""
     if document.suffix == ".html":
         return set(re.findall(r'\bid="([^"]+)"', document.read_text()))
     text = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", each).strip().lower().replace(" ", "-") for each in headings}
+    return {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda each: str(each.relative_to(ROOT)))
-def test_links_lead_somewhere(document: Path) -> None:
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_have_a_target(document: Path) -> None:
     for link in re.findall(r"\]\((?!\w+:)([^)\s]*)\)", document.read_text()):
         path, _, anchor = link.partition("#")
-        there = document.parent / path if path else document
-        assert there.exists(), link
-        assert not anchor or anchor in anchors(there), link
+        target = document.parent / path if path else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
-def test_make_tells_every_target() -> None:
+def test_make_help_lists_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text()
     (targets,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     assert re.findall(r"^([a-z-]+):.* ## .", makefile, re.MULTILINE) == sorted(
-        targets.split(), key=lambda each: makefile.index(f"\n{each}:")
+        targets.split(), key=lambda target: makefile.index(f"\n{target}:")
     )
 
 
-def test_another_output_is_noticed() -> None:
-    told = 'curl\nX-Request-ID: 0123456789abcdef0123456789abcdef\n{"score":0.9731,"label":"good"}\n'
+def test_example_holds_for_equal_output_only() -> None:
+    documented = (
+        'curl\nX-Request-ID: 0123456789abcdef0123456789abcdef\n{"score":0.9731,"label":"good"}\n'
+    )
 
-    def holds(found: str) -> bool:
-        return examples.Example("", told, found).holds()
+    def holds(output: str) -> bool:
+        return examples.Example("", documented, output).holds()
 
-    assert holds(told)
-    assert holds(told.replace("0.9731", "0.9822").replace("0123", "cdef"))
-    assert not holds(told.replace("0.9731", "0.9"))
-    assert not holds(told.replace("good", "bad"))
-    assert not holds(told.replace("0123", "wxyz"))
-    assert not holds(told + "more\n")
+    assert holds(documented)
+    assert holds(documented.replace("0.9731", "0.9822").replace("0123", "cdef"))
+    assert not holds(documented.replace("0.9731", "0.9"))
+    assert not holds(documented.replace("good", "bad"))
+    assert not holds(documented.replace("0123", "wxyz"))
+    assert not holds(documented + "more\n")
     assert not holds("")
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of the first table of docs/api.md below `heading`, without its head."""
+    """Return the cells of the first table of docs/api.md after `heading`, without its header."""
     below = (PAGES / "api.md").read_text().split(heading, 1)[1].lstrip()
     table = re.search(r"(?:^\|.*\|\n)+", below, re.MULTILINE)
     assert table
@@ -81,14 +85,16 @@ def rows(heading: str) -> list[list[str]]:
 
 def test_every_route_is_listed() -> None:
     paths = openapi.document(create_app(model=tiny.classifier()))["paths"]
-    routes = {f"{method.upper()} {path}" for path, each in paths.items() for method in each}
-    assert {row[0] for row in rows("# The HTTP interface")} == routes
+    routes = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    assert {row[0] for row in rows("# HTTP API")} == routes
 
 
 def test_every_error_is_listed() -> None:
     listed = {(code, int(status)) for code, status, _ in rows("'text: should be a valid string")}
-    assert listed == {(kind.code, kind.status) for kind in PROBLEM_TYPES.values()}
-    assert {row[0] for row in rows("The codes of wrong fields")} == set(FIELD_CODES)
+    assert listed == {
+        (problem_type.code, problem_type.status) for problem_type in PROBLEM_TYPES.values()
+    }
+    assert {row[0] for row in rows("Codes of invalid fields")} == set(FIELD_CODES)
 
 
 def default(value: object) -> str:

@@ -13,7 +13,7 @@ from reelsense.onnx_files import write_split
 
 
 def model(sizes: list[int]) -> onnx.ModelProto:
-    """An ONNX model that holds weights of these sizes in bytes, and does nothing with them."""
+    """Return an ONNX model with unused weights of these sizes in bytes."""
     weights = [
         numpy_helper.from_array(np.random.default_rng(n).integers(0, 256, size, np.uint8), f"w{n}")
         for n, size in enumerate(sizes)
@@ -26,7 +26,7 @@ def model(sizes: list[int]) -> onnx.ModelProto:
 
 def arrays(network: onnx.ModelProto) -> dict[str, list[int]]:
     weights = network.graph.initializer
-    return {each.name: numpy_helper.to_array(each).tolist() for each in weights}
+    return {array.name: numpy_helper.to_array(array).tolist() for array in weights}
 
 
 @settings(max_examples=50)
@@ -53,12 +53,12 @@ def test_write_split_is_repeatable(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         names = write_split(network, tmp_path / name / "network", 16_000)
-        contents.append([(tmp_path / name / each).read_bytes() for each in names])
+        contents.append([(tmp_path / name / array).read_bytes() for array in names])
     assert contents[0] == contents[1]
     assert len(contents[0]) == 3
 
 
-def test_without_the_library_the_error_names_the_command(
+def test_write_split_without_onnx_names_the_pip_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)

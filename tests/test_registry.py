@@ -58,31 +58,26 @@ def test_find_takes_a_path_as_a_folder(accurate: Path, given: str | Path) -> Non
     assert read_bundle(registry.find(given)).manifest.name == "tiny"
 
 
-def test_find_returns_a_folder_where_no_model_has_that_name(site: Path) -> None:
+def test_find_returns_a_folder_if_no_model_has_that_name(site: Path) -> None:
     write_bundle(Path("mine"), tiny.bundle())
     assert registry.find("mine") == Path("mine")
 
 
 def test_find_returns_a_path_that_does_not_exist(tmp_path: Path) -> None:
     assert registry.find(str(tmp_path / "none")) == tmp_path / "none"
-    with pytest.raises(BundleError, match="is not a folder"):
+    with pytest.raises(BundleError) as raised:
         Classifier.load(tmp_path / "none")
+    assert raised.value.code == "no-bundle"
 
 
 @pytest.mark.parametrize("name", ["nosuch", "", "file"])
 def test_unknown_name_lists_the_installed_models(accurate: Path, name: str) -> None:
     Path("file").touch()
-    with pytest.raises(BundleError, match=rf'"{name}".*\(default, accurate\)') as raised:
+    with pytest.raises(BundleError, match=rf'"{name}".*\(default, accurate\)'):
         registry.find(name)
-    assert "pip install" not in str(raised.value)
 
 
-def test_accurate_that_is_not_installed_names_the_command(site: Path) -> None:
-    with pytest.raises(BundleError, match=r"\(default\).*pip install \./models/accurate"):
-        registry.find("accurate")
-
-
-def test_model_whose_package_is_gone_is_an_error_of_its_own(accurate: Path, site: Path) -> None:
+def test_model_of_uninstalled_package_is_listed_with_an_error(accurate: Path, site: Path) -> None:
     shutil.rmtree(site / "reelsense_accurate")
     with pytest.raises(BundleError, match="'reelsense_accurate' cannot be found"):
         registry.find("accurate")
@@ -95,7 +90,7 @@ def test_model_whose_package_is_gone_is_an_error_of_its_own(accurate: Path, site
 
 @pytest.mark.parametrize("value", ["os.path", "a b", "", "__main__", "bisect", "no_such_package"])
 def test_entry_point_that_names_no_package_is_an_error(site: Path, value: str) -> None:
-    """A single module is none, and a package within others would be found by importing those."""
+    """Includes single modules, and nested packages, which cannot be located without imports."""
     installed.install(site, {"odd": value})
     with pytest.raises(BundleError, match='"odd" is registered'):
         registry.find("odd")
@@ -115,7 +110,7 @@ def test_model_without_a_bundle_is_listed_with_its_error(site: Path) -> None:
     assert str(folder) in str(empty.error)
 
 
-def test_names_that_could_not_be_used_are_not_registered(site: Path) -> None:
+def test_invalid_names_are_not_registered(site: Path) -> None:
     value = "reelsense_accurate"
     folder = installed.install(site, {"default": value, "a/b": value, ".c": value, "mine": value})
     assert registry.names() == ["default", "mine"]
@@ -136,7 +131,7 @@ def test_first_registration_on_the_path_wins(
     assert registry.find("accurate") == accurate
 
 
-def test_published_name_is_that_of_the_project_s_own_models(accurate: Path) -> None:
+def test_published_name_covers_the_models_of_the_project_only(accurate: Path) -> None:
     assert registry.published_name(DEFAULT_BUNDLE) == "default"
     assert registry.published_name(accurate / ".." / "bundle") == "accurate"
     assert registry.published_name(Path("accurate")) is None
@@ -148,5 +143,5 @@ def test_finding_a_model_imports_neither_torch_nor_an_engine() -> None:
         "print(sorted({'torch', 'openvino', 'onnx', 'flask'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", program]
-    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
-    assert found.stdout == "[]\n"
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
+    assert done.stdout == "[]\n"

@@ -1,4 +1,4 @@
-"""Which tests of a folder run, by the command line."""
+"""The command line selects which tests of a folder run."""
 
 from __future__ import annotations
 

@@ -71,16 +71,16 @@ RISKS = RiskControl(
 
 def cautious_classifier() -> Classifier:
     """Return a classifier with the thresholds RISKS: one good word is 88 %, two are 98 %."""
-    made = bundle()
-    manifest = replace(made.manifest, risk_control=RISKS)
-    return Classifier(replace(made, manifest=manifest), network=count_moods)
+    base = bundle()
+    manifest = replace(base.manifest, risk_control=RISKS)
+    return Classifier(replace(base, manifest=manifest), network=count_moods)
 
 
 def star_classifier() -> Classifier:
     """Return a classifier that predicts STARS: one good word is 8.0."""
-    made = bundle()
-    manifest = replace(made.manifest, ratings=STARS)
-    return Classifier(replace(made, manifest=manifest), network=count_stars)
+    base = bundle()
+    manifest = replace(base.manifest, ratings=STARS)
+    return Classifier(replace(base, manifest=manifest), network=count_stars)
 
 
 SENTENCES = LengthGroup(
@@ -96,9 +96,9 @@ def grouped_bundle() -> Bundle:
 
     In short texts one good word is 73 %, two are 88 %.
     """
-    made = bundle()
-    manifest = replace(made.manifest, risk_control=RISKS, length_groups=(SENTENCES,))
-    return replace(made, manifest=manifest)
+    base = bundle()
+    manifest = replace(base.manifest, risk_control=RISKS, length_groups=(SENTENCES,))
+    return replace(base, manifest=manifest)
 
 
 def grouped_classifier() -> Classifier:

@@ -1,4 +1,4 @@
-"""A bundle on disk whose network is real ONNX, and so small that it loads in a moment."""
+"""A bundle on disk with a tiny ONNX network, which loads quickly."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def network(weight: float = 1.0, *, tables: int = 1, rows: int = len(tiny.VOCABU
 
 
 def write(folder: Path, name: str, *, temperature: float = 1.0, weight: float = 1.0) -> Manifest:
-    """Write such a bundle to `folder`; the lower the `temperature`, the surer it is."""
-    made = tiny.bundle(network=network(weight))
-    manifest = replace(made.manifest, name=name, calibration=Calibration(temperature=temperature))
-    return write_bundle(folder, replace(made, manifest=manifest))
+    """Write such a bundle to `folder`; a lower `temperature` makes it more confident."""
+    base = tiny.bundle(network=network(weight))
+    manifest = replace(base.manifest, name=name, calibration=Calibration(temperature=temperature))
+    return write_bundle(folder, replace(base, manifest=manifest))

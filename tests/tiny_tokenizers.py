@@ -1,4 +1,4 @@
-"""A tiny tokenizer.json of each kind that encoders use, with the special tokens of its family."""
+"""A tiny tokenizer.json of each type that encoders use, with the special tokens of its family."""
 
 from __future__ import annotations
 

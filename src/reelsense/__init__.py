@@ -1,6 +1,6 @@
 """reelsense: sentiment classification of movie reviews with BERT.
 
-The names of the public API are imported on first use, so that `import reelsense` is fast.
+The public names are imported on first use, so that `import reelsense` is fast.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name on first use."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_MODULES[name]), name)
@@ -45,5 +44,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """List the public names."""
     return __all__

@@ -1,38 +1,21 @@
-"""The errors that reelsense raises on purpose, each with a stable code.
+"""Errors that reelsense raises, each with a stable code.
 
-ReelsenseError
-├── InputError           a value from the user is invalid
-│   └── TextError        one of several texts cannot be scored; knows its position
-├── NoJobError           the job does not exist or was deleted
-├── JobStateError        the job is in the wrong state for the requested operation
-├── LostJobError         the job was cancelled, deleted or taken over during the work on it
-├── StoreError           the database of jobs cannot be read or written
-├── ClusterError         the cluster cannot be used
-├── DatasetError         a dataset or table is missing, damaged or malformed
-│   └── DownloadError    a download failed; the message names the alternative
-├── BundleError          a bundle is incomplete, changed or too new
-├── RecipeError          a recipe has an unknown or invalid setting
-├── TrainingError        a training run or an export cannot continue
-│   └── StoppedError     the user interrupted a training run; its state is saved
-├── SettingsError        a setting of the server is unknown or invalid
-├── DeadlineError        the deadline of a call has passed
-├── AbandonedError       the caller of a call has gone
-├── OverloadedError      the server is at capacity; knows when to try again
-│   └── TooManyJobsError the limit of jobs or uploads is reached
-├── NotReadyError        the model is not loaded yet, or the server is shutting down
-└── MissingExtraError    an optional dependency is not installed; names the pip command
-
-Does not know HTTP or exit codes: the server and the command line map these errors.
+Does not know HTTP or exit codes: the server and the command line map these errors to them.
 """
 
 from __future__ import annotations
 
 
 class ReelsenseError(Exception):
-    """Base class: catch it to catch every error that reelsense raises on purpose."""
+    """Base class of all errors that reelsense raises."""
 
     code = "error"
-    """Stable identifier. A class has a general one; an error may have a more specific one."""
+    """Stable identifier: that of the class, or a more specific one of the error."""
+
+    def __init_subclass__(cls, *, code: str | None = None) -> None:
+        super().__init_subclass__()
+        if code is not None:
+            cls.code = code
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
         """Create the error.
@@ -46,16 +29,12 @@ class ReelsenseError(Exception):
             self.code = code
 
 
-class InputError(ReelsenseError, ValueError):
+class InputError(ReelsenseError, ValueError, code="invalid-input"):
     """A value from the user is invalid."""
 
-    code = "invalid-input"
 
-
-class TextError(InputError):
-    """One of several texts cannot be scored: the one at `position`, counted from 0."""
-
-    code = "invalid-text"
+class TextError(InputError, code="invalid-text"):
+    """A text cannot be scored: the one at `position` (from 0) of those passed to a call."""
 
     def __init__(self, position: int, reason: str, *, code: str | None = None) -> None:
         """Create the error of the text at `position`; `reason` continues "text N ..."."""
@@ -63,98 +42,68 @@ class TextError(InputError):
         self.position, self.reason = position, reason
 
     def __reduce__(self) -> tuple[type[TextError], tuple[int, str], dict[str, object]]:
-        """Support pickling: by default an exception is rebuilt from its message alone."""
+        """Support pickling: by default, an exception is created from its message alone."""
         return type(self), (self.position, self.reason), self.__dict__
 
 
-class NoJobError(ReelsenseError, LookupError):
+class NoJobError(ReelsenseError, LookupError, code="no-such-job"):
     """The job does not exist or was deleted."""
 
-    code = "no-such-job"
 
-
-class JobStateError(ReelsenseError):
+class JobStateError(ReelsenseError, code="wrong-job-state"):
     """The job is in the wrong state for the requested operation."""
 
-    code = "wrong-job-state"
 
-
-class LostJobError(ReelsenseError):
+class LostJobError(ReelsenseError, code="job-lost"):
     """The job was cancelled, deleted or taken over during the work on it."""
 
-    code = "job-lost"
 
-
-class StoreError(ReelsenseError):
+class StoreError(ReelsenseError, code="storage"):
     """The database of jobs cannot be read or written."""
 
-    code = "storage"
 
-
-class ClusterError(ReelsenseError):
+class ClusterError(ReelsenseError, code="cluster"):
     """The cluster cannot be used."""
 
-    code = "cluster"
 
-
-class DatasetError(ReelsenseError):
+class DatasetError(ReelsenseError, code="invalid-data"):
     """A dataset or table is missing, damaged or malformed."""
 
-    code = "invalid-data"
 
-
-class DownloadError(DatasetError):
+class DownloadError(DatasetError, code="download-failed"):
     """A download failed. The message names the alternative."""
 
-    code = "download-failed"
+
+class BundleError(ReelsenseError, code="invalid-bundle"):
+    """A bundle is incomplete, was changed or is too new for this version."""
 
 
-class BundleError(ReelsenseError):
-    """A bundle is incomplete, was changed, or is too new for this version."""
-
-    code = "invalid-bundle"
-
-
-class RecipeError(ReelsenseError, ValueError):
+class RecipeError(ReelsenseError, ValueError, code="invalid-recipe"):
     """A recipe has an unknown or invalid setting."""
 
-    code = "invalid-recipe"
 
-
-class TrainingError(ReelsenseError):
+class TrainingError(ReelsenseError, code="training"):
     """A training run or an export cannot continue."""
 
-    code = "training"
 
-
-class StoppedError(TrainingError):
+class StoppedError(TrainingError, code="stopped"):
     """The user interrupted a training run. Its state is saved."""
 
-    code = "stopped"
 
-
-class SettingsError(ReelsenseError, ValueError):
+class SettingsError(ReelsenseError, ValueError, code="invalid-setting"):
     """A setting of the server is unknown or invalid. The message says where it was set."""
 
-    code = "invalid-setting"
 
-
-class DeadlineError(ReelsenseError, TimeoutError):
+class DeadlineError(ReelsenseError, TimeoutError, code="deadline-exceeded"):
     """The deadline of a call has passed."""
 
-    code = "deadline-exceeded"
+
+class AbandonedError(ReelsenseError, code="abandoned"):
+    """The call was cancelled because its caller disconnected."""
 
 
-class AbandonedError(ReelsenseError):
-    """The caller of a call has gone."""
-
-    code = "abandoned"
-
-
-class OverloadedError(ReelsenseError):
+class OverloadedError(ReelsenseError, code="overloaded"):
     """The server is at capacity. Try again after `retry_after` seconds."""
-
-    code = "overloaded"
 
     def __init__(self, message: str, retry_after: int) -> None:
         """Create the error; `retry_after` is in seconds."""
@@ -166,19 +115,13 @@ class OverloadedError(ReelsenseError):
         return type(self), (str(self), self.retry_after)
 
 
-class TooManyJobsError(OverloadedError):
+class TooManyJobsError(OverloadedError, code="too-many-jobs"):
     """The limit of jobs or uploads is reached."""
 
-    code = "too-many-jobs"
 
-
-class NotReadyError(ReelsenseError):
+class NotReadyError(ReelsenseError, code="not-ready"):
     """The model is not loaded yet, or the server is shutting down."""
 
-    code = "not-ready"
 
-
-class MissingExtraError(ReelsenseError, ImportError):
+class MissingExtraError(ReelsenseError, ImportError, code="missing-extra"):
     """An optional dependency is not installed. The message names the pip command."""
-
-    code = "missing-extra"

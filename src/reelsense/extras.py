@@ -1,4 +1,4 @@
-"""Optional dependencies: check for one, and name the pip command if it is missing."""
+"""Check that optional dependencies are installed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,9 @@ from reelsense.errors import MissingExtraError
 
 
 def importable(module: str, extra: str, purpose: str = "this") -> None:
-    """Check that an optional dependency is installed, without importing it.
+    """Check that the top-level `module` of the extra `extra` is installed, without importing it.
 
-    Args:
-        module: Top-level module of the dependency.
-        extra: The extra of reelsense that installs it.
-        purpose: What needs the module; the subject of the error message.
-
-    Raises:
-        MissingExtraError: The module is not installed. The message names the pip command.
+    Raises MissingExtraError with the pip command; `purpose` is the subject of its message.
     """
     if importlib.util.find_spec(module) is None:
         raise MissingExtraError(

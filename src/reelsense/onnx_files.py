@@ -1,6 +1,6 @@
-"""Split ONNX networks into files of limited size.
+"""Split ONNX networks into files of limited size, in ONNX's external data format.
 
-Knows the external data format (a graph and the files of weights that it names); knows no bundle.
+Does not know bundles.
 """
 
 from __future__ import annotations
@@ -9,27 +9,15 @@ from pathlib import Path
 
 from reelsense.extras import importable
 
-_IN_GRAPH = 1024
-"""Weights of fewer bytes stay in the graph, the default of `onnx.save_model`."""
-
-_PAGE = 4096
-"""Weights are aligned to multiples of this, so that they can be mapped into memory."""
+_IN_GRAPH = 1024  # weights of fewer bytes stay in the graph, as with `onnx.save_model`
+_PAGE = 4096  # weights are aligned to pages, so that they can be mapped into memory
 
 
 def write_split(network: bytes, path: Path, max_file_size: int) -> list[str]:
-    """Write an ONNX network as a graph and files of weights beside it.
+    """Write an ONNX network as a graph `path` and files of weights beside it.
 
-    Args:
-        network: The serialized model, with all of its weights.
-        path: The file for the graph.
-        max_file_size: The maximum bytes of weights in one file. A larger matrix, which the format
-            cannot divide, gets its own file.
-
-    Returns:
-        The names of the files: that of `path`, and with `.data-1`, `.data-2`, ... appended.
-
-    Raises:
-        MissingExtraError: The package onnx is not installed.
+    A matrix of more than `max_file_size` bytes, which the format cannot divide, gets its own file.
+    Returns the file names: that of `path`, and with `.data-1`, `.data-2`, ... appended.
     """
     importable("onnx", "eval", f"splitting a network of more than {max_file_size:,} bytes")
     import onnx

@@ -1,4 +1,4 @@
-"""What a classifier returns. Plain frozen data: knows no model and no HTTP."""
+"""What a classifier returns. Frozen data classes that do not know models or HTTP."""
 
 from __future__ import annotations
 
@@ -14,27 +14,20 @@ UNSURE = "unsure"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredTexts:
-    """The scores of texts (n), one row each, before and after calibration."""
+    """The scores of n texts before and after calibration."""
 
-    probabilities: NDArray[np.float64]
-    """(n, labels), calibrated."""
-    stars: NDArray[np.float64] | None
-    """(n), the expected star rating; None if the model does not predict stars."""
-    tokens: NDArray[np.int64]
-    """(n), without [CLS] and [SEP]."""
-    groups: NDArray[np.intp]
-    """(n), the length group, an index into `Manifest.groups`."""
-    logits: NDArray[np.float64]
-    """(n, labels), the mean over the windows of a text, before calibration."""
-    star_logits: NDArray[np.float64]
-    """(n, ratings), likewise; no columns if the model does not predict stars."""
-    windows: NDArray[np.int64]
-    """(n), the number of windows."""
+    probabilities: NDArray[np.float64]  # (n, labels), calibrated
+    stars: NDArray[np.float64] | None  # (n), expected ratings; None: model without stars
+    tokens: NDArray[np.int64]  # (n), without [CLS] and [SEP]
+    groups: NDArray[np.intp]  # (n), length groups as indices into `Manifest.groups`
+    logits: NDArray[np.float64]  # (n, labels), means over the windows, before calibration
+    star_logits: NDArray[np.float64]  # (n, ratings), likewise; 0 columns without stars
+    windows: NDArray[np.int64]  # (n), number of windows
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
-    """The tokens of a text, and how many of them were scored; fewer only if it was truncated."""
+class TokenCounts:
+    """The tokens of a text, and how many of them were scored: fewer only if it was truncated."""
 
     total: int
     scored: int
@@ -56,7 +49,7 @@ class Prediction:
     """`label`, or "unsure" if `score` is below `threshold`."""
     stars: float | None
     """The expected star rating, 1.0 to 10.0; None if the model does not predict stars."""
-    tokens: Coverage
+    tokens: TokenCounts
 
     @property
     def positive(self) -> float:
@@ -95,7 +88,7 @@ class Counterfactual:
     """The smallest set of parts found whose removal changes the label."""
 
     unit: str
-    """What `parts` are: "sentences", or "words" if no set of sentences was found."""
+    """Type of `parts`: "sentences", or "words" if no set of sentences was found."""
     parts: tuple[Part, ...]
     """In the order of the text."""
     prediction: Prediction
@@ -108,23 +101,25 @@ class Explanation:
 
     prediction: Prediction
     target_label: str
-    """The label that weights refer to: "positive", or the predicted one without such a label."""
+    """The label that weights refer to: "positive", or the predicted label if the model has none."""
     log_odds: float
     """The calibrated log-odds (nats) of `target_label` for the whole text."""
     sentences: tuple[Part, ...]
-    """The whole text, in its order. If the budget does not allow for every sentence, those of low
-    weight stay together in passages."""
+    """The whole text, in its order. If the budget does not suffice for every sentence, sentences of
+    low weight are grouped into passages."""
     words: tuple[Part, ...]
-    """The words that matter most in the heaviest sentence, in the order of the text."""
+    """The words with the largest weights in the sentence with the largest weight (absolute
+    values), in the order of the text."""
     counterfactual: Counterfactual | None
-    """None: no such set was found within the budget."""
+    """None: no removal that changes the label was found within the budget."""
     forward_passes: int
-    """Windows that the network ran for this, those of the text itself included."""
+    """Windows that the model ran for this explanation, including those of the text itself."""
     budget: int
-    """The maximum of them, beside the text itself and the verification of the counterfactual."""
+    """Maximum forward passes in addition to those of the text itself and of the verification of
+    the counterfactual."""
 
     @property
     def support(self) -> list[float]:
-        """How much each of `sentences` supports the predicted label (nats); below 0: opposes it."""
+        """How much each sentence supports the predicted label (nats); below 0: opposes it."""
         sign = 1 if self.prediction.label == self.target_label else -1
         return [sign * sentence.weight for sentence in self.sentences]

@@ -1,8 +1,7 @@
-"""Installed models by name: the bundled one, and those that other packages register.
+"""Installed models by name: the bundled one, and those that packages register by entry points.
 
-A package registers its bundle with an entry point of the group `reelsense.models`. The entry
-point's name is the name of the model; its value is a top-level package that has the bundle in its
-folder `bundle`. The package is located, not imported. Does not load networks.
+An entry point of the group `reelsense.models` has the name of the model and names a top-level
+package with the bundle in its folder `bundle`. The package is located, not imported.
 """
 
 from __future__ import annotations
@@ -18,16 +17,10 @@ from reelsense.bundle import DEFAULT_BUNDLE, Bundle, read_bundle
 from reelsense.errors import BundleError
 
 GROUP = "reelsense.models"
-DEFAULT = "default"
-"""The name of the bundled model; no other package can register it."""
+DEFAULT = "default"  # the bundled model; no other package can register this name
+FOLDER = "bundle"  # of a package that registers a model
 
-FOLDER = "bundle"
-"""Name of the folder of the bundle in a package that registers a model."""
-
-_HOW_TO_INSTALL = {
-    "accurate": "in a clone of reelsense, install it with pip install ./models/accurate"
-}
-"""The project's own models, by name."""
+_PROJECT_MODELS = (DEFAULT, "accurate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +41,14 @@ def find(name_or_path: str | Path | None = None) -> Path:
     Args:
         name_or_path: A `Path` is a folder, and so is a string that contains a path separator or
             begins with a dot. Any other string is the name of an installed model or, if no model
-            has that name, a folder. None is the bundled model.
+            has that name, a folder. None: the bundled model.
 
     Returns:
         The folder of the bundle, not yet verified: `read_bundle` does that.
 
     Raises:
-        BundleError: There is neither a model nor a folder of that name, or the package that
-            registered the model is no longer installed.
+        BundleError: Neither a model nor a folder has that name, or the package that registered the
+            model is no longer installed.
     """
     if name_or_path is None:
         return DEFAULT_BUNDLE
@@ -65,10 +58,9 @@ def find(name_or_path: str | Path | None = None) -> Path:
         return folder
     if name_or_path and Path(name_or_path).is_dir():
         return Path(name_or_path)
-    hint = _HOW_TO_INSTALL.get(name_or_path)
     raise BundleError(
-        f'there is no model "{name_or_path}": expected an installed model ({", ".join(names())}) '
-        f"or the folder of a bundle{f'; {hint}' if hint else ''}",
+        f'unknown model "{name_or_path}": expected an installed model ({", ".join(names())}) '
+        "or the folder of a bundle",
         code="no-such-model",
     )
 
@@ -79,16 +71,15 @@ def names() -> list[str]:
 
 
 def installed() -> list[InstalledModel]:
-    """Return all installed models, verified, the bundled one first. Raises nothing."""
+    """Return all installed models, verified, the bundled one first. Does not raise."""
     return [_load(name) for name in names()]
 
 
 def published_name(folder: Path) -> str | None:
-    """Return the name of the model in `folder` if it is one of the project's own, else None."""
-    for name in (DEFAULT, *_HOW_TO_INSTALL):
+    """Return the name of the model in `folder` if this project publishes it, else None."""
+    for name in _PROJECT_MODELS:
         with suppress(BundleError):
-            own = _named(name)
-            if own and own.resolve() == folder.resolve():
+            if find(name).resolve() == folder.resolve():
                 return name
     return None
 
@@ -103,7 +94,6 @@ def _load(name: str) -> InstalledModel:
 
 
 def _named(name: str) -> Path | None:
-    """Return the folder of an installed model, None if it is not installed. Raises BundleError."""
     if name == DEFAULT:
         return DEFAULT_BUNDLE
     entry = _registered().get(name)
@@ -111,14 +101,11 @@ def _named(name: str) -> Path | None:
 
 
 def _is_path(name_or_path: str) -> bool:
-    separators = (os.sep, os.altsep or os.sep)
-    return name_or_path.startswith(".") or any(
-        separator in name_or_path for separator in separators
-    )
+    return name_or_path.startswith(".") or os.sep in name_or_path or "/" in name_or_path
 
 
 def _registered() -> dict[str, EntryPoint]:
-    """Return the entry points by name. The first on the path wins, as with imports."""
+    """Return the entry points by name. The first on the path takes precedence, as with imports."""
     entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=GROUP):
         if entry.name != DEFAULT and not _is_path(entry.name):
@@ -127,11 +114,10 @@ def _registered() -> dict[str, EntryPoint]:
 
 
 def _folder(entry: EntryPoint) -> Path:
-    """Return the folder of a registered bundle. Raises BundleError if its package is missing."""
     try:
         # Only top-level packages: to find a nested one, Python would import its parents.
         spec = find_spec(entry.value) if entry.value.isidentifier() else None
-    except ValueError:  # a module without a file, as __main__
+    except ValueError:  # a module without a file, such as __main__
         spec = None
     folders = list(spec.submodule_search_locations or ()) if spec else []
     if not folders:

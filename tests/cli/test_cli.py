@@ -111,8 +111,7 @@ def test_errors_are_one_line_with_exit_code_1(tmp_path: Path) -> None:
     found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     assert found.returncode == 1
     assert (
-        found.stderr
-        == f"reelsense: {tmp_path}/x is not a folder: expected the folder of a bundle\n"
+        found.stderr == f"reelsense: {tmp_path}/x does not exist: expected the folder of a bundle\n"
     )
 
 
@@ -308,7 +307,7 @@ def test_explain_prints_json(runner: CliRunner) -> None:
     ("arguments", "message"),
     [
         (["explain", " "], "the text is blank"),
-        (["explain", "\u0001"], "the text holds nothing that the model can read"),
+        (["explain", "\u0001"], "the text contains no readable characters"),
         (
             ["explain", "good", "--budget", "3"],
             "invalid budget 3: expected an integer, at least 16",

@@ -80,8 +80,8 @@ def test_no_description_is_cut() -> None:
     [
         (["--host", "0.0.0.0"], "the server on 0.0.0.0 would be open"),  # noqa: S104
         (["--host", "nohost.invalid"], "unknown host"),
-        (["--model", "nosuch"], 'there is no model "nosuch"'),
-        (["--model", "./nosuch"], "nosuch is not a folder"),
+        (["--model", "nosuch"], 'unknown model "nosuch"'),
+        (["--model", "./nosuch"], "nosuch does not exist"),
         (["--model", "nosuch", "--keys-file", "nosuch"], "cannot read the keys in nosuch"),
         (["--database", "nosuch://host"], "unsupported database 'nosuch'"),
         (["--database", "sqlite:////nosuch/jobs.db"], "folder /nosuch does not exist"),

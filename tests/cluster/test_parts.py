@@ -115,7 +115,7 @@ def test_remote_classifier_equals_local_one(model: ModelReplica) -> None:
     assert [found[0], found[2]] == [here.predict(texts[:1])[0], here.predict(texts[2:])[0]]
     fault = found[1]
     assert isinstance(fault, TextError)
-    assert (fault.position, fault.reason) == (1, "holds nothing that the model can read")
+    assert (fault.position, fault.reason) == (1, "contains no readable characters")
     assert sum(windows for windows, _ in batches) >= 5
     assert context.network > 0
     assert context.queue > 0
@@ -131,7 +131,7 @@ def test_remote_classifier_equals_local_one(model: ModelReplica) -> None:
 
 def test_remote_errors_keep_type_and_values(model: ModelReplica) -> None:
     classifier, _ = remote(model)
-    with pytest.raises(InputError, match="no thresholds"):
+    with pytest.raises(InputError, match="no decision thresholds"):
         classifier.predict_each(["good"], risk=0.1)
     with pytest.raises(TextError, match="text 0 is blank"):
         classifier.explain(" ")

@@ -114,7 +114,7 @@ def test_a_bundle_is_calibrated_and_still_gives_the_same_labels(tmp_path: Path) 
     [
         (Review("film 7", "good", "meh", None, "1"), "unknown label 'meh' of film 7"),
         (Review("film 7", "good", None, None, "1"), "none of the 1 reviews"),
-        (Review("film 7", "<br />", "positive", None, "1"), "film 7 holds nothing"),
+        (Review("film 7", "<br />", "positive", None, "1"), "film 7 contains no readable"),
     ],
 )
 def test_reviews_that_nothing_can_be_fitted_on(review: Review, message: str) -> None:

@@ -85,7 +85,7 @@ def test_a_review_that_cannot_be_read_is_named() -> None:
     """By its name, wherever it stands among the reviews that are scored at a time."""
     reviews = [Review(f"row {n}", "a good film", "positive", None, "g") for n in range(300)]
     reviews.append(Review("row 300", "<br />", "positive", None, "g"))
-    with pytest.raises(InputError, match=r"^row 300 holds nothing that the model can read"):
+    with pytest.raises(InputError, match=r"^row 300 contains no readable characters"):
         predict_labelled(tiny.classifier(), reviews)
 
 

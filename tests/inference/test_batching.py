@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from reelsense.inference import batching
 from reelsense.inference.batching import BUCKET, BatchQueue, _Call, fill, padded, stack
 from reelsense.inference.call_context import CallContext
+from tests.inference.gate import Gate
 from tests.waiting import wait_until
 
 Ids = NDArray[np.int64]
@@ -17,12 +18,12 @@ Windows = st.lists(st.lists(st.integers(1, 50), min_size=1, max_size=60), min_si
 
 
 def total(ids: Ids, mask: Ids) -> NDArray[np.float32]:
-    """A network whose logits are the sum of the ids that the mask shows, and how many."""
+    """A network whose logits are the sum and the number of the ids that are not masked."""
     return np.stack([(ids * mask).sum(1), mask.sum(1)], axis=1).astype(np.float32)
 
 
 class Counting:
-    """`total`, keeping the shapes it was run with."""
+    """Computes `total` and records the shapes of its inputs."""
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -59,21 +60,19 @@ def test_queue_returns_logits_of_each_window_within_budget(
 
 
 def test_concurrent_calls_share_a_batch() -> None:
-    entered, free = threading.Event(), threading.Event()
-    counting = Counting()
+    gate, counting = Gate(), Counting()
 
     def network(ids: Ids, mask: Ids) -> NDArray[np.float32]:
-        entered.set()
-        assert free.wait(10)
+        gate(ids, mask)
         return counting(ids, mask)
 
     queue = BatchQueue([network], pad=0, budget=160)
     with ThreadPoolExecutor(11) as pool:
         first = pool.submit(queue.run, [[1]])
-        assert entered.wait(10)  # the network is busy: the others have to wait, and so meet
+        wait_until(lambda: gate.seen)
         others = [pool.submit(queue.run, [[n]]) for n in range(2, 12)]
         wait_until(lambda: len(queue._waiting) == 10)
-        free.set()
+        gate.open.set()
         assert first.result(10)[0, 0] == 1
         assert [other.result(10)[0, 0] for other in others] == list(range(2, 12))
     assert counting.shapes == [(1, 16), (10, 16)]
@@ -98,7 +97,7 @@ def test_network_error_reaches_only_its_caller() -> None:
 
 
 class Stopped(_Call):
-    """A call whose thread is interrupted while it waits."""
+    """A call that is interrupted while it waits."""
 
     def __init__(self, windows: list[list[int]], context: CallContext) -> None:
         super().__init__(windows, context)
@@ -125,70 +124,54 @@ def test_interrupted_call_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
             queue.run([[1], [2], [3]])
     assert queue._waiting == []
     assert queue.run([[4]])[0, 0] == 4
-    assert len(counting.shapes) == 2  # the one that was running, and ours
+    assert len(counting.shapes) == 2  # the running window and that of the second call
 
 
 def test_single_batch_runs_on_all_cores() -> None:
     both = threading.Barrier(2)
-    whole = Counting()
+    all_cores = Counting()
 
     def one_of_two(ids: Ids, mask: Ids) -> NDArray[np.float32]:
-        both.wait(10)  # breaks, and fails the test, unless the other runs at the same time
+        both.wait(10)  # fails unless both networks run at the same time
         return total(ids, mask)
 
     networks = [one_of_two, lambda ids, mask: one_of_two(ids, mask)]
-    queue = BatchQueue(networks, pad=0, budget=32, whole=whole)
+    queue = BatchQueue(networks, pad=0, budget=32, whole=all_cores)
     assert queue.run([[n] for n in range(1, 5)])[:, 0].tolist() == [1, 2, 3, 4]
-    assert whole.shapes == []
+    assert all_cores.shapes == []
     assert queue.run([[5], [6]])[:, 0].tolist() == [5, 6]
-    assert whole.shapes == [(2, 16)]
+    assert all_cores.shapes == [(2, 16)]
 
 
 def test_long_text_does_not_delay_a_short_one() -> None:
-    entered, asked = threading.Event(), threading.Event()
-    seen: list[int] = []
-
-    def network(ids: Ids, mask: Ids) -> NDArray[np.float32]:
-        seen.extend(ids[:, 0].tolist())
-        entered.set()
-        assert asked.wait(10)
-        return total(ids, mask)
-
-    queue = BatchQueue([network], pad=0, budget=16)
+    gate = Gate()
+    queue = BatchQueue([gate], pad=0, budget=16)
     with ThreadPoolExecutor(2) as pool:
         long = pool.submit(queue.run, [[1]] * 500)
-        assert entered.wait(10)
+        wait_until(lambda: gate.seen)
         short = pool.submit(queue.run, [[2]])
         wait_until(lambda: any(window.call.windows == [[2]] for window in queue._waiting))
-        asked.set()
-        assert short.result(10).tolist() == [[2, 1]]
-        assert long.result(10).shape == (500, 2)
-    assert seen.index(2) < 40
+        gate.open.set()
+        assert short.result(10).tolist() == [[2]]
+        assert long.result(10).shape == (500, 1)
+    assert gate.seen.index(2) < 40
 
 
 def test_background_call_runs_when_nothing_else_waits() -> None:
-    entered, asked = threading.Event(), threading.Event()
-    seen: list[int] = []
-
-    def network(ids: Ids, mask: Ids) -> NDArray[np.float32]:
-        seen.extend(ids[:, 0].tolist())
-        entered.set()
-        assert asked.wait(10)
-        return total(ids, mask)
-
-    queue = BatchQueue([network], pad=0, budget=16)
+    gate = Gate()
+    queue = BatchQueue([gate], pad=0, budget=16)
     with ThreadPoolExecutor(2) as pool:
-        behind = pool.submit(queue.run, [[1]] * 60, CallContext(background=True))
-        assert entered.wait(10)
+        background = pool.submit(queue.run, [[1]] * 60, CallContext(background=True))
+        wait_until(lambda: gate.seen)
         live = pool.submit(queue.run, [[2]] * 40)
         wait_until(lambda: any(window.call.windows == [[2]] * 40 for window in queue._waiting))
-        asked.set()
-        assert live.result(10).shape == (40, 2)
-        assert behind.result(10).shape == (60, 2)
-    assert seen == [1] + [2] * 40 + [1] * 59
+        gate.open.set()
+        assert live.result(10).shape == (40, 1)
+        assert background.result(10).shape == (60, 1)
+    assert gate.seen == [1] + [2] * 40 + [1] * 59
 
 
-def test_queue_rejects_no_windows_and_missing_logits() -> None:
+def test_queue_rejects_empty_input_and_missing_logits() -> None:
     with pytest.raises(ValueError, match="no windows"):
         BatchQueue([total], pad=0, budget=16).run([])
     queue = BatchQueue([lambda ids, mask: total(ids, mask)[:1]], pad=0, budget=64)

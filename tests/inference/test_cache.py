@@ -1,5 +1,4 @@
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -91,33 +90,6 @@ def test_failure_of_another_call_is_not_shared() -> None:
             first.result(10)
     assert mine.computed == ["same"]
     assert not cache._in_flight
-
-
-def test_one_waiting_call_computes_after_a_failure() -> None:
-    cache = AnswerCache[int](9, "v1")
-    begun, go_on = threading.Event(), threading.Event()
-    computed: list[int] = []
-
-    def failing(_positions: Sequence[int]) -> list[int]:
-        begun.set()
-        assert go_on.wait(10)
-        raise ValueError
-
-    def slow(positions: Sequence[int]) -> list[int]:
-        computed.extend(positions)
-        time.sleep(0.1)
-        return [4]
-
-    with ThreadPoolExecutor(5) as pool:
-        pool.submit(cache.get, ["same"], failing)
-        assert begun.wait(10)
-        contexts = [CallContext() for _ in range(4)]
-        others = [pool.submit(cache.get, ["same"], slow, context) for context in contexts]
-        wait_until(lambda: all(context.cache_hits for context in contexts))
-        go_on.set()
-        assert [other.result(10) for other in others] == [[4]] * 4
-    assert computed == [0]
-    assert sum(context.cache_hits for context in contexts) == 3
 
 
 def test_cache_accepts_lone_surrogates() -> None:

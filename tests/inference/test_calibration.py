@@ -23,11 +23,11 @@ def test_probabilities_sum_to_one_and_keep_the_order_of_logits(
     rows: list[tuple[float, float]],
 ) -> None:
     logits = np.array(rows)
-    found = probabilities(logits)
-    assert np.allclose(found.sum(axis=1), 1)
-    assert (found >= 0).all()
-    sure = np.abs(logits[:, 0] - logits[:, 1]) > 1e-9
-    assert ((found[:, 1] >= found[:, 0]) == (logits[:, 1] >= logits[:, 0]))[sure].all()
+    result = probabilities(logits)
+    assert np.allclose(result.sum(axis=1), 1)
+    assert (result >= 0).all()
+    distinct = np.abs(logits[:, 0] - logits[:, 1]) > 1e-9
+    assert ((result[:, 1] >= result[:, 0]) == (logits[:, 1] >= logits[:, 0]))[distinct].all()
 
 
 def test_probabilities_are_the_softmax() -> None:
@@ -35,18 +35,20 @@ def test_probabilities_are_the_softmax() -> None:
 
 
 @given(st.integers(1, 9), st.floats(0.1, 10), st.floats(-1, 1))
-def test_calibration_never_changes_the_label(windows: int, heat: float, exponent: float) -> None:
+def test_calibration_never_changes_the_label(
+    windows: int, temperature: float, exponent: float
+) -> None:
     logits = np.array([[0.3, -1.0, 2.0], [5.0, 4.9, -5.0]])
-    fitted = Calibration(temperature=heat, window_exponent=exponent)
-    found = probabilities(logits, [windows, 1], fitted)
-    assert found.argmax(axis=1).tolist() == [2, 0]
-    assert np.allclose(found.sum(axis=1), 1)
+    calibration = Calibration(temperature=temperature, window_exponent=exponent)
+    result = probabilities(logits, [windows, 1], calibration)
+    assert result.argmax(axis=1).tolist() == [2, 0]
+    assert np.allclose(result.sum(axis=1), 1)
 
 
 def test_probabilities_scale_by_temperature_and_windows() -> None:
     logits = np.array([[0.0, 2.0], [0.0, 2.0]])
-    found = probabilities(logits, [1, 4], Calibration(temperature=2.0, window_exponent=0.5))
-    assert found[:, 1] == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(-2))])
+    result = probabilities(logits, [1, 4], Calibration(temperature=2.0, window_exponent=0.5))
+    assert result[:, 1] == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(-2))])
 
 
 def manifest(control: RiskControl | None = tiny.RISKS) -> Manifest:
@@ -126,8 +128,8 @@ def test_probabilities_by_group_do_not_depend_on_other_texts(
     windows, tokens = (np.array(column) for column in list(zip(*texts, strict=True))[1:])
     groups = group_numbers(GROUPED.groups, tokens)
     calibrations = [group.calibration for group in GROUPED.groups]
-    found = probabilities_by_group(logits, windows, groups, calibrations)
+    result = probabilities_by_group(logits, windows, groups, calibrations)
     for n, (_, count, length) in enumerate(texts):
         one = slice(n, n + 1)
         expected = probabilities(logits[one], count, calibrations[length > 4])
-        assert np.array_equal(found[one], expected)
+        assert np.array_equal(result[one], expected)

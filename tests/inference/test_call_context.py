@@ -12,20 +12,8 @@ from reelsense.inference.batching import BatchQueue
 from reelsense.inference.cache import AnswerCache
 from reelsense.inference.call_context import CallContext
 from tests import tiny
+from tests.inference.gate import Gate
 from tests.waiting import wait_until
-
-
-class Gate:
-    """A network that blocks until it is opened and records its inputs."""
-
-    def __init__(self) -> None:
-        self.open = threading.Event()
-        self.seen: list[int] = []
-
-    def __call__(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        self.seen += ids[:, 0].tolist()
-        assert self.open.wait(10)
-        return ids[:, :1].astype(np.float32)
 
 
 def test_expired_window_skips_forward_pass() -> None:
@@ -34,7 +22,7 @@ def test_expired_window_skips_forward_pass() -> None:
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(queue.run, [[1]])
         wait_until(lambda: gate.seen)
-        with pytest.raises(DeadlineError, match=r"0\.05 seconds"):
+        with pytest.raises(DeadlineError):
             queue.run([[2]], CallContext(0.05))
         gate.open.set()
         assert first.result(10).tolist() == [[1]]
@@ -45,13 +33,15 @@ def test_expired_window_skips_forward_pass() -> None:
 def test_cancelled_window_skips_forward_pass() -> None:
     gate = Gate()
     queue = BatchQueue([gate], pad=0, budget=16)
-    gone: list[bool] = []
+    disconnected: list[bool] = []
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(queue.run, [[1]])
         wait_until(lambda: gate.seen)
-        second = pool.submit(queue.run, [[2]] * 40, CallContext(is_cancelled=lambda: bool(gone)))
+        second = pool.submit(
+            queue.run, [[2]] * 40, CallContext(is_cancelled=lambda: bool(disconnected))
+        )
         wait_until(lambda: queue._waiting)
-        gone.append(True)
+        disconnected.append(True)
         gate.open.set()
         assert first.result(10).tolist() == [[1]]
         with pytest.raises(AbandonedError):

@@ -18,24 +18,23 @@ CLASSIFIER = tiny.classifier()
 
 
 def test_predict_returns_label_score_and_tokens() -> None:
-    answer = CLASSIFIER.predict(["a good film"])[0]
-    assert answer.label == "positive"
-    assert answer.score == answer.positive == pytest.approx(1 / (1 + np.exp(-2)))
-    assert answer.positive + answer.negative == pytest.approx(1)
-    assert answer.tokens.total == answer.tokens.scored == 3
+    prediction = CLASSIFIER.predict(["a good film"])[0]
+    assert prediction.label == "positive"
+    assert prediction.score == prediction.positive == pytest.approx(1 / (1 + np.exp(-2)))
+    assert prediction.positive + prediction.negative == pytest.approx(1)
+    assert prediction.tokens.total == prediction.tokens.scored == 3
 
 
 @given(Texts)
 def test_predict_agrees_with_predict_proba_and_keeps_order(texts: list[str]) -> None:
-    answers, table = CLASSIFIER.predict(texts), CLASSIFIER.predict_proba(texts)
+    predictions, table = CLASSIFIER.predict(texts), CLASSIFIER.predict_proba(texts)
     assert table.shape == (len(texts), 2)
-    assert [[a.negative, a.positive] for a in answers] == table.tolist()
+    assert [[row.negative, row.positive] for row in predictions] == table.tolist()
     alone = [CLASSIFIER.predict([text])[0] for text in texts]
-    assert answers == alone
+    assert predictions == alone
 
 
 def test_predict_scores_all_windows_of_a_long_text() -> None:
-    """The last word of several windows counts as much as the first."""
     filler = "the " * 100
     assert CLASSIFIER.predict([filler + "good"])[0].label == "positive"
     assert CLASSIFIER.predict([filler + "awful"])[0].label == "negative"
@@ -77,11 +76,11 @@ def test_predict_supports_three_labels() -> None:
         return np.tile(np.array([0.0, 1.0, 0.5], dtype=np.float32), (len(ids), 1))
 
     bundle = tiny.bundle(labels=("bad", "fair", "good"))
-    answer = classifiers.Classifier(bundle, network=three).predict(["a film"])[0]
-    assert answer.label == "fair"
-    assert list(answer.probabilities) == ["bad", "fair", "good"]
+    prediction = classifiers.Classifier(bundle, network=three).predict(["a film"])[0]
+    assert prediction.label == "fair"
+    assert list(prediction.probabilities) == ["bad", "fair", "good"]
     with pytest.raises(KeyError):
-        _ = answer.positive
+        _ = prediction.positive
 
 
 def test_unsure_prediction_keeps_its_label() -> None:
@@ -106,14 +105,15 @@ def stars_of(mood: float) -> float:
 
 @given(Texts)
 def test_stars_do_not_change_the_labels(texts: list[str]) -> None:
-    predictions, found = STARRED.predict(texts), CLASSIFIER.predict(texts)
-    assert [replace(prediction, stars=None) for prediction in predictions] == found
+    predictions = STARRED.predict(texts)
+    unstarred = [replace(prediction, stars=None) for prediction in predictions]
+    assert unstarred == CLASSIFIER.predict(texts)
     assert np.array_equal(STARRED.predict_proba(texts), CLASSIFIER.predict_proba(texts))
     if texts:
-        answers = STARRED.score(texts)
-        assert np.array_equal(answers.probabilities, STARRED.predict_proba(texts))
-        assert answers.stars is not None
-        assert answers.stars.tolist() == [prediction.stars for prediction in predictions]
+        scored = STARRED.score(texts)
+        assert np.array_equal(scored.probabilities, STARRED.predict_proba(texts))
+        assert scored.stars is not None
+        assert scored.stars.tolist() == [prediction.stars for prediction in predictions]
 
 
 def test_stars_are_those_of_the_mean_of_the_windows() -> None:
@@ -158,10 +158,10 @@ def test_cached_text_is_not_computed_again() -> None:
 
 def test_predict_each_returns_errors_in_place() -> None:
     texts: list[object] = ["good", " ", "bad", "\u200b", 7, *["good"] * 600, "\u200b"]
-    answers = CLASSIFIER.predict_each(texts)  # type: ignore[arg-type]
-    codes = {answer.position: answer.code for answer in answers if isinstance(answer, TextError)}
+    predictions = CLASSIFIER.predict_each(texts)  # type: ignore[arg-type]
+    codes = {error.position: error.code for error in predictions if isinstance(error, TextError)}
     assert codes == {1: "blank", 3: "unreadable", 4: "not-a-string", 605: "unreadable"}
-    assert [answers[0], answers[2]] == CLASSIFIER.predict(["good", "bad"])
+    assert [predictions[0], predictions[2]] == CLASSIFIER.predict(["good", "bad"])
     assert CLASSIFIER.predict_each([]) == []
     assert all(
         isinstance(prediction, TextError) for prediction in CLASSIFIER.predict_each(["", "\u200b"])
@@ -190,13 +190,15 @@ def test_threshold_is_zero_for_model_without_thresholds() -> None:
 
 @given(Texts)
 def test_prediction_by_length_group_does_not_depend_on_other_texts(texts: list[str]) -> None:
-    answers = GROUPED.predict(texts, risk=0.1)
-    assert answers == [GROUPED.predict([text], risk=0.1)[0] for text in texts]
-    assert [[a.negative, a.positive] for a in answers] == GROUPED.predict_proba(texts).tolist()
+    predictions = GROUPED.predict(texts, risk=0.1)
+    assert predictions == [GROUPED.predict([text], risk=0.1)[0] for text in texts]
+    assert [[row.negative, row.positive] for row in predictions] == GROUPED.predict_proba(
+        texts
+    ).tolist()
     if texts:
         assert GROUPED.score(texts).tokens.tolist() == [
-            prediction.tokens.total for prediction in answers
+            prediction.tokens.total for prediction in predictions
         ]
-    for prediction in answers:
+    for prediction in predictions:
         assert prediction.threshold == (0.7 if prediction.tokens.total <= 4 else 0.0)
         assert (prediction.verdict == "unsure") == (prediction.score < (prediction.threshold or 0))

@@ -1,4 +1,4 @@
-"""The model that comes with the package: does it answer, and does the int8 hold what it says?"""
+"""The bundled model: plausible predictions, and the same ones on different processors."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def classifier() -> Classifier:
 
 
 def test_default_model_classifies_plain_reviews(classifier: Classifier) -> None:
-    answers = classifier.predict(POSITIVE + NEGATIVE)
-    assert [answer.label for answer in answers] == ["positive"] * 3 + ["negative"] * 3
+    predictions = classifier.predict(POSITIVE + NEGATIVE)
+    assert [prediction.label for prediction in predictions] == ["positive"] * 3 + ["negative"] * 3
 
 
 def test_emoji_alone_get_a_prediction(classifier: Classifier) -> None:
     texts = ["\U0001f60d\U0001f60d", "\U0001f44d", "\U0001f44e", "\U0001f4a9"]
-    labels = [answer.label for answer in classifier.predict(texts)]
+    labels = [prediction.label for prediction in classifier.predict(texts)]
     assert labels == ["positive", "positive", "negative", "negative"]
 
 
@@ -60,26 +60,26 @@ def test_predictions_agree_on_one_core_and_all(classifier: Classifier) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's /proc")
 def test_processes_do_not_share_their_cores() -> None:
-    """Two processes with one core each would else both hold on to the first."""
+    """With pinned cores, two processes with one core each would share the first."""
     program = """if True:
         import os, threading
         from reelsense import Classifier
         classifier = Classifier.load(threads=1)
         reading = threading.Thread(target=classifier.predict, args=(["good " * 300] * 40,))
         reading.start()
-        found = set()
-        while reading.is_alive():  # a thread is bound while it reads, and not after
-            for each in os.listdir("/proc/self/task"):
+        cores = set()
+        while reading.is_alive():  # threads are pinned only while they run the network
+            for thread in os.listdir("/proc/self/task"):
                 try:
-                    found.add(tuple(os.sched_getaffinity(int(each))))
+                    cores.add(tuple(os.sched_getaffinity(int(thread))))
                 except ProcessLookupError:
                     pass
-        print(*found)
+        print(*cores)
     """
-    answer = subprocess.run(  # noqa: S603  # our own command
+    done = subprocess.run(  # noqa: S603  # our own command
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert answer.stdout.strip() == str(tuple(os.sched_getaffinity(0)))
+    assert done.stdout.strip() == str(tuple(os.sched_getaffinity(0)))
 
 
 @pytest.mark.slow
@@ -94,12 +94,12 @@ def test_old_processor_gives_the_same_predictions(classifier: Classifier) -> Non
         "print(json.dumps(Classifier.load(threads=1).predict_proba(json.load(sys.stdin)).tolist()))"
     )
     texts = POSITIVE + NEGATIVE + [" ".join(POSITIVE + NEGATIVE)]
-    answer = subprocess.run(  # noqa: S603  # our own command
+    done = subprocess.run(  # noqa: S603  # our own command
         [shutil.which("qemu-x86_64") or "", "-cpu", "Haswell", sys.executable, "-c", program],
         input=json.dumps(texts),
         capture_output=True,
         text=True,
         check=True,
     )
-    found = np.array(json.loads(answer.stdout))
-    assert np.abs(found - classifier.predict_proba(texts)).max() < 0.05
+    emulated = np.array(json.loads(done.stdout))
+    assert np.abs(emulated - classifier.predict_proba(texts)).max() < 0.05

@@ -40,11 +40,11 @@ class Counting:
 
 
 def wide_classifier(window: int = 64, temperature: float = 1.0) -> Classifier:
-    """A classifier whose window holds a whole review."""
-    made = tiny.bundle(window=window)
+    """Return a classifier with a window for whole reviews."""
+    bundle = tiny.bundle(window=window)
     calibration = Calibration(temperature=temperature)
-    manifest = replace(made.manifest, calibration=calibration)
-    return Classifier(replace(made, manifest=manifest), network=tiny.count_moods)
+    manifest = replace(bundle.manifest, calibration=calibration)
+    return Classifier(replace(bundle, manifest=manifest), network=tiny.count_moods)
 
 
 def weights_of(text: str, parts: tuple[Part, ...]) -> list[tuple[str, float]]:
@@ -79,8 +79,8 @@ def test_counterfactual_is_the_smallest_set_that_changes_the_label() -> None:
     assert [text[part.start : part.end] for part in explanation.counterfactual.parts] == [
         "Good.", "Great, great, great film.", "Good."
     ]  # fmt: skip
-    left = without(text, explanation.counterfactual.parts)
-    assert explanation.counterfactual.prediction == wide_classifier().predict([left])[0]
+    remaining = without(text, explanation.counterfactual.parts)
+    assert explanation.counterfactual.prediction == wide_classifier().predict([remaining])[0]
     assert explanation.counterfactual.prediction.label != explanation.prediction.label
 
 
@@ -116,7 +116,7 @@ def test_only_sentence_is_compared_with_an_empty_text() -> None:
     assert weights_of(text, CLASSIFIER.explain(text).sentences) == [("good film", 2.0)]
 
 
-def test_many_sentences_are_grouped_and_the_heaviest_passages_divided() -> None:
+def test_explain_groups_many_sentences_and_divides_the_heaviest_passages() -> None:
     text = " ".join(
         ["The film." for _ in range(2500)] + ["Great."] + ["A film." for _ in range(2499)]
     )
@@ -146,9 +146,9 @@ def test_explain_keeps_budget_and_agrees_with_predict(texts: list[str], budget: 
     ends = [0, *(part.end for part in explanation.sentences)]
     assert all(end <= part.start for end, part in zip(ends, explanation.sentences, strict=False))
     if explanation.counterfactual:
-        left = CLASSIFIER.predict([without(text, explanation.counterfactual.parts)])[0]
-        assert left == explanation.counterfactual.prediction
-        assert left.label != explanation.prediction.label
+        remaining = CLASSIFIER.predict([without(text, explanation.counterfactual.parts)])[0]
+        assert remaining == explanation.counterfactual.prediction
+        assert remaining.label != explanation.prediction.label
 
 
 @given(Sentences)
@@ -158,30 +158,29 @@ def test_weights_in_one_window_are_differences_of_predictions(texts: list[str]) 
     explanation = classifier.explain(text)
     if len(explanation.sentences) > 1:
         for part in (*explanation.sentences, *explanation.words):
-            left = without(text, [part])
-            if classifier.predict_each([left])[0].__class__ is not TextError:
-                expected = explanation.log_odds - log_odds(classifier, left)
+            remaining = without(text, [part])
+            if classifier.predict_each([remaining])[0].__class__ is not TextError:
+                expected = explanation.log_odds - log_odds(classifier, remaining)
                 assert part.weight == pytest.approx(expected, abs=1e-6)
 
 
 @given(Texts)
 def test_explain_accepts_the_same_texts_as_predict(text: str) -> None:
-    [answer] = CLASSIFIER.predict_each([text])
-    if isinstance(answer, TextError):
-        with pytest.raises(TextError, match=answer.reason):
+    [prediction] = CLASSIFIER.predict_each([text])
+    if isinstance(prediction, TextError):
+        with pytest.raises(TextError, match=prediction.reason):
             CLASSIFIER.explain(text)
     else:
         explanation = CLASSIFIER.explain(text)
-        assert explanation.prediction == answer
+        assert explanation.prediction == prediction
         assert all(0 <= part.start < part.end <= len(text) for part in explanation.sentences)
 
 
-def test_unchanged_windows_are_not_run_again() -> None:
+def test_explain_does_not_run_unchanged_windows_again() -> None:
     network = Counting()
-    text = "good film. " * 14  # three windows of 14 tokens, a sentence in each of 3 tokens
+    text = "good film. " * 14  # three windows of 14 tokens; sentences of 3 tokens
     Classifier(tiny.bundle(), network=network).explain(text, budget=60)
-    before = network.rows
-    assert before <= 3 + 60 + 3
+    assert network.rows <= 3 + 60 + 3
 
 
 @pytest.mark.parametrize(
@@ -194,7 +193,7 @@ def test_unchanged_windows_are_not_run_again() -> None:
     ],
 )
 @pytest.mark.parametrize("budget", [16, 17, 200])
-def test_budget_holds_for_sentences_of_many_windows(text: str, budget: int) -> None:
+def test_explain_keeps_budget_for_sentences_of_many_windows(text: str, budget: int) -> None:
     explanation = CLASSIFIER.explain(text, budget=budget)
     assert explanation.forward_passes <= budget + -(-explanation.prediction.tokens.total // 14)
 
@@ -232,7 +231,7 @@ def test_target_label_is_the_predicted_one_without_positive() -> None:
     assert explanation.log_odds == pytest.approx(np.log(negative / (fair + positive)))
 
 
-def test_explanation_by_the_default_model() -> None:
+def test_explain_with_the_default_model() -> None:
     classifier = Classifier.load()
     text = "The music is lovely. But the plot is a dull, lazy mess. I went home."
     explanation: Explanation = classifier.explain(text)
@@ -247,7 +246,7 @@ def test_explanation_by_the_default_model() -> None:
 
 
 def test_explain_uses_the_calibration_of_the_whole_text() -> None:
-    """Five words are of the long group, whose logits are taken as they are; four would not be."""
+    """The whole text is in the long group (not calibrated), the remaining text in the short one."""
     classifier = tiny.grouped_classifier()
     text = "Good, good. Bad film the."
     explanation = classifier.explain(text, risk=0.1)
@@ -277,9 +276,9 @@ def test_explain_removes_the_tokens_of_each_word(kind: str) -> None:
         moods = (mood[ids] * mask).sum(axis=1)
         return np.stack([-moods, moods], axis=1)
 
-    made = replace(tiny.bundle(window=64), tokenizer=serialized)
+    bundle = replace(tiny.bundle(window=64), tokenizer=serialized)
     text = "the film was good.  a bad film &amp; a bad, bad film.<br />good the film"
-    explanation = Classifier(made, network=count).explain(text)
+    explanation = Classifier(bundle, network=count).explain(text)
     assert weights_of(text, explanation.sentences) == [
         ("the film was good.", 2.0),
         ("a bad film &amp; a bad, bad film.", -6.0),

@@ -19,12 +19,12 @@ def test_gpu_engine_agrees_with_cpu_engine(monkeypatch: pytest.MonkeyPatch) -> N
     texts = [*POSITIVE, *NEGATIVE, " ".join(POSITIVE * 40)]
     expected = Classifier.load().predict_proba(texts)
 
-    def on_the_processor(network: bytes | Path) -> GpuEngine:
+    def cpu_provider_engine(network: bytes | Path) -> GpuEngine:
         return GpuEngine(network, ["CPUExecutionProvider"])
 
-    monkeypatch.setattr("reelsense.inference.pipeline.gpu_engine", on_the_processor)
-    found = Classifier.load().predict_proba(texts)
-    assert np.abs(found - expected).max() < 0.05
+    monkeypatch.setattr("reelsense.inference.pipeline.gpu_engine", cpu_provider_engine)
+    probabilities = Classifier.load().predict_proba(texts)
+    assert np.abs(probabilities - expected).max() < 0.05
 
 
 def test_gpu_engine_is_none_without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,13 +38,13 @@ def test_gpu_engine_is_none_if_gpu_cannot_be_used(
 ) -> None:
     monkeypatch.setattr(gpu, "_DRIVERS", (tmp_path,))
     assert gpu_engine(NETWORK) is None  # the library knows no GPU
-    assert "cannot use it" in caplog.text
+    assert "cannot use the GPU" in caplog.text
     caplog.clear()
     providers = ["CPUExecutionProvider"]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [gpu._CUDA])
     monkeypatch.setattr(gpu, "GpuEngine", lambda network: GpuEngine(network, providers))
     assert gpu_engine(NETWORK) is None  # it knows one, and falls back
-    assert "cannot use it" in caplog.text
+    assert "cannot use the GPU" in caplog.text
     monkeypatch.setattr(gpu, "_CUDA", providers[0])
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: providers)
     assert gpu_engine(NETWORK) is not None

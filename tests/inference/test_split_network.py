@@ -31,32 +31,32 @@ def expected() -> NDArray[np.float64]:
     return tiny.classifier().predict_proba(TEXTS)
 
 
-def test_classifier_answers_from_files_and_from_memory(
+def test_classifier_runs_a_split_network_from_files_and_memory(
     split: Path, expected: NDArray[np.float64]
 ) -> None:
     bundle = read_bundle(split)
-    sent = pickle.loads(pickle.dumps(bundle.in_memory()))  # noqa: S301  # as Ray does
-    for each in (bundle, sent):
-        assert Classifier(each).predict_proba(TEXTS) == pytest.approx(expected, abs=1e-5)
+    received = pickle.loads(pickle.dumps(bundle.in_memory()))  # noqa: S301  # as Ray does
+    for loaded in (bundle, received):
+        assert Classifier(loaded).predict_proba(TEXTS) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
-def test_gpu_engine_answers_from_files_and_from_memory(
+def test_gpu_engine_runs_a_split_network_from_files_and_memory(
     split: Path, expected: NDArray[np.float64], in_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnxruntime")
 
-    def on_the_processor(network: bytes | Path) -> GpuEngine:
+    def cpu_provider_engine(network: bytes | Path) -> GpuEngine:
         return GpuEngine(network, ["CPUExecutionProvider"])
 
-    monkeypatch.setattr("reelsense.inference.pipeline.gpu_engine", on_the_processor)
+    monkeypatch.setattr("reelsense.inference.pipeline.gpu_engine", cpu_provider_engine)
     bundle = read_bundle(split)
     classifier = Classifier(bundle.in_memory() if in_memory else bundle)
     assert classifier.predict_proba(TEXTS) == pytest.approx(expected, abs=1e-5)
 
 
-def test_weights_that_are_overwritten_do_not_disturb_a_loaded_model(tmp_path: Path) -> None:
-    """Were they mapped into memory, the process would end, which is why it is one of its own."""
+def test_overwritten_weight_files_do_not_affect_a_loaded_model(tmp_path: Path) -> None:
+    """In a separate process, because overwriting a memory-mapped file would end it."""
     network = tiny_network.network(rows=300_000)
     write_bundle(tmp_path / "model", tiny.bundle(network=network), max_file_size=1000)
     program = f"""if True:
@@ -68,5 +68,5 @@ def test_weights_that_are_overwritten_do_not_disturb_a_loaded_model(tmp_path: Pa
         print(classifier.predict(["a good film"])[0].label)
     """
     command = [sys.executable, "-c", program]
-    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
-    assert (found.returncode, found.stdout) == (0, "positive\n")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    assert (done.returncode, done.stdout) == (0, "positive\n")

@@ -88,8 +88,8 @@ def test_offsets_are_within_the_word(tokenizer: ReviewTokenizer) -> None:
     for word in re.finditer(r"\w+", text):
         within = [
             number
-            for number, place in zip(tokens.ids, tokens.offsets, strict=True)
-            if word.start() <= place < word.end()
+            for number, offset in zip(tokens.ids, tokens.offsets, strict=True)
+            if word.start() <= offset < word.end()
         ]
         assert tokenizer._tokenizer.decode(within).strip() == word[0]
 
@@ -101,7 +101,7 @@ def test_offsets_are_visible_characters(tokenizer: ReviewTokenizer, text: str) -
     tokens = tokenizer.encode_with_offsets(text)
     assert tokens.ids == tokenizer.encode([text])[0]
     assert tokens.offsets == sorted(tokens.offsets)
-    assert not any(text[place].isspace() for place in tokens.offsets)
+    assert not any(text[offset].isspace() for offset in tokens.offsets)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def _without(token: str) -> str:
 
 
 def _ending_in_two(token: str) -> str:
-    """As XLNet's: both special tokens are behind the text."""
+    """Return a tokenizer with both special tokens after the text, as in XLNet."""
     tokenizer = Tokenizer.from_str(tokenizer_json())
     ends = [(name, VOCABULARY[name]) for name in ("[SEP]", token)]
     tokenizer.post_processor = processors.TemplateProcessing(

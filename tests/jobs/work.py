@@ -8,7 +8,7 @@ from reelsense.bulk.rows import added_columns, answer_rows
 from reelsense.inference.classifier import Classifier
 from reelsense.jobs.job import Job, NewJob
 from reelsense.jobs.repository import JobRepository
-from reelsense.prediction import Coverage, Prediction
+from reelsense.prediction import Prediction, TokenCounts
 from reelsense.tables.delimited import Row
 
 ADDED = ("label", "score", "positive", "verdict", "stars")
@@ -32,7 +32,7 @@ def answer(positive: float, stars: float | None = None, verdict: str = "") -> Pr
         threshold=0.0,
         verdict=verdict or label,
         stars=stars,
-        tokens=Coverage(total=1, scored=1),
+        tokens=TokenCounts(total=1, scored=1),
     )
 
 

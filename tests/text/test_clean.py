@@ -61,9 +61,9 @@ def test_clean_with_offsets_agrees_with_clean_and_maps_to_the_original(text: str
 @given(Texts)
 def test_sentences_cover_all_but_white_space(text: str) -> None:
     layout = clean_with_offsets(text).layout
-    found = sentences(layout)
+    spans = sentences(layout)
     at = 0
-    for span in found:
+    for span in spans:
         assert not layout[at : span.start].strip()
         assert layout[span.start : span.end] == layout[span.start : span.end].strip() != ""
         at = span.end
@@ -117,8 +117,8 @@ def test_words_leave_out_function_words() -> None:
         "well-made", "film's", "10/10", "wow", "!", "\U0001f60d", ":)", "not", "bad", "don't"
     ]  # fmt: skip
     marked = "e\u0301tude R&B good!bad \u0905\u091a\u094d\u091b\u0940 \u0939\u0948\u0964"
-    found = [marked[word.start : word.end] for word in words(marked, Span(0, len(marked)))]
-    assert found == [
+    marked_words = [marked[word.start : word.end] for word in words(marked, Span(0, len(marked)))]
+    assert marked_words == [
         "e\u0301tude", "R&B", "good", "bad", "\u0905\u091a\u094d\u091b\u0940", "\u0939\u0948"
     ]  # fmt: skip
     assert words("the bad of it", Span(0, 3)) == [Span(0, 3)]
@@ -129,10 +129,10 @@ def test_words_leave_out_function_words() -> None:
 def test_words_are_within_their_sentence(text: str) -> None:
     cleaned = clean_with_offsets(text)
     for sentence in sentences(cleaned.layout):
-        found = words(cleaned.layout, sentence)
-        for word in found:
+        spans = words(cleaned.layout, sentence)
+        for word in spans:
             assert sentence.start <= word.start < word.end <= sentence.end
-        for word, after in pairwise(found):
+        for word, after in pairwise(spans):
             assert cleaned.original_span(word).end <= cleaned.original_span(after).start
         if re.search(r"\w", cleaned.text[sentence.start : sentence.end]):
-            assert found
+            assert spans

@@ -1,4 +1,4 @@
-"""The bundle: the folder that carries a model from training to serving.
+"""The bundle: the folder that stores a trained model for serving.
 
     model.onnx       the network; a large one has its weights in model.onnx.data-1, -2, ...
     tokenizer.json   its tokenizer
@@ -7,7 +7,7 @@
     manifest.json    format version, labels, window, calibration, thresholds, metrics, provenance,
                      SHA-256 of every file
 
-Does not know how a network is run or trained.
+Does not know how to run or train a network.
 """
 
 from __future__ import annotations
@@ -39,29 +39,3 @@ from reelsense.bundle.manifest import (
     Threshold,
     ValidationMetrics,
 )
-
-__all__ = [
-    "CARD",
-    "DEFAULT_BUNDLE",
-    "EVALUATION",
-    "FILES",
-    "FORMAT",
-    "MANIFEST",
-    "NETWORK",
-    "TOKENIZER",
-    "WEIGHTS",
-    "Bundle",
-    "BundleMetrics",
-    "Calibration",
-    "LengthGroup",
-    "Manifest",
-    "OfficialTestMetrics",
-    "Provenance",
-    "RiskControl",
-    "Threshold",
-    "ValidationMetrics",
-    "bundle_paths",
-    "check_target",
-    "read_bundle",
-    "write_bundle",
-]

@@ -24,26 +24,18 @@ from reelsense.bundle.manifest import (
 from reelsense.errors import BundleError
 from reelsense.onnx_files import write_split
 
-DEFAULT_BUNDLE = Path(__file__).parent.parent / "models" / "default"
-"""The bundle that is part of the package."""
+DEFAULT_BUNDLE = Path(__file__).parent.parent / "models" / "default"  # bundled with the package
 
-NETWORK, TOKENIZER, CARD, MANIFEST = (
-    "model.onnx",
-    "tokenizer.json",
-    "MODEL_CARD.md",
-    "manifest.json",
-)
-EVALUATION = "evaluation.json"
-"""Optional."""
+NETWORK = "model.onnx"
+TOKENIZER = "tokenizer.json"
+CARD = "MODEL_CARD.md"
+MANIFEST = "manifest.json"
+EVALUATION = "evaluation.json"  # optional
 _REQUIRED = (NETWORK, TOKENIZER, CARD)
-_OLD_REPORT = "report.html"
-"""Part of older bundles; verified but not used."""
-FILES = (*_REQUIRED, EVALUATION, MANIFEST, _OLD_REPORT)
-"""Names of all files except those that match WEIGHTS."""
-WEIGHTS = re.compile(re.escape(NETWORK) + r"\.data-[1-9]\d*")
-"""Names of the external data files of a network."""
-MAX_FILE_SIZE = 90_000_000
-"""Maximum size of a file of the network in bytes. Git hosts reject files above 100 MB."""
+_OLD_REPORT = "report.html"  # in older bundles; verified but not used
+FILES = (*_REQUIRED, EVALUATION, MANIFEST, _OLD_REPORT)  # all except those that match WEIGHTS
+WEIGHTS = re.compile(re.escape(NETWORK) + r"\.data-[1-9]\d*")  # external data of the network
+MAX_FILE_SIZE = 90_000_000  # bytes, for files of the network: Git hosts reject more than 100 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +43,14 @@ class Bundle:
     """A verified bundle."""
 
     manifest: Manifest
+    # An ONNX model or its file: int64 `input_ids` and `attention_mask` (n, length) to float32
+    # logits (n, labels + ratings). A file saves one copy in memory.
     network: bytes | Path
-    """An ONNX model or its file: int64 `input_ids` and `attention_mask` (n, length) to float32
-    logits (n, labels + ratings). A file saves one copy in memory."""
-    tokenizer: str
-    """JSON of a Hugging Face tokenizer."""
+    tokenizer: str  # JSON of a Hugging Face tokenizer
     card: str
-    evaluation: str | None = None
-    """Content of evaluation.json, as written by `reelsense evaluate`."""
+    evaluation: str | None = None  # content of evaluation.json
+    # External data of the network by file name, in memory or in the folder of `network`.
     weights: dict[str, bytes | Path] = field(default_factory=dict)
-    """External data of the network by file name, in memory or in the folder of `network`."""
 
     @property
     def network_files(self) -> dict[str, bytes | Path]:
@@ -97,14 +87,13 @@ def read_bundle(folder: Path) -> Bundle:
     """Read the bundle in `folder` and verify every byte of it.
 
     Raises:
-        BundleError: There is no bundle (code `no-bundle`), a file is missing or unreadable
-            (`bundle-incomplete`), was changed (`bundle-changed`), or the format is too new
+        BundleError: `folder` is not a bundle (code `no-bundle`), a file is missing or unreadable
+            (`bundle-incomplete`) or was changed (`bundle-changed`), or the format is too new
             (`bundle-too-new`). The message names the file.
     """
     if not folder.is_dir():
-        raise BundleError(
-            f"{folder} is not a folder: expected the folder of a bundle", code="no-bundle"
-        )
+        problem = "is not a folder" if folder.exists() else "does not exist"
+        raise BundleError(f"{folder} {problem}: expected the folder of a bundle", code="no-bundle")
     if not (folder / MANIFEST).exists():
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}", code="no-bundle")
     manifest = parse(folder / MANIFEST, _read(folder / MANIFEST))
@@ -133,16 +122,14 @@ def bundle_paths(folder: Path) -> list[Path]:
 
 
 def check_target(folder: Path) -> None:
-    """Raise BundleError (code `not-a-bundle-folder`) if a bundle must not be written to `folder`.
-
-    It may be missing, empty or a bundle.
-    """
+    """Raise BundleError (`not-a-bundle-folder`) unless `folder` is missing, empty or a bundle."""
     code = "not-a-bundle-folder"
     if folder.exists() and not folder.is_dir():
-        raise BundleError(f"{folder} is a file: name a folder for the bundle", code=code)
+        raise BundleError(f"{folder} is a file: choose a folder for the bundle", code=code)
     if folder.exists() and any(not _is_bundle_file(path.name) for path in folder.iterdir()):
         raise BundleError(
-            f"{folder} contains files that are not part of a bundle: name another folder", code=code
+            f"{folder} contains files that are not part of a bundle: choose another folder",
+            code=code,
         )
 
 
@@ -154,16 +141,16 @@ def write_bundle(folder: Path, bundle: Bundle, *, max_file_size: int = MAX_FILE_
     """Write `bundle` to `folder` atomically.
 
     Args:
-        folder: Where to write. An earlier bundle there is replaced.
+        folder: The folder to write. An earlier bundle there is replaced.
         bundle: The bundle. Its network is not split if it already has external data.
-        max_file_size: A network of more bytes in one file is split into files of at most that
-            size, except that a single larger matrix gets its own file.
+        max_file_size: A network of more bytes is split into files of at most this size; a larger
+            single matrix gets its own file.
 
     Returns:
         The manifest as written, with version and files.
 
     Raises:
-        BundleError: `folder` is a file, or contains something other than a bundle.
+        BundleError: `folder` is a file, or contains files that are not part of a bundle.
         MissingExtraError: The network has to be split, which needs onnx.
     """
     folder = folder.absolute()
@@ -208,7 +195,6 @@ def _write_files(folder: Path, bundle: Bundle, max_file_size: int) -> Manifest:
 
 
 def _write_network(folder: Path, bundle: Bundle) -> list[str]:
-    """Write the files of the network to `folder` and return their names."""
     for name, part in bundle.network_files.items():
         if isinstance(part, Path):
             shutil.copyfile(part, folder / name)
@@ -221,7 +207,7 @@ def _version(manifest: Manifest, network: list[Path]) -> str:
     digest = hashlib.sha256()
     for path in (*network, network[0].with_name(TOKENIZER)):
         with path.open("rb") as file:
-            hashlib.file_digest(file, lambda: digest)  # updates it
+            hashlib.file_digest(file, lambda: digest)  # updates `digest`
     digest.update(decisive_content(manifest))
     return digest.hexdigest()[:12]
 

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
 from reelsense.errors import BundleError
 
+# Newest format this version reads. Format 1 had no calibration; format 2 had one calibration for
+# texts of every length, and the network in one file.
 FORMAT = 3
-"""Newest format this version reads. Format 1 had no calibration; format 2 had one calibration for
-texts of every length, and every network in one file."""
+SIMPLE_FORMAT = 2  # of bundles that need no more, so that older versions can read them
 
-SIMPLE_FORMAT = 2
-"""Format of bundles without length groups and with the network in one file, which older versions
-can read."""
-
+# Keys that the first bundles of their format did not have; omitted if empty.
 _LATER_KEYS = ("ratings", "int8_activations", "length_groups")
-"""Keys that the first bundles of their format did not have; omitted if empty."""
 
+# Keys that affect predictions, and therefore the version.
 _DECISIVE_KEYS = ("labels", "window", "calibration", "risk_control", *_LATER_KEYS)
-"""Keys that affect predictions, and so the version."""
 
 
 class OfficialTestMetrics(TypedDict, total=False):
@@ -53,20 +51,14 @@ class Provenance(TypedDict, total=False):
 
     recipe: dict[str, Any]
     earlier_recipes: list[dict[str, Any]]
-    data: str
-    """Name of the training data."""
-    extra_examples: dict[str, int]
-    """Name and number of examples of each additional training set."""
-    read: dict[str, int]
-    """Number of texts and steps of continued pre-training."""
+    data: str  # name of the training data
+    extra_examples: dict[str, int]  # name and number of examples of each additional training set
+    read: dict[str, int]  # number of texts and steps of continued pre-training
     base_sha256: str
     architecture: str
-    network: str
-    """Numeric form of the network."""
-    curves: dict[str, Any]
-    """Losses: "loss" of the training steps, "validation" of the epochs, and a "note"."""
-    training_validation: dict[str, float]
-    """Metrics of the checkpoint on the validation set."""
+    network: str  # numeric format of the network
+    curves: dict[str, Any]  # "loss" of the training steps, "validation" of the epochs, and a "note"
+    training_validation: dict[str, float]  # metrics of the checkpoint on the validation set
     versions: dict[str, str]
 
 
@@ -74,50 +66,39 @@ class Provenance(TypedDict, total=False):
 class Calibration:
     """Parameters that turn logits into calibrated probabilities, and how they were fitted."""
 
-    temperature: float
-    """Divides the logits (Guo et al. 2017); above 1 for an overconfident network."""
+    temperature: float  # divides the logits (Guo et al. 2017); above 1 for overconfident networks
+    # The mean logits of n windows are multiplied by n to this power, because n windows that agree
+    # are stronger evidence than one.
     window_exponent: float = 0.0
-    """The mean logits of n windows are multiplied by n to this power, because n windows that agree
-    are stronger evidence than one."""
-    data: str = ""
-    """Name of the data it was fitted on."""
-    reviews: int = 0
-    """Number of reviews it was fitted on."""
-    ece_before: float | None = None
-    """Expected calibration error (15 bins) of the plain softmax on them."""
-    ece_after: float | None = None
-    """Expected calibration error after calibration, cross-fitted."""
+    data: str = ""  # name of the data it was fitted on
+    reviews: int = 0  # number of reviews it was fitted on
+    ece_before: float | None = None  # expected calibration error (15 bins) of the plain softmax
+    ece_after: float | None = None  # the same after calibration, cross-fitted
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
     """Decision threshold for a target error rate."""
 
-    risk: float
-    """Target error rate: maximum share of errors among the predictions above the threshold."""
-    score: float | None
-    """Minimum probability of a prediction that is not "unsure". None: no threshold was shown to
-    keep the target error rate, so every prediction is unsure."""
+    risk: float  # target error rate: maximum share of errors in the verdicts other than "unsure"
+    score: float | None  # minimum probability of such a verdict; None: the rate cannot be met
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthGroup:
     """Calibration and decision thresholds for texts in a range of lengths."""
 
-    name: str
-    """Stable identifier: "sentence", "short", "long"; "all" if there is only one group."""
+    name: str  # stable identifier: "sentence", "short", "long"; "all" if it is the only group
+    # Maximum length in tokens without [CLS] and [SEP]; None: no limit. The minimum follows from the
+    # next shorter group.
     max_tokens: int | None
-    """Maximum length in tokens without [CLS] and [SEP]; None: no upper bound. The minimum follows
-    from the next shorter group."""
-    calibration: Calibration | None = None
-    """None: plain softmax."""
-    thresholds: tuple[Threshold, ...] = ()
-    """In ascending order of risk; empty: the model has no thresholds."""
+    calibration: Calibration | None = None  # None: plain softmax
+    thresholds: tuple[Threshold, ...] = ()  # in ascending order of risk
 
     def threshold(self, risk: float) -> float | None:
-        """Return the decision threshold at the target error rate `risk`; None: all unsure.
+        """Return the decision threshold of the highest listed target error rate up to `risk`.
 
-        It is that of the highest listed target error rate that is not above `risk`.
+        None: every verdict is unsure.
         """
         scores = [threshold.score for threshold in self.thresholds if threshold.risk <= risk]
         return scores[-1] if scores else None
@@ -128,14 +109,10 @@ class RiskControl:
     """When to predict "unsure" so that the other predictions keep a target error rate."""
 
     method: str
-    confidence: float
-    """Probability, over the validation set, that a threshold keeps its target error rate."""
-    reviews: int
-    """Number of validation reviews that the thresholds were fitted on."""
-    default_risk: float | None
-    """Default target error rate; None: by default no prediction is unsure."""
-    thresholds: tuple[Threshold, ...]
-    """In ascending order of risk."""
+    confidence: float  # probability, over validation sets, that a threshold keeps its error rate
+    reviews: int  # number of validation reviews that the thresholds were fitted on
+    default_risk: float | None  # default target error rate; None: no verdict is unsure by default
+    thresholds: tuple[Threshold, ...]  # in ascending order of risk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,28 +120,21 @@ class Manifest:
     """The content of manifest.json."""
 
     name: str
-    labels: tuple[str, ...]
-    """In the order of the outputs of the network."""
-    window: int
-    """Maximum number of tokens of one forward pass, including [CLS] and [SEP]."""
-    ratings: tuple[int, ...] = ()
-    """Star ratings of the outputs of the network after those of the labels; empty: no stars."""
+    labels: tuple[str, ...]  # in the order of the outputs of the network
+    window: int  # maximum number of tokens of one forward pass, including [CLS] and [SEP]
+    ratings: tuple[int, ...] = ()  # of the outputs after those of the labels; empty: no stars
+    # For texts longer than all `length_groups`; None: plain softmax, and no verdict is unsure.
     calibration: Calibration | None = None
-    """For texts longer than all `length_groups`. None: plain softmax."""
     risk_control: RiskControl | None = None
-    """Method, confidence and default for texts of every length; thresholds for texts longer than
-    all `length_groups`. None: no prediction is unsure."""
+    # For shorter texts, in ascending order of `max_tokens`; empty in formats 1 and 2.
     length_groups: tuple[LengthGroup, ...] = ()
-    """Calibration and thresholds of shorter texts, in ascending order of `max_tokens`. Empty in
-    bundles of formats 1 and 2."""
-    int8_activations: bool = False
-    """Whether the inputs of the linear layers may be rounded to int8 too, not only the weights."""
+    int8_activations: bool = False  # whether inputs of linear layers may be rounded to int8 too
     metrics: BundleMetrics = field(default_factory=BundleMetrics)
     provenance: Provenance = field(default_factory=Provenance)
+    # Set by `write_bundle`: twelve hex digits of the SHA-256 of all that affects predictions, and
+    # the SHA-256 of every other file.
     version: str = ""
-    """Twelve hex digits of the SHA-256 of everything that affects predictions; set by writing."""
     files: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of every other file; set by writing."""
 
     @property
     def test_accuracy(self) -> float | None:
@@ -186,7 +156,7 @@ class Manifest:
 
 
 def manifest_content(manifest: Manifest) -> dict[str, Any]:
-    """Return the content of manifest.json, without empty keys that older versions do not know."""
+    """Return the content of manifest.json, without empty keys unknown to older versions."""
     content = asdict(manifest)
     return {key: value for key, value in content.items() if value or key not in _LATER_KEYS}
 
@@ -199,10 +169,7 @@ def decisive_content(manifest: Manifest) -> bytes:
 
 
 def serialize(content: dict[str, Any]) -> bytes:
-    """Return manifest.json with this content and its own SHA-256.
-
-    Its format is FORMAT unless `content` has another one.
-    """
+    """Return manifest.json with this content and its SHA-256; by default in FORMAT."""
     body = json.dumps({"format": FORMAT} | content, indent=2, sort_keys=True)
     sealed = json.loads(body) | {"sha256": hashlib.sha256(body.encode()).hexdigest()}
     return (json.dumps(sealed, indent=2, sort_keys=True) + "\n").encode()
@@ -211,9 +178,7 @@ def serialize(content: dict[str, Any]) -> bytes:
 def parse(path: Path, raw: bytes) -> Manifest:
     """Parse and verify the content `raw` of the manifest at `path`.
 
-    Raises:
-        BundleError: It is malformed (code `invalid-bundle`), was changed (`bundle-changed`), or has
-            a newer format (`bundle-too-new`).
+    Raises BundleError (`invalid-bundle`, `bundle-changed`, `bundle-too-new`).
     """
     try:
         content = json.loads(raw)
@@ -240,22 +205,22 @@ def parse(path: Path, raw: bytes) -> Manifest:
 
 def _manifest(
     labels: list[str],
-    ratings: list[int] | None = None,
+    ratings: Sequence[int] = (),
     calibration: dict[str, Any] | None = None,
     risk_control: dict[str, Any] | None = None,
-    length_groups: list[dict[str, Any]] | None = None,
+    length_groups: Sequence[dict[str, Any]] = (),
     **rest: Any,
 ) -> Manifest:
     return Manifest(
         labels=tuple(labels),
-        ratings=tuple(ratings or ()),
+        ratings=tuple(ratings),
         calibration=_calibration(calibration),
         risk_control=RiskControl(**_with_thresholds(risk_control)) if risk_control else None,
         length_groups=tuple(
             LengthGroup(
                 **_with_thresholds(group) | {"calibration": _calibration(group["calibration"])}
             )
-            for group in length_groups or ()
+            for group in length_groups
         ),
         **rest,
     )

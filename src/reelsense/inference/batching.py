@@ -1,7 +1,6 @@
 """Combine windows into batches: by token budget, and from concurrent callers by a queue.
 
-Knows lengths and order. Knows neither texts nor labels, and of the network only that it takes ids
-and a mask.
+Does not know texts or labels. A network is a function of token ids and a mask.
 """
 
 from __future__ import annotations
@@ -20,17 +19,15 @@ from numpy.typing import NDArray
 from reelsense.errors import AbandonedError, DeadlineError
 from reelsense.inference.call_context import CallContext
 
-BUCKET = 16
-"""Lengths are padded to multiples of this: engines prepare code and memory for every shape."""
+BUCKET = 16  # lengths are padded to multiples: engines prepare code and memory for every shape
 
-_MAX_QUEUED = 32
-"""Windows that one caller has in the queue at a time, or as many as the shortest fill a batch."""
+_MAX_QUEUED = 32  # windows of one caller in the queue at a time, or more if they fit into a batch
 
+# Token ids and mask (n, length) to logits (n, labels).
 Network = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
-"""Token ids and mask (n, length) to logits (n, labels)."""
 
+# Called after a batch with its number of windows and of their tokens without padding.
 OnBatch = Callable[[int, int], None]
-"""Called after a batch with its number of windows and of their tokens without padding."""
 
 
 def padded(length: int) -> int:
@@ -39,23 +36,17 @@ def padded(length: int) -> int:
 
 
 def fill(
-    order: Sequence[int], lengths: Sequence[int], budget: int, most: int = sys.maxsize
+    order: Sequence[int], lengths: Sequence[int], budget: int, max_texts: int = sys.maxsize
 ) -> list[list[int]]:
     """Divide `order` into consecutive batches of at most `budget` padded tokens.
 
-    Args:
-        order: Indices into `lengths`, in ascending order of length.
-        lengths: Tokens of each text.
-        budget: The maximum padded tokens of a batch; a longer text is a batch of its own.
-        most: The maximum texts of a batch.
-
-    Returns:
-        Batches of indices.
+    `order` has indices into `lengths` (tokens per text), in ascending order of length. A text that
+    exceeds the budget gets its own batch.
     """
     batches: list[list[int]] = []
     batch: list[int] = []
     for index in order:
-        full = len(batch) == most or (len(batch) + 1) * padded(lengths[index]) > budget
+        full = len(batch) == max_texts or (len(batch) + 1) * padded(lengths[index]) > budget
         if batch and full:
             batches.append(batch)
             batch = []
@@ -75,7 +66,7 @@ def stack(rows: Sequence[Sequence[int]], pad: int) -> tuple[NDArray[np.int64], N
 
 
 class _Call:
-    """The windows of one caller: those not yet queued, and the logits of those that have run."""
+    """The windows of one caller: those not yet queued, and the logits of those that were run."""
 
     def __init__(self, windows: Sequence[Sequence[int]], context: CallContext) -> None:
         self.windows, self.context = windows, context
@@ -85,8 +76,7 @@ class _Call:
         self.logits: list[NDArray[np.float32] | None] = [None] * len(windows)
         self.error: BaseException | None = None
         self.done = threading.Event()
-        self.network = 0.0
-        """Seconds during which at least one of the windows ran."""
+        self.network = 0.0  # seconds during which at least one of the windows ran
         self._running, self._began = 0, 0.0
 
     def begin_batch(self) -> None:
@@ -100,7 +90,6 @@ class _Call:
             self.network += time.monotonic() - self._began
 
     def is_finished(self) -> bool:
-        """Return whether all windows have run, or one has failed."""
         return self.error is not None or all(row is not None for row in self.logits)
 
 
@@ -125,9 +114,9 @@ class _Batch:
 class BatchQueue:
     """Combines the windows of concurrent callers into batches for networks that run in parallel.
 
-    There is no timer: a network that becomes free takes the waiting windows, up to a token budget.
-    Under low load nothing waits for a batch to fill up; under high load batches fill by themselves.
-    A caller has only a few windows in the queue at a time, so that a long text does not delay short
+    A network that becomes free takes the waiting windows, up to a token budget. Without a timer,
+    nothing waits for a batch to fill up under low load, and batches are full under high load. A
+    caller has only a few windows in the queue at a time, so that a long text does not delay short
     ones. Background calls run when no other call waits. Work whose caller timed out or
     disconnected is dropped.
     """
@@ -142,12 +131,8 @@ class BatchQueue:
     ) -> None:
         """Create the queue.
 
-        Args:
-            networks: Run in parallel, one batch each.
-            pad: The token id of padding.
-            budget: The maximum padded tokens of a batch.
-            whole: Uses the cores of all `networks`; runs a batch when there is no other.
-            on_batch: Called after every batch.
+        The `networks` run one batch of at most `budget` padded tokens each. `whole` uses the cores
+        of all of them, and runs a batch when no other is running. `pad` is the id of padding.
         """
         self._on_batch = on_batch
         self._networks, self._whole = networks, whole
@@ -161,20 +146,10 @@ class BatchQueue:
     def run(
         self, windows: Sequence[Sequence[int]], context: CallContext | None = None
     ) -> NDArray[np.float32]:
-        """Run windows and wait for their logits.
+        """Run windows (token ids) and return their logits (windows, labels).
 
-        Args:
-            windows: Token ids, at least one window.
-            context: Deadline and cancellation; windows that have not run by then are dropped. Its
-                `queue` and `network` times are updated.
-
-        Returns:
-            Logits (windows, labels).
-
-        Raises:
-            RuntimeError: The network failed.
-            DeadlineError: The deadline of `context` has passed.
-            AbandonedError: The call was cancelled.
+        Updates the `queue` and `network` times of `context`. Raises DeadlineError, AbandonedError,
+        or RuntimeError if the network failed.
         """
         if not windows:
             raise ValueError("no windows to run")

@@ -1,6 +1,6 @@
-"""Least-recently-used cache: identical texts are computed once, also when they are concurrent.
+"""Least-recently-used cache: equal texts are computed once, also in concurrent calls.
 
-Knows texts and opaque values.
+Does not know what the values are.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Generic, TypeVar
 
 from reelsense.inference.call_context import CallContext
 
-CACHE_SIZE = 10_000
-"""Default number of texts that a server keeps the scores of; half a kilobyte each."""
+CACHE_SIZE = 10_000  # texts that a server caches by default; half a kilobyte each
 
 _Value = TypeVar("_Value")
+_Compute = Callable[[Sequence[int]], Sequence[_Value]]
 
 
 class AnswerCache(Generic[_Value]):
@@ -31,26 +31,13 @@ class AnswerCache(Generic[_Value]):
         self._lock = threading.Lock()
 
     def get(
-        self,
-        texts: Sequence[str],
-        compute: Callable[[Sequence[int]], Sequence[_Value]],
-        context: CallContext | None = None,
+        self, texts: Sequence[str], compute: _Compute[_Value], context: CallContext | None = None
     ) -> list[_Value]:
         """Return the value for each text, computing it if necessary.
 
-        If another call fails to compute a text, one of the calls that wait for it computes it.
-
-        Args:
-            texts: The keys.
-            compute: Takes the positions in `texts` of those that are neither cached nor being
-                computed, and returns their values. Its errors are raised here.
-            context: Deadline of the call; its `cache_hits` are counted.
-
-        Returns:
-            One value per text, in the same order.
-
-        Raises:
-            DeadlineError: Another call computes one of the texts and has not finished in time.
+        `compute` takes the positions of texts that are neither cached nor being computed, and
+        returns their values. A text whose computation failed in another call is computed here.
+        Raises DeadlineError if another call has not finished in time.
         """
         context = context or CallContext()
         keys = [self._key(text) for text in texts]
@@ -72,22 +59,16 @@ class AnswerCache(Generic[_Value]):
         context.cache_hits += len(keys) - len(missing)
         values |= self._compute(missing, compute)
         with context.waiting():
-            failed = {key for key, other in others.items() if _failed(other, context)}
+            failed = {
+                key: keys.index(key) for key, other in others.items() if _failed(other, context)
+            }
         values |= {key: other.result() for key, other in others.items() if key not in failed}
         if failed:
-            positions = [n for n, key in enumerate(keys) if key in failed]
-            context.cache_hits -= len(positions)
-            again = self.get(
-                [texts[n] for n in positions],
-                lambda some: compute([positions[n] for n in some]),
-                context,
-            )
-            values |= dict(zip((keys[n] for n in positions), again, strict=True))
+            context.cache_hits -= len(failed)
+            values |= zip(failed, compute(list(failed.values())), strict=True)
         return [values[key] for key in keys]
 
-    def _compute(
-        self, missing: dict[bytes, int], compute: Callable[[Sequence[int]], Sequence[_Value]]
-    ) -> dict[bytes, _Value]:
+    def _compute(self, missing: dict[bytes, int], compute: _Compute[_Value]) -> dict[bytes, _Value]:
         if not missing:
             return {}
         try:

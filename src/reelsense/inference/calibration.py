@@ -1,7 +1,6 @@
-"""Logits to calibrated probabilities, and probabilities to a verdict.
+"""Logits to calibrated probabilities, and probabilities to a verdict, by length group.
 
-Both depend on the length group of a text. Knows only numbers; `evaluation.calibrate` fits them on
-the validation set.
+Does not know texts; `evaluation.calibrate` fits the parameters on the validation set.
 """
 
 from __future__ import annotations
@@ -21,16 +20,7 @@ _UNCALIBRATED = Calibration(temperature=1.0)
 def probabilities(
     logits: NDArray[np.float64], windows: ArrayLike = 1, calibration: Calibration | None = None
 ) -> NDArray[np.float64]:
-    """Return the softmax of calibrated logits.
-
-    Args:
-        logits: Mean logits (n, labels) over the windows of each text.
-        windows: The number of windows (n).
-        calibration: By default none: the plain softmax.
-
-    Returns:
-        Probabilities (n, labels); each row sums to 1 and has the order of its logits.
-    """
+    """Return the softmax (n, labels) of `calibrated` logits."""
     scaled = calibrated(logits, windows, calibration)
     exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
@@ -39,7 +29,10 @@ def probabilities(
 def calibrated(
     logits: NDArray[np.float64], windows: ArrayLike = 1, calibration: Calibration | None = None
 ) -> NDArray[np.float64]:
-    """Return the calibrated logits (n, labels), whose softmax is `probabilities`."""
+    """Return calibrated logits (n, labels), by default unchanged.
+
+    `logits` are means (n, labels) over the `windows` (n) of each text.
+    """
     calibration = calibration or _UNCALIBRATED
     scale = np.asarray(windows, np.float64) ** calibration.window_exponent / calibration.temperature
     return np.asarray(logits * np.reshape(scale, (-1, 1)))
@@ -57,16 +50,10 @@ def probabilities_by_group(
     groups: NDArray[np.intp],
     calibrations: Sequence[Calibration | None],
 ) -> NDArray[np.float64]:
-    """Return the probabilities (n, labels) of texts, each with the calibration of its length group.
+    """Return probabilities (n, labels), each text with the calibration of its length group.
 
-    Args:
-        logits: Mean logits (n, labels) over the windows of each text.
-        windows: The number of windows (n) of each text.
-        groups: The length group (n) of each text, an index into `calibrations`.
-        calibrations: The calibration of each length group.
-
-    Returns:
-        Probabilities (n, labels); each row sums to 1.
+    `logits` and `windows` are those of `calibrated`, and `groups` (n) are indices into
+    `calibrations`.
     """
     result = np.empty_like(logits)
     for group in np.unique(groups):
@@ -89,20 +76,10 @@ def expected_stars(logits: NDArray[np.float64], ratings: Sequence[int]) -> NDArr
 
 
 def decision_thresholds(manifest: Manifest, risk: float | None) -> tuple[float | None, ...]:
-    """Return the decision threshold of each length group.
+    """Return the decision threshold (0 to 1) of each of `manifest.groups`.
 
-    Args:
-        manifest: The facts of the model.
-        risk: The target error rate of decided predictions, above 0 and below 1; None: the default
-            of the model. The threshold is that of the highest listed risk not above it.
-
-    Returns:
-        The thresholds, 0 to 1, in the order of `manifest.groups`. None: no threshold meets the
-        target error rate, every verdict of the group is unsure.
-
-    Raises:
-        InputError: `risk` is out of range ("invalid-risk"), or the model has no thresholds
-            ("no-thresholds").
+    `risk` is the target error rate; None: the default of the model. A threshold of None means that
+    the rate cannot be met: every verdict of the group is unsure. Raises InputError.
     """
     control, groups = manifest.risk_control, manifest.groups
     if risk is None:
@@ -111,13 +88,13 @@ def decision_thresholds(manifest: Manifest, risk: float | None) -> tuple[float |
         risk = control.default_risk
     if not isinstance(risk, int | float) or not 0 < risk < 1:
         raise InputError(
-            f"risk must be above 0 and below 1, such as 0.02 for 2 %, not {risk!r}",
+            f"invalid risk {risk!r}: expected a number above 0 and below 1, such as 0.02 for 2 %",
             code="invalid-risk",
         )
     if control is None:
         raise InputError(
-            f"the model {manifest.name} has no thresholds for a risk: run `reelsense calibrate` on "
-            "labelled texts to add them",
+            f"the model {manifest.name} has no decision thresholds for a target error rate: run "
+            "`reelsense calibrate` on labelled texts to add them",
             code="no-thresholds",
         )
     return tuple(group.threshold(risk) for group in groups)

@@ -1,4 +1,4 @@
-"""Deadline, cancellation and timings of one call. Knows neither texts nor callers."""
+"""Deadline, cancellation and timings of one call. Does not know texts or callers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class CallContext:
         timeout: Seconds that the call may take; None: unlimited.
         background: Whether the call yields to all others and bypasses the cache.
         tokenize: Seconds spent on cleaning and tokenizing.
-        queue: Seconds spent on waiting for a free network, or for another call that was computing
-            the same text.
+        queue: Seconds spent on waiting for a free network, or for another call that computed the
+            same text.
         network: Seconds during which the network ran at least one window of the call.
         cache_hits: Texts whose scores were cached or being computed by another call.
         computed: Texts whose scores were computed for this call.
@@ -33,8 +33,8 @@ class CallContext:
         """Start the call.
 
         Args:
-            timeout: Seconds until the deadline, by default none.
-            is_cancelled: Returns whether the caller has gone; called from any thread.
+            timeout: Seconds until the deadline; None: no deadline.
+            is_cancelled: Returns whether the caller has disconnected; called from any thread.
             background: Compute only when no other call waits, and do not cache.
         """
         self.timeout = timeout
@@ -55,7 +55,7 @@ class CallContext:
         return None if self.timeout is None else max(0.0, self.timeout - self.elapsed)
 
     def check(self) -> None:
-        """Raise DeadlineError if the deadline has passed, AbandonedError if it was cancelled."""
+        """Raise DeadlineError or AbandonedError if the call has to stop."""
         if error := self.error():
             raise error
 
@@ -64,7 +64,7 @@ class CallContext:
         if self.remaining == 0:
             return self.deadline_error()
         if self._is_cancelled():
-            return AbandonedError("the caller has gone: the call was cancelled")
+            return AbandonedError("the call was cancelled: the client disconnected")
         return None
 
     def deadline_error(self) -> DeadlineError:

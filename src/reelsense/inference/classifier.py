@@ -1,7 +1,6 @@
-"""Texts to predictions: clean, tokenize, run the network, calibrate.
+"""`Classifier`, the only path from text to prediction for command line, server and evaluation.
 
-The command line, the server and evaluation all score through this class: what was evaluated is
-what is served.
+Does not know HTTP or tables.
 """
 
 from __future__ import annotations
@@ -19,23 +18,22 @@ from reelsense.inference.batching import Network, OnBatch
 from reelsense.inference.calibration import decision_thresholds, verdict
 from reelsense.inference.call_context import CallContext
 from reelsense.inference.explain import BUDGET, MIN_BUDGET, Contribution, attribute
-from reelsense.inference.pipeline import Pipeline, TextOutput
+from reelsense.inference.pipeline import Pipeline, SingleNetwork, TextOutput, load_engine
 from reelsense.prediction import (
     Counterfactual,
-    Coverage,
     Explanation,
     Part,
     Prediction,
     ScoredTexts,
+    TokenCounts,
     without,
 )
 from reelsense.text.clean import CleanedText, clean_with_offsets
 
-_SLICE = 512
-"""Texts scored at a time, so that memory does not grow with the length of a list."""
+_SLICE = 512  # texts scored at a time, so that memory does not grow with the length of a list
 
+# The decision threshold of each length group; None: every verdict of the group is unsure.
 Thresholds = Sequence[float | None]
-"""The decision threshold of each length group; None: every verdict of the group is unsure."""
 
 
 class Classifier:
@@ -49,10 +47,10 @@ class Classifier:
         'positive'
 
     Attributes:
-        manifest: The facts of the model: name, version, labels, calibration.
-        card: The model card, Markdown.
-        report: The evaluation report, if the bundle has one.
-        size: The bytes of the bundle.
+        manifest: Name, version, labels, calibration and metrics of the model.
+        card: The model card in Markdown.
+        evaluation: The content of evaluation.json; None if the bundle has none.
+        size: The size of the network in bytes.
     """
 
     def __init__(
@@ -69,25 +67,19 @@ class Classifier:
 
         Args:
             bundle: The model.
-            threads: The processor cores to use, by default all.
-            network: Runs instead of the network of `bundle`: a checkpoint before int8, or a fake.
-            cache_size: How many texts to keep the scores of, for texts that are sent again.
+            threads: Number of processor cores to use; None: all.
+            network: Replaces the network of `bundle`, for example by a checkpoint before int8.
+            cache_size: Number of texts to cache the scores of.
             gpu: Use an NVIDIA GPU if there is one.
-            on_batch: Called after every batch with its windows and their tokens.
+            on_batch: Called after every batch with its numbers of windows and tokens.
 
         Raises:
             BundleError: The network or the tokenizer cannot be used.
         """
         self.manifest = bundle.manifest
         self.card, self.evaluation, self.size = bundle.card, bundle.evaluation, bundle.size
-        self._pipeline = Pipeline(
-            bundle,
-            threads=threads,
-            network=network,
-            cache_size=cache_size,
-            gpu=gpu,
-            on_batch=on_batch,
-        )
+        engine = SingleNetwork(network) if network else load_engine(bundle, threads, gpu=gpu)
+        self._pipeline = Pipeline(bundle, engine, cache_size, on_batch)
 
     @classmethod
     def load(
@@ -98,14 +90,14 @@ class Classifier:
         Args:
             name_or_path: The name of an installed model, as `reelsense models` lists them, or a
                 folder. A string that contains a path separator or begins with a dot is always a
-                folder, and so is a `Path`. By default the bundled model.
-            threads: The processor cores to use, by default all.
+                folder, and so is a `Path`. None: the bundled model.
+            threads: Number of processor cores to use; None: all.
 
         Returns:
             The classifier. Loading takes about a second.
 
         Raises:
-            BundleError: There is no such model, or a file of it is missing, changed or too new.
+            BundleError: The model does not exist, or a file of it is missing, changed or too new.
 
         Example:
             >>> Classifier.load("runs/my-model/bundle").labels
@@ -126,9 +118,9 @@ class Classifier:
         A text of any length is scored in full, and its prediction does not depend on the others.
 
         Args:
-            texts: The reviews; HTML line breaks and entities are understood.
-            risk: The target error rate of the verdicts other than "unsure", above 0 and below 1; by
-                default that of the model.
+            texts: The reviews, in plain text or with HTML line breaks and entities.
+            risk: The target error rate of the verdicts other than "unsure", above 0 and below 1;
+                None: that of the model.
             context: Deadline and cancellation of the call; collects its timings.
 
         Returns:
@@ -136,7 +128,7 @@ class Classifier:
 
         Raises:
             TextError: A text is not a string, is blank or has no readable token.
-            InputError: The model has no thresholds for a risk, or `risk` is out of range.
+            InputError: The model has no decision thresholds, or `risk` is out of range.
             DeadlineError: The deadline of `context` has passed.
             AbandonedError: The call was cancelled through `context`.
 
@@ -146,7 +138,8 @@ class Classifier:
         """
         predictions = []
         thresholds = decision_thresholds(self.manifest, risk)
-        for prediction in self._predict(_checked(texts), thresholds, context):
+        _check(texts)
+        for prediction in self._predict(texts, thresholds, context):
             if isinstance(prediction, TextError):
                 raise prediction
             predictions.append(prediction)
@@ -155,7 +148,7 @@ class Classifier:
     def predict_each(
         self, texts: Sequence[str], *, risk: float | None = None, context: CallContext | None = None
     ) -> list[Prediction | TextError]:
-        """Return a prediction or an error for each text: an invalid text does not fail the call.
+        """Return a prediction or an error for each text. Does not raise errors of single texts.
 
         Args:
             texts: As in `predict`.
@@ -163,7 +156,7 @@ class Classifier:
             context: As in `predict`.
 
         Returns:
-            One prediction or TextError (not raised) per text, in the same order.
+            One prediction or TextError per text, in the same order.
 
         Raises:
             InputError: As in `predict`.
@@ -176,7 +169,7 @@ class Classifier:
             'blank'
         """
         thresholds = decision_thresholds(self.manifest, risk)
-        return list(self._predict(_not_one_string(texts), thresholds, context))
+        return list(self._predict(texts, thresholds, context))
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return label probabilities, as scikit-learn, LIME, SHAP and cleanlab expect them.
@@ -194,9 +187,10 @@ class Classifier:
             >>> classifier.predict_proba(["Good.", "Bad."]).shape
             (2, 2)
         """
+        _check(texts)
         parts = [
             self.score(texts[start : start + _SLICE], start).probabilities
-            for start in range(0, len(_checked(texts)), _SLICE)
+            for start in range(0, len(texts), _SLICE)
         ]
         return np.concatenate([np.empty((0, len(self.labels))), *parts])
 
@@ -205,7 +199,7 @@ class Classifier:
 
         Args:
             texts: As in `predict`; at least one, and few enough to be tokenized at once.
-            first: The position of the first of `texts`, added to that of an error.
+            first: The position of the first text, for errors.
 
         Returns:
             The scores, one row per text.
@@ -217,7 +211,8 @@ class Classifier:
             >>> classifier.score(["A wonderful film."]).tokens.tolist()
             [4]
         """
-        outputs = self._pipeline.cached_outputs(_checked(texts, first), CallContext())
+        _check(texts, first)
+        outputs = self._pipeline.cached_outputs(texts, CallContext())
         for position, output in enumerate(outputs, start=first):
             if output is None:
                 raise _unreadable(position)
@@ -238,8 +233,8 @@ class Classifier:
 
         Args:
             text: As in `predict`.
-            budget: The maximum forward passes (windows), at least 16, beside those of the text
-                itself and those that verify the counterfactual.
+            budget: The maximum number of forward passes (windows), at least 16, in addition to
+                those of the text itself and of the verification of the counterfactual.
             risk: As in `predict`.
             context: As in `predict`.
 
@@ -263,7 +258,7 @@ class Classifier:
                 code="invalid-budget",
             )
         thresholds, context = decision_thresholds(self.manifest, risk), context or CallContext()
-        _checked([text])
+        _check([text])
         with context.tokenizing():
             cleaned = clean_with_offsets(text)
         occlusion = self._pipeline.occlusion(cleaned.text, context)
@@ -295,9 +290,9 @@ class Classifier:
         self, texts: Sequence[str], thresholds: Thresholds, context: CallContext | None
     ) -> Iterator[Prediction | TextError]:
         context = context or CallContext()
+        errors_of_all = _errors(texts)
         for start in range(0, len(texts), _SLICE):
-            batch = texts[start : start + _SLICE]
-            errors = [_error(text, n) for n, text in enumerate(batch, start)]
+            batch, errors = texts[start : start + _SLICE], errors_of_all[start : start + _SLICE]
             valid = [text for text, error in zip(batch, errors, strict=True) if not error]
             computed = iter(self._pipeline.cached_outputs(valid, context))
             outputs = [None if error else next(computed) for error in errors]
@@ -328,7 +323,7 @@ class Classifier:
                 threshold=thresholds[group],
                 verdict=verdict(label, score, thresholds[group]),
                 stars=rating,
-                tokens=Coverage(total=tokens, scored=tokens),
+                tokens=TokenCounts(total=tokens, scored=tokens),
             )
 
 
@@ -341,28 +336,27 @@ def _parts(contributions: Sequence[Contribution], cleaned: CleanedText) -> tuple
     )
 
 
-def _checked(texts: Sequence[str], first: int = 0) -> Sequence[str]:
-    for position, text in enumerate(_not_one_string(texts), start=first):
-        if error := _error(text, position):
-            raise error
-    return texts
-
-
-def _not_one_string(texts: Sequence[str]) -> Sequence[str]:
+def _errors(texts: Sequence[str], first: int = 0) -> list[TextError | None]:
+    """Return why texts cannot be scored, as far as that is known before tokenization."""
     if isinstance(texts, str):
         raise InputError(
             "invalid texts: expected a list of strings, not one string", code="not-a-list"
         )
-    return texts
+    return [_error(text, position) for position, text in enumerate(texts, first)]
 
 
 def _error(text: object, position: int) -> TextError | None:
-    """Return why `text` cannot be scored, as far as it shows without the tokenizer."""
     if not isinstance(text, str):
         reason = f"is not a string but {type(text).__name__}"
         return TextError(position, reason, code="not-a-string")
     return None if text.strip() else TextError(position, "is blank", code="blank")
 
 
+def _check(texts: Sequence[str], first: int = 0) -> None:
+    for error in _errors(texts, first):
+        if error:
+            raise error
+
+
 def _unreadable(position: int) -> TextError:
-    return TextError(position, "holds nothing that the model can read", code="unreadable")
+    return TextError(position, "contains no readable characters", code="unreadable")

@@ -1,7 +1,6 @@
-"""The compiled network: batches of token ids to logits.
+"""The network on the CPU: batches of token ids to logits, with OpenVINO.
 
-Knows OpenVINO, which ran our int8 networks fastest (docs/decisions/0001-engine.md) and reads the
-portable ONNX file of the bundle.
+OpenVINO ran our int8 networks fastest and reads ONNX (docs/decisions/0001-engine.md).
 """
 
 from __future__ import annotations
@@ -18,16 +17,15 @@ from reelsense.errors import BundleError
 
 _INPUTS = ("input_ids", "attention_mask")
 
+# Inputs of a linear layer that share an int8 scale, within one token. Groups of 384 were 3 % faster
+# but changed twice as many labels (docs/decisions/0004-speed.md).
 _GROUP = 128
-"""Inputs of a linear layer that share an int8 scale, within one token. Groups of 384 were 3 %
-faster but changed twice as many labels (docs/decisions/0004-speed.md)."""
 
 
 class Network:
-    """A compiled network. Runs one batch at a time; not thread-safe."""
+    """A network compiled by OpenVINO. Runs one batch at a time; not thread-safe."""
 
     def __init__(self, compiled: Any) -> None:
-        """Wrap a model compiled by OpenVINO."""
         self._request = compiled.create_infer_request()
 
     def __call__(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -37,11 +35,11 @@ class Network:
 
 
 class Engine:
-    """The network of a bundle, compiled for throughput and for latency."""
+    """A network, compiled once for latency and once, with one core per batch, for throughput."""
 
+    # Larger batches were hardly faster for many callers, and slower for a few
+    # (docs/decisions/0004-speed.md).
     tokens_per_batch = 512
-    """Larger batches were hardly faster for many callers, and slower for a few
-    (docs/decisions/0004-speed.md)."""
 
     def __init__(
         self,
@@ -50,36 +48,19 @@ class Engine:
         *,
         int8_activations: bool = False,
     ) -> None:
-        """Compile a network.
+        """Compile `network` (ONNX) for `threads` cores, by default all.
 
-        Args:
-            network: ONNX, in memory or a file.
-            threads: The processor cores to use, by default all.
-            int8_activations: Quantize activations dynamically.
-
-        Raises:
-            BundleError: It is not a network with token ids and mask as inputs; the code is
-                "invalid-network".
+        `int8_activations` quantizes activations dynamically. Raises BundleError (`invalid-network`)
+        if the inputs are not token ids and mask.
         """
         without_telemetry()
-        import openvino  # takes 0.2 seconds, which `reelsense --help` should not pay
+        import openvino  # takes 0.2 seconds, not needed for `reelsense --help`
 
         core = openvino.Core()
         # With weights mapped from a file, overwriting that file in place would end the process
         # (docs/decisions/0012-large-models.md).
         core.set_property({"ENABLE_MMAP": False})
-        try:
-            model = core.read_model(network)
-        except RuntimeError as error:
-            raise BundleError(
-                f"the network cannot be read: {error}", code="invalid-network"
-            ) from error
-        names = {name for port in model.inputs for name in port.get_names()}
-        if names != set(_INPUTS):
-            raise BundleError(
-                f"the network has the inputs {sorted(names)}: expected {sorted(_INPUTS)}",
-                code="invalid-network",
-            )
+        model = _read_model(core, network)
         cores = threads or available_cores()
         settings = {
             "INFERENCE_NUM_THREADS": cores,
@@ -89,10 +70,9 @@ class Engine:
             # Code is cached for every shape of batch; without a limit, memory grows.
             "CPU_RUNTIME_CACHE_CAPACITY": 32,
         }
+        # All cores for one batch; one core for each of several batches.
         self.whole = Network(core.compile_model(model, "CPU", settings | {"NUM_STREAMS": 1}))
-        """Uses all cores: lowest latency for one batch."""
         self.side_by_side = [self.whole]
-        """Use one core each: highest throughput if there are batches for all."""
         if cores > 1:
             compiled = core.compile_model(model, "CPU", settings | {"NUM_STREAMS": cores})
             self.side_by_side = [Network(compiled) for _ in range(cores)]
@@ -100,17 +80,36 @@ class Engine:
         self.whole(np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
 
 
-def without_telemetry() -> None:
-    """Disable the usage statistics of OpenVINO. Call it before the import.
+def _read_model(core: Any, network: bytes | Path) -> Any:
+    try:
+        model = core.read_model(network)
+    except RuntimeError as error:
+        raise unreadable_network(error) from error
+    names = {name for port in model.inputs for name in port.get_names()}
+    if names != set(_INPUTS):
+        raise BundleError(
+            f"the network has the inputs {sorted(names)}: expected {sorted(_INPUTS)}",
+            code="invalid-network",
+        )
+    return model
 
-    On import OpenVINO writes an id into the home directory and reports to Google Analytics, unless
-    the package openvino_telemetry is missing. None in `sys.modules` makes it missing.
+
+def unreadable_network(error: Exception) -> BundleError:
+    """Return the error for a network that an engine rejects."""
+    return BundleError(f"the network cannot be read: {error}", code="invalid-network")
+
+
+def without_telemetry() -> None:
+    """Disable the usage statistics of OpenVINO. Call it before importing OpenVINO.
+
+    On import, OpenVINO writes an id into the home directory and reports to Google Analytics, unless
+    the package openvino_telemetry is missing. None in `sys.modules` makes it appear missing.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # typeshed: no None
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use, without regard to CPU quotas of containers."""
+    """Return how many cores this process may use, regardless of the CPU quotas of containers."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

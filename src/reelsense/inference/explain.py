@@ -1,7 +1,7 @@
 """Attribute a prediction to sentences and words, and search a counterfactual.
 
-Every weight is measured by occlusion. Cheaper scores, as those of a sentence by itself, only select
-what is measured. Knows which parts to remove; `occlusion` knows how.
+Selects the parts to remove; `occlusion` scores the text without them. Cheap heuristics, such as the
+score of a sentence alone, only select what is measured.
 """
 
 from __future__ import annotations
@@ -15,22 +15,13 @@ from numpy.typing import NDArray
 from reelsense.inference.occlusion import Occlusion, log_odds
 from reelsense.text.clean import Span, sentences, words
 
-BUDGET = 200
-"""Default of the maximum forward passes of an explanation, beside those of the text itself."""
-
+BUDGET = 200  # default of the maximum forward passes, in addition to those of the text itself
 MIN_BUDGET = 16
 
-_PARTS_PER_PASSAGE = 8
-"""How many parts a passage is divided into."""
-
-_MAX_WORDS = 3
-"""How many words are weighed in the whole text: those that matter most within their sentence."""
-
-_MIN_WORD_EFFECT = 0.25
-"""Least effect of such a word within the sentence, as a share of the largest effect."""
-
-_BUDGET_PER_SET = 25
-"""The search for a counterfactual may score one set of parts for so much of the budget."""
+_PARTS_PER_PASSAGE = 8  # a passage is divided into
+_MAX_WORDS = 3  # weighed in the whole text: those with the largest effect within their sentence
+_MIN_WORD_EFFECT = 0.25  # of such a word, relative to the largest effect
+_BUDGET_PER_SET = 25  # the search for a counterfactual scores one set of parts per 25 of the budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +29,7 @@ class Contribution:
     """A span of the cleaned text and its contribution to the log-odds of the target label."""
 
     span: Span
-    weight: float
-    """Nats; the log-odds of the whole text minus those without the span."""
+    weight: float  # nats: the log-odds of the whole text minus those without the span
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +38,16 @@ class Attribution:
 
     sentences: list[Contribution]
     words: list[Contribution]
-    unit: str
-    """What `counterfactual` consists of: "sentences" or "words"."""
-    counterfactual: list[Contribution]
-    """The smallest set found whose removal changes the label; empty if none was found."""
+    unit: str  # of `counterfactual`: "sentences" or "words"
+    counterfactual: list[Contribution]  # its removal changes the label; empty: not found
 
 
 def attribute(occlusion: Occlusion, layout: str, target: int, budget: int = BUDGET) -> Attribution:
     """Weigh the sentences of a text and the words of the heaviest, and search a counterfactual.
 
-    Args:
-        occlusion: The text.
-        layout: Its `CleanedText.layout`.
-        target: The number of the label whose log-odds are attributed.
-        budget: The maximum forward passes from now on.
-
-    Returns:
-        The contributions. Of a text with many sentences, those that weigh little stay together.
+    Weights refer to the log-odds of the label number `target`. `layout` is `CleanedText.layout`,
+    and `budget` the maximum of further forward passes. Sentences of low weight stay grouped in a
+    text with many sentences.
     """
     max_passes = occlusion.forward_passes + budget
     weighed = _weigh_sentences(occlusion, sentences(layout), target, budget // 2)
@@ -73,14 +56,15 @@ def attribute(occlusion: Occlusion, layout: str, target: int, budget: int = BUDG
     predicted = int(occlusion.logits.argmax())
     supporting = _supporting(weighed, predicted, target)
     ranked = _rank_sentences(occlusion, weighed, supporting, predicted, max_passes)
-    search = _CounterfactualSearch(occlusion, predicted, max_passes, budget)
+    heaviest = supporting[0] if supporting and len(weighed) > 1 else None
     unit = "sentences"
-    counterfactual = search.find(supporting[:1] if len(weighed) > 1 else [], ranked)
+    search = _CounterfactualSearch(occlusion, predicted, max_passes, budget)
+    counterfactual = search.find(heaviest, ranked)
     if not counterfactual:
         unit = "words"
-        supporting = _supporting(weighed_words, predicted, target)
+        ranked = _supporting(weighed_words, predicted, target)
         search = _CounterfactualSearch(occlusion, predicted, max_passes, budget)
-        counterfactual = search.find(supporting[:1], supporting)
+        counterfactual = search.find(ranked[0] if ranked else None, ranked)
     return Attribution(weighed, weighed_words, unit, _in_text_order(counterfactual))
 
 
@@ -128,15 +112,15 @@ def _weigh_words(
     target: int,
     max_passes: int,
 ) -> list[Contribution]:
-    """Weigh the words of the heaviest sentence that matter most within it.
+    """Weigh the words with the largest effect within the heaviest sentence.
 
-    All words if the text is one sentence.
+    If the text is one sentence, weigh all of its words.
     """
     sentence = min(weighed, key=_heaviest_first).span
     spans = [word for word in words(layout, sentence) if occlusion.has_tokens(word)]
     if len(weighed) > 1:
-        left = max_passes - occlusion.forward_passes - 2 * _MAX_WORDS
-        affordable = left // occlusion.passes_for_parts([sentence]) - 1
+        passes = max_passes - occlusion.forward_passes - 2 * _MAX_WORDS
+        affordable = passes // occlusion.passes_for_parts([sentence]) - 1
         spans = spans[: max(0, affordable)]
         if not spans:
             return []
@@ -165,10 +149,10 @@ def _rank_sentences(
     predicted: int,
     max_passes: int,
 ) -> list[Contribution]:
-    """Rank the sentences that support the predicted label by their log-odds alone, but not all.
+    """Rank the sentences that support the predicted label by the log-odds of each alone.
 
     Weights would rank them too low where several make the same point: the removal of one of them
-    changes little.
+    changes little. The last of all sentences is left out.
     """
     spans = [sentence.span for sentence in weighed]
     passes = occlusion.passes_for_parts(spans)
@@ -189,22 +173,16 @@ class _CounterfactualSearch:
         self._max_passes = min(max_passes, occlusion.forward_passes + own_passes)
 
     def find(
-        self, heaviest: list[Contribution], ranked: Sequence[Contribution]
+        self, heaviest: Contribution | None, ranked: Sequence[Contribution]
     ) -> list[Contribution]:
-        """Return a set, or an empty list.
-
-        Args:
-            heaviest: One part that may suffice by itself, or none.
-            ranked: The parts to choose from, those to remove first at the start.
-        """
-        log_odds_of_label = self._occlusion.log_odds(self._predicted)
+        """Return `heaviest` if it suffices, else some of the first parts of `ranked`, or none."""
         if (
             heaviest
-            and abs(heaviest[0].weight) > log_odds_of_label
+            and abs(heaviest.weight) > self._occlusion.log_odds(self._predicted)
             and self._can_score(1)
-            and self._margins([heaviest])[0] < 0
+            and self._margins([[heaviest]])[0] < 0
         ):
-            return heaviest
+            return [heaviest]
         return self._shrink(list(ranked[: self._sufficient_prefix(ranked)]))
 
     def _sufficient_prefix(self, ranked: Sequence[Contribution]) -> int:
@@ -212,7 +190,7 @@ class _CounterfactualSearch:
         if not ranked or not self._can_score(1):
             return 0
         if self._margins([ranked])[0] >= 0:
-            # What is left may not support another label either: removing fewer parts may.
+            # The rest may not support another label either; a longer rest may.
             prefixes = [ranked[:n] for n in range(1, min(4, len(ranked)))]
             if not prefixes or not self._can_score(len(prefixes)):
                 return 0

@@ -1,7 +1,6 @@
-"""Run the network on an NVIDIA GPU with ONNX Runtime.
+"""The network on an NVIDIA GPU: batches of token ids to logits, with ONNX Runtime.
 
-Replaces the CPU engine if there is a GPU and the extra [gpu] is installed. It computes with the
-int8 weights in floating point. Tested on the CPU provider of ONNX Runtime, not yet on a GPU.
+Computes with the int8 weights in floating point. Tested on the CPU provider, not on a GPU.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reelsense.errors import BundleError
 from reelsense.inference.batching import Network
+from reelsense.inference.engine import unreadable_network
 
 _CUDA = "CUDAExecutionProvider"
 _DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))  # Linux; Linux within Windows
@@ -27,26 +26,18 @@ _log = logging.getLogger(__name__)
 class GpuEngine:
     """The network of a bundle in the memory of a GPU."""
 
-    tokens_per_batch = 12_288
-    """32 full windows: a GPU needs far larger batches than a core."""
+    tokens_per_batch = 12_288  # 32 full windows: a GPU needs far larger batches than a core
 
     def __init__(self, network: bytes | Path, providers: Sequence[str] = (_CUDA,)) -> None:
-        """Load `network` (ONNX) with the first of the ONNX Runtime `providers` that works.
-
-        Raises:
-            BundleError: It is not a network; the code is "invalid-network".
-        """
+        """Load `network` (ONNX) with the first of the ONNX Runtime `providers` that works."""
         import onnxruntime
 
         model = network if isinstance(network, bytes) else str(network)
         try:
             self._session = onnxruntime.InferenceSession(model, providers=list(providers))
         except Exception as error:  # the library raises a dozen types
-            raise BundleError(
-                f"the network cannot be read: {error}", code="invalid-network"
-            ) from error
-        self.providers: list[str] = self._session.get_providers()
-        """The providers in use, the preferred one first."""
+            raise unreadable_network(error) from error
+        self.providers: list[str] = self._session.get_providers()  # in use, the preferred one first
         self.whole = self._run
         self.side_by_side: list[Network] = [self._run]
 
@@ -56,14 +47,11 @@ class GpuEngine:
 
 
 def gpu_engine(network: bytes | Path) -> GpuEngine | None:
-    """Return the engine for `network` on the GPU of this machine; None if it cannot be used.
-
-    Logs the reason if there is a GPU.
-    """
+    """Return the engine for `network`; None, with a log line, if the GPU cannot be used."""
     if not any(driver.exists() for driver in _DRIVERS):
         return None
     if importlib.util.find_spec("onnxruntime") is None:
-        _log.info("there is a GPU: to use it, pip install 'reelsense[gpu]'")
+        _log.info("this machine has a GPU: to use it, pip install 'reelsense[gpu]'")
         return None
     import onnxruntime
 
@@ -71,6 +59,6 @@ def gpu_engine(network: bytes | Path) -> GpuEngine | None:
     if _CUDA in onnxruntime.get_available_providers():
         engine = GpuEngine(network)
     if engine is None or engine.providers[0] != _CUDA:
-        _log.warning("there is a GPU, but ONNX Runtime cannot use it: running on the CPU")
+        _log.warning("ONNX Runtime cannot use the GPU of this machine: running on the CPU")
         return None
     return engine

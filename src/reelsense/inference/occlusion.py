@@ -1,6 +1,6 @@
 """Score a text again with parts of it removed (occlusion).
 
-Knows tokens, windows and logits; knows no bundle, no queue and no words.
+Does not know bundles, queues or words.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from reelsense.inference.calibration import window_means
 from reelsense.inference.tokenizer import Frame, Tokens, window_edges, windows
 from reelsense.text.clean import Span
 
+# Windows of token ids to the network's outputs (windows, outputs).
 RunWindows = Callable[[Sequence[Sequence[int]]], NDArray[np.float64]]
-"""Windows of token ids to the network's outputs (windows, outputs)."""
 
+# Mean outputs (n, outputs) and the number of windows (n) of each to logits (n, labels).
 Calibrate = Callable[[NDArray[np.float64], Sequence[int]], NDArray[np.float64]]
-"""Mean outputs (n, outputs) and the number of windows (n) of each to logits (n, labels)."""
 
 
 class Occlusion:
-    """A text, and the calibrated logits of what is left when parts of it are removed.
+    """A text that can be scored with parts of it removed; logits are calibrated.
 
     Attributes:
-        tokens: The number of tokens of the text, without special ones.
+        tokens: The number of tokens of the text, without special tokens.
         windows: The number of windows of the text.
         outputs: The network's outputs for them (windows, outputs).
         logits: The calibrated logits of the whole text (labels).
@@ -36,7 +36,7 @@ class Occlusion:
     def __init__(
         self, tokens: Tokens, window: int, frame: Frame, run: RunWindows, calibrate: Calibrate
     ) -> None:
-        """Score the whole text of `tokens`, at least one, in windows of `window` tokens."""
+        """Score the whole text of at least one token, in windows of `window` tokens."""
         self._ids, self._offsets = np.array(tokens.ids), np.array(tokens.offsets)
         self._window, self._frame, self._network, self._calibrate = window, frame, run, calibrate
         self._edges = window_edges(len(tokens.ids), window)
@@ -50,10 +50,10 @@ class Occlusion:
         return float(log_odds(self.logits[np.newaxis], label)[0])
 
     def logits_without_each(self, parts: Sequence[Span]) -> NDArray[np.float64]:
-        """Return the calibrated logits (parts, labels) of the text without each of `parts`.
+        """Return the logits (parts, labels) of the text without each of `parts`.
 
-        The windows keep their places: one that a part does not touch is not run again, and one
-        that the part covers is left out.
+        Windows stay fixed: one without tokens of the part is not run again, and one with no other
+        tokens is left out.
         """
         changed: list[list[int]] = []
         rows_by_part = []
@@ -69,7 +69,7 @@ class Occlusion:
                     changed.append(
                         self._frame.around(self._ids[start:end][kept_in_window].tolist())
                     )
-            if not rows:  # the part is the whole text: compare with an empty one
+            if not rows:  # the part is the whole text: compare with an empty text
                 rows.append(self.windows + len(changed))
                 changed.append(self._frame.around([]))
             rows_by_part.append(rows)
@@ -78,9 +78,9 @@ class Occlusion:
         return self._calibrate(means, [len(rows) for rows in rows_by_part])
 
     def logits_without_sets(self, sets: Sequence[Sequence[Span]]) -> NDArray[np.float64]:
-        """Return the calibrated logits (sets, labels) of the text without all parts of each set.
+        """Return the logits (sets, labels) of the text without all parts of each set.
 
-        What is left is divided into windows as if it were the text.
+        The remaining text is divided into windows again.
         """
         return self._logits_of(
             [~np.logical_or.reduce([self._tokens_in(part) for part in parts]) for parts in sets]
@@ -89,12 +89,7 @@ class Occlusion:
     def logits_of_parts(
         self, parts: Sequence[Span], removed: Sequence[Span] | None = None
     ) -> NDArray[np.float64]:
-        """Return the calibrated logits (parts, labels) of each part by itself.
-
-        Args:
-            parts: The parts to score.
-            removed: One span for each part, to remove from it first.
-        """
+        """Return the logits (parts, labels) of each part alone, without its span in `removed`."""
         masks = [self._tokens_in(part) for part in parts]
         if removed:
             masks = [
@@ -103,11 +98,11 @@ class Occlusion:
         return self._logits_of(masks)
 
     def has_tokens(self, part: Span) -> bool:
-        """Return whether any token begins within `part`."""
+        """Return whether a token begins within `part`."""
         return bool(self._tokens_in(part).any())
 
     def passes_for_parts(self, parts: Sequence[Span]) -> int:
-        """Return how many forward passes `logits_of_parts` takes for `parts`."""
+        """Return the number of forward passes of `logits_of_parts`."""
         return sum(
             len(window_edges(int(self._tokens_in(part).sum()), self._window)) - 1 for part in parts
         )
@@ -129,7 +124,7 @@ class Occlusion:
 
 
 def log_odds(logits: NDArray[np.float64], label: int) -> NDArray[np.float64]:
-    """Return the log-odds (n), nats, of a label against all others for `logits` (n, labels)."""
+    """Return the log-odds (n), in nats, of a label against all others for `logits` (n, labels)."""
     others = np.delete(logits, label, axis=1)
     largest = others.max(axis=1)
     total = largest + np.log(np.exp(others - largest[:, np.newaxis]).sum(axis=1))

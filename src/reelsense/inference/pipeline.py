@@ -1,6 +1,6 @@
 """Texts to network outputs, and network outputs to calibrated scores.
 
-Owns the tokenizer, the engine, its queue and the cache. Knows no thresholds and no invalid texts.
+Owns the tokenizer, the queue and the cache. Does not know thresholds or invalid texts.
 """
 
 from __future__ import annotations
@@ -34,31 +34,44 @@ from reelsense.prediction import ScoredTexts
 class TextOutput:
     """The network's output for one text, as the cache keeps it."""
 
-    outputs: NDArray[np.float64]
-    """(labels + ratings), the mean over the windows."""
+    outputs: NDArray[np.float64]  # (labels + ratings), means over the windows
     windows: int
     tokens: int
 
     @classmethod
     def of(cls, occlusion: Occlusion) -> TextOutput:
-        """Return the output for the whole text of an occlusion."""
+        """Return the output for the whole text."""
         return cls(occlusion.outputs.mean(axis=0), occlusion.windows, occlusion.tokens)
 
 
+class SingleNetwork:
+    """An engine of one network, such as that of a checkpoint before int8."""
+
+    tokens_per_batch = Engine.tokens_per_batch
+
+    def __init__(self, network: Network) -> None:
+        self.whole = network
+        self.side_by_side = [network]
+
+
+def load_engine(bundle: Bundle, threads: int | None, *, gpu: bool) -> Engine | GpuEngine:
+    """Compile the network of a bundle: with `gpu` for the GPU, if there is one."""
+    with bundle.loadable() as network:
+        return (gpu_engine(network) if gpu else None) or Engine(
+            network, threads, int8_activations=bundle.manifest.int8_activations
+        )
+
+
 class Pipeline:
-    """The steps of a classifier, in the order in which a text passes them. Thread-safe."""
+    """The steps from text to scores. Thread-safe."""
 
     def __init__(
         self,
         bundle: Bundle,
-        *,
-        threads: int | None,
-        network: Network | None,
+        engine: Engine | GpuEngine | SingleNetwork,
         cache_size: int,
-        gpu: bool,
         on_batch: OnBatch,
     ) -> None:
-        """Compile the network of `bundle`; for the arguments see `Classifier`."""
         manifest = bundle.manifest
         self._labels, self._ratings = manifest.labels, manifest.ratings
         self._window, self._groups = manifest.window, manifest.groups
@@ -69,14 +82,13 @@ class Pipeline:
                 code="invalid-window",
             )
         self._tokenizer = ReviewTokenizer(bundle.tokenizer)
-        pad = self._tokenizer.pad
-        if network:
-            self._queue = BatchQueue([network], pad, Engine.tokens_per_batch, on_batch=on_batch)
-        else:
-            engine = _engine(bundle, threads, gpu=gpu)
-            self._queue = BatchQueue(
-                engine.side_by_side, pad, engine.tokens_per_batch, engine.whole, on_batch
-            )
+        self._queue = BatchQueue(
+            engine.side_by_side,
+            self._tokenizer.pad,
+            engine.tokens_per_batch,
+            engine.whole,
+            on_batch,
+        )
         self._cache = (
             AnswerCache[TextOutput | None](cache_size, manifest.version) if cache_size else None
         )
@@ -84,7 +96,7 @@ class Pipeline:
     def cached_outputs(
         self, texts: Sequence[str], context: CallContext
     ) -> Sequence[TextOutput | None]:
-        """Return the network's output for each text; None for a text without readable tokens."""
+        """Return the output for each text; None for a text without readable tokens."""
         if self._cache is None or context.background:  # a large file would evict everything else
             return self._outputs(texts, context)
         return self._cache.get(
@@ -129,8 +141,8 @@ class Pipeline:
             tokens = self._tokenizer.encode_with_offsets(text)
         if not tokens.ids:
             return None
-        # The calibration of the whole text also applies to what is left of it: weights are
-        # differences of comparable logits.
+        # The remaining text keeps the calibration of the whole text: weights are differences of
+        # comparable logits.
         calibration = self._groups[int(group_numbers(self._groups, len(tokens.ids)))].calibration
         return Occlusion(
             tokens,
@@ -138,11 +150,4 @@ class Pipeline:
             self._tokenizer.frame,
             lambda cut: self._queue.run(cut, context).astype(np.float64),
             lambda logits, counts: calibrated(logits[:, : len(self._labels)], counts, calibration),
-        )
-
-
-def _engine(bundle: Bundle, threads: int | None, *, gpu: bool) -> Engine | GpuEngine:
-    with bundle.loadable() as network:
-        return (gpu_engine(network) if gpu else None) or Engine(
-            network, threads, int8_activations=bundle.manifest.int8_activations
         )

@@ -1,7 +1,7 @@
 """Text to token ids, and token ids to windows that fit the network.
 
-Supports any tokenizer.json that encloses a text between two special tokens and can pad. Knows token
-ids and lengths; neither labels nor the network.
+Supports every tokenizer.json with padding and one special token before and after a text. Does not
+know labels or the network.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from reelsense.errors import BundleError
 from reelsense.inference.call_context import CallContext
 from reelsense.text import clean
 
-_CHARACTERS = 200_000
-"""Tokenized at a time: the tokenizer needs about 500 bytes per token."""
+_CHARACTERS = 200_000  # tokenized at a time: the tokenizer needs about 500 bytes per token
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +26,10 @@ class Tokens:
     """The token ids of one text, without [CLS] and [SEP]."""
 
     ids: list[int]
-    offsets: list[int]
-    """Index in the cleaned text of the first visible character of each token."""
+    offsets: list[int]  # index in the cleaned text of the first visible character of each token
 
 
+# Names of the special tokens in families of encoders, by Transformers' names of their roles.
 _SPECIAL = {
     "cls_token": ("[CLS]", "<s>"),
     "sep_token": ("[SEP]", "</s>"),
@@ -38,10 +37,7 @@ _SPECIAL = {
     "mask_token": ("[MASK]", "<mask>"),
     "unk_token": ("[UNK]", "<unk>"),
 }
-"""Names that families of encoders give to their special tokens."""
-
-_SPACE = "\u2581"
-"""The token that SentencePiece makes of a space before a word that it does not know."""
+_SPACE = "\u2581"  # SentencePiece's token for a space before an unknown word
 
 _VISIBLE = re.compile(r"\S")
 
@@ -54,7 +50,7 @@ class Frame:
     last: int
 
     def around(self, ids: Sequence[int]) -> list[int]:
-        """Return `ids` with the special tokens before and after them."""
+        """Return `ids` between the special tokens."""
         return [self.first, *ids, self.last]
 
 
@@ -66,21 +62,16 @@ class ReviewTokenizer:
     Attributes:
         frame: The special tokens around every window.
         pad: The id of padding.
-        mask: The id of a hidden token, or None. Only pre-training needs it.
-        special_tokens: Their names, by the roles that transformers gives them ("cls_token").
+        mask: The id of a masked token, or None. Only pre-training needs it.
+        special_tokens: Names of the special tokens by role ("cls_token").
         serialized: A tokenizer.json with the same vocabulary.
     """
 
     def __init__(self, serialized: str) -> None:
-        """Read `serialized`.
-
-        Raises:
-            BundleError: It is not a tokenizer, or lacks the special tokens of an encoder; the code
-                is "invalid-tokenizer".
-        """
+        """Read a tokenizer.json. Raises BundleError (`invalid-tokenizer`)."""
         try:
             self._tokenizer = Tokenizer.from_str(serialized)
-        except Exception as error:  # tokenizers raises bare Exception for every fault
+        except Exception as error:  # tokenizers raises Exception for every error
             raise _invalid(f"cannot be read: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -107,19 +98,10 @@ class ReviewTokenizer:
         return max(self._tokenizer.get_vocab().values()) + 1
 
     def encode(self, texts: Sequence[str], context: CallContext | None = None) -> list[list[int]]:
-        """Clean `texts` and return their token ids, whole, without the frame.
+        """Clean `texts` and return the token ids of each, without special tokens.
 
-        Args:
-            texts: The reviews as given.
-            context: Deadline and cancellation of the call.
-
-        Returns:
-            Token ids per text. None for a text of only unknown tokens, such as one word of 300
-            letters: all of these would get the same confident prediction.
-
-        Raises:
-            DeadlineError: The deadline of `context` has passed.
-            AbandonedError: The call was cancelled.
+        An empty list stands for a text of only unknown tokens, such as one word of 300 letters: all
+        of these would get the same confident prediction. Raises DeadlineError, AbandonedError.
         """
         context = context or CallContext()
         ids: list[list[int]] = []
@@ -130,7 +112,7 @@ class ReviewTokenizer:
         return ids
 
     def encode_with_offsets(self, text: str) -> Tokens:
-        """Return the token ids of an already cleaned text, and where each token begins.
+        """Return the token ids of a cleaned text, and where each token begins.
 
         Byte-level and SentencePiece tokens include the space before a word. Their offset is that of
         the word, so that it lies within the word's span.
@@ -140,7 +122,7 @@ class ReviewTokenizer:
         starts = [start for start, _ in encoding.offsets[: len(ids)]]
         visible = (_VISIBLE.search(text, start) for start in starts)
         pairs = zip(visible, starts, strict=True)
-        return Tokens(ids, [found.start() if found else start for found, start in pairs])
+        return Tokens(ids, [match.start() if match else start for match, start in pairs])
 
     def _known(self, ids: list[int]) -> list[int]:
         """Return `ids` with special tokens as unknown ones; an empty list if all are unknown."""
@@ -158,23 +140,23 @@ def _special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
     """
     added = tokenizer.get_added_tokens_decoder().values()
     special = {token.content for token in added if token.special}
-    found = {}
+    name_by_role = {}
     for role, names in _SPECIAL.items():
         known = [name for name in names if tokenizer.token_to_id(name) is not None]
         if known:
-            found[role] = min(known, key=lambda name: name not in special)
-    return found
+            name_by_role[role] = min(known, key=lambda name: name not in special)
+    return name_by_role
 
 
 def _frame(tokenizer: Tokenizer, special_tokens: dict[str, str]) -> Frame:
     """Return the ids that `tokenizer` puts around a text.
 
-    A tokenizer without a post-processor gets one, made of its own special tokens.
+    A tokenizer without a post-processor gets one with its special tokens.
     """
     try:
         text = tokenizer.encode("a", add_special_tokens=False).ids
         around = tokenizer.encode("a").ids
-    except Exception as error:  # tokenizers raises bare Exception for every fault
+    except Exception as error:  # tokenizers raises Exception for every error
         raise _invalid(f"cannot encode a text: {error}") from error
     if around == text and {"cls_token", "sep_token"} <= special_tokens.keys():
         first, last = special_tokens["cls_token"], special_tokens["sep_token"]
@@ -210,24 +192,18 @@ def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
 
 
 def window_edges(tokens: int, length: int) -> list[int]:
-    """Return the edges of windows of at most `length` tokens, two of which are special.
+    """Return the first token of each window of at most `length` tokens, and the number `tokens`.
 
-    The windows are as few as possible and of even size (within one token), so that no window is a
-    stub of two words that weighs as much as the others in the mean.
-
-    Args:
-        tokens: The number of tokens of a text.
-        length: The maximum tokens of a window, special ones included.
-
-    Returns:
-        The first token of each window, and `tokens`. An empty text has one window.
+    Two tokens of a window are special. Windows are as few as possible and of even size (within one
+    token): a last window of two words would have the weight of the others in the mean. An empty
+    text has one window.
     """
     count = max(1, -(-tokens // (length - 2)))
     return [tokens * n // count for n in range(count + 1)]
 
 
 def windows(ids: Sequence[int], length: int, frame: Frame) -> list[list[int]]:
-    """Divide `ids` into windows of at most `length` tokens, at the `window_edges`."""
+    """Divide `ids` into framed windows of at most `length` tokens."""
     edges = window_edges(len(ids), length)
     return [frame.around(ids[start:end]) for start, end in pairwise(edges)]
 
@@ -235,8 +211,8 @@ def windows(ids: Sequence[int], length: int, frame: Frame) -> list[list[int]]:
 def head_and_tail(ids: Sequence[int], length: int, head_share: float, frame: Frame) -> list[int]:
     """Return one window of at most `length` tokens: the beginning and the end of `ids`.
 
-    Reviews state their verdict at the start and at the end; Sun et al. (2019, "How to Fine-Tune
-    BERT for Text Classification?") found this truncation better than either alone.
+    Reviews state their verdict at the start and at the end; this truncation was better than either
+    alone (Sun et al. 2019).
     """
     room = length - 2
     if len(ids) <= room:

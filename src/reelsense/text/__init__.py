@@ -1,1 +1,1 @@
-"""Text before the tokenizer: cleaning, emoji, sentences and words. Knows only strings."""
+"""Text before the tokenizer: cleaning, emoji, sentences and words."""

@@ -1,15 +1,16 @@
-"""Clean the text of a review, the same for training and serving, and find its sentences and words.
+"""Clean the text of a review, for training and serving alike, and find its sentences and words.
 
-Knows no tokens and no labels.
+Does not know tokens or labels.
 """
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import takewhile
+from typing import NamedTuple
 
 from reelsense.text.symbols import find_symbols, replace_symbols
 
@@ -23,8 +24,7 @@ _MARKUP = re.compile(
     re.IGNORECASE,
 )
 
-_HUGE_REFERENCE = re.compile(r"&#[0-9]{40,}")
-"""A reference to no character. Python refuses to parse numbers of thousands of digits."""
+_HUGE_REFERENCE = re.compile(r"&#[0-9]{40,}")  # Python does not parse thousands of digits
 
 _JOINER = "\u2060"
 _PARAGRAPH = "\u2029"
@@ -36,19 +36,15 @@ _ABBREVIATED = re.compile(
     r"\b(?:(?i:mrs?|ms|dr|prof|gen|capt|lt|sgt|gov|sen|rev|sr|jr|st|vs|vol|dept|feat|approx"
     r"|e\.g|i\.e|cf|a\.k\.a)|(?<!\ba )(?<!\ban )[A-HJ-Z])$"
 )
+# Abbreviations that end a sentence, unless a lower-case letter follows.
 _MID_SENTENCE = re.compile(r"\b(?i:etc|[ap]\.m|inc|ltd|co)$")
-"""Abbreviations that end a sentence, unless a lower-case letter follows."""
-
+# What follows the end of a sentence if the space is missing, as in "movie.The".
 _AFTER_MISSING_SPACE = re.compile(
     r"[A-Z][a-z' ]|(?!(?:com|net|org|co|uk|html?|tv|edu|gov)\b)[a-z]+[\s,']"
 )
-"""What follows the end of a sentence if the space is missing, as in "movie.The"."""
+_LIST_NUMBER = re.compile(r"\d{1,3}[.)]")  # belongs to the sentence that follows
 
-_LIST_NUMBER = re.compile(r"\d{1,3}[.)]")
-"""The number of a list entry; it belongs to the sentence that follows."""
-
-_MAX_WORDS = 60
-"""A longer sentence is divided, so that a text without punctuation has several parts too."""
+_MAX_WORDS = 60  # longer sentences are divided: texts without punctuation have several parts too
 
 _CHUNK = re.compile(r"\S+")
 _SOFT_ENDS = (",", ";", ":", "-", "\u2013", "\u2014")
@@ -87,26 +83,24 @@ class Span:
 class CleanedText:
     """A cleaned text and the mapping of its characters to the original."""
 
-    text: str
-    """As `clean` returns it."""
-    layout: str
-    """`text` with U+2029 for HTML line breaks and U+2060 between the words of an emoji."""
+    text: str  # as `clean` returns it
+    layout: str  # with U+2029 for HTML line breaks and U+2060 between the words of an emoji
+    # Where each character begins and ends in the original: an entity is several characters, an
+    # emoji is fewer than its name.
     starts: list[int]
-    """Where each character begins in the original."""
     ends: list[int]
-    """Where it ends there: an entity is several characters, an emoji is fewer than its name."""
 
     def original_span(self, span: Span) -> Span:
-        """Return the span of the original for a `span` of at least one character of `text`."""
+        """Return the span in the original of a non-empty `span` of `text`."""
         return Span(self.starts[span.start], self.ends[span.end - 1])
 
 
 def clean(text: str) -> str:
     """Return the text that the tokenizer gets.
 
-    HTML line breaks become spaces and entities their characters (the reviews of the Large Movie
-    Review Dataset contain both). Emoji and emoticons become words. Lone surrogates, which JSON
-    escapes allow and UTF-8 does not, become U+FFFD.
+    HTML line breaks become spaces, and entities their characters (the Large Movie Review Dataset
+    contains both). Emoji and emoticons become words. Lone surrogates, which JSON escapes allow and
+    UTF-8 does not, become U+FFFD.
     """
     text = _LINE_BREAK.sub(" ", text)
     if "&" in text:
@@ -121,77 +115,66 @@ def _unescape(text: str) -> str:
 
 def clean_with_offsets(text: str) -> CleanedText:
     """Clean `text` as `clean` does and map every character to the original."""
-    draft = _Draft()
-    end = 0
-    for markup in _MARKUP.finditer(text):
-        draft.copy(text[end : markup.start()], range(end, markup.start()))
-        replacement = _PARAGRAPH if markup["line_break"] else _unescape(markup[0])
-        # "&ltb" is "<" followed by an ordinary b; "&Ms" is no entity at all.
-        from_the_end = zip(reversed(markup[0]), reversed(replacement), strict=False)
-        unchanged = len(list(takewhile(lambda pair: pair[0] == pair[1], from_the_end)))
-        end = markup.end() - unchanged
-        draft.replace(replacement[: len(replacement) - unchanged], markup.start(), end)
-    draft.copy(text[end:], range(end, len(text)))
-    draft = _with_symbols_replaced(draft)
-    layout = printable("".join(draft.parts))
+    draft = _Draft(text, list(range(len(text))), list(range(1, len(text) + 1)))
+    draft = draft.edited(map(_markup_edit, _MARKUP.finditer(text)))
+    draft = draft.edited(
+        _Edit(symbol.start, symbol.end, symbol.text(_JOINER)) for symbol in find_symbols(draft.text)
+    )
+    layout = printable(draft.text)
     kept = slice(len(layout) - len(layout.lstrip()), len(layout.rstrip()))
     return CleanedText(clean(text), layout[kept], draft.starts[kept], draft.ends[kept])
 
 
+class _Edit(NamedTuple):
+    start: int
+    end: int
+    replacement: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """The parts of a text that is being cleaned, and the original span of each character."""
+    """A text that is being cleaned, and the original span of each character."""
 
-    parts: list[str] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
+    text: str
+    starts: list[int]
+    ends: list[int]
 
-    def copy(self, part: str, positions: range) -> None:
-        """Add `part`, whose characters are at `positions` of the original."""
-        self.parts.append(part)
-        self.starts.extend(positions)
-        self.ends.extend(position + 1 for position in positions)
+    def edited(self, edits: Iterable[_Edit]) -> _Draft:
+        """Return the draft after `edits`, which are in order and do not overlap."""
+        parts: list[str] = []
+        starts: list[int] = []
+        ends: list[int] = []
+        position = 0
+        for start, end, replacement in edits:
+            parts += [self.text[position:start], replacement]
+            starts += self.starts[position:start] + self.starts[start : start + 1] * len(
+                replacement
+            )
+            ends += self.ends[position:start] + self.ends[end - 1 : end] * len(replacement)
+            position = end
+        return _Draft(
+            "".join(parts) + self.text[position:],
+            starts + self.starts[position:],
+            ends + self.ends[position:],
+        )
 
-    def replace(self, part: str, start: int, end: int) -> None:
-        """Add `part` for the original characters from `start` to `end`."""
-        self.parts.append(part)
-        self.starts.extend([start] * len(part))
-        self.ends.extend([end] * len(part))
 
-
-def _with_symbols_replaced(draft: _Draft) -> _Draft:
-    text = "".join(draft.parts)
-    symbols = list(find_symbols(text))
-    if not symbols:
-        return draft
-    replaced = _Draft()
-    end = 0
-
-    def copy_until(start: int) -> None:
-        replaced.parts.append(text[end:start])
-        replaced.starts.extend(draft.starts[end:start])
-        replaced.ends.extend(draft.ends[end:start])
-
-    for symbol in symbols:
-        copy_until(symbol.start)
-        end = symbol.end
-        replaced.replace(symbol.text(_JOINER), draft.starts[symbol.start], draft.ends[end - 1])
-    copy_until(len(text))
-    return replaced
+def _markup_edit(markup: re.Match[str]) -> _Edit:
+    replacement = _PARAGRAPH if markup["line_break"] else _unescape(markup[0])
+    # Keep the common ending: "&ltb" is "<" followed by an ordinary b; "&Ms" is not an entity.
+    endings = zip(reversed(markup[0]), reversed(replacement), strict=False)
+    unchanged = len(list(takewhile(lambda pair: pair[0] == pair[1], endings)))
+    return _Edit(
+        markup.start(), markup.end() - unchanged, replacement[: len(replacement) - unchanged]
+    )
 
 
 def sentences(layout: str) -> list[Span]:
-    """Return the sentences of a text in order; there is only white space between them.
+    """Return the sentences of a `CleanedText.layout` in order, separated by white space only.
 
     Empty lines and HTML line breaks end a sentence too. Punctuation without a word belongs to the
     sentence before, the number of a list entry to the one after. Sentences of more than 60 words
     are divided, if possible at a comma.
-
-    Args:
-        layout: `CleanedText.layout`.
-
-    Returns:
-        Spans of `layout`.
     """
     spans: list[Span] = []
     start = 0
@@ -210,10 +193,10 @@ def sentences(layout: str) -> list[Span]:
 
 
 def words(layout: str, within: Span) -> list[Span]:
-    """Return the words of a part of a text that can carry an opinion, in order.
+    """Return the content words of a part of a text in order.
 
-    "!" and "?" count as words and all words of an emoji as one. Articles, pronouns, prepositions
-    and auxiliary verbs are left out unless there is nothing else.
+    "!" and "?" count as words, and all words of an emoji as one. Articles, pronouns, prepositions
+    and auxiliary verbs are left out unless the part consists of them.
     """
     matches = list(_WORD.finditer(layout, within.start, within.end))
     content_words = [match for match in matches if not _FUNCTION_WORDS.fullmatch(match[0])]

@@ -1,6 +1,6 @@
 """Replace emoji and emoticons by words that a tokenizer knows.
 
-Emoji get their Unicode names without the skin tone, on which a verdict should not depend.
+Emoji get their Unicode names without the skin tone, because a verdict should not depend on it.
 """
 
 from __future__ import annotations
@@ -11,23 +11,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 _EMOTICON = re.compile(
+    # such as ":-)", not adjacent to a word
     r"(?P<eyes>[:;=])(?<![^\s.!?,].)(?P<tear>'?)-?(?P<mouth>[()DPp|/])(?P=mouth)*(?![\w/])"
 )
-"""An emoticon such as ":-)", not adjacent to a word."""
+_FEELINGS = {")": "smiling", "D": "smiling", "(": "sad", "P": "playful", "p": "playful"}  # by mouth
 
-_FEELINGS = {")": "smiling", "D": "smiling", "(": "sad", "P": "playful", "p": "playful"}
-"""By mouth; all others are confused."""
-
-_PICTOGRAPH = (
+_PICTOGRAPH = (  # emoji and the other symbols in their Unicode blocks
     r"[\u203c\u2049\u2139\u2194-\u21aa\u231a-\u23ff\u24c2\u25aa-\u25fe\u2600-\u27bf\u2934\u2935"
     r"\u2b05-\u2b55\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
 )
-"""Emoji and the other symbols in their Unicode blocks."""
-
 _KEYCAP = "\u20e3"
-_JOINS = r"[\u200d\ufe0e\ufe0f\u20e3\U000e0020-\U000e007f]"
-"""Characters that join emoji or select their variants."""
-
+_JOINS = r"[\u200d\ufe0e\ufe0f\u20e3\U000e0020-\U000e007f]"  # join emoji, select variants
 _EMOJI = rf"(?P<emoji>(?:[0-9#*]\ufe0f?\u20e3|{_PICTOGRAPH}{_JOINS}*)+)"
 _SYMBOLS = re.compile(rf"{_EMOJI}|{_EMOTICON.pattern}")
 _SYMBOL = re.compile(_PICTOGRAPH)
@@ -42,8 +36,7 @@ class Symbol:
 
     start: int
     end: int
-    words: tuple[str, ...]
-    """Empty for a character that only joins or varies emoji."""
+    words: tuple[str, ...]  # empty for a character that only joins or varies emoji
 
     def text(self, joiner: str = " ") -> str:
         """Return the words with `joiner` between them, and a space before and after them."""
@@ -67,7 +60,7 @@ def find_symbols(text: str) -> Iterator[Symbol]:
 
 
 def _pattern(text: str) -> re.Pattern[str] | None:
-    """Return the pattern for the symbols of `text`; None if it has none, as most texts."""
+    """Return the pattern for the symbols of `text`; None if it has none, like most texts."""
     if not text.isascii() and (_SYMBOL.search(text) or _KEYCAP in text):
         return _SYMBOLS
     # Searching for a character is a hundred times as fast as the pattern.
@@ -75,7 +68,7 @@ def _pattern(text: str) -> re.Pattern[str] | None:
 
 
 def _named(match: re.Match[str]) -> tuple[Symbol, ...]:
-    """Return the symbols of a match, an emoticon or a run of emoji; positions count from it."""
+    """Return the symbols of an emoticon or a run of emoji, with positions relative to the match."""
     groups = match.groupdict()
     if groups.get("emoji"):
         return _named_emoji(groups["emoji"])
@@ -85,7 +78,7 @@ def _named(match: re.Match[str]) -> tuple[Symbol, ...]:
 
 @lru_cache(maxsize=4096)
 def _named_emoji(run: str) -> tuple[Symbol, ...]:
-    import emoji  # takes 50 ms, which texts without emoji should not pay
+    import emoji  # takes 50 ms, not needed for texts without emoji
 
     symbols: list[Symbol] = []
     position = 0
@@ -97,7 +90,7 @@ def _named_emoji(run: str) -> tuple[Symbol, ...]:
 
 
 def _others(run: str, start: int, end: int) -> list[Symbol]:
-    """Return the characters of a part of `run` that belong to no emoji."""
+    """Return the characters of a part of `run` that are not emoji."""
     return [Symbol(n, n + 1, (run[n],) if _SYMBOL.match(run, n) else ()) for n in range(start, end)]
 
 

@@ -184,7 +184,7 @@ def test_result_in_other_format(client: FlaskClient) -> None:
         ({}, "PK\3\4\0\n", 422, "this is not text"),
         ({"name": ""}, TABLE, 415, "unknown file format"),
         ({"risk": "2"}, TABLE, 400, "less than 1"),
-        ({"risk": "0.1"}, TABLE, 422, "no thresholds"),
+        ({"risk": "0.1"}, TABLE, 422, "no decision thresholds"),
         ({"rsik": "0.1"}, TABLE, 400, "not a field"),
         ({}, "review" + "," * 100_000, 422, "line 1 is longer than 100,000 characters"),
         ({}, "review\n" + "," * 10_000_001, 422, "line 2 is longer than 10,000,000 characters"),

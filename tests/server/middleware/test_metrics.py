@@ -67,7 +67,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FlaskClient]:
             side_by_side=[tiny.count_moods], tokens_per_batch=4096, whole=tiny.count_moods
         )
 
-    monkeypatch.setattr("reelsense.inference.pipeline._engine", engine)
+    monkeypatch.setattr("reelsense.inference.classifier.load_engine", engine)
 
     def make(**settings: int) -> FlaskClient:
         client = create_app(Settings(**settings), tiny.bundle()).test_client()  # type: ignore[arg-type]
