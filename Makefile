@@ -35,7 +35,7 @@ FAST := tests/text tests/tables tests/datasets tests/test_bundle.py tests/test_r
 test-fast: .venv/dev ## run the quick tests of every package, without coverage
 	$(BIN)/python -m pytest -m "not slow" $(FAST)
 
-test: .venv/dev ## run all but the slow tests, with coverage; page tests need chromium and chromedriver
+test: .venv/dev ## run all tests except the slow ones, with coverage; page tests need chromium and chromedriver
 	$(BIN)/python -m pytest --cov=reelsense --cov-report=term:skip-covered
 
 test-slow: .venv/dev ## run the slow tests
@@ -56,7 +56,7 @@ test-next: ## run the connection tests with the newest waitress and gunicorn, in
 	    tests/server/process/test_connections.py tests/server/process/test_process.py \
 	    tests/server/process/test_faults.py
 
-check: .venv/dev ## check format, lint, types, import rules, spelling, security (bandit)
+check: .venv/dev ## check formatting, lint, types, import rules, spelling, security (bandit)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -67,11 +67,11 @@ check: .venv/dev ## check format, lint, types, import rules, spelling, security 
 hooks: .venv/dev ## run the checks before each commit (pre-commit)
 	$(BIN)/pre-commit install
 
-fix: .venv/dev ## fix format and lint where possible
+fix: .venv/dev ## fix formatting and lint errors
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: .venv/dev ## write docs/openapi.json and test the examples of the documentation
+docs: .venv/dev ## write docs/openapi.json and test the examples in the documentation
 	$(BIN)/python -c 'import json; from reelsense.server.api import openapi; from reelsense.server.app import create_app; \
 	    app = create_app(); print(json.dumps(openapi.document(app), indent=2)); \
 	    app.extensions["reelsense"].model_holder.close()' > docs/openapi.json.part
@@ -81,8 +81,8 @@ docs: .venv/dev ## write docs/openapi.json and test the examples of the document
 bench-quick: .venv/dev ## compare the speed with PyTorch on this machine: two minutes, no dataset
 	@$(BIN)/python benchmarks/quick.py
 
-# Three hours on two idle cores; 15 GB for the environments of the other servers. It scores official
-# test reviews: record that in docs/test-looks.md. If stopped, it resumes at the current measurement.
+# Three hours on two idle cores; 15 GB for the environments of the other servers. Scores official
+# test reviews: record that in docs/test-set-uses.md. If stopped, it resumes at the current measurement.
 bench: .venv/dev | $(DATA) ## compare with other servers: three hours, 15 GB
 	$(PIP) --editable '.[bench]'
 	$(BIN)/python benchmarks/engines.py --reviews $(DATA)
