@@ -134,6 +134,12 @@ def test_first_registration_on_the_path_wins(
 def test_published_name_covers_the_models_of_the_project_only(accurate: Path) -> None:
     assert registry.published_name(DEFAULT_BUNDLE) == "default"
     assert registry.published_name(accurate / ".." / "bundle") == "accurate"
+    write_bundle(Path("other"), tiny.bundle())
+    assert registry.published_name(Path("other")) is None
+
+
+def test_published_name_ignores_a_folder_named_like_a_model(site: Path) -> None:
+    write_bundle(Path("accurate"), tiny.bundle())
     assert registry.published_name(Path("accurate")) is None
 
 

@@ -20,7 +20,7 @@ GROUP = "reelsense.models"
 DEFAULT = "default"  # the bundled model; no other package can register this name
 FOLDER = "bundle"  # of a package that registers a model
 
-_PROJECT_MODELS = (DEFAULT, "accurate")
+_PROJECT_MODELS = {DEFAULT, "accurate"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,12 @@ def find(name_or_path: str | Path | None = None) -> Path:
         BundleError: Neither a model nor a folder has that name, or the package that registered the
             model is no longer installed.
     """
-    if name_or_path is None:
+    if name_or_path is None or name_or_path == DEFAULT:
         return DEFAULT_BUNDLE
     if isinstance(name_or_path, Path) or _is_path(name_or_path):
         return Path(name_or_path)
-    if folder := _named(name_or_path):
-        return folder
+    if entry := _registered().get(name_or_path):
+        return _folder(entry)
     if name_or_path and Path(name_or_path).is_dir():
         return Path(name_or_path)
     raise BundleError(
@@ -77,7 +77,7 @@ def installed() -> list[InstalledModel]:
 
 def published_name(folder: Path) -> str | None:
     """Return the name of the model in `folder` if this project publishes it, else None."""
-    for name in _PROJECT_MODELS:
+    for name in _PROJECT_MODELS.intersection(names()):
         with suppress(BundleError):
             if find(name).resolve() == folder.resolve():
                 return name
@@ -91,13 +91,6 @@ def _load(name: str) -> InstalledModel:
         return InstalledModel(name, folder, read_bundle(folder))
     except BundleError as error:
         return InstalledModel(name, folder, None, str(error))
-
-
-def _named(name: str) -> Path | None:
-    if name == DEFAULT:
-        return DEFAULT_BUNDLE
-    entry = _registered().get(name)
-    return _folder(entry) if entry else None
 
 
 def _is_path(name_or_path: str) -> bool:
