@@ -57,7 +57,7 @@ def test_log_names_extra_if_onnxruntime_is_missing(
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with caplog.at_level("INFO"):
         assert gpu_engine(NETWORK) is None
-    assert "reelsense[gpu]" in caplog.text
+    assert "extra gpu" in caplog.text
 
 
 def test_gpu_engine_rejects_invalid_network() -> None:

@@ -187,7 +187,7 @@ def parse(path: Path, raw: bytes) -> Manifest:
         raise BundleError(f"{path} is not the manifest of a bundle: {error!r}") from error
     if isinstance(version, int) and version > FORMAT:
         raise BundleError(
-            f"{path} has format {version}, expected at most {FORMAT}: install a newer reelsense",
+            f"{path} has format {version}, expected at most {FORMAT}: upgrade reelsense",
             code="bundle-too-new",
         )
     content.pop("sha256", None)
@@ -200,7 +200,9 @@ def parse(path: Path, raw: bytes) -> Manifest:
     try:
         return _manifest(**content)
     except (KeyError, TypeError) as error:
-        raise BundleError(f"{path} lacks a key or has an unknown one: {error}") from error
+        raise BundleError(
+            f"missing or unknown key in {path}: {error}: copy the bundle again"
+        ) from error
 
 
 def _manifest(

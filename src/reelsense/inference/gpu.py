@@ -51,7 +51,7 @@ def gpu_engine(network: bytes | Path) -> GpuEngine | None:
     if not any(driver.exists() for driver in _DRIVERS):
         return None
     if importlib.util.find_spec("onnxruntime") is None:
-        _log.info("this machine has a GPU: to use it, pip install 'reelsense[gpu]'")
+        _log.info("GPU found but not used: install the extra gpu")
         return None
     import onnxruntime
 
