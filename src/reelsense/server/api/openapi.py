@@ -29,8 +29,8 @@ INFO = Info(
 _REFERENCE = "#/components/schemas/{model}"
 _HEADERS = {
     "X-Request-ID": "Id of the request: the one the client sent, or a new one.",
-    "Server-Timing": "For scored texts, milliseconds spent in the queue (queue), in tokenization "
-    "(tokenize) and in the network (network).",
+    "Server-Timing": "For scored texts, milliseconds spent waiting for the model (queue), in "
+    "tokenization (tokenize) and in the model (network).",
 }
 _STATUSES_WITH_KEYS = (401, 403, 429)
 _SECURITY_SCHEMES = {
@@ -43,8 +43,7 @@ _SECURITY_SCHEMES = {
 
 Responses = dict[str | int | HTTPStatus, Any]
 
-_response_models: list[type[BaseModel]] = [Problem]
-"""The response models of all routes."""
+_response_models: list[type[BaseModel]] = [Problem]  # those of all routes
 
 
 def json_responses(
@@ -52,12 +51,8 @@ def json_responses(
 ) -> Responses:
     """Declare the responses of a route that returns JSON.
 
-    Args:
-        model: The body of the response.
-        problems: Status codes of the problem responses, in addition to the common ones.
-        keys: Whether the route requires an API key on servers that have keys.
-        status: Status code of the response.
-
+    `problems` are its status codes in addition to the common ones; `keys` states whether it
+    requires an API key on servers that have keys.
     """
     _response_models.append(model)
     return {
