@@ -1,6 +1,6 @@
 """The fields and states of a job: a file of texts that is scored in the background.
 
-The fields are declared here and their SQL types in `models.py`; nothing else repeats them.
+The fields are declared here, and their SQL types in `models.py`.
 """
 
 from __future__ import annotations

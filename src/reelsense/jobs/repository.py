@@ -270,24 +270,25 @@ class JobRepository:
 
         Raises NoJobError if the job is deleted meanwhile: a partial result would look complete.
         """
+        names = (*job.added, "error")
+        same_row = (job_answers.c.job == job_rows.c.job) & (job_answers.c.n == job_rows.c.n)
+        query = select(job_rows, *(job_answers.c[name] for name in names))
+        query = query.join(job_answers, same_row)
         start, count = 0, _FIRST_CHUNK_ROWS
         while start < job.done:
             count = min(count, job.done - start)
-            rows = self._rows(job, start, count)
             with self.database.reading() as connection:
-                query = _slice(select(job_answers), job, start, count)
-                answers = connection.execute(query).mappings().all()
-            if not len(rows) == len(answers) == count:
+                records = connection.execute(_slice(query, job, start, count)).mappings().all()
+            if len(records) < count:
                 raise NoJobError("the job was deleted while its result was read")
-            names = (*job.added, "error")
             yield [
-                (row, {name: answer[name] for name in names})
-                for row, answer in zip(rows, answers, strict=True)
+                (row_from_record(record, job.column), {name: record[name] for name in names})
+                for record in records
             ]
             start += count
             # A row may have ten characters or a million: read more short rows at a time.
-            size = sum(len(str(value)) for row in rows for value in row.values.values())
-            count = max(1, min(2 * count, count * _CHUNK_CHARACTERS // (size + 1), _CHUNK_ROWS))
+            size = sum(len(str(value)) for record in records for value in record.values())
+            count = max(1, min(2 * count, count * _CHUNK_CHARACTERS // size, _CHUNK_ROWS))
 
     def _rows(self, job: Job, start: int, count: int) -> list[Row]:
         query = _slice(select(job_rows), job, start, count)
@@ -307,9 +308,8 @@ class JobRepository:
 
 
 def _slice(query: Any, job: Job, start: int, count: int) -> Any:
-    columns = query.selected_columns
-    n = columns.n
-    return query.where(columns.job == job.id, n >= start, n < start + count).order_by(n)
+    n = job_rows.c.n
+    return query.where(job_rows.c.job == job.id, n >= start, n < start + count).order_by(n)
 
 
 def _job(

@@ -2,88 +2,40 @@
 
 from __future__ import annotations
 
-import errno
 import http.client
 import io
 import itertools
 import json
 import logging
-import re
-import threading
-import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select
-from werkzeug.test import TestResponse
 
 from reelsense.errors import NoJobError
 from reelsense.inference.classifier import Classifier
 from reelsense.jobs.database import Database
 from reelsense.jobs.job import Job
 from reelsense.jobs.repository import JobRepository
-from reelsense.server.app import create_app
-from reelsense.server.jobs_worker import JobsWorker
 from reelsense.server.middleware.load_shedding import MAX_JOB_REQUESTS
-from reelsense.server.settings import Settings
 from reelsense.tables.writing import RowWithAdded
 from tests import tiny
 from tests.scoring import score_file
-from tests.server.conftest import Gate, wait_until_ready
+from tests.server.conftest import Make
+from tests.server.jobs import MANY, TABLE, Slow, ended, send
 from tests.server.listening import listening
 from tests.server.middleware.test_metrics import counted
 from tests.waiting import wait_until
-
-Make = Callable[..., Flask]
-
-TABLE = 'id,review,label\n1,a good film,x\n2,,y\n3,"a bad, ""awful"" film",z\n4,one,two,three\n'
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    """Create applications with running jobs that share a database."""
-    workers: list[JobsWorker] = []
-
-    def make(model: Classifier | None = None, *, start: bool = True, **settings: Any) -> Flask:
-        values = {"database": f"sqlite:///{tmp_path / 'jobs.db'}"} | settings
-        app = create_app(Settings.model_validate(values), model or tiny.star_classifier())
-        wait_until_ready(app.test_client())
-        workers.append(app.extensions["reelsense"].jobs_worker)
-        if start:
-            workers[-1].start()
-        return app
-
-    yield make
-    for worker in workers:
-        worker.close()
 
 
 @pytest.fixture
 def client(make: Make) -> FlaskClient:
     return make().test_client()
-
-
-def send(client: FlaskClient, body: str | bytes = TABLE, **query: str) -> TestResponse:
-    parameters = {"name": "films.csv", "column": "review"} | query
-    return client.post("/v1/jobs", query_string=parameters, data=body)
-
-
-def ended(client: FlaskClient, name: str) -> dict[str, Any]:
-    """Wait until the job has ended and return it."""
-
-    def job() -> dict[str, Any]:
-        fields: dict[str, Any] = client.get(f"/v1/jobs/{name}").get_json()
-        return fields
-
-    wait_until(lambda: job()["state"] in ("done", "failed"))
-    return job()
 
 
 def test_job_scores_file(client: FlaskClient) -> None:
@@ -318,86 +270,6 @@ def test_deleted_job_is_erased(client: FlaskClient, tmp_path: Path) -> None:
     database.close()
 
 
-def test_recent_page_lists_existing_jobs(
-    client: FlaskClient,
-) -> None:
-    first, second = [send(client, name=name).get_json()["id"] for name in ("a.csv", "<b>.csv")]
-    listed = client.get(f"/jobs/recent?id={second}&id=guessed&id={first}").text
-    assert listed.index("&lt;b&gt;.csv") < listed.index("a.csv")
-    assert listed.count("<li") == 2
-    assert client.delete(f"/v1/jobs/{first}").status_code == 204
-    assert "a.csv" not in client.get(f"/jobs/recent?id={first}").text
-    assert client.get("/jobs/recent").text.strip() == ""
-
-
-def test_job_page_shows_expiry(make: Make) -> None:
-    client = make(job_retention_hours=30).test_client()
-    name = send(client).get_json()["id"]
-    ended(client, name)
-    match = re.search(r"Will be deleted on (.+?)\.", client.get(f"/jobs/{name}").text)
-    assert match is not None
-    expires = datetime.fromisoformat(client.get(f"/v1/jobs/{name}").get_json()["expires"])
-    assert match[1] == f"{expires:%-d %B, %H:%M} UTC"
-
-
-@pytest.mark.parametrize(
-    ("body", "title", "reason"),
-    [
-        ("review,n\n" + ",1\n" * 1200, "None of the 1,200 rows could be scored", "Reason: "),
-        (
-            "review,n\n,1\n,2\n3\n",
-            "None of the 3 rows could be scored",
-            "Most frequent reason (2 rows): ",
-        ),
-        ("review,n\n,1\n", "The only row could not be scored", "Reason: "),
-    ],
-)
-def test_job_without_predictions_shows_reason(
-    client: FlaskClient, body: str, title: str, reason: str
-) -> None:
-    name = send(client, body).get_json()["id"]
-    ended(client, name)
-    page = client.get(f"/jobs/{name}").text
-    assert f"<strong>{title}</strong>" in page
-    assert f"{reason}&#39;review&#39; is blank." in page
-    assert "Verdicts</h2>" not in page
-    assert "Stars</h2>" not in page
-    assert "<strong>Done" not in page
-
-
-def test_job_with_one_scored_row_is_done(client: FlaskClient) -> None:
-    name = send(client).get_json()["id"]
-    ended(client, name)
-    page = client.get(f"/jobs/{name}").text
-    assert "<strong>Done</strong>" in page
-    assert "2 rows could not be scored" in page
-    assert "Verdicts</h2>" in page
-
-
-def test_form_sets_risk_of_job(make: Make) -> None:
-    client = make(tiny.cautious_classifier()).test_client()
-    form = {"column": "review", "risk": "0.1", "file": (io.BytesIO(TABLE.encode()), "a.csv")}
-    sent = client.post("/jobs", data=form)
-    name = str(sent.location).rpartition("/")[2]
-    assert ended(client, name)["verdicts"] == {"positive": 1, "negative": 1, "error": 2}
-    assert client.get(f"/v1/jobs/{name}").get_json()["risk"] == 0.1
-    assert "target error rate 10 %" in client.get(sent.location).text
-    assert '<option value="0.1" selected>' in client.get(f"{sent.location}/rows/0").text
-    form = {"column": "none", "risk": "0.1", "file": (io.BytesIO(TABLE.encode()), "a.csv")}
-    assert '<option value="0.1" selected>' in client.post("/jobs", data=form).text
-
-
-class Slow:
-    """A classifier whose network waits while its gate is closed."""
-
-    def __init__(self) -> None:
-        self.gate = Gate()
-        self.classifier = Classifier(tiny.bundle(), network=self.gate)
-
-
-MANY = "review\n" + "".join(f"{'good' if n % 3 else 'bad'} film\n" for n in range(300))
-
-
 def test_cancelled_job_has_partial_result(make: Make) -> None:
     slow = Slow()
     client = make(slow.classifier).test_client()
@@ -412,160 +284,6 @@ def test_cancelled_job_has_partial_result(make: Make) -> None:
     assert client.get(f"/v1/jobs/{name}").get_json()["done"] == 0
     following = send(client).get_json()["id"]
     assert ended(client, following)["state"] == "done"
-
-
-def test_requests_take_priority_over_jobs(make: Make) -> None:
-    slow = Slow()
-    client = make(slow.classifier).test_client()
-    slow.gate.open.clear()
-    slow.gate.rows = 0
-    name = send(client, MANY).get_json()["id"]
-    wait_until(lambda: slow.gate.rows > 0)
-    before = slow.gate.rows
-    answers: list[int] = []
-    asking = threading.Thread(
-        target=lambda: answers.append(client.post("/v1/predict", json={"text": "good"}).status_code)
-    )
-    asking.start()
-    slow.gate.open.set()
-    asking.join(10)
-    assert answers == [200]
-    assert before <= 64
-    assert ended(client, name)["done"] == 300
-
-
-def test_job_continues_in_next_process(make: Make) -> None:
-    first = Slow()
-    app = make(first.classifier)
-    name = send(app.test_client(), MANY).get_json()["id"]
-    worker: JobsWorker = app.extensions["reelsense"].jobs_worker
-    wait_until(lambda: worker.jobs.job(name).done >= 64)
-    first.gate.open.clear()
-    closing = threading.Thread(target=worker.close)
-    closing.start()
-    wait_until(lambda: worker._closing.is_set())
-    first.gate.open.set()
-    closing.join(10)
-
-    second = Slow()
-    app = make(second.classifier, start=False)
-    client = app.test_client()
-    second.gate.rows = 0
-    app.extensions["reelsense"].jobs_worker.start()
-    job = ended(client, name)
-    assert (job["state"], job["done"]) == ("done", 300)
-    assert second.gate.rows <= 300 - 64
-    lines = client.get(f"/v1/jobs/{name}/result").text.splitlines()
-    assert [line.split(",")[0] for line in lines] == MANY.splitlines()
-    assert {line.split(",")[-1] for line in lines[1:]} == {""}
-
-
-def test_jobs_of_other_models_are_not_claimed(make: Make) -> None:
-    name = send(make(start=False).test_client()).get_json()["id"]
-    other = tiny.bundle()
-    object.__setattr__(other.manifest, "name", "other")
-    client = make(Classifier(other, network=tiny.count_moods)).test_client()
-    following = send(client).get_json()["id"]
-    ended(client, following)
-    assert client.get(f"/v1/jobs/{name}").get_json()["state"] == "waiting"
-
-
-def test_network_error_fails_job(make: Make) -> None:
-    fails = threading.Event()
-
-    def broken(ids: Any, mask: Any) -> Any:
-        if fails.is_set():
-            raise ValueError("out of memory")
-        return tiny.count_moods(ids, mask)
-
-    client = make(Classifier(tiny.bundle(), network=broken)).test_client()
-    fails.set()
-    job = ended(client, send(client, MANY).get_json()["id"])
-    assert (job["state"], job["error"]) == ("failed", "the network failed: out of memory")
-    wait_until(lambda: counted(client)("jobs_total", state="failed") == 1)
-
-
-def test_jobs_and_rows_are_counted(make: Make) -> None:
-    app = make(start=False)
-    client = app.test_client()
-    metric = counted(client)
-    assert metric.labels("jobs_total", "state") == {"done", "cancelled", "failed"}
-    assert metric.labels("job_rows_total", "outcome") == {"scored", "unscored"}
-    assert metric("jobs_total") == metric("job_rows_total") == 0
-    for path in ("/v1/jobs", "/jobs"):
-        name = send(client).get_json()["id"]
-        for _ in range(2):  # a job that has been cancelled is not counted again
-            assert client.post(f"{path}/{name}/cancel").status_code in (200, 303)
-    app.extensions["reelsense"].jobs_worker.start()
-    name = send(client).get_json()["id"]
-    assert ended(client, name)["verdicts"]["error"] == 2
-    client.post(f"/v1/jobs/{name}/cancel")
-    wait_until(lambda: counted(client)("jobs_total", state="done") == 1)
-    metric = counted(client)
-    assert metric("jobs_total", state="cancelled") == 2
-    assert metric("jobs_total", state="failed") == 0
-    assert metric("job_rows_total", outcome="scored") == 2
-    assert metric("job_rows_total", outcome="unscored") == 2
-
-
-@pytest.mark.parametrize("error", [MemoryError, ValueError("odd"), RecursionError])
-def test_worker_survives_failed_job(
-    make: Make, monkeypatch: pytest.MonkeyPatch, error: Any
-) -> None:
-    client = make().test_client()
-    with monkeypatch.context() as patch:
-
-        def fail(*_: object, **__: object) -> None:
-            raise error
-
-        patch.setattr(Classifier, "predict_each", fail)
-        job = ended(client, send(client).get_json()["id"])
-        assert job["state"] == "failed"
-        assert job["error"]
-    assert ended(client, send(client).get_json()["id"])["state"] == "done"
-
-
-def test_worker_survives_errors_between_jobs(
-    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    app = make(start=False)
-    worker: JobsWorker = app.extensions["reelsense"].jobs_worker
-    monkeypatch.setattr("reelsense.server.jobs_worker._RETRY_AFTER_ERROR", 0.01)
-    with monkeypatch.context() as patch:
-        patch.setattr(worker, "_sweep", lambda: 1 / 0)
-        worker.start()
-        wait_until(lambda: "jobs are paused: division by zero" in caplog.text)
-    client = app.test_client()
-    assert ended(client, send(client).get_json()["id"])["state"] == "done"
-
-
-def test_lease_is_renewed_during_long_batch(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reelsense.server.jobs_worker._LEASE", 0.3)
-    slow = Slow()
-    client = make(slow.classifier).test_client()
-    other = make(tiny.classifier()).test_client()
-    slow.gate.open.clear()
-    slow.gate.rows = 0
-    other.application.extensions["reelsense"].jobs_worker.close()
-    name = send(client, MANY).get_json()["id"]
-    wait_until(lambda: slow.gate.rows > 0)
-    time.sleep(1)
-    jobs = client.application.extensions["reelsense"].jobs_worker.jobs
-    assert jobs.claim("another", "tiny", 10) is None
-    slow.gate.open.set()
-    assert ended(client, name)["done"] == 300
-
-
-def test_small_job_does_not_wait_for_large_one(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reelsense.server.jobs_worker._BATCHES_PER_TURN", 1)
-    slow = Slow()
-    client = make(slow.classifier).test_client()
-    slow.gate.open.clear()
-    large = send(client, MANY).get_json()["id"]
-    small = send(client, "review\ngood\n").get_json()["id"]
-    slow.gate.open.set()
-    first = ended(client, large)["ended"]
-    assert client.get(f"/v1/jobs/{small}").get_json()["ended"] < first
 
 
 def test_concurrent_upload_gets_429(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -766,55 +484,3 @@ def test_create_with_encoding(client: FlaskClient) -> None:
     assert ended(client, name)["verdicts"] == {"positive": 1}
     [error] = send(client, body, encoding="klingon").get_json()["errors"]
     assert (error["pointer"], error["code"]) == ("?encoding", "no-such-encoding")
-
-
-def test_form_creates_job(client: FlaskClient) -> None:
-    form = {"file": (io.BytesIO(TABLE.encode()), "films.csv"), "column": "review"}
-    answer = client.post("/jobs", data=form)
-    assert answer.status_code == 303
-    page = client.get(answer.location).text
-    assert "films.csv" in page
-    wrong = client.post("/jobs", data={"file": (io.BytesIO(TABLE.encode()), "films.csv")})
-    assert wrong.status_code == 422
-    assert "no column &#39;text&#39; in films.csv" in wrong.text
-    assert "Choose a file first" in client.post("/jobs", data={}).text
-
-
-def test_form_without_disk_space_is_507(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(**_: object) -> None:
-        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
-
-    monkeypatch.setattr("werkzeug.formparser.SpooledTemporaryFile", broken)
-    answer = client.post("/jobs", data={"file": (io.BytesIO(TABLE.encode()), "films.csv")})
-    assert answer.status_code == 507
-    assert "/docs/errors#storage" in answer.text
-
-
-def test_job_page_filters_sorts_and_searches(
-    client: FlaskClient,
-) -> None:
-    name = send(client).get_json()["id"]
-    ended(client, name)
-    page = client.get(f"/jobs/{name}?verdict=negative&sort=stars&descending=1").text
-    assert "a bad, &#34;awful&#34; film" in page
-    assert "a good film" not in page
-    assert "1 row<" in page
-    assert "No matching rows" in client.get(f"/jobs/{name}?search=zzz").text
-    assert "is blank" in client.get(f"/jobs/{name}?verdict=error").text
-    assert client.get(f"/jobs/{name}?sort=nonsense&page=x").status_code == 200
-    text = client.get(f"/jobs/{name}/rows/0").text
-    assert "\na good film</textarea>" in text
-    assert client.get(f"/jobs/{name}/rows/9").status_code == 404
-    assert client.post(f"/jobs/{name}/delete").status_code == 303
-    deleted = client.get(f"/jobs/{name}", headers={"Accept": "text/html"})
-    assert deleted.status_code == 404
-    assert "No such job" in deleted.text
-
-
-def test_markup_in_file_is_escaped(client: FlaskClient) -> None:
-    evil = "<script>alert(1)</script>"
-    name = send(client, f"review,{evil}\n{evil} good,x\n", name=f"{evil}.csv").get_json()["id"]
-    ended(client, name)
-    assert evil not in client.get(f"/jobs/{name}").text

@@ -236,9 +236,7 @@ def test_job_page_reports_deleted_job(
     browser: webdriver.Chrome, address: str, folder: Path
 ) -> None:
     delete(send(browser, address, write(folder / "gone.csv", 4000, longer=20)))
-    WebDriverWait(browser, 10).until(
-        lambda _: "No such job" in browser.find_element(By.TAG_NAME, "main").text
-    )
+    WebDriverWait(browser, 10).until(lambda _: "No such job" in shown(browser, "main"))
 
 
 def test_job_page_continues_after_restart_of_server(

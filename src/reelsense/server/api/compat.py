@@ -48,10 +48,6 @@ class LabelScore(ResponseModel):
     score: float
 
 
-class LabelScores(RootModel[list[LabelScore]]):
-    """The labels of a text, highest score first."""
-
-
 class BatchLabelScores(RootModel[list[list[LabelScore]]]):
     """The labels of each text, highest score first."""
 
@@ -146,7 +142,7 @@ def text_embeddings_inference(body: EmbeddingsPredictRequest) -> Response:
         pointers = [f"#/inputs/{n}/0" for n in range(len(texts))]
     function = "none" if body.raw_scores else "softmax"
     scores = [_label_scores(prediction, function) for prediction in answer_all(texts, pointers)]
-    return json_response(BatchLabelScores(scores) if tag == A_BATCH else LabelScores(scores[0]))
+    return json_response(TextOrBatchLabelScores(scores if tag == A_BATCH else scores[0]))
 
 
 def _label_scores(prediction: Prediction, function: str | None) -> list[LabelScore]:

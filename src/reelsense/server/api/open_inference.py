@@ -1,7 +1,6 @@
-"""The Open Inference Protocol, version 2, over REST, for clients of KServe, Triton and MLServer.
+"""The Open Inference Protocol, version 2, for one model with one input.
 
-https://github.com/kserve/open-inference-protocol: one model, named default, with one input of
-texts. Triton's binary extension is not supported.
+Does not support Triton's binary extension.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from reelsense.server.scoring import answer_all
 
 MODEL_NAME = "default"
 
+# https://github.com/kserve/open-inference-protocol
 blueprint = APIBlueprint(
     "open_inference",
     __name__,

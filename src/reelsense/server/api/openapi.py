@@ -76,7 +76,9 @@ def empty_responses(*problems: int) -> Responses:
 def _problems(*statuses: int, keys: bool = True) -> Responses:
     return {
         status: _response(
-            "; or: ".join(kind.title for kind in PROBLEM_TYPES.values() if kind.status == status)
+            "; or: ".join(
+                problem.title for problem in PROBLEM_TYPES.values() if problem.status == status
+            )
             + ".",
             {"application/problem+json": _reference(Problem)},
         )
@@ -123,7 +125,7 @@ def document(app: OpenAPI) -> dict[str, Any]:
                 parameter["schema"] = parameters[parameter["name"]]
             if "description" in operation:
                 operation["description"] = operation["description"].replace("<br/>", "\n").strip()
-            # flask-openapi3 adds a 422 response of its own to every route.
+            # flask-openapi3 adds a 422 response to every route.
             unprocessable = operation["responses"].get("422", {"content": {}})
             if "application/json" in unprocessable["content"]:
                 del operation["responses"]["422"]

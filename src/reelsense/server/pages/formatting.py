@@ -59,7 +59,7 @@ def signed(weight: float) -> str:
 def gauge_zone(prediction: Prediction) -> float | None:
     """Return the share of the gauge in which the verdict is positive, or in which it is negative.
 
-    None if the labels are not positive and negative: there is no gauge.
+    None if the labels are not positive and negative: then the page shows no gauge.
     """
     if set(prediction.probabilities) != _BINARY:
         return None

@@ -31,7 +31,7 @@ _POLICY = (
     "form-action 'none'; frame-ancestors 'none'; sandbox allow-same-origin"
 )
 
-_reports: WeakKeyDictionary[ClassifierProtocol, str] = WeakKeyDictionary()  # rendered once each
+_reports: WeakKeyDictionary[ClassifierProtocol, str] = WeakKeyDictionary()  # rendered reports
 
 
 @blueprint.get("/model")
