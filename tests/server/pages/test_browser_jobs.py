@@ -148,9 +148,9 @@ def test_table_is_filtered_searched_sorted_and_paged(
     assert len(cells(browser, 0)) == 25
     browser.find_element(By.LINK_TEXT, "Next").click()
     WebDriverWait(browser, 10).until(lambda _: cells(browser, 0)[0] == "26")
-    browser.find_element(By.LINK_TEXT, "Probability of positive").click()
+    browser.find_element(By.LINK_TEXT, "Positive").click()
     WebDriverWait(browser, 10).until(lambda _: cells(browser, 2)[0] == "negative")
-    browser.find_element(By.PARTIAL_LINK_TEXT, "Probability of positive").click()
+    browser.find_element(By.PARTIAL_LINK_TEXT, "Positive").click()
     WebDriverWait(browser, 10).until(lambda _: cells(browser, 2)[0] == "positive")
     shares = [float(cell.split()[0]) for cell in cells(browser, 3)]
     assert shares == sorted(shares, reverse=True)

@@ -45,12 +45,6 @@ from reelsense.text.clean import printable
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/v1", abp_tags=[Tag(name="jobs")])
 
-RESULT_MEDIA_TYPES = {
-    ".csv": "text/csv",
-    ".tsv": "text/tab-separated-values",
-    ".jsonl": "application/jsonl",
-}
-
 _UPLOAD_WAIT = 2.0  # seconds to wait for another upload to finish, which occupies a thread
 
 _FILE_BODY: dict[str, Any] = {
@@ -218,10 +212,9 @@ def preview(query: PreviewQuery) -> Response:
     get_jobs_worker()
     upload = open_upload(query.name, request.mimetype, request.stream, query.encoding)
     try:
-        file_preview = preview_upload(upload, cut=query.cut)
+        return json_response(preview_upload(upload, cut=query.cut))
     except DatasetError as error:
         raise _unusable_file(error) from error
-    return json_response(PreviewSchema.model_validate(file_preview))
 
 
 @blueprint.get("/jobs/<id>", operation_id="job", responses=json_responses(JobSchema, 400, 404, 507))
@@ -288,8 +281,9 @@ def result(path: JobPath, query: ResultQuery) -> Response:
         )
         field = FieldError(pointer="?format", code="wrong-value", detail=detail)
         raise InvalidRequestError([field])
-    media_type = f"{RESULT_MEDIA_TYPES[suffix]}; charset=utf-8"
-    response = Response(_result_chunks(jobs, job, suffix), content_type=media_type)
+    media_type = next(name for name in MEDIA_TYPES if MEDIA_TYPES[name] == suffix)
+    chunks = _result_chunks(jobs, job, suffix)
+    response = Response(chunks, content_type=f"{media_type}; charset=utf-8")
     response.headers["Content-Disposition"] = _attachment(f"{Path(job.name).stem}-scored{suffix}")
     return response
 

@@ -17,6 +17,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from reelsense.bulk.columns import default_text_column
 from reelsense.errors import DatasetError
+from reelsense.server.api.schemas import PreviewSchema
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError
 from reelsense.tables.delimited import SUFFIXES, UNDECODED, Row, conversion_hint, rows, text_lines
 from reelsense.text.clean import printable
@@ -47,16 +48,6 @@ class Upload:
     name: str
     suffix: str
     rows: Iterator[Row]
-
-
-@dataclass(frozen=True, slots=True)
-class FilePreview:
-    """The columns and first rows of a file."""
-
-    columns: list[str]
-    rows: list[list[str]]
-    suggested: str  # the column that probably contains the texts
-    undecoded: int  # rows of the received data that are not valid UTF-8
 
 
 def open_upload(
@@ -143,7 +134,7 @@ def _empty_file(upload: Upload) -> DatasetError:
     return DatasetError(f"{upload.name} contains no rows", code="no-rows")
 
 
-def preview_upload(upload: Upload, *, cut: bool) -> FilePreview:
+def preview_upload(upload: Upload, *, cut: bool) -> PreviewSchema:
     """Return the columns and first rows of a table. Raises DatasetError if it is not one.
 
     If it is `cut`, it is only the beginning of a file, whose last row may be incomplete.
@@ -171,7 +162,12 @@ def preview_upload(upload: Upload, *, cut: bool) -> FilePreview:
         for row in first_rows[:_PREVIEW_ROWS]
     ]
     suggested = _suggested_column(columns, cells)
-    return FilePreview(list(map(printable, columns)), cells, printable(suggested), sum(undecoded))
+    return PreviewSchema(
+        columns=list(map(printable, columns)),
+        rows=cells,
+        suggested=printable(suggested),
+        undecoded=sum(undecoded),
+    )
 
 
 def _suggested_column(columns: list[str], cells: list[list[str]]) -> str:
