@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from sqlalchemy import func, select
 
@@ -15,7 +15,6 @@ from reelsense.jobs.serialization import is_storable, row_from_record
 from reelsense.text.clean import printable
 
 Sort = Literal["n", "score", "positive", "stars", "verdict"]
-SORTS: tuple[Sort, ...] = get_args(Sort)
 
 
 @dataclass(frozen=True, slots=True)
