@@ -36,20 +36,20 @@ from reelsense.errors import SettingsError
 from reelsense.server.settings import Settings
 from tests import tiny, tiny_network
 from tests.server.api.test_compat import (  # noqa: F401
-    test_starting_system_accepts_invalid_utf8,
-    test_starting_system_requires_sentence,
-    test_starting_system_response,
+    test_original_api_accepts_invalid_utf8,
+    test_original_api_requires_sentence,
+    test_original_api_response,
 )
 
 # The tests of the plain server also run against this one.
 from tests.server.api.test_v1 import (  # noqa: F401
-    test_any_text_avoids_500,
     test_http_errors,
     test_invalid_query_is_same_for_get_and_head,
     test_predict_accepts_max_texts,
     test_predict_keeps_order_of_texts,
     test_predict_one_text,
     test_predict_rejects_invalid_bodies,
+    test_predict_survives_any_text,
     test_status_without_problem_type,
     test_unusual_texts_get_200_or_422,
 )

@@ -24,7 +24,7 @@ class Time:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """An empty database: an SQLite file, or what REELSENSE_TEST_DATABASE names, emptied."""
+    """URL of an empty database: an SQLite file, or that in REELSENSE_TEST_DATABASE, emptied."""
     given = os.environ.get("REELSENSE_TEST_DATABASE")
     if not given:
         return f"sqlite:///{tmp_path / 'jobs.db'}"
@@ -43,7 +43,7 @@ def now() -> Time:
 
 @pytest.fixture
 def more(url: str, now: Time) -> Iterator[Callable[[], JobRepository]]:
-    """Opens the same jobs once more, as another process would."""
+    """Open the same database again, as another process would."""
     opened: list[JobRepository] = []
 
     def more() -> JobRepository:
@@ -51,8 +51,8 @@ def more(url: str, now: Time) -> Iterator[Callable[[], JobRepository]]:
         return opened[-1]
 
     yield more
-    for each in opened:
-        each.close()
+    for repository in opened:
+        repository.close()
 
 
 @pytest.fixture

@@ -19,9 +19,7 @@ from reelsense.jobs import database
 from reelsense.jobs.database import REVISION, Database, check_url, default_url
 from reelsense.jobs.models import jobs, metadata
 
-on_sqlite = pytest.mark.skipif(
-    "REELSENSE_TEST_DATABASE" in os.environ, reason="of SQLite's files alone"
-)
+on_sqlite = pytest.mark.skipif("REELSENSE_TEST_DATABASE" in os.environ, reason="tests SQLite files")
 
 JOB: dict[str, Any] = {
     "id": "a",
@@ -106,26 +104,26 @@ def test_database_errors_are_store_errors(url: str) -> None:
 
 
 def test_threads_open_new_database_concurrently(url: str) -> None:
-    together = threading.Barrier(6)
+    barrier = threading.Barrier(6)
 
-    def open_it(_n: int) -> str | None:
-        together.wait(30)
+    def revision(_n: int) -> str | None:
+        barrier.wait(30)
         opened = Database(url)
         with opened.reading() as connection:
-            found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+            number: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
         opened.close()
-        return found
+        return number
 
     with ThreadPoolExecutor(6) as pool:
-        assert list(pool.map(open_it, range(6))) == [REVISION] * 6
+        assert list(pool.map(revision, range(6))) == [REVISION] * 6
 
 
 def test_processes_open_new_database_concurrently(url: str) -> None:
     code = "import sys; from reelsense.jobs.database import Database; Database(sys.argv[1])"
     command = [sys.executable, "-c", code, url]
-    started = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]  # noqa: S603
-    assert [each.communicate(timeout=60)[1] for each in started] == [b""] * 4
-    assert [each.returncode for each in started] == [0] * 4
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]  # noqa: S603
+    assert [process.communicate(timeout=60)[1] for process in processes] == [b""] * 4
+    assert [process.returncode for process in processes] == [0] * 4
 
 
 def test_newer_schema_is_rejected(url: str) -> None:
@@ -148,7 +146,7 @@ def test_newer_schema_is_rejected(url: str) -> None:
         ("me:secret@host/name", "invalid-database-url", "expected a URL"),
         ("postgresql://me:secret@host:port/name", "invalid-database-url", "expected a URL"),
         ("nosuch://me:secret@host/name", "unsupported-database", "'nosuch'"),
-        ("mysql+pymysql://me:secret@host/name", "missing-driver", "pip install pymysql"),
+        ("mysql+pymysql://me:secret@host/name", "missing-driver", "No module named 'pymysql'"),
     ],
 )
 def test_database_rejects_unusable_urls(url: str, code: str, message: str) -> None:
@@ -197,7 +195,7 @@ def test_database_url_works_without_home(tmp_path: Path, monkeypatch: pytest.Mon
 
 @on_sqlite
 def test_unusable_sqlite_files_are_rejected(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("no database, and long enough to be told from one" * 20)
+    (tmp_path / "file").write_text("not a database, and long enough to have a header" * 20)
     for name, code in (("file", "database-failed"), ("file/jobs.db", "no-such-folder")):
         with pytest.raises(StoreError) as caught:
             Database(f"sqlite:///{tmp_path / name}")
@@ -215,9 +213,9 @@ def test_sqlite_file_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     opened = Database(f"sqlite:///{path}")
     with opened.writing() as connection:
         connection.execute(insert(jobs).values(JOB))
-        beside = list(path.parent.iterdir())
-        assert len(beside) == 3  # its log and index too
-        assert {stat.S_IMODE(each.stat().st_mode) for each in beside} == {0o600}
+        files = list(path.parent.iterdir())
+        assert len(files) == 3  # the database, its log and its index
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     opened.close()
 
@@ -225,9 +223,14 @@ def test_sqlite_file_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @on_sqlite
 def test_sqlite_pragmas(url: str) -> None:
     opened = Database(url)
-    wanted = {"journal_mode": "wal", "auto_vacuum": 2, "secure_delete": 1, "foreign_keys": 1}
-    wanted["busy_timeout"] = 30_000
-    assert {name: pragma(opened, name) for name in wanted} == wanted
+    pragmas = {
+        "journal_mode": "wal",
+        "auto_vacuum": 2,
+        "secure_delete": 1,
+        "foreign_keys": 1,
+        "busy_timeout": 30_000,
+    }
+    assert {name: pragma(opened, name) for name in pragmas} == pragmas
     opened.close()
 
 

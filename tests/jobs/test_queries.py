@@ -1,6 +1,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,11 +20,11 @@ ANSWERS = st.one_of(
     st.just("is blank"),
     st.builds(answer, MOODS, st.sampled_from([1.0, 5.2, 10.0]), st.sampled_from(["", "unsure"])),
 )
-ASKED = st.builds(
+QUERIES = st.builds(
     RowQuery,
     verdict=st.sampled_from(["", "unsure", "positive", "negative", ERROR]),
     search=st.text(st.sampled_from("aB%_\\/'é"), max_size=2),
-    sort=st.sampled_from(queries.SORTS),
+    sort=st.sampled_from(get_args(queries.Sort)),
     descending=st.booleans(),
     offset=st.integers(0, 4),
     limit=st.integers(0, 5),
@@ -31,7 +32,7 @@ ASKED = st.builds(
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownRow:
     n: int
     text: str
     answer: Prediction | str
@@ -41,31 +42,31 @@ class Known:
             return self.answer.probabilities["positive"]
         return self.n if sort == "n" else getattr(self.answer, sort, None)
 
-    def is_wanted(self, asked: RowQuery) -> bool:
+    def matches(self, query: RowQuery) -> bool:
         verdict = ERROR if isinstance(self.answer, str) else self.answer.verdict
-        return asked.verdict in ("", verdict) and asked.search.lower() in self.text.lower()
+        return query.verdict in ("", verdict) and query.search.lower() in self.text.lower()
 
 
-def expected(known: list[Known], asked: RowQuery) -> tuple[int, list[int]]:
-    """What is to be listed, in plain Python."""
-    found = [each for each in known if each.is_wanted(asked)]
-    good = [each for each in found if each.by(asked.sort) is not None]
-    bad = [each for each in found if each.by(asked.sort) is None]
-    good.sort(key=lambda each: each.by(asked.sort), reverse=asked.descending)  # type: ignore[arg-type, return-value]  # of one kind
-    numbers = [each.n for each in good + bad]
-    return len(found), numbers[asked.offset :][: asked.limit]
+def expected(known: list[KnownRow], query: RowQuery) -> tuple[int, list[int]]:
+    """Return the total and the row numbers of the page, computed in plain Python."""
+    matching = [row for row in known if row.matches(query)]
+    good = [row for row in matching if row.by(query.sort) is not None]
+    bad = [row for row in matching if row.by(query.sort) is None]
+    good.sort(key=lambda row: row.by(query.sort), reverse=query.descending)  # type: ignore[arg-type, return-value]  # all of one type
+    numbers = [row.n for row in good + bad]
+    return len(matching), numbers[query.offset :][: query.limit]
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(TEXTS, ANSWERS), min_size=1, max_size=8), st.lists(ASKED, max_size=8))
+@given(st.lists(st.tuples(TEXTS, ANSWERS), min_size=1, max_size=8), st.lists(QUERIES, max_size=8))
 def test_page_matches_reference_implementation(
-    jobs: JobRepository, given: list[tuple[str, Prediction | str]], questions: list[RowQuery]
+    jobs: JobRepository, given: list[tuple[str, Prediction | str]], row_queries: list[RowQuery]
 ) -> None:
     job = answered(jobs, [text for text, _ in given], [answer for _, answer in given])
-    known = [Known(n, *each) for n, each in enumerate(given)]
-    for asked in questions:
-        page = queries.page(jobs.database, job, asked)
-        assert (page.total, [row.n for row in page.rows]) == expected(known, asked)
+    known = [KnownRow(n, text, answer) for n, (text, answer) in enumerate(given)]
+    for query in row_queries:
+        page = queries.page(jobs.database, job, query)
+        assert (page.total, [row.n for row in page.rows]) == expected(known, query)
         for row in page.rows:
             assert row.text == known[row.n].text
 
@@ -114,18 +115,18 @@ def test_verdicts_and_stars_are_counted(jobs: JobRepository) -> None:
 def test_search_escapes_sql_wildcards(jobs: JobRepository, search: str) -> None:
     texts = ["100 of 100", "aXb", "backslash", "slash", "; --", "say hi", f"so {search} it is"]
     job = answered(jobs, texts, [answer(0.9)] * len(texts))
-    found = queries.page(jobs.database, job, RowQuery(search=search.upper()))
-    assert [row.text for row in found.rows] == [texts[-1]]
+    page = queries.page(jobs.database, job, RowQuery(search=search.upper()))
+    assert [row.text for row in page.rows] == [texts[-1]]
 
 
 def test_search_ignores_case_of_accented_letters(jobs: JobRepository) -> None:
     job = answered(jobs, ["AMÉLIE", "Amelie", "ЛЕВИАФАН"], [answer(0.9)] * 3)
 
-    def found(search: str) -> list[str]:
+    def matching(search: str) -> list[str]:
         return [row.text for row in queries.page(jobs.database, job, RowQuery(search=search)).rows]
 
-    assert found("amélie") == ["AMÉLIE"]
-    assert found("левиафан") == ["ЛЕВИАФАН"]
+    assert matching("amélie") == ["AMÉLIE"]
+    assert matching("левиафан") == ["ЛЕВИАФАН"]
 
 
 @pytest.mark.parametrize("search", ["\0", "g\ud800"])

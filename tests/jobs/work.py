@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reelsense.bulk.rows import added_columns, answer_rows
+from reelsense.bulk.rows import answer_rows
 from reelsense.inference.classifier import Classifier
 from reelsense.jobs.job import Job, NewJob
 from reelsense.jobs.repository import JobRepository
@@ -45,23 +45,19 @@ def claimed(jobs: JobRepository, owner: str = "me", version: str = "1") -> Job:
 def answered(
     jobs: JobRepository, texts: Sequence[object], answers: Sequence[Prediction | str]
 ) -> Job:
-    """A job that is done, with these answers."""
+    """Return a job that is done, with these answers."""
     jobs.receive(new(), rows(*texts), 10_000)
     job = claimed(jobs)
     return jobs.record(job, jobs.next_rows(job, len(texts)), answers, 1.0)
 
 
 def step(jobs: JobRepository, job: Job, classifier: Classifier, count: int) -> Job:
-    found = jobs.next_rows(job, count)
-    answers = answer_rows(classifier.predict_each, found, job.column)
-    return jobs.record(job, found, answers, 0.5)
+    """Score the next rows."""
+    batch = jobs.next_rows(job, count)
+    answers = answer_rows(classifier.predict_each, batch, job.column)
+    return jobs.record(job, batch, answers, 0.5)
 
 
-def score(jobs: JobRepository, classifier: Classifier) -> Job:
-    """Score the oldest job to its end, in the steps of the command line."""
-    job = jobs.claim("me", "tiny", LEASE)
-    assert job
-    job = jobs.begin(job, "1", added_columns(classifier.manifest))
-    while job.is_open:
-        job = step(jobs, job, classifier, 256)
-    return job
+def added_values(jobs: JobRepository, job: Job) -> list[dict[str, object]]:
+    """Return the values that are added to each row of the result."""
+    return [added for chunk in jobs.results(job) for _, added in chunk]

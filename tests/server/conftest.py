@@ -1,6 +1,8 @@
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,11 @@ from numpy.typing import NDArray
 
 from reelsense.inference.classifier import Classifier
 from reelsense.server.app import create_app
+from reelsense.server.jobs_worker import JobsWorker
 from reelsense.server.settings import Settings
 from tests import tiny
+
+Make = Callable[..., Flask]
 
 
 def wait_until_ready(client: FlaskClient) -> None:
@@ -31,6 +36,25 @@ def client(app: Flask) -> Iterator[FlaskClient]:
     with app.test_client() as client:
         wait_until_ready(client)
         yield client
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Create applications with running jobs that share a database."""
+    workers: list[JobsWorker] = []
+
+    def make(model: Classifier | None = None, *, start: bool = True, **settings: Any) -> Flask:
+        values = {"database": f"sqlite:///{tmp_path / 'jobs.db'}"} | settings
+        app = create_app(Settings.model_validate(values), model or tiny.star_classifier())
+        wait_until_ready(app.test_client())
+        workers.append(app.extensions["reelsense"].jobs_worker)
+        if start:
+            workers[-1].start()
+        return app
+
+    yield make
+    for worker in workers:
+        worker.close()
 
 
 class Gate:

@@ -1,4 +1,4 @@
 """Jobs in a database: files of texts that are scored in the background, and their predictions.
 
-Knows rows, predictions and times. Does not know HTTP or how texts are scored.
+Does not know HTTP or how texts are scored.
 """

@@ -31,53 +31,36 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from reelsense.errors import StoreError
 
 REVISION = "0001"
-"""The latest migration. Repeated here because importing Alembic is slow."""
+"""The latest migration, repeated here because importing Alembic is slow."""
 
-_LOCK_TIMEOUT = 30
-"""Seconds that a writer waits for another."""
-
-_MIGRATION_TIMEOUT = 20.0
-"""Seconds in which another process should finish a migration."""
-
-_MIGRATION_LOCK = threading.Lock()
-"""Alembic keeps global state, so only one thread may migrate at a time."""
-
-_DRIVER_PACKAGES = {
-    "psycopg": "'psycopg[binary]'",
-    "psycopg2": "psycopg2-binary",
-    "MySQLdb": "mysqlclient",
-}
-"""Packages of drivers whose module has another name."""
+_LOCK_TIMEOUT = 30  # seconds that a writer waits for another
+_MIGRATION_TIMEOUT = 20.0  # seconds in which another process should finish a migration
+_MIGRATION_LOCK = threading.Lock()  # Alembic keeps global state
 
 
 def default_url() -> str:
-    """Return the URL of the SQLite file in the user's state folder.
+    """Return the URL of the SQLite file in the user's state folder. Raises StoreError."""
+    folder = _state_folder()
+    if folder is None:
+        raise StoreError("no home folder for the default database: set --database", code="no-home")
+    return f"sqlite:///{folder / 'jobs.db'}"
 
-    Raises:
-        StoreError: The user has no home folder.
 
-    """
+def _state_folder() -> Path | None:
     try:
         state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    except RuntimeError as error:  # a user id without an entry, as in a container
-        raise StoreError(
-            "no home folder for the default database: set --database", code="no-home"
-        ) from error
-    return f"sqlite:///{state / 'reelsense' / 'jobs.db'}"
+    except RuntimeError:  # a user id without a home folder, as in a container
+        return None
+    return state / "reelsense"
 
 
 class Database:
     """A database with the latest schema. Can be shared between threads, but not across a fork."""
 
     def __init__(self, url: str) -> None:
-        """Open the database and create or migrate its tables.
+        """Open the database at a SQLAlchemy `url`, and create or migrate its tables.
 
-        Args:
-            url: A SQLAlchemy URL.
-
-        Raises:
-            StoreError: The URL is invalid, or the database cannot be opened or is too new.
-
+        Raises StoreError if the URL is invalid or the database cannot be opened or is too new.
         """
         self._engine = _create_engine(url)
         self._name = self._engine.url.render_as_string(hide_password=True)
@@ -179,18 +162,19 @@ def _upgrade(connection: Connection, name: str) -> None:
 
 def check_url(url: str) -> None:
     """Check that `url` can be a database, without opening it. Raises StoreError if not."""
-    parsed = _parse(url)
-    try:
-        parsed.get_dialect()
-    except NoSuchModuleError as error:
-        raise _unsupported(parsed) from error
-    if parsed.get_backend_name() == "sqlite":
-        _sqlite_path(parsed)
+    _parse(url)
 
 
 def _parse(url: str) -> URL:
     try:
-        return make_url(url)
+        parsed = make_url(url)
+        parsed.get_dialect()
+    except NoSuchModuleError as error:
+        raise StoreError(
+            f"unsupported database {parsed.drivername!r}: expected a name such as sqlite or "
+            "postgresql+psycopg",
+            code="unsupported-database",
+        ) from error
     except (ArgumentError, ValueError) as error:  # the second: the port is not a number
         # Anything but a path may contain a password.
         is_path = url and not set(url) & set(":@")
@@ -200,64 +184,46 @@ def _parse(url: str) -> URL:
             f"{f'; did you mean sqlite:///{url}?' if is_path else ''}",
             code="invalid-database-url",
         ) from error
+    if parsed.get_backend_name() == "sqlite":
+        _check_file(parsed.database)
+    return parsed
 
 
-def _unsupported(url: URL) -> StoreError:
-    return StoreError(
-        f"unsupported database {url.drivername!r}: expected a name such as sqlite or "
-        "postgresql+psycopg",
-        code="unsupported-database",
-    )
+def _check_file(name: str | None) -> None:
+    if not name or name == ":memory:":
+        raise StoreError(
+            "in-memory databases are not supported: pass a file, as in sqlite:///FILE",
+            code="in-memory-database",
+        )
+    folder = Path(name).parent
+    # Creating a mistyped folder would silently start an empty database.
+    if not folder.is_dir() and folder != _state_folder():
+        raise StoreError(
+            f"cannot write database {name}: folder {folder} does not exist", code="no-such-folder"
+        )
 
 
 def _create_engine(url: str) -> Engine:
     parsed = _parse(url)
-    if parsed.get_backend_name() == "sqlite":
-        _create_file(parsed)
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    if is_sqlite:
+        _create_file(Path(str(parsed.database)))
     try:
-        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
-    except NoSuchModuleError as error:
-        raise _unsupported(parsed) from error
+        engine = create_engine(parsed, pool_pre_ping=not is_sqlite)
     except ImportError as error:
-        package = _DRIVER_PACKAGES.get(error.name or "", error.name)
         raise StoreError(
             f"the driver of database {parsed.render_as_string(hide_password=True)} is not "
-            f"installed: pip install {package}",
+            f"installed ({error}): install it with pip; the extra postgres contains psycopg",
             code="missing-driver",
         ) from error
-    if engine.dialect.name == "sqlite":
+    if is_sqlite:
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _sqlite_path(url: URL) -> Path:
-    """Return the path of an SQLite database. Raises StoreError if its folder is missing."""
-    if not url.database or url.database == ":memory:":
-        raise StoreError(
-            "in-memory databases are not supported: name a file, as in sqlite:///FILE",
-            code="in-memory-database",
-        )
-    path = Path(url.database)
-    # Creating a mistyped folder would silently start an empty database.
-    if not path.parent.is_dir() and not _is_default(url):
-        raise StoreError(
-            f"cannot write database {path}: folder {path.parent} does not exist",
-            code="no-such-folder",
-        )
-    return path
-
-
-def _is_default(url: URL) -> bool:
-    try:
-        return url == make_url(default_url())
-    except StoreError:
-        return False
-
-
-def _create_file(url: URL) -> None:
-    """Create the SQLite file, readable only by this user: it may contain private reviews."""
-    path = _sqlite_path(url)
+def _create_file(path: Path) -> None:
+    """Create an SQLite file, readable only by this user: it may contain private reviews."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -272,7 +238,7 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     connection.create_function("contains", 2, _contains, deterministic=True)
     connection.execute(f"PRAGMA busy_timeout = {_LOCK_TIMEOUT * 1000}")
-    # Needs the write lock, so it is set only in new files. It lets the file shrink.
+    # Lets the file shrink. Needs the write lock, so it is set only in new files.
     if not connection.execute("PRAGMA auto_vacuum").fetchone()[0]:
         connection.execute("PRAGMA auto_vacuum = incremental")
     for pragma in (

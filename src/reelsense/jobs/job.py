@@ -1,6 +1,6 @@
-"""The fields and states of a job, a file of texts that is scored in the background.
+"""The fields and states of a job: a file of texts that is scored in the background.
 
-The fields are declared here, their SQL types in `models.py`; everything else refers to these two.
+The fields are declared here, and their SQL types in `models.py`.
 """
 
 from __future__ import annotations
@@ -9,70 +9,49 @@ from dataclasses import dataclass
 
 from reelsense.errors import JobStateError
 
-RECEIVING, WAITING, RUNNING, DONE, CANCELLED, FAILED, DELETED = (
-    "receiving",
-    "waiting",
-    "running",
-    "done",
-    "cancelled",
-    "failed",
-    "deleted",
-)
-"""The states of a job. Users do not see jobs that are being received or were deleted."""
+RECEIVING = "receiving"  # hidden from users, like DELETED
+WAITING = "waiting"
+RUNNING = "running"
+DONE = "done"
+CANCELLED = "cancelled"
+FAILED = "failed"
+DELETED = "deleted"
 
-ERROR = "error"
-"""Takes the place of a verdict for rows that could not be scored."""
-
-OPEN = (WAITING, RUNNING)
-"""The states of jobs that have not ended."""
+OPEN = (WAITING, RUNNING)  # the states of jobs that have not ended
+ERROR = "error"  # takes the place of the verdict for rows that could not be scored
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """The fields of a job that are known before its rows are read."""
 
-    name: str
-    """File name."""
-    suffix: str
-    """Suffix of the file, which determines its format."""
-    column: str
-    """The column that contains the texts."""
-    risk: float | None
-    """Target error rate. None: the default of the model."""
-    model: str
-    """Name of the model that scores the job."""
+    name: str  # of the file
+    suffix: str  # of the file; determines the format
+    column: str  # contains the texts
+    risk: float | None  # target error rate; None: the default of the model
+    model: str  # name of the model that scores the job
 
 
 @dataclass(frozen=True, slots=True)
 class Job(NewJob):
     """A job and its progress. Times are seconds since 1970."""
 
-    id: str
-    """Secret: anyone who knows it can read the job."""
-    version: str | None
-    """Version of the model. None: not started yet."""
-    added: tuple[str, ...]
-    """The columns that are added to the file, without `error`."""
+    id: str  # secret: anyone who knows it can read the job
+    version: str | None  # of the model; None: not started yet
+    added: tuple[str, ...]  # the columns that are added to the file, without `error`
     state: str
     rows: int
-    done: int
-    """Rows processed, including rows that could not be scored."""
+    done: int  # rows processed, including rows that could not be scored
     characters: int
     characters_done: int
-    worked: float
-    """Seconds spent on the rows that are done."""
+    worked: float  # seconds spent on the rows that are done
     created: float
     ended: float | None
-    expires: float | None
-    """When the job is deleted. None: not ended yet."""
-    error: str | None
-    """Why the job failed."""
-    owner: str | None
-    """The process that works on the job."""
-    verdicts: dict[str, int]
-    """Number of rows per verdict, including ERROR."""
-    stars: dict[str, int]
-    """Number of rows per star rating, rounded."""
+    expires: float | None  # when the job is deleted; None: not ended yet
+    error: str | None  # why the job failed
+    owner: str | None  # the process that works on the job
+    verdicts: dict[str, int]  # number of rows per verdict, including ERROR
+    stars: dict[str, int]  # number of rows per star rating, rounded
 
     @property
     def is_open(self) -> bool:

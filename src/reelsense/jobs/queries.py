@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import func, select
 
@@ -14,19 +14,16 @@ from reelsense.jobs.models import job_rows as rows
 from reelsense.jobs.serialization import is_storable, row_from_record
 from reelsense.text.clean import printable
 
-SORTS = ("n", "score", "positive", "stars", "verdict")
+Sort = Literal["n", "score", "positive", "stars", "verdict"]
 
 
 @dataclass(frozen=True, slots=True)
 class RowQuery:
     """Filter, order and page of the rows to list."""
 
-    verdict: str = ""
-    """A label, "unsure" or ERROR. Blank: all rows."""
-    search: str = ""
-    """Only rows whose text contains this string. Blank: all rows."""
-    sort: str = "n"
-    """One of SORTS."""
+    verdict: str = ""  # a label, "unsure" or ERROR; blank: all rows
+    search: str = ""  # only rows whose text contains this string; blank: all rows
+    sort: Sort = "n"
     descending: bool = False
     offset: int = 0
     limit: int = 50
@@ -34,21 +31,17 @@ class RowQuery:
 
 @dataclass(frozen=True, slots=True)
 class ListedRow:
-    """A row and its prediction."""
+    """A row and its prediction. Characters that UTF-8 cannot encode are replaced."""
 
-    n: int
-    """Row number, starting at 0."""
-    line: int
-    """Line of the file."""
+    n: int  # row number, starting at 0
+    line: int  # line of the file in which the row ends
     text: str
-    """The text, with replacements for characters that UTF-8 cannot encode."""
     label: str | None
     score: float | None
     positive: float | None
     verdict: str | None
     stars: float | None
-    error: str | None
-    """Why the row could not be scored."""
+    error: str | None  # why the row could not be scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +108,10 @@ def most_common_error(database: Database, job: Job) -> ErrorCount | None:
 
 
 def _listed_row(record: Any, column: str) -> ListedRow:
-    row = row_from_record(record, column)
-    text, error = row.values.get(column), record["error"]
+    names = ("n", "line", "label", "score", "positive", "verdict", "stars")
+    text, error = row_from_record(record, column).values.get(column), record["error"]
     return ListedRow(
-        n=record["n"],
-        line=row.line,
+        **{name: record[name] for name in names},
         text=printable(text) if isinstance(text, str) else "",
-        label=record["label"],
-        score=record["score"],
-        positive=record["positive"],
-        verdict=record["verdict"],
-        stars=record["stars"],
         error=None if error is None else printable(error),
     )

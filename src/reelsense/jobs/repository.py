@@ -1,8 +1,6 @@
-"""Reads and writes jobs: files of texts that are scored in the background.
+"""Stores jobs, their rows and their predictions.
 
-One owner at a time works on a job and holds a lease. When the lease expires, another owner takes
-over. Predictions and progress are written in one transaction, so that every row has exactly one
-prediction after a crash. Knows rows, predictions and times. Does not know HTTP or models.
+Does not know HTTP or models.
 """
 
 from __future__ import annotations
@@ -36,23 +34,15 @@ from reelsense.jobs.job import (
 from reelsense.jobs.models import job_answers, job_rows, jobs
 from reelsense.jobs.serialization import answer_record, row_from_record, row_length, row_record
 from reelsense.tables.delimited import Row
+from reelsense.tables.writing import RowWithAdded
 
 _HIDDEN = (RECEIVING, DELETED)
 
-_CHUNK_ROWS = 1000
-"""Rows written or read in one transaction, so that others do not wait long."""
-
-_FIRST_CHUNK_ROWS = 16
-"""Rows of a result in the first chunk."""
-
-_CHUNK_CHARACTERS = 1_000_000
-"""Approximate number of characters of a result that are read at a time."""
-
-_MAX_CELLS = 20_000_000
-"""Cells of a table. A short file can have very many, because short rows are filled up."""
-
-_UPLOAD_TIMEOUT = 3600.0
-"""Seconds after which an unfinished upload is considered dead."""
+_CHUNK_ROWS = 1000  # rows written or read in one transaction, so that others do not wait long
+_FIRST_CHUNK_ROWS = 16  # rows of a result in the first chunk
+_CHUNK_CHARACTERS = 1_000_000  # approximate number that is read of a result at a time
+_MAX_CELLS = 20_000_000  # a short file can have very many, because short rows are filled up
+_UPLOAD_TIMEOUT = 3600.0  # seconds after which an unfinished upload is considered dead
 
 _MAX_LEASES_AHEAD = 4
 """A lease that ends later than this many lease times from now is invalid: the clock was set back.
@@ -62,19 +52,17 @@ _JOB_COLUMNS = [jobs.c[field.name] for field in fields(Job)]
 
 
 class JobRepository:
-    """The jobs in a database. Every method raises StoreError if the database fails."""
+    """The jobs in a database. Every method raises StoreError if the database fails.
+
+    One owner at a time works on a job and holds a lease. When the lease expires, another owner
+    takes over. Predictions and progress are written in one transaction, so that every row has
+    exactly one prediction after a crash.
+    """
 
     def __init__(
         self, database: Database, retention: float, now: Callable[[], float] = time.time
     ) -> None:
-        """Create the repository.
-
-        Args:
-            database: Closed by `close`.
-            retention: Seconds after which a job that has ended is deleted.
-            now: Returns the time in seconds since 1970.
-
-        """
+        """Use `database`. Jobs that have ended are deleted after `retention` seconds."""
         self.database, self._retention, self._now = database, retention, now
 
     def close(self) -> None:
@@ -88,16 +76,9 @@ class JobRepository:
             return int(connection.scalar(query) or 0)
 
     def receive(self, new_job: NewJob, rows: Iterable[Row], max_rows: int) -> Job:
-        """Store a new job, ready to be claimed.
+        """Store a new job, ready to be claimed. If `rows` raises an error, nothing is stored.
 
-        Args:
-            new_job: Its fields.
-            rows: Its rows. If they raise an error, nothing is stored.
-            max_rows: The maximum number of rows.
-
-        Raises:
-            DatasetError: There are no rows, or too many rows or cells.
-
+        Raises DatasetError if there are no rows, or too many rows or cells.
         """
         job_id = secrets.token_urlsafe(16)
         with self.database.writing() as connection:
@@ -142,16 +123,9 @@ class JobRepository:
             return _job(connection, job_id, expires_after=self._now())
 
     def claim(self, owner: str, model: str, seconds: float) -> Job | None:
-        """Lease the job whose last turn was longest ago, or the oldest one without a turn.
+        """Lease the job of `model` whose last turn was longest ago, or that never had one.
 
-        Args:
-            owner: The process that will work on the job.
-            model: Only jobs for the model of this name.
-            seconds: Duration of the lease.
-
-        Returns:
-            The job. None: no job is free.
-
+        Returns None if no job is free.
         """
         now = self._now()
         latest = now + _MAX_LEASES_AHEAD * seconds
@@ -175,16 +149,9 @@ class JobRepository:
                     return _job(connection, job_id)
 
     def begin(self, job: Job, version: str, added: Sequence[str]) -> Job:
-        """Record which model scores a job. Predictions of another version are discarded.
+        """Record the version of the model that scores a job, and the columns it adds.
 
-        Args:
-            job: The job.
-            version: Version of the model.
-            added: The columns it adds.
-
-        Raises:
-            LostJobError: Another owner has the job, or it has ended.
-
+        Predictions of another version are discarded. Raises LostJobError.
         """
         if job.version == version:
             return job
@@ -199,7 +166,7 @@ class JobRepository:
         return self._rows(job, job.done, count)
 
     def text(self, job: Job, n: int) -> str:
-        """Return the text of row `n`, counted from 0. Raises NoJobError if there is none."""
+        """Return the text of row `n`, counted from 0. Raises NoJobError if it has no text."""
         rows = self._rows(job, n, 1) if n < job.rows else []
         text = rows[0].values.get(job.column) if rows else None
         if not isinstance(text, str):
@@ -209,17 +176,9 @@ class JobRepository:
     def record(
         self, job: Job, rows: Sequence[Row], answers: Sequence[Answer], seconds: float
     ) -> Job:
-        """Store the predictions for the next rows. The last row ends the job.
+        """Store the predictions for the next rows, which took `seconds`. The last row ends the job.
 
-        Args:
-            job: The job.
-            rows: The rows from `next_rows`.
-            answers: A prediction or an error for each row.
-            seconds: How long the rows took.
-
-        Raises:
-            LostJobError: Another owner has the job, or it has ended.
-
+        Raises LostJobError if another owner has the job or it has ended.
         """
         records = [answer_record(job, n, answer) for n, answer in enumerate(answers, job.done)]
         length = sum(row_length(row, job.column) for row in rows)
@@ -260,14 +219,9 @@ class JobRepository:
             return connection.execute(change.values(values)).rowcount > 0
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a job and keep its predictions.
+        """Cancel a job and keep its predictions. Raises NoJobError.
 
-        Returns:
-            False if the job had ended before.
-
-        Raises:
-            NoJobError: There is no such job.
-
+        Returns False if the job had ended before.
         """
         is_cancelled = self._end(job_id, OPEN, CANCELLED)
         self.job(job_id)
@@ -281,9 +235,7 @@ class JobRepository:
     def sweep(self) -> int:
         """Erase jobs that were deleted, have expired or were not received completely.
 
-        Returns:
-            The number of jobs erased.
-
+        Returns their number.
         """
         now = self._now()
         is_garbage = or_(
@@ -313,28 +265,30 @@ class JobRepository:
         with self.database.writing() as connection:
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
 
-    def results(self, job: Job) -> Iterator[tuple[Row, dict[str, object]]]:
-        """Yield the rows that are done, in order, each with the values that are added to it.
+    def results(self, job: Job) -> Iterator[list[RowWithAdded]]:
+        """Yield the rows that are done, in order and in chunks of about a million characters.
 
-        Raises:
-            NoJobError: The job was deleted meanwhile; a partial result would look complete.
-
+        Raises NoJobError if the job is deleted meanwhile: a partial result would look complete.
         """
+        names = (*job.added, "error")
+        same_row = (job_answers.c.job == job_rows.c.job) & (job_answers.c.n == job_rows.c.n)
+        query = select(job_rows, *(job_answers.c[name] for name in names))
+        query = query.join(job_answers, same_row)
         start, count = 0, _FIRST_CHUNK_ROWS
         while start < job.done:
             count = min(count, job.done - start)
-            rows = self._rows(job, start, count)
             with self.database.reading() as connection:
-                query = _slice(select(job_answers), job, start, count)
-                answers = connection.execute(query).mappings().all()
-            if not len(rows) == len(answers) == count:
+                records = connection.execute(_slice(query, job, start, count)).mappings().all()
+            if len(records) < count:
                 raise NoJobError("the job was deleted while its result was read")
-            for row, answer in zip(rows, answers, strict=True):
-                yield row, {name: answer[name] for name in (*job.added, "error")}
+            yield [
+                (row_from_record(record, job.column), {name: record[name] for name in names})
+                for record in records
+            ]
             start += count
             # A row may have ten characters or a million: read more short rows at a time.
-            size = sum(len(str(value)) for row in rows for value in row.values.values())
-            count = max(1, min(2 * count, count * _CHUNK_CHARACTERS // (size + 1), _CHUNK_ROWS))
+            size = sum(len(str(value)) for record in records for value in record.values())
+            count = max(1, min(2 * count, count * _CHUNK_CHARACTERS // size, _CHUNK_ROWS))
 
     def _rows(self, job: Job, start: int, count: int) -> list[Row]:
         query = _slice(select(job_rows), job, start, count)
@@ -354,9 +308,8 @@ class JobRepository:
 
 
 def _slice(query: Any, job: Job, start: int, count: int) -> Any:
-    columns = query.selected_columns
-    n = columns.n
-    return query.where(columns.job == job.id, n >= start, n < start + count).order_by(n)
+    n = job_rows.c.n
+    return query.where(job_rows.c.job == job.id, n >= start, n < start + count).order_by(n)
 
 
 def _job(
@@ -364,7 +317,7 @@ def _job(
 ) -> Job:
     """Return a job. Raises NoJobError if it does not exist, is hidden or has expired.
 
-    With `lock`, other transactions cannot change it; SQLite always locks while writing.
+    With `lock`, other transactions cannot change it. (SQLite always locks while writing.)
     """
     query = select(*_JOB_COLUMNS).where(
         jobs.c.id == job_id,

@@ -45,7 +45,7 @@ def answer_record(job: Job, n: int, answer: Answer) -> dict[str, Any]:
 
 
 def is_storable(text: str) -> bool:
-    """Whether every database accepts `text`: no lone surrogates and no zero bytes."""
+    """Return whether every database accepts `text`: no lone surrogates and no zero bytes."""
     return "\0" not in text and not LONE_SURROGATE.search(text)
 
 

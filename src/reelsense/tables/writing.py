@@ -13,11 +13,11 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING
 
-from reelsense.tables import parquet
+from reelsense.tables import parquet, reading
 from reelsense.tables.delimited import Row
-from reelsense.tables.reading import PARQUET, FileFormat
+from reelsense.tables.reading import FileFormat
 from reelsense.text.clean import LONE_SURROGATE
 
 if TYPE_CHECKING:
@@ -32,12 +32,9 @@ class OutputSchema:
     """The format and columns of an output table."""
 
     format: FileFormat
-    added: tuple[str, ...]
-    """Names of the columns that are added to every row."""
-    columns: tuple[str, ...] = ()
-    """Names of the columns of the rows. Unused for .jsonl and .txt."""
-    types: pa.Schema | None = None
-    """Arrow schema of the rows, if they come from Parquet."""
+    added: tuple[str, ...]  # names of the columns that are added to every row
+    columns: tuple[str, ...] = ()  # names of the columns of the rows; unused for .jsonl and .txt
+    types: pa.Schema | None = None  # Arrow schema of the rows, if they come from Parquet
 
     @property
     def has_columns(self) -> bool:
@@ -45,47 +42,26 @@ class OutputSchema:
         return self.format.suffix not in (".jsonl", ".txt")
 
 
-class Writer(Protocol):
-    """Writes rows."""
-
-    def write(self, row: Row, added: dict[str, object]) -> None:
-        """Write `row` with the values `added`.
-
-        If the row has a column of the same name, the added one is called predicted_label and so on.
-        """
-
-
-def writer(file: IO[str], suffix: str, columns: Sequence[str] = ()) -> Writer:
-    """Return a writer for a text format.
-
-    Args:
-        file: The file.
-        suffix: .csv, .tsv, .jsonl or .txt.
-        columns: Of the rows. If given, a .csv or .tsv gets no header; by default the first row
-            determines the columns.
-    """
-    if suffix == ".txt":
-        return _TextWriter(file)
-    if suffix == ".jsonl":
-        return _JsonWriter(file)
-    return _CsvWriter(file, "\t" if suffix == ".tsv" else ",", columns)
-
-
 def encode(schema: OutputSchema, rows: Sequence[RowWithAdded], *, header: bool) -> bytes:
-    """Return the content of a file with `rows`; `header` is for .csv and .tsv."""
-    buffer = io.BytesIO()
-    if schema.format.suffix == PARQUET:
-        names = dict(zip(schema.added, _names(schema), strict=True))
-        parquet.encode(rows, schema.columns, names, schema.types, buffer)
-        return buffer.getvalue()
-    text = io.TextIOWrapper(buffer, encoding="utf-8", newline="")
-    if header:
-        text.write(_header(schema))
-    table = writer(text, schema.format.suffix, schema.columns)
-    for row, added in rows:
-        table.write(row, added)
-    text.flush()
-    return _compressed(schema, buffer.getvalue())
+    """Return the content of a file with `rows`; `header` is for .csv and .tsv.
+
+    If a row has a column with the name of an added one, the added one is called predicted_label
+    and so on.
+    """
+    match schema.format.suffix:
+        case reading.PARQUET:
+            buffer = io.BytesIO()
+            names = dict(zip(schema.added, _names(schema), strict=True))
+            parquet.encode(rows, schema.columns, names, schema.types, buffer)
+            return buffer.getvalue()
+        case ".txt":  # one verdict per line; the line of a bad row is blank
+            text = "".join(f"{added['verdict'] or ''}\n" for _, added in rows)
+        case ".jsonl":
+            text = "".join(_json_row(row, added) for row, added in rows)
+        case _:
+            lines = (_cells(schema, row, added) for row, added in rows)
+            text = (_header(schema) if header else "") + _delimited(schema, lines)
+    return _compressed(schema, text)
 
 
 def empty(schema: OutputSchema) -> bytes:
@@ -95,22 +71,31 @@ def empty(schema: OutputSchema) -> bytes:
 
 def join(schema: OutputSchema, pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:
     """Join tables without headers into one with a header."""
-    if schema.format.suffix == PARQUET:
+    if schema.format.suffix == reading.PARQUET:
         parquet.join(pieces, target)
         return
     for n, piece in enumerate(pieces):
-        if n == 0 and (header := _header(schema)):
-            target.write(_compressed(schema, header.encode()))
+        if n == 0 and schema.has_columns:
+            target.write(_compressed(schema, _header(schema)))
         shutil.copyfileobj(piece, target, 2**20)
 
 
 def _header(schema: OutputSchema) -> str:
-    if not schema.has_columns:
-        return ""
-    line = io.StringIO(newline="")
+    return _delimited(schema, [map(_cell, [*schema.columns, *_names(schema)])])
+
+
+def _delimited(schema: OutputSchema, rows: Iterable[Iterable[object]]) -> str:
+    buffer = io.StringIO(newline="")
     delimiter = "\t" if schema.format.suffix == ".tsv" else ","
-    csv.writer(line, delimiter=delimiter).writerow(map(_cell, [*schema.columns, *_names(schema)]))
-    return line.getvalue()
+    csv.writer(buffer, delimiter=delimiter).writerows(rows)
+    return buffer.getvalue()
+
+
+def _cells(schema: OutputSchema, row: Row, added: dict[str, object]) -> list[object]:
+    return [
+        *(_cell(_string(row.values.get(name, ""))) for name in schema.columns),
+        *(_cell(added[name]) for name in schema.added),
+    ]
 
 
 def _names(schema: OutputSchema) -> list[str]:
@@ -118,27 +103,14 @@ def _names(schema: OutputSchema) -> list[str]:
     return list(_renamed(dict.fromkeys(schema.added), dict.fromkeys(schema.columns)))
 
 
-def _compressed(schema: OutputSchema, content: bytes) -> bytes:
+def _compressed(schema: OutputSchema, text: str) -> bytes:
+    content = text.encode()
     return gzip.compress(content, mtime=0) if schema.format.compressed else content
 
 
-class _TextWriter:
-    """Writes one verdict per line; the line of a bad row is blank."""
-
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
-
-    def write(self, row: Row, added: dict[str, object]) -> None:  # noqa: ARG002
-        self._file.write(f"{added['verdict'] or ''}\n")
-
-
-class _JsonWriter:
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
-
-    def write(self, row: Row, added: dict[str, object]) -> None:
-        present = {name: value for name, value in added.items() if value is not None}
-        self._file.write(json_line(row.values | _renamed(present, row.values)))
+def _json_row(row: Row, added: dict[str, object]) -> str:
+    present = {name: value for name, value in added.items() if value is not None}
+    return json_line(row.values | _renamed(present, row.values))
 
 
 def json_line(values: dict[str, object]) -> str:
@@ -152,27 +124,6 @@ def json_line(values: dict[str, object]) -> str:
 def _plain(value: object) -> str:
     """Return a JSON value for a Parquet value that JSON does not have."""
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
-
-
-class _CsvWriter:
-    """Without given columns, the first row determines them and a header is written."""
-
-    def __init__(self, file: IO[str], delimiter: str, columns: Sequence[str]) -> None:
-        self._file, self._delimiter, self._given = file, delimiter, columns
-        self._writer: csv.DictWriter[str] | None = None
-
-    def write(self, row: Row, added: dict[str, object]) -> None:
-        if self._writer is None:
-            own = self._given or list(row.values)
-            ours = list(_renamed(added, dict.fromkeys(own)))
-            self._columns = dict(zip(added, ours, strict=True))
-            self._own = dict.fromkeys(own, "")
-            self._writer = csv.DictWriter(self._file, [*own, *ours], delimiter=self._delimiter)
-            if not self._given:
-                self._writer.writeheader()
-        answers = {self._columns[name]: _cell(value) for name, value in added.items()}
-        values = {name: _cell(_string(row.values.get(name, ""))) for name in self._own}
-        self._writer.writerow(values | answers)
 
 
 def _string(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The libraries that people have, unchanged, against a listening server."""
+"""Client libraries of other servers work unchanged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reelsense.server.settings import Settings
 from tests import tiny
 from tests.server.conftest import wait_until_ready
 
-# Of one good word.
+# The probabilities of a text with one positive word.
 POSITIVE: Any = pytest.approx(0.8808, abs=1e-4)
 NEGATIVE: Any = pytest.approx(0.1192, abs=1e-4)
 
@@ -46,12 +46,12 @@ def address() -> Iterator[str]:
 
 def test_hugging_face(address: str) -> None:
     client = InferenceClient(model=f"{address}/models/default")
-    found = client.text_classification("a good film")
-    assert [(each.label, each.score) for each in found] == [
+    labels = client.text_classification("a good film")
+    assert [(label.label, label.score) for label in labels] == [
         ("positive", POSITIVE),
         ("negative", NEGATIVE),
     ]
-    assert [each.label for each in client.text_classification("bad", top_k=1)] == ["negative"]
+    assert [label.label for label in client.text_classification("bad", top_k=1)] == ["negative"]
     functions: tuple[Function, ...] = ("softmax", "none", "sigmoid")
     scores = [
         client.text_classification("good", function_to_apply=function)[0].score
@@ -64,31 +64,29 @@ def test_hugging_face(address: str) -> None:
 
 def test_hugging_face_batches(address: str) -> None:
     url = f"{address}/models/default"
-    asked = {"inputs": ["good", "bad"], "options": {"wait_for_model": True}}
-    found = post(url, asked).json()
-    assert [each[0]["label"] for each in found] == ["positive", "negative"]
-    answer = post(url, {"inputs": ["good", 3], "parameters": {"top_k": 0}})
-    assert [each["pointer"] for each in answer.json()["errors"]] == [
+    body = {"inputs": ["good", "bad"], "options": {"wait_for_model": True}}
+    results = post(url, body).json()
+    assert [labels[0]["label"] for labels in results] == ["positive", "negative"]
+    response = post(url, {"inputs": ["good", 3], "parameters": {"top_k": 0}})
+    assert [error["pointer"] for error in response.json()["errors"]] == [
         "#/inputs/1",
         "#/parameters/top_k",
     ]
 
 
 def test_text_embeddings_inference(address: str) -> None:
-    """As its documentation calls /predict."""
-
-    def ask(**body: object) -> requests.Response:
+    def predict(**body: object) -> requests.Response:
         return post(f"{address}/predict", body)
 
     one = [{"label": "positive", "score": POSITIVE}, {"label": "negative", "score": NEGATIVE}]
-    assert ask(inputs="a good film").json() == one
-    assert ask(inputs=["a good film"]).json() == one
-    assert ask(inputs="a good film", truncate=True, truncation_direction="Left").json() == one
-    batch = ask(inputs=[["a good film"], ["a bad film"]]).json()
+    assert predict(inputs="a good film").json() == one
+    assert predict(inputs=["a good film"]).json() == one
+    assert predict(inputs="a good film", truncate=True, truncation_direction="Left").json() == one
+    batch = predict(inputs=[["a good film"], ["a bad film"]]).json()
     assert batch[0] == one
-    assert [each["label"] for each in batch[1]] == ["negative", "positive"]
-    raw = ask(inputs="a good film", raw_scores=True).json()
-    assert [each["score"] for each in raw] == pytest.approx([1, -1])
+    assert [label["label"] for label in batch[1]] == ["negative", "positive"]
+    raw = predict(inputs="a good film", raw_scores=True).json()
+    assert [label["score"] for label in raw] == pytest.approx([1, -1])
 
 
 @pytest.mark.parametrize(
@@ -111,7 +109,7 @@ def test_text_embeddings_inference_errors(
     answer = post(f"{address}/predict", {"inputs": inputs})
     assert answer.status_code == 422
     body = answer.json()
-    assert [(each["pointer"], each["code"]) for each in body["errors"]] == [(pointer, code)]
+    assert [(error["pointer"], error["code"]) for error in body["errors"]] == [(pointer, code)]
     assert body["error"] == body["detail"]
     assert body["error_type"] == "validation"
 
@@ -132,20 +130,22 @@ def test_open_inference_protocol(address: str) -> None:
         assert client.get_server_metadata()["name"] == "reelsense"
         metadata = client.get_model_metadata("default")
     assert metadata["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
-    found = infer(address, ["a good film", "a bad film"], request_id="42")
-    assert found.get_response()["id"] == "42"
-    assert found.as_numpy("label").tolist() == ["positive", "negative"]
-    assert found.as_numpy("verdict").tolist() == ["positive", "negative"]
-    assert found.as_numpy("score").tolist() == [POSITIVE, POSITIVE]
-    assert found.as_numpy("probabilities").tolist() == [[NEGATIVE, POSITIVE], [POSITIVE, NEGATIVE]]
-    described = {each["name"]: each["datatype"] for each in metadata["outputs"]}
-    assert {each["name"]: each["datatype"] for each in found.get_response()["outputs"]} == described
+    result = infer(address, ["a good film", "a bad film"], request_id="42")
+    assert result.get_response()["id"] == "42"
+    assert result.as_numpy("label").tolist() == ["positive", "negative"]
+    assert result.as_numpy("verdict").tolist() == ["positive", "negative"]
+    assert result.as_numpy("score").tolist() == [POSITIVE, POSITIVE]
+    assert result.as_numpy("probabilities").tolist() == [[NEGATIVE, POSITIVE], [POSITIVE, NEGATIVE]]
+    described = [(output["name"], output["datatype"]) for output in metadata["outputs"]]
+    outputs = result.get_response()["outputs"]
+    assert [(output["name"], output["datatype"]) for output in outputs] == described
+    assert [output["shape"] for output in metadata["outputs"]] == [[-1], [-1], [-1], [-1, 2]]
 
 
 def test_open_inference_returns_requested_outputs(address: str) -> None:
     outputs = [triton.InferRequestedOutput("score", binary_data=False)]
-    found = infer(address, ["good"], outputs=outputs)
-    assert [each["name"] for each in found.get_response()["outputs"]] == ["score"]
+    response = infer(address, ["good"], outputs=outputs).get_response()
+    assert [output["name"] for output in response["outputs"]] == ["score"]
     with pytest.raises(InferenceServerException, match="outputs/0/name"):
         infer(address, ["good"], outputs=[triton.InferRequestedOutput("mood")])
 
@@ -183,18 +183,18 @@ def test_open_inference_reports_invalid_fields(
     assert post(url, {"inputs": [rows]}).status_code == 200
     answer = post(url, {"inputs": [tensor | change]})
     assert answer.status_code == 422
-    assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
 def test_open_inference_returns_repeated_output_once(address: str) -> None:
     tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["good"]}
     url = f"{address}/v2/models/default/infer"
-    wanted = [{"name": name} for name in ("score", "label", "score")]
-    answer = post(url, {"inputs": [tensor], "outputs": wanted, "id": "half \ud83d"}).json()
-    assert [each["name"] for each in answer["outputs"]] == ["score", "label"]
+    outputs = [{"name": name} for name in ("score", "label", "score")]
+    answer = post(url, {"inputs": [tensor], "outputs": outputs, "id": "half \ud83d"}).json()
+    assert [output["name"] for output in answer["outputs"]] == ["score", "label"]
     assert answer["id"] == "half \ufffd"
-    answer = post(url, {"inputs": [tensor], "outputs": wanted * 2})
-    assert [each["pointer"] for each in answer.json()["errors"]] == ["#/outputs"]
+    answer = post(url, {"inputs": [tensor], "outputs": outputs * 2})
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["#/outputs"]
 
 
 def test_tritonclient_reports_unknown_model(address: str) -> None:

@@ -2,7 +2,7 @@ import pytest
 from flask.testing import FlaskClient
 
 
-def test_starting_system_response(client: FlaskClient) -> None:
+def test_original_api_response(client: FlaskClient) -> None:
     answer = client.get("/predict", query_string={"sentence": "a good & great film"})
     assert answer.status_code == 200
     assert list(answer.get_json()) == ["response"]
@@ -16,11 +16,11 @@ def test_starting_system_response(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("query", ["", "?sentence=", "?sentence=%20%0A", "?text=good"])
-def test_starting_system_requires_sentence(client: FlaskClient, query: str) -> None:
+def test_original_api_requires_sentence(client: FlaskClient, query: str) -> None:
     answer = client.get(f"/predict{query}")
     assert answer.status_code == 400
     assert answer.content_type == "application/problem+json"
 
 
-def test_starting_system_accepts_invalid_utf8(client: FlaskClient) -> None:
+def test_original_api_accepts_invalid_utf8(client: FlaskClient) -> None:
     assert client.get("/predict?sentence=good%ff%fe").status_code == 200

@@ -17,19 +17,19 @@ def test_explain_returns_sentences_words_and_counterfactual(client: FlaskClient)
     answer = client.post("/v1/explain", json={"text": TEXT})
     assert answer.status_code == 200
     body = answer.get_json()
-    found = tiny.classifier().explain(TEXT)
+    explanation = tiny.classifier().explain(TEXT)
     assert body["model"] == {"name": "tiny", "version": "0"}
     assert body["prediction"] == predicted(client, TEXT)
     assert (body["target_label"], body["budget"]) == ("positive", 200)
-    assert body["log_odds"] == pytest.approx(found.log_odds)
-    assert body["forward_passes"] == found.forward_passes
+    assert body["log_odds"] == pytest.approx(explanation.log_odds)
+    assert body["forward_passes"] == explanation.forward_passes
     assert [part["text"] for part in body["sentences"]] == [
         "A good film &amp; \U0001f525.", "The plot was bad, awful, bad."
     ]  # fmt: skip
     for part in [*body["sentences"], *body["words"]]:
         assert TEXT[part["start"] : part["end"]] == part["text"]
     assert [part["weight"] for part in body["sentences"]] == pytest.approx(
-        [part.weight for part in found.sentences]
+        [part.weight for part in explanation.sentences]
     )
     assert {part["text"] for part in body["words"]} == {"bad", "awful"}
     counterfactual = body["counterfactual"]

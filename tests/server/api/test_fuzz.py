@@ -1,4 +1,4 @@
-"""Anything at all is sent: no 5xx, no hang, and the server lives."""
+"""Random requests get no 5xx, do not hang, and do not stop the server."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ JSON = st.recursive(
 
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
-    """What looks like a request, and is often none."""
+    """Draw a request that is often malformed."""
     method = draw(
         st.sampled_from(["GET", "POST", "HEAD", "OPTIONS", "PUT", "TRACE", "get", "\x00"])
     )
@@ -96,7 +96,7 @@ def requests(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def good_requests(draw: st.DrawFn) -> bytes:
-    """What is a request, with a body that may be anything in JSON."""
+    """Draw a well-formed request with any JSON body."""
     body = json.dumps(draw(JSON)).encode()
     head = f"POST {draw(st.sampled_from(PATHS[1:5]))} HTTP/1.1\r\nHost: x\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -105,8 +105,7 @@ def good_requests(draw: st.DrawFn) -> bytes:
 
 ANYTHING = st.binary(max_size=300) | requests() | good_requests()
 
-SEEN: Counter[int] = Counter()
-"""The statuses of all answers."""
+STATUSES: Counter[int] = Counter()  # of all responses
 
 
 @pytest.fixture(scope="module")
@@ -115,20 +114,20 @@ def port() -> Iterator[int]:
     wait_until_ready(app.test_client())
     with listening(app) as (port, _):
         yield port
-    assert len(SEEN) >= 4  # it was not all refused at the door
+    assert len(STATUSES) >= 4  # not all requests were rejected early
 
 
 def send(port: int, sent: bytes) -> None:
-    """Send; look at what comes until nothing does: answers below 500, and then the server lives."""
-    found = b""
+    """Check that all responses to `sent` have a status below 500, and that the server is alive."""
+    received = b""
     with connect(port) as connection, suppress(ConnectionError, TimeoutError):
         connection.sendall(sent)
-        connection.settimeout(0.1)  # a request that is not complete is not waited for
+        connection.settimeout(0.1)  # incomplete requests get no response
         while part := connection.recv(65536):
-            found += part
-    for status in map(int, re.findall(rb"^HTTP/1\.[01] (\d+) ", found, re.MULTILINE)):
-        SEEN[status] += 1
-        assert status < 500 or status == 501, found  # 501: of a transfer coding
+            received += part
+    for status in map(int, re.findall(rb"^HTTP/1\.[01] (\d+) ", received, re.MULTILINE)):
+        STATUSES[status] += 1
+        assert status < 500 or status == 501, received  # 501: unknown transfer coding
     alive = answer_to(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert alive.startswith(b"HTTP/1.1 200 OK")
 
@@ -141,18 +140,18 @@ MANY = settings(LIMITS, max_examples=2000)
 
 @LIMITS
 @given(ANYTHING)
-def test_anything(port: int, sent: bytes) -> None:
+def test_server_survives_random_bytes(port: int, sent: bytes) -> None:
     send(port, sent)
 
 
 @LIMITS
 @given(st.lists(requests() | good_requests(), min_size=2, max_size=4).map(b"".join))
-def test_several_on_one_connection(port: int, sent: bytes) -> None:
+def test_server_survives_random_requests_on_one_connection(port: int, sent: bytes) -> None:
     send(port, sent)
 
 
 @pytest.mark.slow
 @MANY
 @given(st.lists(ANYTHING, min_size=1, max_size=3).map(b"".join))
-def test_anything_thousands_of_times(port: int, sent: bytes) -> None:
+def test_server_survives_thousands_of_random_bytes(port: int, sent: bytes) -> None:
     send(port, sent)

@@ -11,7 +11,7 @@ from tests import tiny
 from tests.server.conftest import wait_until_ready
 
 JSON = "application/json"
-MOST = Settings()
+DEFAULTS = Settings()
 
 
 def test_predict_one_text(client: FlaskClient) -> None:
@@ -41,14 +41,15 @@ def test_predict_applies_risk() -> None:
     client = create_app(model=tiny.cautious_classifier()).test_client()
     wait_until_ready(client)
 
-    def ask(**more: float) -> tuple[object, object, list[str]]:
+    def predict(**more: float) -> tuple[object, object, list[str]]:
         texts = ["a good film", "a good, good film"]
         body = client.post("/v1/predict", json={"texts": texts} | more).get_json()
-        return body["risk"], body["threshold"], [each["verdict"] for each in body["predictions"]]
+        verdicts = [prediction["verdict"] for prediction in body["predictions"]]
+        return body["risk"], body["threshold"], verdicts
 
-    assert ask() == ask(risk=0.02) == (0.02, 0.9, ["unsure", "positive"])
-    assert ask(risk=0.2) == (0.2, 0.0, ["positive", "positive"])
-    assert ask(risk=0.01) == (0.01, None, ["unsure", "unsure"])
+    assert predict() == predict(risk=0.02) == (0.02, 0.9, ["unsure", "positive"])
+    assert predict(risk=0.2) == (0.2, 0.0, ["positive", "positive"])
+    assert predict(risk=0.01) == (0.01, None, ["unsure", "unsure"])
 
 
 @pytest.fixture
@@ -59,18 +60,17 @@ def grouped() -> FlaskClient:
 
 
 def test_predict_returns_threshold_of_each_text(grouped: FlaskClient) -> None:
-    """The threshold beside the risk stays that of the longest texts."""
-
-    def ask(**more: float) -> tuple[object, list[tuple[object, str]]]:
+    def predict(**more: float) -> tuple[object, list[tuple[object, str]]]:
         texts = ["good film", "the good film was great", ""]
         body = grouped.post("/v1/predict", json={"texts": texts} | more).get_json()
-        *found, blank = body["predictions"]
+        *predictions, blank = body["predictions"]
         assert blank["error"]["code"] == "blank"
-        return body["threshold"], [(each["threshold"], each["verdict"]) for each in found]
+        return body["threshold"], [(row["threshold"], row["verdict"]) for row in predictions]
 
-    assert ask() == (0.9, [(None, "unsure"), (0.9, "positive")])
-    assert ask(risk=0.1) == (0.0, [(0.7, "positive"), (0.0, "positive")])
-    assert ask(risk=0.01) == (None, [(None, "unsure"), (None, "unsure")])
+    # The threshold of the response is that of the longest texts.
+    assert predict() == (0.9, [(None, "unsure"), (0.9, "positive")])
+    assert predict(risk=0.1) == (0.0, [(0.7, "positive"), (0.0, "positive")])
+    assert predict(risk=0.01) == (None, [(None, "unsure"), (None, "unsure")])
 
 
 def test_explain_returns_threshold_of_text(grouped: FlaskClient) -> None:
@@ -129,7 +129,7 @@ def test_predict_with_other_labels() -> None:
         (b'{"texts": ["a", "b", " "], "strict": true}', 422, "texts/2: is blank"),
         (b'{"text": "a", "Strict": true}', 422, "Strict: is not a field of this request"),
         (b'{"text": "a", "strict": 1}', 422, "strict: should be a valid boolean, not a number"),
-        (json.dumps({"texts": ["a"] * (MOST.max_texts + 1)}).encode(), 422, "not 257"),
+        (json.dumps({"texts": ["a"] * (DEFAULTS.max_texts + 1)}).encode(), 422, "not 257"),
         (b'{"text": "a", "risk": "2 %"}', 422, "risk: should be a valid number, not a string"),
         (b'{"text": "a", "risk": 2}', 422, "risk: should be less than 1"),
         (b'{"text": "a", "risk": true}', 422, "risk: should be a valid number, not a boolean"),
@@ -151,9 +151,9 @@ def test_predict_rejects_invalid_bodies(
 def test_http_errors(client: FlaskClient) -> None:
     problem(client.post("/v1/predict", data="good"), 415, "Content-Type: application/json")
     problem(client.post("/v1/predict", data={"text": "good"}), 415, "application/json")
-    big = b'{"text": "' + b"a" * MOST.max_body + b'"}'
+    big = b'{"text": "' + b"a" * DEFAULTS.max_body + b'"}'
     problem(client.post("/v1/predict", data=big, content_type=JSON), 413, "fewer or shorter texts")
-    long = {"text": "a" * (MOST.max_characters + 1)}
+    long = {"text": "a" * (DEFAULTS.max_characters + 1)}
     problem(client.post("/v1/predict", json=long), 422, "at most 200,000 characters, not 200,001")
     problem(client.get("/v1/nothing"), 404, "/openapi.json")
     answer = client.get("/v1/predict")
@@ -179,8 +179,8 @@ def test_status_without_problem_type(client: FlaskClient) -> None:
 
 
 def test_predict_accepts_max_texts(client: FlaskClient) -> None:
-    answer = client.post("/v1/predict", json={"texts": ["good"] * MOST.max_texts})
-    assert len(answer.get_json()["predictions"]) == MOST.max_texts
+    answer = client.post("/v1/predict", json={"texts": ["good"] * DEFAULTS.max_texts})
+    assert len(answer.get_json()["predictions"]) == DEFAULTS.max_texts
 
 
 def test_internal_error_hides_details(
@@ -196,15 +196,13 @@ def test_internal_error_hides_details(
     assert "secret inside" in caplog.text
 
 
-ODD = [
+UNUSUAL = [
     "😀🎬 good",
     "a\x00b\x07 good",
     "bad \ud83d",
     "好的电影",
     "فيلم جيد",
     "<script>alert(1)</script>",
-]
-ODD += [
     "[MASK]",
     "[CLS] good [SEP]",
     "good " * 20_000,
@@ -215,7 +213,7 @@ ODD += [
 ]
 
 
-@pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
+@pytest.mark.parametrize("text", UNUSUAL, ids=range(len(UNUSUAL)))
 def test_unusual_texts_get_200_or_422(client: FlaskClient, text: str) -> None:
     answer = client.post("/v1/predict", data=json.dumps({"text": text}), content_type=JSON)
     assert answer.status_code in (200, 422)
@@ -223,7 +221,7 @@ def test_unusual_texts_get_200_or_422(client: FlaskClient, text: str) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(), max_size=200))
-def test_any_text_avoids_500(client: FlaskClient, text: str) -> None:
+def test_predict_survives_any_text(client: FlaskClient, text: str) -> None:
     answer = client.post("/v1/predict", data=json.dumps({"text": text}), content_type=JSON)
     assert answer.status_code in (200, 422)
 
@@ -237,7 +235,7 @@ Json = st.recursive(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(Json | st.fixed_dictionaries({}, optional={"text": Json, "texts": Json}))
-def test_any_json_avoids_500(client: FlaskClient, body: object) -> None:
+def test_predict_survives_any_json(client: FlaskClient, body: object) -> None:
     answer = client.post("/v1/predict", data=json.dumps(body), content_type=JSON)
     assert answer.status_code in (200, 400, 422)  # 400: NaN is not valid JSON
 

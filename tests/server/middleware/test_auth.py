@@ -413,7 +413,7 @@ def test_a_wrong_key_is_told_on_the_page(client: FlaskClient, secret: str) -> No
     answer = sign_in(client, secret)
     assert answer.status_code == 401
     assert answer.mimetype == "text/html"
-    told = b"This is an admin key" if secret == OPS else b"Unknown key."
+    told = b"This is an admin key" if secret == OPS else b"Invalid key."
     assert told in answer.data
     assert client.get("/").status_code == 302
 

@@ -22,32 +22,32 @@ from tests.evaluation.records import make
 from tests.processes import server
 from tests.server.chromium import (
     chromium,
+    needs_chromium,
     overflows,
     scheme,
     screen,
     serious_faults,
     shown,
     touch,
-    wanted,
     without_javascript,
 )
 
-pytestmark = wanted
+pytestmark = needs_chromium
 
+# Milliseconds until the first contentful paint.
 PAINT = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
-"""Milliseconds until something was seen."""
 
+# Bytes of the page and everything that it loaded.
 WEIGHT = """
 return ["navigation", "resource"]
-  .flatMap((kind) => performance.getEntriesByType(kind))
-  .reduce((sum, each) => sum + each.transferSize, 0)
+  .flatMap((type) => performance.getEntriesByType(type))
+  .reduce((sum, entry) => sum + entry.transferSize, 0)
 """
-"""Bytes of the page and all that it loaded."""
 
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled model with the evaluation of a tiny one: the plots are real, the figures not."""
+    """Return the bundled model with the evaluation of a tiny one, which has real plots."""
     folder = tmp_path_factory.mktemp("evaluated") / "bundle"
     write_bundle(folder, replace(read_bundle(DEFAULT_BUNDLE), evaluation=make().to_json()))
     return folder
@@ -80,7 +80,7 @@ def analyse(page: webdriver.Chrome, text: str) -> None:
     ("text", "label"),
     [("A joy from the first scene to the last.", "positive"), ("A dull, lazy mess.", "negative")],
 )
-def test_a_review_gets_its_verdict(page: webdriver.Chrome, text: str, label: str) -> None:
+def test_review_gets_verdict(page: webdriver.Chrome, text: str, label: str) -> None:
     analyse(page, text)
     assert shown(page, "verdict") == label
     assert "the whole text" in shown(page, "details")
@@ -95,17 +95,17 @@ def test_a_review_gets_its_verdict(page: webdriver.Chrome, text: str, label: str
     assert not page.find_element(By.ID, "problem").is_displayed()
 
 
-def test_an_unsure_verdict_is_shown_as_such(page: webdriver.Chrome) -> None:
+def test_unsure_verdict_is_shown(page: webdriver.Chrome) -> None:
     analyse(page, "It has its moments, good ones and bad ones.")
     assert shown(page, "verdict") == "unsure"
-    assert "Leans positive" in shown(page, "confidence")
+    assert "Most probable label: positive" in shown(page, "confidence")
 
 
 def choose(page: webdriver.Chrome, risk: str) -> None:
     Select(page.find_element(By.ID, "risk")).select_by_visible_text(risk)
 
 
-def test_the_risk_that_is_chosen_draws_the_line(page: webdriver.Chrome) -> None:
+def test_selected_risk_determines_threshold(page: webdriver.Chrome) -> None:
     chosen = Select(page.find_element(By.ID, "risk")).first_selected_option
     assert chosen.text == "2 %"
     text = "It has its moments, good ones and bad ones."
@@ -121,7 +121,7 @@ def test_the_risk_that_is_chosen_draws_the_line(page: webdriver.Chrome) -> None:
     assert shown(page, "verdict") != "unsure"
 
 
-def test_the_risk_is_chosen_without_javascript_too(browser: webdriver.Chrome, address: str) -> None:
+def test_selected_risk_works_without_javascript(browser: webdriver.Chrome, address: str) -> None:
     with without_javascript(browser):
         browser.get(address)
         choose(browser, "10 %")
@@ -131,7 +131,7 @@ def test_the_risk_is_chosen_without_javascript_too(browser: webdriver.Chrome, ad
         assert chosen.text == "10 %"
 
 
-def test_a_sentence_tells_what_it_carries_to_the_mouse_the_keyboard_and_a_reader(
+def test_sentence_shows_weight_for_mouse_keyboard_and_screen_reader(
     page: webdriver.Chrome,
 ) -> None:
     analyse(page, "The music is lovely, and so is she. The plot is a dull, lazy mess. I went home.")
@@ -147,10 +147,10 @@ def test_a_sentence_tells_what_it_carries_to_the_mouse_the_keyboard_and_a_reader
     assert not is_shown()
     ActionChains(page).move_to_element(second).perform()
     WebDriverWait(page, 5).until(lambda _: is_shown())
-    assert re.search(r"Without this: \d+\.\d % positive\. Weight \u2212\d", value.text)
+    assert re.search(r"Without this sentence: \d+\.\d % positive\. Weight \u2212\d", value.text)
     ActionChains(page).move_to_element(page.find_element(By.TAG_NAME, "h1")).perform()
     WebDriverWait(page, 5).until(lambda _: not is_shown())
-    first.send_keys("")  # to be there
+    first.send_keys("")  # scrolls to it
     page.execute_script("arguments[0].focus()", first)
     ActionChains(page).send_keys(Keys.TAB).perform()
     assert page.switch_to.active_element == second
@@ -159,13 +159,13 @@ def test_a_sentence_tells_what_it_carries_to_the_mouse_the_keyboard_and_a_reader
     assert "would be positive" in shown(page, "counterfactual")
 
 
-def test_the_keyboard_is_enough(page: webdriver.Chrome) -> None:
+def test_keyboard_submits_form(page: webdriver.Chrome) -> None:
     page.find_element(By.ID, "text").send_keys("Wonderful!", Keys.CONTROL, Keys.ENTER)
     assert shown(page, "verdict") == "positive"
 
 
 @pytest.mark.parametrize(("phone", "width"), [(False, 1280), (True, 1280), (False, 390)])
-def test_nobody_is_told_of_a_mouse_that_they_lack(
+def test_hints_match_input_device(
     browser: webdriver.Chrome, address: str, phone: bool, width: int
 ) -> None:
     with touch(browser) if phone else nullcontext(), screen(browser, width):
@@ -177,16 +177,16 @@ def test_nobody_is_told_of_a_mouse_that_they_lack(
         legend = browser.find_element(By.CLASS_NAME, "legend").text
         assert ("Point at a sentence" in legend) == by_mouse
         assert ("Tap a sentence" in legend) != by_mouse
-        assert "A stronger colour means a larger weight." in legend  # dark on dark is no more
+        assert "A stronger colour means a larger weight." in legend
 
 
-def test_an_example_is_tried_with_one_click(page: webdriver.Chrome) -> None:
-    page.find_element(By.LINK_TEXT, "A pan").click()
+def test_example_is_analysed_with_one_click(page: webdriver.Chrome) -> None:
+    page.find_element(By.LINK_TEXT, "Negative").click()
     assert shown(page, "verdict") == "negative"
     assert "Two hours" in str(page.find_element(By.ID, "text").get_property("value"))
 
 
-def test_a_paste_of_20_000_characters_stays_smooth(page: webdriver.Chrome) -> None:
+def test_pasting_20_000_characters_stays_smooth(page: webdriver.Chrome) -> None:
     text = ("The plot is thin. The songs are lovely, and I laughed a lot. " * 400)[:20_000]
     # Longest time in which the page could not have painted, in milliseconds.
     page.execute_script(
@@ -208,7 +208,7 @@ def test_a_paste_of_20_000_characters_stays_smooth(page: webdriver.Chrome) -> No
     assert page.execute_script("return worst") < 500
 
 
-def test_what_cannot_be_scored_is_said_and_the_next_one_is_answered(page: webdriver.Chrome) -> None:
+def test_blank_review_shows_problem_until_next_review(page: webdriver.Chrome) -> None:
     analyse(page, "   ")
     assert shown(page, "problem") == "Write or paste a review first."
     page.find_element(By.ID, "text").clear()
@@ -217,14 +217,14 @@ def test_what_cannot_be_scored_is_said_and_the_next_one_is_answered(page: webdri
     assert not page.find_element(By.ID, "problem").is_displayed()
 
 
-def test_a_server_that_is_gone_is_said(browser: webdriver.Chrome) -> None:
+def test_unreachable_server_is_reported(browser: webdriver.Chrome) -> None:
     with server() as (address, _):
         browser.get(address)
     analyse(browser, "Wonderful!")
     assert shown(browser, "problem") == "Cannot reach the server."
 
 
-def test_markup_in_a_review_stays_text(page: webdriver.Chrome) -> None:
+def test_markup_in_review_stays_text(page: webdriver.Chrome) -> None:
     evil = "<img src=x onerror=\"document.title='x'\"><script>document.title='y'</script>"
     analyse(page, f"{evil} A fine film. <b>Truly</b> fine.")
     assert "<img src=x" in shown(page, "review")
@@ -232,7 +232,7 @@ def test_markup_in_a_review_stays_text(page: webdriver.Chrome) -> None:
     assert page.title == "reelsense"
 
 
-def test_without_javascript_the_form_answers(browser: webdriver.Chrome, address: str) -> None:
+def test_form_works_without_javascript(browser: webdriver.Chrome, address: str) -> None:
     with without_javascript(browser):
         browser.get(address)
         analyse(browser, "The plot is a mess. But the songs are lovely.")
@@ -243,7 +243,7 @@ def test_without_javascript_the_form_answers(browser: webdriver.Chrome, address:
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_every_page_is_fit_for_all_people_and_screens(
+def test_pages_are_accessible_on_all_screens(
     browser: webdriver.Chrome, address: str, colours: str, width: int
 ) -> None:
     with scheme(browser, colours), screen(browser, width):
@@ -260,7 +260,7 @@ def test_every_page_is_fit_for_all_people_and_screens(
             assert not overflows(browser), path
 
 
-def test_pages_paint_soon_and_weigh_little(browser: webdriver.Chrome, address: str) -> None:
+def test_pages_paint_early_and_are_small(browser: webdriver.Chrome, address: str) -> None:
     for path in ("/", "/jobs", "/model"):
         browser.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
         browser.get(address + path)
@@ -272,27 +272,25 @@ def test_pages_paint_soon_and_weigh_little(browser: webdriver.Chrome, address: s
         assert browser.execute_script(WEIGHT) < 150_000, path
 
 
-def test_the_interface_is_shown_and_tried_without_anything_from_elsewhere(
-    page: webdriver.Chrome, address: str
-) -> None:
+def test_api_documentation_loads_only_local_files(page: webdriver.Chrome, address: str) -> None:
     page.get_log("browser")
     page.get(f"{address}/docs")
-    waiting = WebDriverWait(page, 20)
-    waiting.until(lambda _: page.find_elements(By.CLASS_NAME, "opblock"))
+    wait = WebDriverWait(page, 20)
+    wait.until(lambda _: page.find_elements(By.CLASS_NAME, "opblock"))
     page.find_element(By.CSS_SELECTOR, "#operations-reelsense-predict button").click()
     for name in ("try-out__btn", "execute"):
-        waiting.until(element_to_be_clickable((By.CLASS_NAME, name))).click()
-    found = waiting.until(
+        wait.until(element_to_be_clickable((By.CLASS_NAME, name))).click()
+    responses = wait.until(
         lambda _: page.find_elements(By.CSS_SELECTOR, ".live-responses-table .response")
     )
-    assert '"verdict": "negative"' in found[0].text
+    assert '"verdict": "negative"' in responses[0].text
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     assert all(name.startswith((address, "data:")) for name in page.execute_script(script))
     assert page.get_log("browser") == []
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_from_the_interface_a_way_leads_back(
+def test_api_documentation_has_navigation(
     browser: webdriver.Chrome, address: str, width: int
 ) -> None:
     with scheme(browser, "dark"), screen(browser, width):
@@ -301,8 +299,7 @@ def test_from_the_interface_a_way_leads_back(
         assert not overflows(browser)
         text = browser.find_element(By.CSS_SELECTOR, ".opblock-summary-path, .info p")
         assert lightness(text.value_of_css_property("color")) > 150  # on dark
-        here = browser.find_element(By.CSS_SELECTOR, "nav [aria-current]")
-        assert here.text == "API"
+        assert browser.find_element(By.CSS_SELECTOR, "nav [aria-current]").text == "API"
         browser.find_element(By.LINK_TEXT, "Single review").click()
         WebDriverWait(browser, 10).until(lambda _: browser.current_url == f"{address}/")
     with without_javascript(browser):
@@ -312,11 +309,11 @@ def test_from_the_interface_a_way_leads_back(
 
 
 def lightness(colour: str) -> int:
-    """How much red is in a colour as the browser tells it."""
+    """Return the red component of a CSS colour."""
     return int(re.findall(r"\d+", colour)[0])
 
 
-def test_nothing_is_loaded_from_elsewhere_and_nothing_goes_wrong(
+def test_review_page_loads_only_local_files(
     page: webdriver.Chrome, address: str, tmp_path: Path
 ) -> None:
     page.get_log("browser")
@@ -328,9 +325,7 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_goes_wrong(
     assert page.get_log("browser") == []
 
 
-def test_the_plots_of_the_model_are_drawn_and_the_report_is_styled(
-    page: webdriver.Chrome, address: str
-) -> None:
+def test_plots_are_drawn_and_report_is_styled(page: webdriver.Chrome, address: str) -> None:
     page.get_log("browser")
     page.get(f"{address}/model")
     pictures = page.find_elements(By.CSS_SELECTOR, ".plot img")
@@ -340,7 +335,7 @@ def test_the_plots_of_the_model_are_drawn_and_the_report_is_styled(
     WebDriverWait(page, 20).until(
         lambda _: all(picture.get_property("naturalWidth") == 480 for picture in pictures)
     )
-    # Red, green and blue where a bar is: without the styles in the picture it would be black.
+    # Some pixels are blue: without the styles inside the plot, its bars would be black.
     script = """const canvas = document.createElement("canvas").getContext("2d");
         canvas.drawImage(arguments[0], 0, 0);
         return [...canvas.getImageData(0, 0, 480, 400).data]
@@ -357,7 +352,7 @@ def test_the_plots_of_the_model_are_drawn_and_the_report_is_styled(
 
 @pytest.fixture
 def keyed(tmp_path: Path, evaluated: Path) -> Iterator[tuple[str, str]]:
-    """The address of a server with keys, and one of them."""
+    """Return the address of a server with keys, and one of the keys."""
     secret, key = api_keys.make("shop")
     api_keys.add(tmp_path / "keys", key)
     options = ("--model", str(evaluated), "--keys-file", str(tmp_path / "keys"))
@@ -365,20 +360,20 @@ def keyed(tmp_path: Path, evaluated: Path) -> Iterator[tuple[str, str]]:
         yield address, secret
 
 
-def test_with_keys_one_signs_in(browser: webdriver.Chrome, keyed: tuple[str, str]) -> None:
+def test_sign_in_with_key(browser: webdriver.Chrome, keyed: tuple[str, str]) -> None:
     address, secret = keyed
     browser.get_log("browser")
     browser.get(address)
     assert browser.current_url == f"{address}/sign-in"
     browser.find_element(By.ID, "key").send_keys("rs_guessed", Keys.ENTER)
-    assert "Unknown key" in shown(browser, "problem")
-    browser.get_log("browser")  # that there was a 401
+    assert "Invalid key" in shown(browser, "problem")
+    browser.get_log("browser")  # drops the 401
     browser.find_element(By.ID, "key").send_keys(secret, Keys.ENTER)
     WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.ID, "text"))
     analyse(browser, "Wonderful!")
     assert shown(browser, "verdict") == "positive"
     assert browser.execute_script("return document.cookie") == ""
-    # The report is in a sandbox, whose links must bring the cookie still.
+    # Links in the sandboxed report send the session cookie.
     browser.get(f"{address}/model/report")
     browser.find_element(By.LINK_TEXT, "Model card").click()
     WebDriverWait(browser, 20).until(lambda _: "minilm-l6-movies" in browser.page_source)
@@ -392,9 +387,7 @@ def test_with_keys_one_signs_in(browser: webdriver.Chrome, keyed: tuple[str, str
     assert browser.current_url == f"{address}/sign-in"
 
 
-def test_a_session_that_has_ended_is_said(
-    browser: webdriver.Chrome, keyed: tuple[str, str]
-) -> None:
+def test_ended_session_is_reported(browser: webdriver.Chrome, keyed: tuple[str, str]) -> None:
     address, secret = keyed
     browser.get(address)
     browser.find_element(By.ID, "key").send_keys(secret, Keys.ENTER)

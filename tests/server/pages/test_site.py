@@ -5,6 +5,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from reelsense.server.app import create_app
+from reelsense.server.middleware import api_keys
 from reelsense.server.settings import Settings
 from tests import tiny
 from tests.server.conftest import wait_until_ready
@@ -14,33 +15,31 @@ GOOD_AND_BAD = "A good film. The end is bad."
 
 
 def page(client: FlaskClient, text: str, path: str = "/", status: int = 200) -> str:
-    answer = client.post(path, data={"text": text}, headers=BROWSER)
-    assert answer.status_code == status
-    return answer.get_data(as_text=True)
+    response = client.post(path, data={"text": text}, headers=BROWSER)
+    assert response.status_code == status
+    return response.text
 
 
 def test_pages_load_only_small_local_files(client: FlaskClient) -> None:
-    size = 0
     text = ""
     for path in ("/", "/jobs"):
         answer = client.get(path)
         assert answer.status_code == 200
         assert answer.mimetype == "text/html"
         text += answer.get_data(as_text=True)
-    loaded = set(re.findall(r'<(?:script|link)[^>]* (?:src|href)="([^"]+)"', text))
-    assert {path.rpartition("/")[2] for path in loaded} == {
+    files = set(re.findall(r'<(?:script|link)[^>]* (?:src|href)="([^"]+)"', text))
+    assert {path.rpartition("/")[2] for path in files} == {
         "frame.css",
         "icon.svg",
         "jobs.js",
         "page.css",
         "review.js",
     }
-    for path in loaded:
+    for path in files:
         with client.get(path) as file:
             assert file.status_code == 200
             text += file.get_data(as_text=True)
-    size = len(text.encode())
-    assert size < 60_000
+    assert len(text.encode()) < 60_000
     assert not re.search(r"https?:(?!//www\.w3\.org/2000/svg)|[\"'(]//|@import", text)
 
 
@@ -50,10 +49,10 @@ def test_form_without_javascript_returns_prediction_and_explanation(
     text = page(client, GOOD_AND_BAD + "\r\n\r\nA great one.")
     assert "\nA good film. The end is bad.\n\nA great one.</textarea>" in text
     assert '<p class="verdict" id="verdict">positive</p>' in text
-    assert "Probability: 88.0 %." in text
+    assert "Probability: 88.0 %" in text
     assert text.count('class="s for s4') == 2
     assert text.count('class="s against s4') == 1
-    assert "Without this: 98.2 % positive. Weight \u22122.00" in text
+    assert "Without this sentence: 98.2 % positive. Weight \u22122.00" in text
     assert text.count("<p><span") == 2  # paragraphs
     assert re.search(r"\([1-9]\d* forward passes\)", text)
 
@@ -97,8 +96,7 @@ def cautious() -> FlaskClient:
     return client
 
 
-OFFERED = [("", "2 %"), ("0.1", "10 %")]
-"""The model cannot meet 1 %."""
+CHOICES = [("", "2 %"), ("0.1", "10 %")]  # the model cannot meet 1 %
 
 
 def choices(text: str) -> list[tuple[str, str]]:
@@ -109,7 +107,7 @@ def choices(text: str) -> list[tuple[str, str]]:
 def test_form_offers_risks_that_model_can_meet(
     client: FlaskClient, cautious: FlaskClient, path: str
 ) -> None:
-    assert choices(cautious.get(path).text) == OFFERED
+    assert choices(cautious.get(path).text) == CHOICES
     assert '<option value="" selected>' in cautious.get(path).text
     assert 'name="risk"' not in client.get(path).text  # it has no thresholds
 
@@ -118,9 +116,9 @@ def test_form_offers_risks_that_model_can_meet(
     ("risk", "verdict", "note"),
     [
         ("", "unsure", "Unsure below 90.0 %, to meet a target error rate of 2 %."),
-        ("0.1", "positive", "Never unsure: the model meets a target error rate of 10 %"),
+        ("0.1", "positive", "Never unsure: a target error rate of 10 % needs no threshold"),
         ("0.05", "unsure", "Unsure below 90.0 %, to meet a target error rate of 5 %."),
-        ("0.005", "unsure", "Always unsure: the model cannot meet a target error rate of 0.5 %"),
+        ("0.005", "unsure", "Always unsure: no threshold is known to meet a target error rate"),
     ],
 )
 def test_threshold_note_matches_risk(
@@ -136,7 +134,7 @@ def test_threshold_note_matches_risk(
     assert cautious.post("/explanation", data=form).status_code == 200
 
 
-def test_threshold_note_is_shown_for_sure_predictions(cautious: FlaskClient) -> None:
+def test_threshold_note_is_shown_for_certain_predictions(cautious: FlaskClient) -> None:
     text = page(cautious, "great good film")
     assert '<p class="verdict" id="verdict">positive</p>' in text
     assert "Unsure below 90.0 %, to meet a target error rate of 2 %" in text
@@ -152,7 +150,7 @@ def grouped() -> FlaskClient:
 @pytest.mark.parametrize(
     ("text", "risk", "verdict", "note"),
     [
-        ("good film", "", "unsure", "Always unsure: the model cannot meet a target error"),
+        ("good film", "", "unsure", "Always unsure: no threshold is known to meet a target error"),
         (
             "good film",
             "0.1",
@@ -169,22 +167,22 @@ def grouped() -> FlaskClient:
             "the good film was great",
             "0.1",
             "positive",
-            "Never unsure: the model meets a target error rate of 10 %",
+            "Never unsure: a target error rate of 10 % needs no threshold",
         ),
     ],
 )
 def test_threshold_note_depends_on_text_length(
     grouped: FlaskClient, text: str, risk: str, verdict: str, note: str
 ) -> None:
-    found = grouped.post("/answer", data={"text": text, "risk": risk}).text
-    assert f'<p class="verdict" id="verdict">{verdict}</p>' in found
-    assert note in found
+    answer = grouped.post("/answer", data={"text": text, "risk": risk}).text
+    assert f'<p class="verdict" id="verdict">{verdict}</p>' in answer
+    assert note in answer
 
 
 def test_form_offers_risks_that_model_can_meet_for_some_lengths(
     grouped: FlaskClient,
 ) -> None:
-    assert choices(grouped.get("/").text) == OFFERED
+    assert choices(grouped.get("/").text) == CHOICES
 
 
 @pytest.mark.parametrize("risk", ["2", "nan", "much", "0"])
@@ -194,18 +192,18 @@ def test_invalid_risk_is_rejected(cautious: FlaskClient, risk: str) -> None:
     assert f"invalid risk &#34;{risk}&#34;" in answer.text
 
 
-def test_unsure_verdict_names_leaning(cautious: FlaskClient) -> None:
+def test_unsure_verdict_names_most_probable_label(cautious: FlaskClient) -> None:
     text = page(cautious, "good bad film")
     assert '<p class="verdict" id="verdict">unsure</p>' in text
-    assert "Leans" in text
+    assert "Most probable label: " in text
 
 
 def test_model_without_thresholds_is_never_unsure(
     client: FlaskClient,
 ) -> None:
     assert "nsure" not in page(client, "good bad film").partition('id="answer"')[2]
-    refused = client.post("/", data={"text": "good film", "risk": "0.1"})
-    assert (refused.status_code, "no decision thresholds" in refused.text) == (422, True)
+    response = client.post("/", data={"text": "good film", "risk": "0.1"})
+    assert (response.status_code, "no decision thresholds" in response.text) == (422, True)
 
 
 def test_other_labels_have_bars_instead_of_gauge() -> None:
@@ -219,35 +217,33 @@ def test_other_labels_have_bars_instead_of_gauge() -> None:
 
 
 def test_example_parameter_fills_form(client: FlaskClient) -> None:
-    assert "I went in expecting little" in client.get("/?example=A+rave").text
+    assert "I went in expecting little" in client.get("/?example=Positive").text
     assert client.get("/?example=none").status_code == 200
 
 
 def test_errors_are_html_for_browsers_only(client: FlaskClient) -> None:
-    found = client.get("/nowhere", headers=BROWSER)
-    assert (found.status_code, found.mimetype) == (404, "text/html")
-    assert "Not found" in found.text
+    response = client.get("/nowhere", headers=BROWSER)
+    assert (response.status_code, response.mimetype) == (404, "text/html")
+    assert "Not found" in response.text
     for path, headers in (("/nowhere", {"Accept": "*/*"}), ("/v1/jobs/none", BROWSER)):
         assert client.get(path, headers=headers).mimetype == "application/problem+json"
 
 
 def test_sign_in_redirects_to_requested_local_page(client: FlaskClient) -> None:
-    from reelsense.server.middleware import api_keys
-
     secret, key = api_keys.make("shop")
     app = create_app(Settings.model_validate({"keys": key.line()}), tiny.classifier())
     client = app.test_client()
     wait_until_ready(client)
-    sent = client.get("/jobs/some?verdict=unsure")
-    assert sent.location == "/sign-in?next=/jobs/some?verdict%3Dunsure"
-    assert 'value="/jobs/some?verdict=unsure"' in client.get(sent.location).text
+    response = client.get("/jobs/some?verdict=unsure")
+    assert response.location == "/sign-in?next=/jobs/some?verdict%3Dunsure"
+    assert 'value="/jobs/some?verdict=unsure"' in client.get(response.location).text
 
-    def landed(wanted: str) -> str | None:
-        form = {"key": secret, "next": wanted}
+    def redirected(target: str) -> str | None:
+        form = {"key": secret, "next": target}
         return client.post(
             "/sign-in", data=form, headers={"Sec-Fetch-Site": "same-origin"}
         ).location
 
-    assert landed("/jobs/some?verdict=unsure") == "/jobs/some?verdict=unsure"
-    for elsewhere in ("//evil.example", "/\\evil.example", "https://evil.example", "", "/a\r\nb"):
-        assert landed(elsewhere) == "/"
+    assert redirected("/jobs/some?verdict=unsure") == "/jobs/some?verdict=unsure"
+    for target in ("//evil.example", "/\\evil.example", "https://evil.example", "", "/a\r\nb"):
+        assert redirected(target) == "/"

@@ -1,7 +1,6 @@
-"""Routes for clients of other servers.
+"""Routes for clients of Hugging Face, text-embeddings-inference and the original Flask API.
 
-Those of Hugging Face, text-embeddings-inference and the starting system. Unknown fields of requests
-are ignored, because these clients send them to every server.
+Unknown fields of requests are ignored, because these clients send them to every server.
 """
 
 from __future__ import annotations
@@ -12,13 +11,19 @@ from typing import Annotated, Literal
 import numpy as np
 from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel
 from pydantic import Tag as UnionTag
-from pydantic_core import PydanticCustomError
 from werkzeug.exceptions import NotFound
 
 from reelsense.prediction import Prediction
-from reelsense.server.api.constraints import WHOLE, MaxLength, Text
+from reelsense.server.api.constraints import (
+    WHOLE,
+    SingleText,
+    Text,
+    TextBatch,
+    TextList,
+    is_batch,
+)
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import RequestModel
 from reelsense.server.middleware.load_shedding import limit_concurrency
@@ -30,8 +35,8 @@ blueprint = APIBlueprint("compat", __name__)
 
 _HUGGING_FACE = Tag(name="Hugging Face", description="For huggingface_hub.InferenceClient.")
 _TEI = Tag(name="text-embeddings-inference", description="For clients of its /predict.")
-_STARTING_SYSTEM = Tag(
-    name="starting system",
+_ORIGINAL_API = Tag(
+    name="original Flask API",
     description="For clients of VikasSingh-DS/Movies-Reviews-Bert-Sentiment-Flask-API.",
 )
 
@@ -41,10 +46,6 @@ class LabelScore(ResponseModel):
 
     label: str
     score: float
-
-
-class LabelScores(RootModel[list[LabelScore]]):
-    """The labels of a text, highest score first."""
 
 
 class BatchLabelScores(RootModel[list[list[LabelScore]]]):
@@ -58,22 +59,7 @@ class TextOrBatchLabelScores(RootModel[list[LabelScore] | list[list[LabelScore]]
 def _input_tag(value: object) -> str:
     if not isinstance(value, list):
         return A_TEXT
-    return A_BATCH if value and isinstance(value[0], list) else A_LIST
-
-
-def _reject_pair(value: object) -> object:
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value):
-        raise PydanticCustomError(
-            "pair",
-            "Input should not be a pair: this model scores single texts. Send a batch as "
-            '[["..."], ["..."]]',
-        )
-    return value
-
-
-_SingleText = Annotated[
-    list[Text], Field(min_length=1, max_length=1), BeforeValidator(_reject_pair)
-]
+    return A_BATCH if is_batch(value) else A_LIST
 
 
 class InferenceParameters(RequestModel):
@@ -93,8 +79,7 @@ class InferenceRequest(RequestModel):
     )
 
     inputs: Annotated[
-        Annotated[Text, UnionTag(A_TEXT)]
-        | Annotated[list[Text], Field(min_length=1), MaxLength("max_texts"), UnionTag(A_LIST)],
+        Annotated[Text, UnionTag(A_TEXT)] | TextList,
         Discriminator(lambda value: A_LIST if isinstance(value, list) else A_TEXT),
     ]
     parameters: InferenceParameters | None = None
@@ -108,11 +93,7 @@ class EmbeddingsPredictRequest(RequestModel):
     )
 
     inputs: Annotated[
-        Annotated[Text, UnionTag(A_TEXT)]
-        | Annotated[_SingleText, UnionTag(A_LIST)]
-        | Annotated[
-            list[_SingleText], Field(min_length=1), MaxLength("max_texts"), UnionTag(A_BATCH)
-        ],
+        Annotated[Text, UnionTag(A_TEXT)] | Annotated[SingleText, UnionTag(A_LIST)] | TextBatch,
         Discriminator(_input_tag),
     ] = Field(description='A text, or a batch: [["..."], ["..."]].')
     raw_scores: bool = Field(default=False, description="Return logits instead of probabilities.")
@@ -161,7 +142,7 @@ def text_embeddings_inference(body: EmbeddingsPredictRequest) -> Response:
         pointers = [f"#/inputs/{n}/0" for n in range(len(texts))]
     function = "none" if body.raw_scores else "softmax"
     scores = [_label_scores(prediction, function) for prediction in answer_all(texts, pointers)]
-    return json_response(BatchLabelScores(scores) if tag == A_BATCH else LabelScores(scores[0]))
+    return json_response(TextOrBatchLabelScores(scores if tag == A_BATCH else scores[0]))
 
 
 def _label_scores(prediction: Prediction, function: str | None) -> list[LabelScore]:
@@ -183,7 +164,7 @@ def _label_scores(prediction: Prediction, function: str | None) -> list[LabelSco
 
 
 class SentenceQuery(BaseModel):
-    """Query of the starting system."""
+    """Query of the original Flask API."""
 
     sentence: Text
 
@@ -198,20 +179,20 @@ class SentenceScores(ResponseModel):
 
 
 class SentenceResponse(ResponseModel):
-    """Response of the starting system."""
+    """Response of the original Flask API."""
 
     response: SentenceScores
 
 
 @blueprint.get(
     "/predict",
-    tags=[_STARTING_SYSTEM],
-    operation_id="starting_system",
+    tags=[_ORIGINAL_API],
+    operation_id="original_api",
     responses=json_responses(SentenceResponse, 400, 404, 422, 503, 504),
 )
 @limit_concurrency
-def starting_system(query: SentenceQuery) -> Response:
-    """Classify a sentence, compatible with the starting system: all values are strings."""
+def original_api(query: SentenceQuery) -> Response:
+    """Classify a sentence, compatible with the original Flask API: all values are strings."""
     started = time.perf_counter()
     labels = classifier().labels
     if set(labels) != {"positive", "negative"}:

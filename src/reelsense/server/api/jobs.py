@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from flask import Response, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from werkzeug.exceptions import NotFound
 
 from reelsense.errors import DatasetError, TooManyJobsError
 from reelsense.jobs import queries
 from reelsense.jobs.job import Job, NewJob, check_ended
 from reelsense.jobs.repository import JobRepository
-from reelsense.server.api.constraints import OneOf, Risk
+from reelsense.server.api.constraints import Risk
 from reelsense.server.api.openapi import (
     empty_responses,
     json_response,
@@ -39,22 +39,13 @@ from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import threshold
 from reelsense.server.state import get_state
-from reelsense.tables.writing import writer
+from reelsense.tables.reading import FileFormat
+from reelsense.tables.writing import OutputSchema, encode
 from reelsense.text.clean import printable
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/v1", abp_tags=[Tag(name="jobs")])
 
-RESULT_MEDIA_TYPES = {
-    ".csv": "text/csv",
-    ".tsv": "text/tab-separated-values",
-    ".jsonl": "application/jsonl",
-}
-
-_UPLOAD_WAIT = 2.0
-"""Seconds to wait for another upload to finish. Waiting occupies a thread."""
-
-_CHUNK_SIZE = 256 * 1024
-"""Approximate number of characters of a result that are sent at a time."""
+_UPLOAD_WAIT = 2.0  # seconds to wait for another upload to finish, which occupies a thread
 
 _FILE_BODY: dict[str, Any] = {
     "requestBody": {
@@ -106,19 +97,22 @@ class PreviewQuery(QueryModel):
     encoding: str | None = _ENCODING
     cut: bool = Field(
         default=False,
-        description="Set if the body is only the beginning of the file: its last row may be "
-        "incomplete.",
+        description="Set to true if the body is only the beginning of the file: its last row may "
+        "be incomplete.",
     )
 
 
 class ResultQuery(QueryModel):
     """The format of a result."""
 
-    kind: Annotated[str, OneOf("csv", "tsv", "jsonl", pattern=r"^\.?(csv|tsv|jsonl)$")] | None = (
-        Field(
-            default=None,
-            description="csv, tsv or jsonl. Default: the format of the file, and csv for .txt.",
-        )
+    format: (
+        Annotated[
+            Literal["csv", "tsv", "jsonl"], BeforeValidator(lambda value: value.removeprefix("."))
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="csv, tsv or jsonl. Default: the format of the file, and csv for .txt.",
     )
 
 
@@ -129,7 +123,7 @@ class RowsQuery(QueryModel):
         default="", description="A label, unsure, or error for rows that could not be scored."
     )
     search: str = Field(default="", description="Only rows whose text contains this string.")
-    sort: Annotated[str, OneOf(*queries.SORTS)] = "n"
+    sort: queries.Sort = "n"
     descending: bool = False
     offset: int = Field(default=0, ge=0, le=1_000_000_000)
     limit: int = Field(default=50, ge=0, le=500)
@@ -139,8 +133,12 @@ def get_jobs_worker() -> JobsWorker:
     """Return the worker of the current application. Raises NotFound if jobs are disabled."""
     if not get_state().settings.max_jobs:
         raise NotFound("jobs are disabled on this server (max_jobs is 0)")
-    worker: JobsWorker = get_state().jobs_worker
-    return worker
+    return get_state().jobs_worker
+
+
+def get_jobs() -> JobRepository:
+    """Return the jobs of the current application. Raises NotFound if jobs are disabled."""
+    return get_jobs_worker().jobs
 
 
 def _job_response(job: Job) -> Response:
@@ -171,15 +169,8 @@ def create(query: CreateJobQuery) -> Response:
 def receive(upload: Upload, column: str | None, risk: float | None) -> Job:
     """Store an upload as a new job.
 
-    Args:
-        upload: The file.
-        column: The column that contains the texts. None: text, or the only column.
-        risk: Target error rate. None: the default of the model.
-
-    Raises:
-        InvalidRequestError: The file is not a table of texts, or the model has no thresholds.
-        TooManyJobsError: The job limit is reached, or another upload is in progress.
-        StoreError: The database cannot be written.
+    `column` contains the texts (None: text, or the only column); `risk` is the target error rate
+    (None: the default of the model). Raises InvalidRequestError, TooManyJobsError or StoreError.
     """
     worker, settings = get_jobs_worker(), get_state().settings
     # After a restart of the process the model may still be loading.
@@ -221,16 +212,15 @@ def preview(query: PreviewQuery) -> Response:
     get_jobs_worker()
     upload = open_upload(query.name, request.mimetype, request.stream, query.encoding)
     try:
-        file_preview = preview_upload(upload, cut=query.cut)
+        return json_response(preview_upload(upload, cut=query.cut))
     except DatasetError as error:
         raise _unusable_file(error) from error
-    return json_response(PreviewSchema.model_validate(file_preview))
 
 
 @blueprint.get("/jobs/<id>", operation_id="job", responses=json_responses(JobSchema, 400, 404, 507))
 def show(path: JobPath) -> Response:
     """Return the state and progress of a job."""
-    return _job_response(get_jobs_worker().jobs.job(path.id))
+    return _job_response(get_jobs().job(path.id))
 
 
 @blueprint.post(
@@ -246,10 +236,14 @@ def cancel(path: JobPath) -> Response:
 @blueprint.delete("/jobs/<id>", operation_id="delete_job", responses=empty_responses(400, 404, 507))
 def remove(path: JobPath) -> Response:
     """Delete a job in any state, with its texts and predictions."""
-    worker = get_jobs_worker()
-    worker.jobs.delete(path.id)
-    worker.sweep_soon()
+    delete(path.id)
     return Response(status=204)
+
+
+def delete(job_id: str) -> None:
+    """Delete a job in any state, and soon its texts and predictions. Raises NoJobError."""
+    get_jobs().delete(job_id)
+    get_jobs_worker().sweep_soon()
 
 
 @blueprint.get(
@@ -257,10 +251,12 @@ def remove(path: JobPath) -> Response:
 )
 def rows(path: JobPath, query: RowsQuery) -> Response:
     """List rows with their predictions, filtered and sorted. Works while the job is running."""
-    jobs = get_jobs_worker().jobs
-    row_query = queries.RowQuery(**query.model_dump())
-    page = queries.page(jobs.database, jobs.job(path.id), row_query)
-    return json_response(JobRows.model_validate(page))
+    return json_response(JobRows.model_validate(listed_rows(get_jobs().job(path.id), query)))
+
+
+def listed_rows(job: Job, query: RowsQuery) -> queries.Page:
+    """Return the rows of `job` that match `query`."""
+    return queries.page(get_jobs().database, job, queries.RowQuery(**query.model_dump()))
 
 
 @blueprint.get(
@@ -274,18 +270,20 @@ def result(path: JobPath, query: ResultQuery) -> Response:
     Equals the output of `reelsense predict --input`. For a cancelled job it contains the rows that
     were scored.
     """
-    jobs = get_jobs_worker().jobs
+    jobs = get_jobs()
     job = jobs.job(path.id)
     check_ended(job)
     default_suffix = ".csv" if job.suffix == ".txt" else job.suffix
-    suffix = f".{query.kind.lstrip('.')}" if query.kind else default_suffix
+    suffix = f".{query.format}" if query.format else default_suffix
     if job.suffix == ".jsonl" and suffix != ".jsonl":
         detail = (
             f"should be jsonl, not {suffix[1:]}: rows of a JSON Lines file may have different keys"
         )
-        raise InvalidRequestError([FieldError(pointer="?kind", code="wrong-value", detail=detail)])
-    media_type = f"{RESULT_MEDIA_TYPES[suffix]}; charset=utf-8"
-    response = Response(_result_chunks(jobs, job, suffix), content_type=media_type)
+        field = FieldError(pointer="?format", code="wrong-value", detail=detail)
+        raise InvalidRequestError([field])
+    media_type = next(name for name in MEDIA_TYPES if MEDIA_TYPES[name] == suffix)
+    chunks = _result_chunks(jobs, job, suffix)
+    response = Response(chunks, content_type=f"{media_type}; charset=utf-8")
     response.headers["Content-Disposition"] = _attachment(f"{Path(job.name).stem}-scored{suffix}")
     return response
 
@@ -296,12 +294,10 @@ def _attachment(name: str) -> str:
     return f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def _result_chunks(jobs: JobRepository, job: Job, suffix: str) -> Iterator[str]:
-    buffer = io.StringIO(newline="")
-    table = writer(buffer, suffix)
-    for n, (row, added) in enumerate(jobs.results(job), start=1):
-        table.write(row, added)
-        if buffer.tell() >= _CHUNK_SIZE or n == job.done:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
+def _result_chunks(jobs: JobRepository, job: Job, suffix: str) -> Iterator[bytes]:
+    schema = OutputSchema(FileFormat(suffix), (*job.added, "error"))
+    for n, chunk in enumerate(jobs.results(job)):
+        if n == 0:
+            first_row, _ = chunk[0]
+            schema = replace(schema, columns=tuple(first_row.values))
+        yield encode(schema, chunk, header=n == 0)

@@ -15,23 +15,14 @@ from werkzeug.exceptions import (
 
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError, NotJsonError
 
-_MAX_FIELDS = 100
-"""Fields of a body. Reporting an error for each of 100,000 unknown fields would take seconds."""
+_MAX_FIELDS = 100  # reporting an error for each of 100,000 unknown fields would take seconds
 
 
 class JsonRequest(Request):
     """A request whose body must be a JSON object."""
 
     def get_json(self, *_: object, **__: object) -> Any:
-        """Return the body.
-
-        Raises:
-            UnsupportedMediaType: The content type is not JSON.
-            RequestEntityTooLarge: The body exceeds the limit.
-            NotJsonError: The body is not JSON.
-            InvalidRequestError: The body is not an object, or has too many fields.
-
-        """
+        """Return the body. Raises HTTPException or InvalidRequestError if it is not an object."""
         # Triton's client sends no content type.
         may_omit_type = not self.content_type and self.blueprint == "open_inference"
         if not (self.is_json or may_omit_type):

@@ -1,7 +1,6 @@
-"""The Open Inference Protocol, version 2, over REST, for clients of KServe, Triton and MLServer.
+"""The Open Inference Protocol, version 2, for one model with one input.
 
-https://github.com/kserve/open-inference-protocol: one model, named default, with one input of
-texts. Triton's binary extension is not supported.
+Does not support Triton's binary extension.
 """
 
 from __future__ import annotations
@@ -13,14 +12,12 @@ from typing import Annotated, Any, Literal, get_args
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import ConfigDict, Discriminator, Field, model_validator
-from pydantic import Tag as UnionTag
 from pydantic_core import PydanticCustomError
 from werkzeug.exceptions import UnsupportedMediaType
 
 from reelsense import __version__
-from reelsense.bundle import Manifest
 from reelsense.prediction import Prediction
-from reelsense.server.api.constraints import WHOLE, AnyText, MaxLength, Text
+from reelsense.server.api.constraints import WHOLE, AnyText, TextBatch, TextList, is_batch
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import RequestModel
 from reelsense.server.middleware.load_shedding import limit_concurrency
@@ -30,6 +27,7 @@ from reelsense.server.scoring import answer_all
 
 MODEL_NAME = "default"
 
+# https://github.com/kserve/open-inference-protocol
 blueprint = APIBlueprint(
     "open_inference",
     __name__,
@@ -48,11 +46,6 @@ class ProtocolModel(RequestModel):
     parameters: dict[str, Any] = optional("Ignored.")
 
 
-def _data_tag(value: object) -> str:
-    is_batch = isinstance(value, list) and value and isinstance(value[0], list)
-    return A_BATCH if is_batch else A_LIST
-
-
 class InferInput(ProtocolModel):
     """An input tensor: the texts."""
 
@@ -61,14 +54,8 @@ class InferInput(ProtocolModel):
     shape: Annotated[list[Annotated[int, Field(ge=0, lt=2**63), WHOLE]], Field(max_length=8)]
     datatype: Literal["BYTES"]
     data: Annotated[
-        Annotated[list[Text], Field(min_length=1), MaxLength("max_texts"), UnionTag(A_LIST)]
-        | Annotated[
-            list[Annotated[list[Text], Field(min_length=1, max_length=1)]],
-            Field(min_length=1),
-            MaxLength("max_texts"),
-            UnionTag(A_BATCH),
-        ],
-        Discriminator(_data_tag),
+        TextList | TextBatch,
+        Discriminator(lambda value: A_BATCH if is_batch(value) else A_LIST),
     ] = Field(description='["...", "..."], or [["..."], ["..."]].')
 
     @model_validator(mode="after")
@@ -99,20 +86,15 @@ class InferRequestedOutput(ProtocolModel):
     name: OutputName
 
 
+_EXAMPLE: dict[str, Any] = {
+    "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["A joy."]}]
+}
+
+
 class InferRequest(ProtocolModel):
     """Texts to classify."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "inputs": [
-                        {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["A joy."]}
-                    ]
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: AnyText = optional("Returned in the response.")
     inputs: Annotated[list[InferInput], Field(min_length=1, max_length=1)]
@@ -218,17 +200,15 @@ def model_ready() -> Response:
 )
 def model() -> Response:
     """Describe the inputs and outputs of the model."""
-    labels = len(classifier().labels)
+    outputs = _outputs([], classifier().labels)
     return json_response(
         ModelMetadata(
             name=MODEL_NAME,
             platform="openvino",
             inputs=[Tensor(name="text", datatype="BYTES", shape=[-1])],
             outputs=[
-                Tensor(name="verdict", datatype="BYTES", shape=[-1]),
-                Tensor(name="label", datatype="BYTES", shape=[-1]),
-                Tensor(name="score", datatype="FP64", shape=[-1]),
-                Tensor(name="probabilities", datatype="FP64", shape=[-1, labels]),
+                Tensor(name=output.name, datatype=output.datatype, shape=[-1, *output.shape[1:]])
+                for output in outputs
             ],
         )
     )
@@ -244,7 +224,7 @@ def infer(body: InferRequest) -> Response:
     """Classify texts. The columns of probabilities are in the order of the labels of the model."""
     manifest = classifier().manifest
     predictions = answer_all(body.inputs[0].texts, body.inputs[0].pointers)
-    outputs = {output.name: output for output in _outputs(predictions, manifest)}
+    outputs = {output.name: output for output in _outputs(predictions, manifest.labels)}
     # A repeated name is returned once.
     names = dict.fromkeys(output.name for output in body.outputs) if body.outputs else outputs
     return json_response(
@@ -257,29 +237,22 @@ def infer(body: InferRequest) -> Response:
     )
 
 
-def _outputs(predictions: Sequence[Prediction], manifest: Manifest) -> list[InferOutput]:
-    columns: list[tuple[str, str, list[str] | list[float]]] = [
-        ("verdict", "BYTES", [prediction.verdict for prediction in predictions]),
-        ("label", "BYTES", [prediction.label for prediction in predictions]),
-        ("score", "FP64", [prediction.score for prediction in predictions]),
-    ]
-    shape = [len(predictions)]
-    probabilities = InferOutput(
-        name="probabilities",
-        datatype="FP64",
-        shape=[*shape, len(manifest.labels)],
-        data=[
-            prediction.probabilities[label]
-            for prediction in predictions
-            for label in manifest.labels
-        ],
-    )
-    return [
-        *(
-            InferOutput(name=name, datatype=datatype, shape=shape, data=data)
-            for name, datatype, data in columns
+def _outputs(predictions: Sequence[Prediction], labels: Sequence[str]) -> list[InferOutput]:
+    probabilities = [prediction.probabilities for prediction in predictions]
+    tensors: list[tuple[OutputName, str, list[int], list[Any]]] = [
+        ("verdict", "BYTES", [], [prediction.verdict for prediction in predictions]),
+        ("label", "BYTES", [], [prediction.label for prediction in predictions]),
+        ("score", "FP64", [], [prediction.score for prediction in predictions]),
+        (
+            "probabilities",
+            "FP64",
+            [len(labels)],
+            [row[label] for row in probabilities for label in labels],
         ),
-        probabilities,
+    ]
+    return [
+        InferOutput(name=name, datatype=datatype, shape=[len(predictions), *columns], data=data)
+        for name, datatype, columns, data in tensors
     ]
 
 

@@ -29,8 +29,8 @@ INFO = Info(
 _REFERENCE = "#/components/schemas/{model}"
 _HEADERS = {
     "X-Request-ID": "Id of the request: the one the client sent, or a new one.",
-    "Server-Timing": "For scored texts, milliseconds spent in the queue (queue), in tokenization "
-    "(tokenize) and in the network (network).",
+    "Server-Timing": "For scored texts, milliseconds spent waiting for the model (queue), in "
+    "tokenization (tokenize) and in the model (network).",
 }
 _STATUSES_WITH_KEYS = (401, 403, 429)
 _SECURITY_SCHEMES = {
@@ -43,8 +43,7 @@ _SECURITY_SCHEMES = {
 
 Responses = dict[str | int | HTTPStatus, Any]
 
-_response_models: list[type[BaseModel]] = [Problem]
-"""The response models of all routes."""
+_response_models: list[type[BaseModel]] = [Problem]  # those of all routes
 
 
 def json_responses(
@@ -52,12 +51,8 @@ def json_responses(
 ) -> Responses:
     """Declare the responses of a route that returns JSON.
 
-    Args:
-        model: The body of the response.
-        problems: Status codes of the problem responses, in addition to the common ones.
-        keys: Whether the route requires an API key on servers that have keys.
-        status: Status code of the response.
-
+    `problems` are its status codes in addition to the common ones; `keys` states whether it
+    requires an API key on servers that have keys.
     """
     _response_models.append(model)
     return {
@@ -81,7 +76,9 @@ def empty_responses(*problems: int) -> Responses:
 def _problems(*statuses: int, keys: bool = True) -> Responses:
     return {
         status: _response(
-            "; or: ".join(kind.title for kind in PROBLEM_TYPES.values() if kind.status == status)
+            "; or: ".join(
+                problem.title for problem in PROBLEM_TYPES.values() if problem.status == status
+            )
             + ".",
             {"application/problem+json": _reference(Problem)},
         )
@@ -128,7 +125,7 @@ def document(app: OpenAPI) -> dict[str, Any]:
                 parameter["schema"] = parameters[parameter["name"]]
             if "description" in operation:
                 operation["description"] = operation["description"].replace("<br/>", "\n").strip()
-            # flask-openapi3 adds a 422 response of its own to every route.
+            # flask-openapi3 adds a 422 response to every route.
             unprocessable = operation["responses"].get("422", {"content": {}})
             if "application/json" in unprocessable["content"]:
                 del operation["responses"]["422"]

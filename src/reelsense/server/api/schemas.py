@@ -1,6 +1,6 @@
 """Request and response bodies of /v1. They validate requests and define the OpenAPI document.
 
-Knows JSON. Does not know routes or how texts are scored.
+Does not know routes or how texts are scored.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from reelsense.server.api.constraints import WHOLE, AnyText, MaxLength, Risk, Te
 from reelsense.server.middleware.wire_models import ResponseModel, TextErrorSchema, optional
 from reelsense.text.clean import printable
 
-MAX_BUDGET = 1000
-"""Forward passes that one explanation may use: about ten seconds on two cores."""
+MAX_BUDGET = 1000  # forward passes: about ten seconds on two cores
 
+# A string from a file, without characters that UTF-8 cannot encode.
 PrintableText = Annotated[str, BeforeValidator(lambda value: value and printable(value))]
-"""A string from a file, without characters that UTF-8 cannot encode."""
 
 
 class RequestModel(BaseModel):
@@ -203,11 +202,11 @@ class LengthGroupSchema(ResponseModel):
 class Limits(ResponseModel):
     """Limits of the server."""
 
-    max_texts: int = Field(description="Texts per request.")
-    max_characters: int = Field(description="Characters per text.")
-    max_body: int = Field(description="Bytes per request body.")
-    max_upload: int = Field(description="Bytes per file of a job.")
-    max_rows: int = Field(description="Rows per file of a job.")
+    max_texts: int = Field(description="Maximum texts per request.")
+    max_characters: int = Field(description="Maximum characters per text.")
+    max_body: int = Field(description="Maximum bytes per request body.")
+    max_upload: int = Field(description="Maximum bytes per file of a job.")
+    max_rows: int = Field(description="Maximum rows per file of a job.")
     job_retention_hours: float = Field(
         description="Hours after which a job that has ended is deleted."
     )

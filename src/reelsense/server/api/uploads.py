@@ -1,6 +1,6 @@
 """Uploaded files of texts: format, rows, text column and preview.
 
-Knows byte streams and tables. Does not know jobs or predictions.
+Does not know jobs or predictions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from reelsense.bulk.columns import default_text_column
 from reelsense.errors import DatasetError
+from reelsense.server.api.schemas import PreviewSchema
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError
 from reelsense.tables.delimited import SUFFIXES, UNDECODED, Row, conversion_hint, rows, text_lines
 from reelsense.text.clean import printable
@@ -30,16 +31,14 @@ MEDIA_TYPES = {
 }
 """Suffixes of the table formats by media type."""
 
-PREVIEW_ROWS = 5
-
-_MAX_NAME = 200
-_MAX_HEADER = 100_000
-_MAX_LINE = 10_000_000
-"""Characters. In the worst case, every two characters of a line become objects of 60 bytes."""
-
+_PREVIEW_ROWS = 5
+_MAX_NAME = 200  # characters
+_MAX_HEADER = 100_000  # characters
+_MAX_LINE = 10_000_000  # characters, of which every two may become objects of 60 bytes
 _MAX_COLUMNS = 1000
+
+# Common names of the column that contains the texts, most likely first.
 _TEXT_COLUMNS = ("text", "review", "reviews", "body", "content", "comment", "sentence", "message")
-"""Common names of the column that contains the texts, most likely first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +50,14 @@ class Upload:
     rows: Iterator[Row]
 
 
-@dataclass(frozen=True, slots=True)
-class FilePreview:
-    """The columns and first rows of a file."""
-
-    columns: list[str]
-    rows: list[list[str]]
-    suggested: str
-    """The column that probably contains the texts."""
-    undecoded: int
-    """Rows of the received data that are not valid UTF-8."""
-
-
 def open_upload(
     name: str, media_type: str, stream: IO[bytes], encoding: str | None = None
 ) -> Upload:
-    """Return the table in `stream`.
+    """Return the table in `stream`, whose default encoding is UTF-8.
 
-    Args:
-        name: File name, may be empty. Its suffix determines the format.
-        media_type: Determines the format if the suffix is unknown.
-        stream: The content of the file.
-        encoding: Its encoding. None: UTF-8.
-
-    Raises:
-        UnsupportedMediaType: The format is unknown, or the body is a form.
-        InvalidRequestError: The encoding is unknown.
-
+    The format is that of the file name, which may be empty, otherwise that of the media type.
+    Raises UnsupportedMediaType for other formats and forms, and InvalidRequestError for an unknown
+    encoding.
     """
     if media_type == "multipart/form-data":
         raise UnsupportedMediaType(
@@ -122,16 +102,10 @@ def _limited(lines: io.TextIOWrapper, suffix: str, name: str) -> Iterator[str]:
 
 
 def resolve_column(upload: Upload, column: str | None) -> tuple[str, Iterator[Row]]:
-    """Return the column that contains the texts, and all rows.
+    """Return the column that contains the texts (None: text, or the only column), and all rows.
 
-    Args:
-        upload: The table. Its rows are consumed.
-        column: The requested column. None: text, or the only column.
-
-    Raises:
-        DatasetError: The table is empty or has too many columns.
-        InvalidRequestError: The column does not exist, or the default is ambiguous.
-
+    Raises DatasetError if the table is empty or has too many columns, and InvalidRequestError if
+    the column does not exist or the default is ambiguous.
     """
     if upload.suffix == ".txt":
         return "text", upload.rows
@@ -160,20 +134,14 @@ def _empty_file(upload: Upload) -> DatasetError:
     return DatasetError(f"{upload.name} contains no rows", code="no-rows")
 
 
-def preview_upload(upload: Upload, *, cut: bool) -> FilePreview:
-    """Return the columns and first rows of a table.
+def preview_upload(upload: Upload, *, cut: bool) -> PreviewSchema:
+    """Return the columns and first rows of a table. Raises DatasetError if it is not one.
 
-    Args:
-        upload: The table. Its rows are consumed.
-        cut: Whether it is only the beginning of a file: its last row may be incomplete.
-
-    Raises:
-        DatasetError: The file is not a table.
-
+    If it is `cut`, it is only the beginning of a file, whose last row may be incomplete.
     """
     first_rows: list[Row] = []
     try:
-        first_rows.extend(islice(upload.rows, PREVIEW_ROWS + 1))
+        first_rows.extend(islice(upload.rows, _PREVIEW_ROWS + 1))
     except DatasetError:
         if not (cut and first_rows):
             raise
@@ -182,7 +150,7 @@ def preview_upload(upload: Upload, *, cut: bool) -> FilePreview:
         undecoded.extend(row.error == UNDECODED for row in upload.rows)
     if cut:  # the last character may be incomplete
         del undecoded[-1:]
-    if cut and 1 < len(first_rows) <= PREVIEW_ROWS:
+    if cut and 1 < len(first_rows) <= _PREVIEW_ROWS:
         first_rows.pop()
     if not first_rows:
         raise _empty_file(upload)
@@ -191,10 +159,15 @@ def preview_upload(upload: Upload, *, cut: bool) -> FilePreview:
         raise DatasetError(f"{upload.name}: {first_rows[0].error or 'it has no columns'}")
     cells = [
         [printable(str(row.values.get(name, ""))[:300]) for name in columns]
-        for row in first_rows[:PREVIEW_ROWS]
+        for row in first_rows[:_PREVIEW_ROWS]
     ]
     suggested = _suggested_column(columns, cells)
-    return FilePreview(list(map(printable, columns)), cells, printable(suggested), sum(undecoded))
+    return PreviewSchema(
+        columns=list(map(printable, columns)),
+        rows=cells,
+        suggested=printable(suggested),
+        undecoded=sum(undecoded),
+    )
 
 
 def _suggested_column(columns: list[str], cells: list[list[str]]) -> str:

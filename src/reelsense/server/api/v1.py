@@ -9,10 +9,10 @@ from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
 from reelsense import __version__
-from reelsense.prediction import Part, Prediction
+from reelsense.bulk.rows import as_dict
+from reelsense.prediction import Prediction
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import (
-    CounterfactualSchema,
     ExplainRequest,
     ExplainResponse,
     FailedPrediction,
@@ -20,7 +20,6 @@ from reelsense.server.api.schemas import (
     Limits,
     ModelInfo,
     ModelSchema,
-    PartSchema,
     PredictionSchema,
     PredictRequest,
     PredictResponse,
@@ -87,36 +86,15 @@ def explain(body: ExplainRequest) -> Response:
     manifest = classifier().manifest
     threshold(manifest, body.risk)  # rejects a risk that the model does not support
     explanation = explain_one(body.text, "#/text", body.risk, body.budget)
-    counterfactual = None
-    if found := explanation.counterfactual:
-        counterfactual = CounterfactualSchema(
-            unit=found.unit,
-            parts=_part_schemas(body.text, found.parts),
-            prediction=_prediction_schema(found.prediction),
-        )
-    return json_response(
-        ExplainResponse(
-            model=ModelSchema.model_validate(manifest),
-            risk=effective_risk(manifest, body.risk),
-            prediction=_prediction_schema(explanation.prediction),
-            target_label=explanation.target_label,
-            log_odds=explanation.log_odds,
-            sentences=_part_schemas(body.text, explanation.sentences),
-            words=_part_schemas(body.text, explanation.words),
-            counterfactual=counterfactual,
-            forward_passes=explanation.forward_passes,
-            budget=explanation.budget,
-        )
-    )
-
-
-def _part_schemas(text: str, parts: Sequence[Part]) -> list[PartSchema]:
-    return [
-        PartSchema(
-            start=part.start, end=part.end, text=text[part.start : part.end], weight=part.weight
-        )
-        for part in parts
-    ]
+    fields = as_dict(body.text, explanation) | {
+        "model": manifest,
+        "risk": effective_risk(manifest, body.risk),
+        "prediction": _prediction_schema(explanation.prediction),
+    }
+    if explanation.counterfactual:
+        prediction = _prediction_schema(explanation.counterfactual.prediction)
+        fields["counterfactual"]["prediction"] = prediction
+    return json_response(ExplainResponse.model_validate(fields))
 
 
 def _prediction_schema(prediction: Prediction) -> PredictionSchema:

@@ -248,7 +248,9 @@ def _respond(
     """Return the response, and count it under `metrics_code`, by default the problem's code."""
     metrics().record_problem(metrics_code or problem.code)
     if _is_for_browser():
-        page = render_template("problem.html", kind=problem, detail=detail, request_id=request_id())
+        page = render_template(
+            "problem.html", problem_type=problem, detail=detail, request_id=request_id()
+        )
         return Response(page, status=problem.status)
     more: dict[str, Any] = {"errors": list(errors)} if errors else {}
     if request.path.startswith(_COMPATIBLE):

@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reelsense.prediction import UNSURE, Explanation, Part, Prediction
+from reelsense.prediction import Explanation, Part, Prediction
 from reelsense.text.clean import clean
 
 _SHADES = 4
-_MIN_RELATIVE_WEIGHT = 0.05
-"""Parts with less than this fraction of the largest weight are not shaded."""
-
+_MIN_RELATIVE_WEIGHT = 0.05  # parts with less than this fraction of the largest weight are plain
 _BINARY = {"positive", "negative"}
 _MEGABYTE = 1 << 20
 _PARAGRAPH = re.compile(r"\n\s*\n|<br\s*/?>\s*<br\s*/?>", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Gauge:
-    """The probability of "positive", and the limits of the three zones, from 0 to 1."""
-
-    positive: float
-    negative_end: float
-    positive_start: float
-
-    @property
-    def angle(self) -> float:
-        """The angle of the needle in degrees: 0 points left, 180 right."""
-        return round(self.positive * 180, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,41 +22,20 @@ class HighlightedPart:
 
     text: str
     weight: float
-    shade: int
-    """From 0 (not shaded) to 4 (as heavy as any)."""
-    prediction_without: str
-    """The prediction without this part; empty if the labels are not positive and negative."""
-    in_counterfactual: bool
-    """Whether it is one of the parts whose removal changes the label."""
-
-    @property
-    def tooltip(self) -> str:
-        """The figures of the part, for the tooltip and screen readers."""
-        without = f"Without this: {self.prediction_without}. " if self.prediction_without else ""
-        changes = "; removing it helps to change the label" if self.in_counterfactual else ""
-        return f"{without}Weight {signed(self.weight)}{changes}."
-
-    @property
-    def side(self) -> str:
-        """The CSS class of the colour."""
-        return "for" if self.weight > 0 else "against"
+    shade: int  # from 0 (not shaded) to 4 (the largest weights)
+    prediction_without: str  # without this part; empty if the labels are not positive and negative
+    in_counterfactual: bool  # whether it is one of the parts whose removal changes the label
 
 
 @dataclass(frozen=True, slots=True)
 class ExplanationView:
-    """An explanation as the page shows it."""
+    """An explanation with the texts of its parts."""
 
+    explanation: Explanation
     paragraphs: list[list[HighlightedPart]]
     words: list[HighlightedPart]
-    counterfactual: list[str]
-    """The texts whose removal changes the label; empty if none were found."""
-    counterfactual_prediction: Prediction | None
-    unit: str
-    """What `counterfactual` contains: sentences or words."""
-    target_label: str
-    other_label: str
-    """The label that parts with a negative weight support."""
-    forward_passes: int
+    counterfactual: list[str]  # the texts whose removal changes the label; may be empty
+    other_label: str  # the label that parts with a negative weight support
 
 
 def percent(fraction: float, digits: int = 1) -> str:
@@ -94,20 +56,14 @@ def signed(weight: float) -> str:
     return f"{weight:+.2f}".replace("-", "\u2212")
 
 
-def gauge(prediction: Prediction) -> Gauge | None:
-    """Return the gauge, or None if the labels are not positive and negative."""
+def gauge_zone(prediction: Prediction) -> float | None:
+    """Return the share of the gauge in which the verdict is positive, or in which it is negative.
+
+    None if the labels are not positive and negative: then the page shows no gauge.
+    """
     if set(prediction.probabilities) != _BINARY:
         return None
-    threshold = 1.0 if prediction.threshold is None else max(prediction.threshold, 0.5)
-    return Gauge(prediction.positive, 1 - threshold, threshold)
-
-
-def confidence(prediction: Prediction) -> str:
-    """Return a sentence with the probability of the predicted label."""
-    score = percent(prediction.score)
-    if prediction.verdict == UNSURE:
-        return f"Leans {prediction.label} (probability {score})."
-    return f"Probability: {score}."
+    return 0.0 if prediction.threshold is None else 1 - max(prediction.threshold, 0.5)
 
 
 def threshold_note(prediction: Prediction, risk: float | None) -> str:
@@ -116,32 +72,31 @@ def threshold_note(prediction: Prediction, risk: float | None) -> str:
         return ""
     target = f"a target error rate of {risk * 100:g} %"
     if prediction.threshold is None:
-        return f"Always unsure: the model cannot meet {target} for texts of this length."
+        return f"Always unsure: no threshold is known to meet {target} for texts of this length."
     if prediction.threshold <= 1 / len(prediction.probabilities):
-        return f"Never unsure: the model meets {target} on all texts of this length."
+        return f"Never unsure: {target} needs no threshold for texts of this length."
     return f"Unsure below {percent(prediction.threshold)}, to meet {target}."
 
 
 def explanation_view(text: str, explanation: Explanation, window: int) -> ExplanationView:
     """Return how to show the `explanation` of `text` by a model with windows of `window` tokens."""
-    counterfactual, prediction = explanation.counterfactual, explanation.prediction
-    changing = set(counterfactual.parts) if counterfactual else set()
+    prediction = explanation.prediction
+    removed = explanation.counterfactual.parts if explanation.counterfactual else ()
     max_weight = max((abs(part.weight) for part in explanation.sentences), default=0.0)
     # With several windows, a removed part does not move the borders of the others, so that the
     # prediction without it is an estimate.
-    approximate = prediction.tokens.total > window - 2
+    about = "about " if prediction.tokens.total > window - 2 else ""
 
     def highlighted(part: Part) -> HighlightedPart:
         relative = abs(part.weight) / max_weight if max_weight else 0.0
+        is_plain = relative < _MIN_RELATIVE_WEIGHT
         without = _prediction_without(part, explanation)
         return HighlightedPart(
             text=_plain(text, part),
             weight=part.weight,
-            shade=0
-            if relative < _MIN_RELATIVE_WEIGHT
-            else min(_SHADES, math.ceil(relative * _SHADES)),
-            prediction_without=f"about {without}" if without and approximate else without,
-            in_counterfactual=part in changing,
+            shade=0 if is_plain else min(_SHADES, math.ceil(relative * _SHADES)),
+            prediction_without=without and about + without,
+            in_counterfactual=part in removed,
         )
 
     paragraphs: list[list[HighlightedPart]] = [[]]
@@ -153,16 +108,11 @@ def explanation_view(text: str, explanation: Explanation, window: int) -> Explan
         end = part.end
     others = [label for label in prediction.probabilities if label != explanation.target_label]
     return ExplanationView(
+        explanation=explanation,
         paragraphs=paragraphs,
         words=[highlighted(part) for part in explanation.words],
-        counterfactual=[_plain(text, part) for part in counterfactual.parts]
-        if counterfactual
-        else [],
-        counterfactual_prediction=counterfactual.prediction if counterfactual else None,
-        unit=counterfactual.unit if counterfactual else "",
-        target_label=explanation.target_label,
+        counterfactual=[_plain(text, part) for part in removed],
         other_label=others[0] if len(others) == 1 else "other labels",
-        forward_passes=explanation.forward_passes,
     )
 
 
@@ -178,26 +128,6 @@ def _prediction_without(part: Part, explanation: Explanation) -> str:
 
 def _plain(text: str, part: Part) -> str:
     return " ".join(clean(text[part.start : part.end]).split())
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A bar of a chart."""
-
-    name: str
-    count: int
-    length: float
-    """Relative to the longest bar, from 0 to 1."""
-    share: float
-    """Fraction of the total, from 0 to 1."""
-
-
-def bars(counts: Mapping[str, int]) -> list[Bar]:
-    """Return the bars of a chart of `counts`."""
-    longest, total = max(counts.values(), default=0) or 1, sum(counts.values()) or 1
-    return [
-        Bar(name, count, round(count / longest, 4), count / total) for name, count in counts.items()
-    ]
 
 
 def file_size(size: int) -> str:

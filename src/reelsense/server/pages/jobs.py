@@ -8,34 +8,40 @@ from __future__ import annotations
 from contextlib import suppress
 from math import ceil
 from typing import Any
-from urllib.parse import urlencode
 
 from flask import Blueprint, redirect, render_template, request, url_for
+from pydantic import ValidationError
 from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense.errors import DatasetError, NoJobError, StoreError
 from reelsense.jobs import queries
 from reelsense.jobs.job import DONE, ERROR, Job
 from reelsense.prediction import UNSURE
-from reelsense.server.api.jobs import get_jobs_worker, receive
+from reelsense.server.api.jobs import (
+    RowsQuery,
+    delete,
+    get_jobs,
+    get_jobs_worker,
+    listed_rows,
+    receive,
+)
 from reelsense.server.api.uploads import open_upload
 from reelsense.server.middleware.problems import InvalidRequestError
 from reelsense.server.model_holder import classifier
-from reelsense.server.pages import formatting, review
+from reelsense.server.pages import review
 from reelsense.server.pages.risks import risk_choices, selected_risk
 from reelsense.server.state import get_state
 
 blueprint = Blueprint("job_pages", __name__)
 
 _ROWS_PER_PAGE = 25
-_MAX_RECENT = 20
-"""Jobs that a browser remembers."""
+_MAX_RECENT = 20  # jobs that a browser remembers
 
 
 @blueprint.get("/jobs")
 def index() -> str:
     """Show the form for a file."""
-    get_jobs_worker()  # the server may have no jobs: then there is no such page
+    get_jobs_worker()  # raises NotFound if jobs are disabled
     return _upload_page()
 
 
@@ -52,11 +58,8 @@ def sent() -> AnyResponse | tuple[str, int]:
     risk = None
     try:
         risk = selected_risk()
-        job = receive(
-            open_upload(file.filename, file.mimetype, file.stream),
-            request.form.get("column") or None,
-            risk,
-        )
+        upload = open_upload(file.filename, file.mimetype, file.stream)
+        job = receive(upload, request.form.get("column") or None, risk)
     except DatasetError as error:
         return _upload_page(str(error), risk), 422
     except InvalidRequestError as error:
@@ -67,38 +70,37 @@ def sent() -> AnyResponse | tuple[str, int]:
 @blueprint.get("/jobs/recent")
 def recent() -> str:
     """Return the HTML list of those jobs in `?id=` that still exist."""
-    repository = get_jobs_worker().jobs
     jobs = []
     for job_id in request.args.getlist("id")[:_MAX_RECENT]:
         with suppress(NoJobError):
-            jobs.append(repository.job(job_id))
+            jobs.append(get_jobs().job(job_id))
     return render_template("recent.html", jobs=jobs)
 
 
 @blueprint.get("/jobs/<name>")
 def show(name: str) -> str:
     """Show the progress and the results of a job."""
-    return render_template("job.html", **_progress_view(name) | _table_view(name))
+    job = get_jobs().job(name)
+    return render_template("job.html", **_progress_view(job) | _table_view(job))
 
 
 @blueprint.get("/jobs/<name>/progress")
 def progress(name: str) -> str:
     """Return the HTML of the progress, for the JavaScript of the page."""
-    return render_template("progress.html", **_progress_view(name))
+    return render_template("progress.html", **_progress_view(get_jobs().job(name)))
 
 
 @blueprint.get("/jobs/<name>/table")
 def table(name: str) -> str:
     """Return the HTML of the results, for the JavaScript of the page."""
-    return render_template("rows.html", **_table_view(name))
+    return render_template("rows.html", **_table_view(get_jobs().job(name)))
 
 
 @blueprint.get("/jobs/<name>/rows/<int:n>")
 def row(name: str, n: int) -> str:
     """Show the page for one review, filled in with row `n` and analysed."""
-    repository = get_jobs_worker().jobs
-    job = repository.job(name)
-    return review.page(repository.text(job, n), job.risk, analyse=True)
+    job = get_jobs().job(name)
+    return review.page(get_jobs().text(job, n), job.risk, analyse=True)
 
 
 @blueprint.post("/jobs/<name>/cancel")
@@ -111,8 +113,7 @@ def cancel(name: str) -> AnyResponse:
 @blueprint.post("/jobs/<name>/delete")
 def remove(name: str) -> AnyResponse:
     """Delete a job with its texts and results."""
-    get_jobs_worker().jobs.delete(name)
-    get_jobs_worker().sweep_soon()
+    delete(name)
     return redirect(url_for("job_pages.index"), 303)
 
 
@@ -123,9 +124,7 @@ def _upload_page(problem: str = "", risk: float | None = None) -> str:
     )
 
 
-def _progress_view(name: str) -> dict[str, Any]:
-    repository = get_jobs_worker().jobs
-    job = repository.job(name)
+def _progress_view(job: Job) -> dict[str, Any]:
     failed = job.verdicts.get(ERROR, 0)
     all_failed = job.state == DONE and failed == job.rows
     return {
@@ -133,10 +132,10 @@ def _progress_view(name: str) -> dict[str, Any]:
         "fraction": job.done / job.rows,
         "failed": failed,
         "scored": job.done - failed,
-        "reason": queries.most_common_error(repository.database, job) if all_failed else None,
+        "reason": queries.most_common_error(get_jobs().database, job) if all_failed else None,
         "retention_hours": get_state().settings.job_retention_hours,
-        "verdicts": formatting.bars(_verdict_counts(job)),
-        "stars": formatting.bars(_star_counts(job)),
+        "verdicts": _verdict_counts(job),
+        "stars": _star_counts(job),
     }
 
 
@@ -157,16 +156,12 @@ def _star_counts(job: Job) -> dict[str, int]:
     return {star: job.stars.get(star, 0) for star in stars}
 
 
-def _table_view(name: str) -> dict[str, Any]:
-    repository = get_jobs_worker().jobs
-    job = repository.job(name)
-    filters = _filters()
+def _table_view(job: Job) -> dict[str, Any]:
+    query = _rows_query()
 
     def page(number: int) -> queries.Page:
-        query = queries.RowQuery(
-            **filters, offset=_ROWS_PER_PAGE * (number - 1), limit=_ROWS_PER_PAGE
-        )
-        return queries.page(repository.database, job, query)
+        window = {"offset": _ROWS_PER_PAGE * (number - 1), "limit": _ROWS_PER_PAGE}
+        return listed_rows(job, query.model_copy(update=window))
 
     # A page number beyond the last page shows the last page.
     number = min(max(1, request.args.get("page", 1, type=int)), ceil(job.rows / _ROWS_PER_PAGE))
@@ -175,12 +170,18 @@ def _table_view(name: str) -> dict[str, Any]:
         number = ceil(results.total / _ROWS_PER_PAGE)
         results = page(number)
 
-    def link(**changes: Any) -> str:
-        return _link(job, filters | changes)
+    def link(**changes: object) -> str:
+        parameters = (
+            query.model_dump(exclude={"offset", "limit"})
+            | {"descending": int(query.descending)}
+            | changes
+        )
+        given = {name: value for name, value in parameters.items() if value}
+        return url_for("job_pages.show", name=job.id, **given)
 
     return {
         "job": job,
-        "filters": filters,
+        "query": query,
         "results": results,
         "number": number,
         "pages": max(1, ceil(results.total / _ROWS_PER_PAGE)),
@@ -189,22 +190,11 @@ def _table_view(name: str) -> dict[str, Any]:
     }
 
 
-def _filters() -> dict[str, Any]:
-    """Return the filters and the order in the query string; invalid values are ignored."""
-    sort, verdict = request.args.get("sort", "n"), request.args.get("verdict", "")
-    return {
-        "verdict": verdict if verdict in (*classifier().labels, UNSURE, ERROR) else "",
-        "search": request.args.get("search", ""),
-        "sort": sort if sort in queries.SORTS else "n",
-        "descending": request.args.get("descending") == "1",
-    }
-
-
-def _link(job: Job, parameters: dict[str, Any]) -> str:
-    """Return the URL of the page of `job` with `parameters`, without those at their default."""
-    given = {name: value for name, value in parameters.items() if value not in ("", False)}
-    if given.get("sort") == "n":
-        del given["sort"]
-    if "descending" in given:
-        given["descending"] = "1"
-    return url_for("job_pages.show", name=job.id) + (f"?{urlencode(given)}" if given else "")
+def _rows_query() -> RowsQuery:
+    """Return the filters and the order in the query string; invalid ones are ignored."""
+    names = ("verdict", "search", "sort", "descending")
+    given = {name: request.args[name] for name in names if request.args.get(name)}
+    try:
+        return RowsQuery.model_validate(given)
+    except ValidationError:
+        return RowsQuery()

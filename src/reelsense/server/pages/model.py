@@ -1,15 +1,14 @@
-"""The page about the model: metrics, limits, plots, model card and evaluation report.
+"""The page about the model: metrics, limitations, plots, model card and evaluation report.
 
-All of it is rendered from the bundle: evaluation.json and the model card. Reports and plots are
-served with a policy that lets them load and run nothing.
+All of it is rendered from the bundle. Does not know how models are evaluated.
 """
 
 from __future__ import annotations
 
 import gzip
 import logging
-from dataclasses import dataclass
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 from flask import Blueprint, Response, render_template, request
 from werkzeug.exceptions import NotFound
@@ -25,17 +24,19 @@ from reelsense.server.pages.card import read_card
 
 blueprint = Blueprint("model_page", __name__)
 
+# Content security policy of report and plots: they contain inline styles, but run nothing.
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     # Same origin, or links in the report would not send the session cookie.
     "form-action 'none'; frame-ancestors 'none'; sandbox allow-same-origin"
 )
-"""Content security policy of report and plots, which contain inline styles."""
+
+_reports: WeakKeyDictionary[ClassifierProtocol, str] = WeakKeyDictionary()  # rendered reports
 
 
 @blueprint.get("/model")
 def model() -> str:
-    """Show the metrics, limits, plots and card of the model."""
+    """Show the metrics, limitations, plots and card of the model."""
     current = classifier()
     record = _record(current)
     return render_template(
@@ -45,7 +46,7 @@ def model() -> str:
         record=record,
         sections=SECTIONS,
         figures=_figures(current, record),
-        risks=_thresholds_by_risk(current.manifest),
+        thresholds=_thresholds_by_risk(current.manifest),
     )
 
 
@@ -61,8 +62,10 @@ def plot(name: str) -> Response:
 @blueprint.get("/model/report")
 def report() -> Response:
     """Return the evaluation report."""
-    page = render_report(_required_record(), classifier().manifest)
-    return _cacheable(page, "text/html")
+    current = classifier()
+    if current not in _reports:
+        _reports[current] = render_report(_required_record(), current.manifest)
+    return _cacheable(_reports[current], "text/html")
 
 
 @blueprint.get("/model/MODEL_CARD.md")
@@ -91,18 +94,10 @@ def _required_record() -> EvaluationRecord:
     return record
 
 
-@dataclass(frozen=True, slots=True)
-class _RiskRow:
-    """The decision thresholds for one target error rate."""
-
-    risk: float
-    scores: tuple[float | None, ...]
-    """For each length group, shortest texts first."""
-
-
-def _thresholds_by_risk(manifest: Manifest) -> list[_RiskRow]:
+def _thresholds_by_risk(manifest: Manifest) -> dict[float, tuple[float | None, ...]]:
+    """Return the decision threshold of each length group, by target error rate."""
     thresholds = manifest.risk_control.thresholds if manifest.risk_control else ()
-    return [_RiskRow(row.risk, decision_thresholds(manifest, row.risk)) for row in thresholds]
+    return {row.risk: decision_thresholds(manifest, row.risk) for row in thresholds}
 
 
 def _figures(current: ClassifierProtocol, record: EvaluationRecord | None) -> dict[str, str]:
@@ -123,13 +118,12 @@ def _figures(current: ClassifierProtocol, record: EvaluationRecord | None) -> di
         control = current.manifest.risk_control
         for row in evaluation.selective:
             if control and row.risk == control.default_risk and row.reachable:
-                name = f"coverage at a target error rate of {row.risk * 100:g}%"
-                figures[f"{name}; selective error {row.selective_error.value:.1%}"] = (
-                    f"{row.coverage.value:.1%}"
-                )
+                target = f"at a target error rate of {row.risk * 100:g}%"
+                figures[f"coverage {target}"] = f"{row.coverage.value:.1%}"
+                figures[f"selective error {target}"] = f"{row.selective_error.value:.1%}"
     elif (accuracy := current.manifest.test_accuracy) is not None:
         figures["accuracy"] = f"{accuracy:.2%}"
-    figures["network size"] = f"{current.size / 1e6:.1f} MB"
+    figures["model size"] = f"{current.size / 1e6:.1f} MB"
     return figures
 
 

@@ -21,16 +21,16 @@ blueprint = Blueprint("review_page", __name__)
 
 # Written for this page.
 EXAMPLES = {
-    "A rave": "I went in expecting little, and left having laughed more than all year. The two "
+    "Positive": "I went in expecting little, and left having laughed more than all year. The two "
     "leads are a joy together, the script never wastes a line, and the last ten minutes had the "
     "whole row in tears. See it with someone you love.",
-    "A pan": "Two hours of my life that I will not get back. The plot makes no sense, the jokes "
+    "Negative": "Two hours of my life that I will not get back. The plot makes no sense, the jokes "
     "were old when my father told them, and the sound is so bad that you miss half of what is "
     "said. The dog is good. Avoid.",
-    "Neither": "The first half is as good as anything she has made: quiet, funny, beautifully "
+    "Mixed": "The first half is as good as anything she has made: quiet, funny, beautifully "
     "shot. Then it loses its nerve, and an hour of noise follows. I do not regret going, and I "
     "will not go again.",
-    "Irony": "Oh, wonderful, another sequel nobody asked for. What a treat to see the same three "
+    "Ironic": "Oh, wonderful, another sequel nobody asked for. What a treat to see the same three "
     "jokes again, only louder. I could hardly wait for the end, and when it came it was the best "
     "part.",
 }
@@ -75,13 +75,10 @@ def explanation_part() -> str:
 
 
 def page(text: str, risk: float | None = None, **context: Any) -> str:
-    """Return the page with `text` in the form and `risk` selected.
+    """Return the page with `text` in the form and `risk` selected (None: that of the model).
 
-    Args:
-        text: The review.
-        risk: The target error rate; None for the default of the model.
-        context: More variables for the template: `problem`, `why`, those of the prediction, and
-            `analyse`, with which the page submits the form by itself.
+    `context` has more variables for the template: `problem`, `why`, those of the prediction, and
+    `analyse`, with which the page submits the form by itself.
     """
     return render_template(
         "index.html", text=text, examples=EXAMPLES, risks=risk_choices(risk), **context
@@ -114,8 +111,7 @@ def _prediction_view(prediction: Prediction, risk: float | None) -> dict[str, An
     risk = effective_risk(classifier().manifest, risk)
     return {
         "prediction": prediction,
-        "confidence": formatting.confidence(prediction),
         "threshold_note": formatting.threshold_note(prediction, risk),
-        "gauge": formatting.gauge(prediction),
+        "gauge_zone": formatting.gauge_zone(prediction),
         "milliseconds": call_context().elapsed * 1000,
     }

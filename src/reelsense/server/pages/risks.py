@@ -18,18 +18,15 @@ from reelsense.server.scoring import effective_risk, threshold
 class RiskChoice:
     """An option of the form."""
 
-    value: str
-    """The value of the form field; empty for the default of the model."""
-    risk: float | None
-    """The target error rate; None if the model never abstains."""
+    value: str  # of the form field; empty for the default of the model
+    risk: float | None  # the target error rate; None if the model never abstains
     selected: bool
 
 
 def selected_risk() -> float | None:
     """Return the risk in the form of the current request; None for the default of the model.
 
-    Raises:
-        InvalidRequestError: The value is not between 0 and 1, or the model has no thresholds.
+    Raises InvalidRequestError if it is not between 0 and 1, or the model has no thresholds.
     """
     value = request.form.get("risk", "")
     if not value:
@@ -46,10 +43,9 @@ def selected_risk() -> float | None:
 
 
 def risk_choices(selected: float | None = None) -> list[RiskChoice]:
-    """Return the options, lowest risk first; none while no model is ready or it has no thresholds.
+    """Return the options, lowest risk first; `selected` None stands for the default of the model.
 
-    Args:
-        selected: The selected risk; None for the default of the model.
+    The list is empty while no model is ready, and for models without thresholds.
     """
     try:
         manifest = classifier().manifest
@@ -66,10 +62,7 @@ def risk_choices(selected: float | None = None) -> list[RiskChoice]:
 
 
 def _distinct_risks(manifest: Manifest) -> set[float]:
-    """Return the risks that the model can meet for some texts.
-
-    Where several risks lead to the same thresholds for texts of every length, only the lowest.
-    """
+    """Return the risks that the model can meet for some texts, one for each set of thresholds."""
     lowest: dict[tuple[float | None, ...], float] = {}
     risks = {threshold.risk for group in manifest.groups for threshold in group.thresholds}
     for risk in sorted(risks):

@@ -43,8 +43,8 @@ _FILTERS = {
     "timestamp": lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%-d %B, %H:%M} UTC",
 }
 
+# A path on this server. "//host" and "/\host" would lead to another one.
 _LOCAL_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
-"""A path on this server. "//host" and "/\\host" would lead to another one."""
 
 _SWAGGER_UI = resources.files("flask_openapi3_swagger") / "templates" / "swagger"
 
@@ -74,7 +74,7 @@ def signed_in() -> AnyResponse:
         problem = (
             "This is an admin key, valid for /metrics and /admin only. Use another key."
             if key
-            else "Unknown key. Check it, or ask the operator of this server for one."
+            else "Invalid key. Check it, or ask the operator of the server for a key."
         )
         response = Response(render_template("sign-in.html", problem=problem), 401)
         response.headers.extend(unauthorized().get_headers())

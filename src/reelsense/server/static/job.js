@@ -18,7 +18,7 @@ async function fetchPart(url, signal) {
 const stateName = () => element("state").querySelector("strong").textContent;
 const isOpen = () => element("state").dataset.open === "1";
 
-// The table is not replaced while somebody uses it.
+// The table is not replaced while the user interacts with it.
 const isTableInUse = () => rows.contains(document.activeElement) || rows.querySelector("details[open]") !== null;
 
 // Reload the progress every second until the job ends, and the table now and then.

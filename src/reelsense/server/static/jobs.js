@@ -97,7 +97,7 @@ function send() {
   request.responseType = "json";
   request.upload.addEventListener("progress", ({ loaded, total }) => {
     element("bar").value = loaded / total;
-    element("sent").textContent = loaded < total ? `${Math.floor((100 * loaded) / total)} %` : "done; reading the file";
+    element("sent").textContent = loaded < total ? `${Math.floor((100 * loaded) / total)} %` : "upload complete; reading the file";
   });
   request.addEventListener("load", () => {
     if (request.status === 202) {

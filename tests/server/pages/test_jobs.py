@@ -1,0 +1,141 @@
+"""The pages of jobs, without a browser."""
+
+from __future__ import annotations
+
+import errno
+import io
+import re
+from datetime import datetime
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests import tiny
+from tests.server.conftest import Make
+from tests.server.jobs import TABLE, ended, send
+
+
+@pytest.fixture
+def client(make: Make) -> FlaskClient:
+    return make().test_client()
+
+
+def test_recent_page_lists_existing_jobs(
+    client: FlaskClient,
+) -> None:
+    first, second = [send(client, name=name).get_json()["id"] for name in ("a.csv", "<b>.csv")]
+    listed = client.get(f"/jobs/recent?id={second}&id=guessed&id={first}").text
+    assert listed.index("&lt;b&gt;.csv") < listed.index("a.csv")
+    assert listed.count("<li") == 2
+    assert client.delete(f"/v1/jobs/{first}").status_code == 204
+    assert "a.csv" not in client.get(f"/jobs/recent?id={first}").text
+    assert client.get("/jobs/recent").text.strip() == ""
+
+
+def test_job_page_shows_expiry(make: Make) -> None:
+    client = make(job_retention_hours=30).test_client()
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    match = re.search(r"Will be deleted on (.+?)\.", client.get(f"/jobs/{name}").text)
+    assert match is not None
+    expires = datetime.fromisoformat(client.get(f"/v1/jobs/{name}").get_json()["expires"])
+    assert match[1] == f"{expires:%-d %B, %H:%M} UTC"
+
+
+@pytest.mark.parametrize(
+    ("body", "title", "reason"),
+    [
+        ("review,n\n" + ",1\n" * 1200, "None of the 1,200 rows could be scored", "Reason: "),
+        (
+            "review,n\n,1\n,2\n3\n",
+            "None of the 3 rows could be scored",
+            "Most frequent reason (2 rows): ",
+        ),
+        ("review,n\n,1\n", "The only row could not be scored", "Reason: "),
+    ],
+)
+def test_job_without_predictions_shows_reason(
+    client: FlaskClient, body: str, title: str, reason: str
+) -> None:
+    name = send(client, body).get_json()["id"]
+    ended(client, name)
+    page = client.get(f"/jobs/{name}").text
+    assert f"<strong>{title}</strong>" in page
+    assert f"{reason}&#39;review&#39; is blank." in page
+    assert "Verdicts</h2>" not in page
+    assert "Stars</h2>" not in page
+    assert "<strong>Done" not in page
+
+
+def test_job_with_one_scored_row_is_done(client: FlaskClient) -> None:
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    page = client.get(f"/jobs/{name}").text
+    assert "<strong>Done</strong>" in page
+    assert "2 rows could not be scored" in page
+    assert "Verdicts</h2>" in page
+
+
+def test_form_sets_risk_of_job(make: Make) -> None:
+    client = make(tiny.cautious_classifier()).test_client()
+    form = {"column": "review", "risk": "0.1", "file": (io.BytesIO(TABLE.encode()), "a.csv")}
+    sent = client.post("/jobs", data=form)
+    name = str(sent.location).rpartition("/")[2]
+    assert ended(client, name)["verdicts"] == {"positive": 1, "negative": 1, "error": 2}
+    assert client.get(f"/v1/jobs/{name}").get_json()["risk"] == 0.1
+    assert "target error rate 10 %" in client.get(sent.location).text
+    assert '<option value="0.1" selected>' in client.get(f"{sent.location}/rows/0").text
+    form = {"column": "none", "risk": "0.1", "file": (io.BytesIO(TABLE.encode()), "a.csv")}
+    assert '<option value="0.1" selected>' in client.post("/jobs", data=form).text
+
+
+def test_form_creates_job(client: FlaskClient) -> None:
+    form = {"file": (io.BytesIO(TABLE.encode()), "films.csv"), "column": "review"}
+    answer = client.post("/jobs", data=form)
+    assert answer.status_code == 303
+    page = client.get(answer.location).text
+    assert "films.csv" in page
+    wrong = client.post("/jobs", data={"file": (io.BytesIO(TABLE.encode()), "films.csv")})
+    assert wrong.status_code == 422
+    assert "no column &#39;text&#39; in films.csv" in wrong.text
+    assert "Choose a file first" in client.post("/jobs", data={}).text
+
+
+def test_form_without_disk_space_is_507(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(**_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("werkzeug.formparser.SpooledTemporaryFile", broken)
+    answer = client.post("/jobs", data={"file": (io.BytesIO(TABLE.encode()), "films.csv")})
+    assert answer.status_code == 507
+    assert "/docs/errors#storage" in answer.text
+
+
+def test_job_page_filters_sorts_and_searches(
+    client: FlaskClient,
+) -> None:
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    page = client.get(f"/jobs/{name}?verdict=negative&sort=stars&descending=1").text
+    assert "a bad, &#34;awful&#34; film" in page
+    assert "a good film" not in page
+    assert "1 row<" in page
+    assert "No matching rows" in client.get(f"/jobs/{name}?search=zzz").text
+    assert "is blank" in client.get(f"/jobs/{name}?verdict=error").text
+    assert client.get(f"/jobs/{name}?sort=nonsense&page=x").status_code == 200
+    text = client.get(f"/jobs/{name}/rows/0").text
+    assert "\na good film</textarea>" in text
+    assert client.get(f"/jobs/{name}/rows/9").status_code == 404
+    assert client.post(f"/jobs/{name}/delete").status_code == 303
+    deleted = client.get(f"/jobs/{name}", headers={"Accept": "text/html"})
+    assert deleted.status_code == 404
+    assert "No such job" in deleted.text
+
+
+def test_markup_in_file_is_escaped(client: FlaskClient) -> None:
+    evil = "<script>alert(1)</script>"
+    name = send(client, f"review,{evil}\n{evil} good,x\n", name=f"{evil}.csv").get_json()["id"]
+    ended(client, name)
+    assert evil not in client.get(f"/jobs/{name}").text
