@@ -15,7 +15,8 @@ from reelsense.cli import options
 def baseline(data: Path, text_column: str, label_column: str, on_test: bool) -> None:
     """Train and evaluate a bag-of-words baseline.
 
-    It is trained on the same reviews as BERT, to show what BERT gains.
+    It is trained on the same reviews as BERT, for comparison. `reelsense evaluate --compare-to
+    bag-of-words` compares it with a model in detail.
     """
     from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation.baseline import train_baseline

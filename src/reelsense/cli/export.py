@@ -25,7 +25,8 @@ def export(
     """Convert a checkpoint to a bundle.
 
     CHECKPOINT is a folder that `reelsense train` wrote, --data the data that it was trained on. The
-    bundle has int8 weights. Its labels are compared with those of the checkpoint.
+    bundle has int8 weights. Its predicted labels are compared with those of the checkpoint on the
+    validation set; too many differences are an error.
     """
     from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation.calibrate import sentence_set

@@ -21,14 +21,14 @@ class WithSettings(click.Command):
     """A command with a flag for every setting.
 
     The settings are imported on first use, so that `reelsense --help` does not import the server.
-    click only displays the environment variables: `read_settings` reads all sources.
+    click only shows the environment variables: `read_settings` reads all sources.
     """
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return a flag for every setting, then the options of the command."""
         from reelsense.server.settings import Settings, flag, variable
 
-        made = [
+        flags: list[click.Parameter] = [
             click.Option(
                 [flag(name), name],
                 # A switch sets "true", which is parsed like the other values.
@@ -42,7 +42,7 @@ class WithSettings(click.Command):
             )
             for name, field in Settings.model_fields.items()
         ]
-        return [*made, *super().get_params(ctx)]
+        return [*flags, *super().get_params(ctx)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the flags grouped by topic."""

@@ -18,7 +18,8 @@ from reelsense.cli import options
 @click.option(
     "--evaluation-sets",
     type=options.PATH,
-    help="Folder with edited reviews and single sentences, for recipes that use them.",
+    help="Folder with edited reviews and single sentences, for recipes that use them (see "
+    "`reelsense data fetch evaluation-sets`).",
 )
 @click.option(
     "--base-model",
@@ -28,11 +29,12 @@ from reelsense.cli import options
     "--extra-data",
     type=options.PATH,
     multiple=True,
-    help="A .jsonl file of further examples, with a probability for each label. Repeatable.",
+    help="A .jsonl file of further examples with a probability for each label, such as "
+    '{"text": "...", "target": {"negative": 0.1, "positive": 0.9}}. Repeatable.',
 )
 @click.option("--output", type=options.PATH, required=True, help="Folder for the checkpoint.")
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in --output.")
-@click.option("--max-steps", type=click.IntRange(1), help="Stop every stage after this many steps.")
+@click.option("--max-steps", type=click.IntRange(1), help="Training steps per stage, at most.")
 @click.option(
     "--gradient-accumulation-steps",
     type=click.IntRange(1),

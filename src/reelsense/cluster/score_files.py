@@ -1,8 +1,6 @@
-"""Score files on many machines: Ray Data distributes shards to a pool of classifiers.
+"""Score files on a cluster: Ray Data reads, scores and writes shards in one stream.
 
-Reading, scoring and writing are three stages of one stream, so no machine holds more than a few
-shards. A shard is the same wherever and however often it is scored, and counts once it is written.
-Shards that are lost with a machine are scored again: by Ray or, if Ray fails, in a further round.
+Shards that are lost with a machine are scored again: by Ray or, if Ray fails, in another round.
 """
 
 from __future__ import annotations
@@ -20,33 +18,25 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.data.exceptions import SystemException
 from ray.exceptions import RayError
 
-from reelsense.bulk.output import Output, is_known, keep
+from reelsense.bulk.output import Output, write_shard
 from reelsense.bulk.plan import ScoringTask
-from reelsense.bulk.score_files import ProgressTracker
-from reelsense.bulk.shards import IsKnown, ScoredShard, Shard, ShardRecord, score, shards
+from reelsense.bulk.progress import ProgressTracker
+from reelsense.bulk.shards import ScoredShard, Shard, ShardRecord, cut_shards, score_shard
 from reelsense.bundle import Bundle
-from reelsense.cluster.machines import connected, machine_cores, own_error, usual_cores
+from reelsense.cluster.machines import connected, first_line, machine_cores, own_error, usual_cores
 from reelsense.errors import ClusterError, DatasetError
 from reelsense.inference.classifier import Classifier
 from reelsense.tables import storage
 
-_MIN_READERS = 4
-"""Files that are read concurrently, at least."""
-
+_MIN_READERS = 4  # files that are read concurrently
 _WRITERS = 4
-
-_MAX_FAILED_ROUNDS = 3
-"""Consecutive rounds without a new shard, after which the run fails."""
+_MAX_FAILED_ROUNDS = 3  # consecutive rounds without a new shard, after which the run fails
 
 
 @dataclass(frozen=True, slots=True)
 class _StoredShard:
-    """A shard that is stored."""
-
-    shard: Shard
-    """Without its rows."""
-    record: ShardRecord | None
-    """None: an earlier run stored it."""
+    shard: Shard  # without its rows
+    record: ShardRecord | None  # None: an earlier run stored it
 
 
 class RayExecutor:
@@ -70,13 +60,10 @@ class RayExecutor:
         self._bundle, self._address, self._cores = bundle, address, cores
 
     def run(self, task: ScoringTask, output: Output, tracker: ProgressTracker) -> list[str]:
-        """Write the missing shards to `output`.
-
-        Returns:
-            The names of all shards, in row order.
+        """Write the missing shards to `output`. Return the names of all shards, in row order.
 
         Raises:
-            ClusterError: There is no such cluster, or it keeps failing.
+            ClusterError: The cluster is unreachable or keeps failing.
             DatasetError: A file cannot be read to its end.
         """
         with connected(self._address, log_to_driver=False):
@@ -84,7 +71,7 @@ class RayExecutor:
             classifiers = sum(machine // cores for machine in machine_cores())
             if not classifiers:
                 raise ClusterError(
-                    f"no machine of the cluster has {cores} cores: use fewer per classifier",
+                    f"no machine of the cluster has {cores} cores: reduce --cores-per-actor",
                     code="not-enough-cores",
                 )
             output.begin_changes()
@@ -111,9 +98,7 @@ def _run_rounds(
                 raise own from error
             failed_rounds = failed_rounds + 1 if len(output.records) == known else 0
             if failed_rounds == _MAX_FAILED_ROUNDS:
-                raise ClusterError(
-                    f"Ray failed: {_first_line(error)}", code="ray-failed"
-                ) from error
+                raise ClusterError(f"Ray failed: {first_line(error)}", code="ray-failed") from error
         else:
             return names
 
@@ -126,10 +111,10 @@ def _count(stored: _StoredShard, names: set[str], output: Output, tracker: Progr
         return
     names.add(shard.name)
     if record:
-        tracker.complete(record)
+        tracker.add_errors(record)
         tracker.add_rows(record.rows, shard.input_bytes)
     else:
-        tracker.resume(shard.input_bytes, output.records[shard.name])
+        tracker.add_resumed(output.records[shard.name], shard.input_bytes)
 
 
 def _stored_shards(
@@ -142,7 +127,7 @@ def _stored_shards(
     )
     readers = min(len(task.input_groups), max(_MIN_READERS, classifiers))
     read = groups.map_batches(
-        _Read(task, partial(is_known, dict(output.records))),
+        _Read(task, dict(output.records)),
         batch_size=1,
         num_cpus=0,
         compute=TaskPoolStrategy(size=readers),
@@ -184,19 +169,19 @@ def _ray_data_settings() -> Iterator[None]:
 
 
 class _Read:
-    """Stage that cuts input groups into shards."""
+    """Stage: cut input groups into shards."""
 
-    def __init__(self, task: ScoringTask, is_known: IsKnown) -> None:
-        self._task, self._is_known = task, is_known
+    def __init__(self, task: ScoringTask, records: dict[str, ShardRecord]) -> None:
+        self._task, self._records = task, records
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for number in batch["group"]:
-            for shard in shards(self._task, int(number), self._is_known):
+            for shard in cut_shards(self._task, int(number), self._records):
                 yield {"shard": _column(shard)}
 
 
 class _Score:
-    """Stage that scores shards: an actor with its own classifier."""
+    """Stage: score shards, in an actor with its own classifier."""
 
     def __init__(self, bundle: list[ray.ObjectRef[Bundle]], task: ScoringTask, cores: int) -> None:
         self._classifier = Classifier(ray.get(bundle[0]), threads=cores)
@@ -204,28 +189,29 @@ class _Score:
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for shard in batch["shard"]:
-            scored = score(self._classifier, self._task, shard) if shard.rows else None
+            scored = score_shard(self._classifier, self._task, shard) if shard.rows else None
             yield {"scored": _column((replace(shard, rows=()), scored))}
 
 
 class _Store:
-    """Stage that writes scored shards."""
+    """Stage: write scored shards."""
 
     def __init__(self, output: Output, task: ScoringTask) -> None:
         self._folder, self._task = output.folder, task
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for shard, scored in batch["scored"]:
-            record = self._record(scored) if scored else None
-            yield {"stored": _column(_StoredShard(shard, record))}
+            if scored:
+                self._write(scored)
+            yield {"stored": _column(_StoredShard(shard, scored.record if scored else None))}
 
-    def _record(self, scored: ScoredShard) -> ShardRecord:
+    def _write(self, scored: ScoredShard) -> None:
         try:
-            return keep(self._folder, self._task, scored)
+            write_shard(self._folder, self._task, scored)
         except OSError as error:  # Ray would retry it again and again
-            where = error.filename2 or error.filename
+            path = error.filename2 or error.filename
             raise DatasetError(
-                f"{where} cannot be written: {error.strerror}", code="unwritable-file"
+                f"{path} cannot be written: {error.strerror}", code="unwritable-file"
             ) from error
 
 
@@ -241,7 +227,3 @@ def _this_machine_if_local(address: str) -> dict[str, str] | None:
     if not storage.is_local(address):
         return None
     return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
