@@ -145,6 +145,7 @@ def test_score_files_rejects_arguments(
         score_files(**{"inputs": "in.csv", "output": "out.csv", "model": CLASSIFIER} | arguments)  # type: ignore[arg-type]
     assert caught.value.code == code
     assert source.read_bytes() == before
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
 
 
 def test_import_reelsense_is_lazy() -> None:

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from hypothesis import strategies as st
 
 from reelsense.cli import cli
 from reelsense.errors import DatasetError, MissingExtraError
-from reelsense.tables.storage import OutputFolder
 from tests import tiny, tiny_network
 from tests.scoring import score_file
 from tests.waiting import wait_until
@@ -308,16 +306,6 @@ def test_output_rejects_other_settings(tmp_path: Path) -> None:
         score_file(tiny.star_classifier(), source, f"{tmp_path}/out/", shard_rows=4)
 
 
-def test_output_rejects_folder_with_other_files(tmp_path: Path) -> None:
-    source = write_as(tmp_path, ".csv")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "thesis.txt").touch()
-    with pytest.raises(DatasetError) as error:
-        score_file(CLASSIFIER, source, tmp_path / "out")
-    assert error.value.code == "output-not-empty"
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
-
-
 @settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -394,62 +382,6 @@ def test_folder_has_no_manifest_while_it_is_changed(
     assert "resumed: 2 shards (2 rows)" in capsys.readouterr().err
     score_file(CLASSIFIER, source, f"{tmp_path}/anew/", shard_rows=1)
     assert tree(tmp_path / "out") == tree(tmp_path / "anew")
-
-
-def test_shard_has_no_record_while_it_is_overwritten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, target = tmp_path / "in.txt", tmp_path / "out.csv"
-    write_file = OutputFolder.write
-
-    def write(self: OutputFolder, name: str, content: bytes) -> None:
-        if name.startswith("record-"):
-            raise Interrupted
-        write_file(self, name, content)
-
-    for text, shards in (("good\nbad\n", 1), ("awful\nbad\n", 0), ("good\nbad\n", 9)):
-        source.write_text(text)
-        with monkeypatch.context() as patch:
-            if shards == 0:  # between the table and its record
-                patch.setattr(OutputFolder, "write", write)
-            else:
-                interrupt_after(patch, shards)
-            with pytest.raises(Interrupted) if shards < 9 else nullcontext():
-                score_file(CLASSIFIER, source, target, shard_rows=1)
-    assert [row["text"] for row in read_back(target)] == ["good", "bad"]
-
-
-@pytest.mark.parametrize("name", ["out.csv", "out/"])
-@pytest.mark.parametrize("removed", [0, 1, 3, 5])
-def test_output_is_complete_after_interrupted_cleanup(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, removed: int
-) -> None:
-    source, target = tmp_path / "in.txt", f"{tmp_path}/{name}"
-    source.write_text("good\n\nbad\n")
-    left = [removed]
-    remove = OutputFolder.remove
-
-    def remove_some(self: OutputFolder, *names: str) -> None:
-        if len(names) < 2:
-            remove(self, *names)
-            return
-        for file_name in names:
-            if not left[0]:
-                raise Interrupted
-            left[0] -= 1
-            remove(self, file_name)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(OutputFolder, "remove", remove_some)
-        with pytest.raises(Interrupted) if removed < 4 or name == "out.csv" else nullcontext():
-            score_file(CLASSIFIER, source, target, shard_rows=1)
-    score_file(CLASSIFIER, source, target, shard_rows=1)
-    score_file(CLASSIFIER, source, f"{tmp_path}/anew-{name}", shard_rows=1)
-    whole = tree(tmp_path)
-    for path, content in whole.items():
-        if path.startswith("out"):
-            assert whole[f"anew-{path}"] == content
-    assert sum(path.startswith("out") for path in whole) == (5 if name == "out/" else 2)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"run": 7}', '{"shards": []}', '"'])

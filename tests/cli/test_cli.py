@@ -169,11 +169,9 @@ def test_predict_rejects_conflicting_options(
     ("arguments", "code"),
     [
         (["--input", "-", "--output", "out/"], "pipe-to-folder"),
-        (["--input", "in.txt", "--output", "x.csv", "--format", "tsv"], "conflicting-formats"),
         (["--input", "in.txt", "--format", "pdf"], "unknown-format"),
         (["--input", "in.txt", "--format", "parquet"], "parquet-stream"),
         (["--input", "in.txt", "--cluster", "ray"], "stream-on-cluster"),
-        (["--input", "in.txt", "--output", ""], "blank-output"),
     ],
 )
 def test_predict_rejects_conflicting_files(

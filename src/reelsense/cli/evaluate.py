@@ -69,9 +69,7 @@ BAG_OF_WORDS = "bag-of-words"
 )
 @options.model
 def evaluate(
-    data: Path,
-    text_column: str,
-    label_column: str,
+    source: LabelledData,
     split: str | None,
     json_file: Path | None,
     report: Path | None,
@@ -91,14 +89,12 @@ def evaluate(
 
     from reelsense import registry
     from reelsense.bundle import check_target
-    from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation import evaluate as evaluation
     from reelsense.inference.classifier import Classifier
 
     folder = registry.find(model)
     if update_card:
         check_target(folder)
-    source = LabelledData(data, text_column, label_column)
     part = split or source.usual_part
     other = _other_model(compare_to, source, part) if compare_to else None
     classifier = Classifier.load(folder)

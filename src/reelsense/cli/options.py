@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from reelsense.bundle import Manifest
-
-_Command = TypeVar("_Command", bound=Callable[..., object])
 
 PATH = click.Path(path_type=Path)
 
@@ -44,21 +43,34 @@ validation_sets = click.option(
 )
 
 
-def labelled_data(command: _Command) -> _Command:
-    """Add --data, --text-column and --label-column."""
-    for name, content in (("label", "labels"), ("text", "texts")):
-        command = click.option(
-            f"--{name}-column",
-            default=name,
-            show_default=True,
-            help=f"Column that contains the {content}, if --data is a table.",
-        )(command)
-    return click.option(
+def labelled_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --data, --text-column and --label-column; the command gets them as `source`."""
+
+    @click.option(
         "--data",
         type=PATH,
         required=True,
         help="Folder of the Large Movie Review Dataset, or a .csv, .tsv or .jsonl table.",
-    )(command)
+    )
+    @click.option(
+        "--text-column",
+        default="text",
+        show_default=True,
+        help="Column that contains the texts, if --data is a table.",
+    )
+    @click.option(
+        "--label-column",
+        default="label",
+        show_default=True,
+        help="Column that contains the labels, if --data is a table.",
+    )
+    @wraps(command)
+    def with_source(data: Path, text_column: str, label_column: str, **options: Any) -> None:
+        from reelsense.datasets.labelled import LabelledData
+
+        command(source=LabelledData(data, text_column, label_column), **options)
+
+    return with_source
 
 
 def require(condition: object, message: str) -> None:

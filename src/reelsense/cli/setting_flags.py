@@ -13,7 +13,6 @@ from reelsense.cli import options
 if TYPE_CHECKING:
     from reelsense.server.settings import EffectiveSettings
 
-
 _CLUSTER_OPTIONS = ("cluster", "address", "replicas", "cores_per_replica")
 
 
@@ -26,8 +25,9 @@ class WithSettings(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return a flag for every setting, then the options of the command."""
-        from reelsense.server.settings import Settings, flag, variable
+        from reelsense.server.settings import Settings, flag, is_secret, variable
 
+        warning = " Prefer the environment variable: command lines are visible to other users."
         flags: list[click.Parameter] = [
             click.Option(
                 [flag(name), name],
@@ -37,8 +37,8 @@ class WithSettings(click.Command):
                     if field.annotation is bool
                     else {"metavar": _metavar(field.annotation)}
                 ),
-                help=f"{field.description}{_warning(name)}  [env var: {variable(name)}; default: "
-                f"{_default(field.default)}]",
+                help=f"{field.description}{warning * is_secret(name)}  [env var: {variable(name)}; "
+                f"default: {_default(field.default)}]",
             )
             for name, field in Settings.model_fields.items()
         ]
@@ -60,16 +60,6 @@ class WithSettings(click.Command):
                     formatter.write_dl(records)
         with formatter.section("Options"):
             formatter.write_dl(list(left.values()))
-
-
-def _warning(name: str) -> str:
-    from reelsense.server.settings import is_secret
-
-    return (
-        " Prefer the environment variable: command lines are visible to other users."
-        if is_secret(name)
-        else ""
-    )
 
 
 def _default(value: object) -> str:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from reelsense.cli import options
+
+if TYPE_CHECKING:
+    from reelsense.datasets.labelled import LabelledData
 
 
 @click.command()
@@ -43,9 +47,7 @@ from reelsense.cli import options
     help="Split every batch into this many micro-batches: the same result with less memory.",
 )
 def train(
-    data: Path,
-    text_column: str,
-    label_column: str,
+    source: LabelledData,
     recipe_file: Path,
     evaluation_sets: Path | None,
     base_model: str | None,
@@ -60,7 +62,6 @@ def train(
     Stages continue the pre-training of an encoder, fine-tune it on labelled texts, or distil
     teachers into it. On several processes: `torchrun --nproc-per-node N -m reelsense train ...`.
     """
-    from reelsense.datasets.labelled import LabelledData
     from reelsense.training import pipeline
     from reelsense.training.distributed import Processes
     from reelsense.training.recipe import Recipe, read_recipe
@@ -72,7 +73,7 @@ def train(
         recipe = Recipe(tuple(replace(stage, max_steps=max_steps) for stage in recipe.stages))
     pipeline.run(
         recipe,
-        TrainingData(LabelledData(data, text_column, label_column), evaluation_sets, extra_data),
+        TrainingData(source, evaluation_sets, extra_data),
         output,
         recipe_folder=recipe_file.parent,
         base=base_model,

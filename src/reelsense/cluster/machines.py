@@ -82,15 +82,17 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def own_error(error: BaseException | None) -> ReelsenseError | None:
+def own_error(error: BaseException) -> ReelsenseError | None:
     """Return the error of reelsense that caused an error from Ray; None if a machine died.
 
     An error of reelsense would occur again on any other machine, so a retry is useless.
     """
-    while error is not None and not isinstance(error, ReelsenseError):
+    # The errors that Ray raises for errors of a task are instances of both classes.
+    while isinstance(error, RayError) or not isinstance(error, ReelsenseError):
         cause = getattr(error, "cause", None) or error.__cause__
         if cause is None:
             died = isinstance(error, RayError | SystemException)
             return None if died else ClusterError(f"{type(error).__name__}: {error}")
         error = cause
+    error.args = (first_line(error),)  # Ray appends advice about retries
     return error

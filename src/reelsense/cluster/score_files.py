@@ -6,7 +6,7 @@ Shards that are lost with a machine are scored again: by Ray or, if Ray fails, i
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,12 +21,13 @@ from ray.exceptions import RayError
 from reelsense.bulk.output import Output, write_shard
 from reelsense.bulk.plan import ScoringTask
 from reelsense.bulk.progress import ProgressTracker
-from reelsense.bulk.shards import ScoredShard, Shard, ShardRecord, cut_shards, score_shard
+from reelsense.bulk.shards import Shard, ShardRecord, cut_shards, score_shard
 from reelsense.bundle import Bundle
 from reelsense.cluster.machines import connected, first_line, machine_cores, own_error, usual_cores
 from reelsense.errors import ClusterError, DatasetError
 from reelsense.inference.classifier import Classifier
 from reelsense.tables import storage
+from reelsense.tables.storage import OutputFolder
 
 _MIN_READERS = 4  # files that are read concurrently
 _WRITERS = 4
@@ -76,22 +77,22 @@ class RayExecutor:
                 )
             output.begin_changes()
             bundle = ray.put(self._bundle.in_memory())  # sent once per machine
-            names = _run_rounds(
-                task, output, tracker, partial(_stored_shards, bundle, cores, classifiers)
-            )
+            store_shards = partial(_store_shards, bundle, cores, classifiers, task, output)
+            names = _run_rounds(store_shards, output, tracker)
         return sorted(names, key=lambda name: [int(number) for number in name.split("-")])
 
 
 def _run_rounds(
-    task: ScoringTask, output: Output, tracker: ProgressTracker, stored_shards: Any
+    store_shards: Callable[[], Iterator[_StoredShard]], output: Output, tracker: ProgressTracker
 ) -> set[str]:
+    """Store all shards, in several rounds if Ray fails. Return their names."""
     names: set[str] = set()
     failed_rounds = 0
     while True:
         known = len(output.records)
         try:
             with _ray_data_settings():
-                for stored in stored_shards(task, output):
+                for stored in store_shards():
                     _count(stored, names, output, tracker)
         except (RayError, SystemException) as error:
             if own := own_error(error):
@@ -117,17 +118,18 @@ def _count(stored: _StoredShard, names: set[str], output: Output, tracker: Progr
         tracker.add_resumed(output.records[shard.name], shard.input_bytes)
 
 
-def _stored_shards(
+def _store_shards(
     bundle: ray.ObjectRef[Bundle], cores: int, classifiers: int, task: ScoringTask, output: Output
 ) -> Iterator[_StoredShard]:
-    """Yield every shard of the task once it is stored."""
+    """Store the missing shards of the task; yield every shard once it is stored."""
     groups = ray.data.from_items(
         [{"group": number} for number in range(len(task.input_groups))],
         override_num_blocks=len(task.input_groups),
     )
     readers = min(len(task.input_groups), max(_MIN_READERS, classifiers))
     read = groups.map_batches(
-        _Read(task, dict(output.records)),
+        _read,  # type: ignore[arg-type]  # Ray's types do not allow for fn_args
+        fn_args=(task, dict(output.records)),
         batch_size=1,
         num_cpus=0,
         compute=TaskPoolStrategy(size=readers),
@@ -141,7 +143,8 @@ def _stored_shards(
         compute=ActorPoolStrategy(min_size=1, max_size=classifiers, initial_size=classifiers),
     )
     stored = scored.map_batches(
-        _Store(output, task),
+        _store,  # type: ignore[arg-type]
+        fn_args=(output.folder, task),
         batch_size=1,
         num_cpus=0,
         compute=TaskPoolStrategy(size=_WRITERS),
@@ -165,19 +168,15 @@ def _ray_data_settings() -> Iterator[None]:
         context.target_max_block_size, context.enable_progress_bars = before
 
 
-# The stages are generators: for other callables, Ray reports exceptions only as text.
+# The stages are generators: for other functions, Ray reports exceptions only as text.
 
 
-class _Read:
-    """Stage: cut input groups into shards."""
-
-    def __init__(self, task: ScoringTask, records: dict[str, ShardRecord]) -> None:
-        self._task, self._records = task, records
-
-    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for number in batch["group"]:
-            for shard in cut_shards(self._task, int(number), self._records):
-                yield {"shard": _column(shard)}
+def _read(
+    batch: dict[str, Any], task: ScoringTask, records: dict[str, ShardRecord]
+) -> Iterator[dict[str, Any]]:
+    for number in batch["group"]:
+        for shard in cut_shards(task, int(number), records):
+            yield {"shard": _column(shard)}
 
 
 class _Score:
@@ -193,26 +192,19 @@ class _Score:
             yield {"scored": _column((replace(shard, rows=()), scored))}
 
 
-class _Store:
-    """Stage: write scored shards."""
-
-    def __init__(self, output: Output, task: ScoringTask) -> None:
-        self._folder, self._task = output.folder, task
-
-    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for shard, scored in batch["scored"]:
-            if scored:
-                self._write(scored)
-            yield {"stored": _column(_StoredShard(shard, scored.record if scored else None))}
-
-    def _write(self, scored: ScoredShard) -> None:
-        try:
-            write_shard(self._folder, self._task, scored)
-        except OSError as error:  # Ray would retry it again and again
-            path = error.filename2 or error.filename
-            raise DatasetError(
-                f"{path} cannot be written: {error.strerror}", code="unwritable-file"
-            ) from error
+def _store(
+    batch: dict[str, Any], folder: OutputFolder, task: ScoringTask
+) -> Iterator[dict[str, Any]]:
+    for shard, scored in batch["scored"]:
+        if scored:
+            try:
+                write_shard(folder, task, scored)
+            except OSError as error:  # Ray would retry it again and again
+                path = error.filename2 or error.filename
+                raise DatasetError(
+                    f"{path} cannot be written: {error.strerror}", code="unwritable-file"
+                ) from error
+        yield {"stored": _column(_StoredShard(shard, scored.record if scored else None))}
 
 
 def _column(value: object) -> Any:
