@@ -35,7 +35,7 @@ class ScoringSummary:
     resumed_rows: int  # scored by an earlier run
     resumed_shards: int
     inputs: tuple[str, ...]  # the files that were read, in order
-    ignored: tuple[str, ...]  # files that were left out because their names are not those of tables
+    ignored: tuple[str, ...]  # files that were skipped because their names are not those of tables
     output: str | None  # the file or folder that was written; None for a stream
     bad_rows_output: str | None  # where the bad rows are collected; None without them or a stream
 

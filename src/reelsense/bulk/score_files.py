@@ -66,7 +66,7 @@ def score_files(
 
     Args:
         inputs: A file, a folder, a glob pattern or a URL such as s3://bucket/*.csv; "-" reads one
-            text per line from standard input. Files that the output would overwrite are left out.
+            text per line from standard input. Files that the output would overwrite are skipped.
         output: A file, whose name determines the format; a folder, whose name ends with /, for one
             file per shard; or a binary stream, which cannot be resumed.
         model: A classifier, the name of an installed model, or the folder of a bundle; None: the
@@ -180,7 +180,7 @@ def _output_format(output: str | None, name: str | None) -> FileFormat | None:
         ) from None
     if requested not in (None, file_format):
         raise DatasetError(
-            f"{output} does not have the format {requested}: leave out the format, or pass a "
+            f"{output} does not have the format {requested}: omit the format, or pass a "
             "folder (name ends with /)",
             code="conflicting-formats",
         )

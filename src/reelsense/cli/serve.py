@@ -22,8 +22,8 @@ from reelsense.errors import SettingsError
 @click.option(
     "--replicas",
     metavar="MIN-MAX",
-    help="With --cluster: minimum and maximum number of replicas, which follows the load. Default: "
-    "1 to as many as the cores allow.",
+    help="With --cluster: minimum and maximum number of replicas; the number follows the load. "
+    "Default: 1 to as many as the cores allow.",
 )
 @click.option(
     "--cores-per-replica",

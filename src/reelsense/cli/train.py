@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 )
 @click.option("--output", type=options.PATH, required=True, help="Folder for the checkpoint.")
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in --output.")
-@click.option("--max-steps", type=click.IntRange(1), help="Training steps per stage, at most.")
+@click.option(
+    "--max-steps", type=click.IntRange(1), help="Stop every stage after this many training steps."
+)
 @click.option(
     "--gradient-accumulation-steps",
     type=click.IntRange(1),

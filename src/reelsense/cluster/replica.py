@@ -81,7 +81,7 @@ class ModelReplica:
         self._threads = ThreadPoolExecutor(max_concurrent_requests, thread_name_prefix="request")
 
     async def facts(self) -> ModelFacts:
-        """Return what `RemoteClassifier` shows of the model."""
+        """Return the facts that a `RemoteClassifier` needs."""
         classifier = self._classifier
         return ModelFacts(
             classifier.manifest, classifier.card, classifier.evaluation, classifier.size

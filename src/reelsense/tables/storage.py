@@ -6,6 +6,7 @@ Files are written completely or not at all. Does not know what they contain.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -21,7 +22,7 @@ from reelsense.files import atomic_bytes
 
 UNFINISHED = ".part"  # suffix of files that are being written; their names start with a dot
 
-_PATTERN = frozenset("*?[")
+_PATTERN = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +71,16 @@ def absolute(address: str) -> str:
 def find_files(address: str) -> list[FileInfo]:
     """Return a file, the files of a folder and its subfolders, or those that match a pattern.
 
-    Files of a folder whose names, or those of their subfolders, start with . or _ are left out.
-    The result is sorted by name. Raises DatasetError if it is empty or cannot be read.
+    Files of a folder are skipped if their name, or that of a subfolder, starts with . or _. The
+    result is sorted by name. Raises DatasetError if it is empty or cannot be read.
     """
     with _store_errors(address, "read"):
         store, path = _store(address)
         if store.isdir(path):
             found = store.find(path, detail=True, on_error="raise")
             entries = [found[name] for name in found if not _is_hidden(_relative(name, path))]
-        elif _PATTERN & set(path) and not store.exists(path):
-            entries = list(store.glob(path, detail=True).values())
+        elif _PATTERN.search(path) and not store.exists(path):
+            entries = _matching(store, path)
         else:
             entry = store.info(path)
             size = entry.get("size") if _is_file(store, entry) else None
@@ -88,6 +89,16 @@ def find_files(address: str) -> list[FileInfo]:
     if not files:
         raise DatasetError(f"{address}: no files found", code="no-files")
     return sorted(files, key=lambda file: file.name)
+
+
+def _matching(store: Any, pattern: str) -> list[dict[str, Any]]:
+    """Return the entries that match `pattern`. As in a shell, wildcards match no leading dot."""
+    start = len(_PATTERN.split(pattern)[0].rpartition("/")[0])
+    return [
+        entry
+        for name, entry in store.glob(pattern, detail=True).items()
+        if "/." in pattern[start:] or "/." not in name[start:]
+    ]
 
 
 def _is_file(store: Any, entry: dict[str, Any]) -> bool:
