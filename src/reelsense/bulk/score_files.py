@@ -12,7 +12,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import IO, Protocol
 
-from reelsense.bulk.output import Output, written
+from reelsense.bulk.locations import (
+    check_locations,
+    check_stream,
+    find_inputs,
+    is_one_file,
+    output_format_of,
+)
+from reelsense.bulk.output import Output
 from reelsense.bulk.plan import SHARD_ROWS, ScoringTask, plan, with_columns_of
 from reelsense.bulk.progress import OnProgress, ProgressTracker, ScoringSummary
 from reelsense.bulk.shards import (
@@ -26,9 +33,8 @@ from reelsense.bulk.shards import (
 from reelsense.bundle import Manifest
 from reelsense.errors import DatasetError, InputError
 from reelsense.inference.classifier import Classifier
-from reelsense.tables import parquet, storage
-from reelsense.tables.reading import PARQUET, STANDARD_INPUT, FileFormat, file_format_of, is_table
-from reelsense.tables.storage import FileInfo
+from reelsense.tables import storage
+from reelsense.tables.reading import PARQUET, STANDARD_INPUT, FileFormat
 from reelsense.tables.writing import empty
 
 
@@ -106,24 +112,24 @@ def score_files(
     source = os.fspath(inputs)
     path = os.fspath(output) if isinstance(output, str | os.PathLike) else None
     check_locations(source, path, output_format)
-    files, ignored = _find_inputs(source, path)
+    files, ignored = find_inputs(source, path)
     is_stream = path is None or files[0].size is None
     if is_stream:
-        _check_stream(source, path, executor)
+        check_stream(source, path, on_cluster=executor is not None)
         shard_rows = min(shard_rows, batch_rows(explain=explain))
     scorer = executor or _classifier(model)
     task = plan(
         files,
         scorer.manifest,
         input_format=FileFormat(".txt") if source == STANDARD_INPUT else None,
-        output_format=_output_format(path, output_format),
+        output_format=output_format_of(path, output_format),
         encoding=encoding,
         column=column,
         shard_rows=shard_rows,
         risk=risk,
         explain=explain,
         shard_header=path is not None and storage.is_folder(path),
-        file_column=source != STANDARD_INPUT and not _is_one_file(source, files),
+        file_column=source != STANDARD_INPUT and not is_one_file(source, files),
     )
     tracker = ProgressTracker(task.total_bytes, on_progress)
     bad_rows_output = None
@@ -131,13 +137,7 @@ def score_files(
         with _open_stream(output) as stream:
             _score_to_stream(scorer, task, stream, tracker)
     else:
-        with Output(path or "", task) as stored, _resumable(stored):
-            if isinstance(scorer, Classifier):
-                names: Sequence[str] = _score_shards(scorer, task, stored, tracker)
-            else:
-                names = scorer.run(task, stored, tracker)
-            stored.finish(names)
-        bad_rows_output = stored.bad_rows if tracker.state.bad_rows else None
+        bad_rows_output = _score_to_output(scorer, task, path or "", tracker)
     counts = tracker.state
     return ScoringSummary(
         rows=counts.rows + counts.resumed_rows,
@@ -152,90 +152,22 @@ def score_files(
     )
 
 
-def check_locations(inputs: str, output: str | None, output_format: str | None) -> None:
-    """Check formats and URLs before a model is loaded.
-
-    Raises DatasetError or MissingExtraError.
-    """
-    if output == "":
-        raise DatasetError("the output is blank: pass a file or a folder", code="blank-output")
-    file_format = _output_format(output, output_format)
-    if file_format and file_format.suffix == PARQUET:
-        parquet.imported()
-    for address in (inputs, output):
-        if address and not storage.is_local(address):
-            storage.absolute(address)
-
-
-def _output_format(output: str | None, name: str | None) -> FileFormat | None:
-    """Return the format of the output; None: derive it from the input."""
-    requested = file_format_of(f"format .{name.lstrip('.')}") if name else None
-    if output is None or storage.is_folder(output):
-        return requested
-    try:
-        file_format = file_format_of(output)
-    except DatasetError as error:
-        raise DatasetError(
-            f"{error}; to write a folder, end its name with /", code=error.code
-        ) from None
-    if requested not in (None, file_format):
-        raise DatasetError(
-            f"{output} does not have the format {requested}: omit the format, or pass a "
-            "folder (name ends with /)",
-            code="conflicting-formats",
-        )
-    return file_format
-
-
-def _check_stream(source: str, path: str | None, executor: Executor | None) -> None:
-    if executor:
-        raise DatasetError(
-            "a cluster cannot read or write streams: pass files or folders as input and output",
-            code="stream-on-cluster",
-        )
-    if path and storage.is_folder(path):
-        raise DatasetError(
-            f"{source} cannot be read again to resume a folder: pass a file as output",
-            code="pipe-to-folder",
-        )
-
-
 def _classifier(model: Classifier | str | os.PathLike[str] | None) -> Classifier:
     if isinstance(model, Classifier):
         return model
     return Classifier.load(None if model is None else os.fspath(model))
 
 
-def _find_inputs(source: str, output: str | None) -> tuple[list[FileInfo], list[str]]:
-    """Return the files to score, and the names of those that are not tables.
-
-    Files that the output may overwrite are in neither.
-    """
-    if source == STANDARD_INPUT:
-        return [FileInfo(STANDARD_INPUT, STANDARD_INPUT, None)], []
-    own = written(output) if output else ()
-    own_folders = tuple(address for address in own if address.endswith("/"))
-    all_files = storage.find_files(source)
-    files = []
-    for file in all_files:
-        address = storage.absolute(file.address)
-        if address not in own and not address.startswith(own_folders):
-            files.append(file)
-    if _is_one_file(source, all_files):
-        if not files:
-            raise DatasetError(
-                f"{source} would be overwritten: choose another output", code="output-is-input"
-            )
-        return files, []
-    tables = [file for file in files if is_table(file.name)]
-    if not tables:
-        raise DatasetError(f"{source} contains no tables", code="no-tables")
-    return tables, [file.name for file in files if not is_table(file.name)]
-
-
-def _is_one_file(source: str, files: Sequence[FileInfo]) -> bool:
-    """Return whether the source is a file, not a folder or a pattern."""
-    return len(files) == 1 and files[0].name == source
+def _score_to_output(
+    scorer: Classifier | Executor, task: ScoringTask, path: str, tracker: ProgressTracker
+) -> str | None:
+    """Score the files into `path`. Return where the bad rows are, or None without any."""
+    with Output(path, task) as output, _resumable(output):
+        if isinstance(scorer, Classifier):
+            output.finish(_score_shards(scorer, task, output, tracker))
+        else:
+            output.finish(scorer.run(task, output, tracker))
+    return output.bad_rows if tracker.state.bad_rows else None
 
 
 def _score_shards(

@@ -90,7 +90,7 @@ def predict(
     if source is None:
         _predict_text(text or "", model, scoring["risk"], explain=scoring["explain"])
         return
-    from reelsense.bulk.score_files import check_locations
+    from reelsense.bulk.locations import check_locations
     from reelsense.cli.predict_files import predict_files
 
     check_locations(source, scoring["output"], scoring["output_format"])
