@@ -57,13 +57,6 @@ def test_predict_warns_of_length_groups_that_cannot_meet_the_risk(
     assert bool(result.stderr) == bool(verdicts)
 
 
-def test_predict_reads_standard_input(runner: CliRunner) -> None:
-    result = runner.invoke(cli, ["predict", "-"], input="good film\nbad film\n")
-    assert [line.split(",")[1] for line in result.output.splitlines()] == [
-        "label", "positive", "negative"
-    ]  # fmt: skip
-
-
 def test_predict_exits_with_1_if_no_row_is_scored(runner: CliRunner, tmp_path: Path) -> None:
     source = tmp_path / "in.txt"
     source.write_bytes(b"caf\xe9\n")

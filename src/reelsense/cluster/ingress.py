@@ -52,7 +52,7 @@ class ServeModelSource:
     def poll(self) -> object:
         """Return the name of the application, or the last known one while Serve is unreachable."""
         try:
-            self._last_name = newest_model(running=True) or self._last_name
+            self._last_name = _newest_model() or self._last_name
         except Exception as error:  # noqa: BLE001  # Ray raises many types; the next poll is soon
             _log.debug("cannot get the status of Ray Serve: %s", error)
         return self._last_name
@@ -64,12 +64,12 @@ class ServeModelSource:
         return RemoteClassifier(serve.get_app_handle(str(self._last_name)), on_batch)
 
 
-def newest_model(*, running: bool = False) -> str | None:
-    """Return the name of the newest model application, or of the newest `running` one, if any."""
+def _newest_model() -> str | None:
+    """Return the name of the newest model application that is running, if any."""
     numbers = [
         int(name.removeprefix(MODELS))
         for name, application in serve.status().applications.items()
-        if name.startswith(MODELS) and (application.status == "RUNNING" or not running)
+        if name.startswith(MODELS) and application.status == "RUNNING"
     ]
     return f"{MODELS}{max(numbers)}" if numbers else None
 
