@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reelsense.bulk.score_files import ScoringProgress, ScoringSummary, score_files
+    from reelsense.bulk.progress import ScoringProgress, ScoringSummary
+    from reelsense.bulk.score_files import score_files
     from reelsense.inference.classifier import Classifier
     from reelsense.prediction import Explanation, Prediction
 
@@ -29,8 +30,8 @@ _MODULES = {
     "Classifier": "reelsense.inference.classifier",
     "Explanation": "reelsense.prediction",
     "Prediction": "reelsense.prediction",
-    "ScoringProgress": "reelsense.bulk.score_files",
-    "ScoringSummary": "reelsense.bulk.score_files",
+    "ScoringProgress": "reelsense.bulk.progress",
+    "ScoringSummary": "reelsense.bulk.progress",
     "score_files": "reelsense.bulk.score_files",
 }
 

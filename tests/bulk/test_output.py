@@ -1,4 +1,4 @@
-"""Nothing of the user's is lost, and what is cut off anywhere goes on."""
+"""Output: no file of the user is lost, and an interrupted run resumes."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from reelsense.bulk.plan import plan
 from reelsense.errors import DatasetError
 from reelsense.tables.storage import find_files
 from tests import tiny
-from tests.bulk.test_shards import Cut, read_back, tree, write_as, write_jsonl
+from tests.bulk.test_shards import Interrupted, read_back, tree, write_as, write_jsonl
 from tests.scoring import score_file
 
 CLASSIFIER = tiny.classifier()
@@ -27,13 +27,14 @@ def test_output_never_overwrites_input(
     before = write_as(tmp_path, ".csv").read_bytes()
     (tmp_path / "link.csv").symlink_to("in.csv")
     output = str(tmp_path / "in.csv") if output == "ABSOLUTE" else output
-    with pytest.raises(DatasetError, match=r"in\.csv would be overwritten"):
+    with pytest.raises(DatasetError) as error:
         score_file(CLASSIFIER, "in.csv", output)
+    assert error.value.code == "output-is-input"
     assert (tmp_path / "in.csv").read_bytes() == before
 
 
 @pytest.mark.parametrize("output", ["in/out.jsonl", "./in/out.jsonl", "in/out/", "ABSOLUTE"])
-def test_what_was_written_into_the_folder_is_not_read(
+def test_output_inside_input_folder_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -43,32 +44,35 @@ def test_what_was_written_into_the_folder_is_not_read(
     for _ in range(2):
         score_file(CLASSIFIER, "in", output)
     parts = [tmp_path / "in" / "out.jsonl", *(tmp_path / "in" / "out").glob("part-*")]
-    [part] = [each for each in parts if each.exists()]
+    [part] = [path for path in parts if path.exists()]
     assert len(read_back(part)) == 2
 
 
-def test_bad_rows_of_another_output_are_left_alone(tmp_path: Path) -> None:
+def test_output_keeps_bad_rows_of_another_output(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", [{"text": ""}])
     score_file(CLASSIFIER, source, tmp_path / "out.csv")
-    mended = write_jsonl(tmp_path / "out.csv.bad-rows.jsonl", [{"text": "good"}])
-    score_file(CLASSIFIER, mended, tmp_path / "out.jsonl")
-    assert mended.exists()
-    with pytest.raises(DatasetError, match="would be overwritten"):
-        score_file(CLASSIFIER, mended, tmp_path / "out.csv")
+    repaired = write_jsonl(tmp_path / "out.csv.bad-rows.jsonl", [{"text": "good"}])
+    score_file(CLASSIFIER, repaired, tmp_path / "out.jsonl")
+    assert repaired.exists()
+    with pytest.raises(DatasetError) as error:
+        score_file(CLASSIFIER, repaired, tmp_path / "out.csv")
+    assert error.value.code == "output-is-input"
 
 
-def test_folder_input_ignores_other_files(
+def test_input_folder_skips_files_that_are_not_tables(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in").mkdir()
     write_as(tmp_path / "in", ".csv")
     (tmp_path / "in" / "README.md").touch()
     score_file(CLASSIFIER, tmp_path / "in", tmp_path / "out.csv")
-    assert f"not a table, left out: {tmp_path}/in/README.md" in capsys.readouterr().err
+    assert f"skipped (not a table): {tmp_path}/in/README.md" in capsys.readouterr().err
     assert len(read_back(tmp_path / "out.csv")) == 10
 
 
-def test_a_file_more_in_a_folder_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_resumes_when_the_input_folder_gets_another_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a.txt", "b.txt"):
         (tmp_path / "in" / name).write_text("good\nbad\n")
@@ -76,17 +80,20 @@ def test_a_file_more_in_a_folder_of_one(tmp_path: Path, capsys: pytest.CaptureFi
     assert "resumed: 1 shard (2 rows)" in capsys.readouterr().err
 
 
-def test_jsonl_columns_are_keys_of_first_rows(tmp_path: Path) -> None:
+def test_jsonl_columns_are_the_keys_of_the_first_rows(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name, rows in {"a": [], "b": [{"text": "good"}], "c": [{"text": "bad", "id": "1"}]}.items():
         write_jsonl(tmp_path / "in" / f"{name}.jsonl", rows)
     score_file(CLASSIFIER, tmp_path / "in", tmp_path / "out.csv")
-    found = read_back(tmp_path / "out.csv")
-    assert [(row["label"], row["id"]) for row in found] == [("positive", ""), ("negative", "1")]
+    rows_written = read_back(tmp_path / "out.csv")
+    assert [(row["label"], row["id"]) for row in rows_written] == [
+        ("positive", ""),
+        ("negative", "1"),
+    ]
 
 
 @pytest.mark.parametrize("source", ["in.csv", "./in.csv", "file://FOLDER/in.csv"])
-def test_of_one_file_rows_do_not_say_which(
+def test_output_of_one_file_has_no_column_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -95,7 +102,7 @@ def test_of_one_file_rows_do_not_say_which(
     assert "file" not in read_back(tmp_path / "out.csv")[0]
 
 
-def test_find_files_follows_links(tmp_path: Path) -> None:
+def test_find_files_follows_links_to_files(tmp_path: Path) -> None:
     (tmp_path / "real.csv").write_text("text\ngood\n")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link.csv").symlink_to("../real.csv")
@@ -106,7 +113,7 @@ def test_find_files_follows_links(tmp_path: Path) -> None:
         assert len(read_back(tmp_path / "out.csv")) == 1
 
 
-def test_names_that_mean_something_elsewhere(tmp_path: Path) -> None:
+def test_file_names_with_special_characters_are_used_as_they_are(tmp_path: Path) -> None:
     name = "a::b [1] 100% *é.csv"
     (tmp_path / name).write_text("text\ngood\n\n")
     for output in (tmp_path / "x::y.csv", f"file://{tmp_path}/z.csv"):
@@ -119,9 +126,10 @@ def test_output_is_locked(tmp_path: Path) -> None:
     task = plan(find_files(str(source)), CLASSIFIER.manifest)
     with (
         Output(f"{tmp_path}/out.csv", task),
-        pytest.raises(DatasetError, match=r"out\.csv is being written by another run"),
+        pytest.raises(DatasetError) as error,
     ):
         score_file(CLASSIFIER, source, tmp_path / "out.csv")
+    assert error.value.code == "output-locked"
     score_file(CLASSIFIER, source, tmp_path / "out.csv")
     assert {path.name for path in tmp_path.iterdir()} == {"in.csv", "out.csv"}
 
@@ -138,54 +146,54 @@ def test_missing_part_is_scored_again(tmp_path: Path, capsys: pytest.CaptureFixt
     assert tree(tmp_path / "out") == before | {"part-time.csv": b"mine"}
 
 
-class _Power:
-    """Lets so many changes of files happen, and none after that."""
+class LimitedFileChanges:
+    """Allows a number of file changes; later ones raise `Interrupted`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
         self.left = changes
-        for place, name in ((os, "replace"), (Path, "unlink"), (Path, "rmdir"), (Path, "mkdir")):
-            monkeypatch.setattr(place, name, self._counted(getattr(place, name)))
+        functions = [(os, "replace"), (os, "remove")]
+        functions += [(Path, name) for name in ("unlink", "rmdir", "mkdir")]  # type: ignore[misc]
+        for owner, name in functions:
+            monkeypatch.setattr(owner, name, self._counted(getattr(owner, name)))
 
     def _counted(self, change: Callable[..., object]) -> Callable[..., object]:
-        def counted(*given: object, **more: object) -> object:
+        def counted(*args: object, **options: object) -> object:
             if not self.left:
-                raise Cut
+                raise Interrupted
             self.left -= 1
-            return change(*given, **more)
+            return change(*args, **options)
 
         return counted
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out/"])
-@pytest.mark.parametrize("way", ["fresh", "changed", "changed and back"])
-def test_resume_after_interruption_at_any_file_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, way: str
+@pytest.mark.parametrize("history", ["new", "input changed", "input changed and restored"])
+def test_output_is_the_same_after_interruption_at_any_file_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, history: str
 ) -> None:
     source, target = tmp_path / "in.txt", f"{tmp_path}/{name}"
     before, after = "good\n\nbad\nawful\n\n", "good\n\nbad\ngreat\n"
-    wholes = {}
+    expected = {}
     for text in (before, after):
         source.write_text(text)
         score_file(CLASSIFIER, source, target, shard_rows=1)
-        wholes[text] = tree(tmp_path)
+        expected[text] = tree(tmp_path)
         remove_outputs(tmp_path)
     for n in range(1000):
         source.write_text(before)
-        if way != "fresh":
+        if history != "new":
             score_file(CLASSIFIER, source, target, shard_rows=1)
             source.write_text(after)
         with monkeypatch.context() as patch:
-            power = _Power(patch, n)
-            with suppress(Cut, DatasetError):  # which says what was cut off
+            changes = LimitedFileChanges(patch, n)
+            with suppress(Interrupted, DatasetError):  # io_errors map Interrupted to DatasetError
                 score_file(CLASSIFIER, source, target, shard_rows=1)
-        if power.left:
+        if changes.left:
             break
-        if way == "changed and back":
+        if history == "input changed and restored":
             source.write_text(before)
-        with suppress(DatasetError):  # it was whole, and then the input became another
-            score_file(CLASSIFIER, source, target, shard_rows=1)
         score_file(CLASSIFIER, source, target, shard_rows=1)
-        assert tree(tmp_path) == wholes[source.read_text()], n
+        assert tree(tmp_path) == expected[source.read_text()], n
         remove_outputs(tmp_path)
     assert n > 15
 

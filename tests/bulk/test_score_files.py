@@ -12,7 +12,7 @@ import reelsense
 from reelsense import ScoringProgress, score_files
 from reelsense.bulk.output import Output
 from reelsense.bulk.plan import ScoringTask
-from reelsense.bulk.score_files import ProgressTracker
+from reelsense.bulk.progress import ProgressTracker
 from reelsense.errors import DatasetError, InputError
 from tests import tiny, tiny_network
 
@@ -41,7 +41,7 @@ def test_score_files_returns_summary(source: Path, tmp_path: Path) -> None:
     assert len(output.read_text().splitlines()) == 4
 
 
-def test_score_files_loads_model_by_path(source: Path, tmp_path: Path) -> None:
+def test_score_files_loads_model_from_folder(source: Path, tmp_path: Path) -> None:
     tiny_network.write(tmp_path / "bundle", "tiny")
     assert score_files(source, tmp_path / "out.csv", model=tmp_path / "bundle").rows == 4
 
@@ -94,8 +94,8 @@ def test_score_files_writes_to_stream(source: Path) -> None:
     assert summary.output is summary.bad_rows_output is None
 
 
-class OneShardExecutor:
-    """Claims to have scored nothing."""
+class CountingExecutor:
+    """Reports seven rows and writes no shards."""
 
     manifest = CLASSIFIER.manifest
 
@@ -105,7 +105,7 @@ class OneShardExecutor:
 
 
 def test_score_files_runs_executor(source: Path, tmp_path: Path) -> None:
-    executor = OneShardExecutor()
+    executor = CountingExecutor()
     assert score_files(source, tmp_path / "out.csv", executor=executor).rows == 7
     with pytest.raises(DatasetError) as caught:
         score_files(source, io.BytesIO(), executor=executor)
@@ -145,6 +145,7 @@ def test_score_files_rejects_arguments(
         score_files(**{"inputs": "in.csv", "output": "out.csv", "model": CLASSIFIER} | arguments)  # type: ignore[arg-type]
     assert caught.value.code == code
     assert source.read_bytes() == before
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
 
 
 def test_import_reelsense_is_lazy() -> None:

@@ -20,8 +20,8 @@ from tests.datasets.test_evaluation_sets import write
 PACKAGED = DEFAULT_BUNDLE
 
 
-class Counting:
-    """Stands in for the engine, whatever the network."""
+class FakeEngine:
+    """Counts words, whatever the network."""
 
     tokens_per_batch = 512
 
@@ -34,18 +34,18 @@ class Counting:
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle that can say "unsure"; it takes the place of the one that comes along."""
-    made = tiny.bundle()
-    manifest = replace(made.manifest, risk_control=tiny.RISKS)
-    write_bundle(tmp_path / "model", replace(made, manifest=manifest))
-    monkeypatch.setattr("reelsense.inference.pipeline.Engine", Counting)
+    """A bundle with decision thresholds. It replaces the bundled model."""
+    bundle = tiny.bundle()
+    manifest = replace(bundle.manifest, risk_control=tiny.RISKS)
+    write_bundle(tmp_path / "model", replace(bundle, manifest=manifest))
+    monkeypatch.setattr("reelsense.inference.pipeline.Engine", FakeEngine)
     monkeypatch.setattr("reelsense.registry.DEFAULT_BUNDLE", tmp_path / "model")
     return tmp_path / "model"
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Forty right answers and one that is wrong."""
+    """Forty reviews that the model gets right and one that it gets wrong."""
     rows = [f"{word} film {n},{label}" for n in range(20) for word, label in WORDS]
     (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows, "an awful film,positive"]))
     return tmp_path / "mine.csv"
@@ -55,21 +55,21 @@ WORDS = [("good", "positive"), ("bad", "negative")]
 
 
 def run(*arguments: str | Path, code: int = 0) -> str:
-    found = CliRunner().invoke(cli, ["evaluate", *map(str, arguments)])
-    assert found.exit_code == code, found.output + repr(found.exception)
-    return found.stdout if code == 0 else found.output
+    result = CliRunner().invoke(cli, ["evaluate", *map(str, arguments)])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result.stdout if code == 0 else result.output
 
 
-def test_figures_and_pages(model: Path, table: Path, tmp_path: Path) -> None:
-    figures, folder = tmp_path / "figures.json", tmp_path / "new" / "report"
-    output = run("--data", table, "--json", figures, "--report", folder, "--quick", "--no-texts")
+def test_evaluate_writes_metrics_and_report(model: Path, table: Path, tmp_path: Path) -> None:
+    metrics, folder = tmp_path / "metrics.json", tmp_path / "new" / "report"
+    output = run("--data", table, "--json", metrics, "--report", folder, "--quick", "--no-texts")
     version = read_bundle(model).manifest.version
     assert output.startswith(f"tiny {version} on mine.csv\n")
     assert re.search(r"^accuracy +97\.56%$", output, re.MULTILINE)
     assert re.search(
         r"^target error rate 10\.0% +coverage 100\.0%, selective error 2\.44%", output, re.MULTILINE
     )
-    written = json.loads(figures.read_text())
+    written = json.loads(metrics.read_text())
     assert (written["model"], written["version"]) == ("tiny", version)
     assert (written["data"], written["plots"]) == ("mine.csv", [])
     results = written["evaluation"]
@@ -84,8 +84,8 @@ def test_figures_and_pages(model: Path, table: Path, tmp_path: Path) -> None:
     assert read_bundle(model).card == "# tiny\n"
 
 
-def test_a_bag_of_words_to_compare_with(model: Path, table: Path) -> None:
-    """On held-out reviews alone: it has learned the rest of the table."""
+def test_evaluate_compares_with_bag_of_words(model: Path, table: Path) -> None:
+    """On the validation set only: the baseline is trained on the rest of the table."""
     options = ("--data", table, "--quick", "--compare-to", "bag-of-words")
     output = run(*options, "--split", "validation")
     assert "comparison: bag of words" in output
@@ -93,8 +93,8 @@ def test_a_bag_of_words_to_compare_with(model: Path, table: Path) -> None:
     assert "--split validation" in run(*options, code=2)
 
 
-def test_another_bundle_to_compare_with(model: Path, table: Path, tmp_path: Path) -> None:
-    """Its labels are the other way round: it is right where this one is wrong."""
+def test_evaluate_compares_with_another_bundle(model: Path, table: Path, tmp_path: Path) -> None:
+    """Its labels are swapped: it is right where this one is wrong."""
     write_bundle(tmp_path / "other", tiny.bundle(labels=("positive", "negative")))
     output = run("--data", table, "--quick", "--compare-to", tmp_path / "other")
     assert re.search(r"^correct where this model is wrong +1$", output, re.MULTILINE)
@@ -115,7 +115,7 @@ def official(tmp_path: Path) -> Path:
     return tmp_path / "aclImdb"
 
 
-def test_update_card_notes_the_accuracy_on_the_test_set(model: Path, official: Path) -> None:
+def test_update_card_stores_accuracy_on_the_test_set(model: Path, official: Path) -> None:
     before = read_bundle(model).manifest
     run("--data", official, "--update-card")
     after = read_bundle(model).manifest
@@ -124,7 +124,7 @@ def test_update_card_notes_the_accuracy_on_the_test_set(model: Path, official: P
 
 
 @pytest.mark.parametrize("split", ["train", "all"])
-def test_update_card_notes_no_other_accuracy(
+def test_update_card_stores_no_other_accuracy(
     model: Path, official: Path, table: Path, split: str
 ) -> None:
     data = table if split == "all" else official
@@ -133,7 +133,7 @@ def test_update_card_notes_no_other_accuracy(
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_card_and_report_go_into_the_bundle(model: Path, table: Path, named: bool) -> None:
+def test_update_card_writes_card_and_evaluation(model: Path, table: Path, named: bool) -> None:
     before, packaged = read_bundle(model), (PACKAGED / "MODEL_CARD.md").read_bytes()
     options: Sequence[str | Path] = ("--model", model) if named else ()
     output = run("--data", table, "--update-card", *options)
@@ -155,7 +155,7 @@ def test_card_and_report_go_into_the_bundle(model: Path, table: Path, named: boo
     assert (PACKAGED / "MODEL_CARD.md").read_bytes() == packaged
 
 
-def test_evaluation_sets_and_the_official_test_part(model: Path, tmp_path: Path) -> None:
+def test_evaluate_uses_evaluation_sets_on_the_test_set(model: Path, tmp_path: Path) -> None:
     root, sets = tmp_path / "aclImdb", tmp_path / "sets"
     for part in ("train", "test"):
         for folder, rating, word in (("neg", 3, "bad"), ("pos", 8, "good")):
@@ -186,7 +186,7 @@ def test_evaluation_sets_and_the_official_test_part(model: Path, tmp_path: Path)
         assert re.search(f"^{line}$", output, re.MULTILINE), line
 
 
-def test_a_wrong_folder_of_evaluation_sets_is_one_line(
+def test_missing_evaluation_sets_are_an_error_of_one_line(
     model: Path,
     table: Path,
     tmp_path: Path,
@@ -198,52 +198,52 @@ def test_a_wrong_folder_of_evaluation_sets_is_one_line(
     with pytest.raises(SystemExit, match="1"):
         main()
     error = capsys.readouterr().err
-    assert error.startswith(f"reelsense: {tmp_path / 'none'} does not exist")
+    assert error.startswith(f"reelsense: {tmp_path / 'none'} ")
     assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("option", "target", "reason"),
+    ("option", "target"),
     [
-        ("--report", "mine.csv", "is a file"),
-        ("--report", "mine.csv/deeper", "is a file"),
-        ("--report", "model", "is a bundle"),
-        ("--json", ".", "existing folder"),
-        ("--json", "nowhere/figures.json", "existing folder"),
+        ("--report", "mine.csv"),
+        ("--report", "mine.csv/deeper"),
+        ("--report", "model"),
+        ("--json", "."),
+        ("--json", "nowhere/metrics.json"),
     ],
 )
-def test_what_cannot_be_written_is_said_before_anything_is_measured(
-    model: Path, table: Path, option: str, target: str, reason: str
+def test_evaluate_rejects_output_before_it_loads_the_model(
+    model: Path, table: Path, option: str, target: str
 ) -> None:
     before = read_bundle(model)
     output = run("--data", table, option, table.parent / target, "--model", "none", code=2)
-    assert reason in re.sub(r"\s+", " ", output)
+    assert option in output
     assert read_bundle(model) == before
 
 
-def test_a_model_measured_on_what_it_learned_from_is_flattered(model: Path, table: Path) -> None:
+def test_evaluate_warns_of_training_data(model: Path, table: Path) -> None:
     bundle = read_bundle(model)
     manifest = replace(bundle.manifest, provenance={"data": "mine.csv"})
     write_bundle(model, replace(bundle, manifest=manifest))
-    found = CliRunner().invoke(cli, ["evaluate", "--data", str(table), "--quick"])
-    assert "tiny was trained on mine.csv; these figures are optimistic" in found.stderr
+    result = CliRunner().invoke(cli, ["evaluate", "--data", str(table), "--quick"])
+    assert "warning: tiny was trained on mine.csv" in result.stderr
 
 
-def test_published_figures_hold_no_texts(model: Path, table: Path, tmp_path: Path) -> None:
-    figures = tmp_path / "figures.json"
-    run("--data", table, "--json", figures, "--no-texts")
-    assert "an awful film" not in figures.read_text()
-    run("--data", table, "--json", figures, "--quick")
-    assert "an awful film" in figures.read_text()
+def test_no_texts_omits_texts_of_reviews(model: Path, table: Path, tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.json"
+    run("--data", table, "--json", metrics, "--no-texts")
+    assert "an awful film" not in metrics.read_text()
+    run("--data", table, "--json", metrics, "--quick")
+    assert "an awful film" in metrics.read_text()
 
 
-def test_calibrate_a_bundle(model: Path, table: Path, tmp_path: Path) -> None:
+def test_calibrate_writes_a_bundle(model: Path, table: Path, tmp_path: Path) -> None:
     write_bundle(model, replace(read_bundle(model), evaluation="of the earlier calibration"))
     output = str(tmp_path / "new")
     command = ["calibrate", "--data", str(table), "--split", "all", "--output", output]
-    found = CliRunner().invoke(cli, command)
-    assert found.exit_code == 0, found.output
-    assert re.search(r"^validation reviews +41$", found.stdout, re.MULTILINE)
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^validation reviews +41$", result.stdout, re.MULTILINE)
     made = read_bundle(tmp_path / "new")
     calibration = made.manifest.calibration
     assert made.card.startswith("# tiny\n> Recalibrated on mine.csv (41 reviews)")
@@ -254,10 +254,10 @@ def test_calibrate_a_bundle(model: Path, table: Path, tmp_path: Path) -> None:
     assert "calibrated on these reviews" in CliRunner().invoke(cli, command).stderr
 
 
-def test_calibrate_by_length_and_predict(
+def test_calibrate_fits_length_groups(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the sentences a tenth is wrong, so that they are unsure; of the reviews none is."""
+    """A tenth of the sentences and none of the reviews have a wrong label."""
     monkeypatch.setattr("reelsense.evaluation.calibrate.MIN_TEXTS", 300)
     words = ("good", "positive"), ("bad", "negative")
     end = "the film was a film " * 30
@@ -271,13 +271,13 @@ def test_calibrate_by_length_and_predict(
     sets = write(tmp_path / "sets", {"sst2/train.tsv": "\n".join(["sentence\tlabel", *sentences])})
     new = tmp_path / "new"
     command = ["calibrate", "--data", tmp_path / "films.csv", "--split", "all"]
-    found = CliRunner().invoke(
+    result = CliRunner().invoke(
         cli, list(map(str, [*command, "--evaluation-sets", sets, "--output", new]))
     )
-    assert found.exit_code == 0, found.output
+    assert result.exit_code == 0, result.output
     for group in ("sentence (up to 64 tokens)", "long"):
         assert re.search(
-            rf"^calibration, {re.escape(group)}\nvalidation reviews +400$", found.stdout, re.M
+            rf"^calibration, {re.escape(group)}\nvalidation reviews +400$", result.stdout, re.M
         )
     assert json.loads((new / "manifest.json").read_text())["format"] == FORMAT
     command = ["predict", "--model", new, "--risk", "0.05"]
@@ -289,7 +289,7 @@ def test_calibrate_by_length_and_predict(
     assert long.startswith("positive  9")
 
 
-def test_calibrate_rejects_sentences_that_the_model_was_trained_on(
+def test_calibrate_rejects_training_sentences(
     model: Path,
     table: Path,
     tmp_path: Path,

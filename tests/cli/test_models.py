@@ -15,7 +15,7 @@ KEYS = ["name", "model", "version", "size", "labels", "test_accuracy", "folder",
 
 @pytest.fixture
 def accurate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installed stand-in for the accurate model; bad words are to it what good ones are."""
+    """A stand-in for the accurate model, installed. It takes good words for bad ones."""
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     monkeypatch.chdir(tmp_path)
     folder = installed.install(tmp_path / "site")
@@ -24,19 +24,19 @@ def accurate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: str | Path) -> str:
-    found = CliRunner().invoke(cli, list(map(str, arguments)), catch_exceptions=False)
-    assert found.exit_code == 0, found.output
-    return found.stdout
+    result = CliRunner().invoke(cli, list(map(str, arguments)), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
-def test_models_lists_what_is_installed(accurate: Path) -> None:
+def test_models_lists_installed_models(accurate: Path) -> None:
     measured = read_bundle(accurate)
     manifest = replace(measured.manifest, metrics={"test": {"accuracy": 0.9612, "reviews": 25000}})
     version = write_bundle(accurate, replace(measured, manifest=manifest)).version
-    default, found = json.loads(run("models", "--json"))
-    assert list(default) == list(found) == KEYS
+    default, listed = json.loads(run("models", "--json"))
+    assert list(default) == list(listed) == KEYS
     assert (default["name"], default["folder"]) == ("default", str(DEFAULT_BUNDLE))
-    assert found == {
+    assert listed == {
         "name": "accurate",
         "model": "stand-in",
         "version": version,
@@ -56,32 +56,32 @@ def test_models_lists_what_is_installed(accurate: Path) -> None:
 
 
 @pytest.mark.parametrize("metrics", [{"test": 0.9}, {"test": {"accuracy": "high"}}, {}])
-def test_models_takes_any_metrics(accurate: Path, metrics: Any) -> None:
+def test_models_accepts_any_metrics(accurate: Path, metrics: Any) -> None:
     model = read_bundle(accurate)
     write_bundle(accurate, replace(model, manifest=replace(model.manifest, metrics=metrics)))
     assert json.loads(run("models", "--json"))[1]["test_accuracy"] is None
     assert " - " in run("models").splitlines()[2]
 
 
-def test_models_lists_a_damaged_model_with_its_error(accurate: Path) -> None:
+def test_models_lists_damaged_model_with_its_error(accurate: Path) -> None:
     (accurate / NETWORK).write_bytes(b"damaged")
-    default, found = json.loads(run("models", "--json"))
+    default, damaged = json.loads(run("models", "--json"))
     assert not default["error"]
-    assert found["version"] is None
-    assert NETWORK in found["error"]
+    assert (damaged["version"], damaged["labels"]) == (None, [])
+    assert NETWORK in damaged["error"]
     shown = run("models")
     assert shown.splitlines()[1].startswith("default ")
-    assert found["error"] in shown
+    assert damaged["error"] in shown
 
 
 @pytest.mark.parametrize("model", ["accurate", "./site/reelsense_accurate/bundle"])
-def test_predict_takes_a_name_or_a_folder(accurate: Path, model: str) -> None:
+def test_predict_accepts_name_or_folder(accurate: Path, model: str) -> None:
     assert run("predict", "--model", model, "a good film").startswith("negative")
     assert run("explain", "--model", model, "a good film").startswith("negative")
     assert run("predict", "--model", "default", "a good film").startswith("positive")
 
 
-def test_evaluation_takes_names(accurate: Path, tmp_path: Path) -> None:
+def test_evaluate_accepts_names(accurate: Path, tmp_path: Path) -> None:
     table = tmp_path / "films.csv"
     rows = [f"{word} film {n},{word}" for n in range(20) for word in ("good", "bad")]
     text = "text,label\n" + "\n".join(rows).replace(",good", ",positive").replace(
@@ -89,10 +89,10 @@ def test_evaluation_takes_names(accurate: Path, tmp_path: Path) -> None:
     )
     table.write_text(text)
     data = ("--data", table)
-    figures = tmp_path / "figures.json"
-    compare = ("--compare-to", "default", "--quick", "--json", figures)
+    metrics = tmp_path / "metrics.json"
+    compare = ("--compare-to", "default", "--quick", "--json", metrics)
     run("evaluate", *data, "--model", "accurate", *compare)
-    evaluation = json.loads(figures.read_text())
+    evaluation = json.loads(metrics.read_text())
     assert evaluation["model"] == "stand-in"
     assert evaluation["evaluation"]["metrics"]["accuracy"] == 0
     assert evaluation["evaluation"]["comparison"]["name"].startswith(
@@ -100,11 +100,9 @@ def test_evaluation_takes_names(accurate: Path, tmp_path: Path) -> None:
     )
 
 
-def test_config_starts_only_with_a_known_model(
-    accurate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_config_rejects_unknown_model(accurate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REELSENSE_MODEL", "accurate")
     assert 'model = "accurate"' in run("config")
-    found = CliRunner().invoke(cli, ["config", "--model", "accurat"])
-    assert found.exit_code == 1
-    assert "(default, accurate)" in found.stderr
+    result = CliRunner().invoke(cli, ["config", "--model", "accurat"])
+    assert result.exit_code == 1
+    assert "(default, accurate)" in result.stderr

@@ -3,22 +3,22 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
-from reelsense.bulk.score_files import ScoringProgress
-from reelsense.cli import progress
-from reelsense.cli.progress import ProgressBar
+from reelsense.bulk.progress import ScoringProgress
+from reelsense.cli import predict_files
+from reelsense.cli.predict_files import ProgressBar
 
 
 @pytest.fixture
 def bars(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The tqdm bars that are made: shown, although stderr is not a terminal."""
-    made: list[Any] = []
+    """The tqdm bars that are created. They are shown although stderr is not a terminal."""
+    created: list[Any] = []
 
-    def shown(**options: Any) -> Any:
-        made.append(tqdm(**options | {"disable": False, "mininterval": 0}))
-        return made[-1]
+    def create(**options: Any) -> Any:
+        created.append(tqdm(**options | {"disable": False, "mininterval": 0}))
+        return created[-1]
 
-    monkeypatch.setattr(progress, "tqdm", shown)
-    return made
+    monkeypatch.setattr(predict_files, "tqdm", create)
+    return created
 
 
 def test_progress_bar_counts_bytes(bars: list[Any], capsys: pytest.CaptureFixture[str]) -> None:

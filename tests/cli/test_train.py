@@ -50,10 +50,10 @@ def test_train_runs_the_stages_of_a_recipe(tmp_path: Path, interrupted: bool) ->
     arguments = ["train", *(str(part) for option in options.items() for part in option)]
     if interrupted:
         (output / "stages").mkdir(parents=True)
-    found = CliRunner().invoke(cli, [*arguments, *(["--resume"] if interrupted else [])])
-    assert found.exit_code == 0, found.output
-    facts = json.loads((output / checkpoint.METADATA).read_text())
-    assert (facts["recipe"]["stage"], facts["recipe"]["base"]) == ("learn", "bert")
-    assert facts["read"] == {"texts": 56, "steps": 2}
-    assert facts["extra_examples"] == {"me": 1}
+    result = CliRunner().invoke(cli, [*arguments, *(["--resume"] if interrupted else [])])
+    assert result.exit_code == 0, result.output
+    metadata = json.loads((output / checkpoint.METADATA).read_text())
+    assert (metadata["recipe"]["stage"], metadata["recipe"]["base"]) == ("learn", "bert")
+    assert metadata["read"] == {"texts": 56, "steps": 2}
+    assert metadata["extra_examples"] == {"me": 1}
     assert CliRunner().invoke(cli, arguments).exception is not None

@@ -1,4 +1,4 @@
-"""A cluster of three machines on this one: a head that works on nothing, and two with a core."""
+"""A Ray cluster of three nodes on this machine: a head without cores, and two with one core."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("ray")
-# Ray's import adds its own time to every line of any log; other tests look at theirs.
+# Importing Ray adds its own timestamp to every log line, which would break other tests.
 logging.setLogRecordFactory(logging.LogRecord)
 
 
@@ -22,7 +22,7 @@ def plain_log() -> Iterator[None]:
 
 
 class Machines:
-    """Machines that can be taken away and given back."""
+    """Nodes that can be removed and added again."""
 
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
@@ -36,7 +36,7 @@ class Machines:
     def lose_one(self) -> None:
         self._cluster.remove_node(self._workers.pop(), allow_graceful=False)
 
-    def make_whole(self) -> None:
+    def restore(self) -> None:
         while len(self._workers) < 2:
             self._workers.append(self._cluster.add_node(num_cpus=1))
 
@@ -53,19 +53,19 @@ def three_machines() -> Iterator[Machines]:
 
 @pytest.fixture
 def machines(three_machines: Machines) -> Machines:
-    three_machines.make_whole()
+    three_machines.restore()
     return three_machines
 
 
 def processes(title: str) -> list[int]:
-    """The processes whose command line says `title`."""
-    found = []
+    """Return the ids of the processes whose command line contains `title`."""
+    ids = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and int(folder.name) != os.getpid():
             try:
                 command = (folder / "cmdline").read_bytes()
-            except OSError:  # it has ended
+            except OSError:  # the process has ended
                 continue
             if title.encode() in command:
-                found.append(int(folder.name))
-    return found
+                ids.append(int(folder.name))
+    return ids

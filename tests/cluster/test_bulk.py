@@ -1,4 +1,4 @@
-"""Bulk scoring on a cluster: what comes out is what comes out here, whatever is lost meanwhile."""
+"""Bulk scoring on a cluster: the output equals that of a local run, whatever fails meanwhile."""
 
 import json
 import os
@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from reelsense.bulk.output import Output
-from reelsense.bulk.score_files import ScoringProgress, ScoringSummary, score_files
+from reelsense.bulk.progress import ScoringProgress, ScoringSummary
+from reelsense.bulk.score_files import score_files
 from reelsense.bundle import read_bundle
 from reelsense.errors import ClusterError, DatasetError
 from tests import tiny_network
@@ -61,36 +62,36 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out/"])
-def test_the_same_comes_out_as_here(
+def test_output_equals_local_output(
     tmp_path: Path, model: Path, machines: Machines, name: str
 ) -> None:
     source = reviews(tmp_path, 700)
-    for where in ("here", "there"):
-        (tmp_path / where).mkdir()
-    local = score_files(source, f"{tmp_path}/here/{name}", model=model, shard_rows=100)
-    there = on_ray(model, source, f"{tmp_path}/there/{name}", machines.address, shard_rows=100)
-    assert (there.rows, there.bad_rows) == (local.rows, local.bad_rows) == (700, 7)
-    assert tree(tmp_path / "there") == tree(tmp_path / "here")
+    for folder in ("local", "remote"):
+        (tmp_path / folder).mkdir()
+    local = score_files(source, f"{tmp_path}/local/{name}", model=model, shard_rows=100)
+    remote = on_ray(model, source, f"{tmp_path}/remote/{name}", machines.address, shard_rows=100)
+    assert (remote.rows, remote.bad_rows) == (local.rows, local.bad_rows) == (700, 7)
+    assert tree(tmp_path / "remote") == tree(tmp_path / "local")
 
 
-def test_many_files_by_relative_paths(
+def test_relative_paths_are_supported(
     tmp_path: Path, model: Path, machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "in").mkdir()
     for n in range(5):
         (tmp_path / "in" / f"{n}.txt").write_text("good\n\nbad\n" * (n + 1))
     monkeypatch.chdir(tmp_path)
-    score_files("in", "here/", model=model, shard_rows=4)
-    on_ray(model, "in", "there/", machines.address, shard_rows=4)
-    assert tree(tmp_path / "there") == tree(tmp_path / "here")
+    score_files("in", "local/", model=model, shard_rows=4)
+    on_ray(model, "in", "remote/", machines.address, shard_rows=4)
+    assert tree(tmp_path / "remote") == tree(tmp_path / "local")
 
 
 @pytest.mark.parametrize("lost", ["an actor", "a machine"])
-def test_every_row_is_there_once_whatever_is_lost(
+def test_every_row_is_scored_once_despite_failures(
     tmp_path: Path, model: Path, machines: Machines, lost: str
 ) -> None:
     source = reviews(tmp_path, 3000)
-    score_files(source, tmp_path / "here.jsonl", model=model, shard_rows=20)
+    score_files(source, tmp_path / "local.jsonl", model=model, shard_rows=20)
     killed: list[int] = []
 
     def lose(progress: ScoringProgress) -> None:
@@ -103,63 +104,68 @@ def test_every_row_is_there_once_whatever_is_lost(
             killed.extend(processes("MapWorker(MapBatches(_Score))")[:1])
             os.kill(killed[0], signal.SIGKILL)
 
-    output = tmp_path / "there.jsonl"
+    output = tmp_path / "remote.jsonl"
     summary = on_ray(model, source, output, machines.address, shard_rows=20, on_progress=lose)
     assert killed
     assert (summary.rows, summary.resumed_rows) == (3000, 0)
-    assert (tmp_path / "there.jsonl").read_bytes() == (tmp_path / "here.jsonl").read_bytes()
-    lines = (tmp_path / "there.jsonl").read_text().splitlines()
+    assert (tmp_path / "remote.jsonl").read_bytes() == (tmp_path / "local.jsonl").read_bytes()
+    lines = (tmp_path / "remote.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == list(range(3000))
 
 
-def test_a_driver_that_is_killed_goes_on(tmp_path: Path, model: Path, machines: Machines) -> None:
+def test_killed_driver_resumes(tmp_path: Path, model: Path, machines: Machines) -> None:
     source = reviews(tmp_path, 6000)
-    score_files(source, tmp_path / "here.csv", model=model, shard_rows=20)
+    score_files(source, tmp_path / "local.csv", model=model, shard_rows=20)
     command = [sys.executable, "-m", "reelsense", "predict", "--model", str(model)]
-    command += ["--input", str(source), "--output", f"{tmp_path}/there.csv", "--shard-rows", "20"]
+    command += ["--input", str(source), "--output", f"{tmp_path}/remote.csv", "--shard-rows", "20"]
     command += ["--cluster", "ray", "--address", machines.address]
-    notes: Callable[[], int] = lambda: len(list((tmp_path / "there.csv.parts").glob("note-*")))  # noqa: E731
+    records: Callable[[], int] = lambda: len(list((tmp_path / "remote.csv.parts").glob("record-*")))  # noqa: E731
     with subprocess.Popen(command) as run:  # noqa: S603
-        wait_until(lambda: notes() > 20, 120)
+        wait_until(lambda: records() > 20, 120)
         run.send_signal(signal.SIGKILL)
     assert run.returncode == -signal.SIGKILL
     again = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
-    assert "were already scored" in again.stderr
-    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+    assert "resumed: " in again.stderr
+    assert (tmp_path / "remote.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
 
 
-def test_an_error_of_a_file_is_told_as_here(
+def test_error_of_a_file_is_the_same_as_locally(
     tmp_path: Path, model: Path, machines: Machines
 ) -> None:
     source = tmp_path / "in.csv"
-    source.write_text('text\ngood\nbad\n"never closed\n')
-    with pytest.raises(DatasetError, match=r"in\.csv, line 4: a quote is never closed"):
-        on_ray(model, source, tmp_path / "out.csv", machines.address, shard_rows=1)
+    source.write_text('text\ngood\nbad\n"unterminated\n')
+    with pytest.raises(DatasetError) as local:
+        score_files(source, tmp_path / "local.csv", model=model, shard_rows=1)
+    with pytest.raises(DatasetError) as remote:
+        on_ray(model, source, tmp_path / "remote.csv", machines.address, shard_rows=1)
+    assert (str(remote.value), remote.value.code) == (str(local.value), local.value.code)
 
 
-def test_what_cannot_be_written_is_told_once(
+def test_unwritable_shard_ends_the_run(
     tmp_path: Path, model: Path, machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = reviews(tmp_path, 30)
     (tmp_path / "out.csv.parts").mkdir()
-    # A folder where a part is to be: the rename fails, on whatever machine.
+    # A folder with the name of a shard: the rename fails on every machine.
     monkeypatch.setattr(Output, "begin_changes", lambda self: blocked(tmp_path))
-    with pytest.raises(DatasetError, match=r"part-000000-000001\.csv cannot be written: Is a dir"):
+    with pytest.raises(DatasetError, match=r"part-000000-000001\.csv") as error:
         on_ray(model, source, tmp_path / "out.csv", machines.address, shard_rows=10)
+    assert error.value.code == "unwritable-file"
 
 
 def blocked(folder: Path) -> None:
     (folder / "out.csv.parts" / "part-000000-000001.csv").mkdir()
 
 
-def test_more_cores_than_any_machine_has(tmp_path: Path, model: Path, machines: Machines) -> None:
-    with pytest.raises(ClusterError) as caught:
+def test_too_many_cores_are_rejected(tmp_path: Path, model: Path, machines: Machines) -> None:
+    with pytest.raises(ClusterError) as error:
         on_ray(model, reviews(tmp_path, 3), tmp_path / "out.csv", machines.address, 64)
-    assert caught.value.code == "not-enough-cores"
+    assert error.value.code == "not-enough-cores"
 
 
-def test_where_there_is_no_cluster(tmp_path: Path, model: Path) -> None:
+def test_unreachable_cluster_is_an_error(tmp_path: Path, model: Path) -> None:
     source = reviews(tmp_path, 3)
-    with pytest.raises(ClusterError, match=r"127\.0\.0\.1:1"):
+    with pytest.raises(ClusterError) as error:
         on_ray(model, source, tmp_path / "out.csv", "127.0.0.1:1")
+    assert error.value.code == "no-cluster"
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]

@@ -1,4 +1,4 @@
-"""Tests of serving on a cluster that need no cluster."""
+"""The parts of cluster serving, without a cluster."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def network(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float
 
 
 class Handle:
-    """A handle of a deployment whose only replica is here; what is sent is pickled."""
+    """A handle of a deployment with one replica in this process. Replies are pickled."""
 
     def __init__(self, model: ModelReplica, deaths: int = 0) -> None:
         self.model, self.deaths, self.cancelled = model, deaths, 0
@@ -90,60 +90,64 @@ def grouped(model: ModelReplica) -> ModelReplica:
 def remote(model: ModelReplica, **more: Any) -> tuple[RemoteClassifier, Handle]:
     handle = Handle(model, 0)
     batches: list[tuple[int, int]] = more.setdefault("batches", [])
-    made = RemoteClassifier(handle, lambda *batch: batches.append(batch))  # type: ignore[arg-type]
+    classifier = RemoteClassifier(handle, lambda *batch: batches.append(batch))  # type: ignore[arg-type]
     handle.deaths = more.get("deaths", 0)
-    return made, handle
+    return classifier, handle
 
 
 def test_replica_uses_threshold_for_text_length(grouped: ModelReplica) -> None:
     classifier, _ = remote(grouped)
-    here = tiny.grouped_classifier()
+    local = tiny.grouped_classifier()
     texts = ["good film", "the good film was great"]
-    found = classifier.predict_each(texts, risk=0.1)
-    assert found == here.predict(texts, risk=0.1)
-    assert [each.threshold for each in found if not isinstance(each, TextError)] == [0.7, 0.0]
-    assert classifier.manifest.groups == here.manifest.groups
+    predictions = classifier.predict_each(texts, risk=0.1)
+    assert predictions == local.predict(texts, risk=0.1)
+    assert [
+        prediction.threshold for prediction in predictions if not isinstance(prediction, TextError)
+    ] == [0.7, 0.0]
+    assert classifier.manifest.groups == local.manifest.groups
 
 
 def test_remote_classifier_equals_local_one(model: ModelReplica) -> None:
     batches: list[tuple[int, int]] = []
     classifier, _ = remote(model, batches=batches)
-    here = tiny.classifier()
+    local = tiny.classifier()
     texts = ["a good film", "\0", "bad " * 60]
     context = CallContext()
-    found = classifier.predict_each(texts, context=context)
-    assert [found[0], found[2]] == [here.predict(texts[:1])[0], here.predict(texts[2:])[0]]
-    fault = found[1]
-    assert isinstance(fault, TextError)
-    assert (fault.position, fault.reason) == (1, "contains no readable characters")
+    answers = classifier.predict_each(texts, context=context)
+    assert [answers[0], answers[2]] == [local.predict(texts[:1])[0], local.predict(texts[2:])[0]]
+    error = answers[1]
+    assert isinstance(error, TextError)
+    assert (error.position, error.code) == (1, "unreadable")
     assert sum(windows for windows, _ in batches) >= 5
     assert context.network > 0
     assert context.queue > 0
     assert (context.cache_hits, context.computed) == (0, 3)
-    assert classifier.explain("a good film") == here.explain("a good film")
-    assert np.array_equal(classifier.predict_proba(texts[:1]), here.predict_proba(texts[:1]))
+    assert classifier.explain("a good film") == local.explain("a good film")
+    assert np.array_equal(classifier.predict_proba(texts[:1]), local.predict_proba(texts[:1]))
     assert (classifier.manifest, classifier.card, classifier.labels) == (
-        here.manifest,
-        here.card,
-        here.labels,
+        local.manifest,
+        local.card,
+        local.labels,
     )
 
 
 def test_remote_errors_keep_type_and_values(model: ModelReplica) -> None:
     classifier, _ = remote(model)
-    with pytest.raises(InputError, match="no decision thresholds"):
+    with pytest.raises(InputError):
         classifier.predict_each(["good"], risk=0.1)
-    with pytest.raises(TextError, match="text 0 is blank"):
+    with pytest.raises(TextError) as error:
         classifier.explain(" ")
-    with pytest.raises(TextError, match="text 1 is blank"):
+    assert (error.value.position, error.value.code) == (0, "blank")
+    with pytest.raises(TextError) as error:
         classifier.predict_proba(["good", " "])
+    assert (error.value.position, error.value.code) == (1, "blank")
     overloaded = pickle.loads(pickle.dumps(OverloadedError("full", 3)))  # noqa: S301
     assert (str(overloaded), overloaded.retry_after) == ("full", 3)
 
 
 def slowly(model: ModelReplica, seconds: float) -> list[CallContext]:
-    """Let the replica think for so long; return the clocks that it has."""
-    clocks: list[CallContext] = []
+    """Let each call of the replica take `seconds`; return the contexts of the calls."""
+    contexts: list[CallContext] = []
 
     class Slow:
         manifest, card, evaluation, size = tiny.bundle().manifest, "", None, 0
@@ -151,7 +155,7 @@ def slowly(model: ModelReplica, seconds: float) -> list[CallContext]:
         def predict_each(
             self, texts: object, risk: object, context: CallContext
         ) -> list[Prediction]:
-            clocks.append(context)
+            contexts.append(context)
             last = time.monotonic() + seconds
             while time.monotonic() < last:
                 context.check()
@@ -159,7 +163,7 @@ def slowly(model: ModelReplica, seconds: float) -> list[CallContext]:
             return []
 
     model._classifier = Slow()  # type: ignore[assignment]
-    return clocks
+    return contexts
 
 
 def test_deadline_error_names_limit_of_client(model: ModelReplica) -> None:
@@ -171,13 +175,13 @@ def test_deadline_error_names_limit_of_client(model: ModelReplica) -> None:
 
 
 def test_abandoned_call_is_cancelled_in_replica(model: ModelReplica) -> None:
-    clocks = slowly(model, 5)
+    contexts = slowly(model, 5)
     classifier, handle = remote(model)
     with pytest.raises(AbandonedError):
-        classifier.predict_each(["good"], context=CallContext(is_cancelled=lambda: bool(clocks)))
+        classifier.predict_each(["good"], context=CallContext(is_cancelled=lambda: bool(contexts)))
     assert handle.cancelled == 1
     last = time.monotonic() + 2
-    while clocks[0].error() is None:
+    while contexts[0].error() is None:
         assert time.monotonic() < last
         time.sleep(0.01)
 
@@ -204,7 +208,7 @@ def test_call_is_repeated_when_replica_dies(model: ModelReplica) -> None:
     with pytest.raises(DeadlineError):
         classifier.predict_each(["good"], context=CallContext(0.3))
     classifier, _ = remote(model, deaths=1)
-    with pytest.raises(AbandonedError, match="replica died"):
+    with pytest.raises(AbandonedError):
         classifier.predict_each(["good"], context=CallContext(background=True))
 
 
@@ -229,20 +233,20 @@ def asgi(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ingress]:
     monkeypatch.setattr(ingress, "ServeModelSource", LocalModelSource)
     monkeypatch.setattr("logging.config.dictConfig", lambda _: None)
     monkeypatch.setattr("logging.setLogRecordFactory", lambda _: None)
-    made = Ingress(
+    app = Ingress(
         Settings(read_timeout=0.3, max_body=100, max_upload=100, max_concurrent_requests=2), []
     )
-    yield made
-    made._app.extensions["reelsense"].model_holder.close()
+    yield app
+    app._app.extensions["reelsense"].model_holder.close()
 
 
 Chunks = list[bytes | None]
-"""Of a body; None: nothing comes for a while."""
+"""Chunks of a body; None: a pause of two seconds."""
 
 
 def ask(app: Ingress, chunks: Chunks, *headers: tuple[bytes, bytes], query: bytes = b"") -> Any:
-    """Return the status, the headers and the body of an answer."""
-    said: list[Any] = []
+    """Return the status, the headers and the body of a response."""
+    messages: list[Any] = []
 
     async def receive() -> dict[str, Any]:
         chunk = chunks.pop(0) if chunks else None
@@ -251,7 +255,7 @@ def ask(app: Ingress, chunks: Chunks, *headers: tuple[bytes, bytes], query: byte
         return {"type": "http.request", "body": chunk or b"", "more_body": bool(chunks)}
 
     async def send(message: Any) -> None:
-        said.append(message)
+        messages.append(message)
 
     scope = {
         "type": "http",
@@ -262,20 +266,20 @@ def ask(app: Ingress, chunks: Chunks, *headers: tuple[bytes, bytes], query: byte
         "headers": [(b"content-type", b"application/json"), *headers],
     }
     asyncio.run(app(scope, receive, send))
-    body = b"".join(each.get("body", b"") for each in said)
-    return said[0]["status"], said[0]["headers"], json.loads(body)
+    body = b"".join(message.get("body", b"") for message in messages)
+    return messages[0]["status"], messages[0]["headers"], json.loads(body)
 
 
 def test_body_in_chunks_is_joined(asgi: Ingress) -> None:
-    status, _, found = ask(asgi, [b'{"te', b'xt": "good"}'])
+    status, _, body = ask(asgi, [b'{"te', b'xt": "good"}'])
     assert status == 200
-    assert found["predictions"][0]["label"] == "positive"
+    assert body["predictions"][0]["label"] == "positive"
 
 
 def test_too_large_body_is_not_read_to_its_end(asgi: Ingress) -> None:
     chunks: Chunks = [b" " * 60, b" " * 60, b" " * 60, None]
-    status, _, found = ask(asgi, chunks)
-    assert (status, found["code"]) == (413, "body-too-large")
+    status, _, body = ask(asgi, chunks)
+    assert (status, body["code"]) == (413, "body-too-large")
     assert len(chunks) == 2
     chunks = [b" " * 200]
     assert ask(asgi, chunks, (b"content-length", b"200"))[0] == 413
@@ -283,18 +287,18 @@ def test_too_large_body_is_not_read_to_its_end(asgi: Ingress) -> None:
 
 
 def test_slow_body_gets_408(asgi: Ingress) -> None:
-    status, headers, found = ask(asgi, [b"{", None])
-    assert (status, found["code"]) == (408, "request-timeout")
+    status, headers, body = ask(asgi, [b"{", None])
+    assert (status, body["code"]) == (408, "request-timeout")
     assert (b"content-type", b"application/problem+json") in headers
 
 
 def test_request_id_of_client_is_not_repeated(asgi: Ingress) -> None:
-    def ids(given: bytes) -> list[bytes]:
-        headers = ask(asgi, [b"{}"], (b"x-request-id", given))[1]
+    def ids(client_id: bytes) -> list[bytes]:
+        headers = ask(asgi, [b"{}"], (b"x-request-id", client_id))[1]
         return [value for name, value in headers if name == b"x-request-id"]
 
-    assert ids(b"known") == []  # Serve's proxy says it
-    assert len(ids(b"not one of ours")) == 1
+    assert ids(b"known") == []  # Serve's proxy adds it
+    assert len(ids(b"not a valid id")) == 1
 
 
 def test_query_may_contain_any_bytes(asgi: Ingress) -> None:
@@ -302,31 +306,31 @@ def test_query_may_contain_any_bytes(asgi: Ingress) -> None:
 
 
 def test_disconnected_client_abandons_work(asgi: Ingress, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = threading.Event()
-    ended: list[BaseException] = []
+    started = threading.Event()
+    errors: list[BaseException] = []
 
     def wait(
         _self: object, texts: object, *, risk: object, context: CallContext
     ) -> list[Prediction]:
-        begun.set()
+        started.set()
         for _ in range(500):
             time.sleep(0.01)
-            if fault := context.error():
-                ended.append(fault)
-                raise fault
+            if error := context.error():
+                errors.append(error)
+                raise error
         return []
 
     monkeypatch.setattr(Classifier, "predict_each", wait)
 
-    async def hang_up() -> None:
+    async def disconnect() -> None:
         scope = {"type": "http", "method": "POST", "path": "/v1/predict", "query_string": b""}
         scope |= {"http_version": "1.1", "headers": [(b"content-type", b"application/json")]}
         receive: Callable[[], Any] = lambda: asyncio.sleep(0, {"body": b'{"text": "good"}'})  # noqa: E731
         send: Callable[[Any], Any] = lambda _: asyncio.sleep(0)  # noqa: E731
         task = asyncio.create_task(asgi(scope, receive, send))
-        await asyncio.to_thread(begun.wait, 5)
+        await asyncio.to_thread(started.wait, 5)
         task.cancel()
         await asyncio.wait([task])
 
-    asyncio.run(hang_up())
-    assert [type(each) for each in ended] == [AbandonedError]
+    asyncio.run(disconnect())
+    assert [type(error) for error in errors] == [AbandonedError]

@@ -1,4 +1,4 @@
-"""The real thing: Ray and its Serve on this machine, with a network so small that it loads fast."""
+"""Serving with Ray Serve on this machine, with a tiny network."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ from tests.server.api.test_v1 import (  # noqa: F401
 pytestmark = pytest.mark.slow
 
 
-class Answer:
-    """An answer over HTTP, with the face of those of Flask's test client."""
+class Response:
+    """A response over HTTP, with the attributes of those of Flask's test client."""
 
-    def __init__(self, found: requests.Response) -> None:
-        self.status_code, self.headers = found.status_code, found.headers
-        self.data, self.text = found.content, found.text
-        self.content_type = found.headers.get("Content-Type", "")
+    def __init__(self, response: requests.Response) -> None:
+        self.status_code, self.headers = response.status_code, response.headers
+        self.data, self.text = response.content, response.text
+        self.content_type = response.headers.get("Content-Type", "")
         self.is_json = self.content_type == "application/json"
 
     def get_json(self) -> Any:
@@ -76,11 +76,11 @@ class Client:
     def __init__(self, address: str) -> None:
         self.address = address
 
-    def open(self, method: str, path: str, **more: Any) -> Answer:
+    def open(self, method: str, path: str, **more: Any) -> Response:
         query, kind = more.pop("query_string", None), more.pop("content_type", None)
         headers = more.pop("headers", {}) | ({"Content-Type": kind} if kind else {})
         url = self.address + path
-        return Answer(
+        return Response(
             requests.request(
                 method,
                 url,
@@ -92,13 +92,13 @@ class Client:
             )
         )
 
-    def get(self, path: str, **more: Any) -> Answer:
+    def get(self, path: str, **more: Any) -> Response:
         return self.open("GET", path, **more)
 
-    def head(self, path: str, **more: Any) -> Answer:
+    def head(self, path: str, **more: Any) -> Response:
         return self.open("HEAD", path, **more)
 
-    def post(self, path: str, **more: Any) -> Answer:
+    def post(self, path: str, **more: Any) -> Response:
         return self.open("POST", path, **more)
 
 
@@ -128,50 +128,51 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeDeployme
         )
         patch.setenv("FORWARDED_ALLOW_IPS", "")
         with connected(None, namespace="reelsense"):
-            made = ServeDeployment(settings, Plan(replicas=(1, 2), cores=1), [], threading.Event())
-            made.start(tiny.bundle(network=tiny_network.network()))
-            yield made
-            made.close()
+            plan = Plan(replicas=(1, 2), cores=1)
+            deployment = ServeDeployment(settings, plan, [], threading.Event())
+            deployment.start(tiny.bundle(network=tiny_network.network()))
+            yield deployment
+            deployment.close()
 
 
 @pytest.fixture(scope="module")
 def client(deployed: ServeDeployment) -> Client:
-    made = Client(f"http://127.0.0.1:{deployed.port}")
-    until(lambda: made.get("/readyz").status_code == 200)
-    return made
+    client = Client(f"http://127.0.0.1:{deployed.port}")
+    until(lambda: client.get("/readyz").status_code == 200)
+    return client
 
 
-def until(said: Callable[[], object], seconds: float = 60) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     last = time.monotonic() + seconds
-    while not said():
+    while not condition():
         assert time.monotonic() < last
         time.sleep(0.1)
 
 
 @contextmanager
-def asking(client: Client, callers: int, body: object) -> Iterator[list[Answer]]:
-    """Let `callers` ask all the time; the list grows with what is answered."""
-    found: list[Answer] = []
+def asking(client: Client, callers: int, body: object) -> Iterator[list[Response]]:
+    """Send requests from `callers` threads; the list grows with the responses."""
+    responses: list[Response] = []
     ended = threading.Event()
 
     def ask() -> None:
         while not ended.is_set():
-            found.append(client.post("/v1/predict", json=body))
+            responses.append(client.post("/v1/predict", json=body))
 
     with ThreadPoolExecutor(callers) as pool:
-        asked = [pool.submit(ask) for _ in range(callers)]
+        futures = [pool.submit(ask) for _ in range(callers)]
         try:
-            yield found
+            yield responses
         finally:
             ended.set()
-    for each in asked:
-        each.result()
+    for future in futures:
+        future.result()
 
 
 def replicas() -> list[str]:
-    """The names of the replicas' actors."""
-    listed = ray.util.list_named_actors(all_namespaces=True)
-    return [each["name"] for each in listed if f"{MODELS}" in each["name"]]
+    """Return the names of the actors of the replicas."""
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    return [actor["name"] for actor in actors if MODELS in actor["name"]]
 
 
 def test_page_and_its_files_are_served(client: Client) -> None:
@@ -180,8 +181,8 @@ def test_page_and_its_files_are_served(client: Client) -> None:
     assert "text/html" in page.content_type
     for asset in re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text):
         assert client.get(asset).status_code == 200
-    judged = client.post("/", data={"text": "a good film"})
-    assert "positive" in judged.text.lower()
+    result = client.post("/", data={"text": "a good film"})
+    assert "positive" in result.text.lower()
     assert client.get("/model").status_code == 200
     assert client.post("/explanation", data={"text": "a good film"}).status_code == 200
 
@@ -219,8 +220,8 @@ def test_missing_body_gets_408(client: Client) -> None:
 
 def test_disconnected_client_is_noticed(client: Client) -> None:
     def count(name: str) -> float:
-        found = re.search(rf"^{re.escape(name)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
-        return float(found[1]) if found else 0
+        match = re.search(rf"^{re.escape(name)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
+        return float(match[1]) if match else 0
 
     body = json.dumps({"texts": ["a good film " * 16_000] * 10}).encode()
     head = f"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n"
@@ -238,11 +239,11 @@ def test_disconnected_client_is_noticed(client: Client) -> None:
 
 
 def test_job_is_completed(client: Client) -> None:
-    rows = "".join(f"{each} film\n" for each in ("good", "bad") * 500)
+    rows = "good film\nbad film\n" * 500
     job = client.post("/v1/jobs?name=films.txt", data=rows.encode()).get_json()
-    place = f"/v1/jobs/{job['id']}"
-    until(lambda: client.get(place).get_json()["state"] == "done")
-    results = client.get(f"{place}/result").text.splitlines()
+    path = f"/v1/jobs/{job['id']}"
+    until(lambda: client.get(path).get_json()["state"] == "done")
+    results = client.get(f"{path}/result").text.splitlines()
     assert len(results) == 1001
     assert "positive" in results[1]
     assert "negative" in results[2]
@@ -257,42 +258,42 @@ def test_metrics_count_requests(client: Client) -> None:
 
 
 def test_dead_replica_fails_no_request(deployed: ServeDeployment, client: Client) -> None:
-    with asking(client, 8, {"texts": ["a good film " * 200] * 20}) as found:
-        until(lambda: len(found) > 20)
+    with asking(client, 8, {"texts": ["a good film " * 200] * 20}) as responses:
+        until(lambda: len(responses) > 20)
         for name in replicas():
             ray.kill(ray.get_actor(name, namespace="serve"))
-        killed = len(found)
-        until(lambda: len(found) > killed + 50)
-    assert {each.status_code for each in found} == {200}
+        killed = len(responses)
+        until(lambda: len(responses) > killed + 50)
+    assert {response.status_code for response in responses} == {200}
 
 
 def test_replicas_scale_with_load(deployed: ServeDeployment, client: Client) -> None:
     name = f"{MODELS}{deployed._number}"
     until(lambda: serving._running(name) == 1)
-    with asking(client, 16, {"texts": ["a good film " * 500] * 50}) as found:
+    with asking(client, 16, {"texts": ["a good film " * 500] * 50}) as responses:
         until(lambda: serving._running(name) == 2)
     until(lambda: serving._running(name) == 1)
-    assert {each.status_code for each in found} <= {200, 429}
+    assert {response.status_code for response in responses} <= {200, 429}
 
 
 def test_changed_bundle_replaces_model_without_failures(
     deployed: ServeDeployment, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "_AFTER_DEADLINE", -19.0)  # the old one goes soon
+    monkeypatch.setattr(serving, "_AFTER_DEADLINE", -19.0)  # the old one is deleted soon
     folder = Path(str(deployed._settings.model))
     before = f"{MODELS}{deployed._number}"
-    with asking(client, 4, {"text": "a good film"}) as found:
-        until(lambda: len(found) > 20)
+    with asking(client, 4, {"text": "a good film"}) as responses:
+        until(lambda: len(responses) > 20)
         new = tiny_network.write(folder, "tiny", weight=3).version
         deployed.poll()
         until(lambda: client.get("/readyz").get_json()["model"]["version"] == new, 10)
         time.sleep(1.5)
         deployed.poll()
         until(lambda: before not in serve.status().applications)
-    assert {each.status_code for each in found} == {200}
-    said = [each.get_json() for each in found]
+    assert {response.status_code for response in responses} == {200}
+    bodies = [response.get_json() for response in responses]
     scores = {
-        (each["model"]["version"], round(each["predictions"][0]["score"], 3)) for each in said
+        (body["model"]["version"], round(body["predictions"][0]["score"], 3)) for body in bodies
     }
     assert scores == {("0", 0.881), (new, 0.998)}
 
@@ -302,15 +303,15 @@ def test_broken_bundle_is_rejected(
 ) -> None:
     folder = Path(str(deployed._settings.model))
     before = client.get("/readyz").get_json()
-    (folder / NETWORK).write_bytes(b"spoilt")
+    (folder / NETWORK).write_bytes(b"damaged")
     deployed.poll()
     assert "was changed after the bundle was written" in caplog.text
-    nonsense = tiny_network.write(folder, "tiny", temperature=float("nan")).version
+    invalid = tiny_network.write(folder, "tiny", temperature=float("nan")).version
     deployed.poll()
     assert "self-test of the model" in caplog.text
     time.sleep(1.5)
     assert client.get("/readyz").get_json() == before
-    assert before["model"]["version"] != nonsense
+    assert before["model"]["version"] != invalid
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
 
 
@@ -341,21 +342,21 @@ def test_failed_deployment_keeps_current_model(
 def test_second_serve_on_cluster_is_rejected(deployed: ServeDeployment) -> None:
     address = ray.get_runtime_context().gcs_address
     command = [sys.executable, "-m", "reelsense", "serve", "--port", "0"]
-    found = subprocess.run(  # noqa: S603
+    result = subprocess.run(  # noqa: S603
         [*command, "--cluster", "ray", "--address", address],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
-    assert found.returncode == 1
-    assert "reelsense: Ray Serve already runs on this cluster" in found.stderr
+    assert result.returncode == 1
+    assert "reelsense: Ray Serve is already running on this cluster" in result.stderr
 
 
 def test_too_many_cores_are_rejected(deployed: ServeDeployment) -> None:
-    with pytest.raises(SettingsError) as raised:
+    with pytest.raises(SettingsError) as error:
         ServeDeployment(deployed._settings, Plan(cores=1000), [], threading.Event())
-    assert raised.value.code == "too-many-cores"
+    assert error.value.code == "too-many-cores"
 
 
 def test_command_finishes_requests_on_sigterm(tmp_path: Path) -> None:
@@ -377,10 +378,10 @@ def test_command_finishes_requests_on_sigterm(tmp_path: Path) -> None:
         until(lambda: client.get("/readyz").status_code == 200)
         text = "a good film " * 16_000
         with ThreadPoolExecutor() as pool:
-            asked = pool.submit(client.post, "/v1/predict", json={"texts": [text] * 5})
+            future = pool.submit(client.post, "/v1/predict", json={"texts": [text] * 5})
             time.sleep(0.5)
             process.send_signal(signal.SIGTERM)
-            assert asked.result().status_code == 200
+            assert future.result().status_code == 200
         assert process.wait(60) == 0
     finally:
         process.kill()

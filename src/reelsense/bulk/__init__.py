@@ -1,1 +1,1 @@
-"""Resumable scoring of files: shards, rows and output. Knows tables and the classifier."""
+"""Resumable scoring of files: plan a task, cut rows into shards, score shards, store them."""

@@ -9,7 +9,7 @@
         manifest.json             the inputs, settings and shards of the run; written last
 
 While a run is in progress, the folder of the shards also contains run.json, which identifies the
-run, and one note per completed shard. An interrupted run resumes from them.
+run, and one record per completed shard. An interrupted run resumes from them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import fcntl
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from reelsense import __version__
 from reelsense.bulk.plan import ScoringTask
@@ -33,9 +33,11 @@ from reelsense.tables.storage import OutputFolder
 from reelsense.tables.writing import empty, join
 
 _RUN, MANIFEST, _LOCK = "run.json", "manifest.json", ".lock"
-_NOTE = re.compile(r"note-(\d+-\d+)\.json")
+_RECORD = re.compile(r"record-(\d+-\d+)\.json")
 _UNFINISHED = re.compile(rf"\..*{re.escape(storage.UNFINISHED)}")
-_OWN_FILES = re.compile(rf"(part|bad|note)-\d+-\d+\..+|run\.json|{_UNFINISHED.pattern}|\.lock")
+_OWN_FILES = re.compile(
+    rf"(part|bad|record)-\d+-\d+\..+|run\.json|manifest\.json|{_UNFINISHED.pattern}|\.lock"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -43,11 +45,9 @@ _log = logging.getLogger(__name__)
 class Output:
     """The output of one task: a folder of shards, or a file that is joined from shards.
 
-    A context manager: it locks the output and loads the records of completed shards.
-
-    Raises:
-        DatasetError: On entry, if the output contains something else, was made with other settings,
-            or is being written by another run.
+    A context manager: it locks the output and loads the records of completed shards. Raises
+    DatasetError if the output contains something else, was made with other settings, or is being
+    written by another run.
     """
 
     def __init__(self, address: str, task: ScoringTask) -> None:
@@ -55,14 +55,11 @@ class Output:
         self.is_folder = storage.is_folder(address)
         absolute = storage.absolute(address)
         self.folder = OutputFolder(absolute if self.is_folder else f"{absolute}.parts")
-        """The folder of the shards."""
-        self.records: dict[str, ShardRecord] = {}
-        """The completed shards, by name."""
-        self._is_complete = False
+        self.records: dict[str, ShardRecord] = {}  # completed shards by name
+        self._is_complete = False  # always false for a file, whose shards are removed at the end
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Output:
-        """Lock the output and load its records."""
         try:
             self._open()
         except BaseException:
@@ -71,7 +68,6 @@ class Output:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Unlock the output."""
         self._unlock()
 
     @property
@@ -81,38 +77,29 @@ class Output:
             return f"{self.address.rstrip('/')}/bad-*"
         return _bad_rows_address(self.address)
 
-    def is_known(self, name: str, digest: str) -> bool:
-        """Return whether the shard is complete and has the same rows."""
-        return is_known(self.records, name, digest)
-
     def begin_changes(self) -> None:
         """Mark a complete output as incomplete, until `finish`."""
-        if not self._is_complete:
-            return
-        if not self.is_folder:  # an earlier run was interrupted while it removed its shards
-            self._remove_except(())
-            raise DatasetError(
-                f"{self.address} was complete, but its input files have changed since: run the "
-                "same command again to score them anew",
-                code="input-changed",
-            )
-        for name, record in self.records.items():
-            self.folder.write(_note_name(name), json.dumps(asdict(record)).encode())
-        self.folder.write(_RUN, self._run_file())
-        self.folder.remove(MANIFEST)
-        self._is_complete = False
+        if self._is_complete:
+            for name, record in self.records.items():
+                self.folder.write(_record_name(name), _json(asdict(record)))
+            self.folder.write(_RUN, _json(self._run()))
+            self.folder.remove(MANIFEST)
+            self._is_complete = False
 
-    def keep(self, scored: ScoredShard) -> None:
+    def write(self, scored: ScoredShard) -> None:
         """Write a shard and its record."""
         self.begin_changes()
-        self.records[scored.name] = keep(self.folder, self._task, scored)
+        write_shard(self.folder, self._task, scored)
+        self.records[scored.name] = scored.record
 
     def finish(self, names: Sequence[str]) -> None:
         """Complete the output: it consists of the shards `names`, in this order."""
-        if not (self.is_folder or self._is_complete):
+        if self.is_folder:
+            self.folder.write(MANIFEST, _json(self._manifest(names), indent=1))
+            self._remove_except(names)
+        else:
             self._join(names)
-        self.folder.write(MANIFEST, (json.dumps(self._manifest(names), indent=1) + "\n").encode())
-        self._remove_except(names if self.is_folder else ())
+            self._remove_except(())
 
     def discard_if_empty(self) -> None:
         """Remove the folder of the shards if no shard was completed."""
@@ -126,16 +113,9 @@ class Output:
             "run": self._run(),
             "files": [file.name for file in self._task.files],
             "rows": sum(record.rows for _, record in records),
-            "bad_rows": sum(record.bad for _, record in records),
+            "bad_rows": sum(record.bad_rows for _, record in records),
             "shards": [
-                {
-                    "file": _part_name(self._task, name),
-                    "name": name,
-                    "rows": record.rows,
-                    "bad_rows": record.bad,
-                    "undecoded_rows": record.undecoded,
-                    "digest": record.digest,
-                }
+                {"file": _part_name(self._task, name), "name": name, **asdict(record)}
                 for name, record in records
             ],
         }
@@ -143,9 +123,9 @@ class Output:
     def _join(self, names: Sequence[str]) -> None:
         """Write the file of bad rows, then the output file."""
         bad_rows = _bad_rows_address(self.address)
-        if bad := [name for name in names if self.records[name].bad]:
+        if shards_with_errors := [name for name in names if self.records[name].bad_rows]:
             with storage.replace_file(bad_rows) as file:
-                for name in bad:
+                for name in shards_with_errors:
                     file.write(self.folder.read(_bad_name(name)))
         else:
             storage.remove(bad_rows)
@@ -162,12 +142,12 @@ class Output:
 
     def _open(self) -> None:
         is_local = storage.is_local(self.address)
-        if is_local and not self.is_folder and not Path(self.folder.address).parent.is_dir():
+        parent = Path(self.folder.address).parent
+        if is_local and not self.is_folder and not parent.is_dir():
             raise DatasetError(
-                f"{self.address}: there is no such folder; create it first", code="no-such-folder"
+                f"{self.address}: folder {parent} does not exist: create it", code="no-such-folder"
             )
-        names = self.folder.names()
-        names = {name for name in names if not _UNFINISHED.fullmatch(name)} - {_LOCK}
+        names = {name for name in self.folder.names() if not _UNFINISHED.fullmatch(name)} - {_LOCK}
         self._is_complete = MANIFEST in names
         if names and not self._is_complete and _RUN not in names:
             raise DatasetError(
@@ -185,12 +165,11 @@ class Output:
                 code="output-damaged",
             ) from error
         if not names:
-            self.folder.write(_RUN, self._run_file())
+            self.folder.write(_RUN, _json(self._run()))
 
     def _lock_folder(self) -> None:
-        folder = Path(self.folder.address)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("w")
+        self.folder.create()
+        lock = (Path(self.folder.address) / _LOCK).open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends
         except BlockingIOError:
@@ -201,7 +180,7 @@ class Output:
                 code="output-locked",
             ) from None
         except OSError:
-            _log.debug("the file system of %s does not support locks", folder)
+            _log.debug("the file system of %s does not support locks", self.folder.address)
         self._lock = lock
 
     def _unlock(self) -> None:
@@ -211,33 +190,24 @@ class Output:
 
     def _load(self, names: set[str]) -> None:
         """Load the records of the shards whose files exist."""
+        records: dict[str, ShardRecord] = {}
         if self._is_complete:
             manifest = json.loads(self.folder.read(MANIFEST))
-            self._check_run(dict(manifest["run"]))
-            self.records = {
-                shard["name"]: ShardRecord(
-                    shard["digest"],
-                    shard["rows"],
-                    shard["bad_rows"],
-                    shard.get("undecoded_rows", 0),
-                )
-                for shard in manifest["shards"]
-            }
-            if not self.is_folder:  # the joined file has replaced the shards
-                return
+            self._check_run(manifest["run"])
+            records = {shard["name"]: _record(shard) for shard in manifest["shards"]}
         elif names:
-            self._check_run(dict(json.loads(self.folder.read(_RUN))))
+            self._check_run(json.loads(self.folder.read(_RUN)))
             for name in names:
-                if note := _NOTE.fullmatch(name):
-                    self.records[note[1]] = ShardRecord(**json.loads(self.folder.read(name)))
+                if match := _RECORD.fullmatch(name):
+                    records[match[1]] = _record(json.loads(self.folder.read(name)))
         self.records = {
             name: record
-            for name, record in self.records.items()
+            for name, record in records.items()
             if self._files_of(name, record) <= names
         }
 
     def _files_of(self, name: str, record: ShardRecord) -> set[str]:
-        return {_part_name(self._task, name)} | ({_bad_name(name)} if record.bad else set())
+        return {_part_name(self._task, name)} | ({_bad_name(name)} if record.bad_rows else set())
 
     def _check_run(self, run: dict[str, object]) -> None:
         own = self._run()
@@ -248,9 +218,6 @@ class Output:
                 "the same settings, choose another output, or delete it",
                 code="output-of-other-settings",
             )
-
-    def _run_file(self) -> bytes:
-        return (json.dumps(self._run()) + "\n").encode()
 
     def _run(self) -> dict[str, object]:
         """Return the settings that determine the content of the shards."""
@@ -273,32 +240,25 @@ class Output:
         kept = {MANIFEST} if self.is_folder else set()
         for name in shards:
             kept |= self._files_of(name, self.records[name])
-        names = self.folder.names()
-        own = {name for name in names if name == MANIFEST or _OWN_FILES.fullmatch(name)}
-        # Notes go first and the files that identify the run last: an interruption must not leave
-        # a note whose shard is gone, or shards that nothing identifies.
-        last = [_RUN, MANIFEST, _LOCK]
+        # Records go first and the files that identify the run last: an interruption must not leave
+        # a record whose shard is gone, or shards that nothing identifies.
+        order = {_RUN: 2, MANIFEST: 3, _LOCK: 4}
+        own = {name for name in self.folder.names() if _OWN_FILES.fullmatch(name)}
         self.folder.remove(
             *sorted(
                 own - kept,
-                key=lambda name: last.index(name) if name in last else -1 - bool(_NOTE.match(name)),
+                key=lambda name: order.get(name, 0 if _RECORD.fullmatch(name) else 1),
             )
         )
 
 
-def is_known(records: Mapping[str, ShardRecord], name: str, digest: str) -> bool:
-    """Return whether `records` contain the shard with the same rows."""
-    return name in records and records[name].digest == digest
-
-
-def keep(folder: OutputFolder, task: ScoringTask, scored: ScoredShard) -> ShardRecord:
-    """Write a shard into `folder`. Its note is written last and marks it as complete."""
-    folder.remove(_note_name(scored.name))  # may be of a shard with other rows
+def write_shard(folder: OutputFolder, task: ScoringTask, scored: ScoredShard) -> None:
+    """Write a shard into `folder`. Its record is written last and marks it as complete."""
+    folder.remove(_record_name(scored.name))  # may be of a shard with other rows
     if scored.bad_rows:
         folder.write(_bad_name(scored.name), "".join(scored.bad_rows).encode())
     folder.write(_part_name(task, scored.name), scored.table)
-    folder.write(_note_name(scored.name), json.dumps(asdict(scored.record)).encode())
-    return scored.record
+    folder.write(_record_name(scored.name), _json(asdict(scored.record)))
 
 
 def written(address: str) -> tuple[str, ...]:
@@ -307,12 +267,20 @@ def written(address: str) -> tuple[str, ...]:
     return (f"{absolute}/", f"{absolute}.parts/", absolute, _bad_rows_address(absolute))
 
 
+def _record(content: dict[str, Any]) -> ShardRecord:
+    return ShardRecord(**{field.name: content[field.name] for field in fields(ShardRecord)})
+
+
+def _json(content: dict[str, object], indent: int | None = None) -> bytes:
+    return (json.dumps(content, indent=indent) + "\n").encode()
+
+
 def _part_name(task: ScoringTask, shard: str) -> str:
     return f"part-{shard}{task.schema.format}"
 
 
-def _note_name(shard: str) -> str:
-    return f"note-{shard}.json"
+def _record_name(shard: str) -> str:
+    return f"record-{shard}.json"
 
 
 def _bad_name(shard: str) -> str:

@@ -17,29 +17,19 @@ from reelsense.prediction import Explanation, Part, Prediction
 from reelsense.tables.delimited import Row
 from reelsense.text.clean import clean
 
+# Ten seconds on two cores. Longer texts are mistakes, such as a file without line breaks.
 _MAX_CHARACTERS = 1_000_000
-"""Of a text: ten seconds on two cores. Longer texts are mistakes, such as a file without lines."""
 
+# The result for a row; a string is the reason why it could not be scored.
 Answer = Prediction | Explanation | str
-"""The result for a row; a string is the reason why it could not be scored."""
 
 Predict = Callable[[list[str]], Sequence[Prediction | Explanation | TextError]]
 
-EXPLAINED = ("because", "explanation")
-"""The columns that are added if rows are explained."""
+EXPLAINED = ("because", "explanation")  # columns that are added if rows are explained
 
 
 def answer_rows(predict: Predict, rows: Sequence[Row], column: str) -> list[Answer]:
-    """Return a prediction for the text in `column` of each row, or why there is none.
-
-    Args:
-        predict: Scores a list of texts.
-        rows: The rows; those with an error are not scored.
-        column: The text column.
-
-    Returns:
-        One answer per row.
-    """
+    """Return the prediction for the text in `column` of each row, or why it cannot be scored."""
     answers: list[Answer] = [row_error(row, column) for row in rows]
     valid = [n for n, error in enumerate(answers) if not error]
     texts = [str(rows[n].values[column]) for n in valid]
@@ -77,15 +67,14 @@ def added(answer: Answer, text: str, columns: Sequence[str]) -> dict[str, object
     """Return the values that are added to the row of `text`: `columns` and the error."""
     if isinstance(answer, str):
         return dict.fromkeys(columns) | {"error": answer}
-    explanation: dict[str, object] = {}
+    values: dict[str, object] = {"error": None}
     if isinstance(answer, Explanation):
-        values = (strongest_sentence(text, answer), as_dict(text, answer))
-        explanation = dict(zip(EXPLAINED, values, strict=True))
+        values |= {
+            "because": strongest_sentence(text, answer),
+            "explanation": as_dict(text, answer),
+        }
         answer = answer.prediction
-    return {
-        name: explanation[name] if name in explanation else getattr(answer, name)
-        for name in columns
-    } | {"error": None}
+    return {name: getattr(answer, name) for name in columns if name not in values} | values
 
 
 def as_dict(text: str, explanation: Explanation) -> dict[str, Any]:

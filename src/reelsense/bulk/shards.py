@@ -1,64 +1,49 @@
 """Cut files into shards, and score shards.
 
-The content of a shard depends only on the files and the plan, so shards can be scored in any order,
+The content of a shard depends only on the files and the task, so shards can be scored in any order,
 on any machine, and more than once. Does not know where shards are stored.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
-from reelsense.bulk import columns
-from reelsense.bulk.plan import ScoringTask
+from reelsense.bulk.plan import ScoringTask, check_columns
 from reelsense.bulk.rows import Answer, Predict, added, answer_rows
 from reelsense.errors import TextError
 from reelsense.inference.classifier import Classifier
 from reelsense.prediction import Explanation
 from reelsense.tables.delimited import UNDECODED, Row
-from reelsense.tables.reading import open_table
+from reelsense.tables.reading import read_rows
 from reelsense.tables.writing import encode, json_line
 
-_SHARD_CHARACTERS = 32_000_000
-"""A shard also ends after this many characters, which bounds memory for long rows."""
+_SHARD_CHARACTERS = 32_000_000  # a shard also ends after these: they bound memory for long rows
 
-BATCH_ROWS, BATCH_ROWS_EXPLAINED = 256, 8
-"""Rows per call of the classifier."""
-
-_THREADS = 2
-"""Batches in flight: one is tokenized or finished while the network runs the other."""
-
-IsKnown = Callable[[str, str], bool]
-"""Whether the shard with this name and digest has already been scored."""
+_THREADS = 2  # batches in flight: one is tokenized or finished while the network runs the other
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
     """Consecutive rows of the input."""
 
-    name: str
-    """Sorting shards by name restores the row order."""
-    rows: tuple[Row, ...]
-    """Empty if the shard has already been scored."""
-    digest: str
-    """Of the rows."""
-    input_bytes: float
-    """Approximate size in the input files."""
+    name: str  # sorting shards by name restores the row order
+    rows: tuple[Row, ...]  # empty if the shard has already been scored
+    digest: str  # of the rows
+    input_bytes: float  # approximate size in the input files
 
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
     """What is stored about a completed shard."""
 
-    digest: str
     rows: int
-    bad: int
-    """Rows that could not be scored."""
-    undecoded: int = 0
-    """Bad rows that are not UTF-8."""
+    bad_rows: int  # rows that could not be scored
+    undecoded_rows: int  # bad rows that are not UTF-8
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,44 +53,35 @@ class ScoredShard:
     name: str
     record: ShardRecord
     table: bytes
-    bad_rows: tuple[str, ...]
-    """A line of JSON per row that could not be scored: file, line, error and values."""
+    bad_rows: tuple[str, ...]  # as JSON lines: file, line, error and values
 
 
-def shards(
-    task: ScoringTask, number: int, is_known: IsKnown = lambda _name, _digest: False
+def cut_shards(
+    task: ScoringTask, number: int, records: Mapping[str, ShardRecord]
 ) -> Iterator[Shard]:
-    """Cut an input group into shards.
+    """Cut the input group `number` into shards. Those in `records` are yielded without their rows.
 
-    Args:
-        task: The plan.
-        number: Index of the input group.
-        is_known: Shards for which this is true are yielded without their rows.
-
-    Raises:
-        DatasetError: A file cannot be read to its end.
+    Raises DatasetError if a file cannot be read to its end.
     """
     rows: list[Row] = []
     characters = count = 0
-    shard_start = 0.0
+    shard_start = position = 0.0
 
-    def shard(end: float) -> Shard:
-        name = f"{number:06d}-{count:06d}"
-        digest = _digest(rows)
-        kept = () if is_known(name, digest) else tuple(rows)
-        return Shard(name, kept, digest, end - shard_start)
+    def shard() -> Shard:
+        name, digest = f"{number:06d}-{count:06d}", _digest(rows)
+        is_known = name in records and records[name].digest == digest
+        return Shard(name, () if is_known else tuple(rows), digest, position - shard_start)
 
-    position = 0.0
     for row, position in _rows(task, number):
         rows.append(row)
         characters += sum(
             len(value) for value in row.values.values() if isinstance(value, str | bytes)
         )
         if len(rows) == task.shard_rows or characters >= _SHARD_CHARACTERS:
-            yield shard(position)
+            yield shard()
             rows, characters, count, shard_start = [], 0, count + 1, position
     if rows:
-        yield shard(position)
+        yield shard()
 
 
 def _rows(task: ScoringTask, number: int) -> Iterator[tuple[Row, float]]:
@@ -113,11 +89,11 @@ def _rows(task: ScoringTask, number: int) -> Iterator[tuple[Row, float]]:
     finished_bytes = 0
     for file in task.input_groups[number]:
         size = file.size or 0
-        with open_table(file, task.input_format, task.encoding) as table:
-            for n, row in enumerate(table.rows):
-                if n == 0 and task.input_format.suffix != ".jsonl" and task.schema.columns:
-                    columns.check_same(tuple(row.values), task.schema.columns, file, task.files[0])
-                yield replace(row, file=file.name), finished_bytes + table.fraction_read() * size
+        rows = read_rows(file, task.input_format, task.encoding)
+        for n, (row, fraction_read) in enumerate(rows):
+            if n == 0:
+                check_columns(tuple(row.values), file, task)
+            yield replace(row, file=file.name), finished_bytes + fraction_read * size
         finished_bytes += size
 
 
@@ -129,7 +105,12 @@ def _digest(rows: Sequence[Row]) -> str:
     return digest.hexdigest()
 
 
-def score(
+def batch_rows(*, explain: bool) -> int:
+    """Return the number of rows per call of the classifier."""
+    return 8 if explain else 256
+
+
+def score_shard(
     classifier: Classifier,
     task: ScoringTask,
     shard: Shard,
@@ -142,7 +123,7 @@ def score(
     rows = [_with_column_error(row, task) for row in shard.rows]
     # Rows of similar length share a batch, which saves padding.
     order = sorted(range(len(rows)), key=lambda n: len(str(rows[n].values.get(task.column))))
-    size = BATCH_ROWS_EXPLAINED if task.explain else BATCH_ROWS
+    size = batch_rows(explain=task.explain)
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     answers: list[Answer] = [""] * len(rows)
 
@@ -157,12 +138,10 @@ def score(
             on_rows(len(batch))
     finally:
         threads.shutdown(cancel_futures=True)
-    return _encoded(task, shard, rows, answers)
+    return _encode(task, shard, rows, answers)
 
 
-def _encoded(
-    task: ScoringTask, shard: Shard, rows: list[Row], answers: list[Answer]
-) -> ScoredShard:
+def _encode(task: ScoringTask, shard: Shard, rows: list[Row], answers: list[Answer]) -> ScoredShard:
     names = [name for name in task.schema.added if name not in ("file", "error")]
     table: list[tuple[Row, dict[str, object]]] = []
     bad_rows: list[str] = []
@@ -176,7 +155,7 @@ def _encoded(
     undecoded = sum(row.error == UNDECODED for row in rows)
     return ScoredShard(
         shard.name,
-        ShardRecord(shard.digest, len(rows), len(bad_rows), undecoded),
+        ShardRecord(len(rows), len(bad_rows), undecoded, shard.digest),
         encode(task.schema, table, header=task.shard_header),
         tuple(bad_rows),
     )

@@ -26,7 +26,7 @@ from reelsense.files import NO_ROOM
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="reelsense")
 def cli() -> None:
-    """The sentiment of movie reviews, from BERT."""
+    """Classify the sentiment of movie reviews with a BERT model."""
 
 
 for _command in (
@@ -47,17 +47,17 @@ for _command in (
 
 
 def main() -> None:
-    """Run the command line; an error of reelsense's own, or of a file, is one line, exit code 1."""
+    """Run the command line. Errors of reelsense and of files are one line, with exit code 1."""
     try:
         cli(prog_name="reelsense")
     except ReelsenseError as error:
-        _give_up(str(error))
+        _exit(str(error))
     except OSError as error:
         if error.filename is None and error.errno not in NO_ROOM:
             raise
-        _give_up(f"{error.filename or 'what was to be written'}: {error.strerror}")
+        _exit(f"{error.filename or 'cannot write the output'}: {error.strerror}")
 
 
-def _give_up(reason: str) -> None:
+def _exit(reason: str) -> None:
     click.echo(f"reelsense: {reason}", err=True)
     sys.exit(1)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from reelsense.cli import options
+
+if TYPE_CHECKING:
+    from reelsense.datasets.labelled import LabelledData
 
 
 @click.command(short_help="Fit calibration and decision thresholds.")
@@ -22,9 +26,7 @@ from reelsense.cli import options
 @click.option("--output", type=options.PATH, required=True, help="Folder of the new bundle.")
 @options.model
 def calibrate(
-    data: Path,
-    text_column: str,
-    label_column: str,
+    source: LabelledData,
     split: str,
     sets_folder: Path | None,
     output: Path,
@@ -37,7 +39,6 @@ def calibrate(
     """
     from reelsense import registry
     from reelsense.bundle import check_target, read_bundle, write_bundle
-    from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation.calibrate import ValidationSet, sentence_set
     from reelsense.evaluation.calibrate import calibrate as fit
     from reelsense.evaluation.summary import calibration_as_text
@@ -45,10 +46,8 @@ def calibrate(
 
     check_target(output)
     bundle = read_bundle(registry.find(model))
-    source = LabelledData(data, text_column, label_column)
     sets = [ValidationSet(source.title(split), source.part(split))]
     if sets_folder:
         sets.append(sentence_set(sets_folder))
-    calibrated = fit(bundle, Classifier(bundle), sets)
-    manifest = write_bundle(output, calibrated)
+    manifest = write_bundle(output, fit(bundle, Classifier(bundle), sets))
     click.echo(f"{output}: {manifest.name} {manifest.version}\n{calibration_as_text(manifest)}")

@@ -16,8 +16,8 @@ from reelsense.errors import ReelsenseError
 def config(file: Path | None, **flags: str | None) -> None:
     """Show the settings that `reelsense serve` would use, and the origin of each.
 
-    The output is a file for --config, without secrets. If the server could not start with these
-    settings, the reason is printed to standard error and the exit code is 1.
+    The output is valid input for --config; secrets are left out. If the server could not start with
+    these settings, the reason is printed to standard error and the exit code is 1.
     """
     effective = effective_settings(file, flags)
     click.echo(effective.as_toml())

@@ -21,10 +21,14 @@ def data() -> None:
     "copy",
     type=options.PATH,
     help="Use a copy instead of downloading: for imdb, aclImdb_v1.tar.gz or its unpacked folder; "
-    "for evaluation-sets, the folder data/evaluation-sets of another machine.",
+    "for evaluation-sets, a copy of the folder data/evaluation-sets.",
 )
 @click.option(
-    "--output", type=options.PATH, default=Path("data"), show_default=True, help="Parent folder."
+    "--output",
+    type=options.PATH,
+    default=Path("data"),
+    show_default=True,
+    help="Folder in which the dataset folder is created.",
 )
 def fetch(dataset: str, copy: Path | None, output: Path) -> None:
     """Download and verify a dataset.

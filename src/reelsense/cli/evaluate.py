@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from reelsense.cli import options
+from reelsense.cli.options import require
 
 if TYPE_CHECKING:
-    from reelsense.bundle import Manifest
+    from reelsense.bundle import Bundle, Manifest
     from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation.evaluate import EvaluationData
     from reelsense.evaluation.explanations import Scores
     from reelsense.evaluation.scorer import Scorer
     from reelsense.report.results import EvaluationRecord
 
-
 BAG_OF_WORDS = "bag-of-words"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Output:
-    """What to write."""
-
-    json_file: Path | None
-    report: Path | None
-    update_card: bool
 
 
 @click.command()
@@ -36,9 +27,11 @@ class _Output:
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test", "all"]),
-    help="Part of the data. Default: test for a dataset, all for a table.",
+    help="Part of the data. Default: test for the Large Movie Review Dataset, all for a table.",
 )
-@click.option("--json", "json_file", type=options.PATH, help="Write the results to this file.")
+@click.option(
+    "--json", "json_file", type=options.PATH, help="Write the metrics as JSON to this file."
+)
 @click.option(
     "--report",
     type=options.PATH,
@@ -48,8 +41,8 @@ class _Output:
     "--evaluation-sets",
     "sets_folder",
     type=options.PATH,
-    help="Edited reviews, single sentences and audited labels, from `reelsense data fetch "
-    "evaluation-sets`.",
+    help="Folder with edited reviews, single sentences and audited labels, from `reelsense data "
+    "fetch evaluation-sets`.",
 )
 @click.option(
     "--compare-to",
@@ -66,7 +59,8 @@ class _Output:
 @click.option(
     "--texts/--no-texts",
     default=True,
-    help="Include the texts of reviews in report and results. Use --no-texts to publish them.",
+    help="Include the texts of reviews in the report and the metrics. Use --no-texts for reports "
+    "that you publish.",
 )
 @click.option(
     "--update-card",
@@ -75,9 +69,7 @@ class _Output:
 )
 @options.model
 def evaluate(
-    data: Path,
-    text_column: str,
-    label_column: str,
+    source: LabelledData,
     split: str | None,
     json_file: Path | None,
     report: Path | None,
@@ -92,21 +84,17 @@ def evaluate(
 ) -> None:
     """Evaluate a model on labelled reviews."""
     _check_output(json_file, report)
-    if update_card and quick:
-        raise click.UsageError("--update-card cannot be combined with --quick")
-    if checkpoint and not explanations:
-        raise click.UsageError("--checkpoint requires --explanations")
+    require(not (update_card and quick), "--update-card cannot be combined with --quick")
+    require(explanations or not checkpoint, "--checkpoint requires --explanations")
 
     from reelsense import registry
     from reelsense.bundle import check_target
-    from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation import evaluate as evaluation
     from reelsense.inference.classifier import Classifier
 
     folder = registry.find(model)
     if update_card:
         check_target(folder)
-    source = LabelledData(data, text_column, label_column)
     part = split or source.usual_part
     other = _other_model(compare_to, source, part) if compare_to else None
     classifier = Classifier.load(folder)
@@ -123,50 +111,62 @@ def evaluate(
         ),
     )
     record = evaluation.make_record(results, predictions, classifier.manifest, source.title(part))
-    output = _Output(json_file=json_file, report=report, update_card=update_card)
     _write(
         record if texts else record.without_texts(),
         folder,
-        output,
+        json_file=json_file,
+        report=report,
+        update_card=update_card,
         on_imdb=source.is_imdb,
         official=source.is_imdb and part == "test",
     )
 
 
 def _write(
-    record: EvaluationRecord, folder: Path, output: _Output, *, on_imdb: bool, official: bool
+    record: EvaluationRecord,
+    folder: Path,
+    *,
+    json_file: Path | None,
+    report: Path | None,
+    update_card: bool,
+    on_imdb: bool,
+    official: bool,
 ) -> None:
-    """Print `record`, and write it to `output` and to the bundle in `folder` as requested.
-
-    If the model was evaluated on the `official` test set, the manifest gets the accuracy too.
-    """
+    """Print `record`, and write it to files and to the bundle in `folder` as requested."""
     from reelsense import registry
-    from reelsense.bundle import CARD, OfficialTestMetrics, read_bundle, write_bundle
+    from reelsense.bundle import CARD, read_bundle
     from reelsense.evaluation.card import render_card
     from reelsense.evaluation.summary import as_text
     from reelsense.files import write_atomically
     from reelsense.report.page import render_report
 
     bundle = read_bundle(folder)
-    manifest = bundle.manifest
-    card = render_card(
-        record, manifest, on_imdb=on_imdb, published_as=registry.published_name(folder)
-    )
+    name = registry.published_name(folder)
+    card = render_card(record, bundle.manifest, on_imdb=on_imdb, published_as=name)
     click.echo(f"{record.model} {record.version} on {record.data}\n\n{as_text(record.evaluation)}")
-    if output.report:
-        write_atomically(output.report / "index.html", render_report(record, manifest))
-        write_atomically(output.report / CARD, card)
-        click.echo(f"\nreport: {output.report / 'index.html'}")
-    if output.json_file:
-        write_atomically(output.json_file, replace(record, plots=()).to_json())
-    if output.update_card:
-        if official:
-            metrics = record.evaluation.metrics
-            test = OfficialTestMetrics(reviews=metrics.reviews, accuracy=metrics.accuracy)
-            manifest = replace(manifest, metrics=manifest.metrics | {"test": test})
-        evaluation = record.without_texts().to_json()
-        write_bundle(folder, replace(bundle, manifest=manifest, card=card, evaluation=evaluation))
+    if report:
+        write_atomically(report / "index.html", render_report(record, bundle.manifest))
+        write_atomically(report / CARD, card)
+        click.echo(f"\nreport: {report / 'index.html'}")
+    if json_file:
+        write_atomically(json_file, replace(record, plots=()).to_json())
+    if update_card:
+        _update_bundle(folder, replace(bundle, card=card), record, official=official)
         click.echo(f"\nmodel card: {folder / CARD}")
+
+
+def _update_bundle(
+    folder: Path, bundle: Bundle, record: EvaluationRecord, *, official: bool
+) -> None:
+    """Write `record` to the bundle; the manifest gets the accuracy on the `official` test set."""
+    from reelsense.bundle import OfficialTestMetrics, write_bundle
+
+    manifest, metrics = bundle.manifest, record.evaluation.metrics
+    if official:
+        test = OfficialTestMetrics(reviews=metrics.reviews, accuracy=metrics.accuracy)
+        manifest = replace(manifest, metrics=manifest.metrics | {"test": test})
+    evaluation = record.without_texts().to_json()
+    write_bundle(folder, replace(bundle, manifest=manifest, evaluation=evaluation))
 
 
 def _gradients(checkpoint: Path) -> tuple[str, Scores]:
@@ -177,15 +177,20 @@ def _gradients(checkpoint: Path) -> tuple[str, Scores]:
 
 def _check_output(json_file: Path | None, report: Path | None) -> None:
     """Fail now if the output could not be written after an hour of scoring."""
-    if json_file and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
-        raise click.UsageError(f"--json {json_file}: expected a file in an existing folder")
-    if report and (report / "manifest.json").exists():
-        raise click.UsageError(f"--report {report} is a bundle: name another folder")
-    if report:
-        try:
-            report.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise click.UsageError(f"--report {report} is a file: name a folder") from error
+    require(
+        not json_file or (json_file.absolute().parent.is_dir() and not json_file.is_dir()),
+        f"--json {json_file}: expected a file in an existing folder",
+    )
+    if not report:
+        return
+    require(
+        not (report / "manifest.json").exists(),
+        f"--report {report} is a bundle: choose another folder",
+    )
+    try:
+        report.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise click.UsageError(f"--report {report} is a file: choose a folder") from error
 
 
 def _warn_if_optimistic(manifest: Manifest, source: LabelledData, part: str) -> None:
@@ -216,15 +221,15 @@ def _evaluation_data(source: LabelledData, part: str, sets_folder: Path | None) 
 
 
 def _other_model(name: str, source: LabelledData, part: str) -> tuple[str, Scorer]:
-    """Return the model to compare with, after its full name."""
+    """Return the name and version of the model to compare with, and the model."""
     from reelsense.evaluation.baseline import train_baseline
     from reelsense.inference.classifier import Classifier
 
     if name != BAG_OF_WORDS:
         other = Classifier.load(name)
         return f"{other.manifest.name} {other.manifest.version}", other
-    if part not in ("validation", "test"):
-        raise click.UsageError(
-            f"--compare-to {BAG_OF_WORDS} is trained on --data: use --split validation"
-        )
+    require(
+        part in ("validation", "test"),
+        f"--compare-to {BAG_OF_WORDS} is trained on --data: use --split validation",
+    )
     return "bag of words", train_baseline(*source.for_training())

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 
 from reelsense.cli import options
-from reelsense.cli.model_loading import load_classifier
 from reelsense.errors import InputError, TextError
 from reelsense.text.clean import LONE_SURROGATE
 
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
     from reelsense.prediction import Explanation
 
 
-@click.command(short_help="Show which sentences and words carry the prediction.")
+@click.command(short_help="Show which sentences and words contribute most to a prediction.")
 @click.argument("text")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole explanation as JSON.")
 @click.option(
     "--budget",
     type=int,
-    help="Maximum number of forward passes, at least 16; by default 200. More passes resolve long "
+    help="Maximum number of forward passes, at least 16. Default: 200. More passes resolve long "
     "texts more finely and find smaller counterfactuals.",
 )
 @options.risk
@@ -35,14 +34,19 @@ if TYPE_CHECKING:
 def explain(
     text: str, as_json: bool, budget: int | None, risk: float | None, model: str | None
 ) -> None:
-    """Show which sentences and words of TEXT carry its prediction ("-": standard input).
+    """Show which sentences and words of TEXT contribute most to its prediction.
 
-    The weight of a part is the change of the log-odds when it is removed.
+    The weight of a part is the change of the log-odds when it is removed. If TEXT is -, all of
+    standard input is one text.
     """
+    from reelsense.inference.classifier import Classifier
+
     if text == "-":
         text = sys.stdin.buffer.read().decode("utf-8-sig", errors="replace")
     text = LONE_SURROGATE.sub("\ufffd", text)  # from arguments that are not UTF-8
-    explanation = explain_text(load_classifier(model, risk), text, risk, budget)
+    classifier = Classifier.load(model)
+    options.warn_if_unreachable(classifier.manifest, risk)
+    explanation = explain_text(classifier, text, risk, budget)
     if as_json:
         from reelsense.bulk.rows import as_dict
 
@@ -52,7 +56,7 @@ def explain(
 
 
 def explain_text(
-    classifier: Classifier, text: str, risk: float | None, budget: int | None
+    classifier: Classifier, text: str, risk: float | None, budget: int | None = None
 ) -> Explanation:
     """Return the explanation of `text`, within `budget` forward passes or the default."""
     from reelsense.inference.explain import BUDGET
@@ -72,7 +76,7 @@ def errors_of_one_text() -> Iterator[None]:
 
 def print_explanation(text: str, explanation: Explanation) -> None:
     """Print an explanation of `text`, in colour if standard output is a terminal."""
-    from reelsense.cli.explanation_text import as_text
+    from reelsense.cli.rendering import as_text
 
     # https://no-color.org; click itself omits colours if there is no terminal.
     click.echo(as_text(text, explanation), color=False if os.environ.get("NO_COLOR") else None)

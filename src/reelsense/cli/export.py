@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from reelsense.cli import options
+
+if TYPE_CHECKING:
+    from reelsense.datasets.labelled import LabelledData
 
 
 @click.command()
@@ -14,24 +18,16 @@ from reelsense.cli import options
 @options.labelled_data
 @options.validation_sets
 @click.option("--output", type=options.PATH, required=True, help="Folder for the bundle.")
-def export(
-    checkpoint: Path,
-    data: Path,
-    text_column: str,
-    label_column: str,
-    sets_folder: Path | None,
-    output: Path,
-) -> None:
+def export(checkpoint: Path, source: LabelledData, sets_folder: Path | None, output: Path) -> None:
     """Convert a checkpoint to a bundle.
 
     CHECKPOINT is a folder that `reelsense train` wrote, --data the data that it was trained on. The
-    bundle has int8 weights. Its labels are compared with those of the checkpoint.
+    bundle has int8 weights. Its predicted labels are compared with those of the checkpoint on the
+    validation set; too many differences are an error.
     """
-    from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation.calibrate import sentence_set
     from reelsense.training import export as exporter
 
-    source = LabelledData(data, text_column, label_column)
     split, labels = source.for_training()
     calibrate_on = [sentence_set(sets_folder)] if sets_folder else []
     parity = exporter.export(

@@ -11,16 +11,21 @@ from reelsense.cli import options
 
 @click.command(short_help="Create an API key.")
 @click.argument("name")
-@click.option("--rate-limit", help="Its rate limit, as 600/minute; by default that of the server.")
-@click.option("--admin", is_flag=True, help="Valid for /metrics and /admin, and for nothing else.")
 @click.option(
-    "--keys-file", type=options.PATH, help="Add its hash to this file, which is created if missing."
+    "--rate-limit",
+    help="Rate limit of the key, for example 600/minute. Default: that of the server.",
+)
+@click.option("--admin", is_flag=True, help="Valid only for /metrics and /admin.")
+@click.option(
+    "--keys-file",
+    type=options.PATH,
+    help="Append the hash of the key to this file (created if missing).",
 )
 def key(name: str, rate_limit: str | None, admin: bool, keys_file: Path | None) -> None:
     """Create an API key for NAME and print it. It cannot be shown again: only its hash is stored.
 
-    Without --keys-file, the line with the hash is printed to standard error, for a keys file or
-    REELSENSE_KEYS. A running server reloads its keys file on SIGHUP.
+    Without --keys-file, the line for the keys file or REELSENSE_KEYS is printed to standard error.
+    A running server reloads its keys file on SIGHUP.
     """
     from reelsense.server.middleware import api_keys
 

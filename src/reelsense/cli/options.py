@@ -1,28 +1,37 @@
-"""Options that several commands share."""
+"""Options and checks that several commands share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-_Command = TypeVar("_Command", bound=Callable[..., object])
+if TYPE_CHECKING:
+    from reelsense.bundle import Manifest
 
 PATH = click.Path(path_type=Path)
 
 model = click.option(
     "--model",
-    help="Name of an installed model (see `reelsense models`) or folder of a bundle; by default "
-    "the bundled model.",
+    help="Name of an installed model (see `reelsense models`) or folder of a bundle. Default: the "
+    "bundled model.",
 )
 
 risk = click.option(
     "--risk",
     type=float,
-    help="Target error rate, for example 0.02: less certain verdicts are unsure. By default that "
-    "of the model.",
+    help="Target error rate, for example 0.02: verdicts below the decision threshold become "
+    "unsure. Default: the target error rate of the model.",
+)
+
+address = click.option(
+    "--address",
+    metavar="HOST",
+    help="With --cluster: HOST[:PORT] of the cluster's head node, or auto on a node of the "
+    "cluster. Default: start a cluster on this machine.",
 )
 
 validation_sets = click.option(
@@ -34,17 +43,63 @@ validation_sets = click.option(
 )
 
 
-def labelled_data(command: _Command) -> _Command:
-    """Add --data, --text-column and --label-column."""
-    for option in (
-        click.option("--label-column", default="label", show_default=True, help="Of a table."),
-        click.option("--text-column", default="text", show_default=True, help="Of a table."),
-        click.option(
-            "--data",
-            type=PATH,
-            required=True,
-            help="Folder of the Large Movie Review Dataset, or a .csv, .tsv or .jsonl table.",
-        ),
-    ):
-        command = option(command)
-    return command
+def labelled_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --data, --text-column and --label-column; the command gets them as `source`."""
+
+    @click.option(
+        "--data",
+        type=PATH,
+        required=True,
+        help="Folder of the Large Movie Review Dataset, or a .csv, .tsv or .jsonl table.",
+    )
+    @click.option(
+        "--text-column",
+        default="text",
+        show_default=True,
+        help="Column that contains the texts, if --data is a table.",
+    )
+    @click.option(
+        "--label-column",
+        default="label",
+        show_default=True,
+        help="Column that contains the labels, if --data is a table.",
+    )
+    @wraps(command)
+    def with_source(data: Path, text_column: str, label_column: str, **options: Any) -> None:
+        from reelsense.datasets.labelled import LabelledData
+
+        command(source=LabelledData(data, text_column, label_column), **options)
+
+    return with_source
+
+
+def require(condition: object, message: str) -> None:
+    """Raise a usage error with `message` unless `condition` is true."""
+    if not condition:
+        raise click.UsageError(message)
+
+
+def warn_if_unreachable(manifest: Manifest, risk: float | None) -> None:
+    """Warn if the model of `manifest` cannot meet the target error rate `risk`; None: its own."""
+    from reelsense.inference.calibration import decision_thresholds
+    from reelsense.prediction import UNSURE
+
+    thresholds = decision_thresholds(manifest, risk)
+    unreachable = [
+        group.name
+        for group, threshold in zip(manifest.groups, thresholds, strict=True)
+        if threshold is None
+    ]
+    if unreachable:
+        rate = (
+            "its default target error rate"
+            if risk is None
+            else f"a target error rate of {risk:.2%}"
+        )
+        all_groups = len(unreachable) == len(thresholds)
+        where = "" if all_groups else f" in length group {', '.join(unreachable)}"
+        click.echo(
+            f"warning: the model cannot meet {rate}: every verdict{where} is {UNSURE}; choose a "
+            "higher --risk",
+            err=True,
+        )

@@ -11,7 +11,7 @@ import click
 
 from reelsense.cli import options
 from reelsense.cli.explain import errors_of_one_text, explain_text, print_explanation
-from reelsense.cli.model_loading import load_classifier, read_bundle
+from reelsense.cli.options import require, warn_if_unreachable
 
 if TYPE_CHECKING:
     from reelsense.inference.classifier import Classifier
@@ -24,21 +24,24 @@ if TYPE_CHECKING:
     "inputs",
     multiple=True,
     help="A .csv, .tsv, .jsonl or .txt file (one review per line), each also as .gz, or .parquet; "
-    "a folder or a quoted pattern of such files; a URL such as s3://...; - reads lines of text.",
+    "a folder or a quoted pattern of such files; a URL such as s3://...; or - for standard input, "
+    "one text per line.",
 )
 @click.option(
     "--output",
-    help="A file, whose name determines the format, or a folder/ for one file per shard; by "
-    "default standard output. Run the same command again to resume after an interruption.",
+    help="A file, whose name determines the format, or a folder (name ends with /) for one file "
+    "per shard. Default: standard output. Run the same command again to resume after an "
+    "interruption.",
 )
-@click.option("--column", help='Text column of a table; by default the only column, or "text".')
+@click.option("--column", help='Text column of a table. Default: the only column, or "text".')
 @click.option(
-    "--encoding", help="Encoding of text files, for example windows-1252; by default UTF-8."
+    "--encoding", help="Encoding of text files, for example windows-1252. Default: UTF-8."
 )
 @click.option(
     "--format",
     "output_format",
-    help="Format of a folder/ or of standard output, for example jsonl.gz.",
+    help="Format of a folder or of standard output, for example jsonl.gz. Default: that of the "
+    "input.",
 )
 @click.option(
     "--shard-rows",
@@ -51,19 +54,21 @@ if TYPE_CHECKING:
 @click.option(
     "--explain",
     is_flag=True,
-    help="Add the sentences that carry each prediction; about 20 times slower.",
+    help="Add the sentences and words that contribute most to each prediction; about 20 times "
+    "slower.",
 )
 @click.option(
     "--cluster",
     type=click.Choice(["ray"]),
-    help="Score files on a Ray cluster: the one at --address, or a local one.",
+    help="Score files on a Ray cluster (needs the extra ray).",
 )
-@click.option("--address", help="HOST:PORT of the cluster's head node; auto on one of its nodes.")
+@options.address
 @click.option(
     "--cores-per-actor",
     "cores",
     type=click.IntRange(1),
-    help="Cores per classifier on the cluster; by default 4, or those of the smallest machine.",
+    help="With --cluster: cores per classifier. Default: 4, or fewer if the smallest machine has "
+    "fewer.",
 )
 @options.model
 def predict(
@@ -75,34 +80,47 @@ def predict(
     model: str | None,
     **scoring: Any,
 ) -> None:
-    """Classify TEXT, or every text of the files --input, as positive, negative or unsure.
+    """Classify TEXT, or every text of the files in --input.
 
-    TEXT may be - for lines of standard input.
+    Prints the verdict (a label or unsure) and its probability. If TEXT is -, every line of standard
+    input is a text.
     """
     source = _source(text, inputs)
     _check_options(source, inputs, cluster, address, cores, scoring)
     if source is None:
-        classifier = load_classifier(model, scoring["risk"])
-        _predict_text(classifier, text or "", scoring["risk"], explain=scoring["explain"])
+        _predict_text(text or "", model, scoring["risk"], explain=scoring["explain"])
         return
-    from reelsense.bulk.score_files import check_locations
+    from reelsense.bulk.locations import check_locations
     from reelsense.cli.predict_files import predict_files
 
     check_locations(source, scoring["output"], scoring["output_format"])
     if cluster:
+        from reelsense import registry
+        from reelsense.bundle import read_bundle
         from reelsense.cluster.score_files import RayExecutor
 
-        scoring["executor"] = RayExecutor(read_bundle(model, scoring["risk"]), address, cores)
+        bundle = read_bundle(registry.find(model))
+        warn_if_unreachable(bundle.manifest, scoring["risk"])
+        scoring["executor"] = RayExecutor(bundle, address, cores)
     else:
-        scoring["model"] = load_classifier(model, scoring["risk"])
+        scoring["model"] = _load(model, scoring["risk"])
     sys.exit(not predict_files(source, **scoring))
 
 
-def _predict_text(classifier: Classifier, text: str, risk: float | None, *, explain: bool) -> None:
+def _load(model: str | None, risk: float | None) -> Classifier:
+    from reelsense.inference.classifier import Classifier
+
+    classifier = Classifier.load(model)
+    warn_if_unreachable(classifier.manifest, risk)
+    return classifier
+
+
+def _predict_text(text: str, model: str | None, risk: float | None, *, explain: bool) -> None:
+    classifier = _load(model, risk)
     if explain:
-        print_explanation(text, explain_text(classifier, text, risk, None))
+        print_explanation(text, explain_text(classifier, text, risk))
         return
-    from reelsense.cli.prediction_text import as_line
+    from reelsense.cli.rendering import as_line
 
     with errors_of_one_text():
         click.echo(as_line(classifier.predict([text], risk=risk)[0]))
@@ -110,19 +128,18 @@ def _predict_text(classifier: Classifier, text: str, risk: float | None, *, expl
 
 def _source(text: str | None, inputs: tuple[str, ...]) -> str | None:
     """Return the input to score; None: only TEXT."""
-    if (text is None) == (not inputs):
-        raise click.UsageError(
-            "pass either TEXT or --input, not both"
-            if inputs
-            else 'pass TEXT (in quotes; "-" for standard input) or --input'
-        )
-    if len(inputs) > 1:
-        raise click.UsageError(
-            "--input can be given once: pass a folder or a quoted pattern for several files"
-        )
-    if text is not None and _is_file(text):
-        raise click.UsageError(f"{text} is a file: use --input {quote(text)} to score its contents")
-    return "-" if text == "-" else next(iter(inputs), None)
+    require(text is None or not inputs, "pass either TEXT or --input, not both")
+    require(text is not None or inputs, 'pass TEXT (in quotes; "-": standard input) or --input')
+    require(
+        len(inputs) < 2,
+        "--input can be given once: pass a folder or a quoted pattern for several files",
+    )
+    if text is None:
+        return inputs[0]
+    require(
+        not _is_file(text), f"{text} is a file: use --input {quote(text)} to score its contents"
+    )
+    return "-" if text == "-" else None
 
 
 def _check_options(
@@ -133,17 +150,23 @@ def _check_options(
     cores: int | None,
     scoring: dict[str, Any],
 ) -> None:
-    if scoring["output"] is not None and not inputs:
-        raise click.UsageError("--output needs --input: the prediction for one TEXT is printed")
-    if scoring["output"] == "-":
-        raise click.UsageError("leave out --output to write to standard output")
-    if scoring["column"] is not None and source == "-":
-        raise click.UsageError("--column cannot be used with -, which reads lines of text")
-    if (address or cores) and not cluster:
-        raise click.UsageError("--address and --cores-per-actor need --cluster ray")
-    of_files = (cluster, scoring["encoding"], scoring["output_format"], scoring["column"])
-    if source is None and any(value is not None for value in of_files):
-        raise click.UsageError("--column, --encoding, --format and --cluster need --input")
+    output, column = scoring["output"], scoring["column"]
+    require(
+        output is None or inputs, "--output requires --input: the prediction for TEXT is printed"
+    )
+    require(output != "-", "omit --output to write to standard output")
+    require(
+        column is None or source != "-",
+        "--column cannot be combined with standard input (-), which has one text per line",
+    )
+    require(
+        cluster or not (address or cores), "--address and --cores-per-actor require --cluster ray"
+    )
+    for_files = (cluster, scoring["encoding"], scoring["output_format"], column)
+    require(
+        source is not None or not any(value is not None for value in for_files),
+        "--column, --encoding, --format and --cluster require --input",
+    )
 
 
 def _is_file(text: str) -> bool:

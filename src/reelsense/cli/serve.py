@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from reelsense.cli import options
 from reelsense.cli.setting_flags import WithSettings, config_file, effective_settings
 from reelsense.errors import SettingsError
 
@@ -15,24 +16,20 @@ from reelsense.errors import SettingsError
 @click.option(
     "--cluster",
     type=click.Choice(["ray"]),
-    help="Serve from replicas of the model on a cluster: pip install 'reelsense[ray]'.",
+    help="Serve from replicas of the model on a Ray cluster (needs the extra ray).",
 )
-@click.option(
-    "--address",
-    metavar="HOST",
-    help="With --cluster: HOST[:PORT] of the cluster's head node, or auto for the cluster that "
-    "this machine belongs to; by default a new cluster on this machine.",
-)
+@options.address
 @click.option(
     "--replicas",
     metavar="MIN-MAX",
-    help="With --cluster: number of replicas, which follows the load; by default from 1 to as "
-    "many as there are cores for.",
+    help="With --cluster: minimum and maximum number of replicas; the number follows the load. "
+    "Default: 1 to as many as the cores allow.",
 )
 @click.option(
     "--cores-per-replica",
     type=click.IntRange(min=1),
-    help="With --cluster: by default 4, or the cores of the smallest machine if it has fewer.",
+    help="With --cluster: cores per replica. Default: 4, or fewer if the smallest machine has "
+    "fewer.",
 )
 def serve(
     file: Path | None,
@@ -53,35 +50,32 @@ def serve(
                 "--workers cannot be combined with --cluster: use --replicas",
                 code="conflicting-settings",
             )
-        bounds = _bounds(replicas) if replicas else None
+        limits = _parse_replicas(replicas) if replicas else None
         from reelsense.cluster import serving
 
-        serving.run(settings, serving.Plan(address, bounds, cores_per_replica))
+        serving.run(settings, serving.Plan(address, limits, cores_per_replica))
         return
-    cluster_options = {
-        "address": address,
-        "replicas": replicas,
-        "cores_per_replica": cores_per_replica,
-    }
-    for name, value in cluster_options.items():
+    for flag, value in (
+        ("--address", address),
+        ("--replicas", replicas),
+        ("--cores-per-replica", cores_per_replica),
+    ):
         if value is not None:
-            raise SettingsError(
-                f"--{name.replace('_', '-')} requires --cluster ray", code="conflicting-settings"
-            )
+            raise SettingsError(f"{flag} requires --cluster ray", code="conflicting-settings")
     from reelsense.server.process.run import run
 
     run(settings)
 
 
-def _bounds(replicas: str) -> tuple[int, int]:
-    """Parse MIN-MAX, or one number for both. Raises SettingsError."""
-    least, _, most = replicas.partition("-")
+def _parse_replicas(replicas: str) -> tuple[int, int]:
+    """Parse MIN-MAX, or one number for both."""
+    minimum, _, maximum = replicas.partition("-")
     try:
-        bounds = int(least), int(most or least)
+        limits = int(minimum), int(maximum or minimum)
     except ValueError:
-        bounds = 0, 0
-    if not 1 <= bounds[0] <= bounds[1]:
+        limits = 0, 0
+    if not 1 <= limits[0] <= limits[1]:
         raise SettingsError(
             f'--replicas: invalid value "{replicas}": expected MIN-MAX, for example 1-4'
         )
-    return bounds
+    return limits

@@ -13,7 +13,6 @@ from reelsense.cli import options
 if TYPE_CHECKING:
     from reelsense.server.settings import EffectiveSettings
 
-
 _CLUSTER_OPTIONS = ("cluster", "address", "replicas", "cores_per_replica")
 
 
@@ -21,14 +20,15 @@ class WithSettings(click.Command):
     """A command with a flag for every setting.
 
     The settings are imported on first use, so that `reelsense --help` does not import the server.
-    click only displays the environment variables: `read_settings` reads all sources.
+    click only shows the environment variables: `read_settings` reads all sources.
     """
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return a flag for every setting, then the options of the command."""
-        from reelsense.server.settings import Settings, flag, variable
+        from reelsense.server.settings import Settings, flag, is_secret, variable
 
-        made = [
+        warning = " Prefer the environment variable: command lines are visible to other users."
+        flags: list[click.Parameter] = [
             click.Option(
                 [flag(name), name],
                 # A switch sets "true", which is parsed like the other values.
@@ -37,12 +37,12 @@ class WithSettings(click.Command):
                     if field.annotation is bool
                     else {"metavar": _metavar(field.annotation)}
                 ),
-                help=f"{field.description}{_warning(name)}  [env var: {variable(name)}; default: "
-                f"{_default(field.default)}]",
+                help=f"{field.description}{warning * is_secret(name)}  [env var: {variable(name)}; "
+                f"default: {_default(field.default)}]",
             )
             for name, field in Settings.model_fields.items()
         ]
-        return [*made, *super().get_params(ctx)]
+        return [*flags, *super().get_params(ctx)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the flags grouped by topic."""
@@ -60,16 +60,6 @@ class WithSettings(click.Command):
                     formatter.write_dl(records)
         with formatter.section("Options"):
             formatter.write_dl(list(left.values()))
-
-
-def _warning(name: str) -> str:
-    from reelsense.server.settings import is_secret
-
-    return (
-        " Prefer the environment variable: command lines are visible to other users."
-        if is_secret(name)
-        else ""
-    )
 
 
 def _default(value: object) -> str:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from reelsense.cli import options
+
+if TYPE_CHECKING:
+    from reelsense.datasets.labelled import LabelledData
 
 
 @click.command()
@@ -18,7 +22,8 @@ from reelsense.cli import options
 @click.option(
     "--evaluation-sets",
     type=options.PATH,
-    help="Folder with edited reviews and single sentences, for recipes that use them.",
+    help="Folder with edited reviews and single sentences, for recipes that use them (see "
+    "`reelsense data fetch evaluation-sets`).",
 )
 @click.option(
     "--base-model",
@@ -28,11 +33,14 @@ from reelsense.cli import options
     "--extra-data",
     type=options.PATH,
     multiple=True,
-    help="A .jsonl file of further examples, with a probability for each label. Repeatable.",
+    help="A .jsonl file of further examples with a probability for each label, such as "
+    '{"text": "...", "target": {"negative": 0.1, "positive": 0.9}}. Repeatable.',
 )
 @click.option("--output", type=options.PATH, required=True, help="Folder for the checkpoint.")
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in --output.")
-@click.option("--max-steps", type=click.IntRange(1), help="Stop every stage after this many steps.")
+@click.option(
+    "--max-steps", type=click.IntRange(1), help="Stop every stage after this many training steps."
+)
 @click.option(
     "--gradient-accumulation-steps",
     type=click.IntRange(1),
@@ -41,9 +49,7 @@ from reelsense.cli import options
     help="Split every batch into this many micro-batches: the same result with less memory.",
 )
 def train(
-    data: Path,
-    text_column: str,
-    label_column: str,
+    source: LabelledData,
     recipe_file: Path,
     evaluation_sets: Path | None,
     base_model: str | None,
@@ -58,7 +64,6 @@ def train(
     Stages continue the pre-training of an encoder, fine-tune it on labelled texts, or distil
     teachers into it. On several processes: `torchrun --nproc-per-node N -m reelsense train ...`.
     """
-    from reelsense.datasets.labelled import LabelledData
     from reelsense.training import pipeline
     from reelsense.training.distributed import Processes
     from reelsense.training.recipe import Recipe, read_recipe
@@ -70,7 +75,7 @@ def train(
         recipe = Recipe(tuple(replace(stage, max_steps=max_steps) for stage in recipe.stages))
     pipeline.run(
         recipe,
-        TrainingData(LabelledData(data, text_column, label_column), evaluation_sets, extra_data),
+        TrainingData(source, evaluation_sets, extra_data),
         output,
         recipe_folder=recipe_file.parent,
         base=base_model,

@@ -1,7 +1,7 @@
 """The server's application inside Ray Serve: adapts ASGI to the WSGI application.
 
-It replaces what the connection layer does for the plain server: a request is read completely
-before it occupies a thread, and disconnected clients are noticed.
+Like the connection layer of the plain server, it reads a request completely before the request
+occupies a thread, and notices disconnected clients.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ from reelsense.server.state import state_of
 
 _log = logging.getLogger(__name__)
 
-MODELS = "reelsense-model-"
-"""Prefix of the names of model applications. A number follows; the highest one serves."""
+MODELS = "reelsense-model-"  # prefix of model applications; the one with the highest number serves
 
+# Beyond the concurrency limit, to reject requests and to answer health checks.
 _SPARE_THREADS = 16
-"""Threads beyond the concurrency limit, to reject requests and to answer health checks."""
 
 _CHUNK = 64 * 1024
 
@@ -53,28 +52,24 @@ class ServeModelSource:
     def poll(self) -> object:
         """Return the name of the application, or the last known one while Serve is unreachable."""
         try:
-            self._last_name = newest_model(running=True) or self._last_name
+            self._last_name = _newest_model() or self._last_name
         except Exception as error:  # noqa: BLE001  # Ray raises many types; the next poll is soon
             _log.debug("cannot get the status of Ray Serve: %s", error)
         return self._last_name
 
     def load(self, on_batch: OnBatch) -> RemoteClassifier:
-        """Return a classifier that calls the replicas.
-
-        Raises:
-            NotReadyError: No replica runs yet.
-        """
+        """Return a classifier that calls the replicas. Raises NotReadyError if none runs yet."""
         if self._last_name is None and self.poll() is None:
             raise NotReadyError("no replica of the model runs yet")
         return RemoteClassifier(serve.get_app_handle(str(self._last_name)), on_batch)
 
 
-def newest_model(*, running: bool = False) -> str | None:
-    """Return the name of the newest model application, or None; with `running`, of those."""
+def _newest_model() -> str | None:
+    """Return the name of the newest model application that is running, if any."""
     numbers = [
         int(name.removeprefix(MODELS))
         for name, application in serve.status().applications.items()
-        if name.startswith(MODELS) and (application.status == "RUNNING" or not running)
+        if name.startswith(MODELS) and application.status == "RUNNING"
     ]
     return f"{MODELS}{max(numbers)}" if numbers else None
 
@@ -153,7 +148,7 @@ class Ingress:
                 raise
 
     async def _read_body(self, scope: Message, receive: Receive, body: IO[bytes]) -> None:
-        """Read the request body into `body`, but not much more than the limit.
+        """Read the request body into `body`, up to the limit.
 
         The application rejects a body that is too large by its Content-Length or its first bytes.
         """

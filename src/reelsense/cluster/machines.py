@@ -20,26 +20,17 @@ from ray.exceptions import RayError
 from reelsense.errors import ClusterError, ReelsenseError
 from reelsense.inference.engine import available_cores
 
-_DEFAULT_PORT = 6379
-"""Port of the head node, unless the address contains one."""
-
-_CONNECT_TIMEOUT = 10.0
-"""Seconds."""
-
-_CORES = 4
-"""Cores of a classifier. With more, its Python code would be slower than its network."""
+_DEFAULT_PORT = 6379  # of the head node
+_CONNECT_TIMEOUT = 10.0  # seconds
+_CORES = 4  # of a classifier: with more, its Python code would be slower than its network
 
 
 @contextmanager
 def connected(address: str | None, **options: Any) -> Iterator[None]:
     """Connect to a cluster, and disconnect at the end of the context.
 
-    Args:
-        address: HOST[:PORT] of the head node or "auto"; None starts a cluster on this machine.
-        options: Further arguments of `ray.init`.
-
-    Raises:
-        ClusterError: There is no cluster at `address`.
+    `address` is HOST[:PORT] of the head node or "auto"; None starts a cluster on this machine.
+    Raises ClusterError if there is no cluster at `address`.
     """
     for name in ("ray", "ray.data", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -50,9 +41,10 @@ def connected(address: str | None, **options: Any) -> Iterator[None]:
     try:
         ray.init(logging_level=logging.ERROR, **options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, RayError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        where = f"connect to a Ray cluster at {address}" if address else "start Ray on this machine"
-        raise ClusterError(f"cannot {where}: {reason}", code="no-cluster") from error
+        action = (
+            f"connect to a Ray cluster at {address}" if address else "start Ray on this machine"
+        )
+        raise ClusterError(f"cannot {action}: {first_line(error)}", code="no-cluster") from error
     try:
         yield
     finally:
@@ -85,15 +77,22 @@ def _reachable(address: str) -> str:
     return f"{host}:{port}"
 
 
-def own_error(error: BaseException | None) -> ReelsenseError | None:
-    """Return the error of our own code at the root of an error from Ray; None if a machine died.
+def first_line(error: Exception) -> str:
+    """Return the first line of the message of an error from Ray, whose messages are long."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
-    An error of our own code would occur again on any other machine, so a retry is useless.
+
+def own_error(error: BaseException) -> ReelsenseError | None:
+    """Return the error of reelsense that caused an error from Ray; None if a machine died.
+
+    An error of reelsense would occur again on any other machine, so a retry is useless.
     """
-    while error is not None and not isinstance(error, ReelsenseError):
+    # The errors that Ray raises for errors of a task are instances of both classes.
+    while isinstance(error, RayError) or not isinstance(error, ReelsenseError):
         cause = getattr(error, "cause", None) or error.__cause__
         if cause is None:
             died = isinstance(error, RayError | SystemException)
             return None if died else ClusterError(f"{type(error).__name__}: {error}")
         error = cause
+    error.args = (first_line(error),)  # Ray appends advice about retries
     return error

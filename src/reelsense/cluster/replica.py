@@ -1,7 +1,4 @@
-"""Replicas of the model on a cluster, each with a `Classifier`, and the client that calls them.
-
-Does not know HTTP.
-"""
+"""Replicas of the model on a cluster, and the client that calls them. Does not know HTTP."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -29,11 +26,8 @@ from reelsense.inference.classifier import Classifier
 from reelsense.inference.explain import BUDGET
 from reelsense.prediction import Explanation, Prediction
 
-_POLL_INTERVAL = 0.1
-"""Seconds between two checks whether the caller still waits."""
-
-_RETRY_DELAY = 0.2
-"""Seconds before a call is repeated because its replica died."""
+_POLL_INTERVAL = 0.1  # seconds between two checks whether the caller still waits
+_RETRY_DELAY = 0.2  # seconds before a call is repeated because its replica died
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +44,22 @@ class ModelFacts:
 class ReplicaReply:
     """The result of a call to a replica, with the timings and counts of its `CallContext`."""
 
-    result: Any
-    """The return value, or the ReelsenseError. Raised errors would be wrapped by Ray."""
+    result: Any  # the return value, or the ReelsenseError: Ray would wrap a raised one
     elapsed: float
     tokenize: float
     queue: float
     network: float
     cache_hits: int
     computed: int
-    batches: Sequence[tuple[int, int]] = field(default=())
-    """Windows and tokens of each batch since the previous reply."""
+    batches: Sequence[tuple[int, int]] = ()  # windows and tokens, since the previous reply
 
 
 class ModelReplica:
-    """A replica: one classifier that serves concurrent calls."""
+    """One classifier that serves concurrent calls.
+
+    `bundle` is in Ray's object store, which has one copy of it on each machine. It was verified
+    when it was stored.
+    """
 
     def __init__(
         self,
@@ -72,10 +68,6 @@ class ModelReplica:
         cache_size: int,
         max_concurrent_requests: int,
     ) -> None:
-        """Load the bundle from Ray's object store, which has one copy of it on each machine.
-
-        The bundle was verified when it was stored.
-        """
         self._batches: deque[tuple[int, int]] = deque(maxlen=10_000)
         self._classifier = Classifier(
             ray.get(bundle),
@@ -89,7 +81,7 @@ class ModelReplica:
         self._threads = ThreadPoolExecutor(max_concurrent_requests, thread_name_prefix="request")
 
     async def facts(self) -> ModelFacts:
-        """Return the facts about the model."""
+        """Return the facts that a `RemoteClassifier` needs."""
         classifier = self._classifier
         return ModelFacts(
             classifier.manifest, classifier.card, classifier.evaluation, classifier.size
@@ -100,11 +92,7 @@ class ModelReplica:
     ) -> ReplicaReply:
         """Call a `method` of the classifier; stop the work if the call is cancelled.
 
-        Args:
-            method: The name of the method.
-            arguments: Its keyword arguments.
-            limit: Seconds until the deadline of the call, if any.
-            background: Whether interactive calls take precedence.
+        `limit` is in seconds, None for no deadline. Interactive calls precede `background` ones.
         """
         cancelled = threading.Event()
         context = CallContext(limit, cancelled.is_set, background=background)
@@ -134,12 +122,14 @@ class ModelReplica:
 
 
 class RemoteClassifier:
-    """Has the methods of `Classifier`, and calls the replicas of a model. Thread-safe."""
+    """Has the methods of `Classifier`, and calls the replicas of a model. Thread-safe.
+
+    The replicas of `handle` must be running.
+    """
 
     def __init__(
         self, handle: DeploymentHandle[ModelReplica], on_batch: OnBatch = lambda *_: None
     ) -> None:
-        """Get the facts about the model from the replicas of `handle`, which must be running."""
         self._handle, self._on_batch = handle, on_batch
         facts = cast(ModelFacts, handle.facts.remote().result(timeout_s=30))
         self.manifest = facts.manifest

@@ -1,14 +1,12 @@
-"""Score files on many machines: Ray Data distributes shards to a pool of classifiers.
+"""Score files on a cluster: Ray Data reads, scores and writes shards in one stream.
 
-Reading, scoring and writing are three stages of one stream, so no machine holds more than a few
-shards. A shard is the same wherever and however often it is scored, and counts once it is written.
-Shards that are lost with a machine are scored again: by Ray or, if Ray fails, in a further round.
+Shards that are lost with a machine are scored again: by Ray or, if Ray fails, in another round.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,33 +18,26 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.data.exceptions import SystemException
 from ray.exceptions import RayError
 
-from reelsense.bulk.output import Output, is_known, keep
+from reelsense.bulk.output import Output, write_shard
 from reelsense.bulk.plan import ScoringTask
-from reelsense.bulk.score_files import ProgressTracker
-from reelsense.bulk.shards import IsKnown, ScoredShard, Shard, ShardRecord, score, shards
+from reelsense.bulk.progress import ProgressTracker
+from reelsense.bulk.shards import Shard, ShardRecord, cut_shards, score_shard
 from reelsense.bundle import Bundle
-from reelsense.cluster.machines import connected, machine_cores, own_error, usual_cores
+from reelsense.cluster.machines import connected, first_line, machine_cores, own_error, usual_cores
 from reelsense.errors import ClusterError, DatasetError
 from reelsense.inference.classifier import Classifier
 from reelsense.tables import storage
+from reelsense.tables.storage import OutputFolder
 
-_MIN_READERS = 4
-"""Files that are read concurrently, at least."""
-
+_MIN_READERS = 4  # files that are read concurrently
 _WRITERS = 4
-
-_MAX_FAILED_ROUNDS = 3
-"""Consecutive rounds without a new shard, after which the run fails."""
+_MAX_FAILED_ROUNDS = 3  # consecutive rounds without a new shard, after which the run fails
 
 
 @dataclass(frozen=True, slots=True)
 class _StoredShard:
-    """A shard that is stored."""
-
-    shard: Shard
-    """Without its rows."""
-    record: ShardRecord | None
-    """None: an earlier run stored it."""
+    shard: Shard  # without its rows
+    record: ShardRecord | None  # None: an earlier run stored it
 
 
 class RayExecutor:
@@ -70,13 +61,10 @@ class RayExecutor:
         self._bundle, self._address, self._cores = bundle, address, cores
 
     def run(self, task: ScoringTask, output: Output, tracker: ProgressTracker) -> list[str]:
-        """Write the missing shards to `output`.
-
-        Returns:
-            The names of all shards, in row order.
+        """Write the missing shards to `output`. Return the names of all shards, in row order.
 
         Raises:
-            ClusterError: There is no such cluster, or it keeps failing.
+            ClusterError: The cluster is unreachable or keeps failing.
             DatasetError: A file cannot be read to its end.
         """
         with connected(self._address, log_to_driver=False):
@@ -84,36 +72,34 @@ class RayExecutor:
             classifiers = sum(machine // cores for machine in machine_cores())
             if not classifiers:
                 raise ClusterError(
-                    f"no machine of the cluster has {cores} cores: use fewer per classifier",
+                    f"no machine of the cluster has {cores} cores: reduce --cores-per-actor",
                     code="not-enough-cores",
                 )
             output.begin_changes()
             bundle = ray.put(self._bundle.in_memory())  # sent once per machine
-            names = _run_rounds(
-                task, output, tracker, partial(_stored_shards, bundle, cores, classifiers)
-            )
+            store_shards = partial(_store_shards, bundle, cores, classifiers, task, output)
+            names = _run_rounds(store_shards, output, tracker)
         return sorted(names, key=lambda name: [int(number) for number in name.split("-")])
 
 
 def _run_rounds(
-    task: ScoringTask, output: Output, tracker: ProgressTracker, stored_shards: Any
+    store_shards: Callable[[], Iterator[_StoredShard]], output: Output, tracker: ProgressTracker
 ) -> set[str]:
+    """Store all shards, in several rounds if Ray fails. Return their names."""
     names: set[str] = set()
     failed_rounds = 0
     while True:
         known = len(output.records)
         try:
             with _ray_data_settings():
-                for stored in stored_shards(task, output):
+                for stored in store_shards():
                     _count(stored, names, output, tracker)
         except (RayError, SystemException) as error:
             if own := own_error(error):
                 raise own from error
             failed_rounds = failed_rounds + 1 if len(output.records) == known else 0
             if failed_rounds == _MAX_FAILED_ROUNDS:
-                raise ClusterError(
-                    f"Ray failed: {_first_line(error)}", code="ray-failed"
-                ) from error
+                raise ClusterError(f"Ray failed: {first_line(error)}", code="ray-failed") from error
         else:
             return names
 
@@ -126,23 +112,24 @@ def _count(stored: _StoredShard, names: set[str], output: Output, tracker: Progr
         return
     names.add(shard.name)
     if record:
-        tracker.complete(record)
+        tracker.add_errors(record)
         tracker.add_rows(record.rows, shard.input_bytes)
     else:
-        tracker.resume(shard.input_bytes, output.records[shard.name])
+        tracker.add_resumed(output.records[shard.name], shard.input_bytes)
 
 
-def _stored_shards(
+def _store_shards(
     bundle: ray.ObjectRef[Bundle], cores: int, classifiers: int, task: ScoringTask, output: Output
 ) -> Iterator[_StoredShard]:
-    """Yield every shard of the task once it is stored."""
+    """Store the missing shards of the task; yield every shard once it is stored."""
     groups = ray.data.from_items(
         [{"group": number} for number in range(len(task.input_groups))],
         override_num_blocks=len(task.input_groups),
     )
     readers = min(len(task.input_groups), max(_MIN_READERS, classifiers))
     read = groups.map_batches(
-        _Read(task, partial(is_known, dict(output.records))),
+        _read,  # type: ignore[arg-type]  # Ray's types do not allow for fn_args
+        fn_args=(task, dict(output.records)),
         batch_size=1,
         num_cpus=0,
         compute=TaskPoolStrategy(size=readers),
@@ -156,7 +143,8 @@ def _stored_shards(
         compute=ActorPoolStrategy(min_size=1, max_size=classifiers, initial_size=classifiers),
     )
     stored = scored.map_batches(
-        _Store(output, task),
+        _store,  # type: ignore[arg-type]
+        fn_args=(output.folder, task),
         batch_size=1,
         num_cpus=0,
         compute=TaskPoolStrategy(size=_WRITERS),
@@ -180,23 +168,19 @@ def _ray_data_settings() -> Iterator[None]:
         context.target_max_block_size, context.enable_progress_bars = before
 
 
-# The stages are generators: for other callables, Ray reports exceptions only as text.
+# The stages are generators: for other functions, Ray reports exceptions only as text.
 
 
-class _Read:
-    """Stage that cuts input groups into shards."""
-
-    def __init__(self, task: ScoringTask, is_known: IsKnown) -> None:
-        self._task, self._is_known = task, is_known
-
-    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for number in batch["group"]:
-            for shard in shards(self._task, int(number), self._is_known):
-                yield {"shard": _column(shard)}
+def _read(
+    batch: dict[str, Any], task: ScoringTask, records: dict[str, ShardRecord]
+) -> Iterator[dict[str, Any]]:
+    for number in batch["group"]:
+        for shard in cut_shards(task, int(number), records):
+            yield {"shard": _column(shard)}
 
 
 class _Score:
-    """Stage that scores shards: an actor with its own classifier."""
+    """Stage: score shards, in an actor with its own classifier."""
 
     def __init__(self, bundle: list[ray.ObjectRef[Bundle]], task: ScoringTask, cores: int) -> None:
         self._classifier = Classifier(ray.get(bundle[0]), threads=cores)
@@ -204,29 +188,23 @@ class _Score:
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for shard in batch["shard"]:
-            scored = score(self._classifier, self._task, shard) if shard.rows else None
+            scored = score_shard(self._classifier, self._task, shard) if shard.rows else None
             yield {"scored": _column((replace(shard, rows=()), scored))}
 
 
-class _Store:
-    """Stage that writes scored shards."""
-
-    def __init__(self, output: Output, task: ScoringTask) -> None:
-        self._folder, self._task = output.folder, task
-
-    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for shard, scored in batch["scored"]:
-            record = self._record(scored) if scored else None
-            yield {"stored": _column(_StoredShard(shard, record))}
-
-    def _record(self, scored: ScoredShard) -> ShardRecord:
-        try:
-            return keep(self._folder, self._task, scored)
-        except OSError as error:  # Ray would retry it again and again
-            where = error.filename2 or error.filename
-            raise DatasetError(
-                f"{where} cannot be written: {error.strerror}", code="unwritable-file"
-            ) from error
+def _store(
+    batch: dict[str, Any], folder: OutputFolder, task: ScoringTask
+) -> Iterator[dict[str, Any]]:
+    for shard, scored in batch["scored"]:
+        if scored:
+            try:
+                write_shard(folder, task, scored)
+            except OSError as error:  # Ray would retry it again and again
+                path = error.filename2 or error.filename
+                raise DatasetError(
+                    f"{path} cannot be written: {error.strerror}", code="unwritable-file"
+                ) from error
+        yield {"stored": _column(_StoredShard(shard, scored.record if scored else None))}
 
 
 def _column(value: object) -> Any:
@@ -241,7 +219,3 @@ def _this_machine_if_local(address: str) -> dict[str, str] | None:
     if not storage.is_local(address):
         return None
     return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,14 +1,6 @@
 """`reelsense serve --cluster ray`: serves replicas of the model on a Ray cluster.
 
-This process starts Ray Serve, polls the bundle's folder and ends Serve. It handles no requests:
-these go through Serve's proxy to the application (`ingress.py`), which sends the texts to the least
-busy replica (`replica.py`).
-
-Each version of the bundle is a separate Serve application. A new version is deployed beside the old
-one; when it runs, the ingress switches to it, and the old one is deleted once all of its requests
-have ended. So every request is answered by one version, a broken bundle affects nothing, and there
-is no downtime, even with one replica. A rolling update of a single Serve deployment would mix the
-versions, and would stop a replica before it starts the next.
+Knows Ray Serve and bundles. Handles no requests: see `ingress.py` and `replica.py`.
 """
 
 from __future__ import annotations
@@ -44,8 +36,7 @@ from reelsense.server.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-INGRESS = "reelsense"
-"""Name of the Serve application that receives HTTP requests."""
+INGRESS = "reelsense"  # name of the Serve application that receives HTTP requests
 
 AUTOSCALING: dict[str, Any] = {
     "target_ongoing_requests": 16,  # enough to fill a batch
@@ -53,48 +44,33 @@ AUTOSCALING: dict[str, Any] = {
     "downscale_delay_s": 120,
 }
 
-_POLL_INTERVAL = 1.0
-_AFTER_DEADLINE = 5.0
-"""Seconds between the deadline of the last request to an application and its end."""
+_POLL_INTERVAL = 1.0  # seconds
+_AFTER_DEADLINE = 5.0  # seconds between the deadline of an application's last request and its end
+_START_WARNING = 30.0  # seconds after which the log says that replicas still wait for resources
 
-_START_WARNING = 30.0
-"""Seconds after which the log says that replicas still wait for resources."""
+_OBJECT_STORE = 512 * 1024 * 1024  # bytes on a single machine: it only holds one or two bundles
+_MAX_PER_NODE = 100  # Ray Serve's limit of replicas per machine
 
-_OBJECT_STORE = 512 * 1024 * 1024
-"""Bytes of Ray's object store on a single machine: it only holds one or two bundles."""
-
-_MAX_PER_NODE = 100
-"""Ray Serve's limit of replicas per machine."""
-
-_QUIET = LoggingConfig(log_level="ERROR", enable_access_log=False)
-"""Ray Serve would log every request a second time."""
+_QUIET = LoggingConfig(log_level="ERROR", enable_access_log=False)  # requests are already logged
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The cluster, and the distribution of the model on it."""
 
-    address: str | None = None
-    """HOST[:PORT] of the head node, or "auto"; None for this machine alone."""
-    replicas: tuple[int, int] | None = None
-    """Minimum and maximum number; None for 1 to as many as the cores allow."""
-    cores: int | None = None
-    """Cores per replica; None for 4, or those of the smallest machine."""
+    address: str | None = None  # HOST[:PORT] of the head node or "auto"; None: start a cluster here
+    replicas: tuple[int, int] | None = None  # limits; None: 1 to as many as the cores allow
+    cores: int | None = None  # per replica; None: 4, or fewer if the smallest machine has fewer
 
 
 def run(settings: Settings, plan: Plan) -> None:
-    """Serve until stopped by a signal.
-
-    Raises:
-        ClusterError: The cluster is unreachable, or Serve already runs on it.
-        ReelsenseError: The server cannot start (see `server.process.run.run`).
-    """
+    """Serve until stopped by a signal. Raises ReelsenseError if the server cannot start."""
     settings = prepared(settings)
     logging.config.dictConfig(log_settings(settings))
     bundle = load_checked_bundle(Path(str(settings.model)))
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # the lines are request logs
-    # Serve's proxy shall trust no forwarded headers: --trusted-proxies decides.
+    # Serve's proxy must not trust forwarded headers: --trusted-proxies decides.
     os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     options = {"object_store_memory": _OBJECT_STORE} if plan.address is None else {}
     with connected(plan.address, namespace="reelsense", **options):
@@ -102,8 +78,8 @@ def run(settings: Settings, plan: Plan) -> None:
         logging.setLogRecordFactory(logging.LogRecord)
         if serve.status().proxies:
             raise ClusterError(
-                "Ray Serve already runs on this cluster, which can have only one: end it with "
-                "`serve shutdown`",
+                "Ray Serve is already running on this cluster (only one instance is possible): "
+                "stop it with `serve shutdown`",
                 code="serve-already-running",
             )
         _serve(settings, plan, bundle)
@@ -132,20 +108,26 @@ def load_checked_bundle(folder: Path) -> Bundle:
 
 
 class ServeDeployment:
-    """The Serve applications of one server: the ingress, the current model and retired ones."""
+    """The Serve applications of one server: the ingress, the current model and retired ones.
+
+    Each version of the bundle is a separate Serve application. A new version is deployed beside the
+    old one; when it runs, the ingress switches to it, and the old one is deleted once all of its
+    requests have ended. So every request is answered by one version, a broken bundle affects
+    nothing, and there is no downtime, even with one replica. A rolling update of a single Serve
+    deployment would mix the versions, and would stop a replica before it starts the next.
+    Setting the event `stop` ends all waits.
+    """
 
     def __init__(
         self, settings: Settings, plan: Plan, keys: list[Key], stop: threading.Event
     ) -> None:
-        """Create it without deploying anything. Setting `stop` ends all waits."""
         self._settings, self._keys, self._stop = settings, keys, stop
         self._owns_cluster = plan.address is None
         self._cores, self._bounds, self._max_per_machine = _distribution(plan)
         self._folder = Path(str(settings.model))
         self._version: object = None
         self._number = 0
-        self._retired: list[tuple[float, str]] = []
-        """Applications to delete, each with the earliest time."""
+        self._retired: list[tuple[float, str]] = []  # earliest time to delete, application
         self.port = settings.port or _free_port(settings.host)
 
     def start(self, bundle: Bundle) -> None:
@@ -255,7 +237,7 @@ class ServeDeployment:
                 )
             if time.monotonic() > warn_at:
                 warn_at = float("inf")
-                _log.warning("%s waits for free cores on the cluster", name)
+                _log.warning("%s is waiting for free cores on the cluster", name)
 
     def _delete_retired(self) -> None:
         now = time.monotonic()
@@ -266,10 +248,9 @@ class ServeDeployment:
 
 
 def _distribution(plan: Plan) -> tuple[int, tuple[int, int], int]:
-    """Return the cores per replica, the bounds of the replicas, and the maximum per machine.
+    """Return the cores per replica, the limits of the number of replicas, and of that per machine.
 
-    Raises:
-        SettingsError: No machine has enough cores for a replica.
+    Raises SettingsError if no machine has enough cores for a replica.
     """
     machines = machine_cores() or [1]
     cores = plan.cores or usual_cores()

@@ -1,7 +1,6 @@
 """Read rows of .csv, .tsv and .jsonl files, and of .txt files with one text per line.
 
-The columns of a .csv are separated by commas or, if its first line has none, by ; or tabs. Knows
-columns and errors of rows. Does not know labels or models.
+Does not know what the columns mean.
 """
 
 from __future__ import annotations
@@ -10,10 +9,11 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from encodings import aliases, normalize_encoding
+from functools import partial
 from io import TextIOWrapper
 from itertools import chain, islice
 from typing import IO, TYPE_CHECKING
@@ -25,59 +25,46 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 
-_MAX_FIELD = 100_000_000
-"""Characters. The default limit of the csv module (131,072) is less than a long review."""
+UNDECODED = "not UTF-8 text"  # error of a row that cannot be decoded, without an explicit encoding
 
-_MAX_NESTING = 100
-"""Levels of JSON. Deeper values can be read, but not written or pickled."""
+_MAX_FIELD = 100_000_000  # characters; the default of the csv module is less than a long review
+_MAX_NESTING = 100  # levels of JSON: deeper values can be read, but not written or pickled
 
-_SEPARATORS = {".csv": ",;\t", ".tsv": "\t"}
-"""Possible column separators, the most likely first."""
+_SEPARATORS = {".csv": ",;\t", ".tsv": "\t"}  # of columns, the most likely first
 
 _QUOTED = re.compile(r'"[^"]*(?:"|$)')
+_ESCAPED = re.compile(r"[\udc80-\udcff]")  # undecodable bytes (errors="surrogateescape")
+_UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # the start of a UTF-16 file, read as UTF-8
 
-UNDECODED = "not UTF-8 text"
-"""The error of a row that is not UTF-8, if no encoding was named."""
-
-_ESCAPED = re.compile(r"[\udc80-\udcff]")
-"""Undecodable bytes, as read with errors="surrogateescape"."""
-
-_REMEDY = "name its encoding (--encoding or ?encoding=), for example {}, or save it as UTF-8"
-
-_UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
-"""The start of a UTF-16 file, read as UTF-8."""
-
-_UTF_8 = ("utf_8", "utf_8_sig")
+_REMEDY = "set the encoding (--encoding or ?encoding=), for example {}, or save the file as UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A row: its values by column, or an error."""
 
-    line: int
-    """Counted from 1; of a row that spans several lines, the last one."""
+    line: int  # counted from 1; the last one if the row spans several lines
     values: dict[str, object]
     error: str | None = None
-    file: str | None = None
-    """The file of the row, if rows of several files are combined."""
+    file: str | None = None  # if rows of several files are combined
 
 
 def codec(encoding: str | None) -> str:
     """Return the Python codec for text in `encoding`; None: UTF-8.
 
-    Raises:
-        DatasetError: The encoding is unknown.
+    Raises DatasetError if the encoding is unknown.
     """
     # Not codecs.lookup, which caches every name without limit.
     name = normalize_encoding(encoding or "utf-8").lower()
     name = aliases.aliases.get(name, name)
-    if name in _UTF_8:
+    if name in ("utf_8", "utf_8_sig"):
         return "utf-8-sig"  # with or without a byte order mark
     is_text = not name.endswith("_codec") and name not in ("mbcs", "rot_13")
     if name in aliases.aliases.values() and is_text:
         return name
     raise DatasetError(
-        f"unknown encoding {encoding!r}: expected for example windows-1252 or utf-16",
+        f"unknown encoding {encoding!r}: expected a Python codec name such as windows-1252 or "
+        "utf-16",
         code="unknown-encoding",
     )
 
@@ -90,22 +77,21 @@ def text_lines(raw: IO[bytes], encoding: str | None = None) -> TextIOWrapper:
 def rows(
     lines: Iterable[str], suffix: str, name: str, encoding: str | None = None
 ) -> Iterator[Row]:
-    """Yield the rows of a table. A row that cannot be read has an error.
+    """Yield the rows of the table `name`. A row that cannot be read has an error.
 
-    Args:
-        lines: From `text_lines`, so that undecodable bytes are errors of their rows.
-        suffix: The format, one of `SUFFIXES`.
-        name: Of the table, for errors.
-        encoding: As named by the user; None: UTF-8.
-
-    Raises:
-        DatasetError: The suffix is unknown, two columns have the same name, or a quote is never
-            closed.
+    With `lines` from `text_lines`, undecodable bytes are errors of their rows; `encoding` is only
+    used in messages. Raises DatasetError if the suffix is unknown, two columns have the same name,
+    or a quoted field is not terminated.
     """
-    readers = {".csv": _csv, ".tsv": _tsv, ".jsonl": _json_lines, ".txt": _text_lines}
+    readers: dict[str, Callable[[Iterable[str]], Iterator[Row]]] = {
+        ".csv": partial(_delimited, separators=_SEPARATORS[".csv"]),
+        ".tsv": partial(_delimited, separators=_SEPARATORS[".tsv"]),
+        ".jsonl": _json_lines,
+        ".txt": _text_lines,
+    }
     if suffix not in readers:
         raise DatasetError(
-            f"{name}: unknown format, expected {', '.join(SUFFIXES)}{conversion_hint(name)}",
+            f"{name}: unknown format: expected {', '.join(SUFFIXES)}{conversion_hint(name)}",
             code="unknown-format",
         )
     with _format_errors(name, encoding):
@@ -115,7 +101,7 @@ def rows(
 
 
 def conversion_hint(name: str) -> str:
-    """Return how to convert a spreadsheet file; blank for other names."""
+    """Return how to convert a spreadsheet file to CSV; blank for other names."""
     is_spreadsheet = name.lower().endswith((".xlsx", ".xls", ".ods"))
     return "; in Excel: Save As, CSV UTF-8" if is_spreadsheet else ""
 
@@ -145,12 +131,12 @@ def _checked(lines: Iterable[str]) -> Iterator[str]:
     lines = iter(lines)
     first = list(islice(lines, 1))
     if first and first[0].startswith(_UTF_16):
-        raise csv.Error(f"line 1: this is UTF-16, not UTF-8: {_REMEDY.format('utf-16')}")
+        raise csv.Error(f"line 1: the file is UTF-16, not UTF-8: {_REMEDY.format('utf-16')}")
     return chain(first, lines)
 
 
-def _csv(lines: Iterable[str], suffix: str = ".csv") -> Iterator[Row]:
-    reader = _reader(lines, _SEPARATORS[suffix])
+def _delimited(lines: Iterable[str], separators: str) -> Iterator[Row]:
+    reader = _reader(lines, separators)
     header = _header(reader)
     while True:
         first_line = reader.line_num + 1
@@ -159,12 +145,12 @@ def _csv(lines: Iterable[str], suffix: str = ".csv") -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            if never_closed := _never_closed(error):
-                raise csv.Error(f"line {first_line}: {never_closed}") from error
+            if unterminated := _unterminated(error):
+                raise csv.Error(f"line {first_line}: {unterminated}") from error
             yield Row(reader.line_num, dict.fromkeys(header, ""), str(error))
             continue
         if fields:
-            yield _csv_row(reader.line_num, header, fields)
+            yield _delimited_row(reader.line_num, header, fields)
 
 
 def _reader(lines: Iterable[str], separators: str) -> Reader:
@@ -173,7 +159,7 @@ def _reader(lines: Iterable[str], separators: str) -> Reader:
     lines = iter(lines)
     first = list(islice(lines, 1))
     if first and "\0" in first[0]:
-        raise csv.Error("line 1 contains zero bytes: this is not text")
+        raise csv.Error("line 1 contains NUL bytes: the file is not a text file")
     unquoted = _QUOTED.sub("", "".join(first))
     used = next((separator for separator in separators if separator in unquoted), separators[0])
     return csv.reader(chain(first, lines), delimiter=used, strict=True)
@@ -183,7 +169,7 @@ def _header(reader: Reader) -> list[str]:
     try:
         header = next(reader, [])
     except csv.Error as error:
-        raise csv.Error(f"line 1: {_never_closed(error) or error}") from error
+        raise csv.Error(f"line 1: {_unterminated(error) or error}") from error
     if len(set(header)) < len(header):
         [(name, _)] = Counter(header).most_common(1)
         raise csv.Error(f"line 1: two columns have the same name: {name[:100]!r}")
@@ -193,16 +179,16 @@ def _header(reader: Reader) -> list[str]:
     return header
 
 
-def _never_closed(error: csv.Error) -> str | None:
-    """Say it if that is what is wrong: an open quote takes in the rest of the file."""
+def _unterminated(error: csv.Error) -> str | None:
+    """Return the message for a quoted field that extends to the end of the file, if it is that."""
     if "unexpected end" in str(error):
-        return "a quote is never closed"
-    if "field larger" in str(error):  # as much of it as is read at once
-        return f"a quote is never closed, or a field is longer than {_MAX_FIELD:,} characters"
+        return "unterminated quoted field"
+    if "field larger" in str(error):
+        return f"unterminated quoted field, or a field longer than {_MAX_FIELD:,} characters"
     return None
 
 
-def _csv_row(line: int, header: list[str], fields: list[str]) -> Row:
+def _delimited_row(line: int, header: list[str], fields: list[str]) -> Row:
     values: dict[str, object] = dict.fromkeys(header, "")
     values.update(zip(header, fields, strict=False))
     if len(fields) != len(header):
@@ -211,12 +197,7 @@ def _csv_row(line: int, header: list[str], fields: list[str]) -> Row:
 
 
 def _undecoded(*texts: str) -> str | None:
-    """Return the error of `texts` that contain undecodable bytes."""
     return UNDECODED if any(map(_ESCAPED.search, texts)) else None
-
-
-def _tsv(lines: Iterable[str]) -> Iterator[Row]:
-    return _csv(lines, ".tsv")
 
 
 def _json_lines(lines: Iterable[str]) -> Iterator[Row]:
@@ -231,7 +212,7 @@ def _json_lines(lines: Iterable[str]) -> Iterator[Row]:
         except (ValueError, RecursionError) as error:
             yield Row(number, {}, f"line {number} is not JSON: {error}")
             continue
-        if line.count("[") + line.count("{") > _MAX_NESTING and _is_deep(values):
+        if _is_deep(values):
             yield Row(number, {}, f"line {number} is nested more than {_MAX_NESTING} levels deep")
         elif isinstance(values, dict):
             yield Row(number, values)
@@ -239,16 +220,11 @@ def _json_lines(lines: Iterable[str]) -> Iterator[Row]:
             yield Row(number, {}, f"line {number} is not a JSON object")
 
 
-def _is_deep(values: object) -> bool:
-    level = [values] if isinstance(values, dict | list) else []
-    for _ in range(_MAX_NESTING):
-        level = [
-            child
-            for value in level
-            for child in (value.values() if isinstance(value, dict) else value)
-            if isinstance(child, dict | list)
-        ]
-    return bool(level)
+def _is_deep(value: object, levels: int = _MAX_NESTING) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    children = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deep(child, levels - 1) for child in children)
 
 
 def _text_lines(lines: Iterable[str]) -> Iterator[Row]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import IO, TYPE_CHECKING, Any
 
 from reelsense.errors import DatasetError
 from reelsense.extras import importable
 from reelsense.tables.delimited import Row
-from reelsense.tables.io_errors import io_errors
+from reelsense.tables.storage import io_errors
 from reelsense.text.clean import LONE_SURROGATE
 
 if TYPE_CHECKING:
@@ -18,60 +18,60 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 1024
 
-_NUMBERS = ("score", "positive", "stars")
-"""Added columns that contain numbers."""
+_NUMBERS = ("score", "positive", "stars")  # added columns that contain numbers
 
 
-@contextmanager
-def table(file: IO[bytes], name: str) -> Iterator[tuple[Iterator[Row], int]]:
-    """Open a Parquet file: its rows and their count. Raises DatasetError if it is damaged."""
-    opened = _opened(file, name)
-    yield _rows(opened, name), opened.metadata.num_rows
+def rows(file: IO[bytes], name: str) -> Iterator[tuple[Row, float]]:
+    """Yield the rows of a Parquet file, each with the fraction of the file that has been read.
+
+    Raises DatasetError if the file is damaged.
+    """
+    opened = _open(file, name)
+    readable = _readable(opened.schema_arrow)
+    number = 0
+    with _parquet_errors(name):
+        for batch in opened.iter_batches(batch_size=_BATCH_ROWS):
+            for values in batch.cast(readable).to_pylist():
+                number += 1
+                yield Row(number, values), number / opened.metadata.num_rows
 
 
 def schema(file: IO[bytes], name: str) -> pa.Schema:
-    """Return the Arrow schema of a Parquet file, as `table` reads it."""
-    return _readable(_opened(file, name).schema_arrow).remove_metadata()
+    """Return the Arrow schema of the rows of a Parquet file."""
+    return _readable(_open(file, name).schema_arrow).remove_metadata()
 
 
 def encode(
     rows: Iterable[tuple[Row, dict[str, object]]],
     columns: Sequence[str],
     added: dict[str, str],
-    given: pa.Schema | None,
+    types: pa.Schema | None,
     target: IO[bytes],
 ) -> None:
-    """Write rows as a Parquet file.
+    """Write rows, each with its added values, as a Parquet file.
 
-    Args:
-        rows: Each with the values that are added to it.
-        columns: Of the rows.
-        added: Output column names by names of added values.
-        given: The Arrow schema of the rows; None: text columns.
-        target: The file.
-
-    Raises:
-        DatasetError: A value does not have the type of its column.
+    `added` maps the names of added values to output columns. Without `types`, the Arrow schema of
+    the rows, their `columns` become text. Raises DatasetError if a value does not have its type.
     """
     import pyarrow as pa
 
-    kept = given or pa.schema([(name, pa.string()) for name in columns])
+    kept = types or pa.schema([(name, pa.string()) for name in columns])
     ours = pa.schema([(new, _type(name)) for name, new in added.items()])
-    plain = (lambda value: value) if given else _text
+    convert = (lambda value: value) if types else _text
     lists: dict[str, list[object]] = {name: [] for name in [*kept.names, *ours.names]}
-    for row, answer in rows:
+    for row, values in rows:
         for name in kept.names:
-            lists[name].append(plain(row.values.get(name)))
+            lists[name].append(convert(row.values.get(name)))
         for name, new in added.items():
-            lists[new].append(answer[name] if name in _NUMBERS else _text(answer[name]))
+            lists[new].append(values[name] if name in _NUMBERS else _text(values[name]))
     full_schema = pa.unify_schemas([kept, ours])
     try:
-        columns = [pa.array(lists[field.name], field.type) for field in full_schema]
+        arrays = [pa.array(lists[field.name], field.type) for field in full_schema]
     except (pa.ArrowException, TypeError, OverflowError) as error:
         raise DatasetError(
             f"a value has another type than its column: {error}", code="wrong-type"
         ) from error
-    imported().write_table(pa.table(columns, full_schema), target)
+    imported().write_table(pa.table(arrays, full_schema), target)
 
 
 def join(pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:
@@ -79,33 +79,31 @@ def join(pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:
     parquet = imported()
     writer = None
     for piece in pieces:
-        read = parquet.read_table(piece)
-        writer = writer or parquet.ParquetWriter(target, read.schema)
-        writer.write_table(read)
+        table = parquet.read_table(piece)
+        writer = writer or parquet.ParquetWriter(target, table.schema)
+        writer.write_table(table)
     if writer:
         writer.close()
 
 
-def _opened(file: IO[bytes], name: str) -> Any:
+def imported() -> Any:
+    """Return the module pyarrow.parquet. Raises MissingExtraError if it is not installed."""
+    importable("pyarrow", "parquet", "Parquet")
+    import pyarrow.parquet
+
+    return pyarrow.parquet
+
+
+def _open(file: IO[bytes], name: str) -> Any:
     parquet = imported()
     with _parquet_errors(name):
         opened = parquet.ParquetFile(file)
     names = opened.schema_arrow.names
-    if twice := [column for column in names if names.count(column) > 1]:
+    if repeated := [column for column in names if names.count(column) > 1]:
         raise DatasetError(
-            f"{name}: two columns have the same name: {twice[0]!r}", code="duplicate-column"
+            f"{name}: two columns have the same name: {repeated[0]!r}", code="duplicate-column"
         )
     return opened
-
-
-def _rows(opened: Any, name: str) -> Iterator[Row]:
-    readable = _readable(opened.schema_arrow)
-    number = 0
-    with _parquet_errors(name):
-        for batch in opened.iter_batches(batch_size=_BATCH_ROWS):
-            for values in batch.cast(readable).to_pylist():
-                number += 1
-                yield Row(number, values)
 
 
 def _readable(schema: pa.Schema) -> pa.Schema:
@@ -131,14 +129,6 @@ def _text(value: object) -> str | None:
         return None
     text = value if isinstance(value, str) else json.dumps(value)
     return LONE_SURROGATE.sub("\ufffd", text)
-
-
-def imported() -> Any:
-    """Return what reads and writes Parquet. Raises MissingExtraError if it is not installed."""
-    importable("pyarrow", "parquet", "Parquet")
-    import pyarrow.parquet
-
-    return pyarrow.parquet
 
 
 def _parquet_errors(name: str) -> AbstractContextManager[None]:

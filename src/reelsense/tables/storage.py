@@ -1,48 +1,62 @@
-"""Find, read and write files: local paths, and the URLs that fsspec knows, such as s3://bucket/x.
+"""Find, read and write files: local paths, and the URLs that fsspec supports, such as s3://bucket/x.
 
-A file is written completely or not at all. Does not know what the files contain.
+Files are written completely or not at all. Does not know what they contain.
 """
 
 from __future__ import annotations
 
-import glob
 import os
+import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from stat import S_ISREG
 from typing import IO, Any
 
-from reelsense.errors import DatasetError
+from reelsense.errors import DatasetError, ReelsenseError
 from reelsense.extras import importable
 from reelsense.files import atomic_bytes
-from reelsense.tables.io_errors import io_errors
 
-UNFINISHED = ".part"
-"""Suffix of files that are being written; their names start with a dot."""
+UNFINISHED = ".part"  # suffix of files that are being written; their names start with a dot
 
-_PATTERN = frozenset("*?[")
+_PATTERN = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
     """A file that exists."""
 
-    name: str
-    """As the user calls it."""
-    address: str
-    """Absolute path or URL."""
-    size: int | None
-    """In bytes; None for a pipe or if the store does not know it."""
+    name: str  # for messages and output
+    address: str  # absolute path or URL
+    size: int | None  # in bytes; None for a pipe or if the store does not know it
+
+
+@contextmanager
+def io_errors(name: str, action: str, code: str) -> Iterator[None]:
+    """Map any error to a DatasetError: "{name} cannot be {action}: ...".
+
+    Every fsspec store, gzip and pyarrow have their own exceptions, so all are caught.
+    """
+    try:
+        yield
+    except ReelsenseError:
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DatasetError(f"{name} cannot be {action}: {reason}", code=code) from error
 
 
 def is_local(address: str) -> bool:
     """Return whether `address` is a local path."""
     return "://" not in address or address.startswith("file://")
+
+
+def is_folder(address: str) -> bool:
+    """Return whether `address` ends with / or is an existing local folder."""
+    return address.endswith("/") or (is_local(address) and _path(address).is_dir())
 
 
 def absolute(address: str) -> str:
@@ -57,59 +71,49 @@ def absolute(address: str) -> str:
 def find_files(address: str) -> list[FileInfo]:
     """Return a file, the files of a folder and its subfolders, or those that match a pattern.
 
-    Names that start with . or _ are left out, unless they are part of `address`.
-
-    Returns:
-        At least one file, sorted by name.
-
-    Raises:
-        DatasetError: There are no files, or the store cannot be read.
+    Files of a folder are skipped if their name, or that of a subfolder, starts with . or _. The
+    result is sorted by name. Raises DatasetError if it is empty or cannot be read.
     """
     with _store_errors(address, "read"):
-        files = _find_local(address) if is_local(address) else _find_remote(address)
+        store, path = _store(address)
+        if store.isdir(path):
+            found = store.find(path, detail=True, on_error="raise")
+            entries = [found[name] for name in found if not _is_hidden(_relative(name, path))]
+        elif _PATTERN.search(path) and not store.exists(path):
+            entries = _matching(store, path)
+        else:
+            entry = store.info(path)
+            size = entry.get("size") if _is_file(store, entry) else None
+            return [FileInfo(address, path if is_local(address) else address, size)]
+        files = [_file_info(store, address, entry) for entry in entries if _is_file(store, entry)]
     if not files:
         raise DatasetError(f"{address}: no files found", code="no-files")
     return sorted(files, key=lambda file: file.name)
 
 
-def _find_local(address: str) -> list[FileInfo]:
-    path = str(_path(address))
-    names: Iterable[str]
-    if Path(path).is_dir():
-        names = [name for name in _walk(path) if not _is_hidden(os.path.relpath(name, path))]
-    elif not Path(path).exists() and _PATTERN & set(path):
-        names = glob.glob(path, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute ones
-    else:
-        status = Path(path).stat()
-        size = status.st_size if S_ISREG(status.st_mode) else None
-        return [FileInfo(address, str(Path(path).absolute()), size)]
-    files = [Path(name) for name in names if Path(name).is_file()]
-    return [FileInfo(str(file), str(file.absolute()), file.stat().st_size) for file in files]
-
-
-def _walk(folder: str) -> Iterator[str]:
-    def fail(error: OSError) -> None:
-        raise error
-
-    for parent, _, names in os.walk(folder, onerror=fail, followlinks=False):
-        yield from (str(Path(parent, name)) for name in names)
-
-
-def _find_remote(address: str) -> list[FileInfo]:
-    store, path = _store(address)
-    if store.isdir(path):
-        found = store.find(path, detail=True, on_error="raise")
-        entries = [entry for name, entry in found.items() if not _is_hidden(_relative(name, path))]
-    elif _PATTERN & set(path):
-        entries = list(store.glob(path, detail=True).values())
-    else:
-        return [FileInfo(address, address, store.info(path).get("size"))]
-    urls = [(store.unstrip_protocol(entry["name"]), entry) for entry in entries]
+def _matching(store: Any, pattern: str) -> list[dict[str, Any]]:
+    """Return the entries that match `pattern`. As in a shell, wildcards match no leading dot."""
+    start = len(_PATTERN.split(pattern)[0].rpartition("/")[0])
     return [
-        FileInfo(url, url, entry.get("size"))
-        for url, entry in urls
-        if entry["type"] == "file" and not url.endswith("/")  # a marker of a folder
+        entry
+        for name, entry in store.glob(pattern, detail=True).items()
+        if "/." in pattern[start:] or "/." not in name[start:]
     ]
+
+
+def _is_file(store: Any, entry: dict[str, Any]) -> bool:
+    if entry.get("islink"):
+        return bool(store.isfile(entry["name"]))
+    return entry["type"] == "file" and not entry["name"].endswith("/")  # a marker of a folder
+
+
+def _file_info(store: Any, address: str, entry: dict[str, Any]) -> FileInfo:
+    path, size = entry["name"], entry.get("size")
+    if is_local(address):
+        name = path if _path(address).is_absolute() else os.path.relpath(path)
+        return FileInfo(name, path, size)
+    url = store.unstrip_protocol(path)
+    return FileInfo(url, url, size)
 
 
 @contextmanager
@@ -117,7 +121,7 @@ def open_file(address: str) -> Iterator[IO[bytes]]:
     """Open a file for reading. Raises DatasetError if that is impossible."""
     with _store_errors(address, "read"):
         if is_local(address):
-            file: IO[bytes] = _path(address).open("rb")
+            file: IO[bytes] = _path(address).open("rb")  # fsspec cannot open pipes
         else:
             store, path = _store(address)
             file = store.open(path, "rb")
@@ -141,6 +145,13 @@ def replace_file(address: str) -> Iterator[IO[bytes]]:
                 shutil.copyfileobj(local, remote, 2**20)
 
 
+def remove(address: str) -> None:
+    """Remove the file at `address` if it exists."""
+    with _store_errors(address, "removed"), suppress(FileNotFoundError):
+        store, path = _store(address)
+        store.rm_file(path)
+
+
 class OutputFolder:
     """A folder of files. It is created when the first file is written."""
 
@@ -152,35 +163,38 @@ class OutputFolder:
         return f"{self.address}/{name}"
 
     def names(self) -> set[str]:
-        """Return the names in the folder; none if there is no folder."""
+        """Return the names in the folder; none if it does not exist."""
         with _store_errors(self.address, "read"):
-            if is_local(self.address):
-                path = _path(self.address)
-                return {entry.name for entry in path.iterdir()} if path.exists() else set()
             store, folder = _store(self.address)
             if not store.isdir(folder):
                 return set()
             store.invalidate_cache(folder)
-            names = store.ls(folder, detail=False)
-            return {_relative(name, folder) for name in names} - {"", "."}
+            paths = store.ls(folder, detail=False)
+            return {_relative(path, folder) for path in paths} - {"", "."}
 
     def read(self, name: str) -> bytes:
         """Return the content of the file `name`."""
         with open_file(self.at(name)) as file:
             return file.read()
 
+    def create(self) -> None:
+        """Create the folder if it is local. Stores have no folders."""
+        if is_local(self.address):
+            with _store_errors(self.address, "created"):
+                _path(self.address).mkdir(parents=True, exist_ok=True)
+
     def write(self, name: str, content: bytes) -> None:
         """Write the file `name` atomically."""
-        if not is_local(self.address):
-            with replace_file(self.at(name)) as file:
+        self.create()
+        if is_local(self.address):
+            # A unique name: a cluster that wrongly assumes a failure has a shard written twice.
+            unfinished = _path(self.at(f".{name}.{secrets.token_hex(4)}{UNFINISHED}"))
+            with atomic_bytes(_path(self.at(name)), beside=unfinished) as file:
                 file.write(content)
-            return
-        folder = _path(self.address)
-        folder.mkdir(parents=True, exist_ok=True)
-        # A unique name: after a failure was assumed wrongly, two machines may write the same file.
-        unfinished = folder / f".{name}.{secrets.token_hex(4)}{UNFINISHED}"
-        with atomic_bytes(folder / name, beside=unfinished) as file:
-            file.write(content)
+        else:
+            with _store_errors(self.at(name), "written"):
+                store, path = _store(self.at(name))
+                store.pipe_file(path, content)
 
     def remove(self, *names: str) -> None:
         """Remove the files `names` if they exist, and the folder if it is then empty."""
@@ -191,27 +205,17 @@ class OutputFolder:
                 _path(self.address).rmdir()
 
 
-def is_folder(address: str) -> bool:
-    """Return whether `address` names a folder: it ends with / or is an existing local folder."""
-    return address.endswith("/") or (is_local(address) and _path(address).is_dir())
-
-
-def remove(address: str) -> None:
-    """Remove the file at `address` if it exists."""
-    with _store_errors(address, "removed"), suppress(FileNotFoundError):
-        if is_local(address):
-            _path(address).unlink()
-        else:
-            store, path = _store(address)
-            store.rm_file(path)
-
-
 def _path(address: str) -> Path:
     return Path(address.removeprefix("file://"))
 
 
 def _store(address: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs  # not needed for local paths
+    """Return the fsspec file system of `address`, and the path in it."""
+    if is_local(address):
+        from fsspec.implementations.local import LocalFileSystem
+
+        return LocalFileSystem(), str(_path(address).absolute())
+    from fsspec.core import url_to_fs
 
     try:
         store, path = url_to_fs(address)

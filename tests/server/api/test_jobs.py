@@ -145,10 +145,10 @@ def test_result_in_other_format(client: FlaskClient) -> None:
         ({"column": "text"}, TABLE, 422, "columns: 'id', 'review', 'label'"),
         ({}, "", 422, "contains no rows"),
         ({}, "review\n", 422, "contains no rows"),
-        ({}, 'review\n"open', 422, "a quote is never closed"),
+        ({}, 'review\n"open', 422, "unterminated"),
         ({}, "review,review\na,b\n", 422, "two columns have the same name"),
         ({"name": "a.xlsx"}, TABLE, 415, ".jsonl, .txt; in Excel: Save As, CSV UTF-8"),
-        ({}, "PK\3\4\0\n", 422, "this is not text"),
+        ({}, "PK\3\4\0\n", 422, "not a text file"),
         ({"name": ""}, TABLE, 415, "unknown file format"),
         ({"risk": "2"}, TABLE, 400, "less than 1"),
         ({"risk": "0.1"}, TABLE, 422, "no decision thresholds"),
@@ -458,7 +458,7 @@ def test_preview_returns_columns_and_rows(client: FlaskClient) -> None:
     assert len(preview("a\n" + "x\n" * 50)["rows"]) == 5
     assert "no rows" in preview("a\n")["detail"]
     assert preview("id;review\n1;a, b\n")["rows"] == [["1", "a, b"]]
-    assert "never closed" in preview('a\n"')["detail"]
+    assert "unterminated" in preview('a\n"')["detail"]
     assert preview("one\ntwo\n", name="a.txt")["columns"] == ["text"]
     assert preview('{"a": 1}\n{"b": "x"}\n', name="a.jsonl")["columns"] == ["a", "b"]
 

@@ -15,7 +15,7 @@ from typing import IO
 
 from werkzeug.exceptions import UnsupportedMediaType
 
-from reelsense.bulk.columns import default_text_column
+from reelsense.bulk.plan import default_text_column
 from reelsense.errors import DatasetError
 from reelsense.server.api.schemas import PreviewSchema
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError

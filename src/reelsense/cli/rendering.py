@@ -1,20 +1,29 @@
-"""An explanation as text for a terminal."""
+"""Predictions and explanations as text for a terminal."""
 
 from __future__ import annotations
 
+import math
 import textwrap
 from shutil import get_terminal_size
 
 import click
 
 from reelsense.bulk.rows import as_read
-from reelsense.cli.prediction_text import as_line
-from reelsense.prediction import Explanation, Part
+from reelsense.prediction import UNSURE, Explanation, Part, Prediction
 
 _FOR, _AGAINST = "bright_blue", "yellow"  # distinguishable for colour-blind readers
 
-_BAR_WIDTH = 8
-"""Characters of the longest bar."""
+_BAR_WIDTH = 8  # characters of the longest bar
+
+
+def as_line(prediction: Prediction) -> str:
+    """Return the verdict, its probability and the stars of a prediction."""
+    # Rounded down: only certainty is shown as 100 %.
+    score = f"{math.floor(prediction.score * 1000) / 10:.1f}%"
+    line = f"{prediction.label}  {score}"
+    if prediction.verdict == UNSURE:
+        line = f"{UNSURE}  ({prediction.label} {score})"
+    return line if prediction.stars is None else f"{line}  {prediction.stars:.1f} of 10 stars"
 
 
 def as_text(text: str, explanation: Explanation) -> str:
