@@ -8,8 +8,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from numpy.typing import NDArray
 
+from reelsense.bundle import Bundle
+from reelsense.inference.batching import OnBatch
 from reelsense.inference.classifier import Classifier
 from reelsense.server.app import create_app
+from reelsense.server.model_source import create_classifier
 from reelsense.server.settings import Settings
 from tests import tiny
 
@@ -31,6 +34,19 @@ def client(app: Flask) -> Iterator[FlaskClient]:
     with app.test_client() as client:
         wait_until_ready(client)
         yield client
+
+
+class BundleSource:
+    """A model source with a bundle that never changes."""
+
+    def __init__(self, bundle: Bundle, settings: Settings | None = None) -> None:
+        self._bundle, self._settings = bundle, settings or Settings()
+
+    def poll(self) -> object:
+        return None
+
+    def load(self, on_batch: OnBatch) -> Classifier:
+        return create_classifier(self._bundle, self._settings, on_batch)
 
 
 class Gate:

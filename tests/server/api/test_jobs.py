@@ -38,7 +38,7 @@ from tests import tiny
 from tests.scoring import score_file
 from tests.server.conftest import Gate, wait_until_ready
 from tests.server.listening import listening
-from tests.server.middleware.test_metrics import counted
+from tests.server.middleware.test_metrics import read_samples
 from tests.waiting import wait_until
 
 Make = Callable[..., Flask]
@@ -229,7 +229,7 @@ def test_limits_of_rows_bytes_and_jobs(make: Make) -> None:
     assert send(client, "review\na\n").status_code == 202
     answer = send(client, "review\na\n")
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
-    found = counted(client)
+    found = read_samples(client)
     assert found("shed_total", reason="jobs") == 1
     assert found("shed_total", reason="queue") == 0  # no processor would help
 
@@ -465,13 +465,13 @@ def test_network_error_fails_job(make: Make) -> None:
     fails.set()
     found = ended(client, send(client, MANY).get_json()["id"])
     assert (found["state"], found["error"]) == ("failed", "the network failed: out of memory")
-    wait_until(lambda: counted(client)("jobs_total", state="failed") == 1)
+    wait_until(lambda: read_samples(client)("jobs_total", state="failed") == 1)
 
 
 def test_jobs_and_rows_are_counted(make: Make) -> None:
     app = make(start=False)
     client = app.test_client()
-    found = counted(client)
+    found = read_samples(client)
     assert found.labels("jobs_total", "state") == {"done", "cancelled", "failed"}
     assert found.labels("job_rows_total", "outcome") == {"scored", "unscored"}
     assert found("jobs_total") == found("job_rows_total") == 0
@@ -483,8 +483,8 @@ def test_jobs_and_rows_are_counted(make: Make) -> None:
     name = send(client).get_json()["id"]
     assert ended(client, name)["verdicts"]["error"] == 2
     client.post(f"/v1/jobs/{name}/cancel")
-    wait_until(lambda: counted(client)("jobs_total", state="done") == 1)
-    found = counted(client)
+    wait_until(lambda: read_samples(client)("jobs_total", state="done") == 1)
+    found = read_samples(client)
     assert (found("jobs_total", state="cancelled"), found("jobs_total", state="failed")) == (2, 0)
     assert found("job_rows_total", outcome="scored") == 2
     assert found("job_rows_total", outcome="unscored") == 2

@@ -232,9 +232,9 @@ def test_errors_are_html_for_browsers_only(client: FlaskClient) -> None:
 
 
 def test_sign_in_redirects_to_requested_local_page(client: FlaskClient) -> None:
-    from reelsense.server.middleware import api_keys
+    from reelsense.server.middleware import keys
 
-    secret, key = api_keys.make("shop")
+    secret, key = keys.make("shop")
     app = create_app(Settings.model_validate({"keys": key.line()}), tiny.classifier())
     client = app.test_client()
     wait_until_ready(client)

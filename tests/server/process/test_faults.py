@@ -28,7 +28,7 @@ from typing import Any
 
 import pytest
 
-from reelsense.server.middleware import api_keys
+from reelsense.server.middleware import keys
 from tests import tiny_network
 from tests.processes import ask, server
 from tests.server.process.test_process import megabytes
@@ -361,8 +361,8 @@ def test_many_sighups_end_no_worker(tmp_path: Path) -> None:
 
 def test_unreadable_keys_file_keeps_current_keys(tmp_path: Path) -> None:
     file = tmp_path / "keys"
-    secret, made = api_keys.make("shop")
-    api_keys.add(file, made)
+    secret, made = keys.make("shop")
+    keys.add(file, made)
     with server("--keys-file", str(file)) as (address, process):
 
         def asked() -> int:
@@ -386,7 +386,7 @@ def test_unreadable_keys_file_keeps_current_keys(tmp_path: Path) -> None:
         wait_until(lambda: workers(process) not in ([], [worker]), 20)
         wait_until(lambda: ask(f"{address}/readyz").status == 200, 20)
         assert asked() == 200
-        _, other = api_keys.make("other")
+        _, other = keys.make("other")
         file.write_text(other.line())
         os.kill(process, signal.SIGHUP)
         wait_until(lambda: asked() == 401, 20)
@@ -425,7 +425,7 @@ def answers(address: str) -> bool:
         return False
 
 
-def test_hostile_clients_delay_nobody() -> None:
+def test_hostile_clients_do_not_delay_others() -> None:
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     with server("--read-timeout", "4") as (address, _), ExitStack() as stack:
 

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from reelsense.server.middleware import api_keys
+from reelsense.server.middleware import keys
 from tests.processes import server
 from tests.waiting import wait_until
 
@@ -77,11 +77,11 @@ def configuration(upstream: str, port: int, folder: Path) -> str:
 
 @contextmanager
 def proxied(folder: Path) -> Iterator[Proxied]:
-    keys = folder / "keys"
-    secret, key = api_keys.make("shop")
-    api_keys.add(keys, key)
+    keys_file = folder / "keys"
+    secret, key = keys.make("shop")
+    keys.add(keys_file, key)
     port = free_port()
-    with server("--trusted-proxies", "1", "--keys-file", str(keys)) as (upstream, _):
+    with server("--trusted-proxies", "1", "--keys-file", str(keys_file)) as (upstream, _):
         file = folder / "nginx.conf"
         file.write_text(configuration(upstream, port, folder))
         command = [NGINX, "-p", str(folder), "-e", "stderr", "-c", str(file)]

@@ -19,9 +19,9 @@ _MAX_LENGTH = 200
 
 
 def loggable(text: str) -> str:
-    """Return a path or method for the log: quoted, and shortened if it is long.
+    """Return a path or method for the log: quoted, shortened, and with job ids cut.
 
-    Job ids are cut, because whoever knows one can read the job.
+    Whoever knows the complete id of a job can read the job.
     """
     text = _JOB_PATH.sub(r"\1...", text)
     return quote(text[:_MAX_LENGTH]) + ("..." if len(text) > _MAX_LENGTH else "")
@@ -74,9 +74,9 @@ def log_settings(settings: Settings) -> dict[str, Any]:
         },
         "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
         "loggers": {
-            # Its messages on start and shutdown concern its developers only.
+            # Its messages on start and shutdown are of no use to operators.
             "gunicorn.error": {"level": "WARNING", "handlers": [], "propagate": True},
-            # It warns of tasks that a thread is about to take.
+            # It warns of requests that wait for a thread, although one is about to take them.
             "waitress.queue": {"level": "ERROR"},
             "alembic": {"level": "WARNING"},
             # The log line of the request has the same information.
