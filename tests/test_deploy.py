@@ -23,7 +23,7 @@ METRICS = {
 }
 
 # One server with a model, one without, one that is down. The first refuses a new model at minute
-# 10. Of 10 requests, 1 fails, 1 is shed and 1 expires; all take 10 to 20 seconds.
+# 10; of what it is asked 1 in 10 fails, 1 is shed, 1 expires, and all take 10 to 20 seconds.
 RULE_TESTS = """
 rule_files: [alerts.yml]
 evaluation_interval: 1m
@@ -57,7 +57,7 @@ tests:
           - {labels: '{alertname="ReelsenseExpires"}', value: 1}
           - {labels: '{alertname="ReelsenseSlow"}', value: 1}
 
-  # A job fails at minute 10; from minute 40 on, jobs cannot be stored.
+  # A job fails at minute 10; from minute 40 on nothing can be kept.
   - interval: 1m
     input_series:
       - {series: 'reelsense_jobs_total{state="failed"}', values: 0x9 1x50}
@@ -73,7 +73,7 @@ tests:
         eval_time: 45m
         exp_samples: [{labels: '{alertname="ReelsenseJobsFail"}', value: 1}]
 
-  # Only explanations are requested: half of them fail, and half of those at their deadline.
+  # Explanations alone are asked for: half of them fail, and half of those at their deadline.
   - interval: 1m
     input_series:
       - {series: 'reelsense_requests_total{route="/v1/explain", status="200"}', values: 0+10x30}
@@ -87,8 +87,8 @@ tests:
           - {labels: '{alertname="ReelsenseErrors"}', value: 1}
           - {labels: '{alertname="ReelsenseExpires"}', value: 1}
 
-  # No alerts: few requests fail, are shed or expire, one client is in a loop, explanations take
-  # long, and a model was refused yesterday.
+  # All is well: a little fails, is shed and expires, one client is in a loop, explanations take
+  # long, and what was refused was refused yesterday.
   - interval: 1m
     input_series:
       - {series: 'up{job="reelsense", instance="a"}', values: 1x30}
@@ -126,25 +126,25 @@ def documents(name: str) -> list[Any]:
 
 
 def deployment() -> Any:
-    by_kind = {document["kind"]: document for document in documents("kubernetes.yaml")}
-    return by_kind["Deployment"]["spec"]["template"]["spec"]
+    found = {each["kind"]: each for each in documents("kubernetes.yaml")}
+    return found["Deployment"]["spec"]["template"]["spec"]
 
 
 def expressions() -> str:
     dashboard = json.loads(text("grafana/dashboards/reelsense.json"))
-    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     rules = [
         rule["expr"] for group in documents("alerts.yml")[0]["groups"] for rule in group["rules"]
     ]
-    return "\n".join(queries + rules)
+    return "\n".join(asked + rules)
 
 
 def run(*command: str | Path, cwd: Path) -> str:
     if not shutil.which(command[0]):
-        pytest.skip(f"needs {command[0]}")
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)  # noqa: S603
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout + result.stderr
+        pytest.skip(f"there is no {command[0]}")
+    found = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)  # noqa: S603
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout + found.stderr
 
 
 def test_every_file_is_well_formed() -> None:
@@ -155,32 +155,32 @@ def test_every_file_is_well_formed() -> None:
             assert json.loads(path.read_text()), path
 
 
-def test_dashboard_and_alerts_use_all_metrics() -> None:
+def test_dashboard_and_alerts_name_what_the_server_counts() -> None:
     named = set(re.findall(r"\breelsense_\w+", expressions()))
     assert {re.sub("_(total|bucket|sum|count)$", "", name) for name in named} == METRICS
 
 
-def test_dashboard_and_alerts_cover_all_scoring_routes() -> None:
+def test_dashboard_and_alerts_ask_for_all_that_the_model_is_asked_by() -> None:
     app = create_app(model=tiny.classifier())
     scoring = {
         rule.rule
         for rule in app.url_map.iter_rules()
         if getattr(app.view_functions[rule.endpoint], "limit_concurrency", False)
     } - {"/"}
-    groups = [set(pattern.split("|")) for pattern in re.findall(r'route=~"([^"]+)"', expressions())]
-    assert scoring in groups
-    for routes in groups:
+    asked = [set(found.split("|")) for found in re.findall(r'route=~"([^"]+)"', expressions())]
+    assert scoring in asked
+    for routes in asked:
         assert routes in (scoring, scoring - {"/v1/explain", "/explanation"})
 
 
-def test_environment_variables_are_settings() -> None:
+def test_every_variable_is_a_setting() -> None:
     settings = {variable(name) for name in Settings.model_fields}
     for path in DEPLOY.rglob("*"):
         if path.is_file() and path.parent.name != "secrets":
             assert set(re.findall(r"REELSENSE_\w+", path.read_text())) <= settings, path
 
 
-def test_build_context_has_needed_files_only() -> None:
+def test_the_image_gets_what_it_is_made_from_and_no_more() -> None:
     lines = text("Dockerfile.dockerignore").splitlines()
     assert "*" in lines
     kept = {line[1:] for line in lines if line.startswith("!")}
@@ -188,7 +188,7 @@ def test_build_context_has_needed_files_only() -> None:
     assert all((ROOT / name).exists() for name in kept)
 
 
-def test_port_and_user_agree() -> None:
+def test_port_and_user_are_the_same_everywhere() -> None:
     port, image, pod = Settings().port, text("Dockerfile"), deployment()
     (container,) = pod["containers"]
     assert f"EXPOSE {port}\n" in image
@@ -203,7 +203,7 @@ def test_port_and_user_agree() -> None:
     assert f"USER {user}:{user}\n" in image
 
 
-def test_probes_use_health_endpoints() -> None:
+def test_probes_ask_what_the_server_answers() -> None:
     (container,) = deployment()["containers"]
     probes = {name: probe["httpGet"] for name, probe in container.items() if name.endswith("Probe")}
     assert probes == {
@@ -214,10 +214,10 @@ def test_probes_use_health_endpoints() -> None:
     assert "/readyz" in text("Dockerfile")
 
 
-def test_paths_of_secrets_agree() -> None:
+def test_secrets_lie_where_they_are_looked_for() -> None:
     compose = documents("compose.yaml")[0]
     services = compose["services"]
-    assert all(secret["file"] == f"secrets/{name}" for name, secret in compose["secrets"].items())
+    assert all(each["file"] == f"secrets/{name}" for name, each in compose["secrets"].items())
     assert "/secrets/\n" in text(".gitignore")
     for service, path in {
         "reelsense": services["reelsense"]["environment"]["REELSENSE_KEYS_FILE"],
@@ -229,15 +229,15 @@ def test_paths_of_secrets_agree() -> None:
         assert [path] == [f"/run/secrets/{name}" for name in services[service]["secrets"]]
     pod = deployment()
     (container,) = pod["containers"]
-    mounted = {volume["name"]: volume["mountPath"] for volume in container["volumeMounts"]}
-    keys = next(volume for volume in pod["volumes"] if volume["name"] == "keys")["secret"]
+    mounted = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    keys = next(each for each in pod["volumes"] if each["name"] == "keys")["secret"]
     assert container["env"][0] == {
         "name": "REELSENSE_KEYS_FILE",
         "value": f"{mounted['keys']}/{keys['items'][0]['path']}",
     }
 
 
-def test_stop_timeouts_exceed_deadline() -> None:
+def test_all_wait_for_what_was_accepted() -> None:
     drained = Settings().deadline + 5
     compose, pod = documents("compose.yaml")[0], deployment()
     asleep = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
@@ -246,7 +246,7 @@ def test_stop_timeouts_exceed_deadline() -> None:
     assert int(re.findall(r"^TimeoutStopSec=(\d+)$", text("reelsense.service"), re.M)[0]) > drained
 
 
-def test_promtool_accepts_rules_and_alerts_fire(tmp_path: Path) -> None:
+def test_prometheus_takes_its_files_and_alerts_fire_when_they_should(tmp_path: Path) -> None:
     run("promtool", "check", "config", "--syntax-only", "prometheus.yml", cwd=DEPLOY)
     run("promtool", "check", "rules", "alerts.yml", cwd=DEPLOY)
     shutil.copy(DEPLOY / "alerts.yml", tmp_path)
@@ -254,16 +254,14 @@ def test_promtool_accepts_rules_and_alerts_fire(tmp_path: Path) -> None:
     run("promtool", "test", "rules", "tests.yml", cwd=tmp_path)
 
 
-def test_docker_compose_accepts_file() -> None:
+def test_compose_takes_its_file() -> None:
     run("docker-compose", "--file", "compose.yaml", "config", "--quiet", cwd=DEPLOY)
 
 
-def test_systemd_accepts_unit(tmp_path: Path) -> None:
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "reelsense.service"
-    # systemd-analyze checks that the command exists.
+    # It looks whether the command is there.
     unit.write_text(text(unit.name).replace("/opt/reelsense/bin/reelsense serve", "/bin/true"))
-    assert not run(
-        "systemd-analyze", "verify", unit, cwd=tmp_path
-    )  # it warns of unknown directives
-    # 0 is no exposure, 100 full exposure.
+    assert not run("systemd-analyze", "verify", unit, cwd=tmp_path)  # it warns of what it ignores
+    # 0 is no exposure, 100 all of it.
     run("systemd-analyze", "security", "--offline=true", "--threshold=20", unit, cwd=tmp_path)

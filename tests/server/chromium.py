@@ -24,7 +24,7 @@ wanted = pytest.mark.skipif(
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
-    """Run a Chromium of its own in the folder `profile`; what it downloads lands there too."""
+    """Run Chromium with its profile and downloads in the folder `profile`."""
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER or ""
     for option in (
@@ -33,7 +33,7 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
         "--disable-background-networking",
         "--window-size=1280,900",
         f"--user-data-dir={profile}",
-        # Chromium's sandbox refuses to run as root, as in many a container.
+        # Chromium's sandbox cannot run as root, for example in containers.
         *(["--no-sandbox"] if os.geteuid() == 0 else []),
     ):
         options.add_argument(option)
@@ -50,7 +50,7 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
 
 @contextmanager
 def screen(browser: webdriver.Chrome, width: int, height: int = 844) -> Iterator[None]:
-    """Let `browser` be a screen of that size, of a phone if it is narrow."""
+    """Emulate a screen of that size, that of a phone if it is narrow."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
@@ -61,7 +61,7 @@ def screen(browser: webdriver.Chrome, width: int, height: int = 844) -> Iterator
 
 @contextmanager
 def scheme(browser: webdriver.Chrome, name: str) -> Iterator[None]:
-    """Let `browser` prefer the colour scheme `name`: light or dark."""
+    """Emulate the colour scheme `name`: light or dark."""
     feature = {"name": "prefers-color-scheme", "value": name}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
     try:
@@ -72,7 +72,7 @@ def scheme(browser: webdriver.Chrome, name: str) -> Iterator[None]:
 
 @contextmanager
 def touch(browser: webdriver.Chrome) -> Iterator[None]:
-    """Let `browser` have a finger in the place of a mouse."""
+    """Emulate a touch screen."""
     browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
     try:
         yield
@@ -82,7 +82,7 @@ def touch(browser: webdriver.Chrome) -> Iterator[None]:
 
 @contextmanager
 def without_javascript(browser: webdriver.Chrome) -> Iterator[None]:
-    """Let `browser` run no scripts of pages."""
+    """Disable scripts of pages."""
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         yield
@@ -91,40 +91,37 @@ def without_javascript(browser: webdriver.Chrome) -> Iterator[None]:
 
 
 def shown(page: webdriver.Chrome, name: str, seconds: float = 20) -> str:
-    """Wait until the element `name` is there and shown, and return its text.
-
-    A key that was pressed may only now bring the page that has it.
-    """
+    """Wait until the element `name` is visible, and return its text."""
 
     def look(_: webdriver.Chrome) -> tuple[str] | None:
         try:
             element = page.find_element(By.ID, name)
             return (element.text,) if element.is_displayed() else None
-        except WebDriverException:  # not yet there or, in one of many words, just gone
+        except WebDriverException:  # the page is being replaced
             return None
 
-    found = WebDriverWait(page, seconds).until(look)
-    assert found is not None
-    return found[0]
+    text = WebDriverWait(page, seconds).until(look)
+    assert text is not None
+    return text[0]
 
 
 def overflows(page: webdriver.Chrome) -> bool:
-    """Say whether the page is wider than its window."""
+    """Return whether the page is wider than its window."""
     wider = "return document.documentElement.scrollWidth > document.documentElement.clientWidth"
     return bool(page.execute_script(wider))
 
 
 def serious_faults(page: webdriver.Chrome) -> list[str]:
-    """Return what axe-core finds on the page that shuts people out: serious or critical."""
+    """Return the serious and critical accessibility violations that axe-core finds."""
     axe = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
     page.execute_script(axe)
-    found = page.execute_async_script(
+    violations = page.execute_async_script(
         "const done = arguments[0];"
         "axe.run().then((result) => done(result.violations), (error) => done([{id: `${error}`}]))"
     )
     return [
-        f"{each['id']}: {node['html'][:200]} {node.get('failureSummary', '')}"
-        for each in found
-        if each.get("impact", "critical") in ("serious", "critical")
-        for node in each.get("nodes", [{"html": ""}])
+        f"{violation['id']}: {node['html'][:200]} {node.get('failureSummary', '')}"
+        for violation in violations
+        if violation.get("impact", "critical") in ("serious", "critical")
+        for node in violation.get("nodes", [{"html": ""}])
     ]

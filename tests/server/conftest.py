@@ -50,7 +50,7 @@ class BundleSource:
 
 
 class Gate:
-    """A network that waits, once it is closed, and counts the rows that it reads."""
+    """A network that waits while it is closed, and counts the rows that it reads."""
 
     def __init__(self) -> None:
         self.open = threading.Event()
@@ -64,7 +64,7 @@ class Gate:
 
 
 def gated(**settings: object) -> tuple[Flask, Gate]:
-    """An application whose network, now that it is ready, waits."""
+    """Return a ready application whose network now waits, and its gate."""
     gate = Gate()
     app = create_app(Settings.model_validate(settings), Classifier(tiny.bundle(), network=gate))
     wait_until_ready(app.test_client())

@@ -1,4 +1,4 @@
-"""A server of an installed model, which is named and not located."""
+"""A server of an installed model, selected by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 
 @pytest.fixture
 def accurate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installed stand-in, in several files; the processes of servers find it too."""
+    """Install a small model in several files, also for server processes."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     folder = installed.install(tmp_path)
@@ -34,7 +34,7 @@ def write(folder: Path, weight: float) -> str:
 
 
 def loads(address: str, outcome: str) -> float:
-    """How many models were loaded with this outcome."""
+    """Return how many model loads had this outcome."""
     return metrics(address).get(f'reelsense_model_loads_total{{outcome="{outcome}"}}', 0)
 
 

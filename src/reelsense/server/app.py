@@ -50,13 +50,13 @@ def create_app(
     """Return the Flask application. The model is loaded in the background.
 
     Args:
-        settings: Settings of the server; by default, the default of each.
+        settings: Settings of the server; by default, those of `Settings()`.
         model: The model, or where to load it from; by default the folder in `settings`.
         known_keys: API keys to use while those in `settings` cannot be read.
 
     Raises:
         SettingsError: The keys in `settings` cannot be read, and there are no `known_keys`.
-        BundleError: There is no model with the name in `settings`.
+        BundleError: No model has the name in `settings`.
     """
     settings = settings or Settings()
     source = FixedSource(model) if isinstance(model, Classifier) else model

@@ -93,7 +93,7 @@ class ModelHolder:
         try:
             classifier = self._source.load(self._on_batch)
             self_test(classifier)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the log and /readyz report it
+        except Exception as error:  # noqa: BLE001  # the log and /readyz report any error
             self._report_failure(error)
             return
         self._on_load(classifier)  # first: the metrics name a model before it answers requests

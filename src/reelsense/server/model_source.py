@@ -81,7 +81,7 @@ class FixedSource:
 class FolderSource:
     """The model in the folder that the settings name; by default the bundled model.
 
-    Raises BundleError if there is no model of that name.
+    Raises BundleError if no model has that name.
     """
 
     def __init__(self, settings: Settings) -> None:

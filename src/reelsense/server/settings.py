@@ -7,9 +7,17 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from reelsense.errors import InputError
@@ -38,136 +46,79 @@ GROUPS = {
 }
 
 
+_Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
 class Settings(BaseModel):
-    """The settings of a server."""
+    """The settings of a server. Their docstrings are the help of the flags."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    port: int = Field(
-        default=5000, ge=0, le=65535, description="Port to listen on; 0 selects a free one."
-    )
-    model: str | None = Field(
-        default=None,
-        description="Name of an installed model (`reelsense models`) or folder of a bundle; by "
-        "default the bundled model.",
-    )
-    cache_size: int = Field(
-        default=CACHE_SIZE,
-        ge=0,
-        description="Number of predictions to cache; 0 disables the cache.",
-    )
-    workers: int = Field(
-        default=1,
-        ge=1,
-        description="Number of server processes. Each loads the model and gets its share of the "
-        "cores.",
-    )
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 5000
+    """Port to listen on; 0 selects a free one."""
+    model: str | None = None
+    """Name of an installed model (`reelsense models`) or folder of a bundle; by default the bundled
+    model."""
+    cache_size: NonNegativeInt = CACHE_SIZE
+    """Number of predictions to cache; 0 disables the cache."""
+    workers: PositiveInt = 1
+    """Number of server processes. Each loads the model and gets its share of the cores."""
     # Nearly all of them wait for the network; more waiting requests make better batches.
-    max_concurrent_requests: int = Field(
-        default=128,
-        ge=1,
-        le=4096,
-        description="Maximum number of concurrent requests that run the model; more get 429.",
-    )
-    max_concurrent_bytes: int = Field(
-        default=4 * 1024 * 1024,
-        ge=1,
-        description="Maximum total size of the bodies of concurrent requests that run the model, "
-        "in bytes; more get 429.",
-    )
-    max_texts: int = Field(default=256, ge=1, description="Maximum number of texts per request.")
-    max_characters: int = Field(default=200_000, ge=1, description="Maximum characters per text.")
-    max_body: int = Field(
-        default=2 * 1024 * 1024, ge=1, description="Maximum size of a request body, in bytes."
-    )
-    max_upload: int = Field(
-        default=100 * 1024 * 1024,
-        ge=1,
-        description="Maximum size of a file that is uploaded as a job, in bytes.",
-    )
-    max_rows: int = Field(
-        default=1_000_000, ge=1, description="Maximum rows of a file that is uploaded as a job."
-    )
-    max_jobs: int = Field(
-        default=100,
-        ge=0,
-        description="Maximum number of jobs in the database; more get 429. 0 disables jobs.",
-    )
-    job_retention_hours: float = Field(
-        default=24.0,
-        gt=0,
-        le=87_600,
-        description="Hours after the end of a job until it is deleted with its texts.",
-    )
-    database: str | None = Field(
-        default=None,
-        description="Database of jobs, for example postgresql+psycopg://HOST/NAME; by default an "
-        "SQLite file in $XDG_STATE_HOME/reelsense (~/.local/state/reelsense).",
-    )
-    deadline: float = Field(
-        default=60.0,
-        gt=0,
-        le=86_400,
-        description="Time limit for processing a request, in seconds; then it gets 504.",
-    )
-    read_timeout: float = Field(
-        default=30.0,
-        gt=0,
-        le=86_400,
-        description="Time limit for receiving a request, in seconds; then it gets 408.",
-    )
-    max_connections: int = Field(
-        default=1000,
-        ge=1,
-        description="Maximum number of open connections; beyond it, the longest idle connection "
-        "is closed.",
-    )
-    keys_file: str | None = Field(
-        default=None,
-        description="File with the API keys that are accepted; `reelsense key` creates it.",
-    )
-    keys: SecretStr | None = Field(
-        default=None,
-        description="Content of a keys file (see --keys-file), with lines separated by semicolons.",
-    )
-    insecure_public: bool = Field(
-        default=False, description="Allow other machines to use the server without a key."
-    )
-    rate_limit: str | None = Field(
-        default=None,
-        description="Maximum requests per key or, without keys, per address: by default "
-        "1200/minute, and unlimited without keys on this machine only.",
-    )
-    rate_limit_storage: str = Field(
-        default="memory://",
-        description="Where requests are counted: memory:// (in each process) or redis://HOST:6379.",
-    )
-    secret: SecretStr | None = Field(
-        default=None,
-        min_length=16,
-        description="Secret that signs session cookies, at least 16 characters; by default random "
-        "at each start, so that sessions end with a restart.",
-    )
-    trusted_proxies: int = Field(
-        default=0,
-        ge=0,
-        description="Number of reverse proxies whose X-Forwarded-For, -Proto and -Host headers are "
-        "trusted.",
-    )
-    cors_origins: str = Field(
-        default="",
-        description="Origins allowed by CORS, separated by spaces or commas, for example "
-        "https://a.example https://b.example.",
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe level to log; info includes a line per request."
-    )
-    log_format: Literal["auto", "json", "console"] = Field(
-        default="auto",
-        description="Format of the log; auto: console on a terminal, otherwise json.",
-    )
-    log_texts: bool = Field(default=False, description="Log the texts that are scored.")
+    max_concurrent_requests: Annotated[int, Field(ge=1, le=4096)] = 128
+    """Maximum number of concurrent requests that run the model; more get 429."""
+    max_concurrent_bytes: PositiveInt = 4 * 1024 * 1024
+    """Maximum total size of the bodies of concurrent requests that run the model, in bytes; more
+    get 429."""
+    max_texts: PositiveInt = 256
+    """Maximum number of texts per request."""
+    max_characters: PositiveInt = 200_000
+    """Maximum characters per text."""
+    max_body: PositiveInt = 2 * 1024 * 1024
+    """Maximum size of a request body, in bytes."""
+    max_upload: PositiveInt = 100 * 1024 * 1024
+    """Maximum size of a file that is uploaded as a job, in bytes."""
+    max_rows: PositiveInt = 1_000_000
+    """Maximum rows of a file that is uploaded as a job."""
+    max_jobs: NonNegativeInt = 100
+    """Maximum number of jobs in the database; more get 429. 0 disables jobs."""
+    job_retention_hours: Annotated[float, Field(gt=0, le=87_600)] = 24.0
+    """Hours after the end of a job until it is deleted with its texts."""
+    database: str | None = None
+    """Database of jobs, for example postgresql+psycopg://HOST/NAME; by default an SQLite file in
+    $XDG_STATE_HOME/reelsense (~/.local/state/reelsense)."""
+    deadline: _Seconds = 60.0
+    """Time limit for processing a request, in seconds; then it gets 504."""
+    read_timeout: _Seconds = 30.0
+    """Time limit for receiving a request, in seconds; then it gets 408."""
+    max_connections: PositiveInt = 1000
+    """Maximum number of open connections; beyond it, the longest idle connection is closed."""
+    keys_file: str | None = None
+    """File with the API keys that are accepted; `reelsense key` creates it."""
+    keys: SecretStr | None = None
+    """Content of a keys file (see --keys-file), with lines separated by semicolons."""
+    insecure_public: bool = False
+    """Allow other machines to use the server without a key."""
+    rate_limit: str | None = None
+    """Maximum requests per key or, without keys, per address: by default 1200/minute, and unlimited
+    without keys on this machine only."""
+    rate_limit_storage: str = "memory://"
+    """Where requests are counted: memory:// (in each process) or redis://HOST:6379."""
+    secret: SecretStr | None = Field(default=None, min_length=16)
+    """Secret that signs session cookies, at least 16 characters; by default random at each start,
+    so that sessions end with a restart."""
+    trusted_proxies: NonNegativeInt = 0
+    """Number of reverse proxies whose X-Forwarded-For, -Proto and -Host headers are trusted."""
+    cors_origins: str = ""
+    """Origins allowed by CORS, separated by spaces or commas, for example https://a.example
+    https://b.example."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level to log; info includes a line per request."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """Format of the log; auto: console on a terminal, otherwise json."""
+    log_texts: bool = False
+    """Log the texts that are scored."""
 
     @property
     def is_reachable(self) -> bool:

@@ -322,7 +322,7 @@ def test_add_is_atomic(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_add_rejects_unusable_path(file: Path) -> None:
     missing = file.parent / "missing"
     for path, message in (
-        (missing / "the.keys", f"there is no folder {missing}"),
+        (missing / "the.keys", f"the folder {missing} does not exist"),
         (file.parent, f"cannot read and write {file.parent}: "),
     ):
         with pytest.raises(SettingsError, match=re.escape(message)):

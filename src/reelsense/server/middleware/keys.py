@@ -150,7 +150,7 @@ def parse(sources: Mapping[str, str]) -> list[Key]:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """Yield line number and text of each statement, without comments and blank ones."""
+    """Yield line number and text of each statement. Skips comments and blank statements."""
     for number, line in enumerate(text.splitlines(), 1):
         for statement in line.split("#")[0].split(";"):
             if statement.strip():
@@ -183,7 +183,7 @@ def add(path: Path, key: Key) -> None:
     try:
         path = path.resolve()  # keeps a link to the file
         if not path.parent.is_dir():
-            raise SettingsError(f"cannot write {path}: there is no folder {path.parent}")
+            raise SettingsError(f"cannot write {path}: the folder {path.parent} does not exist")
         if path.exists():
             before, mode = path.read_text(), stat.S_IMODE(path.stat().st_mode)
         if before and not before.endswith("\n"):

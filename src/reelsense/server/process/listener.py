@@ -12,21 +12,22 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from flask import Flask
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
 from reelsense.server.middleware.load_shedding import MAX_JOB_REQUESTS
+from reelsense.server.middleware.problems import malformed_request_response
 from reelsense.server.process.connection import SEND_BYTES, Connection
 from reelsense.server.settings import Settings
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+from reelsense.server.state import state_of
 
 # Maximum size of the request line and the headers together: a review fits into a query string.
 MAX_HEADER_BYTES = 256 * 1024
@@ -49,9 +50,6 @@ _ACCEPTS_PER_TURN = 64
 # Threads beyond those for the queue and for jobs, to reject requests and answer health checks.
 _SPARE_THREADS = 16
 
-# Returns the headers and the body of the error response to a malformed request.
-Reject = Callable[[HTTPStatus], tuple[list[tuple[str, str]], bytes]]
-
 _log = logging.getLogger(__name__)
 
 
@@ -61,7 +59,8 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type hi
     max_connections: int
     max_buffered: int
     read_timeout: float
-    reject: Reject
+    # Returns the headers and the body of the error response to a malformed request.
+    reject: Callable[[HTTPStatus], tuple[list[tuple[str, str]], bytes]]
 
     thread_waits = False  # in `wait_for_room`
     bytes_received = 0  # since `max_buffered` was last enforced
@@ -177,13 +176,9 @@ class Connections:
     """
 
     def __init__(
-        self,
-        application: WSGIApplication,
-        sockets: Iterable[socket.socket],
-        settings: Settings,
-        reject: Reject,
-        max_connections: int = sys.maxsize,
+        self, app: Flask, listening: socket.socket, max_connections: int = sys.maxsize
     ) -> None:
+        settings = state_of(app).settings
         self._map: dict[int, Any] = {}
         self._threads = ThreadedTaskDispatcher()
         self._threads.set_thread_count(
@@ -192,38 +187,33 @@ class Connections:
         max_upload = max(settings.max_upload if settings.max_jobs else 0, settings.max_body)
         adjustments = _adjustments(settings, settings.max_body)
         adjustments.for_uploads = _adjustments(settings, max_upload)
-        self._listeners = []
-        for listening in sockets:
-            address = (listening.family, listening.type, listening.proto, listening.getsockname())
-            listener = _Listener(
-                application,
-                self._map,
-                True,  # starts to listen
-                listening,
-                dispatcher=self._threads,
-                adj=adjustments,
-                sockinfo=address,
-                bind_socket=False,
-            )
-            listener.max_connections = min(settings.max_connections, max_connections)
-            listener.max_buffered = max(_MAX_BUFFERED, 2 * settings.max_upload)
-            listener.read_timeout = settings.read_timeout
-            listener.reject = reject
-            self._listeners.append(listener)
+        self._listener = _Listener(
+            app,
+            self._map,
+            True,  # starts to listen
+            listening,
+            dispatcher=self._threads,
+            adj=adjustments,
+            sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
+            bind_socket=False,
+        )
+        self._listener.max_connections = min(settings.max_connections, max_connections)
+        self._listener.max_buffered = max(_MAX_BUFFERED, 2 * settings.max_upload)
+        self._listener.read_timeout = settings.read_timeout
+        self._listener.reject = partial(malformed_request_response, app)
 
     @property
     def count(self) -> int:
-        return len(self._open())
+        return len(self._listener.connections)
 
     def turn(self, seconds: float) -> None:
         """Run one turn of the event loop; wait at most `seconds` for an event."""
-        for listener in self._listeners:
-            listener.before_turn()
+        self._listener.before_turn()
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._map, count=1)
 
     def wake(self) -> None:
         """End the current turn. May be called from any thread and from signal handlers."""
-        self._listeners[0].pull_trigger()
+        self._listener.pull_trigger()
 
     def drain(self, seconds: float, before_turn: Callable[[], None]) -> None:
         """Accept no new connections, and return once all accepted requests are answered.
@@ -231,15 +221,15 @@ class Connections:
         Waits at most `seconds`. Idle connections are closed after a moment, in which a request that
         is on its way can arrive.
         """
-        for listener in self._listeners:
-            listener.draining = True
-            # Those that the kernel has accepted already.
-            accepted = -1
-            while accepted != (accepted := listener.accepted):
-                listener.handle_accept()
-            wasyncore.dispatcher.close(listener)
+        listener = self._listener
+        listener.draining = True
+        # Accept the connections that the kernel has accepted already.
+        accepted = -1
+        while accepted != (accepted := listener.accepted):
+            listener.handle_accept()
+        wasyncore.dispatcher.close(listener)
         start = time.monotonic()
-        while (left := self._open()) and (elapsed := time.monotonic() - start) < seconds:
+        while (left := listener.connections) and (elapsed := time.monotonic() - start) < seconds:
             before_turn()
             for connection in left:
                 if elapsed > _DRAIN_IDLE and not connection.busy and not connection.lingers_until:
@@ -250,9 +240,6 @@ class Connections:
         """Close all connections and end the threads."""
         self._threads.shutdown()
         wasyncore.close_all(self._map, ignore_all=True)
-
-    def _open(self) -> list[Connection]:
-        return [connection for listener in self._listeners for connection in listener.connections]
 
 
 def _adjustments(settings: Settings, max_body: int) -> Any:

@@ -58,7 +58,7 @@ def prepared(settings: Settings) -> Settings:
     if settings.database and settings.max_jobs:
         from reelsense.jobs.database import Database
 
-        Database(settings.database).close()
+        Database(settings.database).close()  # raises StoreError if it cannot be used
     _check_port(settings.host, settings.port)
     # Symbolic links are not resolved: pointing one to another bundle updates the model.
     shared: dict[str, Any] = {"model": str(_folder(settings).absolute())}
@@ -133,7 +133,7 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _resolve(host: str, port: int) -> tuple[Any, ...]:
-    """Return the first result of `getaddrinfo`. Raises ReelsenseError if there is none."""
+    """Return the first result of `getaddrinfo`. Raises ReelsenseError if the host is unknown."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except UnicodeError as error:

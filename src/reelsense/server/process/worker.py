@@ -15,7 +15,6 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from reelsense.server.jobs_worker import JobsWorker
-from reelsense.server.middleware import problems
 from reelsense.server.model_holder import ModelHolder
 from reelsense.server.process.listener import Connections
 from reelsense.server.state import state_of
@@ -93,9 +92,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
         model, jobs = state.model_holder, state.jobs_worker
         connections = self._connections = Connections(
             self.wsgi,
-            [listener.sock for listener in self.sockets],
-            state.settings,
-            lambda status: problems.malformed_request_response(self.wsgi, status),
+            self.sockets[0].sock,
             _max_connections(state.settings.max_connections),
         )
         jobs.start()
