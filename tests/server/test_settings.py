@@ -108,11 +108,42 @@ def test_missing_file_error_names_file(tmp_path: Path) -> None:
         read_settings({}, {}, tmp_path / "none.toml")
 
 
-def test_invalid_secret_is_not_shown() -> None:
-    for flags, environment in (({"secret": "hush"}, {}), ({}, {"REELSENSE_SECRET": "hush"})):
-        with pytest.raises(SettingsError) as error:
-            read_settings(flags, environment)
-        assert "hush" not in str(error.value)
+@pytest.mark.parametrize(
+    ("flags", "environment", "named"),
+    [
+        ({}, {"REELSENSE_SECRET": "hunter2"}, "REELSENSE_SECRET: "),
+        ({"secret": "hunter2"}, {}, "--secret: "),
+        ({"secret": "hunter2", "port": "x"}, {"REELSENSE_KEYS": "hunter2"}, "--secret: "),
+        ({}, {"REELSENSE_SECERT": "hunter2"}, "REELSENSE_SECERT: unknown setting"),
+    ],
+)
+def test_invalid_secret_is_not_shown(
+    flags: dict[str, str], environment: dict[str, str], named: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        read_settings(flags, environment)
+    assert named in str(error.value)
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'secret = "hunter2"',
+        'secret = ["hunter2"]',
+        'keys = ["hunter2"]',
+        'secret = "hunter2',
+        "secret = hunter2",
+        'keys = """\nhunter2',
+    ],
+)
+def test_invalid_secret_in_file_is_not_shown(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text(content)
+    with pytest.raises(SettingsError) as error:
+        read_settings({}, {}, file)
+    assert str(file) in str(error.value)
+    assert "hunter2" not in str(error.value)
 
 
 def test_every_setting_has_a_group() -> None:

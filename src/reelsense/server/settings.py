@@ -20,13 +20,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from reelsense.errors import InputError
 from reelsense.inference.cache import CACHE_SIZE
 
 PREFIX = "REELSENSE_"  # of environment variables
 
 _ONE_RATE = r"[1-9][0-9]{0,8}/(second|minute|hour|day)"
-_RATE_FORMAT = "N/second, N/minute, N/hour or N/day"
+RATE_FORMAT = "N/second, N/minute, N/hour or N/day"
 RATE = re.compile(rf"{_ONE_RATE}(,{_ONE_RATE})*")
 
 # The settings by topic, for the help.
@@ -140,15 +139,8 @@ class Settings(BaseModel):
     @classmethod
     def _check_rate(cls, rate: str | None) -> str | None:
         if rate and not RATE.fullmatch(rate):
-            raise PydanticCustomError("rate", _RATE_FORMAT)
+            raise PydanticCustomError("rate", RATE_FORMAT)
         return rate
-
-
-def check_rate(rate: str) -> str:
-    """Return `rate`. Raises InputError if it is invalid."""
-    if not RATE.fullmatch(rate):
-        raise InputError(f'invalid rate "{rate}": expected {_RATE_FORMAT}', code="invalid-rate")
-    return rate
 
 
 def flag(name: str) -> str:

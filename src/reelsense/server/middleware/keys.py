@@ -10,6 +10,7 @@ import hmac
 import logging
 import re
 import secrets
+import shlex
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from reelsense.errors import InputError, SettingsError
 from reelsense.files import write_atomically
-from reelsense.server.settings import RATE, Settings, check_rate
+from reelsense.server.settings import RATE, RATE_FORMAT, Settings
 
 _log = logging.getLogger(__name__)
 
@@ -38,12 +39,8 @@ class Key:
 
     def line(self) -> str:
         """Return the line for a keys file."""
-        fields = [self.name, self.digest]
-        if self.rate:
-            fields.append(self.rate)
-        if self.admin:
-            fields.append(_ADMIN)
-        return " ".join(fields)
+        fields = (self.name, self.digest, self.rate, _ADMIN if self.admin else None)
+        return " ".join(filter(None, fields))
 
 
 class Authenticator:
@@ -91,8 +88,8 @@ def make(name: str, rate: str | None = None, *, admin: bool = False) -> tuple[st
             f'invalid key name "{name}": expected up to 64 letters, digits and _ . @ -',
             code="invalid-key-name",
         )
-    if rate:
-        check_rate(rate)
+    if rate and not RATE.fullmatch(rate):
+        raise InputError(f'invalid rate "{rate}": expected {RATE_FORMAT}', code="invalid-rate")
     secret = _PREFIX + secrets.token_urlsafe(32)
     return secret, Key(name, _digest(secret), rate, admin)
 
@@ -100,11 +97,8 @@ def make(name: str, rate: str | None = None, *, admin: bool = False) -> tuple[st
 def find(keys: Sequence[Key], secret: str) -> Key | None:
     """Return the key that `secret` belongs to, or None. Takes the same time for any secret."""
     digest = _digest(secret)
-    match = None
-    for key in keys:
-        if hmac.compare_digest(key.digest, digest):
-            match = key
-    return match
+    matches = [key for key in keys if hmac.compare_digest(key.digest, digest)]
+    return matches[0] if matches else None
 
 
 def _digest(secret: str) -> str:
@@ -167,8 +161,7 @@ def _parse_key(statement: str, where: str) -> Key:
     rate = "".join(option for option in options if option != _ADMIN) or None
     if rate and not RATE.fullmatch(rate):
         raise SettingsError(
-            f"{where}: invalid rate after the SHA-256: expected N/second, N/minute, N/hour or "
-            "N/day",
+            f"{where}: invalid rate after the SHA-256: expected {RATE_FORMAT}",
             code="malformed-key",
         )
     return Key(name, digest, rate, _ADMIN in options)
@@ -198,6 +191,12 @@ def add(path: Path, key: Key) -> None:
 def _read_text(path: Path) -> str:
     try:
         return path.read_text()
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"cannot read the keys in {path}: {error.strerror}; create it with "
+            f"`reelsense key NAME --keys-file {shlex.quote(str(path))}`",
+            code="no-keys-file",
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"cannot read the keys in {path}: {_reason(error)}", code="unreadable-keys"

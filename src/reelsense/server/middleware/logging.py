@@ -40,35 +40,11 @@ def log_settings(settings: Settings) -> dict[str, Any]:
     for_people = settings.log_format == "console" or (
         settings.log_format == "auto" and sys.stderr.isatty()
     )
-    if for_people:
-        renderers: list[Processor] = [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
-        ]
-    else:
-        renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "filters": {"job ids": {"()": _CutJobIds}},
-        "formatters": {
-            "line": {
-                "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": [
-                    structlog.contextvars.merge_contextvars,  # the request id
-                    structlog.stdlib.add_log_level,
-                    structlog.stdlib.ExtraAdder(),
-                    structlog.processors.TimeStamper(
-                        fmt="%H:%M:%S" if for_people else "iso", utc=not for_people
-                    ),
-                ],
-                "processors": [
-                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    *renderers,
-                ],
-            }
-        },
+        "formatters": {"line": _formatter(for_people=for_people)},
         "handlers": {
             "stderr": {"class": "logging.StreamHandler", "stream": sys.stderr, "formatter": "line"}
         },
@@ -84,4 +60,29 @@ def log_settings(settings: Settings) -> dict[str, Any]:
             # The log line of the request says that the client disconnected.
             "waitress": {"level": "WARNING", "filters": ["job ids"]},
         },
+    }
+
+
+def _formatter(*, for_people: bool) -> dict[str, Any]:
+    renderers: list[Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(),
+    ]
+    if for_people:
+        renderers = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
+    return {
+        "()": structlog.stdlib.ProcessorFormatter,
+        "foreign_pre_chain": [
+            structlog.contextvars.merge_contextvars,  # the request id
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.ExtraAdder(),
+            structlog.processors.TimeStamper(
+                fmt="%H:%M:%S" if for_people else "iso", utc=not for_people
+            ),
+        ],
+        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
     }

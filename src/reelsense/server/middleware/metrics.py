@@ -36,18 +36,8 @@ _COUNTED_PROBLEMS = {
 # event is an increase.
 _METRICS: Sequence[tuple[str, str, str, Mapping[str, Sequence[str]]]] = (
     ("requests", "counter", "Requests answered.", {"route": (), "method": (), "status": ()}),
-    (
-        "request_duration_seconds",
-        "duration",
-        "Duration of requests, except those with 429.",
-        {"route": ()},
-    ),
-    (
-        "phase_duration_seconds",
-        "duration",
-        "Duration of each phase of scoring.",
-        {"phase": _PHASES},
-    ),
+    ("request_duration_seconds", "duration", "Duration of requests, except 429.", {"route": ()}),
+    ("phase_duration_seconds", "duration", "Duration of scoring phases.", {"phase": _PHASES}),
     ("batch_windows", "windows", "Windows per batch.", {}),
     ("tokens", "counter", "Tokens processed by the network, without padding.", {}),
     ("requests_in_flight", "sum", "Requests in flight.", {}),
@@ -75,7 +65,7 @@ class ServerMetrics:
         import prometheus_client
         from prometheus_client import Counter, Gauge, Histogram
 
-        # They would add a third more lines, for little use.
+        # These series would add a third more lines, for little use.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         durations = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60)
         probabilities = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import shlex
 import shutil
 import socket
 import tempfile
@@ -82,16 +81,7 @@ def _folder(settings: Settings) -> Path:
 
 def _check(settings: Settings) -> None:
     _resolve(settings.host, settings.port)
-    try:
-        check_access(settings)
-    except SettingsError as error:
-        if settings.keys_file and isinstance(error.__cause__, FileNotFoundError):
-            file = shlex.quote(settings.keys_file)
-            raise SettingsError(
-                f"{error}; create it with `reelsense key NAME --keys-file {file}`",
-                code="no-keys-file",
-            ) from error
-        raise
+    check_access(settings)
     if settings.database and settings.max_jobs:
         from reelsense.jobs.database import check_url  # slow to import
 
