@@ -1,4 +1,7 @@
-"""Score the texts of a request. All interfaces and pages use these functions."""
+"""Score the texts of a request. All interfaces and pages use these functions.
+
+In all of them, `risk` is the target error rate; None: the default of the model.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,8 @@ from reelsense.server.state import get_state
 def threshold(manifest: Manifest, risk: float | None, pointer: str = "#/risk") -> float | None:
     """Return the decision threshold for the longest texts; that of shorter texts may differ.
 
-    Args:
-        manifest: That of the model.
-        risk: Target error rate. None: the default of the model.
-        pointer: The field of the request that contains `risk`.
-
-    Returns:
-        The threshold, 0 to 1. None: no threshold meets the target error rate.
-
-    Raises:
-        InvalidRequestError: The model has no thresholds.
+    None: no threshold meets the target error rate. Rejects the request if the model has no
+    thresholds; `pointer` is the field that contains `risk`.
     """
     try:
         return decision_thresholds(manifest, risk)[-1]
@@ -45,10 +40,7 @@ def effective_risk(manifest: Manifest, risk: float | None) -> float | None:
 
 
 def answer_each(texts: Sequence[str], risk: float | None = None) -> list[Prediction | TextError]:
-    """Return a prediction for each text, or the reason why it could not be scored.
-
-    `risk` is the target error rate; None: the default of the model.
-    """
+    """Return a prediction for each text, or the reason why it could not be scored."""
     _log_texts(texts)
     limit = get_state().settings.max_characters
     short_enough = [text for text in texts if len(text) <= limit]
@@ -68,10 +60,7 @@ def answer_all(
 ) -> list[Prediction]:
     """Return a prediction for each text; reject the request if any text cannot be scored.
 
-    Args:
-        texts: The texts, in the order of the request.
-        pointers: The field of the request that contains each text.
-        risk: Target error rate. None: the default of the model.
+    `pointers` are the fields of the request that contain the texts.
     """
     predictions: list[Prediction] = []
     errors: list[FieldError] = []
@@ -88,11 +77,7 @@ def answer_all(
 def explain_one(text: str, pointer: str, risk: float | None, budget: int) -> Explanation:
     """Return an explanation of the prediction for `text`; reject the request if it has none.
 
-    Args:
-        text: The text.
-        pointer: The field of the request that contains the text.
-        risk: Target error rate. None: the default of the model.
-        budget: Maximum number of forward passes, beside those for the text itself.
+    `pointer` is the field of the request that contains the text.
     """
     _log_texts([text])
     try:

@@ -58,15 +58,10 @@ def _line(name: str, value: object, original: object) -> str:
 def read_settings(
     flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None = None
 ) -> EffectiveSettings:
-    """Return the settings from all sources.
+    """Return the settings from `flags` (by name of the setting), `environment` and a TOML file.
 
-    Args:
-        flags: Values of the command line, by name of the setting.
-        environment: Environment variables; empty ones are ignored.
-        file: A TOML file; by default the one that the variable REELSENSE_CONFIG names.
-
-    Raises:
-        SettingsError: Settings are unknown or invalid; the message lists all of them.
+    Empty variables are ignored. The variable REELSENSE_CONFIG names the default file. Raises
+    SettingsError with all unknown and invalid settings.
     """
     variables = {
         name.removeprefix(PREFIX).lower(): name

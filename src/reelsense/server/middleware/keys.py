@@ -62,16 +62,15 @@ class Authenticator:
             self.keys = known_keys
             self.reload()
 
-    def reload(self, *, log: bool = True) -> None:
+    def reload(self) -> None:
         """Read the keys again; if that fails, the current ones stay active."""
         try:
             self.keys = read_keys(self._settings)
         except SettingsError as error:
-            if log:
-                _log.error("keys not reloaded, the current ones stay active: %s", error)
-        else:
-            if log and self.keys:
-                _log.info("active keys: %s", ", ".join(key.name for key in self.keys))
+            _log.error("keys not reloaded, the current ones stay active: %s", error)
+            return
+        if self.keys:
+            _log.info("active keys: %s", ", ".join(key.name for key in self.keys))
 
     def find(self, secret: str) -> Key | None:
         """Return the active key that `secret` belongs to, or None."""

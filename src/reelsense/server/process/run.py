@@ -26,7 +26,7 @@ from reelsense.errors import ReelsenseError, SettingsError
 from reelsense.server.app import create_app
 from reelsense.server.middleware import metrics
 from reelsense.server.middleware.auth import check_access
-from reelsense.server.middleware.keys import Authenticator
+from reelsense.server.middleware.keys import read_keys
 from reelsense.server.middleware.logging import log_settings
 from reelsense.server.process.worker import ServingWorker, Supervisor
 from reelsense.server.settings import Settings, variable
@@ -164,7 +164,7 @@ def _scratch_folder(*, shared_metrics: bool) -> Iterator[str]:
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     def __init__(self, settings: Settings, manifest: Manifest, scratch: str) -> None:
         self._settings, self._manifest, self._scratch = settings, manifest, scratch
-        self._authenticator = Authenticator(settings)
+        self._keys = read_keys(settings)
         super().__init__()
 
     def load_config(self) -> None:
@@ -186,11 +186,12 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        return create_app(self._settings, known_keys=self._authenticator.keys)
+        return create_app(self._settings, known_keys=self._keys)
 
     def read_keys(self) -> None:
         """Reload the keys, for workers that start later and may not have access to the file."""
-        self._authenticator.reload(log=False)  # the workers log it
+        with suppress(SettingsError):  # the workers log it
+            self._keys = read_keys(self._settings)
 
     def run(self) -> None:
         Supervisor(self).run()
