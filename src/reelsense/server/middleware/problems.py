@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from flask import Flask, Response, g, render_template, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 from werkzeug.exceptions import BadRequest, HTTPException
 
 from reelsense.errors import (
@@ -125,17 +126,8 @@ class InvalidRequestError(InputError):
 
 def reject(error: ValidationError) -> NoReturn:
     """Raise InvalidRequestError with the invalid fields of `error`."""
-    fields = error.errors(include_url=False, include_context=False)
-    raise invalid(
-        [
-            FieldError(
-                pointer=_pointer(field["loc"]),
-                code=_code(field["type"]),
-                detail=_detail(field["type"], field["msg"], field["input"]),
-            )
-            for field in fields
-        ]
-    ) from None
+    details = error.errors(include_url=False, include_context=False)
+    raise invalid([_field_error(detail) for detail in details]) from None
 
 
 def invalid(errors: Sequence[FieldError]) -> InvalidRequestError:
@@ -147,29 +139,29 @@ def _has_query() -> bool:
     return request.method in ("GET", "HEAD") or request.blueprint == "jobs"
 
 
+def _field_error(error: ErrorDetails) -> FieldError:
+    """Convert an error of pydantic, or of a validator with a field code as its type."""
+    kind = error["type"]
+    # pydantic: "Input should be ...", "List should have at least 1 item after validation, not 0"
+    detail = error["msg"].removeprefix("Input ").removeprefix("List ")
+    detail = detail.replace(" after validation", "")
+    if kind == "missing":
+        code, detail = "missing", "is missing"
+    elif kind == "extra_forbidden":
+        code, detail = "unknown-field", "is not a field of this request"
+    elif kind.endswith("_type"):
+        code, detail = "wrong-type", f"{detail}, not {_json_type(error['input'])}"
+    else:
+        code = kind if kind in FIELD_CODES else "wrong-value"
+    return FieldError(pointer=_pointer(error["loc"]), code=code, detail=detail)
+
+
 def _pointer(location: tuple[int | str, ...]) -> str:
     # The first part is a field of the request, even if it has the name of a tag.
     parts = [str(part) for n, part in enumerate(location) if n == 0 or part not in _TAGS]
     if _has_query():
         return "?" + "/".join(parts)
     return "/".join(["#", *(part.replace("~", "~0").replace("/", "~1") for part in parts)])
-
-
-def _code(error_type: str) -> str:
-    """Return the field code for an error type of pydantic or of this package."""
-    if error_type.endswith("_type"):
-        return "wrong-type"
-    known = {"missing": "missing", "extra_forbidden": "unknown-field"}
-    return known.get(error_type) or (error_type if error_type in FIELD_CODES else "wrong-value")
-
-
-def _detail(error_type: str, message: str, value: object) -> str:
-    known = {"missing": "is missing", "extra_forbidden": "is not a field of this request"}
-    if error_type in known:
-        return known[error_type]
-    # pydantic: "Input should be ...", "List should have at least 1 item after validation, not 0"
-    message = message.removeprefix("Input ").removeprefix("List ").replace(" after validation", "")
-    return f"{message}, not {_json_type(value)}" if error_type.endswith("_type") else message
 
 
 def _json_type(value: object) -> str:

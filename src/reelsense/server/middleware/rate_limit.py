@@ -56,7 +56,7 @@ def register(app: Flask) -> None:
         strategy="sliding-window-counter",
         storage_uri=settings.rate_limit_storage,
         storage_options=_storage_options(settings),
-        # While the storage is unavailable, each process counts on its own.
+        # While the storage is unavailable, each process counts separately.
         in_memory_fallback_enabled=settings.rate_limit_storage != "memory://",
         headers_enabled=True,
     )
