@@ -112,7 +112,6 @@ class ServerMetrics:
                 self._metric("confidence").observe(prediction.score)
 
     def record_batch(self, windows: int, tokens: int) -> None:
-        """Count a batch that the network processed."""
         self._metric("batch_windows").observe(windows)
         self._metric("tokens").inc(tokens)
 
@@ -122,7 +121,6 @@ class ServerMetrics:
         self._metric("job_rows", "unscored").inc(rows - scored)
 
     def record_job_end(self, state: str) -> None:
-        """Count a job that ended."""
         self._metric("jobs", state).inc()
 
     def record_problem(self, code: str) -> None:
@@ -145,7 +143,6 @@ class ServerMetrics:
         self._metric("workers", "waiting").set(1 - ready)
 
     def set_in_flight(self, requests: int, size: int) -> None:
-        """Set the number of requests in flight and the bytes of their bodies."""
         self._metric("requests_in_flight").set(requests)
         self._metric("request_bytes_in_flight").set(size)
 
