@@ -25,7 +25,7 @@ def test_help_shows_every_flag_with_its_variable_and_default() -> None:
             default = "none" if field.default in (None, "") else str(field.default)
             default = default.lower() if field.default is False else default
             assert f"{flag(name)} " in shown
-            assert f"{field.description} " in shown
+            assert f"{' '.join(str(field.description).split())} " in shown
             assert f" [env var: {variable(name)}; default: {default}]" in shown
         assert "[env var: REELSENSE_CONFIG]" in shown
 

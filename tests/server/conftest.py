@@ -10,9 +10,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from numpy.typing import NDArray
 
+from reelsense.bundle import Bundle
+from reelsense.inference.batching import OnBatch
 from reelsense.inference.classifier import Classifier
 from reelsense.server.app import create_app
 from reelsense.server.jobs_worker import JobsWorker
+from reelsense.server.model_source import create_classifier
 from reelsense.server.settings import Settings
 from tests import tiny
 
@@ -57,8 +60,21 @@ def make(tmp_path: Path) -> Iterator[Make]:
         worker.close()
 
 
+class BundleSource:
+    """A model source with a bundle that never changes."""
+
+    def __init__(self, bundle: Bundle, settings: Settings | None = None) -> None:
+        self._bundle, self._settings = bundle, settings or Settings()
+
+    def poll(self) -> object:
+        return None
+
+    def load(self, on_batch: OnBatch) -> Classifier:
+        return create_classifier(self._bundle, self._settings, on_batch)
+
+
 class Gate:
-    """A network that waits, once it is closed, and counts the rows that it reads."""
+    """A network that waits while it is closed, and counts the rows that it reads."""
 
     def __init__(self) -> None:
         self.open = threading.Event()
@@ -72,7 +88,7 @@ class Gate:
 
 
 def gated(**settings: object) -> tuple[Flask, Gate]:
-    """An application whose network, now that it is ready, waits."""
+    """Return a ready application whose network now waits, and its gate."""
     gate = Gate()
     app = create_app(Settings.model_validate(settings), Classifier(tiny.bundle(), network=gate))
     wait_until_ready(app.test_client())

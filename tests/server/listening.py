@@ -1,4 +1,4 @@
-"""An application behind the server's own connections, in threads of the test's process."""
+"""Serves an application through the connection layer, in threads of the test process."""
 
 from __future__ import annotations
 
@@ -9,21 +9,15 @@ from contextlib import contextmanager
 
 from flask import Flask
 
-from reelsense.server.middleware import problems
 from reelsense.server.process.listener import Connections
 
 
 @contextmanager
 def listening(app: Flask) -> Iterator[tuple[int, Connections]]:
-    """Serve `app`; yields the port, and the connections, which drain at the end."""
+    """Serve `app`; yield the port and the connections, which are drained at the end."""
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        connections = Connections(
-            app,
-            [listener],
-            app.extensions["reelsense"].settings,
-            lambda status: problems.malformed_request_response(app, status),
-        )
+        connections = Connections(app, listener)
 
         def serve() -> None:
             while not ended.is_set():
@@ -43,19 +37,28 @@ def listening(app: Flask) -> Iterator[tuple[int, Connections]]:
 
 
 def connect(port: int) -> socket.socket:
-    """Return a connection on which nothing takes longer than 10 seconds."""
+    """Return a connection with a timeout of 10 seconds."""
     return socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
+def connect_slow_reader(port: int) -> socket.socket:
+    """Return a connection that can receive only a few kilobytes that are not read."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(10)
+    connection.connect(("127.0.0.1", port))
+    return connection
+
+
 def answer_to(port: int, request: bytes) -> bytes:
-    """Send `request` as it is; return what comes until the server closes."""
+    """Send `request` unchanged; return everything until the server closes."""
     with connect(port) as connection:
         connection.sendall(request)
         return rest_of(connection)
 
 
 def rest_of(connection: socket.socket) -> bytes:
-    """Return what comes until the server closes."""
+    """Return everything until the server closes."""
     parts = []
     while part := connection.recv(65536):
         parts.append(part)

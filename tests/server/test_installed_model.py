@@ -1,4 +1,4 @@
-"""A server of an installed model, which is named and not located."""
+"""A server of an installed model, selected by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 
 @pytest.fixture
 def accurate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installed stand-in, in several files; the processes of servers find it too."""
+    """Install a small model in several files, also for server processes."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     folder = installed.install(tmp_path)
@@ -34,11 +34,11 @@ def write(folder: Path, weight: float) -> str:
 
 
 def loads(address: str, outcome: str) -> float:
-    """How many models were loaded with this outcome."""
+    """Return how many model loads had this outcome."""
     return metrics(address).get(f'reelsense_model_loads_total{{outcome="{outcome}"}}', 0)
 
 
-def test_server_takes_a_name_and_follows_its_changes(
+def test_server_loads_model_by_name_and_reloads_changes(
     accurate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REELSENSE_MODEL", "accurate")
@@ -56,12 +56,12 @@ def test_server_takes_a_name_and_follows_its_changes(
         assert label(address) == "negative"
 
 
-def test_app_takes_a_name(accurate: Path) -> None:
+def test_app_loads_model_by_name(accurate: Path) -> None:
     client = create_app(Settings(model="accurate", max_jobs=0)).test_client()
     wait_until(lambda: client.get("/readyz").status_code == 200, 20)
     assert client.get("/v1/info").get_json()["model"]["name"] == "tiny"
 
 
-def test_app_of_an_unknown_name_is_an_error() -> None:
+def test_app_rejects_unknown_model_name() -> None:
     with pytest.raises(BundleError, match="nosuch"):
         create_app(Settings(model="nosuch", max_jobs=0))

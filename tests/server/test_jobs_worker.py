@@ -14,7 +14,7 @@ from reelsense.server.jobs_worker import JobsWorker
 from tests import tiny
 from tests.server.conftest import Make
 from tests.server.jobs import MANY, Slow, ended, send
-from tests.server.middleware.test_metrics import counted
+from tests.server.middleware.test_metrics import read_samples
 from tests.waiting import wait_until
 
 
@@ -91,26 +91,26 @@ def test_network_error_fails_job(make: Make) -> None:
     fails.set()
     job = ended(client, send(client, MANY).get_json()["id"])
     assert (job["state"], job["error"]) == ("failed", "the network failed: out of memory")
-    wait_until(lambda: counted(client)("jobs_total", state="failed") == 1)
+    wait_until(lambda: read_samples(client)("jobs_total", state="failed") == 1)
 
 
 def test_jobs_and_rows_are_counted(make: Make) -> None:
     app = make(start=False)
     client = app.test_client()
-    metric = counted(client)
+    metric = read_samples(client)
     assert metric.labels("jobs_total", "state") == {"done", "cancelled", "failed"}
     assert metric.labels("job_rows_total", "outcome") == {"scored", "unscored"}
     assert metric("jobs_total") == metric("job_rows_total") == 0
     for path in ("/v1/jobs", "/jobs"):
         name = send(client).get_json()["id"]
-        for _ in range(2):  # a job that has been cancelled is not counted again
+        for _ in range(2):  # a job that has been cancelled is not read_samples again
             assert client.post(f"{path}/{name}/cancel").status_code in (200, 303)
     app.extensions["reelsense"].jobs_worker.start()
     name = send(client).get_json()["id"]
     assert ended(client, name)["verdicts"]["error"] == 2
     client.post(f"/v1/jobs/{name}/cancel")
-    wait_until(lambda: counted(client)("jobs_total", state="done") == 1)
-    metric = counted(client)
+    wait_until(lambda: read_samples(client)("jobs_total", state="done") == 1)
+    metric = read_samples(client)
     assert metric("jobs_total", state="cancelled") == 2
     assert metric("jobs_total", state="failed") == 0
     assert metric("job_rows_total", outcome="scored") == 2

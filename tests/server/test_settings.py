@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from pydantic import Field, SecretStr
 
 from reelsense.errors import SettingsError
-from reelsense.server.settings import GROUPS, EffectiveSettings, Settings, read_settings
+from reelsense.server.settings import GROUPS, Settings
+from reelsense.server.settings_sources import EffectiveSettings, read_settings
 
 
 @pytest.fixture
@@ -17,11 +18,11 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_flags_go_before_the_environment_before_the_file_before_defaults(file: Path) -> None:
+def test_flags_override_environment_override_file(file: Path) -> None:
     environment = {"REELSENSE_MAX_TEXTS": "20", "REELSENSE_PORT": "10", "REELSENSE_CACHE_SIZE": ""}
-    found = read_settings({"port": "100"}, environment, file)
-    assert found.settings == Settings(port=100, max_texts=20, max_characters=3, deadline=4)
-    assert found.origins == {
+    effective = read_settings({"port": "100"}, environment, file)
+    assert effective.settings == Settings(port=100, max_texts=20, max_characters=3, deadline=4)
+    assert effective.origins == {
         "port": "--port",
         "max_texts": "REELSENSE_MAX_TEXTS",
         "max_characters": str(file),
@@ -29,20 +30,20 @@ def test_flags_go_before_the_environment_before_the_file_before_defaults(file: P
     }
 
 
-def test_the_environment_names_the_file(file: Path) -> None:
+def test_environment_variable_names_file(file: Path) -> None:
     assert read_settings({}, {"REELSENSE_CONFIG": str(file)}).settings.port == 1
     assert read_settings({}, {"REELSENSE_CONFIG": ""}).settings == Settings()
 
 
-def test_variables_are_read_as_what_they_are() -> None:
+def test_environment_variables_are_converted() -> None:
     environment = {
         "REELSENSE_MODEL": "some/folder",
         "REELSENSE_DEADLINE": "0.5",
         "REELSENSE_LOG_LEVEL": "debug",
         "HOME": "/home/somebody",
     }
-    found = read_settings({}, environment).settings
-    assert found == Settings(model="some/folder", deadline=0.5, log_level="debug")
+    settings = read_settings({}, environment).settings
+    assert settings == Settings(model="some/folder", deadline=0.5, log_level="debug")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_variables_are_read_as_what_they_are() -> None:
         ({}, {"REELSENSE_SERVICE_HOST": "10.0.0.1"}, ["SERVICE_HOST: ", "enableServiceLinks"]),
     ],
 )
-def test_what_is_wrong_is_named(
+def test_invalid_value_error_names_source(
     flags: dict[str, str], environment: dict[str, str], faults: list[str]
 ) -> None:
     with pytest.raises(SettingsError) as error:
@@ -91,7 +92,9 @@ def test_what_is_wrong_is_named(
         ("\udcff", ["serve.toml is not valid TOML"]),
     ],
 )
-def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, content: str, faults: list[str]) -> None:
+def test_invalid_file_error_names_file_and_key(
+    tmp_path: Path, content: str, faults: list[str]
+) -> None:
     path = tmp_path / "serve.toml"
     path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(SettingsError) as error:
@@ -100,25 +103,56 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, content: str, faults: 
         assert fault in str(error.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_error_names_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"cannot read .*none\.toml: No such file"):
         read_settings({}, {}, tmp_path / "none.toml")
 
 
-def test_a_wrong_secret_is_not_shown() -> None:
-    for flags, environment in (({"secret": "hush"}, {}), ({}, {"REELSENSE_SECRET": "hush"})):
-        with pytest.raises(SettingsError) as error:
-            read_settings(flags, environment)
-        assert "hush" not in str(error.value)
+@pytest.mark.parametrize(
+    ("flags", "environment", "named"),
+    [
+        ({}, {"REELSENSE_SECRET": "hunter2"}, "REELSENSE_SECRET: "),
+        ({"secret": "hunter2"}, {}, "--secret: "),
+        ({"secret": "hunter2", "port": "x"}, {"REELSENSE_KEYS": "hunter2"}, "--secret: "),
+        ({}, {"REELSENSE_SECERT": "hunter2"}, "REELSENSE_SECERT: unknown setting"),
+    ],
+)
+def test_invalid_secret_is_not_shown(
+    flags: dict[str, str], environment: dict[str, str], named: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        read_settings(flags, environment)
+    assert named in str(error.value)
+    assert "hunter2" not in str(error.value)
 
 
-def test_every_setting_has_its_group() -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        'secret = "hunter2"',
+        'secret = ["hunter2"]',
+        'keys = ["hunter2"]',
+        'secret = "hunter2',
+        "secret = hunter2",
+        'keys = """\nhunter2',
+    ],
+)
+def test_invalid_secret_in_file_is_not_shown(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text(content)
+    with pytest.raises(SettingsError) as error:
+        read_settings({}, {}, file)
+    assert str(file) in str(error.value)
+    assert "hunter2" not in str(error.value)
+
+
+def test_every_setting_has_a_group() -> None:
     assert sorted(name for names in GROUPS.values() for name in names) == sorted(
         Settings.model_fields
     )
 
 
-def test_secrets_are_left_out() -> None:
+def test_as_toml_hides_secrets() -> None:
     class WithKey(Settings):
         key: SecretStr = Field(default=SecretStr(""))
 
@@ -130,13 +164,13 @@ def test_secrets_are_left_out() -> None:
 @given(
     st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 2**40), st.floats(1e-6, 86400)
 )
-def test_what_is_shown_is_the_file_that_would_set_it(host: str, most: int, deadline: float) -> None:
-    settings = Settings(host=host, max_texts=most, deadline=deadline, model="a b/ü")
+def test_as_toml_is_a_valid_settings_file(host: str, max_texts: int, deadline: float) -> None:
+    settings = Settings(host=host, max_texts=max_texts, deadline=deadline, model="a b/ü")
     shown = EffectiveSettings(settings, {"host": "REELSENSE_HOST"}).as_toml()
     assert Settings.model_validate(tomllib.loads(shown), strict=True) == settings
 
 
 @pytest.mark.parametrize("origins", ["a.example", "https://a.example/path", "*"])
-def test_an_origin_that_can_never_match_is_refused(origins: str) -> None:
+def test_invalid_cors_origin_is_rejected(origins: str) -> None:
     with pytest.raises(SettingsError, match=r"--cors-origins: .*https://a\.example"):
         read_settings({"cors_origins": origins}, {})

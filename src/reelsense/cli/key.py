@@ -27,11 +27,11 @@ def key(name: str, rate_limit: str | None, admin: bool, keys_file: Path | None) 
     Without --keys-file, the line for the keys file or REELSENSE_KEYS is printed to standard error.
     A running server reloads its keys file on SIGHUP.
     """
-    from reelsense.server.middleware import api_keys
+    from reelsense.server.middleware import keys
 
-    secret, made = api_keys.make(name, rate_limit, admin=admin)
+    secret, made = keys.make(name, rate_limit, admin=admin)
     if keys_file:
-        api_keys.add(keys_file, made)
+        keys.add(keys_file, made)
         click.echo(f"{name} added to {keys_file}. The key is shown only once:", err=True)
     else:
         click.echo(f"For the keys file or REELSENSE_KEYS: {made.line()}", err=True)

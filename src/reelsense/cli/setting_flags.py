@@ -11,7 +11,7 @@ import click
 from reelsense.cli import options
 
 if TYPE_CHECKING:
-    from reelsense.server.settings import EffectiveSettings
+    from reelsense.server.settings_sources import EffectiveSettings
 
 _CLUSTER_OPTIONS = ("cluster", "address", "replicas", "cores_per_replica")
 
@@ -87,7 +87,7 @@ config_file = click.option(
 
 def effective_settings(file: Path | None, flags: dict[str, str | None]) -> EffectiveSettings:
     """Return the settings from `flags`, environment, `file` and defaults, in this precedence."""
-    from reelsense.server.settings import read_settings
+    from reelsense.server.settings_sources import read_settings
 
     given = {name: value for name, value in flags.items() if value is not None}
     return read_settings(given, os.environ, file)

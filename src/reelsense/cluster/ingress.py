@@ -24,7 +24,7 @@ from reelsense.errors import NotReadyError
 from reelsense.inference.batching import OnBatch
 from reelsense.server.app import create_app
 from reelsense.server.middleware import problems
-from reelsense.server.middleware.api_keys import Key
+from reelsense.server.middleware.keys import Key
 from reelsense.server.middleware.logging import log_settings
 from reelsense.server.settings import Settings
 from reelsense.server.state import state_of

@@ -27,8 +27,7 @@ from reelsense.cluster.machines import connected, machine_cores, usual_cores
 from reelsense.cluster.replica import ModelReplica
 from reelsense.errors import BundleError, ClusterError, ReelsenseError, SettingsError
 from reelsense.inference.classifier import Classifier
-from reelsense.server.middleware.api_keys import Key
-from reelsense.server.middleware.authenticator import read_keys
+from reelsense.server.middleware.keys import Key, read_keys
 from reelsense.server.middleware.logging import log_settings
 from reelsense.server.model_source import poll, self_test, unchanged
 from reelsense.server.process.run import announce, prepared

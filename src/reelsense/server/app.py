@@ -7,49 +7,77 @@ from collections.abc import Sequence
 
 from flask_openapi3 import OpenAPI
 
-from reelsense.bundle import Bundle
 from reelsense.inference.classifier import Classifier
 from reelsense.server import state
+from reelsense.server.api.constraints import LIMITS
 from reelsense.server.api.json_body import JsonRequest
 from reelsense.server.api.openapi import INFO
-from reelsense.server.middleware import problems
-from reelsense.server.middleware.api_keys import Key
-from reelsense.server.middleware.authenticator import Authenticator
+from reelsense.server.middleware import (
+    auth,
+    cross_site,
+    load_shedding,
+    problems,
+    rate_limit,
+    request_context,
+)
+from reelsense.server.middleware.keys import Authenticator, Key
 from reelsense.server.middleware.load_shedding import MAX_JOB_REQUESTS, LoadShedder
 from reelsense.server.middleware.metrics import ServerMetrics
-from reelsense.server.middleware.stack import register_middleware
 from reelsense.server.model_holder import ModelHolder
-from reelsense.server.model_source import ModelSource
+from reelsense.server.model_source import FixedSource, FolderSource, ModelSource
 from reelsense.server.settings import Settings
-from reelsense.server.state import AppState
+from reelsense.server.state import AppState, get_state
+
+_MIDDLEWARE = (
+    auth.trust_proxies,
+    request_context.register,  # request id and deadline; log and metrics at the end
+    cross_site.register_headers,
+    auth.register_identification,
+    rate_limit.register,  # also counts requests with a wrong key, by address
+    auth.register_authorization,
+    cross_site.register_cors,
+    load_shedding.register,
+    problems.register,
+)
+"""Each step registers its handlers. Requests pass from first to last, responses back."""
 
 
 def create_app(
     settings: Settings | None = None,
-    model: Bundle | Classifier | ModelSource | None = None,
+    model: Classifier | ModelSource | None = None,
     known_keys: Sequence[Key] | None = None,
 ) -> OpenAPI:
     """Return the Flask application. The model is loaded in the background.
 
     Args:
-        settings: Settings of the server; by default, the default of each.
+        settings: Settings of the server; by default, those of `Settings()`.
         model: The model, or where to load it from; by default the folder in `settings`.
         known_keys: API keys to use while those in `settings` cannot be read.
 
     Raises:
         SettingsError: The keys in `settings` cannot be read, and there are no `known_keys`.
-        BundleError: There is no model with the name in `settings`.
+        BundleError: No model has the name in `settings`.
     """
     settings = settings or Settings()
+    source = FixedSource(model) if isinstance(model, Classifier) else model
     app = _create_flask(settings)
-    app.extensions[state.KEY] = _create_state(settings, model, known_keys)
+    app.extensions[state.KEY] = _create_state(
+        settings, source or FolderSource(settings), known_keys
+    )
     # Imported while the model is loading: SQLAlchemy takes 0.2 s to import.
-    from reelsense.server.api.routes import register_interfaces
-    from reelsense.server.pages.routes import register_pages
+    from reelsense.server.api import admin, compat, health, jobs, open_inference, v1
+    from reelsense.server.pages import jobs as job_pages
+    from reelsense.server.pages import model as model_page
+    from reelsense.server.pages import review, site
 
-    register_interfaces(app)
-    register_pages(app)
-    register_middleware(app)
+    app.before_request(_set_limits)
+    for interface in (v1, compat, open_inference, jobs, health):
+        app.register_api(interface.blueprint)
+    for views in (admin, site, review, job_pages, model_page):
+        app.register_blueprint(views.blueprint)
+    site.configure_templates(app)
+    for register in _MIDDLEWARE:
+        register(app)
     return app
 
 
@@ -69,15 +97,12 @@ def _create_flask(settings: Settings) -> OpenAPI:
 
 
 def _create_state(
-    settings: Settings,
-    model: Bundle | Classifier | ModelSource | None,
-    known_keys: Sequence[Key] | None,
+    settings: Settings, source: ModelSource, known_keys: Sequence[Key] | None
 ) -> AppState:
     metrics = ServerMetrics()
     authenticator = Authenticator(settings, known_keys)
     model_holder = ModelHolder(
-        settings,
-        model,
+        source,
         on_batch=metrics.record_batch,
         on_load=metrics.record_load,
         on_reload=authenticator.reload,
@@ -97,3 +122,7 @@ def _create_state(
         ),
         jobs_load_shedder=LoadShedder(MAX_JOB_REQUESTS, max_bytes=sys.maxsize),
     )
+
+
+def _set_limits() -> None:
+    LIMITS.set(get_state().settings)

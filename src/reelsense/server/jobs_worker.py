@@ -1,7 +1,6 @@
 """Background threads that score jobs, one at a time, while no other requests are waiting.
 
-All state is in the database, so jobs continue after a restart, and several processes can share the
-work. Knows jobs and the model. Does not know HTTP.
+All state is in the database, which several processes may share. Does not know HTTP.
 """
 
 from __future__ import annotations
@@ -28,43 +27,40 @@ from reelsense.server.settings import Settings
 
 _log = logging.getLogger(__name__)
 
+# Rows scored between two commits: about one second of work on two cores, lost in a crash.
 _BATCH_ROWS = 64
-"""Rows scored between two commits: about one second on two cores, lost in a crash."""
 
-_LEASE = 30.0
-"""Seconds after which another process may take over the job of a process that died."""
-
+# Batches after which another job gets its turn, so that small files do not wait for large ones.
 _BATCHES_PER_TURN = 32
-"""Batches after which another job gets its turn: small files do not wait for large ones."""
 
+# Seconds after which another process may take over the job of a process that died.
+_LEASE = 30.0
+
+# Seconds between two checks for jobs that other processes received or released.
 _POLL_EVERY = 1.0
-"""Seconds between two checks for jobs that other processes received or released."""
 
 _SWEEP_EVERY = 60.0
 _RETRY_AFTER_ERROR = 10.0
 
 
 class JobsWorker:
-    """The jobs of a server and the threads that score them."""
+    """The jobs of a server and the threads that score them. Opens the database on first use."""
 
     def __init__(
         self, settings: Settings, model_holder: ModelHolder, metrics: ServerMetrics
     ) -> None:
-        """Create the worker. The database is opened on first use."""
         self._settings, self._model_holder, self._metrics = settings, model_holder, metrics
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._jobs: JobRepository | None = None
         self._opening = threading.Lock()
-        self.receiving = threading.Lock()
-        """Held during an upload: one at a time."""
+        self.receiving = threading.Lock()  # held during an upload: one at a time
         self._wake, self._closing = threading.Event(), threading.Event()
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
             for name, target in (("jobs", self._run), ("leases", self._renew_leases))
         ]
         self._current_job: Job | None = None
-        self._lease_lost = False
-        """Whether another process has taken over the current job."""
+        self._lease_lost = False  # whether another process has taken over the current job
         self._last_sweep = -math.inf
 
     @property
@@ -72,9 +68,8 @@ class JobsWorker:
         """The job repository. Raises StoreError if the database cannot be opened."""
         with self._opening:
             if self._jobs is None:
-                settings = self._settings
-                database = Database(settings.database or default_url())
-                self._jobs = JobRepository(database, settings.job_retention_hours * 3600)
+                database = Database(self._settings.database or default_url())
+                self._jobs = JobRepository(database, self._settings.job_retention_hours * 3600)
             return self._jobs
 
     def start(self) -> None:
@@ -95,7 +90,7 @@ class JobsWorker:
     def cancel(self, job_id: str) -> Job:
         """Cancel a job and return it. Raises NoJobError, StoreError."""
         if self.jobs.cancel(job_id):
-            self._metrics.job_ended(CANCELLED)
+            self._metrics.record_job_end(CANCELLED)
         return self.jobs.job(job_id)
 
     def close(self, seconds: float = 10) -> None:
@@ -120,12 +115,16 @@ class JobsWorker:
                 pause, last_error = (0.0 if self._take_turn() else _POLL_EVERY), ""
             except Exception as error:  # noqa: BLE001  # the thread must survive any error
                 if str(error) != last_error:
-                    is_expected = isinstance(error, StoreError)
-                    _log.error("jobs are paused: %s", error, exc_info=not is_expected)
+                    _log.error(
+                        "jobs are paused: %s; retrying every %g s",
+                        error,
+                        _RETRY_AFTER_ERROR,
+                        exc_info=not isinstance(error, StoreError),
+                    )
                 pause, last_error = _RETRY_AFTER_ERROR, str(error)
 
     def _renew_leases(self) -> None:
-        """Renew the lease of the current job, independent of how long a batch takes."""
+        """Renew the lease of the current job, however long a batch takes."""
         while not self._closing.wait(_LEASE / 3):
             job = self._current_job
             try:
@@ -143,7 +142,7 @@ class JobsWorker:
                 _log.info("deleted %d jobs and their texts", count)
 
     def _take_turn(self) -> bool:
-        """Work on a job for one turn. Return whether there was a job."""
+        """Work on a job for one turn. Return False if there is nothing to do."""
         try:
             classifier = self._model_holder.classifier()
         except NotReadyError:
@@ -163,7 +162,7 @@ class JobsWorker:
         except Exception as error:  # noqa: BLE001  # any other error is a failure of the job
             _log.error("job %s failed", _short_id(job), exc_info=error)
             self.jobs.fail(job, str(error) or type(error).__name__)
-            self._metrics.job_ended(FAILED)
+            self._metrics.record_job_end(FAILED)
         finally:
             self._current_job = None
         return True
@@ -177,7 +176,7 @@ class JobsWorker:
             self._sweep()
             if not job.is_open:
                 _log.info("job %s done: %d rows, %.0f s", _short_id(job), job.rows, job.worked)
-                self._metrics.job_ended(DONE)
+                self._metrics.record_job_end(DONE)
                 return
             if self._model_holder.classifier() is not classifier:  # the model was reloaded
                 break
@@ -195,7 +194,7 @@ class JobsWorker:
         )
         job = self.jobs.record(job, rows, answers, context.elapsed)
         scored = sum(isinstance(answer, Prediction) for answer in answers)
-        self._metrics.job_rows(scored, len(rows))
+        self._metrics.record_job_rows(scored, len(rows))
         return job
 
 

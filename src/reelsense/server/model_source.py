@@ -29,29 +29,19 @@ class ClassifierProtocol(Protocol):
     """The part of `Classifier` that the server uses; replicas on a cluster implement it too."""
 
     @property
-    def manifest(self) -> Manifest:
-        """The manifest of the bundle."""
-
+    def manifest(self) -> Manifest: ...
     @property
-    def card(self) -> str:
-        """The model card, in Markdown."""
-
+    def card(self) -> str: ...
     @property
-    def evaluation(self) -> str | None:
-        """Content of evaluation.json, if there is one."""
-
+    def evaluation(self) -> str | None: ...
     @property
-    def size(self) -> int:
-        """Size of the network, in bytes."""
-
+    def size(self) -> int: ...
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels, in the order of the columns of `predict_proba`."""
+    def labels(self) -> tuple[str, ...]: ...
 
     def predict_each(
         self, texts: Sequence[str], *, risk: float | None = None, context: CallContext | None = None
-    ) -> list[Prediction | TextError]:
-        """See `Classifier.predict_each`."""
+    ) -> list[Prediction | TextError]: ...
 
     def explain(
         self,
@@ -60,11 +50,9 @@ class ClassifierProtocol(Protocol):
         budget: int = BUDGET,
         risk: float | None = None,
         context: CallContext | None = None,
-    ) -> Explanation:
-        """See `Classifier.explain`."""
+    ) -> Explanation: ...
 
-    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """See `Classifier.predict_proba`."""
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]: ...
 
 
 class ModelSource(Protocol):
@@ -77,20 +65,33 @@ class ModelSource(Protocol):
         """Return the current model. Raises BundleError or NotReadyError."""
 
 
+class FixedSource:
+    """A classifier that never changes."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+
+    def poll(self) -> object:
+        return None
+
+    def load(self, on_batch: OnBatch) -> Classifier:  # noqa: ARG002  # its queue already exists
+        return self._classifier
+
+
 class FolderSource:
-    """The model in the folder that the settings name; by default the bundled model."""
+    """The model in the folder that the settings name; by default the bundled model.
+
+    Raises BundleError if no model has that name.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        """Find the folder. Raises BundleError if there is no model of that name."""
         self._settings = settings
         self._folder = registry.find(settings.model or None)
 
     def poll(self) -> object:
-        """Return identity, time and size of the files."""
         return poll(self._folder)
 
     def load(self, on_batch: OnBatch) -> Classifier:
-        """Read and verify the bundle and compile its network. Raises BundleError."""
         with unchanged(self._folder) as folder:
             return create_classifier(read_bundle(folder), self._settings, on_batch)
 
@@ -120,12 +121,14 @@ def unchanged(folder: Path) -> Iterator[Path]:
         )
 
 
-def self_test(classifier: ClassifierProtocol) -> None:
-    """Check that a model returns probabilities, for a single text and for a batch.
+_TEST_TEXTS = [
+    "A joy from the first scene to the last.",  # a single window
+    "A bore, and long: " + "dull " * 400,  # several windows
+]
 
-    Raises:
-        BundleError: It does not.
-    """
+
+def self_test(classifier: ClassifierProtocol) -> None:
+    """Raise BundleError unless the model returns probabilities, for one text and for a batch."""
     for texts in (_TEST_TEXTS[:1], _TEST_TEXTS):
         for row in classifier.predict_proba(texts):
             if not np.isclose(row.sum(), 1) or not np.isfinite(row).all():
@@ -135,9 +138,6 @@ def self_test(classifier: ClassifierProtocol) -> None:
                     code="self-test-failed",
                 )
 
-
-_TEST_TEXTS = ["A joy from the first scene to the last.", "A bore, and long: " + "dull " * 400]
-"""One text of a single window, and one of several."""
 
 _FileStates = dict[str, tuple[int, int, int, int] | None]
 

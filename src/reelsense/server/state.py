@@ -14,13 +14,12 @@ from reelsense.server.settings import Settings
 
 if TYPE_CHECKING:
     from reelsense.server.jobs_worker import JobsWorker
-    from reelsense.server.middleware.authenticator import Authenticator
+    from reelsense.server.middleware.keys import Authenticator
     from reelsense.server.middleware.load_shedding import LoadShedder
     from reelsense.server.middleware.metrics import ServerMetrics
     from reelsense.server.model_holder import ModelHolder
 
-KEY = "reelsense"
-"""Key of the state in `Flask.extensions`."""
+KEY = "reelsense"  # of the state in `Flask.extensions`
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +31,8 @@ class AppState:
     authenticator: Authenticator
     model_holder: ModelHolder
     jobs_worker: JobsWorker
-    load_shedder: LoadShedder
-    """For requests that run the model."""
-    jobs_load_shedder: LoadShedder
-    """For requests that use the database of jobs."""
+    load_shedder: LoadShedder  # for requests that run the model
+    jobs_load_shedder: LoadShedder  # for requests that use the database of jobs
 
 
 def state_of(app: Flask) -> AppState:

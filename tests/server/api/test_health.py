@@ -11,7 +11,7 @@ from reelsense.inference.classifier import Classifier
 from reelsense.server.app import create_app
 from reelsense.server.settings import Settings
 from tests import tiny
-from tests.server.conftest import wait_until_ready
+from tests.server.conftest import BundleSource, wait_until_ready
 from tests.waiting import wait_until
 
 
@@ -22,8 +22,8 @@ def test_ready_after_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert loaded.wait(10)
         return tiny.classifier()
 
-    monkeypatch.setattr("reelsense.server.model_holder.create_classifier", slow)
-    client = create_app(Settings(deadline=0.1), tiny.bundle()).test_client()
+    monkeypatch.setattr("tests.server.conftest.create_classifier", slow)
+    client = create_app(Settings(deadline=0.1), BundleSource(tiny.bundle())).test_client()
     assert client.get("/healthz").get_json() == {"status": "ok"}
     for answer in (
         client.get("/readyz"),
@@ -45,8 +45,8 @@ def test_requests_wait_for_loading_model(monkeypatch: pytest.MonkeyPatch) -> Non
         time.sleep(0.3)
         return tiny.classifier()
 
-    monkeypatch.setattr("reelsense.server.model_holder.create_classifier", slow)
-    client = create_app(model=tiny.bundle()).test_client()
+    monkeypatch.setattr("tests.server.conftest.create_classifier", slow)
+    client = create_app(model=BundleSource(tiny.bundle())).test_client()
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
 
 
@@ -61,7 +61,7 @@ def test_draining_server_is_alive_but_not_ready(app: Flask, client: FlaskClient)
 
 
 def test_readyz_reports_load_error(caplog: pytest.LogCaptureFixture) -> None:
-    client = create_app(model=tiny.bundle(network=b"no network")).test_client()
+    client = create_app(model=BundleSource(tiny.bundle(network=b"no network"))).test_client()
     deadline = time.monotonic() + 10
     while "could not be loaded" not in client.get("/readyz").get_data(as_text=True):
         assert time.monotonic() < deadline

@@ -29,7 +29,7 @@ from tests.scoring import score_file
 from tests.server.conftest import Make
 from tests.server.jobs import MANY, TABLE, Slow, ended, send
 from tests.server.listening import listening
-from tests.server.middleware.test_metrics import counted
+from tests.server.middleware.test_metrics import read_samples
 from tests.waiting import wait_until
 
 
@@ -196,7 +196,7 @@ def test_limits_of_rows_bytes_and_jobs(make: Make) -> None:
     assert send(client, "review\na\n").status_code == 202
     answer = send(client, "review\na\n")
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
-    metric = counted(client)
+    metric = read_samples(client)
     assert metric("shed_total", reason="jobs") == 1
     assert metric("shed_total", reason="queue") == 0  # more processors would not help
 

@@ -21,7 +21,7 @@ from tests.server.conftest import gated, wait_until_ready
 from tests.waiting import wait_until
 
 
-def test_no_more_requests_than_that_are_in_hand() -> None:
+def test_number_of_requests_is_limited() -> None:
     load_shedder = LoadShedder(2, 1000)
     load_shedder.enter(1)
     load_shedder.enter(1)
@@ -32,7 +32,7 @@ def test_no_more_requests_than_that_are_in_hand() -> None:
     assert (load_shedder.requests, load_shedder.bytes) == (2, 2)
 
 
-def test_no_more_bytes_than_that_are_in_hand() -> None:
+def test_total_size_of_bodies_is_limited() -> None:
     load_shedder = LoadShedder(10, 100)
     load_shedder.enter(60)
     with pytest.raises(OverloadedError):
@@ -44,7 +44,7 @@ def test_no_more_bytes_than_that_are_in_hand() -> None:
     assert (load_shedder.requests, load_shedder.bytes) == (3, 100)
 
 
-def test_what_is_larger_than_all_of_it_is_let_in_alone() -> None:
+def test_oversized_request_is_accepted_alone() -> None:
     load_shedder = LoadShedder(10, 100)
     load_shedder.enter(101)
     with pytest.raises(OverloadedError):
@@ -63,45 +63,38 @@ def retry_after(load_shedder: LoadShedder) -> int:
     return error.value.retry_after
 
 
-def full(took: float) -> LoadShedder:
-    """An admission that is full, and whose last request took so many seconds."""
+def full(duration: float) -> LoadShedder:
+    """Return a full load shedder whose last request took `duration` seconds."""
     load_shedder = LoadShedder(1, 100)
     load_shedder.enter(0)
-    load_shedder.leave(0, took)
+    load_shedder.leave(0, duration)
     load_shedder.enter(0)
     return load_shedder
 
 
-def test_one_is_told_to_come_back_after_what_the_last_request_took() -> None:
+def test_retry_after_is_duration_of_last_request() -> None:
     load_shedder = LoadShedder(1, 100)
     load_shedder.enter(0)
     assert retry_after(load_shedder) == 1
-    for took, told in ((0.01, 1), (1, 1), (1.01, 2), (29.5, 30), (0.2, 1)):
-        assert retry_after(full(took)) == told
+    for duration, expected in ((0.01, 1), (1, 1), (1.01, 2), (29.5, 30), (0.2, 1)):
+        assert retry_after(full(duration)) == expected
 
 
-@given(st.floats(0, 1000), st.floats(0, 1000))
-def test_the_longer_that_took_the_later_one_is_to_come_back(one: float, other: float) -> None:
-    sooner, later = (retry_after(full(took)) for took in sorted((one, other)))
-    assert 1 <= sooner <= later
-    assert later >= max(one, other)
+Enter = st.tuples(st.just("enter"), st.integers(0, 150))
+Leave = st.tuples(st.just("leave"), st.integers(0, 10))
 
 
-Coming = st.tuples(st.just("enter"), st.integers(0, 150))
-Going = st.tuples(st.just("leave"), st.integers(0, 10))
-
-
-@given(st.integers(1, 5), st.lists(Coming | Going, max_size=60))
-def test_whatever_comes_and_goes_the_bounds_hold(most: int, actions: list[tuple[str, int]]) -> None:
-    told = []
-    load_shedder = LoadShedder(most, 100, lambda *counts: told.append(counts))
+@given(st.integers(1, 5), st.lists(Enter | Leave, max_size=60))
+def test_limits_hold_for_any_sequence(max_requests: int, actions: list[tuple[str, int]]) -> None:
+    changes = []
+    load_shedder = LoadShedder(max_requests, 100, lambda *counts: changes.append(counts))
     inside: list[int] = []
     for action, number in actions:
         if action == "leave":
             if inside:
                 load_shedder.leave(inside.pop(number % len(inside)), 0.1)
         else:
-            fits = not inside or (len(inside) < most and sum(inside) + number <= 100)
+            fits = not inside or (len(inside) < max_requests and sum(inside) + number <= 100)
             try:
                 load_shedder.enter(number)
             except OverloadedError:
@@ -110,15 +103,15 @@ def test_whatever_comes_and_goes_the_bounds_hold(most: int, actions: list[tuple[
                 assert fits
                 inside.append(number)
         assert (load_shedder.requests, load_shedder.bytes) == (len(inside), sum(inside))
-        assert 0 <= load_shedder.requests <= most
+        assert 0 <= load_shedder.requests <= max_requests
         assert 0 <= load_shedder.bytes <= 100 or load_shedder.requests == 1
-        assert told[-1:] in ([], [(load_shedder.requests, load_shedder.bytes)])
+        assert changes[-1:] in ([], [(load_shedder.requests, load_shedder.bytes)])
     for size in inside:
         load_shedder.leave(size, 0.1)
     assert (load_shedder.requests, load_shedder.bytes) == (0, 0)
 
 
-def test_threads_keep_to_the_bounds_together() -> None:
+def test_limits_hold_across_threads() -> None:
     seen: list[tuple[int, int]] = []
     load_shedder = LoadShedder(3, 20, lambda *counts: seen.append(counts))
 
@@ -145,10 +138,9 @@ def infer(*texts: str) -> dict[str, object]:
     return {"inputs": [tensor]}
 
 
-FORM = object()
-"""In the place of a body: the form of the page."""
+FORM = object()  # instead of a JSON body: the form of the page
 
-ASKED: list[tuple[str, str, object]] = [
+REQUESTS: list[tuple[str, str, object]] = [
     ("POST", "/v1/predict", {"text": "good"}),
     ("POST", "/v1/predict", {"texts": ["good", "bad"]}),
     ("POST", "/v1/explain", {"text": "good"}),
@@ -172,12 +164,14 @@ def ask(client: FlaskClient, method: str, path: str, body: object) -> TestRespon
     return client.open(path, method=method, **more)
 
 
-def test_every_route_that_asks_the_model_is_among_these(app: Flask) -> None:
+def test_list_of_scoring_routes_is_complete(app: Flask) -> None:
     limited = {
         name for name, view in app.view_functions.items() if hasattr(view, "limit_concurrency")
     }
     addresses = app.url_map.bind("")
-    assert limited == {addresses.match(path.split("?")[0], method)[0] for method, path, _ in ASKED}
+    assert limited == {
+        addresses.match(path.split("?")[0], method)[0] for method, path, _ in REQUESTS
+    }
     for rule in app.url_map.iter_rules():
         if "POST" in (rule.methods or ()):
             others = {"pages.signed_in", "pages.sign_out", "admin.reload", "job_pages.sent"}
@@ -187,7 +181,7 @@ def test_every_route_that_asks_the_model_is_among_these(app: Flask) -> None:
 
 
 class Stuck:
-    """Requests that an application has in hand, whose network waits."""
+    """An application with requests that wait for its network."""
 
     def __init__(self, **settings: Any) -> None:
         self.app, self.gate = gated(**{"deadline": 20} | settings)
@@ -196,8 +190,8 @@ class Stuck:
         self._threads: list[threading.Thread] = []
 
     @contextmanager
-    def asked(self, *bodies: object) -> Iterator[FlaskClient]:
-        """Meanwhile, POST `bodies`, which stick; let them go on in the end."""
+    def waiting(self, *bodies: object) -> Iterator[FlaskClient]:
+        """POST `bodies`, which wait during the block and are answered at its end."""
         self.gate.open.clear()
         try:
             for body in bodies:
@@ -217,24 +211,24 @@ class Stuck:
 
 @pytest.fixture
 def cleaned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The texts that were read, even if only to clean them."""
-    found: list[str] = []
+    """Collects the texts that were cleaned."""
+    texts: list[str] = []
 
     def clean(text: str) -> str:
-        found.append(text)
+        texts.append(text)
         return text
 
     monkeypatch.setattr("reelsense.text.clean.clean", clean)
-    return found
+    return texts
 
 
-def test_beyond_the_bound_nothing_is_read_and_all_else_goes_on(cleaned: list[str]) -> None:
+def test_shed_requests_are_not_read_and_other_routes_work(cleaned: list[str]) -> None:
     stuck = Stuck(max_concurrent_requests=2)
-    with stuck.asked({"text": "good film"}, {"texts": ["bad film", "good film"]}) as client:
+    with stuck.waiting({"text": "good film"}, {"texts": ["bad film", "good film"]}) as client:
         wait_until(lambda: len(cleaned) >= 3)
         cleaned.clear()
-        for asked in ASKED * 2:
-            answer = ask(client, *asked)
+        for request in REQUESTS * 2:
+            answer = ask(client, *request)
             assert answer.status_code == 429
             assert answer.get_json()["code"] == "overloaded"
             assert int(answer.headers["Retry-After"]) >= 1
@@ -243,35 +237,35 @@ def test_beyond_the_bound_nothing_is_read_and_all_else_goes_on(cleaned: list[str
             assert client.get(path).status_code == 200
         assert (stuck.load_shedder.requests, stuck.statuses) == (2, [])
     assert stuck.statuses == [200, 200]
-    for asked in ASKED:
-        assert ask(client, *asked).status_code == 200
+    for request in REQUESTS:
+        assert ask(client, *request).status_code == 200
     assert (stuck.load_shedder.requests, stuck.load_shedder.bytes) == (0, 0)
 
 
-def test_bodies_count_by_their_bytes() -> None:
+def test_bodies_count_by_size() -> None:
     stuck = Stuck(max_concurrent_bytes=100)
     long = {"text": "good " * 15}
-    with stuck.asked(long) as client:
+    with stuck.waiting(long) as client:
         assert client.post("/v1/predict", json=long).status_code == 429
         assert client.get(f"/predict?sentence={'good+' * 15}").status_code == 429
         assert stuck.load_shedder.bytes == len(b'{"text": ""}') + 75
-    with stuck.asked({"text": "good " * 100}):  # more than all of it, but alone
+    with stuck.waiting({"text": "good " * 100}):  # larger than the limit, but alone
         pass
     assert stuck.statuses == [200, 200]
     assert (stuck.load_shedder.requests, stuck.load_shedder.bytes) == (0, 0)
 
 
-def test_retry_after_grows_with_what_the_last_request_took() -> None:
+def test_retry_after_header_is_duration_of_last_request() -> None:
     stuck = Stuck(max_concurrent_requests=1)
     stuck.load_shedder.enter(0)
     stuck.load_shedder.leave(0, 6.5)
-    with stuck.asked({"text": "good"}) as client:
+    with stuck.waiting({"text": "good"}) as client:
         answer = client.post("/v1/predict", json={"text": "good"})
         assert answer.headers["Retry-After"] == str(math.ceil(6.5))
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 200
 
 
-def test_a_browser_may_ask_whether_it_may_ask() -> None:
+def test_cors_preflight_is_not_shed() -> None:
     app = create_app(
         Settings(cors_origins="https://a.example", max_concurrent_requests=1), tiny.classifier()
     )
@@ -297,7 +291,7 @@ def test_a_browser_may_ask_whether_it_may_ask() -> None:
         (b'{"text": "' + b"a" * 2**21 + b'"}', "application/json", 413),
     ],
 )
-def test_whatever_comes_of_a_request_it_is_let_go(
+def test_every_outcome_releases_request(
     app: Flask, body: bytes, content_type: str, status: int
 ) -> None:
     wait_until_ready(app.test_client())
@@ -311,30 +305,30 @@ def counts(app: Flask) -> tuple[int, int]:
     return load_shedder.requests, load_shedder.bytes
 
 
-def test_a_bug_lets_it_go(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_error_releases_request(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError
 
     for method in ("predict_each", "explain"):
         monkeypatch.setattr(f"reelsense.inference.classifier.Classifier.{method}", broken)
     wait_until_ready(app.test_client())
-    for asked in ASKED:
-        assert ask(app.test_client(), *asked).status_code == 500
+    for request in REQUESTS:
+        assert ask(app.test_client(), *request).status_code == 500
     assert counts(app) == (0, 0)
 
 
-def test_so_does_the_deadline() -> None:
+def test_deadline_releases_request() -> None:
     stuck = Stuck(deadline=0.1)
-    with stuck.asked() as client:
-        for asked in ASKED:
-            assert ask(client, *asked).status_code == 504
+    with stuck.waiting() as client:
+        for request in REQUESTS:
+            assert ask(client, *request).status_code == 504
         assert counts(stuck.app) == (0, 0)
 
 
-def test_so_does_a_model_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_model_releases_request(tmp_path: Path) -> None:
     app = create_app(Settings(model=str(tmp_path)))
-    for asked in ASKED:
-        answer = ask(app.test_client(), *asked)
+    for request in REQUESTS:
+        answer = ask(app.test_client(), *request)
         assert answer.status_code == 503
         assert answer.headers["Retry-After"] == "1"
     app.extensions["reelsense"].model_holder.close()

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from structlog.contextvars import clear_contextvars
 
 from reelsense.server.app import create_app
-from reelsense.server.middleware import api_keys
+from reelsense.server.middleware import keys
 from reelsense.server.middleware.logging import log_settings
 from reelsense.server.settings import Settings
 from tests import tiny
@@ -18,7 +18,7 @@ from tests.server.conftest import gated, wait_until_ready
 from tests.server.listening import connect, listening, rest_of
 
 
-def test_a_request_id_is_taken_or_made(client: FlaskClient) -> None:
+def test_request_id_is_accepted_or_created(client: FlaskClient) -> None:
     given = {"X-Request-ID": "shop-7:check/42"}
     for path in ("/healthz", "/nothing", "/static/page.css"):
         with client.get(path, headers=given) as answer:
@@ -27,33 +27,33 @@ def test_a_request_id_is_taken_or_made(client: FlaskClient) -> None:
     assert problem["request_id"] == "shop-7:check/42"
     made = {client.get("/healthz").headers["X-Request-ID"] for _ in range(5)}
     assert len(made) == 5
-    assert all(re.fullmatch(r"[0-9a-f]{32}", each) for each in made)
+    assert all(re.fullmatch(r"[0-9a-f]{32}", request_id) for request_id in made)
 
 
 @pytest.mark.parametrize("forged", ["", "a" * 129, "two words", "é", 'x"y', "[INFO]"])
-def test_an_id_that_could_forge_a_log_line_is_not_taken(client: FlaskClient, forged: str) -> None:
+def test_request_id_that_could_forge_log_line_is_replaced(client: FlaskClient, forged: str) -> None:
     made = client.get("/healthz", headers={"X-Request-ID": forged}).headers["X-Request-ID"]
     assert re.fullmatch(r"[0-9a-f]{32}", made)
 
 
-def test_the_time_of_an_answer_is_told_by_phase(client: FlaskClient) -> None:
+def test_server_timing_lists_phases(client: FlaskClient) -> None:
     for path, body in (
         ("/v1/predict", {"text": "good"}),
         ("/predict", {"inputs": "good"}),
         ("/models/default", {"inputs": "good"}),
     ):
         timing = client.post(path, json=body).headers["Server-Timing"]
-        found = re.fullmatch(
+        phases = re.fullmatch(
             r"queue;dur=([\d.]+), tokenize;dur=([\d.]+), network;dur=([\d.]+)", timing
         )
-        assert found
-        assert float(found[3]) > 0
+        assert phases
+        assert float(phases[3]) > 0
     assert "Server-Timing" not in client.get("/healthz").headers
 
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
-    """What the log has, as `log_settings` wants it with log_format json."""
+    """Returns the lines of the log in the format json."""
     root = logging.getLogger()
     before = root.handlers[:], root.level
     written = io.StringIO()
@@ -66,7 +66,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
         root.setLevel(before[1])
 
 
-def test_every_log_line_has_the_facts_and_none_has_the_text(
+def test_log_line_has_timings_but_no_text(
     client: FlaskClient, log: Callable[[], list[str]]
 ) -> None:
     headers = {"X-Request-ID": "id-1"}
@@ -76,20 +76,20 @@ def test_every_log_line_has_the_facts_and_none_has_the_text(
     client.get("/healthz", headers=headers)
     lines = log()
     assert "secret" not in "".join(lines)
-    found = [json.loads(line) for line in lines]
-    assert [line["event"] for line in found] == [
+    entries = [json.loads(line) for line in lines]
+    assert [line["event"] for line in entries] == [
         "GET /predict 200",
         "POST /v1/predict 200",
         "GET /no%0Athing 404",
     ]
-    assert all(line["request_id"] == "id-1" and line["level"] == "info" for line in found)
-    assert all(line["ms"] > 0 for line in found)
+    assert all(line["request_id"] == "id-1" and line["level"] == "info" for line in entries)
+    assert all(line["ms"] > 0 for line in entries)
     facts = {"queue_ms", "tokenize_ms", "network_ms"}
-    assert [facts <= set(line) for line in found] == [True, True, False]
-    assert [line.get("model") for line in found] == ["0", "0", None]
+    assert [facts <= set(line) for line in entries] == [True, True, False]
+    assert [line.get("model") for line in entries] == ["0", "0", None]
 
 
-def test_an_answer_that_breaks_off_tells_the_log_no_link_of_a_job(
+def test_log_of_interrupted_response_cuts_job_id(
     log: Callable[[], list[str]],
 ) -> None:
     app = create_app(model=tiny.classifier())
@@ -101,38 +101,36 @@ def test_an_answer_that_breaks_off_tells_the_log_no_link_of_a_job(
     with listening(app) as (port, _), connect(port) as connection:
         connection.sendall(b"GET /v1/jobs/0123456789abcdef/result HTTP/1.1\r\nHost: x\r\n\r\n")
         rest_of(connection)
-    told = "\n".join(log())
-    assert "Exception while serving /v1/jobs/012345.../result" in told
-    assert "0123456" not in told
+    text = "\n".join(log())
+    assert "Exception while serving /v1/jobs/012345.../result" in text
+    assert "0123456" not in text
 
 
-def test_an_endless_path_is_no_endless_line(
-    client: FlaskClient, log: Callable[[], list[str]]
-) -> None:
+def test_log_line_shortens_long_path(client: FlaskClient, log: Callable[[], list[str]]) -> None:
     client.get("/" + "é" * 100_000)
     (line,) = log()
     assert json.loads(line)["event"].endswith("%C3%A9... 404")
     assert len(line) < 2000
 
 
-def test_texts_are_logged_where_that_is_asked_for(log: Callable[[], list[str]]) -> None:
+def test_log_texts_setting_adds_texts(log: Callable[[], list[str]]) -> None:
     client = create_app(Settings(log_texts=True), tiny.classifier()).test_client()
     wait_until_ready(client)
     client.post("/v1/predict", json={"texts": ["good", "bad"]})
     assert json.loads(log()[-1])["texts"] == ["good", "bad"]
 
 
-def test_a_line_of_the_log_has_the_key_by_name_and_a_fault_with_its_stack(
+def test_log_has_key_name_and_traceback(
     log: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secret, key = api_keys.make("shop")
+    secret, key = keys.make("shop")
     settings = Settings.model_validate({"keys": key.line()})
     client = create_app(settings, tiny.classifier()).test_client()
     wait_until_ready(client)
     monkeypatch.setattr("reelsense.server.api.v1.answer_all", lambda *_: 1 / 0)
     headers = {"Authorization": f"Bearer {secret}", "X-Request-ID": "id-1"}
     assert client.post("/v1/predict", json={"text": "good"}, headers=headers).status_code == 500
-    fault, line = (json.loads(each) for each in log()[-2:])
+    fault, line = (json.loads(entry) for entry in log()[-2:])
     assert (fault["level"], fault["request_id"]) == ("error", "id-1")
     assert fault["exception"].startswith("Traceback")
     assert fault["exception"].endswith("ZeroDivisionError: division by zero")
@@ -145,7 +143,7 @@ def test_a_line_of_the_log_has_the_key_by_name_and_a_fault_with_its_stack(
     assert (line["level"], line["address"]) == ("info", "127.0.0.1")
 
 
-def test_the_log_of_a_terminal_is_for_people() -> None:
+def test_console_log_format() -> None:
     settings = log_settings(Settings(log_format="console"))
     formatter = settings["formatters"]["line"]
     made = formatter["()"](
@@ -158,7 +156,7 @@ def test_the_log_of_a_terminal_is_for_people() -> None:
     assert re.match(r"\d\d:\d\d:\d\d \[info +\] GET /v1/info 200 +ms=1.5$", line)
 
 
-def test_a_request_is_given_up_at_its_deadline() -> None:
+def test_request_ends_at_deadline() -> None:
     app, gate = gated(deadline=0.2)
     client = app.test_client()
     answer = client.post("/v1/predict", json={"text": "good"})

@@ -17,7 +17,7 @@ from selenium.webdriver.support.expected_conditions import element_to_be_clickab
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from reelsense.bundle import DEFAULT_BUNDLE, read_bundle, write_bundle
-from reelsense.server.middleware import api_keys
+from reelsense.server.middleware import keys
 from tests.evaluation.records import make
 from tests.processes import server
 from tests.server.chromium import (
@@ -352,9 +352,9 @@ def test_plots_are_drawn_and_report_is_styled(page: webdriver.Chrome, address: s
 
 @pytest.fixture
 def keyed(tmp_path: Path, evaluated: Path) -> Iterator[tuple[str, str]]:
-    """Return the address of a server with keys, and one of the keys."""
-    secret, key = api_keys.make("shop")
-    api_keys.add(tmp_path / "keys", key)
+    """The address of a server with keys, and one of them."""
+    secret, key = keys.make("shop")
+    keys.add(tmp_path / "keys", key)
     options = ("--model", str(evaluated), "--keys-file", str(tmp_path / "keys"))
     with server(*options) as (address, _):
         yield address, secret

@@ -5,7 +5,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from reelsense.server.app import create_app
-from reelsense.server.middleware import api_keys
+from reelsense.server.middleware import keys
 from reelsense.server.settings import Settings
 from tests import tiny
 from tests.server.conftest import wait_until_ready
@@ -230,7 +230,7 @@ def test_errors_are_html_for_browsers_only(client: FlaskClient) -> None:
 
 
 def test_sign_in_redirects_to_requested_local_page(client: FlaskClient) -> None:
-    secret, key = api_keys.make("shop")
+    secret, key = keys.make("shop")
     app = create_app(Settings.model_validate({"keys": key.line()}), tiny.classifier())
     client = app.test_client()
     wait_until_ready(client)

@@ -1,4 +1,4 @@
-"""Clients that are slow, gone, many or wrong, on real sockets."""
+"""Slow, disconnected, numerous and malformed clients on real sockets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reelsense.server.process.listener import MAX_HEADER_BYTES
 from reelsense.server.settings import Settings
 from tests import tiny
 from tests.server.conftest import gated, wait_until_ready
-from tests.server.listening import answer_to, connect, listening, rest_of
+from tests.server.listening import answer_to, connect, connect_slow_reader, listening, rest_of
 from tests.waiting import wait_until
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -40,7 +40,7 @@ def post(body: bytes, *more: str, length: int | None = None) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def made(**settings: float) -> Flask:
+def ready_app(**settings: float) -> Flask:
     app = create_app(Settings.model_validate(settings), tiny.classifier())
     wait_until_ready(app.test_client())
     return app
@@ -48,12 +48,12 @@ def made(**settings: float) -> Flask:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    with listening(made(max_body=1000, read_timeout=0.5)) as (port, _):
+    with listening(ready_app(max_body=1000, read_timeout=0.5)) as (port, _):
         yield port
 
 
 def problem(answer: bytes) -> tuple[int, str]:
-    """The status of an answer and the code of its problem document."""
+    """Return the status of an answer and the code of its problem document."""
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"Content-Type: application/problem+json" in head
     document = json.loads(body)
@@ -65,15 +65,15 @@ def problem(answer: bytes) -> tuple[int, str]:
 def test_pipelined_requests_are_answered_in_order(port: int) -> None:
     with connect(port) as connection:
         connection.sendall(GET * 3 + post(b'{"text": "good"}'))
-        found = rest_of(connection)
-    assert found.count(b"HTTP/1.1 200 OK") == 4
-    assert found.endswith(b'"tokens":{"total":1,"scored":1}}]}\n')
+        response = rest_of(connection)
+    assert response.count(b"HTTP/1.1 200 OK") == 4
+    assert response.endswith(b'"tokens":{"total":1,"scored":1}}]}\n')
 
 
 def test_http_1_0_is_answered(port: int) -> None:
-    found = answer_to(port, b"GET /healthz HTTP/1.0\r\n\r\n")
-    assert found.startswith(b"HTTP/1.0 200 OK")
-    assert b"Connection: close" in found
+    response = answer_to(port, b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert response.startswith(b"HTTP/1.0 200 OK")
+    assert b"Connection: close" in response
 
 
 def test_chunked_body_is_accepted(port: int) -> None:
@@ -180,13 +180,12 @@ def test_client_can_read_response_to_too_large_body(port: int) -> None:
 def test_body_that_cannot_be_stored_gets_507(
     code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Full, not to be written, or, as tempfile has it where no folder will do, not there."""
 
     def broken() -> None:
         raise OSError(code, "no file today")
 
     monkeypatch.setattr("waitress.buffers.TempfileBasedBuffer.newfile", lambda _: broken())
-    with listening(made(max_body=1000, max_upload=100_000)) as (port, _):
+    with listening(ready_app(max_body=1000, max_upload=100_000)) as (port, _):
         body = b"text\n" + b"good\n" * 10_000
         head = b"POST /v1/jobs?name=a.csv HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
         assert problem(answer_to(port, head % len(body) + body)) == (507, "storage")
@@ -228,28 +227,28 @@ def test_slow_request_gets_408(port: int) -> None:
 def test_slow_senders_hold_no_thread(port: int) -> None:
     slow = [connect(port) for _ in range(300)]
     try:
-        for each in slow:
-            each.sendall(post(b"{", length=100))
+        for connection in slow:
+            connection.sendall(post(b"{", length=100))
         started = time.monotonic()
         assert b"200 OK" in answer_to(port, post(b'{"text": "good"}'))
         assert time.monotonic() - started < 2
     finally:
-        for each in slow:
-            each.close()
+        for connection in slow:
+            connection.close()
 
 
 def test_excess_connection_closes_least_recently_active_one() -> None:
-    with listening(made(max_connections=3)) as (port, _):
+    with listening(ready_app(max_connections=3)) as (port, _):
         first, *others = [connect(port) for _ in range(3)]
-        for each in others:
-            each.sendall(GET)
-            assert b"200 OK" in each.recv(4096)
+        for connection in others:
+            connection.sendall(GET)
+            assert b"200 OK" in connection.recv(4096)
         assert b"200 OK" in answer_to(port, LAST)
         assert first.recv(10) == b""
         others[0].sendall(LAST)
         assert b"200 OK" in rest_of(others[0])
-        for each in (first, *others):
-            each.close()
+        for connection in (first, *others):
+            connection.close()
 
 
 def test_slow_readers_hold_no_thread() -> None:
@@ -259,10 +258,7 @@ def test_slow_readers_hold_no_thread() -> None:
     with listening(app) as (port, _):
         slow = []
         for _ in range(40):  # more than there are threads
-            connection = socket.socket()
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.connect(("127.0.0.1", port))
-            connection.settimeout(10)
+            connection = connect_slow_reader(port)
             connection.sendall(LAST.replace(b"/healthz", b"/large"))
             slow.append(connection)
         assert b"200 OK" in answer_to(port, post(b'{"text": "good"}'))
@@ -273,10 +269,10 @@ def test_slow_readers_hold_no_thread() -> None:
 
 
 def test_client_that_does_not_read_has_one_request_handled() -> None:
-    asked = []
+    handled = []
 
     def large() -> Response:
-        asked.append(1)
+        handled.append(1)
         return Response(b"x" * 4_000_000)
 
     app = create_app(Settings(max_concurrent_requests=1), tiny.classifier())
@@ -284,23 +280,19 @@ def test_client_that_does_not_read_has_one_request_handled() -> None:
     wait_until_ready(app.test_client())
     with listening(app) as (port, _), ExitStack() as stack:
         for _ in range(40):  # more than there are threads
-            connection = stack.enter_context(socket.socket())
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.connect(("127.0.0.1", port))
+            connection = stack.enter_context(connect_slow_reader(port))
             connection.sendall(GET.replace(b"/healthz", b"/large") * 50)
         assert b"200 OK" in answer_to(port, post(b'{"text": "good"}'))
-        wait_until(lambda: len(asked) == 40)
+        wait_until(lambda: len(handled) == 40)
         time.sleep(0.2)
-        assert len(asked) == 40
+        assert len(handled) == 40
 
 
 def test_unread_response_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reelsense.server.process.listener._STALLED_TIMEOUT", 0.3)
     app = create_app(Settings(), tiny.classifier())
     app.add_url_rule("/large", view_func=lambda: Response(b"x" * 9_000_000))
-    with listening(app) as (port, connections), socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect(("127.0.0.1", port))
+    with listening(app) as (port, connections), connect_slow_reader(port) as connection:
         connection.sendall(GET.replace(b"/healthz", b"/large"))
         wait_until(lambda: connections.count == 1)
         wait_until(lambda: connections.count == 0)
@@ -313,13 +305,10 @@ def test_change_of_wall_time_closes_no_connection(
     app = create_app(Settings(), tiny.classifier())
     app.add_url_rule("/large", view_func=lambda: Response(b"x" * 9_000_000))
     real_time = time.time
-    with listening(app) as (port, _), socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(10)
-        connection.connect(("127.0.0.1", port))
+    with listening(app) as (port, _), connect_slow_reader(port) as connection:
         connection.sendall(LAST.replace(b"/healthz", b"/large"))
         connection.recv(1)
-        time.sleep(0.2)  # no more fits in between
+        time.sleep(0.2)  # until all buffers are full
         monkeypatch.setattr("time.time", lambda: real_time() + jump)
         time.sleep(1.5)
         assert rest_of(connection).endswith(b"x" * 9_000_000)
@@ -329,10 +318,10 @@ def test_buffered_bodies_are_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("reelsense.server.process.listener._MAX_BUFFERED", 3_000_000)
-    with listening(made(max_upload=1)) as (port, connections), ExitStack() as stack:
+    with listening(ready_app(max_upload=1)) as (port, connections), ExitStack() as stack:
         for _ in range(8):
             connection = stack.enter_context(connect(port))
-            with suppress(ConnectionError):  # it may be closed for the others already
+            with suppress(ConnectionError):  # the server may close it already
                 connection.sendall(post(b"x" * 900_000, length=1_000_000))
         wait_until(lambda: connections.count <= 3)
         time.sleep(1.2)
@@ -346,10 +335,10 @@ def test_buffered_bodies_are_limited_between_checks(
     monkeypatch.setattr(
         "reelsense.server.process.listener._Listener._enforce_timeouts", lambda *_: None
     )
-    with listening(made(max_upload=1)) as (port, connections), ExitStack() as stack:
+    with listening(ready_app(max_upload=1)) as (port, connections), ExitStack() as stack:
         for _ in range(8):
             connection = stack.enter_context(connect(port))
-            with suppress(ConnectionError):  # it may be closed for the others already
+            with suppress(ConnectionError):  # the server may close it already
                 connection.sendall(post(b"x" * 900_000, length=1_000_000))
         wait_until(lambda: connections.count <= 3)
 
@@ -376,9 +365,7 @@ def test_unread_responses_are_limited(streamed: bool, monkeypatch: pytest.Monkey
         tracemalloc.start()
         stack.callback(tracemalloc.stop)
         for number in range(1, 31):
-            connection = stack.enter_context(socket.socket())
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.connect(("127.0.0.1", port))
+            connection = stack.enter_context(connect_slow_reader(port))
             connection.sendall(GET.replace(b"/healthz", b"/large"))
             wait_until(lambda: len(written) == number)  # noqa: B023  # it does not outlive the turn
         assert tracemalloc.get_traced_memory()[0] < bound + size
@@ -395,10 +382,7 @@ def test_slow_reader_gets_every_byte_in_order() -> None:
     app.add_url_rule("/parts", "parts", lambda: Response(iter(parts), headers=size))
     with listening(app) as (port, _):
         for path in (b"/whole", b"/parts"):
-            with socket.socket() as connection:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                connection.settimeout(10)
-                connection.connect(("127.0.0.1", port))
+            with connect_slow_reader(port) as connection:
                 connection.sendall(LAST.replace(b"/healthz", path))
                 time.sleep(0.2)
                 assert rest_of(connection).partition(b"\r\n\r\n")[2] == b"".join(parts)
@@ -501,12 +485,12 @@ def test_application_sees_complete_bodies_only() -> None:
     app = create_app(Settings(), tiny.classifier())
 
     def length() -> dict[str, int | None]:
-        return {"said": request.content_length, "read": len(request.get_data())}
+        return {"announced": request.content_length, "read": len(request.get_data())}
 
     app.add_url_rule("/length", view_func=length, methods=["POST"])
     with listening(app) as (port, _):
         head = post(b"", length=1_500_000).replace(b"/v1/predict", b"/length")
-        assert b'{"said":1500000,"read":1500000}' in answer_to(port, head + b"x" * 1_500_000)
+        assert b'{"announced":1500000,"read":1500000}' in answer_to(port, head + b"x" * 1_500_000)
 
 
 @pytest.mark.parametrize(
@@ -562,9 +546,7 @@ def test_stalled_connection_with_pipelined_request_is_closed(
     more = post(b"", "Expect: 100-continue", length=10)
     with listening(app) as (port, connections), ExitStack() as stack:
         for _ in range(3):
-            connection = stack.enter_context(socket.socket())
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.connect(("127.0.0.1", port))
+            connection = stack.enter_context(connect_slow_reader(port))
             connection.sendall(large + more)
         wait_until(lambda: connections.count == 3)
         wait_until(lambda: connections.count == 0)
@@ -572,12 +554,12 @@ def test_stalled_connection_with_pipelined_request_is_closed(
 
 
 def test_client_among_many_connections_is_served(port: int) -> None:
-    """The numbers of closed connections are given to new ones, their events are not."""
+    """New connections get the file descriptors of closed ones, but not their events."""
     with ExitStack() as stack:
         for _ in range(300):
             lingering = stack.enter_context(connect(port))
             lingering.sendall(LAST)
             assert b"200 OK" in answer_to(port, LAST)
-        time.sleep(2)  # the lingering ones are cut
+        time.sleep(2)  # until the lingering connections are closed
         for _ in range(300):
             assert b"200 OK" in answer_to(port, LAST)

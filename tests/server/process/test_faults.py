@@ -1,4 +1,4 @@
-"""What happens when things go wrong, shown on the real server: run by `make test-slow`."""
+"""Faults of a real server: overload, killed workers, full disks. Run by `make test-slow`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from typing import Any
 
 import pytest
 
-from reelsense.server.middleware import api_keys
+from reelsense.server.middleware import keys
 from tests import tiny_network
 from tests.processes import ask, server
 from tests.server.process.test_process import megabytes
@@ -43,7 +43,7 @@ WORDS = ["great", "dull", "joy", "bore", "film", "the", "a", "was", "and", "neve
 
 
 def review(number: int, words: int = 230) -> str:
-    """A text that no other call returns: nothing of it is known already."""
+    """Return a text that no other call returns, so that it is not cached."""
     return " ".join([str(number), *random.Random(number).choices(WORDS, k=words)])
 
 
@@ -53,20 +53,20 @@ def port_of(address: str) -> int:
 
 def workers(process: int) -> list[int]:
     return [
-        int(each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()
     ]
 
 
 @dataclass
 class Clients:
-    """Clients that ask without a pause, each on a connection that is kept, and what they saw."""
+    """Clients that send requests without a pause over persistent connections, and their results."""
 
     port: int
     body: Callable[[int], object]
     statuses: Counter[int] = field(default_factory=Counter)
     answers: list[dict[str, Any]] = field(default_factory=list)
+    # Requests without a response on connections that worked before.
     lost: list[str] = field(default_factory=list)
-    """Requests on a connection that was served before, which got no answer."""
     slowest: float = 0.0
 
     def run(self, client: int, stop: threading.Event) -> None:
@@ -101,14 +101,14 @@ class Clients:
 
 @contextmanager
 def load(address: str, clients: int, body: Callable[[int], object]) -> Iterator[Clients]:
-    """Let so many clients ask while the block runs."""
-    found = Clients(port_of(address), body)
+    """Run a number of clients during the block."""
+    running = Clients(port_of(address), body)
     stop = threading.Event()
-    threads = [threading.Thread(target=found.run, args=(n, stop)) for n in range(clients)]
+    threads = [threading.Thread(target=running.run, args=(n, stop)) for n in range(clients)]
     for thread in threads:
         thread.start()
     try:
-        yield found
+        yield running
     finally:
         stop.set()
         for thread in threads:
@@ -117,7 +117,7 @@ def load(address: str, clients: int, body: Callable[[int], object]) -> Iterator[
 
 @dataclass
 class Flood:
-    """What a flood of requests got: seconds and Retry-After by status."""
+    """The responses to a flood of requests: durations by status, and Retry-After."""
 
     seconds: dict[int, list[float]] = field(default_factory=dict)
     retry_after: set[str | None] = field(default_factory=set)
@@ -134,43 +134,43 @@ class Flood:
         status = int(answer.split()[1])
         self.seconds.setdefault(status, []).append(time.monotonic() - started)
         if status == 429:
-            found = re.search(rb"Retry-After: (\d+)", answer)
-            self.retry_after.add(found[1].decode() if found else None)
+            header = re.search(rb"Retry-After: (\d+)", answer)
+            self.retry_after.add(header[1].decode() if header else None)
 
 
 def test_overload_is_rejected_and_accepted_requests_meet_deadline() -> None:
     bodies = (json.dumps({"texts": [review(n * 8 + k) for k in range(8)]}) for n in range(10**6))
     single = (json.dumps({"text": review(-n)}) for n in range(1, 10**6))
 
-    async def flood(
+    async def send_flood(
         port: int, rate: float, seconds: float, process: int
     ) -> tuple[Flood, list[float]]:
-        found, memory, tasks = Flood(), [], []
+        flood, memory, tasks = Flood(), [], []
         begun = time.monotonic()
         for n in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, begun + n / rate - time.monotonic()))
             body = next(single if n % 4 == 0 else bodies).encode()
-            tasks.append(asyncio.create_task(found.ask(port, body)))
+            tasks.append(asyncio.create_task(flood.ask(port, body)))
             if n % int(rate) == 0:
                 memory.append(megabytes(process))
         await asyncio.gather(*tasks)
-        return found, memory
+        return flood, memory
 
     with server("--max-concurrent-requests", "24", "--deadline", "20") as (address, process):
         with load(address, 8, lambda n: {"texts": [review(n * 8 + k) for k in range(8)]}) as alone:
             time.sleep(6)
         capacity = alone.statuses[200] / 6
-        found, memory = asyncio.run(flood(port_of(address), 10 * capacity, 20, process))
+        flood, memory = asyncio.run(send_flood(port_of(address), 10 * capacity, 20, process))
         assert ask(f"{address}/readyz").status == 200
-    counts = {status: len(each) for status, each in found.seconds.items()}
-    slowest = max(found.seconds[200])
+    counts = {status: len(durations) for status, durations in flood.seconds.items()}
+    slowest = max(flood.seconds[200])
     print(f"{capacity:.1f} requests/s alone; ten times as many: {counts}, slowest {slowest:.1f} s")
     print(f"memory {min(memory):.0f} to {max(memory):.0f} MB")
     assert set(counts) <= {200, 429, 504}
     assert counts[429] > counts[200]
     assert counts[200] > 0.4 * capacity * 20
     assert slowest < 20
-    assert found.retry_after <= {str(seconds) for seconds in range(1, 21)}
+    assert flood.retry_after <= {str(seconds) for seconds in range(1, 21)}
     assert max(memory[10:]) < max(memory[2:10]) + 60
 
 
@@ -178,30 +178,33 @@ def test_overload_is_rejected_and_accepted_requests_meet_deadline() -> None:
 def test_killed_worker_is_replaced(count: int) -> None:
     with (
         server("--workers", str(count)) as (address, process),
-        load(address, 6, lambda n: {"text": review(n)}) as found,
+        load(address, 6, lambda n: {"text": review(n)}) as clients,
     ):
-        wait_until(lambda: found.statuses[200] > 50, 30)
+        wait_until(lambda: clients.statuses[200] > 50, 30)
         for _ in range(2):
             worker, *others = workers(process)
             os.kill(worker, signal.SIGKILL)
-            more = found.statuses[200] + 50
-            wait_until(lambda more=more: found.statuses[200] > more, 30)  # type: ignore[misc]
+            more = clients.statuses[200] + 50
+            wait_until(lambda more=more: clients.statuses[200] > more, 30)  # type: ignore[misc]
             wait_until(lambda: len(workers(process)) == count, 30)
             assert worker not in workers(process)
             assert set(others) < set(workers(process))
-    assert set(found.statuses) == {200}
-    assert len(found.lost) <= 2 * 6
+    assert set(clients.statuses) == {200}
+    assert len(clients.lost) <= 2 * 6
 
 
 def test_sigterm_under_load_answers_accepted_requests() -> None:
-    with server() as (address, process), load(address, 12, lambda n: {"text": review(n)}) as found:
-        wait_until(lambda: found.statuses[200] > 100, 30)
+    with (
+        server() as (address, process),
+        load(address, 12, lambda n: {"text": review(n)}) as clients,
+    ):
+        wait_until(lambda: clients.statuses[200] > 100, 30)
         os.kill(process, signal.SIGTERM)
         begun = time.monotonic()
         wait_until(lambda: not Path(f"/proc/{process}/task/{process}/children").read_text(), 30)
         assert time.monotonic() - begun < 10
-    assert set(found.statuses) == {200}
-    assert found.lost == []
+    assert set(clients.statuses) == {200}
+    assert clients.lost == []
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -213,14 +216,14 @@ def test_workers_exit_when_supervisor_is_killed(count: int, tmp_path: Path) -> N
         env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
     )
     assert process.stdout is not None
-    found = re.search(r"http://\S+", process.stdout.readline())
-    assert found
-    wait_until(lambda: answers(found[0]), 30)
+    match = re.search(r"http://\S+", process.stdout.readline())
+    assert match
+    wait_until(lambda: answers(match[0]), 30)
     left = workers(process.pid)
     process.kill()
     process.wait(10)
-    wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in left), 20)
-    socket.create_server(("127.0.0.1", port_of(found[0]))).close()
+    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in left), 20)
+    socket.create_server(("127.0.0.1", port_of(match[0]))).close()
     process.stdout.close()
 
 
@@ -231,7 +234,7 @@ def test_sigterm_during_job_answers_explanations() -> None:
         wait_until(lambda: done(address, name) > 0, 30)
         kept = http.client.HTTPConnection("127.0.0.1", port_of(address), timeout=20)
         kept.connect()
-        asked = [
+        responses = [
             pool.submit(ask, f"{address}/v1/explain", {"text": review(n, 400)}) for n in range(4)
         ]
         wait_until(lambda: metrics(address)["reelsense_requests_in_flight"] == 4, 20)
@@ -242,7 +245,7 @@ def test_sigterm_during_job_answers_explanations() -> None:
         answer = kept.getresponse()
         assert (answer.status, b"shutting down" in answer.read()) == (503, True)
         assert answer.will_close
-        assert [each.result().status for each in asked] == [200] * 4
+        assert [response.result().status for response in responses] == [200] * 4
         wait_until(lambda: not Path(f"/proc/{process}/task/{process}/children").read_text(), 30)
         assert time.monotonic() - begun < 20
 
@@ -263,13 +266,13 @@ def test_sigquit_exits_at_once() -> None:
 def test_hundred_model_reloads_under_load_fail_no_request(tmp_path: Path) -> None:
     scores = {}
     for name, temperature in (("one", 1.0), ("two", 4.0)):
-        made = tiny_network.write(tmp_path / name, name, temperature=temperature)
-        scores[made.version] = 1 / (1 + 2.718281828 ** (-2 / temperature))
+        manifest = tiny_network.write(tmp_path / name, name, temperature=temperature)
+        scores[manifest.version] = 1 / (1 + 2.718281828 ** (-2 / temperature))
     current = tmp_path / "current"
     current.symlink_to("one")
     with (
         server("--model", str(current), "--cache-size", "100") as (address, process),
-        load(address, 4, lambda n: {"text": "good", "risk": None}) as found,
+        load(address, 4, lambda n: {"text": "good", "risk": None}) as clients,
     ):
         memory = []
         for n in range(100):
@@ -282,10 +285,10 @@ def test_hundred_model_reloads_under_load_fail_no_request(tmp_path: Path) -> Non
             wait_until(lambda name=name: serves(address) == name, 20)  # type: ignore[misc]
             memory.append(megabytes(process))
         counted = metrics(address)
-    assert set(found.statuses) == {200}
-    assert found.lost == []
+    assert set(clients.statuses) == {200}
+    assert clients.lost == []
     seen: Counter[str] = Counter()
-    for answer in found.answers:
+    for answer in clients.answers:
         version = answer["model"]["version"]
         seen[version] += 1
         assert answer["predictions"][0]["score"] == pytest.approx(scores[version], abs=1e-4)
@@ -315,7 +318,7 @@ def test_invalid_bundle_keeps_current_model(tmp_path: Path) -> None:
     good = tiny_network.write(folder, "good")
     with (
         server("--model", str(folder)) as (address, process),
-        load(address, 3, lambda n: {"text": "good"}) as found,
+        load(address, 3, lambda n: {"text": "good"}) as clients,
     ):
 
         def refused(count: int) -> bool:
@@ -324,20 +327,20 @@ def test_invalid_bundle_keeps_current_model(tmp_path: Path) -> None:
         network = folder / "model.onnx"
         network.write_bytes(network.read_bytes()[:-10])  # half copied
         wait_until(lambda: refused(1), 20)
-        tiny_network.write(folder, "bad", weight=float("nan"))  # answers nonsense
+        tiny_network.write(folder, "bad", weight=float("nan"))  # returns NaN
         wait_until(lambda: refused(2), 20)
         shutil.rmtree(folder)
         os.kill(process, signal.SIGHUP)
         wait_until(lambda: refused(3) or refused(4), 20)
         assert ask(f"{address}/readyz").body["model"]["version"] == good.version
         (worker,) = workers(process)
-        os.kill(worker, signal.SIGKILL)  # what takes its place finds no model
+        os.kill(worker, signal.SIGKILL)  # its replacement finds no model
         wait_until(lambda: "could not be loaded" in str(ask(f"{address}/readyz").body), 20)
-        found.statuses.clear()
+        clients.statuses.clear()
         better = tiny_network.write(folder, "better", temperature=2)
         wait_until(lambda: ask(f"{address}/readyz").status == 200, 20)
         assert ask(f"{address}/v1/info").body["model"]["version"] == better.version
-    assert {answer["model"]["version"] for answer in found.answers if "model" in answer} == {
+    assert {answer["model"]["version"] for answer in clients.answers if "model" in answer} == {
         good.version,
         better.version,
     }
@@ -348,9 +351,9 @@ def test_many_sighups_end_no_worker(tmp_path: Path) -> None:
     with server("--model", str(tmp_path / "model"), ready=False) as (address, process):
         until = time.monotonic() + 3
         while time.monotonic() < until:
-            for each in (process, *workers(process)):
+            for pid in (process, *workers(process)):
                 with suppress(ProcessLookupError):
-                    os.kill(each, signal.SIGHUP)
+                    os.kill(pid, signal.SIGHUP)
         wait_until(lambda: ask(f"{address}/readyz").status == 200, 20)
         before = workers(process)
         for _ in range(2000):
@@ -361,11 +364,11 @@ def test_many_sighups_end_no_worker(tmp_path: Path) -> None:
 
 def test_unreadable_keys_file_keeps_current_keys(tmp_path: Path) -> None:
     file = tmp_path / "keys"
-    secret, made = api_keys.make("shop")
-    api_keys.add(file, made)
+    secret, key = keys.make("shop")
+    keys.add(file, key)
     with server("--keys-file", str(file)) as (address, process):
 
-        def asked() -> int:
+        def status() -> int:
             request = urllib.request.Request(  # noqa: S310
                 f"{address}/v1/info", headers={"Authorization": f"Bearer {secret}"}
             )
@@ -376,20 +379,20 @@ def test_unreadable_keys_file_keeps_current_keys(tmp_path: Path) -> None:
                 error.close()
                 return error.code
 
-        assert asked() == 200
+        assert status() == 200
         file.write_text("a broken line")
         os.kill(process, signal.SIGHUP)
         time.sleep(0.5)
-        assert asked() == 200
+        assert status() == 200
         (worker,) = workers(process)
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: workers(process) not in ([], [worker]), 20)
         wait_until(lambda: ask(f"{address}/readyz").status == 200, 20)
-        assert asked() == 200
-        _, other = api_keys.make("other")
+        assert status() == 200
+        _, other = keys.make("other")
         file.write_text(other.line())
         os.kill(process, signal.SIGHUP)
-        wait_until(lambda: asked() == 401, 20)
+        wait_until(lambda: status() == 401, 20)
 
 
 def test_low_limit_of_open_files_is_survived(tmp_path: Path) -> None:
@@ -425,35 +428,35 @@ def answers(address: str) -> bool:
         return False
 
 
-def test_hostile_clients_delay_nobody() -> None:
+def test_hostile_clients_do_not_delay_others() -> None:
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     with server("--read-timeout", "4") as (address, _), ExitStack() as stack:
 
         def connection() -> socket.socket:
-            made = socket.create_connection(("127.0.0.1", port_of(address)), timeout=20)
-            return stack.enter_context(made)
+            client = socket.create_connection(("127.0.0.1", port_of(address)), timeout=20)
+            return stack.enter_context(client)
 
         trickling = [connection() for _ in range(200)]
-        for each in trickling:
-            each.sendall(head + b"Content-Length: 100000\r\n\r\n{")
+        for client in trickling:
+            client.sendall(head + b"Content-Length: 100000\r\n\r\n{")
         silent = [connection() for _ in range(100)]
         half = [connection() for _ in range(100)]
-        for each in half:
-            each.sendall(b"GET /heal")
+        for client in half:
+            client.sendall(b"GET /heal")
         large = [connection() for _ in range(50)]
-        with load(address, 4, lambda n: {"text": review(n, 20)}) as found:
+        with load(address, 4, lambda n: {"text": review(n, 20)}) as clients:
             for n in range(40):
-                for each in trickling:
+                for client in trickling:
                     with suppress(OSError):
-                        each.sendall(b" ")
+                        client.sendall(b" ")
                 with suppress(OSError):
                     large[n].sendall(head + b"Content-Length: 100000000\r\n\r\n" + b"x" * 500_000)
                 time.sleep(0.15)
-        assert set(found.statuses) == {200}
-        assert found.lost == []
-        assert found.slowest < 2
-        for each in (*trickling[:5], *half[:5]):
-            assert each.recv(100).split()[1] == b"408"
+        assert set(clients.statuses) == {200}
+        assert clients.lost == []
+        assert clients.slowest < 2
+        for client in (*trickling[:5], *half[:5]):
+            assert client.recv(100).split()[1] == b"408"
         with suppress(ConnectionResetError):
             assert large[0].recv(100).startswith(b"HTTP/1.1 413 ")
         assert len(silent) == 100
@@ -472,7 +475,6 @@ def done(address: str, name: str) -> int:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_job_survives_sigkill_with_one_result_per_row(count: int, tmp_path: Path) -> None:
-    """Of the workers, in the midst of it, and of the whole server."""
     rows = 1500
     table = "n,text\n" + "".join(f"{n},{review(n, 60)}\n" for n in range(rows))
     options = [f"--database=sqlite:///{tmp_path / 'jobs.db'}", f"--workers={count}"]
@@ -482,15 +484,15 @@ def test_job_survives_sigkill_with_one_result_per_row(count: int, tmp_path: Path
     )
     try:
         assert process.stdout is not None
-        found = re.search(r"http://\S+", process.stdout.readline())
-        assert found
-        address = found[0]
+        match = re.search(r"http://\S+", process.stdout.readline())
+        assert match
+        address = match[0]
         wait_until(lambda: ask(f"{address}/readyz").status == 200, 30)
         name = posted(address, "/v1/jobs?name=a.csv", table.encode())["id"]
         wait_until(lambda: done(address, name) >= 128, 30)
         for worker in workers(process.pid):
             os.kill(worker, signal.SIGKILL)
-        with suppress(OSError):  # of the worker that is gone
+        with suppress(OSError):  # the killed worker does not answer
             wait_until(lambda: ask(f"{address}/readyz").status == 200, 30)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -508,9 +510,9 @@ def test_job_survives_sigkill_with_one_result_per_row(count: int, tmp_path: Path
 
 def test_unusable_database_is_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    found = run("serve", "--port", "0", f"--database=sqlite:///{tmp_path / 'file' / 'jobs.db'}")
-    assert found.returncode == 1
-    assert re.fullmatch(r"reelsense: cannot write database .*jobs\.db: .*\n", found.stderr)
+    result = run("serve", "--port", "0", f"--database=sqlite:///{tmp_path / 'file' / 'jobs.db'}")
+    assert result.returncode == 1
+    assert re.fullmatch(r"reelsense: cannot write database .*jobs\.db: .*\n", result.stderr)
 
 
 def run(*options: str, **more: object) -> subprocess.CompletedProcess[str]:
@@ -525,7 +527,7 @@ def run(*options: str, **more: object) -> subprocess.CompletedProcess[str]:
 
 
 def no_files() -> None:
-    """Let the process write nothing, as on a full disk."""
+    """Let every write of the process fail, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
@@ -558,22 +560,25 @@ def test_full_disk_is_one_line_error(tmp_path: Path) -> None:
         ("predict", "--input", str(texts), "--output", str(tmp_path / "out.csv")),
         ("key", "shop", "--keys-file", str(tmp_path / "keys")),
     ):
-        found = run(*options, preexec_fn=no_files)
-        assert found.returncode == 1, found
-        assert re.fullmatch(r"reelsense: .*File too large\n", found.stderr.splitlines(True)[-1])
-        assert "Traceback" not in found.stderr
+        result = run(*options, preexec_fn=no_files)
+        assert result.returncode == 1, result
+        assert re.fullmatch(r"reelsense: .*File too large\n", result.stderr.splitlines(True)[-1])
+        assert "Traceback" not in result.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"texts.txt"}
 
 
 def test_missing_folder_is_one_line_error(tmp_path: Path) -> None:
-    nowhere = tmp_path / "nowhere"
-    keys_file = nowhere / "keys"
-    found = run("key", "shop", "--keys-file", str(keys_file))
-    assert found.returncode == 1
-    assert found.stdout == ""
-    assert found.stderr == f"reelsense: cannot write {keys_file}: there is no folder {nowhere}\n"
-    found = run("serve", "--port", "0", "--keys-file", str(keys_file))
-    assert found.stderr == (
+    missing = tmp_path / "missing"
+    keys_file = missing / "keys"
+    result = run("key", "shop", "--keys-file", str(keys_file))
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert (
+        result.stderr
+        == f"reelsense: cannot write {keys_file}: the folder {missing} does not exist\n"
+    )
+    result = run("serve", "--port", "0", "--keys-file", str(keys_file))
+    assert result.stderr == (
         f"reelsense: cannot read the keys in {keys_file}: No such file or directory; "
         f"create it with `reelsense key NAME --keys-file {keys_file}`\n"
     )

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from reelsense.server.middleware import api_keys
+from reelsense.server.middleware import keys
 from tests.processes import server
 from tests.waiting import wait_until
 
@@ -35,12 +35,11 @@ pytestmark = [
 class Proxied:
     """A server behind nginx."""
 
-    address: str
-    """Of nginx."""
+    address: str  # of nginx
     key: str
 
     def ask(self, path: str, body: bytes | None = None, kind: str = "text/csv") -> Any:
-        """Send a request with the key; return the JSON of a response that is no error."""
+        """Send a request with the key; return the JSON of the response."""
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": kind}
         request = urllib.request.Request(self.address + path, body, headers)  # noqa: S310
         with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
@@ -68,7 +67,7 @@ def configuration(upstream: str, port: int, folder: Path) -> str:
         example = example.replace(documented, tested)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = "\n".join(f"{kind}_temp_path {folder / kind};" for kind in kinds)
-    user = "" if os.getuid() else "user root root; "  # else its workers cannot enter `folder`
+    user = "" if os.getuid() else "user root root; "  # otherwise its workers cannot open `folder`
     return (
         f"{user}daemon off; pid {folder}/pid; error_log stderr;\n"
         f"events {{}}\nhttp {{\naccess_log off;\n{paths}\n{example}\n}}\n"
@@ -77,11 +76,11 @@ def configuration(upstream: str, port: int, folder: Path) -> str:
 
 @contextmanager
 def proxied(folder: Path) -> Iterator[Proxied]:
-    keys = folder / "keys"
-    secret, key = api_keys.make("shop")
-    api_keys.add(keys, key)
+    keys_file = folder / "keys"
+    secret, key = keys.make("shop")
+    keys.add(keys_file, key)
     port = free_port()
-    with server("--trusted-proxies", "1", "--keys-file", str(keys)) as (upstream, _):
+    with server("--trusted-proxies", "1", "--keys-file", str(keys_file)) as (upstream, _):
         file = folder / "nginx.conf"
         file.write_text(configuration(upstream, port, folder))
         command = [NGINX, "-p", str(folder), "-e", "stderr", "-c", str(file)]
@@ -100,13 +99,13 @@ def listens(port: int) -> bool:
 
 
 def test_documented_nginx_passes_what_the_server_accepts(tmp_path: Path) -> None:
-    with proxied(tmp_path) as there:
+    with proxied(tmp_path) as proxy:
         text = "A fine film, " + "x" * 199_000  # a word that is one token, and quickly scored
-        answer = there.ask("/predict?" + urlencode({"sentence": text}))
+        answer = proxy.ask("/predict?" + urlencode({"sentence": text}))
         assert answer["response"]["sentence"] == text
         body = json.dumps({"text": "A fine film."}).encode() + b" " * 2_000_000
-        answer = there.ask("/v1/predict", body, "application/json")
+        answer = proxy.ask("/v1/predict", body, "application/json")
         assert answer["predictions"][0]["label"] == "positive"
         rows = b"text\n" + b"A fine film, one more time, and not a line too long.\n" * 70_000
-        job = there.ask("/v1/jobs?name=reviews.csv", rows)
+        job = proxy.ask("/v1/jobs?name=reviews.csv", rows)
         assert job["name"] == "reviews.csv"

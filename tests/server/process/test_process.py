@@ -1,4 +1,4 @@
-"""End to end: the real server process, over HTTP, with the model that comes along."""
+"""End to end: a real server process, over HTTP, with the bundled model."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_concurrent_clients_get_same_predictions_as_alone() -> None:
             )
         assert {answer.status for answer in answers} == {200}
         for answer, expected in zip(answers, alone * 8, strict=True):
-            found, wanted = answer.body["predictions"][0], expected["predictions"][0]
-            assert found["positive"] == pytest.approx(wanted["positive"], abs=1e-4)
+            positive = expected["predictions"][0]["positive"]
+            assert answer.body["predictions"][0]["positive"] == pytest.approx(positive, abs=1e-4)
         assert ask(f"{address}/v1/predict", {"text": ""}).status == 422
         assert ask(f"{address}/predict?sentence=fine").body["response"]["sentence"] == "fine"
         assert ask(f"{address}/nothing").status == 404
@@ -57,7 +57,7 @@ def test_invalid_bodies_over_real_connection() -> None:
 
 
 def status(address: str, request: str) -> int:
-    """Send `request` as it is; the status of the answer."""
+    """Send `request` unchanged; return the status of the response."""
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         with suppress(ConnectionError):  # the server may answer before it has read everything
@@ -75,7 +75,7 @@ def test_memory_stays_below_400_mb() -> None:
 
 
 def megabytes(process: int) -> float:
-    """Memory of `process` and those it started, each shared page counted once."""
+    """Return the memory of `process` and its children; shared pages count once."""
     folder = Path(f"/proc/{process}")
     shares = (folder / "smaps_rollup").read_text().splitlines()
     own = int(next(line for line in shares if line.startswith("Pss:")).split()[1]) / 1024
@@ -93,35 +93,35 @@ while client.get("/readyz").status_code != 200: time.sleep(0.01)
 assert client.post("/v1/predict", json={"text": "A fine film."}).status_code == 200
 print(sorted({"torch", "transformers", "sklearn", "onnx", "onnxruntime"} & set(sys.modules)))
 """
-    found = subprocess.run(  # noqa: S603
+    result = subprocess.run(  # noqa: S603
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
-    assert found.stdout == "[]\n"
+    assert result.stdout == "[]\n"
 
 
 def test_prediction_reads_no_pickle() -> None:
     program = """
 import sys
-found = []
-sys.addaudithook(lambda event, _: found.append(event) if event.startswith("pickle.") else None)
+events = []
+sys.addaudithook(lambda event, _: events.append(event) if event.startswith("pickle.") else None)
 import pickle
 pickle.loads(pickle.dumps(complex))  # the hook works
-assert found.pop() == "pickle.find_class"
+assert events.pop() == "pickle.find_class"
 from reelsense.server.app import create_app
 client = create_app().test_client()
 answer = client.post("/v1/predict", json={"text": "A fine film."})
 assert answer.status_code == 200, answer.get_data()
 assert client.get("/metrics").status_code == 200
-print(found)
+print(events)
 """
-    done = subprocess.run(  # noqa: S603
+    result = subprocess.run(  # noqa: S603
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout == "[]\n"
+    assert result.stdout == "[]\n"
 
 
 class Payload:
-    """Makes a file where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -134,11 +134,11 @@ class Payload:
 def test_pickle_in_bundle_is_not_executed(tmp_path: Path, part: str) -> None:
     trap = tmp_path / "it-ran"
     evil = pickle.dumps(Payload(trap), protocol=0)
-    made = tiny.bundle()
-    parts = {"network": made.network, "tokenizer": made.tokenizer} | {
+    bundle = tiny.bundle()
+    parts = {"network": bundle.network, "tokenizer": bundle.tokenizer} | {
         part: evil if part == "network" else evil.decode()
     }
-    write_bundle(tmp_path / "evil", replace(made, **parts))  # type: ignore[arg-type]
+    write_bundle(tmp_path / "evil", replace(bundle, **parts))  # type: ignore[arg-type]
     with pytest.raises(BundleError):
         Classifier.load(tmp_path / "evil")
     assert not trap.exists()
@@ -149,7 +149,7 @@ def test_pickle_in_bundle_is_not_executed(tmp_path: Path, part: str) -> None:
 def test_server_leaves_no_files_in_home_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenVINO by itself leaves an id there when it reports its use, gunicorn a socket."""
+    """By default, OpenVINO writes an id for its usage statistics there, and gunicorn a socket."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     with server() as (address, _):
@@ -171,7 +171,7 @@ def test_shared_metrics_need_space_in_memory(
     monkeypatch.setattr(
         "shutil.disk_usage", lambda _: SimpleNamespace(free=free * 20 * 1024 * 1024)
     )
-    monkeypatch.setenv(FOLDER, "another program's")
+    monkeypatch.setenv(FOLDER, "of another program")
     with _scratch_folder(shared_metrics=shared_metrics) as folder:
         assert Path(folder).parent == (memory, other)[there]
     assert not Path(folder).exists()
@@ -183,12 +183,12 @@ def test_changed_bundle_prevents_start(tmp_path: Path) -> None:
     card = tmp_path / "MODEL_CARD.md"
     card.write_text(card.read_text() + "!")
     command = [sys.executable, "-m", "reelsense", "serve", "--port", "0", "--model", str(tmp_path)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
-    assert found.returncode == 1
-    assert found.stdout == ""
-    assert found.stderr.startswith("reelsense: ")
-    assert "MODEL_CARD.md" in found.stderr
-    assert found.stderr.count("\n") == 1
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("reelsense: ")
+    assert "MODEL_CARD.md" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_port_in_use_is_rejected() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify
 
-from reelsense.server.middleware.metrics import metrics
-from reelsense.server.model_holder import get_model_holder
+from reelsense.server.state import get_state
 
 blueprint = Blueprint("admin", __name__)
 
@@ -13,11 +12,13 @@ blueprint = Blueprint("admin", __name__)
 @blueprint.get("/metrics")
 def prometheus_metrics() -> Response:
     """Return the metrics in the Prometheus text format."""
-    return Response(metrics().render(), content_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(
+        get_state().metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8"
+    )
 
 
 @blueprint.post("/admin/reload")
 def reload() -> tuple[Response, int]:
     """Reload the model and the keys, as SIGHUP does."""
-    get_model_holder().reload_everywhere()
+    get_state().model_holder.reload_everywhere()
     return jsonify(status="reloading the model and the keys; the log reports the result"), 202

@@ -8,8 +8,9 @@ from flask_openapi3 import APIBlueprint, Tag
 from reelsense.errors import NotReadyError
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import ModelSchema
-from reelsense.server.middleware.wire_models import ResponseModel
-from reelsense.server.model_holder import classifier, get_model_holder
+from reelsense.server.middleware.problems import ResponseModel
+from reelsense.server.model_holder import classifier
+from reelsense.server.state import get_state
 
 blueprint = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
 
@@ -48,7 +49,7 @@ def startedz() -> Response:
 )
 def readyz() -> Response:
     """Readiness: 200 while the server accepts requests, otherwise 503 with the reason."""
-    if get_model_holder().draining:
+    if get_state().model_holder.draining:
         raise NotReadyError(
             "the server is shutting down and completes the requests it has accepted",
             code="shutting-down",

@@ -21,7 +21,7 @@ from reelsense.server.api.constraints import WHOLE, AnyText, TextBatch, TextList
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import RequestModel
 from reelsense.server.middleware.load_shedding import limit_concurrency
-from reelsense.server.middleware.wire_models import A_BATCH, A_LIST, ResponseModel, optional
+from reelsense.server.middleware.problems import A_BATCH, A_LIST, ResponseModel, optional
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import answer_all
 

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from reelsense.inference.explain import BUDGET, MIN_BUDGET
 from reelsense.server.api.constraints import WHOLE, AnyText, MaxLength, Risk, Text
-from reelsense.server.middleware.wire_models import ResponseModel, TextErrorSchema, optional
+from reelsense.server.middleware.problems import ResponseModel, TextErrorSchema, optional
 from reelsense.text.clean import printable
 
 MAX_BUDGET = 1000  # forward passes: about ten seconds on two cores

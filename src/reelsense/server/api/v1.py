@@ -10,6 +10,7 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from reelsense import __version__
 from reelsense.bulk.rows import as_dict
+from reelsense.errors import TextError
 from reelsense.prediction import Prediction
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import (
@@ -25,7 +26,7 @@ from reelsense.server.api.schemas import (
     PredictResponse,
 )
 from reelsense.server.middleware.load_shedding import limit_concurrency
-from reelsense.server.middleware.wire_models import TextErrorSchema
+from reelsense.server.middleware.problems import TextErrorSchema
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import answer_all, answer_each, effective_risk, explain_one, threshold
 from reelsense.server.state import get_state
@@ -47,7 +48,7 @@ def predict(body: PredictRequest) -> Response:
     """
     manifest = classifier().manifest
     decision_threshold = threshold(manifest, body.risk)
-    answers: Sequence[Prediction | TextErrorSchema]
+    answers: Sequence[Prediction | TextError]
     if "texts" not in body.model_fields_set:
         answers = answer_all([body.text], ["#/text"], body.risk)
     elif body.strict:
@@ -63,7 +64,7 @@ def predict(body: PredictRequest) -> Response:
             predictions=[
                 _prediction_schema(answer)
                 if isinstance(answer, Prediction)
-                else FailedPrediction(error=answer)
+                else FailedPrediction(error=TextErrorSchema(code=answer.code, detail=answer.reason))
                 for answer in answers
             ],
         )

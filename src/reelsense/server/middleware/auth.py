@@ -5,23 +5,43 @@ from __future__ import annotations
 import secrets
 from datetime import timedelta
 
-from flask import Flask, g, redirect, request, url_for
+from flask import Flask, g, redirect, request, session, url_for
 from flask.sessions import SecureCookieSessionInterface
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, Unauthorized
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as AnyResponse
 
-from reelsense.server.middleware import cross_site
-from reelsense.server.middleware.authenticator import get_authenticator
+from reelsense.errors import SettingsError
+from reelsense.server.middleware import cross_site, rate_limit
 from reelsense.server.middleware.endpoints import is_page, is_public
-from reelsense.server.state import state_of
+from reelsense.server.middleware.keys import Authenticator, Key, read_keys
+from reelsense.server.settings import Settings, is_loopback
+from reelsense.server.state import get_state, state_of
 
 
 class _Sessions(SecureCookieSessionInterface):
     def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002  # Flask's signature
-        """Return whether the request came over TLS; ProxyFix knows where a proxy ends it."""
-        return request.is_secure
+        return request.is_secure  # also behind a proxy that ends TLS, through ProxyFix
+
+
+def check_access(settings: Settings) -> None:
+    """Raise SettingsError if keys or storage of rate limits cannot be used, or keys are missing.
+
+    A server that other machines can reach needs keys, unless `insecure_public` is set.
+    """
+    keys = read_keys(settings)
+    if rate_limit.is_enabled(settings, keys):
+        rate_limit.check_storage(settings)
+    if keys or settings.insecure_public or not settings.is_reachable:
+        return
+    where = "behind a proxy" if is_loopback(settings.host) else f"on {settings.host}"
+    raise SettingsError(
+        f"without keys, the server {where} would be open to everyone who can reach this machine: "
+        "create a key with `reelsense key NAME --keys-file FILE` and start with --keys-file FILE, "
+        "or pass --insecure-public to allow it",
+        code="public-without-keys",
+    )
 
 
 def trust_proxies(app: Flask) -> None:
@@ -33,7 +53,7 @@ def trust_proxies(app: Flask) -> None:
 
 
 def register_identification(app: Flask) -> None:
-    """Let `app` find out which key each request uses, without rejecting any."""
+    """Let `app` determine which key each request uses, without rejecting any."""
     secret = state_of(app).settings.secret
     app.secret_key = secret.get_secret_value() if secret else secrets.token_urlsafe(32)
     app.session_interface = _Sessions()
@@ -52,22 +72,31 @@ def register_authorization(app: Flask) -> None:
 
 
 def _identify() -> None:
-    authenticator = get_authenticator()
+    authenticator = get_state().authenticator
     if not authenticator.keys or is_public():
         return
     sent = request.authorization
     if sent is None:
-        key = authenticator.signed_in()
+        key = _signed_in(authenticator)
     else:
         key = authenticator.find(sent.token) if sent.type == "bearer" and sent.token else None
     if key:
         g.key = key
 
 
+def _signed_in(authenticator: Authenticator) -> Key | None:
+    """Return the key that the browser signed in with, if it is still active."""
+    known = session.get("key")
+    return next((key for key in authenticator.keys if [key.name, key.digest[:16]] == known), None)
+
+
 def _authorize() -> AnyResponse | None:
-    if not get_authenticator().keys:
+    if not get_state().authenticator.keys:
         if request.endpoint == "admin.reload":
-            raise Forbidden("this needs an admin key, but the server has no keys")
+            raise Forbidden(
+                "this endpoint requires an admin key, but the server has no keys: start it with "
+                "--keys-file"
+            )
         if not is_public():
             cross_site.reject_foreign_host()
             cross_site.reject_foreign_origin()
@@ -82,7 +111,7 @@ def _authorize() -> AnyResponse | None:
     needs_admin = (request.endpoint or "").startswith("admin.")
     if g.key.admin != needs_admin:
         raise Forbidden(
-            "this needs an admin key"
+            "this endpoint requires an admin key"
             if needs_admin
             else "an admin key is valid for /metrics and /admin only"
         )
@@ -96,10 +125,10 @@ def unauthorized() -> Unauthorized:
     sent = request.authorization
     unknown = sent is not None and sent.type == "bearer" and bool(sent.token or sent.parameters)
     # The realm contains a space because werkzeug otherwise omits the quotes that RFC 9110 requires.
-    facts: dict[str, str | None] = {"realm": "reelsense server"}
+    parameters: dict[str, str | None] = {"realm": "reelsense server"}
     if unknown:
-        facts["error"] = "invalid_token"
+        parameters["error"] = "invalid_token"
     return Unauthorized(
         "unknown key" if unknown else "missing key: send the header Authorization: Bearer KEY",
-        www_authenticate=WWWAuthenticate("bearer", facts),
+        www_authenticate=WWWAuthenticate("bearer", parameters),
     )

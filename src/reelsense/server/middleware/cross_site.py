@@ -12,6 +12,7 @@ from werkzeug.exceptions import Forbidden
 from reelsense.server.settings import split_list
 from reelsense.server.state import get_state, state_of
 
+# Defaults for every response; a view can override them.
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -21,7 +22,6 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Defaults for every response; a view can override them."""
 
 
 def register_headers(app: Flask) -> None:
@@ -36,15 +36,15 @@ def _add_headers(response: Response) -> Response:
 
 
 def register_cors(app: Flask) -> None:
-    """Let pages of the sites in the setting `cors_origins` use the JSON interfaces of `app`."""
-    sites = split_list(state_of(app).settings.cors_origins)
-    if not sites:
+    """Let pages of the origins in the setting `cors_origins` use the JSON endpoints of `app`."""
+    origins = split_list(state_of(app).settings.cors_origins)
+    if not origins:
         return
     from flask_cors import CORS
 
     CORS(
         app,
-        origins=[re.compile(re.escape(site) + r"\Z", re.I) for site in sites],
+        origins=[re.compile(re.escape(origin) + r"\Z", re.I) for origin in origins],
         resources=[r"/v1/.*", r"/v2(/.*)?", "/models/.*", "/predict"],
         expose_headers=[
             *("X-Request-ID", "Server-Timing", "Retry-After"),
@@ -67,7 +67,7 @@ def reject_foreign_host() -> None:
     if "." not in name or name.endswith(".localhost") or _is_address(name):
         return
     raise Forbidden(
-        f"the server accepts requests from this machine only, not for the host {name}: use "
+        f"host {name} rejected: without keys, the server accepts loopback host names only; use "
         "127.0.0.1, or start it with keys and --trusted-proxies 1, or with --insecure-public"
     )
 
@@ -83,7 +83,7 @@ def _is_address(host: str) -> bool:
 def reject_foreign_origin() -> None:
     """Raise Forbidden if a page of a site that is not allowed sends a request that changes state.
 
-    Without keys there is no cookie to protect the server: reaching it is enough.
+    Protects servers without keys: there, reaching the server is enough to use it.
     """
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return
@@ -94,24 +94,17 @@ def reject_foreign_origin() -> None:
 
 
 def require_same_origin() -> None:
-    """Raise Forbidden if a page of another site sends the request, which would carry our cookie.
+    """Raise Forbidden if a page of another site sends the request, with the session cookie.
 
-    Uses the fetch metadata if the browser sends it, else the header Origin.
+    Uses the fetch metadata if the browser sends it, otherwise the header Origin.
     """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         same = site in ("same-origin", "none")
     else:
-        same = _netloc(request.headers.get("Origin", "")) == request.host
+        same = request.headers.get("Origin", "").partition("://")[2] == request.host
     if not same:
         raise Forbidden(
-            "only pages of this site can send this request (Sec-Fetch-Site or Origin names "
-            "another one); programs send Authorization: Bearer KEY if the server has keys"
+            "cross-site request rejected (Sec-Fetch-Site or Origin is another site): send it from "
+            "a page of this server or with Authorization: Bearer KEY"
         )
-
-
-def _netloc(url: str) -> str | None:
-    try:
-        return urlsplit(url).netloc
-    except ValueError:  # an unbalanced bracket
-        return None

@@ -1,33 +1,21 @@
-"""Which endpoints need no key."""
+"""Which endpoints need no key, and which of the others are pages."""
 
 from __future__ import annotations
 
 from flask import request
 
+# They are cheap and disclose nothing about texts. All other endpoints need a key.
 _PUBLIC = {
-    "health.healthz",
-    "health.readyz",
-    "health.startedz",
-    "open_inference.live",
-    "open_inference.ready",
-    "pages.docs",
-    "pages.errors",
-    "pages.openapi",
-    "pages.sign_in",
-    "pages.sign_out",
-    "pages.signed_in",
-    "pages.swagger_ui",
-    "static",
+    *("health.healthz", "health.readyz", "health.startedz"),
+    *("open_inference.live", "open_inference.ready"),
+    *("pages.docs", "pages.errors", "pages.openapi", "pages.swagger_ui", "static"),
+    *("pages.sign_in", "pages.sign_out", "pages.signed_in"),
 }
-"""They are cheap and disclose nothing about texts. All other endpoints need a key."""
 
+# The other endpoints of these blueprints answer scripts of the pages.
 _PAGES = {
-    "job_pages.index",
-    "job_pages.row",
-    "job_pages.show",
-    "model_page.card",
-    "model_page.model",
-    "model_page.report",
+    *("job_pages.index", "job_pages.row", "job_pages.show"),
+    *("model_page.card", "model_page.model", "model_page.report"),
     "review_page.index",
 }
 

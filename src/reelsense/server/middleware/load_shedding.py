@@ -15,9 +15,9 @@ from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
 from reelsense.server.state import get_state
 
+# Maximum number of concurrent requests to the database of jobs, which may be slow. Each occupies a
+# thread; more would only wait for a connection to the database.
 MAX_JOB_REQUESTS = 16
-"""Most concurrent requests to the database of jobs, which may be slow. Each occupies a thread; more
-would only wait for a connection to the database."""
 
 _JOB_BLUEPRINTS = {"jobs", "job_pages"}
 
@@ -25,7 +25,14 @@ _View = TypeVar("_View", bound=Callable[..., object])
 
 
 class LoadShedder:
-    """Limits the number of concurrent requests, and the total size of their bodies."""
+    """Limits the number of concurrent requests, and the total size of their bodies.
+
+    Args:
+        max_requests: Maximum number of concurrent requests.
+        max_bytes: Maximum total size of their bodies. A larger request is accepted while there is
+            no other.
+        on_change: Called with the number of requests and of bytes when they change.
+    """
 
     def __init__(
         self,
@@ -33,14 +40,6 @@ class LoadShedder:
         max_bytes: int,
         on_change: Callable[[int, int], None] = lambda *_: None,
     ) -> None:
-        """Create the limits.
-
-        Args:
-            max_requests: Most concurrent requests.
-            max_bytes: Most bytes of their bodies together. A single larger request is accepted
-                while there is no other.
-            on_change: Called with the number of requests and of bytes when they change.
-        """
         self.requests = self.bytes = 0
         self._max_requests, self._max_bytes = max_requests, max_bytes
         self._on_change = on_change

@@ -19,9 +19,9 @@ _MAX_LENGTH = 200
 
 
 def loggable(text: str) -> str:
-    """Return a path or method for the log: quoted, and shortened if it is long.
+    """Return a path or method for the log: quoted, shortened, and with job ids cut.
 
-    Job ids are cut, because whoever knows one can read the job.
+    Whoever knows the complete id of a job can read the job.
     """
     text = _JOB_PATH.sub(r"\1...", text)
     return quote(text[:_MAX_LENGTH]) + ("..." if len(text) > _MAX_LENGTH else "")
@@ -40,43 +40,19 @@ def log_settings(settings: Settings) -> dict[str, Any]:
     for_people = settings.log_format == "console" or (
         settings.log_format == "auto" and sys.stderr.isatty()
     )
-    if for_people:
-        renderers: list[Processor] = [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
-        ]
-    else:
-        renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "filters": {"job ids": {"()": _CutJobIds}},
-        "formatters": {
-            "line": {
-                "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": [
-                    structlog.contextvars.merge_contextvars,  # the request id
-                    structlog.stdlib.add_log_level,
-                    structlog.stdlib.ExtraAdder(),
-                    structlog.processors.TimeStamper(
-                        fmt="%H:%M:%S" if for_people else "iso", utc=not for_people
-                    ),
-                ],
-                "processors": [
-                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    *renderers,
-                ],
-            }
-        },
+        "formatters": {"line": _formatter(for_people=for_people)},
         "handlers": {
             "stderr": {"class": "logging.StreamHandler", "stream": sys.stderr, "formatter": "line"}
         },
         "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
         "loggers": {
-            # Its messages on start and shutdown concern its developers only.
+            # Its messages on start and shutdown are of no use to operators.
             "gunicorn.error": {"level": "WARNING", "handlers": [], "propagate": True},
-            # It warns of tasks that a thread is about to take.
+            # It warns of requests that wait for a thread, although one is about to take them.
             "waitress.queue": {"level": "ERROR"},
             "alembic": {"level": "WARNING"},
             # The log line of the request has the same information.
@@ -84,4 +60,29 @@ def log_settings(settings: Settings) -> dict[str, Any]:
             # The log line of the request says that the client disconnected.
             "waitress": {"level": "WARNING", "filters": ["job ids"]},
         },
+    }
+
+
+def _formatter(*, for_people: bool) -> dict[str, Any]:
+    renderers: list[Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(),
+    ]
+    if for_people:
+        renderers = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
+    return {
+        "()": structlog.stdlib.ProcessorFormatter,
+        "foreign_pre_chain": [
+            structlog.contextvars.merge_contextvars,  # the request id
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.ExtraAdder(),
+            structlog.processors.TimeStamper(
+                fmt="%H:%M:%S" if for_people else "iso", utc=not for_people
+            ),
+        ],
+        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,153 +13,138 @@ from reelsense.inference.call_context import CallContext
 from reelsense.jobs.job import CANCELLED, DONE, FAILED
 from reelsense.prediction import Prediction
 from reelsense.server.model_source import ClassifierProtocol
-from reelsense.server.state import get_state
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
+# Environment variable with the folder in which several processes share their metrics.
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""Environment variable with the folder in which several processes share their metrics."""
 
 _METHODS = {"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"}
-_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60)
 _PHASES = ("queue", "tokenize", "network")
-_LOADED, _FAILED = _OUTCOMES = ("served", "refused")
-_SHED_REASONS = {"overloaded": "queue", "rate-limited": "rate", "too-many-jobs": "jobs"}
+
+# Problem codes that are counted: the metric, and its label if it has one.
+_COUNTED_PROBLEMS = {
+    "overloaded": ("shed", "queue"),
+    "rate-limited": ("shed", "rate"),
+    "too-many-jobs": ("shed", "jobs"),
+    "deadline-exceeded": ("expired",),
+    "abandoned": ("abandoned",),
+}
+
+# Name, kind, help and labels. Series of labels whose values are known start at 0, so that the first
+# event is an increase.
+_METRICS: Sequence[tuple[str, str, str, Mapping[str, Sequence[str]]]] = (
+    ("requests", "counter", "Requests answered.", {"route": (), "method": (), "status": ()}),
+    ("request_duration_seconds", "duration", "Duration of requests, except 429.", {"route": ()}),
+    ("phase_duration_seconds", "duration", "Duration of scoring phases.", {"phase": _PHASES}),
+    ("batch_windows", "windows", "Windows per batch.", {}),
+    ("tokens", "counter", "Tokens processed by the network, without padding.", {}),
+    ("requests_in_flight", "sum", "Requests in flight.", {}),
+    ("request_bytes_in_flight", "sum", "Bytes of their bodies.", {}),
+    ("shed", "counter", "Requests rejected with 429.", {"reason": ("queue", "rate", "jobs")}),
+    ("expired", "counter", "Requests that exceeded their deadline.", {}),
+    ("abandoned", "counter", "Requests whose client disconnected.", {}),
+    ("cache_hits", "counter", "Texts answered from the cache.", {}),
+    ("cache_misses", "counter", "Texts that were computed.", {}),
+    ("model_info", "flag", "1 for the model in use.", {"name": (), "version": ()}),
+    ("workers", "sum", "Processes with (ready) or without a model.", {"state": ()}),
+    ("model_loads", "counter", "Attempts to load a model.", {"outcome": ("served", "refused")}),
+    ("predictions", "counter", "Predictions.", {"label": (), "verdict": ()}),
+    ("confidence", "probability", "Probability of the predicted label.", {}),
+    ("job_rows", "counter", "Rows of jobs, scored or not.", {"outcome": ("scored", "unscored")}),
+    ("jobs", "counter", "Jobs that ended.", {"state": (DONE, CANCELLED, FAILED)}),
+)
 
 
 class ServerMetrics:
     """The metrics of one process, or of several that share a folder."""
 
     def __init__(self) -> None:
-        """Create the metrics. The variable of the folder has to be set before the first of them."""
-        # Imported here, because the module reads the variable when it is imported.
-        import prometheus_client as prometheus
+        # Imported here, because the library reads the variable of the folder when it is imported.
+        import prometheus_client
         from prometheus_client import Counter, Gauge, Histogram
 
-        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # a third more lines, for little use
-        self._registry = prometheus.CollectorRegistry()
-
-        def new(kind: Callable[..., Any], name: str, text: str, *labels: str, **more: Any) -> Any:
-            return kind(f"reelsense_{name}", text, labels, registry=self._registry, **more)
-
-        def new_sum(name: str, text: str, *labels: str) -> Any:
-            return new(Gauge, name, text, *labels, multiprocess_mode="livesum")
-
-        def new_duration(name: str, text: str, label: str) -> Any:
-            return new(Histogram, name, text, label, buckets=_SECONDS)
-
-        self._requests = new(Counter, "requests", "Requests answered.", "route", "method", "status")
-        self._durations = new_duration(
-            "request_duration_seconds", "Duration of requests, except those with 429.", "route"
-        )
-        self._phases = new_duration(
-            "phase_duration_seconds", "Duration of each phase of scoring.", "phase"
-        )
-        self._batches = new(
-            Histogram, "batch_windows", "Windows per batch.", buckets=[2**n for n in range(8)]
-        )
-        self._tokens = new(Counter, "tokens", "Tokens processed by the network, without padding.")
-        self._in_flight = new_sum("requests_in_flight", "Requests in flight.")
-        self._bytes = new_sum("request_bytes_in_flight", "Bytes of their bodies.")
-        self._shed = new(Counter, "shed", "Requests rejected with 429.", "reason")
-        self._expired = new(Counter, "expired", "Requests that exceeded their deadline.")
-        self._abandoned = new(Counter, "abandoned", "Requests whose client disconnected.")
-        self._hits = new(Counter, "cache_hits", "Texts answered from the cache.")
-        self._misses = new(Counter, "cache_misses", "Texts that were computed.")
-        self._model = new(
-            Gauge, "model_info", "1 for the model in use.", "name", "version",
-            multiprocess_mode="livemax",
-        )  # fmt: skip
-        self._workers = new_sum("workers", "Processes with (ready) or without a model.", "state")
-        self._loads = new(Counter, "model_loads", "Attempts to load a model.", "outcome")
-        self._predictions = new(Counter, "predictions", "Predictions.", "label", "verdict")
-        self._confidence = new(
-            Histogram, "confidence", "Probability of the predicted label.",
-            buckets=[0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1],
-        )  # fmt: skip
-        self._job_rows = new(Counter, "job_rows", "Rows of jobs, scored or not.", "outcome")
-        self._jobs = new(Counter, "jobs", "Jobs that ended.", "state")
+        # These series would add a third more lines, for little use.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        durations = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60)
+        probabilities = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1)
+        kinds: dict[str, Any] = {
+            "counter": Counter,
+            "sum": partial(Gauge, multiprocess_mode="livesum"),
+            "flag": partial(Gauge, multiprocess_mode="livemax"),
+            "duration": partial(Histogram, buckets=durations),
+            "probability": partial(Histogram, buckets=probabilities),
+            "windows": partial(Histogram, buckets=[2**n for n in range(8)]),
+        }
+        self._registry = prometheus_client.CollectorRegistry()
+        self._metrics: dict[str, Any] = {}
+        for name, kind, text, labels in _METRICS:
+            metric = kinds[kind](f"reelsense_{name}", text, tuple(labels), registry=self._registry)
+            self._metrics[name] = metric
+            for values in labels.values():
+                for value in values:
+                    metric.labels(value)
         self._current_model: tuple[str, str] | None = None
-        # Create the series at 0, so that the first event is an increase.
-        for metric, labels in (
-            (self._phases, _PHASES),
-            (self._shed, _SHED_REASONS.values()),
-            (self._loads, _OUTCOMES),
-            (self._job_rows, ("scored", "unscored")),
-            (self._jobs, (DONE, CANCELLED, FAILED)),
-        ):
-            for label in labels:
-                metric.labels(label)
         self._set_ready(0)
 
-    def record_request(self, route: str, method: str, status: int, seconds: float | None) -> None:
-        """Count a request.
+    def _metric(self, name: str, *labels: object) -> Any:
+        metric = self._metrics[name]
+        return metric.labels(*labels) if labels else metric
 
-        Args:
-            route: The URL pattern, not the URL.
-            method: The HTTP method.
-            status: The status of the response.
-            seconds: The duration, if known.
-        """
+    def record_request(self, route: str, method: str, status: int, seconds: float | None) -> None:
+        """Count a request to `route` (the URL pattern) that took `seconds`, if known."""
         known = method if method in _METHODS else "other"
-        self._requests.labels(route, known, status).inc()
+        self._metric("requests", route, known, status).inc()
         # Thousands of fast rejections would hide the duration of the others.
         if seconds is not None and status != HTTPStatus.TOO_MANY_REQUESTS:
-            self._durations.labels(route).observe(seconds)
+            self._metric("request_duration_seconds", route).observe(seconds)
 
     def record_predictions(self, answers: Sequence[object], context: CallContext) -> None:
-        """Count the predictions of a call, and the duration of its phases."""
+        """Count the predictions among the answers of a call, and the duration of its phases."""
         for phase in _PHASES:
-            self._phases.labels(phase).observe(getattr(context, phase))
-        self._hits.inc(context.cache_hits)
-        self._misses.inc(context.computed)
+            self._metric("phase_duration_seconds", phase).observe(getattr(context, phase))
+        self._metric("cache_hits").inc(context.cache_hits)
+        self._metric("cache_misses").inc(context.computed)
         for prediction in answers:
             if isinstance(prediction, Prediction):
-                self._predictions.labels(prediction.label, prediction.verdict).inc()
-                self._confidence.observe(prediction.score)
+                self._metric("predictions", prediction.label, prediction.verdict).inc()
+                self._metric("confidence").observe(prediction.score)
 
     def record_batch(self, windows: int, tokens: int) -> None:
-        """Count a batch that the network processed."""
-        self._batches.observe(windows)
-        self._tokens.inc(tokens)
+        self._metric("batch_windows").observe(windows)
+        self._metric("tokens").inc(tokens)
 
-    def job_rows(self, scored: int, rows: int) -> None:
+    def record_job_rows(self, scored: int, rows: int) -> None:
         """Count `rows` of a job, of which `scored` have a prediction."""
-        self._job_rows.labels("scored").inc(scored)
-        self._job_rows.labels("unscored").inc(rows - scored)
+        self._metric("job_rows", "scored").inc(scored)
+        self._metric("job_rows", "unscored").inc(rows - scored)
 
-    def job_ended(self, state: str) -> None:
-        """Count a job that ended."""
-        self._jobs.labels(state).inc()
+    def record_job_end(self, state: str) -> None:
+        self._metric("jobs", state).inc()
 
     def record_problem(self, code: str) -> None:
         """Count a problem response, if its `code` concerns capacity or an absent client."""
-        if code in _SHED_REASONS:
-            self._shed.labels(_SHED_REASONS[code]).inc()
-        elif code == "deadline-exceeded":
-            self._expired.inc()
-        elif code == "abandoned":
-            self._abandoned.inc()
+        if code in _COUNTED_PROBLEMS:
+            self._metric(*_COUNTED_PROBLEMS[code]).inc()
 
     def record_load(self, classifier: ClassifierProtocol | None) -> None:
         """Count a model that was loaded, or with None one that could not be loaded."""
-        self._loads.labels(_LOADED if classifier else _FAILED).inc()
+        self._metric("model_loads", "served" if classifier else "refused").inc()
         if classifier:
             if self._current_model:
-                self._model.labels(*self._current_model).set(0)
+                self._metric("model_info", *self._current_model).set(0)
             self._current_model = (classifier.manifest.name, classifier.manifest.version)
-            self._model.labels(*self._current_model).set(1)
+            self._metric("model_info", *self._current_model).set(1)
             self._set_ready(1)
 
     def _set_ready(self, ready: int) -> None:
-        self._workers.labels("ready").set(ready)
-        self._workers.labels("waiting").set(1 - ready)
+        self._metric("workers", "ready").set(ready)
+        self._metric("workers", "waiting").set(1 - ready)
 
     def set_in_flight(self, requests: int, size: int) -> None:
-        """Set the number of requests in flight and the bytes of their bodies."""
-        self._in_flight.set(requests)
-        self._bytes.set(size)
+        self._metric("requests_in_flight").set(requests)
+        self._metric("request_bytes_in_flight").set(size)
 
     def render(self) -> bytes:
         """Return the metrics of all processes in the text format of Prometheus."""
@@ -191,8 +177,3 @@ def _is_filled(path: Path) -> bool:
         return path.stat().st_size > 0
     except FileNotFoundError:  # its process just ended
         return False
-
-
-def metrics() -> ServerMetrics:
-    """Return the metrics of the current application."""
-    return get_state().metrics

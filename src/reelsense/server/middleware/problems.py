@@ -9,7 +9,8 @@ from http import HTTPStatus
 from typing import Any, NoReturn
 
 from flask import Flask, Response, g, render_template, request
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 from werkzeug.exceptions import BadRequest, HTTPException
 
 from reelsense.errors import (
@@ -25,16 +26,57 @@ from reelsense.errors import (
     TooManyJobsError,
 )
 from reelsense.server.middleware.cross_site import SECURITY_HEADERS
-from reelsense.server.middleware.metrics import metrics
 from reelsense.server.middleware.problem_types import FIELD_CODES, PROBLEM_TYPES, ProblemType
 from reelsense.server.middleware.request_context import request_id
-from reelsense.server.middleware.wire_models import TAGS, ResponseModel, optional
-from reelsense.server.state import state_of
+from reelsense.server.state import get_state, state_of
 
 _log = logging.getLogger(__name__)
 
-_MAX_ERRORS = 100
-"""Invalid fields listed in a response. A request may have a million."""
+# Tags of the alternatives of a union. They are not part of the pointer to a field.
+A_TEXT, A_LIST, A_BATCH = _TAGS = ("a text", "a list", "a batch")
+
+_MAX_ERRORS = 100  # invalid fields listed in a response; a request may have a million
+
+_MEDIA_TYPE = "application/problem+json"
+
+# Paths of the interfaces of other servers, whose clients expect more fields.
+_COMPATIBLE = ("/models/", "/predict", "/v2")
+
+_BY_STATUS: dict[int, ProblemType] = {
+    problem.status: problem for problem in reversed(PROBLEM_TYPES.values())
+} | {HTTPStatus.BAD_REQUEST: PROBLEM_TYPES["bad-request"]}
+_BY_ERROR: dict[type[ReelsenseError], ProblemType] = {
+    InputError: PROBLEM_TYPES["invalid-request"],
+    NoJobError: PROBLEM_TYPES["not-found"],
+    JobStateError: PROBLEM_TYPES["not-ended"],
+    StoreError: PROBLEM_TYPES["storage"],
+    NotReadyError: PROBLEM_TYPES["not-ready"],
+    DeadlineError: PROBLEM_TYPES["deadline-exceeded"],
+    AbandonedError: PROBLEM_TYPES["abandoned"],
+    OverloadedError: PROBLEM_TYPES["overloaded"],
+}
+
+
+class ResponseModel(BaseModel):
+    """Base class of response bodies. `model_validate` also accepts domain objects."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
+
+
+def optional(description: str) -> Any:
+    """Return a field that may be absent but is never null."""
+    return Field(default=None, description=description, json_schema_extra=_without_default)
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default")
+
+
+class TextErrorSchema(ResponseModel):
+    """Why a text could not be scored."""
+
+    code: str = Field(description="blank, too-long or unreadable.")
+    detail: str
 
 
 class FieldError(ResponseModel):
@@ -68,93 +110,58 @@ class NotJsonError(BadRequest):
 
 
 class InvalidRequestError(InputError):
-    """A request has invalid fields, listed in `errors`."""
+    """A request has invalid fields, listed in `errors`. Its code is that of the problem type."""
 
     code = "invalid-request"
 
-    def __init__(self, errors: Sequence[FieldError]) -> None:
+    def __init__(self, errors: Sequence[FieldError], *, code: str | None = None) -> None:
         details = [
             f"{error.pointer.lstrip('#/')}: {error.detail}".lstrip(": ") for error in errors[:3]
         ]
         if len(errors) > 3:
             details.append(f"and {len(errors) - 3:,} more")
-        super().__init__("; ".join(details))
+        super().__init__("; ".join(details), code=code)
         self.errors = list(errors[:_MAX_ERRORS])
 
 
-class InvalidQueryError(InvalidRequestError):
-    """A request has an invalid query."""
-
-    code = "invalid-query"
-
-
-_MEDIA_TYPE = "application/problem+json"
-
-_BY_STATUS: dict[int, ProblemType] = {
-    problem.status: problem for problem in reversed(PROBLEM_TYPES.values())
-} | {HTTPStatus.BAD_REQUEST: PROBLEM_TYPES["bad-request"]}
-_BY_ERROR: dict[type[ReelsenseError], ProblemType] = {
-    InvalidQueryError: PROBLEM_TYPES["bad-request"],
-    InputError: PROBLEM_TYPES["invalid-request"],
-    NoJobError: PROBLEM_TYPES["not-found"],
-    JobStateError: PROBLEM_TYPES["not-ended"],
-    StoreError: PROBLEM_TYPES["storage"],
-    NotReadyError: PROBLEM_TYPES["not-ready"],
-    DeadlineError: PROBLEM_TYPES["deadline-exceeded"],
-    AbandonedError: PROBLEM_TYPES["abandoned"],
-    OverloadedError: PROBLEM_TYPES["overloaded"],
-}
-_COMPATIBLE = ("/models/", "/predict", "/v2")
-"""Paths of the interfaces of other servers, whose clients expect more fields."""
-
-
 def reject(error: ValidationError) -> NoReturn:
-    """Raise InvalidRequestError or InvalidQueryError with the invalid fields of `error`."""
-    fields = error.errors(include_url=False, include_context=False)
-    raise invalid(
-        [
-            FieldError(
-                pointer=_pointer(field["loc"]),
-                code=_code(field["type"]),
-                detail=_detail(field["type"], field["msg"], field["input"]),
-            )
-            for field in fields
-        ]
-    ) from None
+    """Raise InvalidRequestError with the invalid fields of `error`."""
+    details = error.errors(include_url=False, include_context=False)
+    raise invalid([_field_error(detail) for detail in details]) from None
 
 
 def invalid(errors: Sequence[FieldError]) -> InvalidRequestError:
     """Return the error for invalid fields in the body or query of the current request."""
-    return InvalidQueryError(errors) if _has_query() else InvalidRequestError(errors)
+    return InvalidRequestError(errors, code="bad-request" if _has_query() else None)
 
 
 def _has_query() -> bool:
     return request.method in ("GET", "HEAD") or request.blueprint == "jobs"
 
 
+def _field_error(error: ErrorDetails) -> FieldError:
+    """Convert an error of pydantic, or of a validator with a field code as its type."""
+    kind = error["type"]
+    # pydantic: "Input should be ...", "List should have at least 1 item after validation, not 0"
+    detail = error["msg"].removeprefix("Input ").removeprefix("List ")
+    detail = detail.replace(" after validation", "")
+    if kind == "missing":
+        code, detail = "missing", "is missing"
+    elif kind == "extra_forbidden":
+        code, detail = "unknown-field", "is not a field of this request"
+    elif kind.endswith("_type"):
+        code, detail = "wrong-type", f"{detail}, not {_json_type(error['input'])}"
+    else:
+        code = kind if kind in FIELD_CODES else "wrong-value"
+    return FieldError(pointer=_pointer(error["loc"]), code=code, detail=detail)
+
+
 def _pointer(location: tuple[int | str, ...]) -> str:
     # The first part is a field of the request, even if it has the name of a tag.
-    parts = [str(part) for n, part in enumerate(location) if n == 0 or part not in TAGS]
+    parts = [str(part) for n, part in enumerate(location) if n == 0 or part not in _TAGS]
     if _has_query():
         return "?" + "/".join(parts)
     return "/".join(["#", *(part.replace("~", "~0").replace("/", "~1") for part in parts)])
-
-
-def _code(error_type: str) -> str:
-    """Return the field code for an error type of pydantic, or for one of our own."""
-    if error_type.endswith("_type"):
-        return "wrong-type"
-    known = {"missing": "missing", "extra_forbidden": "unknown-field"}
-    return known.get(error_type) or (error_type if error_type in FIELD_CODES else "wrong-value")
-
-
-def _detail(error_type: str, message: str, value: object) -> str:
-    known = {"missing": "is missing", "extra_forbidden": "is not a field of this request"}
-    if error_type in known:
-        return known[error_type]
-    # pydantic: "Input should be ...", "List should have at least 1 item after validation, not 0"
-    message = message.removeprefix("Input ").removeprefix("List ").replace(" after validation", "")
-    return f"{message}, not {_json_type(value)}" if error_type.endswith("_type") else message
 
 
 def _json_type(value: object) -> str:
@@ -177,6 +184,8 @@ def register(app: Flask) -> None:
 
 
 def _handle_domain_error(error: ReelsenseError) -> Response:
+    if isinstance(error, InvalidRequestError):
+        return _respond(PROBLEM_TYPES[error.code], str(error), errors=error.errors)
     problem = next((_BY_ERROR[kind] for kind in _BY_ERROR if isinstance(error, kind)), None)
     if problem is None:
         return _handle_bug(error)
@@ -187,12 +196,8 @@ def _handle_domain_error(error: ReelsenseError) -> Response:
         g.retry_after = 1
     elif isinstance(error, OverloadedError):
         g.retry_after = error.retry_after
-    return _respond(
-        problem,
-        str(error),
-        error.errors if isinstance(error, InvalidRequestError) else (),
-        metrics_code=error.code if isinstance(error, TooManyJobsError) else None,
-    )
+    metrics_code = error.code if isinstance(error, TooManyJobsError) else None
+    return _respond(problem, str(error), metrics_code=metrics_code)
 
 
 def _handle_http_error(error: HTTPException) -> Response:
@@ -231,22 +236,19 @@ def malformed_request_response(
     new_id = uuid.uuid4().hex
     state_of(app).metrics.record_request("none", "none", status, None)
     _log.info("malformed request: %d", status, extra={"request_id": new_id})
-    headers = [
-        ("Content-Type", _MEDIA_TYPE),
-        ("X-Request-ID", new_id),
-        *SECURITY_HEADERS.items(),
-    ]
-    return headers, _document(problem, problem.advice, new_id).encode()
+    headers = {"Content-Type": _MEDIA_TYPE, "X-Request-ID": new_id, **SECURITY_HEADERS}
+    return list(headers.items()), _document(problem, problem.advice, new_id).encode()
 
 
 def _respond(
     problem: ProblemType,
     detail: str,
+    *,
     errors: Sequence[FieldError] = (),
     metrics_code: str | None = None,
 ) -> Response:
     """Return the response, and count it under `metrics_code`, by default the problem's code."""
-    metrics().record_problem(metrics_code or problem.code)
+    get_state().metrics.record_problem(metrics_code or problem.code)
     if _is_for_browser():
         page = render_template(
             "problem.html", problem_type=problem, detail=detail, request_id=request_id()

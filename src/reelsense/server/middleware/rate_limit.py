@@ -10,8 +10,8 @@ from typing import Any
 from flask import Flask, Response, g, request
 
 from reelsense.errors import SettingsError
-from reelsense.server.middleware.api_keys import Key
 from reelsense.server.middleware.endpoints import is_unlimited
+from reelsense.server.middleware.keys import Key
 from reelsense.server.settings import Settings, flag
 from reelsense.server.state import state_of
 
@@ -19,16 +19,12 @@ _DEFAULT = "1200/minute"
 
 
 def is_enabled(settings: Settings, keys: Sequence[Key]) -> bool:
-    """Return whether requests are counted: for this machine only, not without an explicit limit."""
+    """Return whether requests are counted. Not on a local server with neither keys nor a limit."""
     return bool(keys or settings.rate_limit or settings.is_reachable)
 
 
 def check_storage(settings: Settings) -> None:
-    """Check that requests can be counted in the storage that `settings` name.
-
-    Raises:
-        SettingsError: The address is invalid, or a package is missing.
-    """
+    """Raise SettingsError if the address of the storage is invalid, or a package is missing."""
     from limits.errors import ConfigurationError
     from limits.storage import storage_from_string
 
@@ -49,7 +45,7 @@ def register(app: Flask) -> None:
     settings = state_of(app).settings
     if not is_enabled(settings, state_of(app).authenticator.keys):
         return
-    from flask_limiter import Limiter  # not needed by a server for this machine only
+    from flask_limiter import Limiter  # servers for this machine only need not import it
 
     limiter = Limiter(
         lambda: f"key {g.key.name}" if "key" in g else f"address {_network()}",
@@ -60,7 +56,7 @@ def register(app: Flask) -> None:
         strategy="sliding-window-counter",
         storage_uri=settings.rate_limit_storage,
         storage_options=_storage_options(settings),
-        # While the storage is unavailable, each process counts on its own.
+        # While the storage is unavailable, each process counts separately.
         in_memory_fallback_enabled=settings.rate_limit_storage != "memory://",
         headers_enabled=True,
     )

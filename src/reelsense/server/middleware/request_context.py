@@ -13,19 +13,18 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from reelsense.inference.call_context import CallContext
 from reelsense.server.middleware.logging import loggable
-from reelsense.server.middleware.metrics import metrics
 from reelsense.server.state import get_state
 
 _log = logging.getLogger(__name__)
 
+# Ids accepted from clients: nothing that could forge a log line.
 _REQUEST_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
-"""Ids accepted from clients: nothing that could forge a log line."""
 
+# Requested by machines every few seconds, and logged at level debug.
 _POLLED = {"/healthz", "/readyz", "/startedz", "/metrics", "/v2/health/live", "/v2/health/ready"}
-"""Requested by machines every few seconds."""
 
+# Statuses for which the log has the client's address.
 _LOG_ADDRESS = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
-"""Statuses for which the log has the client's address."""
 
 
 def register(app: Flask) -> None:
@@ -59,14 +58,14 @@ def _end(response: Response) -> Response:
     context, status = call_context(), response.status_code
     response.headers["X-Request-ID"] = request_id()
     phases = {"queue": context.queue, "tokenize": context.tokenize, "network": context.network}
-    if not any(phases.values()):
+    if not any(phases.values()):  # no text was scored
         phases = {}
     else:
         response.headers["Server-Timing"] = ", ".join(
             f"{name};dur={seconds * 1000:.2f}" for name, seconds in phases.items()
         )
     route = request.url_rule.rule if request.url_rule else "none"
-    metrics().record_request(route, request.method, status, context.elapsed)
+    get_state().metrics.record_request(route, request.method, status, context.elapsed)
     _log.log(
         _level(status),
         # Without the query, which may contain a review.

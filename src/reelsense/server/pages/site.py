@@ -26,11 +26,10 @@ from werkzeug.wrappers import Response as AnyResponse
 from reelsense import __version__
 from reelsense.server.api import openapi
 from reelsense.server.middleware.auth import unauthorized
-from reelsense.server.middleware.authenticator import get_authenticator
 from reelsense.server.middleware.cross_site import require_same_origin
 from reelsense.server.middleware.problem_types import FIELD_CODES, PROBLEM_TYPES
 from reelsense.server.pages import formatting
-from reelsense.server.state import state_of
+from reelsense.server.state import get_state, state_of
 
 blueprint = Blueprint("pages", __name__)
 
@@ -59,7 +58,7 @@ def configure_templates(app: Flask) -> None:
 @blueprint.get("/sign-in")
 def sign_in() -> str | AnyResponse:
     """Show the form for the API key, or redirect if the server has no keys."""
-    if not get_authenticator().keys:
+    if not get_state().authenticator.keys:
         return redirect(url_for("review_page.index"))
     return render_template("sign-in.html", problem="")
 
@@ -68,7 +67,7 @@ def sign_in() -> str | AnyResponse:
 def signed_in() -> AnyResponse:
     """Exchange an API key for a session cookie."""
     require_same_origin()
-    key = get_authenticator().find(request.form.get("key", "").strip())
+    key = get_state().authenticator.find(request.form.get("key", "").strip())
     session.clear()
     if key is None or key.admin:
         problem = (

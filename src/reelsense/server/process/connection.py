@@ -1,7 +1,7 @@
 """One HTTP connection: reading requests, sending responses, closing.
 
-Extends waitress's channel with protection against slow, malformed and malicious clients. Does not
-know how many connections there are, nor what the application answers.
+Extends waitress's channel with protection against slow, malformed and malicious clients. Knows
+neither the other connections nor the application.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from waitress.utilities import BadRequest, Error
 
 _log = logging.getLogger(__name__)
 
+# Bytes of a response from which sending starts before the response is complete.
 SEND_BYTES = 64 * 1024
-"""Bytes of a response from which sending starts before the response is complete."""
 
+# Maximum bytes of a chunk's size line or of the trailer: waitress rescans them on every read.
 _MAX_CHUNK_OVERHEAD = 64 * 1024
-"""Bytes of a chunk's size line or of the trailer. waitress rescans all of them on every read, in
-the event loop."""
 
+# Seconds in which a client can read a response that was sent before its request was complete.
 _LINGER = 2.0
-"""Seconds in which a client can read a response that was sent before its request was complete."""
 
-UPLOADS = {"/v1/jobs", "/jobs"}
-"""Paths of file uploads, which may be larger than other bodies and may take longer."""
+# Paths of file uploads, which may be larger than other bodies and may take longer.
+_UPLOADS = {"/v1/jobs", "/jobs"}
 
 
 class _TooSlowError(Error):  # type: ignore[misc]  # waitress has no type hints
@@ -67,9 +66,9 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
     def parse_header(self, header_plus: bytes) -> None:
         # waitress joins folded lines, but a proxy may not (RFC 9112, 5.2).
         if b"\r\n " in header_plus or b"\r\n\t" in header_plus:
-            raise ParsingError("folded header")
+            raise ParsingError("obsolete header folding is not supported")
         super().parse_header(header_plus)
-        if self.command == "POST" and self.path in UPLOADS:
+        if self.command == "POST" and self.path in _UPLOADS:
             self.adj = self.adj.for_uploads
         # Request smuggling: with two lengths of the body, or one that HTTP/1.0 does not know, a
         # proxy may have seen another end of the request (RFC 9112, 6.1).
@@ -78,7 +77,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
             raise ParsingError("ambiguous body length")
         host = self.headers.get("HOST")  # several are joined with commas (RFC 9112, 3.2)
         if self.version == "1.1" and (host is None or "," in host):
-            raise ParsingError("not exactly one Host")
+            raise ParsingError("expected exactly one Host header")
 
 
 class _ResponseTask(WSGITask):  # type: ignore[misc]
@@ -139,12 +138,12 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     requests: list[Any]
     will_close: bool = False
 
+    # When the first byte of the incoming request arrived; 0 if there is no such request.
     request_start = 0.0
-    """When the first byte of the incoming request arrived; 0 if there is no such request."""
+    # Bytes received after the request that is being handled.
     pipelined = b""
-    """Bytes received after the request that is being handled."""
+    # When to close a connection that only waits for the client to read; 0 if it does not.
     lingers_until = 0.0
-    """When to close a connection that only waits for the client to read; 0 if it does not."""
     _last_activity = 0.0
 
     @property
@@ -166,14 +165,14 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     def timeout_factor(self) -> int:
         """Factor of the time limit for the incoming request.
 
-        It grows with the bytes of an upload that have arrived, not with those announced.
+        It grows with the bytes of an upload that have arrived, not with the announced size.
         """
         received = self.request.body_bytes_received if self.request else 0
         return int(1 + received // self.adj.max_request_body_size)
 
     @property
     def buffered(self) -> int:
-        """Bytes in memory or on disk for it: of an incoming body and of an unread response."""
+        """Bytes in memory or on disk: of an incoming body and of an unread response."""
         received = self.request.body_bytes_received if self.request else 0
         # A large part stays in memory until its last byte is sent.
         sent = sum(
@@ -182,7 +181,6 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return int(received + self.total_outbufs_len + sent)
 
     def readable(self) -> bool:
-        """Say whether the event loop should read."""
         return bool(self.connected and (self.lingers_until or super().readable()))
 
     def resume_pipelined(self) -> None:
@@ -192,10 +190,9 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             self.received(data)
 
     def handle_read(self) -> None:
-        """Read. Without data it stays open: the event may be that of an earlier connection."""
         try:
             data = self.recv(self.adj.recv_bytes)  # closes at the end of the stream
-        except BlockingIOError:
+        except BlockingIOError:  # the event was that of an earlier connection
             return
         except OSError:
             self.close_now()
@@ -206,11 +203,10 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             self.received(data)
 
     def handle_expt(self) -> None:
-        """Close on urgent data, which HTTP does not use and which would wake the loop forever."""
-        self.close_now()
+        self.close_now()  # on urgent data: HTTP does not use it, and it would wake the loop forever
 
     def check_client_disconnected(self) -> bool:
-        """Say whether the client has disconnected while its request is being handled."""
+        """Return whether the client has disconnected while its request is being handled."""
         open_socket = self.socket
         if not self.connected or open_socket is None:
             return True
@@ -222,7 +218,6 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             return True
 
     def writable(self) -> bool:
-        """Say whether the event loop should send."""
         if self.lingers_until or not self.connected:
             return False
         if self.requests and not self.will_close:
@@ -243,7 +238,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return size
 
     def flush(self) -> None:
-        """Send header and body at once, from the thread that made them."""
+        """Send header and body at once, from the thread that handles the request."""
         with self.outbuf_lock:
             if self.connected:
                 self._flush_exception(self._flush_some, do_close=False)
@@ -303,7 +298,6 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         super().handle_close()
 
     def close_now(self) -> None:
-        """Close at once."""
         self.pipelined = b""
         super().handle_close()
 

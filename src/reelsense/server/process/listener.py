@@ -1,8 +1,7 @@
 """The connections of a process: one event loop reads requests and sends responses for all threads.
 
-waitress provides the event loop, in which a slow client occupies a connection but no thread. This
-module limits the number, the duration and the memory of the connections, answers malformed requests
-with problem documents, and shuts down gracefully. Knows HTTP, but neither routes nor texts.
+Limits the number, duration and memory of connections, and shuts down gracefully. Does not know
+routes.
 """
 
 from __future__ import annotations
@@ -13,45 +12,43 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from flask import Flask
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
 from reelsense.server.middleware.load_shedding import MAX_JOB_REQUESTS
+from reelsense.server.middleware.problems import malformed_request_response
 from reelsense.server.process.connection import SEND_BYTES, Connection
 from reelsense.server.settings import Settings
+from reelsense.server.state import state_of
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
-
+# Maximum size of the request line and the headers together: a review fits into a query string.
 MAX_HEADER_BYTES = 256 * 1024
-"""Limit of the request line and the headers together: a review fits into a query string."""
 
+# Seconds until an idle connection is closed: longer than proxies wait.
 _IDLE_TIMEOUT = 75.0
-"""Seconds until an idle connection is closed: more than proxies wait."""
 
+# Seconds without progress until sending a response is aborted.
 _STALLED_TIMEOUT = 30.0
-"""Seconds without progress until a response is given up."""
 
+# Maximum bytes of incoming bodies and unread responses of all connections; at least two uploads.
 _MAX_BUFFERED = 256 * 1024 * 1024
-"""Bytes of incoming bodies and unread responses of all connections; at least two uploads."""
 
+# Seconds that an idle connection is kept open once the process is shutting down.
 _DRAIN_IDLE = 1.0
-"""Seconds that an idle connection is kept open once the process is shutting down."""
 
+# Connections accepted in one turn of the loop; until the next turn, they may exceed the limit.
 _ACCEPTS_PER_TURN = 64
-"""Connections accepted in one turn of the loop; until the next, there may be as many too many."""
 
+# Threads beyond those for the queue and for jobs, to reject requests and answer health checks.
 _SPARE_THREADS = 16
-"""Threads beyond those for the queue and for jobs, to reject requests and answer health checks."""
-
-Reject = Callable[[HTTPStatus], tuple[list[tuple[str, str]], bytes]]
-"""Returns the headers and the body of the error response to a malformed request."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,19 +59,16 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type hi
     max_connections: int
     max_buffered: int
     read_timeout: float
-    reject: Reject
+    # Returns the headers and the body of the error response to a malformed request.
+    reject: Callable[[HTTPStatus], tuple[list[tuple[str, str]], bytes]]
 
-    thread_waits = False
-    """Whether a thread waits in `wait_for_room`."""
-    bytes_received = 0
-    """Since `max_buffered` was last enforced."""
-
+    thread_waits = False  # in `wait_for_room`
+    bytes_received = 0  # since `max_buffered` was last enforced
     accepted = 0
     last_check = 0.0
+    # Set when the process cannot open more files: close a connection, and accept none for a moment.
     out_of_files = False
-    """Whether a connection was not accepted because the process cannot open more files."""
     pause_until = 0.0
-    """No connection is accepted before, because the process cannot open more files."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.room = threading.Condition()
@@ -101,7 +95,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type hi
         return connection
 
     def handle_accept(self) -> None:
-        """Accept all waiting connections, not one per turn as waitress: a turn may be long."""
+        """Accept all waiting connections. waitress accepts one per turn, but a turn may be long."""
         for _ in range(_ACCEPTS_PER_TURN):
             before = self.accepted
             super().handle_accept()
@@ -109,10 +103,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type hi
                 return
 
     def wait_for_room(self) -> None:
-        """Block until the buffers are below their limit. Called by the threads that fill them.
-
-        Otherwise a thread could fill more before the loop has closed a connection.
-        """
+        """Block until the buffers are below their limit. Called by the threads that fill them."""
         if sum(connection.buffered for connection in self.connections) > self.max_buffered:
             with self.room:
                 self.thread_waits = True
@@ -145,7 +136,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type hi
                 self.room.notify_all()
 
     def maintenance(self, now: float) -> None:
-        """Do nothing: waitress calls this during a turn."""
+        """Override waitress's limits, which it enforces during a turn."""
 
     def _enforce_timeouts(self, now: float) -> None:
         for connection in self.connections:
@@ -178,25 +169,16 @@ def _last_activity(connection: Connection) -> float:
 
 
 class Connections:
-    """The connections of a process, and the threads that handle its requests."""
+    """The connections of a process, and the threads that handle its requests.
+
+    Only `turn` and `drain` read and send. `max_connections` is the limit of the system, in case it
+    is lower than that of the settings.
+    """
 
     def __init__(
-        self,
-        application: WSGIApplication,
-        sockets: Iterable[socket.socket],
-        settings: Settings,
-        reject: Reject,
-        max_connections: int = sys.maxsize,
+        self, app: Flask, listening: socket.socket, max_connections: int = sys.maxsize
     ) -> None:
-        """Listen on `sockets`. Only `turn` and `drain` read and send.
-
-        Args:
-            application: The WSGI application.
-            sockets: Listening sockets.
-            settings: The settings of the server.
-            reject: Returns the error response to a malformed request.
-            max_connections: The limit of the system, if it is lower than that of the settings.
-        """
+        settings = state_of(app).settings
         self._map: dict[int, Any] = {}
         self._threads = ThreadedTaskDispatcher()
         self._threads.set_thread_count(
@@ -205,61 +187,49 @@ class Connections:
         max_upload = max(settings.max_upload if settings.max_jobs else 0, settings.max_body)
         adjustments = _adjustments(settings, settings.max_body)
         adjustments.for_uploads = _adjustments(settings, max_upload)
-        self._listeners = []
-        for listening in sockets:
-            listener = _Listener(
-                application,
-                self._map,
-                True,  # starts to listen
-                listening,
-                dispatcher=self._threads,
-                adj=adjustments,
-                sockinfo=(
-                    listening.family,
-                    listening.type,
-                    listening.proto,
-                    listening.getsockname(),
-                ),
-                bind_socket=False,
-            )
-            listener.max_connections = min(settings.max_connections, max_connections)
-            listener.max_buffered = max(_MAX_BUFFERED, 2 * settings.max_upload)
-            listener.read_timeout = settings.read_timeout
-            listener.reject = reject
-            self._listeners.append(listener)
+        self._listener = _Listener(
+            app,
+            self._map,
+            True,  # starts to listen
+            listening,
+            dispatcher=self._threads,
+            adj=adjustments,
+            sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
+            bind_socket=False,
+        )
+        self._listener.max_connections = min(settings.max_connections, max_connections)
+        self._listener.max_buffered = max(_MAX_BUFFERED, 2 * settings.max_upload)
+        self._listener.read_timeout = settings.read_timeout
+        self._listener.reject = partial(malformed_request_response, app)
 
     @property
     def count(self) -> int:
-        """The number of open connections."""
-        return len(self._open())
+        return len(self._listener.connections)
 
     def turn(self, seconds: float) -> None:
         """Run one turn of the event loop; wait at most `seconds` for an event."""
-        for listener in self._listeners:
-            listener.before_turn()
+        self._listener.before_turn()
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._map, count=1)
 
     def wake(self) -> None:
         """End the current turn. May be called from any thread and from signal handlers."""
-        self._listeners[0].pull_trigger()
+        self._listener.pull_trigger()
 
     def drain(self, seconds: float, before_turn: Callable[[], None]) -> None:
         """Accept no new connections, and return once all accepted requests are answered.
 
-        Args:
-            seconds: Time limit. Idle connections are closed after a moment, in which a request that
-                is on its way can arrive.
-            before_turn: Called before each turn of the event loop.
+        Waits at most `seconds`. Idle connections are closed after a moment, in which a request that
+        is on its way can arrive.
         """
-        for listener in self._listeners:
-            listener.draining = True
-            # Those that the kernel has accepted already.
-            accepted = -1
-            while accepted != (accepted := listener.accepted):
-                listener.handle_accept()
-            wasyncore.dispatcher.close(listener)
+        listener = self._listener
+        listener.draining = True
+        # Accept the connections that the kernel has accepted already.
+        accepted = -1
+        while accepted != (accepted := listener.accepted):
+            listener.handle_accept()
+        wasyncore.dispatcher.close(listener)
         start = time.monotonic()
-        while (left := self._open()) and (elapsed := time.monotonic() - start) < seconds:
+        while (left := listener.connections) and (elapsed := time.monotonic() - start) < seconds:
             before_turn()
             for connection in left:
                 if elapsed > _DRAIN_IDLE and not connection.busy and not connection.lingers_until:
@@ -270,9 +240,6 @@ class Connections:
         """Close all connections and end the threads."""
         self._threads.shutdown()
         wasyncore.close_all(self._map, ignore_all=True)
-
-    def _open(self) -> list[Connection]:
-        return [connection for listener in self._listeners for connection in listener.connections]
 
 
 def _adjustments(settings: Settings, max_body: int) -> Any:

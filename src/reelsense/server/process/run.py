@@ -1,7 +1,6 @@
 """Starts the server: a gunicorn supervisor with one or several multi-threaded worker processes.
 
-Each worker has its own queue and engine, and the engine has its share of the cores. More workers
-than needed would only compete for the cores.
+Each worker has its own queue and engine, and the engine has its share of the cores.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import shlex
 import shutil
 import socket
 import tempfile
@@ -27,29 +25,23 @@ from reelsense.bundle import Manifest, read_bundle
 from reelsense.errors import ReelsenseError, SettingsError
 from reelsense.server.app import create_app
 from reelsense.server.middleware import metrics
-from reelsense.server.middleware.authenticator import Authenticator, check_access
+from reelsense.server.middleware.auth import check_access
+from reelsense.server.middleware.keys import read_keys
 from reelsense.server.middleware.logging import log_settings
 from reelsense.server.process.worker import ServingWorker, Supervisor
 from reelsense.server.settings import Settings, variable
 
-_AFTER_DEADLINE = 5
-"""Seconds between the deadline of the last request and the end of the process."""
+_AFTER_DEADLINE = 5  # seconds between the deadline of the last request and the end of the process
 
 _MEMORY = "/dev/shm"  # noqa: S108  # nosec B108  # a new folder is created in it
 
+# Space for the metrics files that the workers share. They are memory-mapped: a worker that finds no
+# space is killed.
 _METRICS_BYTES = 16 * 1024 * 1024
-"""Space for the metrics files that the workers share. They are memory-mapped: a worker that finds
-no space is killed."""
 
 
 def run(settings: Settings) -> None:
-    """Serve until stopped by a signal.
-
-    Raises:
-        BundleError: The bundle cannot be loaded.
-        SettingsError: The settings are invalid, or there is no writable temporary folder.
-        ReelsenseError: As `prepared`.
-    """
+    """Serve until stopped by a signal. Raises ReelsenseError if the server cannot start."""
     settings = prepared(settings)
     manifest = read_bundle(_folder(settings)).manifest
     with _scratch_folder(shared_metrics=settings.workers > 1) as scratch:
@@ -57,18 +49,15 @@ def run(settings: Settings) -> None:
 
 
 def prepared(settings: Settings) -> Settings:
-    """Check `settings` and the address, and complete what all processes must share.
+    """Return `settings`, completed with the values that all processes must share.
 
-    Raises:
-        SettingsError: The server would be reachable from other machines without keys.
-        StoreError: The database is unusable.
-        ReelsenseError: The address is invalid or in use.
+    Raises ReelsenseError if the settings, the database or the address cannot be used.
     """
     _check(settings)
     if settings.database and settings.max_jobs:
         from reelsense.jobs.database import Database
 
-        Database(settings.database).close()
+        Database(settings.database).close()  # raises StoreError if it cannot be used
     _check_port(settings.host, settings.port)
     # Symbolic links are not resolved: pointing one to another bundle updates the model.
     shared: dict[str, Any] = {"model": str(_folder(settings).absolute())}
@@ -92,16 +81,7 @@ def _folder(settings: Settings) -> Path:
 
 def _check(settings: Settings) -> None:
     _resolve(settings.host, settings.port)
-    try:
-        check_access(settings)
-    except SettingsError as error:
-        if settings.keys_file and isinstance(error.__cause__, FileNotFoundError):
-            file = shlex.quote(settings.keys_file)
-            raise SettingsError(
-                f"{error}; create it with `reelsense key NAME --keys-file {file}`",
-                code="no-keys-file",
-            ) from error
-        raise
+    check_access(settings)
     if settings.database and settings.max_jobs:
         from reelsense.jobs.database import check_url  # slow to import
 
@@ -143,7 +123,7 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _resolve(host: str, port: int) -> tuple[Any, ...]:
-    """Return the first result of `getaddrinfo`. Raises ReelsenseError if there is none."""
+    """Return the first result of `getaddrinfo`. Raises ReelsenseError if the host is unknown."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except UnicodeError as error:
@@ -156,7 +136,7 @@ def _resolve(host: str, port: int) -> tuple[Any, ...]:
 
 @contextmanager
 def _scratch_folder(*, shared_metrics: bool) -> Iterator[str]:
-    """Create a folder for the workers' heartbeats and, with `shared_metrics`, for their metrics.
+    """Yield a folder for the workers' heartbeats and, with `shared_metrics`, for their metrics.
 
     It is in memory if possible, so that a full disk does not stop the server.
     """
@@ -167,7 +147,8 @@ def _scratch_folder(*, shared_metrics: bool) -> Iterator[str]:
         path = tempfile.mkdtemp(prefix="reelsense-", dir=_MEMORY if in_memory else None)
     except OSError as error:
         raise SettingsError(
-            "no writable folder for temporary files: set TMPDIR to one", code="no-temporary-folder"
+            "cannot create a temporary folder: set TMPDIR to a writable folder",
+            code="no-temporary-folder",
         ) from error
     os.environ.pop(metrics.FOLDER, None)  # may be set for another program
     if shared_metrics:
@@ -183,7 +164,7 @@ def _scratch_folder(*, shared_metrics: bool) -> Iterator[str]:
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     def __init__(self, settings: Settings, manifest: Manifest, scratch: str) -> None:
         self._settings, self._manifest, self._scratch = settings, manifest, scratch
-        self._authenticator = Authenticator(settings)
+        self._keys = read_keys(settings)
         super().__init__()
 
     def load_config(self) -> None:
@@ -205,11 +186,12 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        return create_app(self._settings, known_keys=self._authenticator.keys)
+        return create_app(self._settings, known_keys=self._keys)
 
     def read_keys(self) -> None:
         """Reload the keys, for workers that start later and may not have access to the file."""
-        self._authenticator.reload(log=False)  # the workers log it
+        with suppress(SettingsError):  # the workers log it
+            self._keys = read_keys(self._settings)
 
     def run(self) -> None:
         Supervisor(self).run()

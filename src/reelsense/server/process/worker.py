@@ -15,15 +15,13 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from reelsense.server.jobs_worker import JobsWorker
-from reelsense.server.middleware import problems
 from reelsense.server.model_holder import ModelHolder
 from reelsense.server.process.listener import Connections
 from reelsense.server.state import state_of
 
 _log = logging.getLogger(__name__)
 
-_OTHER_FILES = 100
-"""Files that a process may have open in addition to its connections."""
+_OTHER_FILES = 100  # that a process may have open in addition to its connections
 
 
 class Supervisor(Arbiter):  # type: ignore[misc]  # gunicorn ships no types
@@ -44,16 +42,14 @@ class Supervisor(Arbiter):  # type: ignore[misc]  # gunicorn ships no types
         return pid
 
     def handle_int(self) -> None:
-        """Shut down as for TERM."""
-        raise StopIteration
+        raise StopIteration  # shuts down as for TERM
 
     def handle_hup(self) -> None:
-        """Let the workers reload the model."""
         self.app.read_keys()
         self.kill_workers(signal.SIGHUP)
 
     def _ignore(self) -> None:
-        _log.warning("this signal is ignored")
+        _log.warning("ignoring a signal: only TERM, INT, QUIT and HUP are supported")
 
     handle_ttin = handle_ttou = handle_usr1 = handle_usr2 = handle_winch = _ignore
 
@@ -62,16 +58,15 @@ class ServingWorker(Worker):  # type: ignore[misc]
     """A worker with an event loop for its connections and threads for the requests."""
 
     _connections: Connections | None = None
+    # Set by the handler of HUP, which may interrupt anything and therefore does nothing else.
     _reload_requested = False
-    """Set by the handler of HUP, which may interrupt anything and therefore does nothing else."""
 
     def init_process(self) -> None:
-        """Start. If a replacement of another worker fails, that does not stop the server."""
+        # gunicorn stops the server if a worker fails that has not booted. A replacement may fail.
         self.booted = self.age > self.cfg.workers
         super().init_process()
 
     def init_signals(self) -> None:
-        """Install the signal handlers."""
         super().init_signals()
         # Ctrl-C reaches every process of the terminal; the supervisor handles it for all.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -79,14 +74,12 @@ class ServingWorker(Worker):  # type: ignore[misc]
         signal.signal(signal.SIGHUP, self._handle_hup)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Start the shutdown."""
         super().handle_exit(sig, frame)
         if self._connections:
             self._connections.wake()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # interface
-        """Exit at once. A normal exit would wait for the running predictions."""
-        os._exit(0)
+        os._exit(0)  # a normal exit would wait for the running predictions
 
     def _handle_hup(self, _sig: int, _frame: FrameType | None) -> None:
         self._reload_requested = True
@@ -94,16 +87,13 @@ class ServingWorker(Worker):  # type: ignore[misc]
             self._connections.wake()
 
     def run(self) -> None:
-        """Serve until the shutdown, and until all accepted requests are answered."""
-        settings = state_of(self.wsgi).settings
-        model: ModelHolder = state_of(self.wsgi).model_holder
-        jobs: JobsWorker = state_of(self.wsgi).jobs_worker
+        """Serve until shut down and all accepted requests are answered."""
+        state = state_of(self.wsgi)
+        model, jobs = state.model_holder, state.jobs_worker
         connections = self._connections = Connections(
             self.wsgi,
-            [listener.sock for listener in self.sockets],
-            settings,
-            lambda status: problems.malformed_request_response(self.wsgi, status),
-            _max_connections(settings.max_connections),
+            self.sockets[0].sock,
+            _max_connections(state.settings.max_connections),
         )
         jobs.start()
         model.reload_everywhere = lambda: os.kill(self.ppid, signal.SIGHUP)
@@ -127,7 +117,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
         end = time.monotonic() + self.cfg.graceful_timeout - 1
         connections.drain(self.cfg.graceful_timeout - 2, self.notify)
         if unfinished := connections.count:
-            _log.warning("closing %d connections: the time for the shutdown is up", unfinished)
+            _log.warning("shutdown timeout reached: closing %d connections", unfinished)
         jobs.close(max(0.0, end - time.monotonic()))
         model.close(max(0.0, end - time.monotonic()))
         if self.ppid != os.getppid():  # the supervisor, which would do it, has died
@@ -135,7 +125,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
 
 
 def _max_connections(connections: int) -> int:
-    """Raise the limit of open files for so many connections; return how many it permits."""
+    """Raise the limit of open files for this many connections; return how many it permits."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = 2 * connections + _OTHER_FILES  # a response may need a file too
     if soft < count:
@@ -145,7 +135,8 @@ def _max_connections(connections: int) -> int:
     possible = max(8, (soft - _OTHER_FILES) // 2)
     if possible < connections:
         _log.warning(
-            "only %d of %d connections are possible: the limit of open files is %d (ulimit -n)",
+            "accepting at most %d connections instead of %d: the limit of open files is %d "
+            "(ulimit -n)",
             possible,
             connections,
             soft,
