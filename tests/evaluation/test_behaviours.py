@@ -8,12 +8,16 @@ from numpy.typing import NDArray
 
 from reelsense.bundle import LengthGroup, Threshold
 from reelsense.datasets.behaviours import NEUTRAL, behaviour_sentences
-from reelsense.evaluation.behaviours import PER_LABEL, TARGET, measure_behaviours
+from reelsense.evaluation.robustness import (
+    BEHAVIOUR_TARGET,
+    SENTENCES_PER_LABEL,
+    measure_behaviours,
+)
 from tests import tiny
 
 LABELS = {
     sentence.text: sentence.label
-    for behaviour in behaviour_sentences("measuring", PER_LABEL)
+    for behaviour in behaviour_sentences("measuring", SENTENCES_PER_LABEL)
     for sentence in behaviour.sentences
 }
 NEUTRAL_NAMES = ["facts", "undecided"]
@@ -41,11 +45,11 @@ class Knowing:
 def test_measure_behaviours_without_errors() -> None:
     found = measure_behaviours(Knowing(), tiny.cautious_classifier().manifest.groups)
     assert {each.errors.count for each in found.errors} == {0}
-    assert {each.errors.total for each in found.errors} == {2 * PER_LABEL}
+    assert {each.errors.total for each in found.errors} == {2 * SENTENCES_PER_LABEL}
     assert [each.name for each in found.neutral] == NEUTRAL_NAMES
     assert {each.unsure.value for each in found.neutral} == {1.0}
     assert {each.positive.count for each in found.neutral} == {0}
-    with_target = [each.name for each in found.errors if each.target == TARGET]
+    with_target = [each.name for each in found.errors if each.target == BEHAVIOUR_TARGET]
     assert with_target == [
         *("double negation", "expectation", "negation", "question", "reported", "then and now"),
     ]
@@ -56,7 +60,7 @@ def test_measure_behaviours_counts_wrong_labels() -> None:
     found = {each.name: each for each in measure_behaviours(Knowing("Full marks."), []).errors}
     wrong = [text for text in LABELS if "Full marks." in text]
     assert found["ratings"].errors.count == found["ratings"].on_positive.count == len(wrong) > 0
-    assert found["ratings"].on_positive.total == PER_LABEL
+    assert found["ratings"].on_positive.total == SENTENCES_PER_LABEL
     assert found["ratings"].on_negative.count == found["negation"].errors.count == 0
 
 

@@ -22,9 +22,9 @@ from reelsense.datasets.evaluation_sets import PHRASES, VALIDATION_SENTENCES
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
 from reelsense.evaluation import calibrate as calibrating
-from reelsense.evaluation import thresholds
+from reelsense.evaluation import selective
 from reelsense.evaluation.calibrate import ValidationSet, calibrate
-from reelsense.evaluation.thresholds import find_thresholds
+from reelsense.evaluation.selective import find_thresholds
 from reelsense.inference.calibration import probabilities
 from reelsense.inference.classifier import Classifier
 from tests import tiny
@@ -62,7 +62,7 @@ def test_thresholds_keep_their_promise_beside_a_calibration_fitted_on_the_same_t
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And not by deciding nothing."""
-    monkeypatch.setattr(thresholds, "RISKS", (0.1,))
+    monkeypatch.setattr(selective, "RISKS", (0.1,))
     many = drawn(200_000, temperature=1.6, exponent=0.0, seed=999)
     margins = np.abs(many.logits[:, 1])
     order = np.argsort(-margins)

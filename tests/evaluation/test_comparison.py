@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reelsense.evaluation.comparison import compare
+from reelsense.evaluation.evaluate import compare
 from tests.evaluation.test_predictions import predictions
 
 # Nine that only the first gets right, one that only the other does; both, and neither.

@@ -42,12 +42,12 @@ def test_one_answer_is_enough(probability: float) -> None:
 
 def test_names_stand_at_the_axes() -> None:
     slices = [Slice("1 to 50", share(3, 4)), Slice("over 1,000", share(0, 0))]
-    assert {"1 to 50", "over 1,000", "words"} <= {*words(plots.accuracy_of(slices, "words"))}
+    assert {"1 to 50", "over 1,000", "words"} <= {*words(plots.accuracy_by(slices, "words"))}
     found = [
         LabelChanges("typos <b>", "", share(1, 9)),
         LabelChanges("none changed", "", share(0, 0)),
     ]
-    assert {"typos <b>", "none changed"} <= {*words(plots.label_change_shares(found))}
+    assert {"typos <b>", "none changed"} <= {*words(plots.label_changes(found))}
     shifts = [TermShift(f"term {n}", n / 100, 9) for n in range(20)]
     changes = IdentityChanges(
         "religion", "templates", "held-out", share(1, 9), share(1, 3), 0.2, shifts, ("a", "b")

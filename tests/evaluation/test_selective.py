@@ -109,7 +109,7 @@ def test_a_risk_is_kept_or_broken_where_the_interval_says_so(wrong: int, kept: b
 
 
 def test_the_surest_answers() -> None:
-    assert (accuracy_at_coverage(TEN).count, accuracy_at_coverage(TEN).total) == (6, 8)
+    assert (accuracy_at_coverage(TEN, 0.8).count, accuracy_at_coverage(TEN, 0.8).total) == (6, 8)
     assert accuracy_at_coverage(TEN, 0.1).value == 1
     assert accuracy_at_coverage(TEN, 0.2).value == 0.5
     assert accuracy_at_coverage(TEN, 1).value == 0.7

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reelsense.evaluation.evaluate import by_length, by_rating, star_mae
 from reelsense.evaluation.predictions import LabelledPredictions
-from reelsense.evaluation.slices import by_length, by_rating, star_mae
 from tests.evaluation.test_predictions import predictions
 
 

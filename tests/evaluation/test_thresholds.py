@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from reelsense.evaluation import thresholds
-from reelsense.evaluation.thresholds import RISKS, find_thresholds
+from reelsense.evaluation import selective
+from reelsense.evaluation.selective import RISKS, find_thresholds
 
 Cases = st.lists(st.tuples(st.floats(0.5, 1), st.booleans()), max_size=300)
 
@@ -27,7 +27,7 @@ def test_find_thresholds_breaks_the_risk_as_seldom_as_promised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """At any threshold a little more than the risk is wrong: to find one is the mistake."""
-    monkeypatch.setattr(thresholds, "RISKS", (0.1,))
+    monkeypatch.setattr(selective, "RISKS", (0.1,))
     draws = 2000
     broken = 0
     for seed in range(draws):

@@ -13,8 +13,7 @@ from tqdm import tqdm
 from reelsense.errors import TextError
 from reelsense.prediction import ScoredTexts
 
-_STEP = 256
-"""Texts per update of the progress bar."""
+_STEP = 256  # texts per update of the progress bar
 
 
 class Scorer(Protocol):
@@ -22,7 +21,7 @@ class Scorer(Protocol):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels, in the order of the columns of `predict_proba`."""
+        """In the order of the columns of `predict_proba`."""
         ...
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
@@ -43,27 +42,20 @@ class RatingScorer(Scorer, Protocol):
 class Answers:
     """The scores of some texts (n) by any classifier."""
 
-    probabilities: NDArray[np.float64]
-    """(n, labels)."""
-    stars: NDArray[np.float64] | None = None
-    """(n), the expected star rating; None if the classifier does not predict stars."""
-    tokens: NDArray[np.int64] | None = None
-    """(n), without special tokens; None if the classifier does not count them."""
+    probabilities: NDArray[np.float64]  # (n, labels)
+    stars: NDArray[np.float64] | None = None  # (n), expected star rating; None: not predicted
+    tokens: NDArray[np.int64] | None = None  # (n), without special tokens; None: not counted
 
 
 def score(scorer: Scorer, texts: Sequence[str], title: str = "scoring") -> NDArray[np.float64]:
-    """Return the probabilities (texts, labels) of `texts`, with a progress bar named `title`.
-
-    Raises:
-        TextError: A text cannot be scored. Its position counts from the first of `texts`.
-    """
+    """Return the probabilities (texts, labels) of `texts`. See `answer`."""
     return answer(scorer, texts, title).probabilities
 
 
 def likeliest_labels(
     scorer: Scorer, texts: Sequence[str], title: str = "scoring"
 ) -> NDArray[np.str_]:
-    """Return the predicted label of each of `texts`. Raises TextError as `score` does."""
+    """Return the predicted label of each of `texts`. See `answer`."""
     predicted = score(scorer, texts, title).argmax(axis=1)
     labels: NDArray[np.str_] = np.array(scorer.labels)[predicted]
     return labels
