@@ -31,8 +31,9 @@ class EngineSetup:
 
     name: str
     precision: str  # of its linear layers
-    all_cores: Network  # runs a batch on all cores
-    per_core: Sequence[Network]  # each runs a batch on one core; call them from a thread each
+    latency_network: Network  # runs a batch on all cores
+    # Each runs a batch on one core, in a separate thread.
+    throughput_networks: Sequence[Network]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,12 @@ def batching_strategies(setup: EngineSetup, pad: int) -> list[BatchingStrategy]:
     """Return the strategies to try with `setup`; for reelsense the one that is served."""
     if setup.name == OURS:
         budget = engine.Engine.tokens_per_batch
-        queue = BatchQueue(setup.per_core, pad, budget, setup.all_cores)
+        queue = BatchQueue(setup.throughput_networks, pad, budget, setup.latency_network)
         return [BatchingStrategy("as served", queue)]
-    placements = {"on all cores": [setup.all_cores], "on each core": setup.per_core}
+    placements = {
+        "on all cores": [setup.latency_network],
+        "on each core": setup.throughput_networks,
+    }
     return [
         BatchingStrategy(f"{budget} tokens, {placement}", BatchQueue(networks, pad, budget))
         for budget, (placement, networks) in product(_TOKEN_BUDGETS, placements.items())

@@ -92,7 +92,7 @@ class Workload:
 
     def measure(self, results: EngineResults) -> None:
         """Add a round to `results`."""
-        network = results.setup.all_cores
+        network = results.setup.latency_network
         results.short_ms.append(p50_ms(network, self.short, self.pad, self.seconds))
         results.window_ms.append(p50_ms(network, self.window, self.pad, self.seconds))
         start, cpu = time.perf_counter(), time.process_time()

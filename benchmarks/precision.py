@@ -3,7 +3,7 @@
     python benchmarks/precision.py --data data/aclImdb
 
 Both get the same windows of tokens. Takes two minutes on two cores, or twenty with --split test,
-which must be noted in docs/test-looks.md.
+which must be noted in docs/test-set-uses.md.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def measurements(port: int, meter: machine.ProcessTree) -> Measurements:
     pad = ReviewTokenizer(bundle.tokenizer).pad
     ours, pytorch = reelsense_setup(bundle, cores), pytorch_setup(load_checkpoint(bundle), cores)
     (served,) = batching_strategies(ours, pad)
-    pytorch_queue = BatchQueue(pytorch.per_core, pad, _PYTORCH_BUDGET)
+    pytorch_queue = BatchQueue(pytorch.throughput_networks, pad, _PYTORCH_BUDGET)
     classifier, reviews = Classifier(bundle), texts()
     tokenized, short = tokenize(reviews, bundle), tokenize([SHORT_REVIEW], bundle)
     return Measurements(
@@ -94,7 +94,7 @@ def measurements(port: int, meter: machine.ProcessTree) -> Measurements:
         network=_rate(served.queue, tokenized),
         predict=lambda: len(reviews) / seconds(lambda: classifier.predict(reviews)),
         server=lambda: _over_http(port, meter, reviews, _CLIENTS, _SERVER_SECONDS)[0],
-        short_network=_short(ours.all_cores, short.windows[0], pad),
+        short_network=_short(ours.latency_network, short.windows[0], pad),
         short_server=lambda: _over_http(port, meter, [SHORT_REVIEW], 1, _SHORT_SECONDS)[1],
     )
 

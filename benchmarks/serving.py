@@ -4,7 +4,7 @@
 
 Stores every measurement, so that an interrupted run resumes; those of other settings, weights or
 versions are ignored. Writes its section of RESULTS.md, which describes the method, and the chart.
-The default is the official test set: note each run on it in docs/test-looks.md.
+The default is the official test set: note each run on it in docs/test-set-uses.md.
 """
 
 from __future__ import annotations
