@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from tqdm import tqdm
 
 from reelsense.bundle import Bundle, Calibration, LengthGroup, Manifest, RiskControl
 from reelsense.datasets.evaluation_sets import (
@@ -26,6 +25,7 @@ from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError, TextError
 from reelsense.evaluation.metrics import calibration_error
 from reelsense.evaluation.predictions import labelled, unreadable
+from reelsense.evaluation.scorer import in_batches
 from reelsense.evaluation.selective import CONFIDENCE, METHOD, RISKS, find_thresholds
 from reelsense.inference.calibration import probabilities
 from reelsense.inference.classifier import Classifier
@@ -43,7 +43,6 @@ MIN_TEXTS = 1000
 
 _NOTE = "> Recalibrated"
 _FOLDS = 10
-_TEXTS_PER_CALL = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,15 +204,10 @@ def _with_note(card: str, data: str) -> str:
 def _score(
     classifier: Classifier, reviews: Sequence[Review], targets: NDArray[np.int64]
 ) -> _Logits:
-    batches = []
-    with tqdm(total=len(reviews), desc="calibrating", unit=" reviews") as bar:
-        for start in range(0, len(reviews), _TEXTS_PER_CALL):
-            texts = [review.text for review in reviews[start : start + _TEXTS_PER_CALL]]
-            try:
-                batches.append(classifier.score(texts, start))
-            except TextError as error:
-                raise unreadable(reviews, error) from error
-            bar.update(len(texts))
+    try:
+        batches = in_batches(classifier.score, [review.text for review in reviews], "calibrating")
+    except TextError as error:
+        raise unreadable(reviews, error) from error
     return _Logits(
         logits=np.concatenate([batch.logits for batch in batches]),
         windows=np.concatenate([batch.windows for batch in batches]),

@@ -62,12 +62,14 @@ def measure_explanations(
     or more. `other` is another explanation method to compare with, after its name.
     """
     explained = _explain(explainer, _sample(reviews, seed), "explaining")
-    several = [(text, found) for text, found in explained if len(found.sentences) > 1]
-    orders: dict[str, _Orders] = {"weights": [_descending(found.support) for _, found in several]}
+    several = [pair for pair in explained if len(pair[1].sentences) > 1]
+    orders: dict[str, _Orders] = {
+        "weights": [_descending(explanation.support) for _, explanation in several]
+    }
     if other:
         name, scores = other
         orders[name] = _order_by(several, scores, name)
-    counts = [len(found.sentences) for _, found in several]
+    counts = [len(explanation.sentences) for _, explanation in several]
     orders["random"] = [
         Random(f"{seed}-{n}").sample(range(count), count) for n, count in enumerate(counts)
     ]
@@ -184,28 +186,28 @@ def _label_probabilities(
 
     `texts` are as many as `explained`, in that order, or a multiple of them.
     """
-    columns = [scorer.labels.index(found.prediction.label) for _, found in explained]
+    columns = [scorer.labels.index(explanation.prediction.label) for _, explanation in explained]
     repeated = columns * (len(texts) // max(1, len(columns)))
     return np.asarray(score(scorer, texts, title)[np.arange(len(texts)), repeated])
 
 
 def _counterfactuals(explained: _Explained) -> CounterfactualsFound:
-    found = [
+    counterfactuals = [
         (len(text), explanation.counterfactual)
         for text, explanation in explained
         if explanation.counterfactual
     ]
     of_sentences = [
         (length, counterfactual.parts)
-        for length, counterfactual in found
+        for length, counterfactual in counterfactuals
         if counterfactual.unit == "sentences"
     ]
     deleted = [
         sum(part.end - part.start for part in parts) / length for length, parts in of_sentences
     ]
     return CounterfactualsFound(
-        found=share(len(found), len(explained)),
-        by_words=len(found) - len(of_sentences),
+        found=share(len(counterfactuals), len(explained)),
+        by_words=len(counterfactuals) - len(of_sentences),
         sizes=[len(parts) for _, parts in of_sentences],
         median_share=float(np.median(deleted)) if deleted else 0.0,
     )

@@ -45,9 +45,13 @@ class Perturbation:
     """A perturbation that preserves the opinion of a text."""
 
     name: str
-    description: str  # one sentence on what is done to the text
     change: Callable[[str, Random], str]
     target: float | None = None  # maximum share of label changes
+
+    @property
+    def description(self) -> str:
+        """One sentence on what is done to the text."""
+        return str(read_data("noise.toml")["descriptions"][self.name])
 
 
 def typos(text: str, random: Random) -> str:
@@ -145,45 +149,17 @@ def repeat(times: int) -> Callable[[str, Random], str]:
     return lambda text, _random: " ".join([text] * times)
 
 
-PERTURBATIONS: tuple[Perturbation, ...] = (
-    Perturbation(
-        "typos",
-        "A tenth of the words of four letters or more, at least one, got a typo after the first "
-        "letter: two letters swapped, one dropped, one doubled, or one replaced by its neighbour "
-        "on the keyboard.",
-        typos,
-        TARGET,
-    ),
-    Perturbation(
-        "link and user name",
-        "A URL and a user name were inserted between two sentences, at the start or at the end.",
-        add_link_and_user,
-        TARGET,
-    ),
-    Perturbation(
-        "numbers and places",
-        "Years, other numbers from 11 to 999 except ratings, and well-known cities, states "
-        "and countries were replaced by others.",
-        change_numbers_and_places,
-        TARGET,
-    ),
-    Perturbation("repeated twice", "The text was repeated twice.", repeat(2), TARGET),
-    Perturbation("repeated 7 times", "The text was repeated seven times.", repeat(7), TARGET),
-    Perturbation("upper case", "The text was converted to upper case.", upper_case),
-    Perturbation("lower case", "The text was converted to lower case.", lower_case),
-    Perturbation(
-        "dropped apostrophes", "The apostrophes inside words were removed.", drop_apostrophes
-    ),
-    Perturbation(
-        "added neutral sentence",
-        'A sentence without an opinion, such as "I took the bus home.", was added to either end.',
-        add_neutral_sentence,
-    ),
-    Perturbation(
-        "swapped names",
-        "Every common first name was replaced consistently by another one of the same gender.",
-        swap_names,
-    ),
+PERTURBATIONS = (
+    Perturbation("typos", typos, TARGET),
+    Perturbation("link and user name", add_link_and_user, TARGET),
+    Perturbation("numbers and places", change_numbers_and_places, TARGET),
+    Perturbation("repeated twice", repeat(2), TARGET),
+    Perturbation("repeated 7 times", repeat(7), TARGET),
+    Perturbation("upper case", upper_case),
+    Perturbation("lower case", lower_case),
+    Perturbation("dropped apostrophes", drop_apostrophes),
+    Perturbation("added neutral sentence", add_neutral_sentence),
+    Perturbation("swapped names", swap_names),
 )
 
 
