@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from reelsense import __version__
@@ -27,7 +28,13 @@ from reelsense.evaluation.selective import (
     selective_results,
 )
 from reelsense.report.record import EvaluationRecord
-from reelsense.report.results import Comparison, Evaluation, SingleSentences, Slice
+from reelsense.report.results import (
+    ClassificationMetrics,
+    Comparison,
+    Evaluation,
+    SingleSentences,
+    Slice,
+)
 
 _PERTURBED_REVIEWS = 1000  # at most
 _WORDS = (0, 50, 100, 150, 200, 300, 500, 1000, np.inf)  # edges of the ranges of lengths
@@ -75,9 +82,7 @@ def evaluate(
     sample = random.Random(0).sample(texts, min(_PERTURBED_REVIEWS, len(texts)))
     sentiment = {"negative", "positive"} <= set(scorer.labels) and not options.quick
     return Evaluation(
-        metrics=classification_metrics(
-            predictions.targets, predictions.probabilities, predictions.labels
-        ),
+        metrics=_metrics(predictions),
         label_views=label_quality.label_views(predictions, sets.audit, data.training_texts),
         accuracy_at_80_coverage=accuracy_at_coverage(predictions, 0.8),
         selective=selective_results(predictions, groups),
@@ -124,6 +129,12 @@ def make_record(
     )
 
 
+def _metrics(predictions: LabelledPredictions) -> ClassificationMetrics:
+    return classification_metrics(
+        predictions.targets, predictions.probabilities, predictions.labels
+    )
+
+
 def by_length(predictions: LabelledPredictions) -> list[Slice]:
     """Return the accuracy by number of words."""
     words = np.array([len(review.text.split()) for review in predictions.reviews])
@@ -153,7 +164,7 @@ def star_mae(predictions: LabelledPredictions) -> float | None:
     return float(np.abs(predictions.stars - ratings)[ratings > 0].mean())
 
 
-def _ratings(predictions: LabelledPredictions) -> np.ndarray:
+def _ratings(predictions: LabelledPredictions) -> NDArray[np.int64]:
     """Return the star rating (n) of each review; 0 if it has none."""
     return np.array([review.rating or 0 for review in predictions.reviews])
 
@@ -165,7 +176,7 @@ def compare(this: LabelledPredictions, other: LabelledPredictions, name: str) ->
     disagreements = only_this + only_other
     return Comparison(
         name=name,
-        metrics=classification_metrics(other.targets, other.probabilities, other.labels),
+        metrics=_metrics(other),
         only_this_right=only_this,
         only_other_right=only_other,
         p_value=float(binomtest(only_this, disagreements).pvalue) if disagreements else 1.0,
@@ -185,7 +196,7 @@ def _single_sentences(
         return None
     predictions = predict_labelled(scorer, sets.single_sentences, "single sentences")
     return SingleSentences(
-        classification_metrics(predictions.targets, predictions.probabilities, predictions.labels),
+        _metrics(predictions),
         share_of(predictions.correct),
         selective=selective_results(predictions, groups),
         selective_by_length=selective_by_length(predictions, groups),
