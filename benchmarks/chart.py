@@ -11,11 +11,11 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from sections import OURS, Standing, by_rate, rate
+from sections import REELSENSE, ServerResults, by_rate, rate
 
 PLACE = Path(__file__).resolve().parents[1] / "docs" / "images" / "serving.png"
 
-_BLUE, _GREY = "#0072b2", "#8a8f98"  # Okabe and Ito, as in the report's pictures
+_BLUE, _GREY = "#0072b2", "#8a8f98"  # Okabe and Ito, as in the plots of the report
 _STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -37,20 +37,25 @@ class Row:
     marked: bool
 
 
-def draw(standings: Sequence[Standing], clients: int, cores: int, path: Path = PLACE) -> None:
-    """Draw who answers how many reviews a second at `clients` clients, the fastest on top."""
+def draw(results: Sequence[ServerResults], clients: int, cores: int, path: Path = PLACE) -> None:
+    """Draw the reviews per second of each server with `clients` clients, the fastest on top."""
     cell = str(clients)
     rows = [
-        Row(each.server.name, mean, ours=each.server.key == OURS, marked=bool(each.mark))
-        for each in by_rate(standings, cell)
-        if (mean := each.mean(cell, rate))
+        Row(
+            result.server.name,
+            mean,
+            ours=result.server.key == REELSENSE,
+            marked=bool(result.mark),
+        )
+        for result in by_rate(results, cell)
+        if (mean := result.mean(cell, rate))
     ]
-    title = f"Whole movie reviews answered a second, {cores} cores, {clients} clients"
-    draw_rows(rows, title, "cut at 512 tokens / different labels", path)
+    title = f"Untruncated movie reviews per second, {cores} cores, {clients} clients"
+    draw_rows(rows, title, "truncated at 512 tokens / different labels", path)
 
 
 def draw_rows(rows: Sequence[Row], title: str, mark: str, path: Path) -> None:
-    """Draw `rows` from the top; `mark` says what is wrong with those that are marked."""
+    """Draw `rows` from the top; the legend explains the hatching of marked rows with `mark`."""
     places = range(len(rows), 0, -1)
     rates = [row.rate for row in rows]
     with mpl.rc_context(_STYLE):

@@ -1,7 +1,4 @@
-"""Write the section and chart on inference engines.
-
-Knows figures and Markdown; measures nothing.
-"""
+"""Write the section and chart on inference engines. Measures nothing."""
 
 from __future__ import annotations
 
@@ -15,96 +12,94 @@ import numpy as np
 from numpy.typing import NDArray
 
 import chart
-from contenders import BASELINE, OURS, Contender, Way
-from products import SIZES, Limit, Rates, limits
-from sections import DIFFER, LEAST_AGREEMENT, Bar, shown, table
+from engine_setups import BASELINE, OURS, BatchingStrategy, EngineSetup
+from products import SIZES, Peak, Rates, peaks
+from sections import GOAL_HEAD, MIN_AGREEMENT, SPREAD, Goal, table, with_range
 
 PLACE = chart.PLACE.with_name("engines.png")
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What was measured of a contender: one of each round."""
+class EngineResults:
+    """Measurements of an engine, one per round."""
 
-    contender: Contender
-    way: Way
+    setup: EngineSetup
+    strategy: BatchingStrategy
     reviews_per_s: list[float] = field(default_factory=list)
-    cpu_s: list[float] = field(default_factory=list)
-    """Processor seconds a review."""
+    cpu_s: list[float] = field(default_factory=list)  # processor seconds per review
     short_ms: list[float] = field(default_factory=list)
     window_ms: list[float] = field(default_factory=list)
     labels: list[NDArray[np.int64]] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
-        """The reviews a second."""
+        """Median reviews per second."""
         return median(self.reviews_per_s)
 
-    def agreement(self, other: Figures) -> float:
+    def agreement(self, other: EngineResults) -> float:
         """Return the share of equal labels in the last round."""
         return float((self.labels[-1] == other.labels[-1]).mean())
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that was found."""
+    """All results."""
 
     intro: str
-    figures: Sequence[Figures]
+    engines: Sequence[EngineResults]
     rates: Rates
-    operations: float
-    """Of a review, in the mean."""
-    tokens: float
-    """Of a review, in the mean."""
+    operations: float  # mean per review
+    tokens: float  # mean per review
 
-    def ranked(self) -> list[Figures]:
-        """Return the fastest first."""
-        return sorted(self.figures, key=lambda each: -each.rate)
+    def ranked(self) -> list[EngineResults]:
+        """Return the engines, the fastest first."""
+        return sorted(self.engines, key=lambda results: -results.rate)
 
-    def named(self, name: str) -> Figures:
-        """Return what was measured of the contender `name`."""
-        return next(each for each in self.figures if each.contender.name == name)
+    def named(self, name: str) -> EngineResults:
+        """Return the results of the engine `name`."""
+        return next(results for results in self.engines if results.setup.name == name)
 
-    def achieved(self, each: Figures) -> float:
-        """Return its 10**9 operations a second."""
-        return each.rate * self.operations / 1e9
+    def achieved(self, results: EngineResults) -> float:
+        """Return the 10**9 operations per second of an engine."""
+        return results.rate * self.operations / 1e9
 
-    def facts(self) -> dict[str, Any]:
-        """Return all as JSON has it; the first three are ours, as it is served."""
-        mine, baseline = self.named(OURS), self.named(BASELINE)
+    def as_json(self) -> dict[str, Any]:
+        """Return all results for JSON; the first three are those of reelsense."""
+        ours, baseline = self.named(OURS), self.named(BASELINE)
         return {
-            "short_review_ms": median(mine.short_ms),
-            "network_reviews_per_s": mine.rate,
-            "network_cpu_s_per_review": median(mine.cpu_s),
+            "short_review_ms": median(ours.short_ms),
+            "network_reviews_per_s": ours.rate,
+            "network_cpu_s_per_review": median(ours.cpu_s),
             "about": self.intro,
             "operations_per_review": self.operations,
             "tokens_per_review": self.tokens,
             "engines": {
-                each.contender.name: {
-                    "way": each.way.name,
-                    "reviews_per_s": each.reviews_per_s,
-                    "cpu_s_per_review": each.cpu_s,
-                    "short_review_ms": each.short_ms,
-                    "window_256_ms": each.window_ms,
-                    "agreement": each.agreement(baseline),
-                    "gigaoperations_per_s": self.achieved(each),
+                results.setup.name: {
+                    "way": results.strategy.name,
+                    "reviews_per_s": results.reviews_per_s,
+                    "cpu_s_per_review": results.cpu_s,
+                    "short_review_ms": results.short_ms,
+                    "window_256_ms": results.window_ms,
+                    "agreement": results.agreement(baseline),
+                    "gigaoperations_per_s": self.achieved(results),
                 }
-                for each in self.figures
+                for results in self.engines
             },
             "products_gigaoperations_per_s": self.rates,
-            "limits": {name: each.rate for name, each in limits(self.rates).items()},
+            "limits": {precision: peak.rate for precision, peak in peaks(self.rates).items()},
         }
 
-    def bars(self) -> list[Bar]:
-        """Return the targets of the network alone."""
-        mine, limit = self.named(OURS), limits(self.rates).get("int8")
-        ratio, achieved = mine.rate / self.named(BASELINE).rate, self.achieved(mine)
-        third, best = (achieved / limit.rate, achieved / limit.best) if limit else (None, None)
-        what = "network alone, share of the int8 product rate"
+    def goals(self) -> list[Goal]:
+        """Return the goals for the network alone."""
+        ours, peak = self.named(OURS), peaks(self.rates).get("int8")
+        speedup, achieved = ours.rate / self.named(BASELINE).rate, self.achieved(ours)
+        share = achieved / peak.rate if peak else None
+        share_of_best = achieved / peak.best if peak else None
+        metric = "network alone, share of the int8 product rate"
         return [
-            Bar("reviews/s against PyTorch eager fp32, sorted batches", 5, 8, ratio),
-            Bar(f"{what} that three libraries reach", 0.5, 0.7, third, "%"),
-            Bar(f"{what} of the best library", 0.5, 0.7, best, "%"),
+            Goal("reviews/s, relative to PyTorch eager fp32 with sorted batches", 5, 8, speedup),
+            Goal(f"{metric} that three libraries reach", 0.5, 0.7, share, "%"),
+            Goal(f"{metric} of the best library", 0.5, 0.7, share_of_best, "%"),
         ]
 
     def section(self) -> str:
@@ -112,93 +107,99 @@ class Report:
         parts = [
             "## The network alone",
             self.intro,
-            _HOW,
-            "![Reviews a second of each engine](../docs/images/engines.png)",
+            _METHOD,
+            "![Reviews per second of each engine](../docs/images/engines.png)",
             self._engines_table(),
             "### Products of large matrices",
-            f"10**9 operations a second, on all cores, the best of {SIZES} rows and columns. The "
-            "limit is the third best; JAX multiplies bf16 into fp32. ONNX Runtime and NumPy do not "
-            "multiply bf16 on processors, and CTranslate2 has no product to call.",
+            "10**9 operations per second on all cores, the better one of "
+            f"{' and '.join(map(str, SIZES))} rows and columns. The peak is the third best value; "
+            "JAX multiplies bf16 into fp32. ONNX Runtime and NumPy do not multiply bf16 on CPUs, "
+            "and CTranslate2 has no function for products.",
             self._products_table(),
-            f"A review takes {self.operations / 1e9:.2f} x 10**9 operations in the mean, for its "
-            f"{self.tokens:.0f} tokens (benchmarks/products.py has the formula).",
+            f"A review takes {self.operations / 1e9:.2f} x 10**9 operations on average, for "
+            f"{self.tokens:.0f} tokens (formula: benchmarks/products.py).",
             "### Targets",
-            table(["what", "at least", "aim", "got", ""], [each.row() for each in self.bars()]),
-            self._ceiling(),
+            table(GOAL_HEAD, [goal.row() for goal in self.goals()]),
+            self._speed_at_peak(),
         ]
         return "\n\n".join(parts)
 
-    def _ceiling(self) -> str:
-        """Say what of the limit the asked speed would take."""
-        limit = limits(self.rates).get("int8")
-        if limit is None:
-            return "Too few libraries multiplied int8 for a limit."
-        share = self.achieved(self.named(BASELINE)) / limit.rate
+    def _speed_at_peak(self) -> str:
+        """Return which share of the peak the goals for the speed need."""
+        peak = peaks(self.rates).get("int8")
+        if peak is None:
+            return "Too few libraries multiply int8 to determine the peak."
+        share = self.achieved(self.named(BASELINE)) / peak.rate
         return (
-            f"5 x the rate of PyTorch, eager, fp32, would be {5 * share:.0%} of the int8 limit, "
-            f"and 8 x {8 * share:.0%}; the limit itself is {1 / share:.1f} x."
+            f"5 x the rate of PyTorch, eager, fp32, is {5 * share:.0%} of the int8 peak, and 8 x "
+            f"is {8 * share:.0%}; the peak itself is {1 / share:.1f} x."
         )
 
     def _engines_table(self) -> str:
         head = [
-            "engine", "reviews/s", "x PyTorch", "share of the limit", "processor s a review",
+            "engine", "reviews/s", "x PyTorch", "share of the peak", "processor s per review",
             "ms, short review", "ms, 256 tokens", "agreement", "batches",
         ]  # fmt: skip
-        found = limits(self.rates)
+        by_precision = peaks(self.rates)
         return table(
-            head, [self._row(each, found.get(each.contender.precision)) for each in self.ranked()]
+            head,
+            [
+                self._row(results, by_precision.get(results.setup.precision))
+                for results in self.ranked()
+            ],
         )
 
-    def _row(self, each: Figures, limit: Limit | None) -> list[str]:
-        name, precision = each.contender.name, each.contender.precision
+    def _row(self, results: EngineResults, peak: Peak | None) -> list[str]:
+        name, precision = results.setup.name, results.setup.precision
         baseline = self.named(BASELINE)
         return [
             f"**{name}**" if name == OURS else name,
-            _shown(each.reviews_per_s),
-            f"{each.rate / baseline.rate:.2f}",
-            f"{self.achieved(each) / limit.rate:.0%} of {precision}" if limit else "-",
-            _shown(each.cpu_s),
-            _shown(each.short_ms),
-            _shown(each.window_ms),
-            f"{each.agreement(baseline):.2%}",
-            each.way.name,
+            _median(results.reviews_per_s),
+            f"{results.rate / baseline.rate:.2f}",
+            f"{self.achieved(results) / peak.rate:.0%} of {precision}" if peak else "-",
+            _median(results.cpu_s),
+            _median(results.short_ms),
+            _median(results.window_ms),
+            f"{results.agreement(baseline):.2%}",
+            results.strategy.name,
         ]
 
     def _products_table(self) -> str:
         precisions = ("fp32", "bf16", "int8")
-        found = {name: f"{each.rate:.0f}" for name, each in limits(self.rates).items()}
+        peak_rates = {name: f"{peak.rate:.0f}" for name, peak in peaks(self.rates).items()}
         rows = []
-        for library in sorted({name for each in self.rates.values() for name in each}):
+        for library in sorted({name for rates in self.rates.values() for name in rates}):
             rates = [self.rates.get(name, {}).get(library) for name in precisions]
             rows.append([library, *(f"{rate:.0f}" if rate else "-" for rate in rates)])
-        rows.append(["**limit**", *(found.get(name, "-") for name in precisions)])
+        rows.append(["**peak**", *(peak_rates.get(name, "-") for name in precisions)])
         return table(["library", *precisions], rows)
 
     def draw(self, cores: int, path: Path = PLACE) -> None:
-        """Draw how many reviews a second each engine takes, the fastest on top."""
+        """Draw the reviews per second of each engine, the fastest on top."""
         baseline = self.named(BASELINE)
         rows = [
             chart.Row(
-                each.contender.name,
-                each.rate,
-                ours=each.contender.name == OURS,
-                marked=each.agreement(baseline) < LEAST_AGREEMENT,
+                results.setup.name,
+                results.rate,
+                ours=results.setup.name == OURS,
+                marked=results.agreement(baseline) < MIN_AGREEMENT,
             )
-            for each in self.ranked()
+            for results in self.ranked()
         ]
-        title = f"Whole movie reviews through the network a second, {cores} cores"
-        mark = f"labels agree with PyTorch, fp32, on less than {LEAST_AGREEMENT:.1%}"
+        title = f"Untruncated movie reviews through the network per second, {cores} cores"
+        mark = f"labels agree with PyTorch, fp32, on less than {MIN_AGREEMENT:.1%}"
         chart.draw_rows(rows, title, mark, path)
 
 
-_HOW = f"""\
-The same fine-tuned weights; windows of tokens go in, logits come out. Reviews/s are those of whole
-reviews in batches of like length, by the way of batching that a first round found fastest for the
-engine (the last column); ours batches as it is served. Milliseconds are those of one text alone on
-all cores. Figures are medians over the rounds, with the range where that is more than
-{DIFFER:.0%} of the median. Agreement is with the labels of PyTorch, fp32. torch.compile is left
-out: each new shape compiled for many seconds, and was no faster then."""
+_METHOD = f"""\
+All engines run the same fine-tuned weights; the input is windows of tokens, the output logits.
+Reviews/s are measured with untruncated reviews, in batches of similar length. A first round chose
+the fastest batching strategy for each engine (last column); reelsense batches as it is served.
+Milliseconds are the latency of a single text on all cores. Values are medians over the rounds, with
+the range if it is more than {SPREAD:.0%} of the median. Agreement is with the labels of PyTorch,
+fp32. torch.compile was not measured: it compiles for many seconds for each new shape, and was not
+faster afterwards."""
 
 
-def _shown(values: Sequence[float]) -> str:
-    return shown(median(values), values)
+def _median(values: Sequence[float]) -> str:
+    return with_range(median(values), values)

@@ -2,8 +2,8 @@
 
     python benchmarks/files.py --reviews data/aclImdb
 
-Scores whole reviews held out of training in turns with the network alone, and then 1,000, 10,000
-and 100,000 sentences of them. Takes eight minutes on two cores. Writes its section of RESULTS.md.
+Scores reviews of the validation set in turns with the network alone, and then 1,000, 10,000 and
+100,000 excerpts of them. Takes eight minutes on two cores. Writes its section of RESULTS.md.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import argparse
 import csv
 import random
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 import machine
+from machine import seconds
 from network import NetworkAlone
 from reelsense import Classifier
 from reelsense.bulk.score_files import score_files
@@ -29,20 +29,20 @@ from serving import RESULTS
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--reviews", type=Path, required=True)
-    parser.add_argument("--sample", type=int, default=1500, help="whole reviews, default: 1500")
+    parser.add_argument("--reviews", type=Path, required=True, help="the unpacked dataset")
+    parser.add_argument("--sample", type=int, default=1500, help="reviews, default: 1500")
     parser.add_argument("--rows", default="1000,10000,100000", help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
 
-    choose = random.Random(0)
+    random_state = random.Random(0)
     validation = [review.text for review in LabelledData(options.reviews).part("validation")]
-    reviews = choose.sample(validation, options.sample)
+    reviews = random_state.sample(validation, options.sample)
     classifier = Classifier.load()
-    score_file_of(classifier, reviews[:50])
-    shares = compared(classifier, reviews, options.rounds)
+    file_seconds(classifier, reviews[:50])  # warms up
+    shares = compare(classifier, reviews, options.rounds)
     growth = [
-        (rows, score_file_of(classifier, sentences(validation, rows, choose)))
+        (rows, file_seconds(classifier, excerpts(validation, rows, random_state)))
         for rows in map(int, options.rows.split(","))
     ]
     text = section(machine.command(options.reviews), options.sample, shares, growth)
@@ -50,53 +50,53 @@ def main() -> None:
     replace_section(RESULTS, "files", text)
 
 
-def compared(classifier: Classifier, reviews: Sequence[str], rounds: int) -> list[float]:
-    """Return the rate of scoring a file over that of the network alone, in turns."""
+def compare(classifier: Classifier, reviews: Sequence[str], rounds: int) -> list[float]:
+    """Return the rate of scoring a file relative to that of the network alone, by round."""
     network, shares = NetworkAlone(reviews), []
     for _ in range(rounds):
-        alone = network.rate().reviews_per_s
-        file = len(reviews) / score_file_of(classifier, reviews)
-        shares.append(file / alone)
-        print(f"network {alone:.1f}, file {file:.1f} reviews/s", flush=True)
+        network_rate = network.rate().reviews_per_s
+        file_rate = len(reviews) / file_seconds(classifier, reviews)
+        shares.append(file_rate / network_rate)
+        print(f"network {network_rate:.1f}, file {file_rate:.1f} reviews/s", flush=True)
     return shares
 
 
-def score_file_of(classifier: Classifier, texts: Sequence[str]) -> float:
-    """Return the seconds that a .csv of `texts` takes, read and written."""
+def file_seconds(classifier: Classifier, texts: Sequence[str]) -> float:
+    """Return the seconds for a .csv of `texts`, with reading and writing."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "texts.csv"
         with source.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([["text"], *([text] for text in texts)])
-        start = time.perf_counter()
-        score_files(source, f"{folder}/scored.csv", model=classifier)
-        return time.perf_counter() - start
+        return seconds(lambda: score_files(source, f"{folder}/scored.csv", model=classifier))
 
 
-def sentences(reviews: Sequence[str], rows: int, choose: random.Random) -> list[str]:
-    """Return `rows` stretches of twenty words from `reviews`."""
-    found = []
-    for words in (review.split() for review in choose.choices(reviews, k=rows)):
-        start = choose.randint(0, max(0, len(words) - 20))
-        found.append(" ".join(words[start : start + 20]))
-    return found
+def excerpts(reviews: Sequence[str], rows: int, random_state: random.Random) -> list[str]:
+    """Return `rows` excerpts of twenty words from `reviews`."""
+    texts = []
+    for words in (review.split() for review in random_state.choices(reviews, k=rows)):
+        start = random_state.randint(0, max(0, len(words) - 20))
+        texts.append(" ".join(words[start : start + 20]))
+    return texts
 
 
 def section(
     command: str, sample: int, shares: Sequence[float], growth: Sequence[tuple[int, float]]
 ) -> str:
-    """Return the Markdown of what was measured."""
-    rows = [[f"{rows:,}", f"{spent:.1f}", f"{spent / rows * 1000:.2f}"] for rows, spent in growth]
-    low, high = min(shares), max(shares)
+    """Return the section of RESULTS.md."""
+    rows = [
+        [f"{rows:,}", f"{duration:.1f}", f"{duration / rows * 1000:.2f}"]
+        for rows, duration in growth
+    ]
     return "\n".join(
         [
             "## Scoring a file",
             f"{machine.describe()}. `{command}`",
             "",
-            f"A .csv of {sample:,} whole reviews is scored at **{median(shares):.1%}** of the rate "
-            f"of the network alone ({low:.1%} to {high:.1%} in {len(shares)} turns); at least 95 % "
-            "is the target. Rows of 20 words:",
+            f"A .csv of {sample:,} untruncated reviews is scored at **{median(shares):.1%}** of "
+            f"the rate of the network alone ({min(shares):.1%} to {max(shares):.1%} in "
+            f"{len(shares)} rounds); the target is at least 95 %. Rows of 20 words:",
             "",
-            table(["rows", "seconds", "ms a row"], rows),
+            table(["rows", "seconds", "ms per row"], rows),
         ]
     )
 

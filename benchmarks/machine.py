@@ -1,7 +1,4 @@
-"""Describe the machine and measure process trees, from the /proc file system of Linux.
-
-Knows nothing of servers: a tree of processes is started, watched, and ended whole.
-"""
+"""Describe the machine and measure process trees, from the /proc file system of Linux."""
 
 from __future__ import annotations
 
@@ -15,24 +12,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
 from reelsense.inference.engine import available_cores
 
+# CPU features that matter for the speed of matrix products.
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "amx_bf16")
-"""What makes products of matrices fast."""
-
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-_CLOCK = os.sysconf("SC_CLK_TCK")
-_PATIENCE = 10.0
-"""Seconds that processes get to end by themselves."""
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+_TERMINATION_SECONDS = 10.0  # until processes are killed
 
 
 def describe(day: str | None = None) -> str:
-    """Return the machine, its system and the `day` (today, if None) in one line."""
+    """Return the machine, its system and the `day` (default: today) in one line."""
     flags = _cpuinfo("flags").split()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return "; ".join(
@@ -49,7 +44,7 @@ def describe(day: str | None = None) -> str:
 
 
 def processor() -> str:
-    """Return the processor's name, with family and model: a cloud's names say little."""
+    """Return the processor's name, family and model. In a cloud, the name alone says little."""
     numbers = f"family {_cpuinfo('cpu family')}, model {_cpuinfo('model')}"
     return f"{_cpuinfo('model name')} ({numbers})"
 
@@ -63,55 +58,61 @@ def _cpuinfo(key: str) -> str:
 
 
 def command(data: Path, *without: str) -> str:
-    """Return how this program was called, for others: `data` lies elsewhere at their place."""
+    """Return the command line of this process, with the path of README.md for `data`."""
     arguments = [
-        "data/aclImdb" if each == str(data) else each
-        for each in sys.argv[1:]
-        if each not in without
+        "data/aclImdb" if argument == str(data) else argument
+        for argument in sys.argv[1:]
+        if argument not in without
     ]
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
 
 
+def seconds(call: Callable[[], object]) -> float:
+    """Return the duration of `call`."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return an unused port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
-class Tree:
-    """A process and all that it started, also those whose parent is gone."""
+class ProcessTree:
+    """A process and all its descendants, including those whose parent has ended."""
 
-    def __init__(self, root: subprocess.Popen[bytes], strangers: set[int], started: float) -> None:
-        """`strangers` are the children of this process that do not belong to it."""
-        self.started = started
-        """By time.perf_counter."""
+    def __init__(self, root: subprocess.Popen[bytes], others: set[int], started: float) -> None:
+        """`others` are the children of this process that do not belong to the tree."""
+        self.started = started  # by time.perf_counter
         self._root = root
-        self._strangers = strangers
+        self._others = others
         self._reaped = _reaped_seconds()
 
     def alive(self) -> bool:
-        """Say whether the first process still runs."""
+        """Return whether the root process is running."""
         return self._root.poll() is None
 
     def processes(self) -> list[int]:
-        """Return the ids of all that are there."""
+        """Return the ids of all running processes."""
         children = _children()
-        found = [pid for pid in children.get(os.getpid(), []) if pid not in self._strangers]
-        for pid in found:
-            found += children.get(pid, [])  # grows while we walk it
-        return found
+        pids = [pid for pid in children.get(os.getpid(), []) if pid not in self._others]
+        for pid in pids:
+            pids += children.get(pid, [])  # the loop also visits these
+        return pids
 
     def cpu_seconds(self) -> float:
-        """Return the processor seconds of all so far, with those that have ended."""
+        """Return the processor seconds used so far, including those of ended processes."""
         ticks = 0
         for pid in self.processes():
             with suppress(OSError):
                 ticks += sum(map(int, _stat(pid)[11:15]))  # utime, stime, cutime, cstime
-        return ticks / _CLOCK + _reaped_seconds() - self._reaped
+        return ticks / _CLOCK_TICKS + _reaped_seconds() - self._reaped
 
     def memory_mb(self) -> float:
-        """Return the memory of all, in 2**20 bytes; what several share counts once (PSS)."""
+        """Return the memory (PSS, which counts shared pages once) in units of 2**20 bytes."""
         kilobytes = 0
         for pid in self.processes():
             with suppress(OSError):
@@ -121,19 +122,19 @@ class Tree:
         return kilobytes / 1024
 
     def end(self) -> None:
-        """Ask all to end, and kill those that do not."""
-        deadline = time.monotonic() + _PATIENCE
+        """Terminate all processes, and kill those that do not end."""
+        deadline = time.monotonic() + _TERMINATION_SECONDS
         self._send(signal.SIGTERM)
-        while self._left():
+        while self._reap():
             if time.monotonic() > deadline:
                 self._send(signal.SIGKILL)
             time.sleep(0.02)
 
-    def _left(self) -> list[int]:
-        """Bury the dead; return who is left."""
+    def _reap(self) -> list[int]:
+        """Reap ended processes; return those that are left."""
         self._root.poll()
         for pid in self.processes():
-            if pid != self._root.pid:  # whose end its Popen would not learn of
+            if pid != self._root.pid:  # reaped by its Popen
                 with suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
         return self.processes()
@@ -145,14 +146,14 @@ class Tree:
 
 
 @contextmanager
-def running(command: Sequence[str], environ: Mapping[str, str], log: Path) -> Iterator[Tree]:
-    """Run `command` in a process group of its own while the block runs; what it says goes to `log`.
+def running(command: Sequence[str], environ: Mapping[str, str], log: Path) -> Iterator[ProcessTree]:
+    """Run `command` while the block runs; its output goes to `log`.
 
     Only one at a time. Raises OSError if it cannot be started.
     """
-    # What loses its parent becomes our child, and not that of the system's first process.
+    # Processes that lose their parent become our children instead of those of init.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    strangers = set(_children().get(os.getpid(), []))
+    others = set(_children().get(os.getpid(), []))
     with log.open("wb") as output:
         started = time.perf_counter()
         root = subprocess.Popen(  # noqa: S603 - commands of this folder
@@ -163,7 +164,7 @@ def running(command: Sequence[str], environ: Mapping[str, str], log: Path) -> It
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    tree = Tree(root, strangers, started)
+    tree = ProcessTree(root, others, started)
     try:
         yield tree
     finally:
@@ -171,20 +172,20 @@ def running(command: Sequence[str], environ: Mapping[str, str], log: Path) -> It
 
 
 def _children() -> dict[int, list[int]]:
-    """Return the ids of each process's children."""
-    found: dict[int, list[int]] = {}
+    """Return the ids of the children of each process."""
+    children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            found.setdefault(int(_stat(int(path.name))[1]), []).append(int(path.name))
-    return found
+            children.setdefault(int(_stat(int(path.name))[1]), []).append(int(path.name))
+    return children
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat (proc(5)) from the third, the state, on."""
+    """Return the fields of /proc/PID/stat (proc(5)) from the third one (state)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _reaped_seconds() -> float:
-    """Return the processor seconds of the children of this process that were waited for."""
+    """Return the processor seconds of the reaped children of this process."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime

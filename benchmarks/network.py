@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from machine import seconds
 from reelsense.bundle import DEFAULT_BUNDLE, read_bundle
 from reelsense.inference.batching import BatchQueue, stack
 from reelsense.inference.engine import Engine
@@ -15,15 +16,14 @@ from reelsense.inference.tokenizer import ReviewTokenizer, windows
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How fast the network took some reviews."""
+    """Speed of the network."""
 
     reviews_per_s: float
-    cpu_s: float
-    """Processor seconds a review."""
+    cpu_s: float  # processor seconds per review
 
 
 class NetworkAlone:
-    """The bundle's network, with texts that are windows of tokens already."""
+    """The network of the default bundle, with texts that are tokenized already."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         bundle = read_bundle(DEFAULT_BUNDLE)
@@ -31,15 +31,15 @@ class NetworkAlone:
         self._window = bundle.manifest.window
         self._engine = Engine(bundle.network, int8_activations=bundle.manifest.int8_activations)
         self._queue = BatchQueue(
-            self._engine.side_by_side,
+            self._engine.throughput_networks,
             self._tokenizer.pad,
             self._engine.tokens_per_batch,
-            whole=self._engine.whole,
+            latency_network=self._engine.latency_network,
         )
         self._texts = len(texts)
-        self._windows = self._cut(texts)
+        self._windows = self._tokenize(texts)
 
-    def _cut(self, texts: Sequence[str]) -> list[list[int]]:
+    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         frame = self._tokenizer.frame
         encoded = self._tokenizer.encode(texts)
         return [window for ids in encoded for window in windows(ids, self._window, frame)]
@@ -48,15 +48,13 @@ class NetworkAlone:
         """Run all windows, sorted by length."""
         start, cpu = time.perf_counter(), time.process_time()
         self._queue.run(self._windows)
-        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-        return Rate(self._texts / seconds, cpu / self._texts)
+        elapsed, cpu = time.perf_counter() - start, time.process_time() - cpu
+        return Rate(self._texts / elapsed, cpu / self._texts)
 
-    def median_ms(self, text: str, times: int = 200) -> float:
-        """Return the milliseconds that `text`, of one window, takes on all cores."""
-        batch = stack(self._cut([text]), self._tokenizer.pad)
-        found = []
-        for _ in range(times):
-            start = time.perf_counter()
-            self._engine.whole(*batch)
-            found.append((time.perf_counter() - start) * 1000)
-        return median(found)
+    def median_ms(self, text: str, repetitions: int = 200) -> float:
+        """Return the latency of `text`, of one window, on all cores."""
+        batch = stack(self._tokenize([text]), self._tokenizer.pad)
+        latencies = [
+            seconds(lambda: self._engine.latency_network(*batch)) for _ in range(repetitions)
+        ]
+        return median(latencies) * 1000

@@ -2,8 +2,8 @@
 
     python benchmarks/precision.py --data data/aclImdb
 
-Both read the same windows of the same tokens. Takes two minutes on two cores, and with --split test
-twenty; that is a look at the test part, to be noted in docs/test-looks.md.
+Both get the same windows of tokens. Takes two minutes on two cores, or twenty with --split test,
+which must be noted in docs/test-set-uses.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from reference import CHECKPOINT, load_checkpoint
 
 
 def main() -> None:
-    """Print accuracy of both and how often they agree."""
+    """Print the accuracy of both and their agreement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
@@ -33,15 +33,14 @@ def main() -> None:
     bundle = read_bundle(options.model)
     reviews = LabelledData(options.data).part(options.split)
     texts = [review.text for review in reviews]
-    wanted = np.array([review.label for review in reviews])
+    targets = np.array([review.label for review in reviews])
     int8 = likeliest_labels(Classifier(bundle), texts, "bundle")
     exact = Classifier(bundle, network=torch_network(load_checkpoint(bundle, options.checkpoint)))
     fp32 = likeliest_labels(exact, texts, "fp32")
-    print(
-        f"bundle {bundle.manifest.version}: {(int8 == wanted).mean():.3%} of {len(texts):,} right"
-    )
-    print(f"its checkpoint in PyTorch, fp32: {(fp32 == wanted).mean():.3%}")
-    print(f"the same label: {(int8 == fp32).mean():.3%}")
+    print(f"accuracy on {len(texts):,} reviews")
+    print(f"bundle {bundle.manifest.version}: {(int8 == targets).mean():.3%}")
+    print(f"its checkpoint in PyTorch, fp32: {(fp32 == targets).mean():.3%}")
+    print(f"agreement: {(int8 == fp32).mean():.3%}")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """Measure the peak throughput of the processor and the share that the network uses.
 
-The limit of a precision is the best rate that three libraries reach in large square products. What
-the network needs of it is counted from its shape, two operations for a multiplication and an
-addition. A window of L tokens (padding is not counted), with hidden size H, inner size F, N layers
-and K outputs, takes
+The peak of a precision is the rate that at least three libraries reach in large square products.
+The operations of the network follow from its shape; a multiplication with an addition counts as
+two. A window of L tokens (without padding), with hidden size H, inner size F, N layers and K
+outputs, takes
 
-    (N - 1) L (8 H H + 4 H F + 4 L H)         whole layers: linear layers, and attention's products
-    + L 4 H H + (4 H H + 4 H F + 4 L H)       the last one: keys and values, and one token's rest
-    + 2 H H + 2 H K                           pooler and heads
+    (N - 1) L (8 H H + 4 H F + 4 L H)       full layers: linear layers, products of attention
+    + L 4 H H + (4 H H + 4 H F + 4 L H)     last layer: keys and values, the rest for one token
+    + 2 H H + 2 H K                         pooler and heads
 
-All of it counts against the limit of the linear layers' precision, attention too, which int8
-engines compute more precisely. Embeddings, norms, GELU and softmax take time and count for nothing.
+Everything is compared with the peak of the linear layers' precision, including attention, which
+int8 engines compute in higher precision. Embeddings, norms, GELU and softmax are not counted.
 """
 
 from __future__ import annotations
@@ -27,17 +27,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contenders import onnxruntime_session
+from engine_setups import onnxruntime_session
 from reelsense.inference.engine import without_telemetry
 
-SIZES = (1024, 2048)
-"""Rows and columns of the products."""
-
+SIZES = (1024, 2048)  # rows and columns of the products
 _LIBRARIES = 3
 
 
 def operations(config: Mapping[str, Any], outputs: int, lengths: Sequence[int]) -> int:
-    """Return what windows of `lengths` tokens take, as the docstring of this file counts it."""
+    """Return the operations for windows of `lengths` tokens, by the formula of this module."""
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     square = hidden * hidden
     total = 0
@@ -58,56 +56,53 @@ class Product:
     size: int
     run: Callable[[], object]
 
-    def rate(self, at_least: float) -> float:
-        """Return 10**9 operations a second, from calls for `at_least` seconds."""
+    def rate(self, min_seconds: float) -> float:
+        """Return 10**9 operations per second, from calls for at least `min_seconds`."""
         self.run()
         calls, start = 0, time.perf_counter()
-        while (passed := time.perf_counter() - start) < at_least or calls < 2:
+        while (elapsed := time.perf_counter() - start) < min_seconds or calls < 2:
             self.run()
             calls += 1
-        return calls * 2 * self.size**3 / passed / 1e9
+        return calls * 2 * self.size**3 / elapsed / 1e9
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """What large products of a precision reach, in 10**9 operations a second."""
+class Peak:
+    """The rate of large products in one precision, in 10**9 operations per second."""
 
-    rate: float
-    """Of the third best library."""
+    rate: float  # of the third best library
     best: float
 
 
-Rates = dict[str, dict[str, float]]
-"""By precision and library."""
+Rates = dict[str, dict[str, float]]  # by precision and library
 
 
 def best_rates(measured: Sequence[tuple[Product, Sequence[float]]]) -> Rates:
     """Return the best of each library's medians over the rounds, for each precision."""
-    found: Rates = {}
-    for each, rates in measured:
-        libraries = found.setdefault(each.precision, {})
-        libraries[each.library] = max(libraries.get(each.library, 0.0), median(rates))
-    return found
+    best: Rates = {}
+    for product, rates in measured:
+        by_library = best.setdefault(product.precision, {})
+        by_library[product.library] = max(by_library.get(product.library, 0.0), median(rates))
+    return best
 
 
-def limits(rates: Rates) -> dict[str, Limit]:
-    """Return the limit of each precision that at least three libraries multiply in."""
-    ranked = {name: sorted(each.values(), reverse=True) for name, each in rates.items()}
+def peaks(rates: Rates) -> dict[str, Peak]:
+    """Return the peak of each precision that at least three libraries multiply in."""
+    ranked = {name: sorted(by_library.values(), reverse=True) for name, by_library in rates.items()}
     return {
-        name: Limit(each[_LIBRARIES - 1], each[0])
-        for name, each in ranked.items()
-        if len(each) >= _LIBRARIES
+        name: Peak(values[_LIBRARIES - 1], values[0])
+        for name, values in ranked.items()
+        if len(values) >= _LIBRARIES
     }
 
 
 _Matrix = NDArray[np.float32]
-_Products = Iterator[tuple[str, Callable[[], object]]]
-"""Precisions, and what multiplies in them; more than one way may be tried."""
+_Products = Iterator[tuple[str, Callable[[], object]]]  # precisions, with one or more functions
 
 
 def products(cores: int) -> list[Product]:
     """Return the products of all libraries."""
-    found: list[Product] = []
+    all_products: list[Product] = []
     for size in SIZES:
         a, b = np.random.default_rng(0).standard_normal((2, size, size), dtype=np.float32)
         for library, make in {
@@ -117,14 +112,14 @@ def products(cores: int) -> list[Product]:
             "OpenVINO": _openvino,
             "JAX": _jax,
         }.items():
-            found += [Product(library, name, size, run) for name, run in make(a, b, cores)]
-    return found
+            all_products += [Product(library, name, size, run) for name, run in make(a, b, cores)]
+    return all_products
 
 
 def _torch(a: _Matrix, b: _Matrix, cores: int) -> _Products:
     import torch
 
-    def on_all(multiply: Callable[..., object], *arguments: object) -> Callable[[], object]:
+    def on_all_cores(multiply: Callable[..., object], *arguments: object) -> Callable[[], object]:
         def run() -> object:
             torch.set_num_threads(cores)
             return multiply(*arguments)
@@ -132,16 +127,16 @@ def _torch(a: _Matrix, b: _Matrix, cores: int) -> _Products:
         return run
 
     x, y = torch.from_numpy(a), torch.from_numpy(b)
-    yield "fp32", on_all(torch.matmul, x, y)
-    yield "bf16", on_all(torch.matmul, x.bfloat16(), y.bfloat16())
-    yield "int8", on_all(torch._int_mm, (x * 30).to(torch.int8), (y * 30).to(torch.int8))
+    yield "fp32", on_all_cores(torch.matmul, x, y)
+    yield "bf16", on_all_cores(torch.matmul, x.bfloat16(), y.bfloat16())
+    yield "int8", on_all_cores(torch._int_mm, (x * 30).to(torch.int8), (y * 30).to(torch.int8))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on its own future
+        warnings.simplefilter("ignore")  # deprecation
         packed = torch.ops.quantized.linear_prepack(
             torch.quantize_per_tensor(y, 0.03, 0, torch.qint8), None
         )
         rounded = torch.quantize_per_tensor(x, 0.03, 128, torch.quint8)
-    yield "int8", on_all(torch.ops.quantized.linear, rounded, packed, 1.0, 128)
+    yield "int8", on_all_cores(torch.ops.quantized.linear, rounded, packed, 1.0, 128)
 
 
 def _onnxruntime(a: _Matrix, b: _Matrix, cores: int) -> _Products:
@@ -186,7 +181,7 @@ def _openvino(a: _Matrix, b: _Matrix, cores: int) -> _Products:
 
 def _jax(a: _Matrix, b: _Matrix, _: int) -> _Products:
     jax = importlib.import_module("jax")  # mypy may not have it
-    # Of bf16 with results in bf16, it is slower.
+    # Products of bf16 into bf16 are slower.
     multiply = jax.jit(lambda x, y: jax.numpy.dot(x, y, preferred_element_type=jax.numpy.float32))
     for precision, kind in {"fp32": jax.numpy.float32, "bf16": jax.numpy.bfloat16}.items():
         x, y = jax.numpy.asarray(a, kind), jax.numpy.asarray(b, kind)
@@ -194,5 +189,5 @@ def _jax(a: _Matrix, b: _Matrix, _: int) -> _Products:
 
 
 def _wait(multiply: Any, x: object, y: object) -> None:
-    """JAX returns before it is done."""
+    """Run `multiply` and wait, because JAX returns before the result is ready."""
     multiply(x, y).block_until_ready()

@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from reelsense.bundle import DEFAULT_BUNDLE, NETWORK, Bundle, read_bundle
+from reelsense.datasets.labelled import LabelledData
 from reelsense.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINT = ROOT / "checkpoints" / "default"
 
 
+def sample_texts(dataset: Path, part: str, count: int) -> list[str]:
+    """Return a fixed sample of at most `count` reviews of a part of the dataset."""
+    texts = [review.text for review in LabelledData(dataset).part(part)]
+    return random.Random(0).sample(texts, min(count, len(texts)))
+
+
 def digest(parts: Iterable[bytes]) -> str:
-    """Return what tells `parts` apart from others, in hexadecimal digits."""
-    found = hashlib.sha256()
+    """Return a hexadecimal digest of `parts`."""
+    whole = hashlib.sha256()
     for part in parts:
-        found.update(hashlib.sha256(part).digest())
-    return found.hexdigest()
+        whole.update(hashlib.sha256(part).digest())
+    return whole.hexdigest()
 
 
 def weights() -> str:
-    """Return what tells the weights of checkpoint and bundle apart from others."""
+    """Return a digest of the weights of checkpoint and bundle."""
     files = (CHECKPOINT / "model.safetensors", DEFAULT_BUNDLE / NETWORK)
     return digest(path.read_bytes() for path in files)
 
 
 def load_checkpoint(bundle: Bundle, checkpoint: Path = CHECKPOINT) -> Any:
-    """Return the network that `bundle` was made from."""
-    # Here, because PyTorch takes seconds and memory beside what is measured.
+    """Return the PyTorch network that `bundle` was made from."""
+    # Importing PyTorch takes seconds and memory, which would disturb other measurements.
     from reelsense.training.checkpoint import read_metadata
     from reelsense.training.model import load_model
 
@@ -41,9 +49,9 @@ def load_checkpoint(bundle: Bundle, checkpoint: Path = CHECKPOINT) -> Any:
 
 
 def reference_labels(texts: Sequence[str], folder: Path) -> list[str]:
-    """Return the labels that the checkpoint gives whole `texts`.
+    """Return the labels of the checkpoint for `texts`, without truncation.
 
-    They are kept in `folder`: of 1,500 reviews they take some minutes.
+    They are cached in `folder`: 1,500 reviews take some minutes.
     """
     key = digest([weights().encode(), *(text.encode() for text in texts)])[:16]
     path = folder / f"reference-{key}.json"
@@ -56,5 +64,5 @@ def reference_labels(texts: Sequence[str], folder: Path) -> list[str]:
         exact = Classifier(bundle, network=torch_network(load_checkpoint(bundle)))
         labels = likeliest_labels(exact, texts, "reference, PyTorch fp32")
         write_atomically(path, json.dumps(labels.tolist()) + "\n")
-    found: list[str] = json.loads(path.read_text())
-    return found
+    cached: list[str] = json.loads(path.read_text())
+    return cached

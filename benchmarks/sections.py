@@ -1,7 +1,4 @@
-"""Write the sections of RESULTS.md; format the one on serving with its ranking and chart.
-
-Knows figures and Markdown; measures nothing.
-"""
+"""Write the sections of RESULTS.md, and format the one on servers. Measures nothing."""
 
 from __future__ import annotations
 
@@ -12,22 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from load import LEAST_ANSWERS, LONGEST_WINDOW, Figures
+from load import MAX_WINDOW, MIN_ANSWERS, LoadMetrics
 from reelsense.files import write_atomically
 from rivals.server import Server
 
-LEAST_AGREEMENT = 0.995
-"""With the labels of the checkpoint in PyTorch, fp32, over whole reviews."""
+MIN_AGREEMENT = 0.995  # with the labels of the checkpoint in PyTorch, fp32, on untruncated reviews
+MAX_ACCURACY_LOSS = 0.001  # against the same
+SPREAD = 0.1  # rounds that differ by more than this share of their mean are shown with their range
 
-MOST_LOSS = 0.001
-"""Of accuracy, against the same."""
+SHORT = "short"  # the cell of one short review and one client
+REELSENSE, ORIGINAL_API = "reelsense", "starting-system"  # keys of servers
 
-SHORT = "short"
-"""The cell of one short review and one client."""
-
-OURS, STARTING = "reelsense", "starting-system"
-DIFFER = 0.1
-"""Rounds that differ by more than this share of their middle are shown with their range."""
+_BY_HAND = "with our int8 network"
+_DEFAULT = "in a documented configuration"
 
 
 def replace_section(path: Path, name: str, text: str) -> None:
@@ -47,306 +41,335 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in x) + " |" for x in lines
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """What the network alone did on the same reviews."""
+class NetworkMetrics:
+    """Speed of the network alone on the same reviews."""
 
     reviews_per_s: float
-    cpu_s: float
-    """Processor seconds a review."""
-    short_ms: float
-    """The median of one short review."""
+    cpu_s: float  # processor seconds per review
+    short_ms: float  # median of one short review
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """All that was measured of one server."""
+class ServerResults:
+    """All measurements of one server."""
 
     server: Server
-    cells: Mapping[str, Sequence[Figures]]
-    """By the number of clients, or SHORT: one of each round."""
-    start_s: float | None
-    """From the start of its process to the first answer, the best of the rounds."""
+    cells: Mapping[str, Sequence[LoadMetrics]]  # by number of clients, or SHORT: one per round
+    start_s: float | None  # from process start to the first answer, the best of the rounds
     install_mb: int | None
-    answered: int
-    """Distinct reviews, in all cells; the shares below are of these."""
+    answered: int  # distinct reviews in all cells; the shares below are of these
     accuracy: float
     agreement: float
     reference_accuracy: float
-    failure: str = ""
-    """Why something could not be measured."""
+    failure: str = ""  # why something could not be measured
 
     @property
     def mark(self) -> str:
-        """Why it is not ranked; "" if it is."""
-        exact = self.agreement >= LEAST_AGREEMENT
-        if exact and self.accuracy >= self.reference_accuracy - MOST_LOSS - 1e-9:
+        """Why the server is not ranked; "" if it is."""
+        agrees = self.agreement >= MIN_AGREEMENT
+        if agrees and self.accuracy >= self.reference_accuracy - MAX_ACCURACY_LOSS - 1e-9:
             return ""
         if not self.answered:
             return "no answers"
-        return "different labels" if self.server.whole else "cut at 512"
+        return "different labels" if self.server.whole else "truncated at 512"
 
-    def mean(self, cell: str, of: Callable[[Figures], float]) -> float | None:
+    def mean(self, cell: str, metric: Callable[[LoadMetrics], float]) -> float | None:
         """Return the mean over the rounds of `cell`; None if it was not measured."""
-        found = [of(figures) for figures in self.cells.get(cell, ())]
-        return fmean(found) if found else None
+        values = [metric(metrics) for metrics in self.cells.get(cell, ())]
+        return fmean(values) if values else None
 
-    def show(self, cell: str, of: Callable[[Figures], float]) -> str:
-        """Return the mean for people, with the range where the rounds differ."""
-        found = [of(figures) for figures in self.cells.get(cell, ())]
-        return shown(fmean(found), found) if found else "-"
-
-
-def rate(figures: Figures) -> float:
-    """Return the reviews a second."""
-    return figures.reviews_per_s
+    def show(self, cell: str, metric: Callable[[LoadMetrics], float]) -> str:
+        """Return the mean as text, with the range if the rounds differ."""
+        values = [metric(metrics) for metrics in self.cells.get(cell, ())]
+        return with_range(fmean(values), values) if values else "-"
 
 
-def by_rate(standings: Sequence[Standing], cell: str) -> list[Standing]:
-    """Return `standings`, the fastest in `cell` first, those without it last."""
-    return sorted(standings, key=lambda each: -(each.mean(cell, rate) or 0))
+def rate(metrics: LoadMetrics) -> float:
+    """Return the reviews per second."""
+    return metrics.reviews_per_s
 
 
-def servers_table(standings: Sequence[Standing], clients: Sequence[int]) -> str:
-    """Return the table of the servers, the fastest at the most clients first."""
-    most = str(max(clients))
+def by_rate(results: Sequence[ServerResults], cell: str) -> list[ServerResults]:
+    """Return `results`, the fastest in `cell` first, those without it last."""
+    return sorted(results, key=lambda result: -(result.mean(cell, rate) or 0))
+
+
+def servers_table(results: Sequence[ServerResults], clients: Sequence[int]) -> str:
+    """Return the table of the servers, the fastest with most clients first."""
+    cell = str(max(clients))
     head = [
         "server",
         *(f"reviews/s, {n} client{'s' * (n > 1)}" for n in clients),
-        f"processor s a review, {most}",
-        f"p50 / p95 / p99 s, {most}",
+        f"processor s per review, {cell}",
+        f"p50 / p95 / p99 s, {cell}",
         "p50 ms, short review",
-        f"peak MB, {most}",
+        f"peak MB, {cell}",
         "start s",
         "install MB",
         "accuracy",
         "agreement",
         "mark",
     ]
-    rows = [_server_row(each, clients, most) for each in by_rate(standings, most)]
-    return table(head, rows)
+    return table(head, [_server_row(result, clients, cell) for result in by_rate(results, cell)])
 
 
-def _server_row(each: Standing, clients: Sequence[int], most: str) -> list[str]:
-    name = f"**{each.server.name}**" if each.server.key == OURS else each.server.name
-    errors = sum(figures.errors for rounds in each.cells.values() for figures in rounds)
-    marks = [each.mark, f"{errors} errors" if errors else ""]
-    peaks = [figures.peak_mb for figures in each.cells.get(most, ())]
+def _server_row(result: ServerResults, clients: Sequence[int], cell: str) -> list[str]:
+    server = result.server
+    errors = sum(metrics.errors for rounds in result.cells.values() for metrics in rounds)
+    marks = [result.mark, f"{errors} errors" if errors else ""]
+    peaks = [metrics.peak_mb for metrics in result.cells.get(cell, ())]
+    percentiles: tuple[Callable[[LoadMetrics], float], ...] = (
+        lambda metrics: metrics.p50_s,
+        lambda metrics: metrics.p95_s,
+        lambda metrics: metrics.p99_s,
+    )
     return [
-        name,
-        *(each.show(str(n), rate) for n in clients),
-        each.show(most, lambda figures: figures.cpu_s),
-        " / ".join(
-            each.show(most, of) for of in (lambda f: f.p50_s, lambda f: f.p95_s, lambda f: f.p99_s)
-        ),
-        each.show(SHORT, lambda figures: figures.p50_s * 1000),
+        f"**{server.name}**" if server.key == REELSENSE else server.name,
+        *(result.show(str(n), rate) for n in clients),
+        result.show(cell, lambda metrics: metrics.cpu_s),
+        " / ".join(result.show(cell, percentile) for percentile in percentiles),
+        result.show(SHORT, lambda metrics: metrics.p50_s * 1000),
         f"{max(peaks):.0f}" if peaks else "-",
-        "-" if each.start_s is None else _number(each.start_s),
-        "-" if each.install_mb is None else str(each.install_mb),
-        f"{each.accuracy:.2%} of {each.answered}" if each.answered else "-",
-        f"{each.agreement:.2%}" if each.answered else "-",
+        "-" if result.start_s is None else _number(result.start_s),
+        "-" if result.install_mb is None else str(result.install_mb),
+        f"{result.accuracy:.2%} of {result.answered}" if result.answered else "-",
+        f"{result.agreement:.2%}" if result.answered else "-",
         ", ".join(filter(None, marks)),
     ]
 
 
 def serving_section(
     intro: str,
-    standings: Sequence[Standing],
+    results: Sequence[ServerResults],
     clients: Sequence[int],
-    network: Sequence[Network],
+    network: Sequence[NetworkMetrics],
     unavailable: Mapping[str, str],
 ) -> str:
-    """Return the section on serving; `intro` says where, when and on what it was measured."""
-    ranked = by_rate(standings, str(max(clients)))
-    asked = [bar.row() for bar in bars(standings, clients, network)]
-    missing = {each.server.name: each.failure for each in standings if each.failure}
+    """Return the section on servers; `intro` states machine, date and data."""
+    ranked = by_rate(results, str(max(clients)))
+    goals = [goal.row() for goal in serving_goals(results, clients, network)]
+    missing = {result.server.name: result.failure for result in results if result.failure}
     parts = [
         "## Servers",
         intro,
-        _HOW,
-        "![Reviews a second of each server](../docs/images/serving.png)",
+        _METHOD,
+        "![Reviews per second of each server](../docs/images/serving.png)",
         servers_table(ranked, clients),
-        _clients_note(standings),
+        _clients_note(results),
         "### Targets",
-        table(["what", "at least", "aim", "got", ""], asked) if asked else "Ours was not measured.",
-        *(_labels_note(each) for each in standings if each.server.key == OURS and each.answered),
+        table(GOAL_HEAD, goals) if goals else "reelsense was not measured.",
+        *(
+            _labels_note(result)
+            for result in results
+            if result.server.key == REELSENSE and result.answered
+        ),
         "### Settings",
-        _list({each.server.name: each.server.settings for each in ranked}),
+        _list({result.server.name: result.server.settings for result in ranked}),
     ]
     if missing | dict(unavailable):
         parts += ["### Not measured, or with errors", _list(missing | dict(unavailable))]
     return "\n\n".join(parts)
 
 
-_HOW = f"""\
-Each client asks for one whole review over HTTP, waits for the answer and asks for the next; all
-walk through the same reviews. An answer counts where it arrives within the window. That opens
-once there was an answer for each client, and closes after the seconds of a cell; with fewer than
-{LEAST_ANSWERS} answers it stays open, for at most {LONGEST_WINDOW:.0f} s. Processor seconds and
-memory (PSS) are those of all processes of the server; the clients share its cores. Figures are
-means over the rounds, with the range where that is more than {DIFFER:.0%} of the mean; start is
-the best and peak the most of them. Agreement is with the labels of the checkpoint in PyTorch,
-fp32, over whole reviews. A server that agrees on less than {LEAST_AGREEMENT:.1%}, or is less
-accurate by more than {MOST_LOSS * 100:.1f} point, is marked and not ranked."""
+_METHOD = f"""\
+Each client sends one untruncated review over HTTP, waits for the answer and sends the next review.
+All clients take their reviews from the same list. The measurement starts when every client has
+received an answer, and counts the answers of the given number of seconds; with fewer than
+{MIN_ANSWERS} answers it goes on for up to {MAX_WINDOW:.0f} s. Processor seconds and memory (PSS)
+include all processes of the server; the clients run on the same cores. Values are means over the
+rounds, with the range if it is more than {SPREAD:.0%} of the mean; start is the minimum and peak
+the maximum. Agreement is with the labels of the checkpoint in PyTorch, fp32, without truncation. A
+server that agrees on less than {MIN_AGREEMENT:.1%}, or whose accuracy is lower by more than
+{MAX_ACCURACY_LOSS * 100:.1f} percentage points, is marked and not ranked."""
 
 
-def _labels_note(ours: Standing) -> str:
+def _labels_note(ours: ServerResults) -> str:
     return (
-        f"On {ours.answered:,} reviews ours gives the label of PyTorch, fp32, to "
-        f"{ours.agreement:.2%}; {ours.accuracy:.2%} of its labels are right, and "
-        f"{ours.reference_accuracy:.2%} of PyTorch's: {ours.mark or 'ranked'}."
+        f"On {ours.answered:,} reviews, {ours.agreement:.2%} of the labels of reelsense are those "
+        f"of PyTorch, fp32. Accuracy: reelsense {ours.accuracy:.2%}, PyTorch "
+        f"{ours.reference_accuracy:.2%} ({ours.mark or 'ranked'})."
     )
 
 
-def _clients_note(standings: Sequence[Standing]) -> str:
-    taken = [f.client_cpu_s for each in standings for rounds in each.cells.values() for f in rounds]
-    most = max(taken, default=0) * 1000
-    return f"The clients took at most {most:.1f} ms of a processor for a review."
+def _clients_note(results: Sequence[ServerResults]) -> str:
+    cpu_s = [
+        metrics.client_cpu_s
+        for result in results
+        for rounds in result.cells.values()
+        for metrics in rounds
+    ]
+    return (
+        f"The clients took at most {max(cpu_s, default=0) * 1000:.1f} ms of a processor per review."
+    )
 
 
 def _list(items: Mapping[str, str]) -> str:
     return "\n".join(f"- **{name}**: {text}." for name, text in items.items())
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A target, and what was reached of it."""
+GOAL_HEAD = ["metric", "target", "aim", "measured", "result"]
 
-    what: str
-    least: float
-    aim: float
-    """Less than `least` where less is better."""
-    got: float | None
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A target, a more ambitious aim, and the measured value."""
+
+    metric: str
+    target: float
+    aim: float  # less than `target` if less is better
+    measured: float | None
     unit: str = "x"
 
     def row(self) -> list[str]:
-        """Return its row in a table."""
+        """Return the row below GOAL_HEAD."""
         show = "{:.1%}".format if self.unit == "%" else lambda x: f"{_number(x)} {self.unit}"
         return [
-            self.what,
-            show(self.least),
+            self.metric,
+            show(self.target),
             show(self.aim),
-            "-" if self.got is None else show(self.got),
-            self.verdict,
+            "-" if self.measured is None else show(self.measured),
+            self.result,
         ]
 
     @property
-    def verdict(self) -> str:
-        """Say whether it is reached."""
-        if self.got is None:
+    def result(self) -> str:
+        """Whether target and aim are reached."""
+        if self.measured is None:
             return "not measured"
-        sign = 1 if self.aim > self.least else -1
-        if sign * self.got >= sign * self.aim:
+        sign = 1 if self.aim > self.target else -1
+        if sign * self.measured >= sign * self.aim:
             return "aim reached"
-        return "reached" if sign * self.got >= sign * self.least else "**missed**"
+        return "reached" if sign * self.measured >= sign * self.target else "**missed**"
 
 
-def bars(
-    standings: Sequence[Standing], clients: Sequence[int], network: Sequence[Network]
-) -> list[Bar]:
-    """Return the bars that need what is served alone, and `network`, the network's own figures."""
-    most = str(max(clients))
-    ours = next((each for each in standings if each.server.key == OURS), None)
+def serving_goals(
+    results: Sequence[ServerResults], clients: Sequence[int], network: Sequence[NetworkMetrics]
+) -> list[Goal]:
+    """Return the goals for reelsense against other servers and the `network` alone."""
+    cell = str(max(clients))
+    ours = next((result for result in results if result.server.key == REELSENSE), None)
     if ours is None:
         return []
-    others = [each for each in standings if each is not ours]
-    as_they_come = [each for each in others if not each.server.by_hand]
-    by_hand = [each for each in others if each.server.by_hand]
-    starting = [each for each in others if each.server.key == STARTING]
+    others = [result for result in results if result is not ours]
+    default = [result for result in others if not result.server.by_hand]
+    by_hand = [result for result in others if result.server.by_hand]
+    original = [result for result in others if result.server.key == ORIGINAL_API]
     return [
-        *_against_best(ours, as_they_come, most, "the best other server as it comes", 6, 10),
-        *_against_best(ours, by_hand, most, "the best other server given int8 by hand", 1.4, 2),
-        *_against_starting(ours, starting, clients),
-        *_own_bars(ours, others, most),
-        *_network_bars(ours, most, network),
+        *_goals_against_best(ours, default, cell, _DEFAULT, 6, 10),
+        *_goals_against_best(ours, by_hand, cell, _BY_HAND, 1.4, 2),
+        *_goals_against_original(ours, original, clients),
+        *_own_goals(ours, others, cell),
+        *_goals_against_network(ours, cell, network),
     ]
 
 
-def _against_best(
-    ours: Standing, others: Sequence[Standing], cell: str, title: str, least: float, aim: float
-) -> list[Bar]:
-    """Return two bars: against the best of all, and against the best of the ranked ones."""
-    found = []
-    for which, among in (
-        ("marked ones too", others),
-        ("ranked ones alone", [each for each in others if not each.mark]),
+def _goals_against_best(
+    ours: ServerResults,
+    others: Sequence[ServerResults],
+    cell: str,
+    configuration: str,
+    target: float,
+    aim: float,
+) -> list[Goal]:
+    """Return two goals: against the best of all, and against the best of the ranked ones."""
+    goals = []
+    for which, candidates in (
+        ("marked ones included", others),
+        ("ranked ones only", [result for result in others if not result.mark]),
     ):
-        best = by_rate([each for each in among if each.mean(cell, rate)], cell)[:1]
-        name = best[0].server.name if best else "there is none"
-        got = _ratio(ours.mean(cell, rate), best[0].mean(cell, rate)) if best else None
-        what = f"reviews/s at {cell} clients against {title}, {which}: {name}"
-        found.append(Bar(what, least, aim, got))
-    return found
+        best = by_rate([result for result in candidates if result.mean(cell, rate)], cell)[:1]
+        name = best[0].server.name if best else "none"
+        ratio = _ratio(ours.mean(cell, rate), best[0].mean(cell, rate)) if best else None
+        metric = (
+            f"reviews/s with {cell} clients, relative to the best other server {configuration} "
+            f"({which}): {name}"
+        )
+        goals.append(Goal(metric, target, aim, ratio))
+    return goals
 
 
-def _against_starting(
-    ours: Standing, starting: Sequence[Standing], clients: Sequence[int]
-) -> list[Bar]:
-    most = str(max(clients))
-    rates = {n: each.mean(str(n), rate) or 0.0 for each in starting for n in clients}
+def _goals_against_original(
+    ours: ServerResults, original: Sequence[ServerResults], clients: Sequence[int]
+) -> list[Goal]:
+    cell = str(max(clients))
+    rates = {n: result.mean(str(n), rate) or 0.0 for result in original for n in clients}
     fastest = max(rates, key=lambda n: rates[n], default=max(clients))
-    mine = ours.mean(most, rate)
-    title = f"reviews/s at {most} clients against the starting system's way"
+    our_rate = ours.mean(cell, rate)
+    metric = f"reviews/s with {cell} clients, relative to the original Flask API with"
     return [
-        Bar(f"{title}, clients: {most}", 20, 30, _ratio(mine, rates.get(max(clients)))),
-        Bar(f"{title} at its best, clients: {fastest}", 20, 30, _ratio(mine, rates.get(fastest))),
-    ]
-
-
-def _own_bars(ours: Standing, others: Sequence[Standing], most: str) -> list[Bar]:
-    starts = [each.start_s for each in others if each.start_s]
-    plain = [each.start_s for each in others if each.start_s and not each.server.by_hand]
-    peaks = [figures.peak_mb for figures in ours.cells.get(most, ())]
-    p99, mine = ours.mean(most, lambda figures: figures.p99_s), ours.mean(most, rate)
-    start = "start to first answer against the fastest other server"
-    return [
-        Bar(
-            f"p99 at {most} clients against {most} x the mean service time",
-            2, 1.3, None if p99 is None or mine is None else p99 * mine / int(most),
+        Goal(f"{metric} {cell} clients", 20, 30, _ratio(our_rate, rates.get(max(clients)))),
+        Goal(
+            f"{metric} {fastest} clients (its maximum)",
+            20, 30, _ratio(our_rate, rates.get(fastest)),
         ),
-        *(
-            Bar(f"{start}, {which}", 1 / 3, 1 / 6, _ratio(ours.start_s, min(found, default=None)))
-            for which, found in (("as it comes", plain), ("int8 by hand too", starts))
-        ),
-        Bar(f"peak memory at {most} clients", 450, 300, max(peaks, default=None), "MB"),
     ]  # fmt: skip
 
 
-def _network_bars(ours: Standing, most: str, network: Sequence[Network]) -> list[Bar]:
-    """Return the bars against `network`, measured once a round."""
+def _own_goals(ours: ServerResults, others: Sequence[ServerResults], cell: str) -> list[Goal]:
+    starts = [result.start_s for result in others if result.start_s]
+    default_starts = [
+        result.start_s for result in others if result.start_s and not result.server.by_hand
+    ]
+    peaks = [metrics.peak_mb for metrics in ours.cells.get(cell, ())]
+    p99, our_rate = ours.mean(cell, lambda metrics: metrics.p99_s), ours.mean(cell, rate)
+    start = "time from start to first answer, relative to the fastest other server"
+    return [
+        Goal(
+            f"p99 with {cell} clients, relative to {cell} x the mean service time",
+            2, 1.3, None if p99 is None or our_rate is None else p99 * our_rate / int(cell),
+        ),
+        *(
+            Goal(f"{start} ({which})", 1 / 3, 1 / 6, _ratio(ours.start_s, min(times, default=None)))
+            for which, times in (
+                (_DEFAULT, default_starts),
+                (f"including those {_BY_HAND}", starts),
+            )
+        ),
+        Goal(f"peak memory with {cell} clients", 450, 300, max(peaks, default=None), "MB"),
+    ]  # fmt: skip
+
+
+def _goals_against_network(
+    ours: ServerResults, cell: str, network: Sequence[NetworkMetrics]
+) -> list[Goal]:
+    """Return the goals relative to `network`, measured once per round."""
     if not network:
         return []
-    rates = fmean(each.reviews_per_s for each in network)
-    cpu_s = fmean(each.cpu_s for each in network)
-    short_ms = fmean(each.short_ms for each in network)
-    cost = _ratio(rates, ours.mean(most, rate))
-    cpu = _ratio(ours.mean(most, lambda figures: figures.cpu_s), cpu_s)
-    title = f"cost of HTTP, JSON, tokenizer and queue at {most} clients on the network alone"
-    short = f"p50 of a 20-word review, one client, against the network alone ({short_ms:.2f} ms)"
-    got = ours.mean(SHORT, lambda figures: figures.p50_s * 1000 / short_ms)
+    network_rate = fmean(metrics.reviews_per_s for metrics in network)
+    network_cpu_s = fmean(metrics.cpu_s for metrics in network)
+    short_ms = fmean(metrics.short_ms for metrics in network)
+    time_ratio = _ratio(network_rate, ours.mean(cell, rate))
+    cpu_ratio = _ratio(ours.mean(cell, lambda metrics: metrics.cpu_s), network_cpu_s)
+    cost = f"overhead of HTTP, JSON, tokenizer and queue with {cell} clients over the network alone"
+    short = f"p50 of a 20-word review, 1 client, relative to the network alone ({short_ms:.2f} ms)"
+    short_ratio = ours.mean(SHORT, lambda metrics: metrics.p50_s * 1000 / short_ms)
     return [
-        Bar(f"{title}, by reviews/s", 0.15, 0.05, None if cost is None else cost - 1, "%"),
-        Bar(f"{title}, by processor seconds", 0.15, 0.05, None if cpu is None else cpu - 1, "%"),
-        Bar(short, 2.5, 1.5, got),
-    ]
+        Goal(f"{cost}, time", 0.15, 0.05, None if time_ratio is None else time_ratio - 1, "%"),
+        Goal(
+            f"{cost}, processor seconds",
+            0.15, 0.05, None if cpu_ratio is None else cpu_ratio - 1, "%",
+        ),
+        Goal(short, 2.5, 1.5, short_ratio),
+    ]  # fmt: skip
 
 
-def _ratio(over: float | None, under: float | None) -> float | None:
-    return over / under if over is not None and under else None
+def _ratio(numerator: float | None, denominator: float | None) -> float | None:
+    return numerator / denominator if numerator is not None and denominator else None
 
 
 def _number(value: float) -> str:
-    """Return `value` with three digits that matter, or all before the point."""
+    """Return `value` with three significant digits, or with all digits before the point."""
     if value == 0:
         return "0"
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
-def shown(middle: float, values: Sequence[float]) -> str:
-    """Return the `middle` of `values` for people, with the range where they differ."""
+def with_range(middle: float, values: Sequence[float]) -> str:
+    """Return the `middle` of `values` as text, with their range if they differ."""
     text, low, high = _number(middle), min(values), max(values)
-    return f"{text} ({_number(low)}-{_number(high)})" if high - low > DIFFER * middle else text
+    return f"{text} ({_number(low)}-{_number(high)})" if high - low > SPREAD * middle else text

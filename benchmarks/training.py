@@ -2,14 +2,14 @@
 
     python benchmarks/training.py --data data/aclImdb --base PATH_OR_HUB_ID
 
-The other way, that of VikasSingh-DS/Movies-Reviews-Bert-Sentiment-Flask-API: every review padded
-to 512 tokens, fp32, batches of 8, AdamW at 2e-5, pooled output -> dropout 0.3 -> linear(1). Ours:
-the loop of `reelsense train` at three cuts. 512 shows the same tokens as the other way does; 128
-and 320 are the epochs of recipes/plain.toml.
+The original system (VikasSingh-DS/Movies-Reviews-Bert-Sentiment-Flask-API) pads every review to 512
+tokens and trains in fp32, with batches of 8, AdamW at 2e-5, pooled output -> dropout 0.3 ->
+linear(1). It is compared with the loop of `reelsense train` at three lengths: 512 has the same
+tokens; 128 and 320 are the lengths of recipes/plain.toml.
 
-Same model, same reviews, same cores; each measurement is a process of its own, and they take
-turns, so that a machine whose speed drifts slows them all alike. Ours is timed as the whole call,
-with loading, scoring of held-out reviews and saving; the other way as its steps alone.
+Same model, reviews and cores. Every measurement is a separate process; they take turns, so that a
+drift of the machine affects all of them. For reelsense the time includes loading, evaluation on
+the validation set and saving; for the original system only the training steps.
 """
 
 from __future__ import annotations
@@ -37,22 +37,23 @@ from reelsense.training.finetune import finetune
 from reelsense.training.recipe import read_recipe
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "plain.toml"
-CUTS = (512, 320, 128)
-OTHER = 0
-"""Stands among the cuts for the other way."""
+LENGTHS = (512, 320, 128)
+ORIGINAL = 0  # in the place of a length: the original system
 
 
-def ours(reviews: list[Review], validation: list[Review], base: Path, cut: int) -> float:
-    """Reviews a second of `reelsense train` at `cut` tokens."""
-    stage = replace(read_recipe(RECIPE).last, lengths=(cut,))
+def reelsense_rate(
+    reviews: list[Review], validation: list[Review], base: Path, length: int
+) -> float:
+    """Return the reviews per second of `reelsense train`, truncated at `length` tokens."""
+    stage = replace(read_recipe(RECIPE).last, lengths=(length,))
     with tempfile.TemporaryDirectory() as out:
         started = time.perf_counter()
         finetune(stage, base, Split(reviews, validation), ["negative", "positive"], Path(out))
         return len(reviews) / (time.perf_counter() - started)
 
 
-def the_other_way(reviews: list[Review], base: Path) -> float:
-    """Reviews a second of the system that this one starts from, on this model."""
+def original_rate(reviews: list[Review], base: Path) -> float:
+    """Return the reviews per second of the original system, with the same model."""
     tokenizer = AutoTokenizer.from_pretrained(base)
     bert = AutoModel.from_pretrained(base)
     head = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Linear(bert.config.hidden_size, 1))
@@ -69,50 +70,54 @@ def the_other_way(reviews: list[Review], base: Path) -> float:
             max_length=512,
             return_tensors="pt",
         )
-        wanted = torch.tensor([[float(review.label == "positive")] for review in batch])
+        targets = torch.tensor([[float(review.label == "positive")] for review in batch])
         scores = head(bert(**inputs).pooler_output)
-        functional.binary_cross_entropy_with_logits(scores, wanted).backward()
+        functional.binary_cross_entropy_with_logits(scores, targets).backward()
         optimizer.step()
         optimizer.zero_grad()
     return len(reviews) / (time.perf_counter() - started)
 
 
-def measure(arguments: argparse.Namespace, cut: int) -> float:
-    """Measure one way in this process."""
+def measure(arguments: argparse.Namespace, length: int) -> float:
+    """Run one measurement in this process."""
     split, _ = LabelledData(arguments.data).for_training()
     random.Random(0).shuffle(split.train)
     base = find_base(arguments.base)
-    if cut == OTHER:
-        return the_other_way(split.train[: arguments.reviews // 8], base)
-    return ours(split.train[: arguments.reviews], split.validation[:8], base, cut)
+    if length == ORIGINAL:
+        return original_rate(split.train[: arguments.reviews // 8], base)
+    return reelsense_rate(split.train[: arguments.reviews], split.validation[:8], base, length)
 
 
 def main() -> None:
-    """Measure all ways in turn and print the ratios."""
-    parser = argparse.ArgumentParser(description="Training speed against the starting system's.")
+    """Run all measurements in turns and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the unpacked dataset")
     parser.add_argument("--base", required=True, help="the pre-trained BERT: folder or hub id")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--reviews", type=int, default=512, help="ours; the other way an eighth")
-    parser.add_argument("--only", type=int, choices=(OTHER, *CUTS), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--reviews", type=int, default=512, help="of reelsense; an eighth for the original"
+    )
+    parser.add_argument("--only", type=int, choices=(ORIGINAL, *LENGTHS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only is not None:
         print(json.dumps(measure(arguments, arguments.only)))
         return
-    rates: dict[int, list[float]] = {cut: [] for cut in (OTHER, *CUTS)}
+    rates_by_length: dict[int, list[float]] = {length: [] for length in (ORIGINAL, *LENGTHS)}
     for turn in range(arguments.rounds):
-        for cut, found in rates.items():
-            command = [sys.executable, __file__, *sys.argv[1:], "--only", str(cut)]
-            answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
-            found.append(float(answer.stdout.splitlines()[-1]))
+        for length, rates in rates_by_length.items():
+            command = [sys.executable, __file__, *sys.argv[1:], "--only", str(length)]
+            process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+            rates.append(float(process.stdout.splitlines()[-1]))
         print(f"round {turn + 1} of {arguments.rounds} done", file=sys.stderr)
     print(f"torch {torch.__version__}, {available_cores()} cores; medians of {arguments.rounds}")
-    print(f"{'':<34} {'reviews/s':>9} {'ratio':>7}  (least-most)")
-    for cut, found in rates.items():
-        title = f"reelsense, cut at {cut}" if cut else "fp32, batches of 8, padded to 512"
-        ratios = [ours / other for ours, other in zip(found, rates[OTHER], strict=True)]
+    print(f"{'':<34} {'reviews/s':>9} {'ratio':>7}  (min-max)")
+    for length, rates in rates_by_length.items():
+        title = f"reelsense, truncated at {length}" if length else "original, padded to 512"
+        ratios = [
+            ours / original for ours, original in zip(rates, rates_by_length[ORIGINAL], strict=True)
+        ]
         print(
-            f"{title:<34} {statistics.median(found):>9.2f} {statistics.median(ratios):>6.1f}x"
+            f"{title:<34} {statistics.median(rates):>9.2f} {statistics.median(ratios):>6.1f}x"
             f"  ({min(ratios):.1f}-{max(ratios):.1f})"
         )
 

@@ -1,1 +1,1 @@
-"""The servers that a user could pick instead: what each needs, how it is started and asked."""
+"""Other servers for text classifiers: their requirements, command lines and requests."""

@@ -7,17 +7,13 @@ from pydantic import BaseModel
 
 
 class Arguments(BaseModel):
-    """What `bentoml serve --arg NAME=VALUE` tells."""
+    """Arguments of `bentoml serve --arg NAME=VALUE`."""
 
-    engine: str
-    """"torch", "openvino" or "onnxruntime"."""
-    model: str
-    """A checkpoint for torch, a bundle for the others."""
+    engine: str  # "torch", "openvino" or "onnxruntime"
+    model: str  # a checkpoint for torch, a bundle for the others
     workers: int
-    threads: int
-    """Of each worker."""
-    max_batch_size: int
-    """1: no batching."""
+    threads: int  # per worker
+    max_batch_size: int  # 1: no batching
 
 
 arguments = bentoml.use_arguments(Arguments)

@@ -1,9 +1,8 @@
-"""infinity's own server, over the checkpoint as its version of transformers reads it.
+"""The server of infinity, with the checkpoint in the format of its version of transformers.
 
-Its transformers is older than the one that wrote the checkpoint, and must be told in two files what
-the checkpoint is; the weights stay as they are. Its ONNX engine wants an ONNX file beside them,
-which is exported first, and cuts no text by itself: longer ones than the network takes fail, so its
-pipeline is told to cut.
+That version is older than the one that wrote the checkpoint, and needs other class names in two
+files. The ONNX engine needs an ONNX file, which is exported first, and fails for long texts, so
+truncation is enabled in its pipeline.
 """
 
 from __future__ import annotations
@@ -15,31 +14,35 @@ from pathlib import Path
 
 from infinity_emb.cli import cli
 
-_NAMES = {
+_CLASS_NAMES = {
     "config.json": {"architectures": ["BertForSequenceClassification"]},
     "tokenizer_config.json": {"tokenizer_class": "BertTokenizerFast"},
 }
 
 
 def rewrite(checkpoint: Path, into: Path) -> None:
-    """Make a folder `into` like `checkpoint`, with the names that older versions know."""
+    """Copy `checkpoint` to the folder `into`, with the class names of older versions."""
     into.mkdir(parents=True)
     for file in checkpoint.iterdir():
-        if file.name in _NAMES:
-            settings = json.loads(file.read_text()) | _NAMES[file.name]
+        if file.name in _CLASS_NAMES:
+            settings = json.loads(file.read_text()) | _CLASS_NAMES[file.name]
             (into / file.name).write_text(json.dumps(settings))
         else:
             (into / file.name).symlink_to(file)
 
 
 def export(model: Path) -> None:
-    """Add to the folder `model` its network as model.onnx, fp32."""
+    """Export the network in the folder `model` to model.onnx, fp32."""
     import torch
     from transformers import AutoTokenizer, BertForSequenceClassification
 
     network = BertForSequenceClassification.from_pretrained(model, attn_implementation="eager")
     example = AutoTokenizer.from_pretrained(model)("A joy.", return_tensors="pt")
-    names = ["input_ids", "attention_mask", "token_type_ids"]  # in the network's own order
+    names = [
+        "input_ids",
+        "attention_mask",
+        "token_type_ids",
+    ]  # in the order of the network's parameters
     axes = {name: {0: "batch", 1: "length"} for name in names}
     torch.onnx.export(
         network.eval(),
@@ -52,8 +55,8 @@ def export(model: Path) -> None:
     )
 
 
-def cut_texts() -> None:
-    """Make the pipeline of the ONNX engine cut texts at what the network takes."""
+def truncate_texts() -> None:
+    """Let the pipeline of the ONNX engine truncate texts at the maximum of the network."""
     from infinity_emb.transformer.classifier import optimum
 
     optimum.pipeline = partial(optimum.pipeline, truncation=True)
@@ -65,6 +68,6 @@ if __name__ == "__main__":
     rewrite(Path(checkpoint).resolve(), model)
     if "optimum" in options:
         export(model)
-        cut_texts()
+        truncate_texts()
     sys.argv[1:] = ["v2", "--model-id", str(model), *options]
     cli()

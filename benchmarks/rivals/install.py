@@ -1,7 +1,7 @@
-"""Makes the virtual environments of the servers, ours and the rivals'.
+"""Make the virtual environments of reelsense and the other servers.
 
-One is made anew where what it was made from has changed since. PyTorch is pinned to one version in
-all of them, because another one may bring gigabytes of CUDA.
+An environment is made again if its requirements have changed. All pin the same version of PyTorch,
+because another one may install gigabytes of CUDA.
 """
 
 from __future__ import annotations
@@ -17,31 +17,30 @@ from reference import ROOT, digest
 RIVALS = Path(__file__).resolve().parent
 DEFAULT_FOLDER = ROOT / "build" / "rivals"
 
-STAMP = "requirements.sha256"
-"""In an environment: what it was made from."""
+STAMP = "requirements.sha256"  # file in an environment with the digest of its requirements
 
 
 def install(name: str, into: Path) -> None:
-    """Make the rival's environment `name` in the folder `into`, unless it is there already.
+    """Make the environment `name` in the folder `into`, unless it is up to date.
 
-    Raises CalledProcessError where that fails; what is left of it counts as not installed.
+    Raises CalledProcessError on failure; the next call starts again.
     """
     requirements = RIVALS / "requirements" / f"{name}.txt"
-    made_from = hashlib.sha256(requirements.read_bytes()).hexdigest()
-    _make(into / name, f"{made_from}\n", "--requirement", requirements)
+    requirements_hash = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    _make(into / name, f"{requirements_hash}\n", "--requirement", requirements)
 
 
 def install_ours(folder: Path) -> None:
-    """Install this checkout into `folder` as the README says, as install() does."""
+    """Install this checkout into the environment `folder`, as in the README."""
     constraints = ROOT / "constraints.txt"
     files = [path for path in (ROOT / "src").rglob("*") if path.is_file()]
     files = sorted(path for path in files if "__pycache__" not in path.parts)
-    made_from = digest(path.read_bytes() for path in [ROOT / "pyproject.toml", constraints, *files])
-    _make(folder, made_from, "--constraint", constraints, ROOT)
+    sources = digest(path.read_bytes() for path in [ROOT / "pyproject.toml", constraints, *files])
+    _make(folder, sources, "--constraint", constraints, ROOT)
 
 
 def size_mb(folder: Path) -> int:
-    """Return the megabytes that `folder` takes on the disk, as `du -sm` does."""
+    """Return the disk usage of `folder` in megabytes, as `du -sm` does."""
     blocks = {}
     for path in (folder, *folder.rglob("*")):
         status = path.lstat()
@@ -49,12 +48,12 @@ def size_mb(folder: Path) -> int:
     return -(-sum(blocks.values()) * 512 // 2**20)
 
 
-def _make(folder: Path, made_from: str, *what: str | Path) -> None:
+def _make(folder: Path, requirements: str, *arguments: str | Path) -> None:
     stamp = folder / STAMP
-    if stamp.exists() and stamp.read_text() == made_from:
+    if stamp.exists() and stamp.read_text() == requirements:
         return
     shutil.rmtree(folder, ignore_errors=True)
     pip = (folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet")
-    for command in ((sys.executable, "-m", "venv", folder), (*pip, "install", *what)):
-        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own
-    stamp.write_text(made_from)  # last: it says that all went well
+    for command in ((sys.executable, "-m", "venv", folder), (*pip, "install", *arguments)):
+        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    stamp.write_text(requirements)  # last, because it marks a complete environment

@@ -1,4 +1,4 @@
-"""The int8 network of a bundle in OpenVINO or ONNX Runtime: for the servers given it by hand."""
+"""The int8 network of a bundle in OpenVINO or ONNX Runtime, to run it in other servers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Int8Model:
         self._run = load(str(Path(bundle, "model.onnx")), threads)
 
     def __call__(self, texts: list[str]) -> list[dict[str, str | float]]:
-        """Return the label and its probability for each of `texts`, cut at 512 tokens."""
+        """Return the label and its probability for each of `texts`, truncated at 512 tokens."""
         encodings = self._tokenizer.encode_batch_fast(texts)
         logits = self._run(
             {
@@ -41,7 +41,7 @@ class Int8Model:
 
 def _openvino(path: str, threads: int) -> Callable[[_Batch], NDArray[np.float32]]:
     """Compile the network at `path` with OpenVINO, for batches one after another."""
-    # Its report of use is left out where this package is missing, which None here makes it.
+    # Disable usage statistics: OpenVINO sends none if this package cannot be imported.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 

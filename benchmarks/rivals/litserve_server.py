@@ -30,11 +30,11 @@ class ReviewAPI(litserve.LitAPI):
             self._model = Int8Model(self._path, self._engine, self._threads)
 
     def decode_request(self, request: dict[str, str]) -> str:
-        """Take the text out of a request."""
+        """Return the text of a request."""
         return request["text"]
 
     def predict(self, texts: str | list[str]) -> _Answer | list[_Answer]:
-        """Classify a batch, or one text where batches of one are set."""
+        """Classify a batch, or one text if the batch size is one."""
         if isinstance(texts, str):
             return self._model([texts])[0]
         return self._model(texts)
@@ -46,7 +46,7 @@ if __name__ == "__main__":
     parser.add_argument("--model", required=True, help="a checkpoint, or a bundle for int8")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--threads", type=int, required=True, help="of each worker")
+    parser.add_argument("--threads", type=int, required=True, help="per worker")
     parser.add_argument("--max-batch-size", type=int, default=16)
     parser.add_argument("--batch-timeout", type=float, default=0.02)
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """MLServer with adaptive batching, around PyTorch as a custom inference runtime.
 
-Writes the two files of settings that `mlserver start` reads, then becomes it.
+Writes the two settings files of `mlserver start`, then executes it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the benchmark has to know of a server: where it lives, how it is started and asked."""
+"""How the benchmark starts a server and sends requests to it."""
 
 from __future__ import annotations
 
@@ -8,35 +8,25 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One review as a server wants it."""
+    """The HTTP request for one review."""
 
     path: str
-    body: bytes | None = None
-    """JSON for POST; None: GET."""
+    body: bytes | None = None  # JSON for POST; None: GET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A server, at its best documented settings."""
+    """A server, in its best documented configuration."""
 
-    key: str
-    """Its name in files and on the command line: "infinity-torch"."""
-    name: str
-    """For people: "infinity, PyTorch"."""
-    environment: str
-    """The virtual environment it lives in: requirements/ENVIRONMENT.txt pins it."""
+    key: str  # name in files and on the command line, such as "infinity-torch"
+    name: str  # name to display, such as "infinity, PyTorch"
+    environment: str  # virtual environment, made from requirements/ENVIRONMENT.txt
+    # Command line; {bin}, {port}, {checkpoint}, {bundle}, {rivals} (this folder), {cores} and
+    # {scratch} (an empty folder) are filled in. The server listens on 127.0.0.1.
     command: tuple[str, ...]
-    """How it is started; {bin}, {port}, {checkpoint}, {bundle}, {rivals} (this folder), {cores}
-    and {scratch} (an empty folder of its own) are filled in. Listens on 127.0.0.1."""
-    request: Callable[[str], Request]
-    """The request for one review."""
-    label: Callable[[bytes], str]
-    """"positive" or "negative", from the body of an answer."""
-    settings: str
-    """What was set, and which page of its documentation says so."""
-    by_hand: bool = False
-    """Given an int8 network by hand, which it does not offer itself."""
-    whole: bool = False
-    """Reads reviews of more than 512 tokens whole."""
-    environ: Mapping[str, str] = field(default_factory=dict)
-    """Set in its environment, beside PATH and HOME (which is {scratch})."""
+    request: Callable[[str], Request]  # returns the request for one review
+    label: Callable[[bytes], str]  # "positive" or "negative", from the body of an answer
+    settings: str  # settings, with the pages of the documentation that recommend them
+    by_hand: bool = False  # runs our int8 network, which is not a documented configuration
+    whole: bool = False  # does not truncate reviews at 512 tokens
+    environ: Mapping[str, str] = field(default_factory=dict)  # beside PATH and HOME ({scratch})

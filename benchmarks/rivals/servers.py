@@ -1,4 +1,4 @@
-"""The rivals: every other server of a text classifier that a user could pick."""
+"""The other servers for text classifiers that reelsense is compared with."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRAC
 
 
 def _query(text: str) -> Request:
-    """Ask as the starting system is asked."""
+    """Return the request of the original Flask API."""
     return Request("/predict?" + urlencode({"sentence": text}))
 
 
-def _starting_label(body: bytes) -> str:
+def _original_label(body: bytes) -> str:
     answer = json.loads(body)["response"]
     return "positive" if float(answer["positive"]) > float(answer["negative"]) else "negative"
 
 
 def _text(text: str) -> Request:
-    """Ask one of our small programs."""
+    """Return the request of the small programs in this folder."""
     return Request("/predict", json.dumps({"text": text}).encode())
 
 
@@ -30,7 +30,7 @@ def _label(body: bytes) -> str:
 
 
 def _texts(text: str) -> Request:
-    """Ask BentoML, which makes batches of lists."""
+    """Return the request of BentoML, which batches lists."""
     return Request("/predict", json.dumps({"texts": [text]}).encode())
 
 
@@ -44,7 +44,7 @@ def _infinity_input(text: str) -> Request:
 
 def _infinity_label(body: bytes) -> str:
     scores = json.loads(body)["data"][0]
-    return str(max(scores, key=lambda each: each["score"])["label"])
+    return str(max(scores, key=lambda score: score["score"])["label"])
 
 
 def _torchserve_input(text: str) -> Request:
@@ -52,7 +52,7 @@ def _torchserve_input(text: str) -> Request:
 
 
 def _v2_input(text: str) -> Request:
-    """Ask by the Open Inference Protocol."""
+    """Return a request of the Open Inference Protocol."""
     tensor = {"name": "text", "shape": [1, 1], "datatype": "BYTES", "data": [text]}
     return Request("/v2/models/reviews/infer", json.dumps({"inputs": [tensor]}).encode())
 
@@ -61,9 +61,9 @@ def _v2_label(body: bytes) -> str:
     return str(json.loads(body)["outputs"][0]["data"][0])
 
 
-_BATCHES_SLOWER = "batches of up to 8 answered fewer here for each second of processor time"
-_WORKERS = "a worker with one thread for each core"
-_THREADS = "one worker with a thread for each core"
+_BATCHES_SLOWER = "batches of up to 8 took more processor time per review here"
+_WORKERS = "one single-threaded worker per core"
+_THREADS = "one worker with one thread per core"
 
 
 def _litserve(engine: str, name: str, *, model: str, workers: str, threads: str) -> Server:
@@ -99,9 +99,8 @@ def _infinity(key: str, name: str, *, engine: str, settings: str) -> Server:
         ),
         request=_infinity_input,
         label=_infinity_label,
-        settings=f"engine {engine}, {settings}, no cache on disk, batch size 2, which answered "
-        "more here for each second of processor time than 8, and as many as 1, give or take "
-        "(infinity_emb v2 --help)",
+        settings=f"engine {engine}, {settings}, no cache on disk, batch size 2, which took less "
+        "processor time per review here than 8, and about as much as 1 (infinity_emb v2 --help)",
         environ=_OFFLINE | {"INFINITY_ANONYMOUS_USAGE_STATS": "0"},
     )  # fmt: skip
 
@@ -130,16 +129,16 @@ def _bento(engine: str, name: str, *, model: str, workers: str, threads: str) ->
 RIVALS: tuple[Server, ...] = (
     Server(
         key="starting-system",
-        name="the starting system, Flask and PyTorch",
+        name="original Flask API, PyTorch",
         environment="starting-system",
         command=(
             "{bin}/python", "{rivals}/starting_system.py",
             "--checkpoint", "{checkpoint}", "--port", "{port}",
         ),
         request=_query,
-        label=_starting_label,
-        settings="as it was written: Flask's development server, padded to 512 tokens, gradients "
-        "recorded (github.com/VikasSingh-DS/Movies-Reviews-Bert-Sentiment-Flask-API)",
+        label=_original_label,
+        settings="unchanged: Flask's development server, padded to 512 tokens, with gradients "
+        "(github.com/VikasSingh-DS/Movies-Reviews-Bert-Sentiment-Flask-API)",
         environ=_OFFLINE,
     ),
     Server(
@@ -152,7 +151,7 @@ RIVALS: tuple[Server, ...] = (
         ),
         request=_text,
         label=_label,
-        settings="a synchronous worker with one PyTorch thread for each core (gunicorn.org/design: "
+        settings="one synchronous, single-threaded worker per core (gunicorn.org/design: "
         "sync, one request at a time; "
         "docs.pytorch.org/docs/stable/notes/multiprocessing.html: no more threads than cores); "
         "no batches (huggingface.co/docs/transformers/main_classes/pipelines: none on a CPU)",
@@ -171,14 +170,14 @@ RIVALS: tuple[Server, ...] = (
         "infinity-torch",
         "PyTorch",
         engine="torch",
-        settings="BetterTransformer on, torch.compile off (it takes one or the other, and advises "
-        "the first for BERT)",
+        settings="BetterTransformer on, torch.compile off (they exclude each other, and it "
+        "recommends the former for BERT)",
     ),
     _infinity(
         "infinity-onnx",
         "ONNX Runtime",
         engine="optimum",
-        settings="fp32, optimized by it at the start",
+        settings="fp32, optimized by infinity at the start",
     ),
     _bento("torch", "PyTorch", model="{checkpoint}", workers="{cores}", threads="1"),
     _bento("openvino", "OpenVINO, int8", model="{bundle}", workers="1", threads="{cores}"),
@@ -192,7 +191,7 @@ RIVALS: tuple[Server, ...] = (
         ),
         request=_text,
         label=_label,
-        settings="a replica with one core and thread for each core, max_ongoing_requests=64 "
+        settings="one single-threaded replica per core, max_ongoing_requests=64 "
         "(docs.ray.io/en/latest/serve/configure-serve-deployment.html), serve.batch with "
         "max_batch_size=1 (docs.ray.io/en/latest/serve/advanced-guides/dyn-req-batch.html): "
         f"{_BATCHES_SLOWER}",
@@ -241,23 +240,23 @@ RIVALS: tuple[Server, ...] = (
         ),
         request=_v2_input,
         label=_v2_label,
-        settings="by PyTriton, its package; an instance with one thread for each core, "
+        settings="as the package PyTriton; one single-threaded instance per core, "
         "max_batch_size=1 (triton-inference-server.github.io/pytriton): "
         f"{_BATCHES_SLOWER}",
         environ=_OFFLINE,
     ),
 )  # fmt: skip
 
+# Servers that were not measured, and why: only pip packages are installed, no images.
 UNAVAILABLE: dict[str, str] = {
-    "Hugging Face Text Embeddings Inference": "a program in Rust, offered as Docker images or to "
-    "build from its repository (huggingface.co/docs/text-embeddings-inference); pip: no matching "
+    "Hugging Face Text Embeddings Inference": "a Rust program, available as Docker images or from "
+    "source (huggingface.co/docs/text-embeddings-inference); pip: no matching "
     "distribution found for text-embeddings-inference",
-    "OpenVINO Model Server": "offered as Docker images and binary archives; pip: no matching "
+    "OpenVINO Model Server": "available as Docker images and binary archives; pip: no matching "
     "distribution found for openvino-model-server",
-    "Hugging Face Inference Toolkit": "offered as Docker images; pip: no matching distribution "
+    "Hugging Face Inference Toolkit": "available as Docker images; pip: no matching distribution "
     "found for huggingface-inference-toolkit",
-    "KServe's Hugging Face server": "offered as Docker images; pip: no matching distribution found "
-    "for huggingfaceserver",
-    "vLLM": "its package (0.33.0) is the build for CUDA, and needs torch==2.14.0 with it",
+    "KServe's Hugging Face server": "available as Docker images; pip: no matching distribution "
+    "found for huggingfaceserver",
+    "vLLM": "the package (0.33.0) is built for CUDA and needs torch==2.14.0 with CUDA",
 }
-"""What is not measured, and why: servers come as packages of pip here, not as images."""

@@ -1,7 +1,7 @@
-"""The starting system's way to serve: Flask's development server, one text at a time.
+"""The original Flask API: Flask's development server, one text at a time.
 
-It does what github.com/VikasSingh-DS/Movies-Reviews-Bert-Sentiment-Flask-API does, with our weights
-and without a GPU: every text is padded to 512 tokens, and gradients are recorded.
+Behaves like github.com/VikasSingh-DS/Movies-Reviews-Bert-Sentiment-Flask-API with our weights on a
+CPU: every text is padded to 512 tokens, and gradients are recorded.
 """
 
 from __future__ import annotations

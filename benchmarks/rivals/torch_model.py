@@ -1,4 +1,4 @@
-"""The checkpoint in PyTorch, fp32: what several of the servers wrap."""
+"""The checkpoint in PyTorch, fp32, to run it in other servers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class TorchModel:
     """A fine-tuned BERT that classifies a batch of texts, padded to its longest."""
 
     def __init__(self, checkpoint: str, threads: int | None = None) -> None:
-        """Load `checkpoint`, to run on `threads` threads, by default as many as PyTorch likes."""
+        """Load `checkpoint`, to run on `threads` threads; by default PyTorch chooses."""
         if threads is not None:
             torch.set_num_threads(threads)
         self._tokenizer = AutoTokenizer.from_pretrained(checkpoint)
@@ -19,7 +19,7 @@ class TorchModel:
 
     @torch.inference_mode()
     def __call__(self, texts: list[str]) -> list[dict[str, str | float]]:
-        """Return the label and its probability for each of `texts`, cut at 512 tokens."""
+        """Return the label and its probability for each of `texts`, truncated at 512 tokens."""
         batch = self._tokenizer(
             texts, padding=True, truncation=True, max_length=512, return_tensors="pt"
         )

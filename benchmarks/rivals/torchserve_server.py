@@ -1,6 +1,6 @@
-"""TorchServe with its own batching, around PyTorch as a custom handler. It needs Java.
+"""TorchServe with its batching, around PyTorch as a custom handler. Needs Java.
 
-Packs this file as the handler of a model archive, then becomes `torchserve`.
+Packs this file as the handler of a model archive, then executes `torchserve`.
 """
 
 from __future__ import annotations

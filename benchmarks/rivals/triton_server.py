@@ -1,7 +1,7 @@
-"""NVIDIA's Triton, as its package PyTriton brings it, with its dynamic batching, around PyTorch.
+"""NVIDIA's Triton, as the package PyTriton, with its dynamic batching, around PyTorch.
 
-The process begins anew with two variables: Triton loads this interpreter's own libpython, which it
-would not find, and its Python functions are threads of one process, each to use one core.
+The process executes itself again with two environment variables: one lets Triton find libpython,
+the other limits its Python functions, which are threads of one process, to one core each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ENVIRONMENT = {"LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR"), "OMP_NUM_
 
 
 def classifier(checkpoint: str) -> Callable[..., dict[str, NDArray[np.bytes_]]]:
-    """Return a function from texts (batch, 1) to labels (batch, 1), with a model of its own."""
+    """Return a function from texts (batch, 1) to labels (batch, 1), with a separate model."""
     from pytriton.decorators import batch
     from torch_model import TorchModel
 
@@ -28,7 +28,7 @@ def classifier(checkpoint: str) -> Callable[..., dict[str, NDArray[np.bytes_]]]:
 
     @batch
     def classify(text: NDArray[np.bytes_]) -> dict[str, NDArray[np.bytes_]]:
-        answers = model([each.decode() for each in text[:, 0]])
+        answers = model([review.decode() for review in text[:, 0]])
         return {"label": np.array([[str(answer["label"]).encode()] for answer in answers])}
 
     return classify

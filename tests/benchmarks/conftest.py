@@ -1,4 +1,4 @@
-"""The benchmarks are scripts, not a package: let tests import them as they import each other."""
+"""Put the folder of the benchmark scripts on the path, where they import each other."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A server that answers every POST with a label after a while."""
+"""A server that answers every POST with a label after a delay."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from load import Target
+from load import Endpoint
 from rivals.server import Request
 
 
 @dataclass
 class Echo:
     port: int = 0
-    seconds: float = 0.0
-    """It takes for an answer."""
-    closes: bool = False
-    """Closes the connection after each answer, without having said so."""
+    seconds: float = 0.0  # until an answer
+    closes: bool = False  # closes the connection after each answer without announcing it
     fails: bool = False
     connections: int = 0
     texts: list[str] = field(default_factory=list)
 
-    def target(self) -> Target:
-        return Target(
+    def endpoint(self) -> Endpoint:
+        return Endpoint(
             self.port,
             request=lambda n: Request("/predict", json.dumps({"text": str(n)}).encode()),
             label=lambda body: str(json.loads(body)["label"]),
@@ -42,7 +40,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def echo(*, seconds: float = 0.0, closes: bool = False, fails: bool = False) -> Iterator[Echo]:
-    """Answer while the block runs."""
+    """Run the server while the block runs."""
     state = Echo(seconds=seconds, closes=closes, fails=fails)
 
     class Handler(BaseHTTPRequestHandler):

@@ -4,13 +4,22 @@ from pathlib import Path
 import pytest
 
 import chart
-from load import Figures
+from load import LoadMetrics
 from rivals.server import Request, Server
-from sections import Bar, Network, Standing, bars, replace_section, serving_section, table
+from sections import (
+    Goal,
+    NetworkMetrics,
+    ServerResults,
+    rate,
+    replace_section,
+    serving_goals,
+    serving_section,
+    table,
+)
 
 
-def figures(rate: float) -> Figures:
-    return Figures(
+def metrics(rate: float) -> LoadMetrics:
+    return LoadMetrics(
         answers=100,
         errors=0,
         reviews_per_s=rate,
@@ -23,7 +32,7 @@ def figures(rate: float) -> Figures:
     )
 
 
-def standing(key: str, *rates: float, whole: bool = False, by_hand: bool = False) -> Standing:
+def results(key: str, *rates: float, whole: bool = False) -> ServerResults:
     server = Server(
         key=key,
         name=key.title(),
@@ -31,13 +40,12 @@ def standing(key: str, *rates: float, whole: bool = False, by_hand: bool = False
         command=(),
         request=Request,
         label=str,
-        settings="as it comes",
+        settings="defaults",
         whole=whole,
-        by_hand=by_hand,
     )
-    return Standing(
+    return ServerResults(
         server=server,
-        cells={"1": [figures(5.0)], "64": [figures(rate) for rate in rates]},
+        cells={"1": [metrics(5.0)], "64": [metrics(rate) for rate in rates]},
         start_s=3.0,
         install_mb=100,
         answered=1000,
@@ -47,7 +55,7 @@ def standing(key: str, *rates: float, whole: bool = False, by_hand: bool = False
     )
 
 
-def test_a_section_is_added_and_replaced_and_others_are_kept(tmp_path: Path) -> None:
+def test_replace_section_keeps_other_sections(tmp_path: Path) -> None:
     path = tmp_path / "RESULTS.md"
     replace_section(path, "one", "first\n")
     replace_section(path, "two", r"second \1")
@@ -58,7 +66,7 @@ def test_a_section_is_added_and_replaced_and_others_are_kept(tmp_path: Path) -> 
     )
 
 
-def test_a_table_keeps_its_columns() -> None:
+def test_table_escapes_separators() -> None:
     assert table(["a", "b"], [["1|2", "3"]]) == "| a | b |\n| --- | --- |\n| 1\\|2 | 3 |"
 
 
@@ -66,60 +74,60 @@ def test_a_table_keeps_its_columns() -> None:
     ("whole", "agreement", "accuracy", "mark"),
     [
         (False, 0.995, 0.939, ""),
-        (False, 0.9949, 0.94, "cut at 512"),
+        (False, 0.9949, 0.94, "truncated at 512"),
         (True, 0.9949, 0.94, "different labels"),
         (True, 1.0, 0.9389, "different labels"),
         (True, 0.995, 0.99, ""),
     ],
 )
-def test_what_answers_otherwise_is_marked(
+def test_mark_depends_on_agreement_and_accuracy(
     whole: bool, agreement: float, accuracy: float, mark: str
 ) -> None:
-    found = standing("a", whole=whole)
-    assert replace(found, agreement=agreement, accuracy=accuracy).mark == mark
+    server = results("a", whole=whole)
+    assert replace(server, agreement=agreement, accuracy=accuracy).mark == mark
 
 
-def test_the_range_is_shown_where_rounds_differ() -> None:
-    assert standing("a", 10.0, 10.5).show("64", lambda f: f.reviews_per_s) == "10.2"
-    assert standing("a", 10.0, 12.0).show("64", lambda f: f.reviews_per_s) == "11.0 (10.0-12.0)"
-    assert standing("a").show("64", lambda f: f.reviews_per_s) == "-"
+def test_show_has_the_range_if_rounds_differ() -> None:
+    assert results("a", 10.0, 10.5).show("64", rate) == "10.2"
+    assert results("a", 10.0, 12.0).show("64", rate) == "11.0 (10.0-12.0)"
+    assert results("a").show("64", rate) == "-"
 
 
-def test_ratios_are_against_the_best_of_all_and_the_best_ranked_one() -> None:
-    marked = replace(standing("fast", 20.0), agreement=0.98)
-    found = bars(
-        [standing("reelsense", 60.0), marked, standing("slow", 10.0), standing("starting-system")],
+def test_goals_compare_with_the_best_server_and_the_best_ranked_one() -> None:
+    marked = replace(results("fast", 20.0), agreement=0.98)
+    goals = serving_goals(
+        [results("reelsense", 60.0), marked, results("slow", 10.0), results("starting-system")],
         [1, 64],
-        [Network(66.0, 0.016, 2.0), Network(66.0, 0.016, 2.0)],
+        [NetworkMetrics(66.0, 0.016, 2.0), NetworkMetrics(66.0, 0.016, 2.0)],
     )
-    got = [bar.got and round(bar.got, 2) for bar in found]
-    assert got[:2] == [3.0, 6.0]
-    assert [bar.verdict for bar in found[:2]] == ["**missed**", "reached"]
-    assert found[2].verdict == "not measured"
-    assert "Fast" in found[0].what
-    assert "Slow" in found[1].what
-    costs = [bar.got for bar in found if bar.what.startswith("cost of HTTP")]
+    ratios = [goal.measured and round(goal.measured, 2) for goal in goals]
+    assert ratios[:2] == [3.0, 6.0]
+    assert [goal.result for goal in goals[:2]] == ["**missed**", "reached"]
+    assert goals[2].result == "not measured"
+    assert "Fast" in goals[0].metric
+    assert "Slow" in goals[1].metric
+    costs = [goal.measured for goal in goals if goal.metric.startswith("overhead of HTTP")]
     assert costs == pytest.approx([0.1, 0.25])
 
 
-def test_less_is_better_where_the_aim_is_lower() -> None:
-    assert Bar("memory", 450, 300, 299).verdict == "aim reached"
-    assert Bar("memory", 450, 300, 450).verdict == "reached"
-    assert Bar("memory", 450, 300, 451).verdict == "**missed**"
+def test_goal_with_lower_aim_is_better_if_less() -> None:
+    assert Goal("memory", 450, 300, 299).result == "aim reached"
+    assert Goal("memory", 450, 300, 450).result == "reached"
+    assert Goal("memory", 450, 300, 451).result == "**missed**"
 
 
-def test_the_section_names_what_failed_and_ranks_the_rest() -> None:
-    failed = replace(standing("broken"), cells={}, start_s=None, answered=0, failure="no port")
+def test_serving_section_lists_failures_and_ranks_the_rest() -> None:
+    failed = replace(results("broken"), cells={}, start_s=None, answered=0, failure="no port")
     text = serving_section(
-        "A machine.", [failed, standing("reelsense", 60.0)], [1, 64], [], {"tei": "no package"}
+        "A machine.", [failed, results("reelsense", 60.0)], [1, 64], [], {"tei": "no package"}
     )
     assert "- **Broken**: no port." in text
     assert "- **tei**: no package." in text
     assert text.index("| **Reelsense** | 5.00 | 60.0 |") < text.index("| Broken | - | - |")
 
 
-def test_the_chart_is_drawn(tmp_path: Path) -> None:
-    marked = replace(standing("fast", 20.0), agreement=0.98)
+def test_chart_is_written_as_png(tmp_path: Path) -> None:
+    marked = replace(results("fast", 20.0), agreement=0.98)
     path = tmp_path / "serving.png"
-    chart.draw([standing("reelsense", 60.0), marked], 64, 2, path)
+    chart.draw([results("reelsense", 60.0), marked], 64, 2, path)
     assert path.read_bytes().startswith(b"\x89PNG")

@@ -13,7 +13,7 @@ from reelsense.bundle import DEFAULT_BUNDLE, FORMAT, Provenance, read_bundle, wr
 from reelsense.cli import cli, main
 from reelsense.datasets import imdb
 from reelsense.datasets.evaluation_sets import PHRASES
-from reelsense.report.results import EvaluationRecord
+from reelsense.report.record import EvaluationRecord
 from tests import tiny
 from tests.datasets.test_evaluation_sets import write
 
@@ -28,8 +28,8 @@ class FakeEngine:
     def __init__(
         self, network: Path, threads: int | None = None, *, int8_activations: bool = False
     ) -> None:
-        self.whole = tiny.count_moods
-        self.side_by_side = [self.whole]
+        self.latency_network = tiny.count_moods
+        self.throughput_networks = [self.latency_network]
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from reelsense.evaluation.evaluate import (
     make_record,
 )
 from reelsense.prediction import ScoredTexts
-from reelsense.report.results import BehaviourErrors, EvaluationRecord
+from reelsense.report.record import EvaluationRecord
+from reelsense.report.results import BehaviourErrors
 from tests import tiny
 
 BERT = "google-bert/bert-base-uncased"

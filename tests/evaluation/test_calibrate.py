@@ -22,17 +22,17 @@ from reelsense.datasets.evaluation_sets import PHRASES, VALIDATION_SENTENCES
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
 from reelsense.evaluation import calibrate as calibrating
-from reelsense.evaluation import thresholds
+from reelsense.evaluation import selective
 from reelsense.evaluation.calibrate import ValidationSet, calibrate
-from reelsense.evaluation.thresholds import find_thresholds
+from reelsense.evaluation.selective import find_thresholds
 from reelsense.inference.calibration import probabilities
 from reelsense.inference.classifier import Classifier
 from tests import tiny
 from tests.conftest import LABELS
 
 
-def drawn(count: int, temperature: float, exponent: float, seed: int = 0) -> calibrating._Logits:
-    """Answers of a network that is calibrated by just these two numbers."""
+def draw(count: int, temperature: float, exponent: float, seed: int = 0) -> calibrating._Logits:
+    """Return logits that these two parameters calibrate."""
     random = np.random.default_rng(seed)
     margins = random.normal(0, 4, count)
     windows = random.integers(1, 5, count)
@@ -42,50 +42,49 @@ def drawn(count: int, temperature: float, exponent: float, seed: int = 0) -> cal
     return calibrating._Logits(logits, windows, 100 * windows, targets)
 
 
-def test_the_two_numbers_are_found_again() -> None:
-    found = calibrating._fit(drawn(20_000, temperature=1.6, exponent=0.4))
-    assert found.temperature == pytest.approx(1.6, rel=0.06)
-    assert found.window_exponent == pytest.approx(0.4, abs=0.06)
+def test_fit_recovers_the_parameters() -> None:
+    fitted = calibrating._fit(draw(20_000, temperature=1.6, exponent=0.4))
+    assert fitted.temperature == pytest.approx(1.6, rel=0.06)
+    assert fitted.window_exponent == pytest.approx(0.4, abs=0.06)
 
 
 @pytest.mark.parametrize("wrong", [0, 3])
-def test_a_handful_of_reviews_gives_no_wild_numbers(wrong: int) -> None:
+def test_fit_of_few_reviews_is_moderate(wrong: int) -> None:
     logits = np.tile([0.0, 3.0], (3, 1))
     targets = np.array([0] * wrong + [1] * (3 - wrong))
     ones = np.ones(3, np.int64)
-    found = calibrating._fit(calibrating._Logits(logits, ones, ones, targets))
-    assert 0.2 < found.temperature < 20
-    assert found.window_exponent == pytest.approx(0, abs=1e-3)
+    fitted = calibrating._fit(calibrating._Logits(logits, ones, ones, targets))
+    assert 0.2 < fitted.temperature < 20
+    assert fitted.window_exponent == pytest.approx(0, abs=1e-3)
 
 
-def test_thresholds_keep_their_promise_beside_a_calibration_fitted_on_the_same_texts(
+def test_thresholds_keep_their_confidence_after_calibration_on_the_same_texts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And not by deciding nothing."""
-    monkeypatch.setattr(thresholds, "RISKS", (0.1,))
-    many = drawn(200_000, temperature=1.6, exponent=0.0, seed=999)
-    margins = np.abs(many.logits[:, 1])
+    monkeypatch.setattr(selective, "RISKS", (0.1,))
+    population = draw(200_000, temperature=1.6, exponent=0.0, seed=999)
+    margins = np.abs(population.logits[:, 1])
     order = np.argsort(-margins)
-    wrong = np.cumsum((many.logits.argmax(axis=1) != many.targets)[order])
+    wrong = np.cumsum((population.logits.argmax(axis=1) != population.targets)[order])
     draws = 200
-    broken, decided = 0, 0.0
+    violations, decided = 0, 0.0
     for seed in range(draws):
-        answers = drawn(600, temperature=1.6, exponent=0.0, seed=seed)
-        found = replace(calibrating._fit(answers), window_exponent=0.0)
-        scores = answers.calibrated(found).max(axis=1)
-        [least] = find_thresholds(scores, answers.logits.argmax(axis=1) == answers.targets)
-        if least.score is not None:
-            score = max(least.score, 0.5)
-            margin = found.temperature * np.log(score / (1 - score))
+        sample = draw(600, temperature=1.6, exponent=0.0, seed=seed)
+        fitted = replace(calibrating._fit(sample), window_exponent=0.0)
+        scores = sample.calibrated(fitted).max(axis=1)
+        [threshold] = find_thresholds(scores, sample.logits.argmax(axis=1) == sample.targets)
+        if threshold.score is not None:
+            score = max(threshold.score, 0.5)
+            margin = fitted.temperature * np.log(score / (1 - score))
             count = int((margins >= margin).sum())
             decided += count / len(margins) / draws
-            broken += wrong[count - 1] / count > 0.1
-    assert broken / draws < 0.08  # 5 % at most, and its standard error is 1.5 %
+            violations += wrong[count - 1] / count > 0.1
+    assert violations / draws < 0.08  # 5 % at most, and its standard error is 1.5 %
     assert decided > 0.4
 
 
-def test_a_bundle_is_calibrated_and_still_gives_the_same_labels(tmp_path: Path) -> None:
-    """One word in three is misleading: the network is far too sure of itself."""
+def test_calibrate_corrects_overconfidence(tmp_path: Path) -> None:
+    """A fifth of the reviews have misleading words: the network is overconfident."""
     random = np.random.default_rng(0)
     reviews = []
     for n in range(300):
@@ -94,15 +93,15 @@ def test_a_bundle_is_calibrated_and_still_gives_the_same_labels(tmp_path: Path) 
         word = true if random.random() < 0.8 else false
         reviews.append(Review(str(n), f"a {word} {word} film", label, None, str(n)))
     bundle, classifier = tiny.bundle(), tiny.classifier()
-    made = calibrate(bundle, classifier, [ValidationSet("some films", reviews)])
-    fitted = made.manifest.calibration
+    calibrated = calibrate(bundle, classifier, [ValidationSet("some films", reviews)])
+    fitted = calibrated.manifest.calibration
     assert fitted is not None
     assert fitted.reviews == 300
     assert fitted.ece_before == pytest.approx(0.2, abs=0.06)
     assert fitted.ece_after is not None
     assert fitted.ece_after < 0.06
-    assert made.manifest.risk_control is not None
-    write_bundle(tmp_path / "bundle", made)
+    assert calibrated.manifest.risk_control is not None
+    write_bundle(tmp_path / "bundle", calibrated)
     assert read_bundle(tmp_path / "bundle").manifest.calibration == fitted
     logits = classifier.score(["good good film"]).logits
     assert probabilities(logits, 1, fitted)[0, 1] == pytest.approx(0.8, abs=0.06)
@@ -110,20 +109,21 @@ def test_a_bundle_is_calibrated_and_still_gives_the_same_labels(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("review", "message"),
+    ("review", "code"),
     [
-        (Review("film 7", "good", "meh", None, "1"), "unknown label 'meh' of film 7"),
-        (Review("film 7", "good", None, None, "1"), "none of the 1 reviews"),
-        (Review("film 7", "<br />", "positive", None, "1"), "film 7 contains no readable"),
+        (Review("film 7", "good", "meh", None, "1"), "unknown-label"),
+        (Review("film 7", "good", None, None, "1"), "no-labels"),
+        (Review("film 7", "<br />", "positive", None, "1"), "unreadable"),
     ],
 )
-def test_reviews_that_nothing_can_be_fitted_on(review: Review, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_calibrate_rejects_unusable_reviews(review: Review, code: str) -> None:
+    with pytest.raises(InputError) as raised:
         calibrate(tiny.bundle(), tiny.classifier(), [ValidationSet("some films", [review])])
+    assert raised.value.code == code
 
 
 def noisy(count: int, words: int, right: float) -> list[Review]:
-    """Films whose mood is what the label says in a share of `right`, in texts of some `words`."""
+    """Return reviews of `words` words; a share of `right` has the mood of the label."""
     random = np.random.default_rng(words)
     reviews = []
     for n in range(count):
@@ -135,35 +135,35 @@ def noisy(count: int, words: int, right: float) -> list[Review]:
     return reviews
 
 
-def wide() -> Classifier:
-    """A classifier that reads all the texts of these tests in one window."""
+def wide_classifier() -> Classifier:
+    """Return a classifier with a window for all texts of these tests."""
     return Classifier(tiny.bundle(window=256), network=tiny.count_moods)
 
 
 SHORT, LONG = noisy(400, 5, 0.8), noisy(500, 130, 0.99)
-ENOUGH = 300
+MIN_TEXTS = 300
 
 
 @pytest.fixture(autouse=True)
-def _few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibrating, "MIN_TEXTS", ENOUGH)
+def _lower_min_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrating, "MIN_TEXTS", MIN_TEXTS)
 
 
 def test_calibrate_fits_each_length_group_on_its_own_texts(tmp_path: Path) -> None:
     sets = [ValidationSet("films", LONG), ValidationSet("sentences", [*SHORT, *LONG[:7]])]
-    made = calibrate(tiny.bundle(window=256), wide(), sets)
-    sentence, long = made.manifest.groups
+    calibrated = calibrate(tiny.bundle(window=256), wide_classifier(), sets)
+    sentence, long = calibrated.manifest.groups
     assert (sentence.name, sentence.max_tokens) == ("sentence", 64)
     assert (long.name, long.max_tokens) == ("long", None)
     assert sentence.calibration is not None
     assert long.calibration is not None
     assert (sentence.calibration.data, sentence.calibration.reviews) == ("sentences", 400)
     assert long.calibration.data == "films (500) and sentences (7)"
-    assert (long.calibration.reviews, made.manifest.risk_control.reviews) == (507, 507)  # type: ignore[union-attr]
+    assert (long.calibration.reviews, calibrated.manifest.risk_control.reviews) == (507, 507)  # type: ignore[union-attr]
     assert sentence.threshold(0.02) is None
     assert sentence.threshold(0.2) is None  # a fifth is wrong
     assert long.threshold(0.03) is not None
-    write_bundle(tmp_path / "bundle", made)
+    write_bundle(tmp_path / "bundle", calibrated)
     classifier = Classifier(read_bundle(tmp_path / "bundle"), network=tiny.count_moods)
     short, review = classifier.predict([SHORT[0].text, LONG[0].text])
     assert short.score == pytest.approx(0.8, abs=0.03)
@@ -174,7 +174,7 @@ def test_calibrate_fits_each_length_group_on_its_own_texts(tmp_path: Path) -> No
 def test_calibrate_does_not_depend_on_the_order_of_the_sets() -> None:
     films, sentences = ValidationSet("films", LONG), ValidationSet("sentences", SHORT)
     first, second = (
-        calibrate(tiny.bundle(window=256), wide(), sets).manifest
+        calibrate(tiny.bundle(window=256), wide_classifier(), sets).manifest
         for sets in ([films, sentences], [sentences, films])
     )
     for one, other in zip(first.groups, second.groups, strict=True):
@@ -183,13 +183,13 @@ def test_calibrate_does_not_depend_on_the_order_of_the_sets() -> None:
 
 
 def test_calibrate_merges_a_group_with_too_few_texts() -> None:
-    sets = [ValidationSet("films", [*LONG, *SHORT[: ENOUGH - 1]])]
-    made = calibrate(tiny.bundle(window=256), wide(), sets)
-    [group] = made.manifest.groups
+    sets = [ValidationSet("films", [*LONG, *SHORT[: MIN_TEXTS - 1]])]
+    calibrated = calibrate(tiny.bundle(window=256), wide_classifier(), sets)
+    [group] = calibrated.manifest.groups
     assert (group.name, group.max_tokens) == ("all", None)
     assert group.calibration is not None
-    assert group.calibration.reviews == len(LONG) + ENOUGH - 1
-    assert made.manifest.length_groups == ()
+    assert group.calibration.reviews == len(LONG) + MIN_TEXTS - 1
+    assert calibrated.manifest.length_groups == ()
 
 
 @pytest.mark.parametrize(
@@ -209,18 +209,18 @@ def test_length_groups_have_enough_texts(
     counts: tuple[int, int, int], groups: list[tuple[str, int]]
 ) -> None:
     tokens = np.repeat([64, 128, 129], counts)
-    found = list(calibrating._length_groups(tokens))
-    assert [(group.name, int(chosen.sum())) for group, chosen in found] == groups
+    parts = list(calibrating._length_groups(tokens))
+    assert [(group.name, int(chosen.sum())) for group, chosen in parts] == groups
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(1, 20))
-def test_every_text_is_in_one_length_group(tokens: list[int], least: int) -> None:
+def test_every_text_is_in_one_length_group(tokens: list[int], min_texts: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibrating, "MIN_TEXTS", least)
-        found = list(calibrating._length_groups(np.array(tokens)))
-    assert (np.sum([chosen for _, chosen in found], axis=0) == 1).all()
-    assert len(found) == 1 or all(chosen.sum() >= least for _, chosen in found)
-    bounds = [group.max_tokens for group, _ in found]
+        patch.setattr(calibrating, "MIN_TEXTS", min_texts)
+        parts = list(calibrating._length_groups(np.array(tokens)))
+    assert (np.sum([chosen for _, chosen in parts], axis=0) == 1).all()
+    assert len(parts) == 1 or all(chosen.sum() >= min_texts for _, chosen in parts)
+    bounds = [group.max_tokens for group, _ in parts]
     assert bounds[-1] is None
     assert [*bounds[:-1]] == sorted(bound for bound in bounds if bound is not None)
 
@@ -234,16 +234,16 @@ def test_every_text_is_in_one_length_group(tokens: list[int], least: int) -> Non
         ({"sentence": (0.9, 0.9, 0.9), "long": (None, None, None)}, None),
     ],
 )
-def test_default_risk_is_one_that_every_length_group_keeps(
+def test_default_risk_is_reachable_in_every_length_group(
     scores: dict[str, tuple[float | None, ...]], risk: float | None
 ) -> None:
     groups = [
         LengthGroup(
             name=name,
             max_tokens=None,
-            thresholds=tuple(map(Threshold, (0.02, 0.03, 0.05), found)),
+            thresholds=tuple(map(Threshold, (0.02, 0.03, 0.05), group_scores)),
         )
-        for name, found in scores.items()
+        for name, group_scores in scores.items()
     ]
     assert calibrating._default_risk(groups) == risk
 
@@ -254,8 +254,9 @@ def test_calibrate_rejects_sentences_that_the_model_was_trained_on() -> None:
     bundle = replace(bundle, manifest=replace(bundle.manifest, provenance=seen))
     films = ValidationSet("films", SHORT)
     sentences = ValidationSet(VALIDATION_SENTENCES, SHORT)
-    with pytest.raises(InputError, match="was trained on"):
+    with pytest.raises(InputError) as raised:
         calibrate(bundle, tiny.classifier(), [films, sentences])
+    assert raised.value.code == "trained-on-validation"
     assert calibrate(bundle, tiny.classifier(), [films]).manifest.risk_control is not None
 
 
@@ -265,14 +266,14 @@ def test_calibrate_three_labels() -> None:
         return np.concatenate([moods, np.full((len(moods), 1), 0.5, np.float32)], axis=1)
 
     labels = ("bad", "good", "mixed")
-    made = tiny.bundle(labels)
+    bundle = tiny.bundle(labels)
     words = {"bad": "awful", "good": "great", "mixed": "film"}
     cases = list(words.items()) * 9
     reviews = [
         Review(str(n), f"{word} {word}", label, None, str(n))
         for n, (label, word) in enumerate(cases)
     ]
-    classifier = Classifier(made, network=network)
-    [group] = calibrate(made, classifier, [ValidationSet("few", reviews)]).manifest.groups
+    classifier = Classifier(bundle, network=network)
+    [group] = calibrate(bundle, classifier, [ValidationSet("few", reviews)]).manifest.groups
     assert group.calibration is not None
     assert 0.05 < group.calibration.temperature < 1  # all are right, and the network is not sure

@@ -8,7 +8,7 @@ import pytest
 
 from reelsense.datasets.evaluation_sets import PHRASES
 from reelsense.evaluation.card import render_card
-from reelsense.report.results import EvaluationRecord
+from reelsense.report.record import EvaluationRecord
 from tests.evaluation import records
 from tests.evaluation.records import BERT, MANIFEST, negation
 

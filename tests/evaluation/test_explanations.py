@@ -28,71 +28,73 @@ REVIEWS = [
 ]
 
 
-class Mistaken:
-    """Finds heaviest what is lightest."""
+class Inverted:
+    """Gives the largest weight to the sentence with the smallest."""
 
     labels = CLASSIFIER.labels
     predict_proba = CLASSIFIER.predict_proba
 
     def explain(self, text: str) -> Explanation:
-        found = CLASSIFIER.explain(text)
-        turned = tuple(
-            Part(part.start, part.end, 1 / (1 + abs(part.weight))) for part in found.sentences
+        explanation = CLASSIFIER.explain(text)
+        inverted = tuple(
+            Part(part.start, part.end, 1 / (1 + abs(part.weight))) for part in explanation.sentences
         )
         return Explanation(
-            found.prediction,
-            found.target_label,
-            found.log_odds,
-            turned,
+            explanation.prediction,
+            explanation.target_label,
+            explanation.log_odds,
+            inverted,
             (),
             None,
-            found.forward_passes,
+            explanation.forward_passes,
             200,
         )
 
 
-def test_true_explanations_are_found_true() -> None:
-    found = measure_explanations(CLASSIFIER, REVIEWS)
-    assert found.reviews == 4
-    assert found.deletion.reviews == 2  # the others are one sentence
-    assert found.deletion.heaviest == pytest.approx(4.0)
-    assert found.deletion.random == pytest.approx(2.0)
-    weights, *blind = found.rankings
+def test_measure_explanations_of_faithful_explanations() -> None:
+    quality = measure_explanations(CLASSIFIER, REVIEWS)
+    assert quality.reviews == 4
+    assert quality.deletion.reviews == 2  # the others are one sentence
+    assert quality.deletion.heaviest == pytest.approx(4.0)
+    assert quality.deletion.random == pytest.approx(2.0)
+    weights, *blind = quality.rankings
     assert weights.name == "weights"
-    assert [each.name for each in blind] == ["random", "from the start", "from the end"]
-    for each in blind:
-        assert weights.comprehensiveness[0] >= each.comprehensiveness[0] - 1e-9
-        assert weights.sufficiency[0] <= each.sufficiency[0] + 1e-9
-    assert (found.counterfactuals.found.count, found.counterfactuals.found.total) == (0, 4)
-    assert found.stability.same_label.total == 4
+    assert [ranking.name for ranking in blind] == ["random", "from the start", "from the end"]
+    for ranking in blind:
+        assert weights.comprehensiveness[0] >= ranking.comprehensiveness[0] - 1e-9
+        assert weights.sufficiency[0] <= ranking.sufficiency[0] + 1e-9
+    assert (quality.counterfactuals.found.count, quality.counterfactuals.found.total) == (0, 4)
+    assert quality.stability.same_label.total == 4
 
 
-def test_false_ones_are_found_false() -> None:
-    true, false = (measure_explanations(each, REVIEWS) for each in (CLASSIFIER, Mistaken()))
-    assert false.deletion.ratio is not None
-    assert false.deletion.ratio <= 1
-    assert true.deletion.ratio == pytest.approx(2)
-    assert false.rankings[0].comprehensiveness[0] < true.rankings[0].comprehensiveness[0]
+def test_measure_explanations_detects_wrong_weights() -> None:
+    right, wrong = (
+        measure_explanations(explainer, REVIEWS) for explainer in (CLASSIFIER, Inverted())
+    )
+    assert wrong.deletion.ratio is not None
+    assert wrong.deletion.ratio <= 1
+    assert right.deletion.ratio == pytest.approx(2)
+    assert wrong.rankings[0].comprehensiveness[0] < right.rankings[0].comprehensiveness[0]
 
 
-def test_another_method_stands_beside() -> None:
+def test_measure_explanations_compares_another_method() -> None:
     def longest(_text: str, parts: Sequence[Part]) -> list[float]:
         return [part.end - part.start for part in parts]
 
-    found = measure_explanations(CLASSIFIER, REVIEWS, ("by length", longest))
-    assert [each.name for each in found.rankings][:2] == ["weights", "by length"]
+    quality = measure_explanations(CLASSIFIER, REVIEWS, ("by length", longest))
+    assert [ranking.name for ranking in quality.rankings][:2] == ["weights", "by length"]
 
 
-def test_flips_are_counted() -> None:
+def test_measure_explanations_counts_counterfactuals() -> None:
     mixed = [Review("m", "Great great film. The film. Bad.", "positive", None, "m")]
-    found = measure_explanations(CLASSIFIER, mixed)
-    assert found.counterfactuals.found.count == 1
-    assert found.counterfactuals.sizes == [1]
-    assert found.counterfactuals.median_share == pytest.approx(17 / 32)
-    assert "<svg" in as_svg(counterfactual_sizes(found.counterfactuals.sizes))
+    quality = measure_explanations(CLASSIFIER, mixed)
+    assert quality.counterfactuals.found.count == 1
+    assert quality.counterfactuals.sizes == [1]
+    assert quality.counterfactuals.median_share == pytest.approx(17 / 32)
+    assert "<svg" in as_svg(counterfactual_sizes(quality.counterfactuals.sizes))
 
 
-def test_it_is_the_same_again_and_part_of_the_evaluation() -> None:
+def test_evaluate_includes_explanations_deterministically() -> None:
     runs = [
         evaluate(
             CLASSIFIER,
@@ -101,13 +103,13 @@ def test_it_is_the_same_again_and_part_of_the_evaluation() -> None:
         )[0]
         for _ in range(2)
     ]
-    found = runs[0].explanations
-    assert isinstance(found, ExplanationQuality)
+    quality = runs[0].explanations
+    assert isinstance(quality, ExplanationQuality)
     assert runs[0] == runs[1]
     text = as_text(runs[0])
     assert "explanations\n" in text
     assert "comprehensiveness at 10%, 20%, 50%: weights" in text
-    assert as_svg(sentence_deletion(found.rankings)).count("weights") == 1
+    assert as_svg(sentence_deletion(quality.rankings)).count("weights") == 1
     assert (
         evaluate(
             CLASSIFIER, EvaluationData(reviews=REVIEWS), options=EvaluationOptions(quick=True)
@@ -116,7 +118,7 @@ def test_it_is_the_same_again_and_part_of_the_evaluation() -> None:
     )
 
 
-def test_reviews_of_one_sentence_alone() -> None:
-    found = measure_explanations(CLASSIFIER, REVIEWS[2:])
-    assert found.deletion.reviews == 0
-    assert found.rankings[0].comprehensiveness == [0.0, 0.0, 0.0]
+def test_measure_explanations_of_single_sentences() -> None:
+    quality = measure_explanations(CLASSIFIER, REVIEWS[2:])
+    assert quality.deletion.reviews == 0
+    assert quality.rankings[0].comprehensiveness == [0.0, 0.0, 0.0]

@@ -24,12 +24,12 @@ FIVE = predictions(
 
 
 def counts(audit: dict[str, Audit] | None, training: set[str]) -> list[tuple[str, int, int]]:
-    found = label_views(FIVE, audit, training)
-    return [(each.name, each.accuracy.count, each.accuracy.total) for each in found]
+    results = label_views(FIVE, audit, training)
+    return [(row.name, row.accuracy.count, row.accuracy.total) for row in results]
 
 
-def test_audited_labels_by_hand() -> None:
-    """r1 turns right, r4 wrong, r2 is left out; r0 and r3 stay."""
+def test_label_views_with_audit_by_hand() -> None:
+    """r1 becomes correct, r4 wrong, r2 is excluded; r0 and r3 do not change."""
     audit = {
         "r0": Audit.UPHELD,
         "r1": Audit.FLIPPED,
@@ -42,66 +42,68 @@ def test_audited_labels_by_hand() -> None:
     assert counts(audit, set())[1] == ("audited labels", 4, 4)
 
 
-def test_with_three_labels_an_audit_does_not_say_which_is_right() -> None:
-    """That "negative" is wrong does not make "mixed" right."""
-    sure = np.concatenate([FIVE.probabilities / 9, np.full((5, 1), 8 / 9)], axis=1)
-    mixed = replace(FIVE, labels=(*FIVE.labels, "mixed"), probabilities=sure)
+def test_label_views_ignore_the_audit_for_three_labels() -> None:
+    """If "negative" is wrong, the right label is not known."""
+    probabilities = np.concatenate([FIVE.probabilities / 9, np.full((5, 1), 8 / 9)], axis=1)
+    mixed = replace(FIVE, labels=(*FIVE.labels, "mixed"), probabilities=probabilities)
     assert len(label_views(mixed, {"r1": Audit.FLIPPED}, set())) == 1
 
 
 @pytest.mark.parametrize("audit", [None, {}, {"test/neg/1_1.txt": Audit.FLIPPED}])
-def test_without_an_audit_of_these_reviews(audit: dict[str, Audit] | None) -> None:
+def test_label_views_without_audited_reviews(audit: dict[str, Audit] | None) -> None:
     assert counts(audit, {"another film"}) == [("original labels", 3, 5)]
 
 
-def test_doubles_of_training_are_left_out() -> None:
+def test_label_views_without_duplicates_of_training_texts() -> None:
     texts = ["seen", "b", "seen too", "d", "e"]
-    reviews = [replace(one, text=text) for one, text in zip(FIVE.reviews, texts, strict=True)]
-    found = label_views(replace(FIVE, reviews=reviews), None, {"seen", "seen too", "other"})
-    assert len(found) == 2
-    assert "the 2 texts" in found[1].name
-    assert (found[1].accuracy.count, found[1].accuracy.total) == (2, 3)
+    reviews = [replace(review, text=text) for review, text in zip(FIVE.reviews, texts, strict=True)]
+    results = label_views(replace(FIVE, reviews=reviews), None, {"seen", "seen too", "other"})
+    assert len(results) == 2
+    assert "the 2 texts" in results[1].name
+    assert (results[1].accuracy.count, results[1].accuracy.total) == (2, 3)
 
 
 NONE = np.empty(0, dtype=np.int64)
 
 
-def test_the_worst_mistakes_come_first() -> None:
+def test_worst_mistakes_are_sorted_by_confidence() -> None:
     cases = [("positive", 0.4), ("positive", 0.05), ("negative", 0.99), ("negative", 0.01)]
-    made = predictions(*cases, ("negative", 0.7), text="dull")
-    found = worst_mistakes(made, NONE)
-    assert [each.name for each in found] == ["r2", "r1", "r4", "r0"]
-    assert [each.score for each in found] == pytest.approx([0.99, 0.95, 0.7, 0.6])
-    assert (found[0].label, found[0].predicted) == ("negative", "positive")
-    assert (found[1].label, found[1].predicted, found[1].text) == ("positive", "negative", "dull")
-    assert worst_mistakes(made, NONE, limit=2) == found[:2]
-    assert worst_mistakes(made, np.array([2, 4])) == [found[1], found[3]]
+    labelled = predictions(*cases, ("negative", 0.7), text="dull")
+    results = worst_mistakes(labelled, NONE)
+    assert [row.name for row in results] == ["r2", "r1", "r4", "r0"]
+    assert [row.score for row in results] == pytest.approx([0.99, 0.95, 0.7, 0.6])
+    assert (results[0].label, results[0].predicted) == ("negative", "positive")
+    assert (results[1].label, results[1].predicted) == ("positive", "negative")
+    assert results[1].text == "dull"
+    assert worst_mistakes(labelled, NONE, limit=2) == results[:2]
+    assert worst_mistakes(labelled, np.array([2, 4])) == [results[1], results[3]]
     assert worst_mistakes(predictions(("positive", 0.9)), NONE) == []
 
 
-def test_planted_wrong_labels_are_found() -> None:
+def test_label_errors_finds_wrong_labels() -> None:
     right = [
-        (label, sure) for _ in range(20) for label, sure in (("positive", 0.9), ("negative", 0.1))
+        (label, positive)
+        for _ in range(20)
+        for label, positive in (("positive", 0.9), ("negative", 0.1))
     ]
-    planted = [("negative", 0.97), ("positive", 0.02), ("negative", 0.96)]
-    made = predictions(*right, *planted)
-    found = label_errors(made, suspect_labels(made), None)
-    assert (found.count, found.audited, found.not_upheld) == (3, 0, 0)
-    assert [each.name for each in found.likeliest] == ["r41", "r40", "r42"]
-    assert (found.likeliest[0].label, found.likeliest[0].predicted) == ("positive", "negative")
+    wrong = [("negative", 0.97), ("positive", 0.02), ("negative", 0.96)]
+    labelled = predictions(*right, *wrong)
+    results = label_errors(labelled, suspect_labels(labelled), None)
+    assert (results.count, results.audited, results.not_upheld) == (3, 0, 0)
+    assert [row.name for row in results.likeliest] == ["r41", "r40", "r42"]
+    assert (results.likeliest[0].label, results.likeliest[0].predicted) == ("positive", "negative")
     audit = {"r40": Audit.UNCLEAR, "r41": Audit.FLIPPED, "r0": Audit.FLIPPED}
-    audited = label_errors(made, suspect_labels(made), audit, limit=1)
+    audited = label_errors(labelled, suspect_labels(labelled), audit, limit=1)
     assert (audited.count, audited.audited, audited.not_upheld) == (3, 2, 2)
-    assert audited.likeliest == found.likeliest[:1]
-    kept = label_errors(made, suspect_labels(made), {**audit, "r41": Audit.UPHELD})
+    assert audited.likeliest == results.likeliest[:1]
+    kept = label_errors(labelled, suspect_labels(labelled), {**audit, "r41": Audit.UPHELD})
     assert (kept.audited, kept.not_upheld) == (2, 1)
 
 
-def test_few_reviews_are_enough() -> None:
-    """Without a warning of cleanlab's, too."""
-    made = predictions(("positive", 0.9), ("negative", 0.1), ("negative", 0.95))
-    assert suspect_labels(made).tolist() == [2]
+def test_suspect_labels_of_few_reviews() -> None:
+    labelled = predictions(("positive", 0.9), ("negative", 0.1), ("negative", 0.95))
+    assert suspect_labels(labelled).tolist() == [2]
 
 
-def test_a_label_that_does_not_occur() -> None:
+def test_suspect_labels_is_empty_if_a_label_never_occurs() -> None:
     assert not len(suspect_labels(predictions(("positive", 0.9), ("positive", 0.1))))

@@ -35,13 +35,13 @@ BY_NAME = {perturbation.name: perturbation.change for perturbation in PERTURBATI
 
 @given(Texts, Seeds)
 @example("", 0)
-def test_no_text_is_too_odd_and_the_seed_decides(text: str, seed: int) -> None:
+def test_perturbations_accept_any_text_and_depend_on_the_seed(text: str, seed: int) -> None:
     for change in BY_NAME.values():
         assert change(text, Random(seed)) == change(text, Random(seed))
 
 
 @given(Texts, Seeds)
-def test_words_and_markup_stay(text: str, seed: int) -> None:
+def test_perturbations_keep_words_and_markup(text: str, seed: int) -> None:
     markup = perturbations._MARKUP.findall(text)
     for name, change in BY_NAME.items():
         changed = change(text, Random(seed))
@@ -54,14 +54,14 @@ def test_words_and_markup_stay(text: str, seed: int) -> None:
 
 
 @given(Texts.filter(str.isascii), Seeds)
-def test_case_is_all_that_changes_with_case(text: str, seed: int) -> None:
-    read = clean.clean(text).lower()
+def test_case_perturbations_change_only_case(text: str, seed: int) -> None:
+    cleaned = clean.clean(text).lower()
     for name in ("upper case", "lower case"):
-        assert clean.clean(BY_NAME[name](text, Random(seed))).lower() == read
+        assert clean.clean(BY_NAME[name](text, Random(seed))).lower() == cleaned
 
 
 @given(st.lists(st.sampled_from(["film", "Great", "naïve", "of", "<br/>", "&amp;"])), Seeds)
-def test_typos_come_into_a_tenth_of_the_long_words(words: list[str], seed: int) -> None:
+def test_typos_alter_a_tenth_of_the_long_words(words: list[str], seed: int) -> None:
     changed = perturbations.typos(" ".join(words), Random(seed)).split()
     edited = [(old, new) for old, new in zip(words, changed, strict=True) if old != new]
     long = sum(word in ("film", "Great", "naïve") for word in words)
@@ -71,29 +71,29 @@ def test_typos_come_into_a_tenth_of_the_long_words(words: list[str], seed: int) 
         assert abs(len(old) - len(new)) <= 1
 
 
-def test_each_kind_of_typo() -> None:
-    found = {perturbations._typo("Wood", Random(seed)) for seed in range(400)}
-    assert found >= {"Wod", "Woo", "Woood", "Woodd", "Wodo", "Wpod", "Woof"}
-    assert "Wood" not in found
-    assert {word[0] for word in found} == {"W"}
+def test_typo_kinds() -> None:
+    results = {perturbations._typo("Wood", Random(seed)) for seed in range(400)}
+    assert results >= {"Wod", "Woo", "Woood", "Woodd", "Wodo", "Wpod", "Woof"}
+    assert "Wood" not in results
+    assert {word[0] for word in results} == {"W"}
     assert perturbations._NEIGHBOURS["g"] == "fhtyvb"
     assert perturbations._NEIGHBOURS["q"] == "wa"
 
 
-def test_case_leaves_entities_alone() -> None:
+def test_case_perturbations_keep_entities() -> None:
     text = "Don't <br />miss caf&eacute; &amp; bar"
     assert BY_NAME["upper case"](text, Random(0)) == "DON'T <br />MISS CAF&eacute; &amp; BAR"
     assert BY_NAME["lower case"](text, Random(0)) == "don't <br />miss caf&eacute; &amp; bar"
 
 
-def test_apostrophes_inside_words_alone() -> None:
+def test_drop_apostrophes_only_inside_words() -> None:
     text = "I don't think it\u2019s 'good', boys' rock'n'roll"
     dropped = "I dont think its 'good', boys' rocknroll"
     assert perturbations.drop_apostrophes(text, Random(0)) == dropped
 
 
 @given(Seeds)
-def test_names_are_swapped_within_their_list(seed: int) -> None:
+def test_swap_names_within_their_list(seed: int) -> None:
     text = "Anna met John; John's sister Mary liked Anna. An ANNA, Johnson and john stay."
     words = perturbations.swap_names(text, Random(seed)).replace("'s", "").split()
     anna, john, again, mary, last = words[0], words[2][:-1], words[3], words[5], words[7][:-1]
@@ -112,7 +112,7 @@ def test_the_lists_hold_each_name_once() -> None:
 
 
 @given(Texts, Seeds)
-def test_a_link_and_a_user_name_are_all_that_is_added(text: str, seed: int) -> None:
+def test_add_link_and_user_keeps_all_words(text: str, seed: int) -> None:
     changed = perturbations.add_link_and_user(text, Random(seed))
     added = list(changed.split())
     for word in text.split():
@@ -121,10 +121,10 @@ def test_a_link_and_a_user_name_are_all_that_is_added(text: str, seed: int) -> N
     assert any(re.search(r"\.(?:com|org|be)/", word) for word in added)
 
 
-def test_links_stand_between_sentences() -> None:
+def test_insert_between_sentences() -> None:
     text = "One two. Three four! Five."
-    found = {perturbations.insert(text, "LINK", Random(seed)) for seed in range(60)}
-    assert found == {
+    results = {perturbations.insert(text, "LINK", Random(seed)) for seed in range(60)}
+    assert results == {
         "LINK One two. Three four! Five.",
         "One two. LINK Three four! Five.",
         "One two. Three four! LINK Five.",
@@ -147,7 +147,7 @@ def test_change_numbers_leaves_ratings_and_small_numbers() -> None:
 
 
 @given(Seeds)
-def test_places_are_replaced_by_places(seed: int) -> None:
+def test_change_places_is_consistent(seed: int) -> None:
     text = "New York, London; New York! Londoners in Parisian hats."
     changed = perturbations.change_numbers_and_places(text, Random(seed))
     first, second, third = re.fullmatch(
@@ -160,12 +160,14 @@ def test_places_are_replaced_by_places(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "times"), [("repeated twice", 2), ("repeated 7 times", 7)])
-def test_a_text_is_repeated(name: str, times: int) -> None:
+def test_repeat(name: str, times: int) -> None:
     assert BY_NAME[name]("Bad film.", Random(0)).split() == ["Bad", "film."] * times
 
 
 def test_perturbations_with_a_target() -> None:
-    assert {each.name for each in PERTURBATIONS if each.target == TARGET} == {
+    assert {
+        perturbation.name for perturbation in PERTURBATIONS if perturbation.target == TARGET
+    } == {
         *("typos", "link and user name", "numbers and places"),
         *("repeated twice", "repeated 7 times"),
     }

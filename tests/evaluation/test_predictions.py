@@ -14,7 +14,7 @@ from tests.conftest import LABELS
 
 
 def predictions(*cases: tuple[str, float], text: str = "a film") -> LabelledPredictions:
-    """Reviews named r0, r1, ...: of each its true label and how positive it was found."""
+    """Return reviews r0, r1, ... with true label and predicted probability of "positive"."""
     reviews = [Review(f"r{n}", text, label, None, str(n)) for n, (label, _) in enumerate(cases)]
     positive = np.array([probability for _, probability in cases])
     targets = np.array([LABELS.index(label) for label, _ in cases])
@@ -36,35 +36,33 @@ REVIEWS = [
 
 
 @pytest.mark.parametrize("labels", [("negative", "positive"), ("positive", "negative")])
-def test_unlabelled_reviews_are_left_out(labels: tuple[str, ...]) -> None:
-    """The network's second output is the greater one for "good", whatever it is called."""
+def test_predict_labelled_ignores_unlabelled_reviews(labels: tuple[str, ...]) -> None:
+    """The second output of the network is larger for "good", whatever its label."""
     scorer = tiny.classifier(labels)
-    found = predict_labelled(scorer, REVIEWS)
-    assert found.labels == labels
-    assert [one.name for one in found.reviews] == ["a", "c", "d"]
-    assert [labels[n] for n in found.targets] == ["positive", "negative", "negative"]
-    assert found.predicted.tolist() == [1, 1, 0]
-    assert found.correct.tolist() == [n == 1 - labels.index("negative") for n in (1, 0, 1)]
+    result = predict_labelled(scorer, REVIEWS)
+    assert result.labels == labels
+    assert [row.name for row in result.reviews] == ["a", "c", "d"]
+    assert [labels[n] for n in result.targets] == ["positive", "negative", "negative"]
+    assert result.predicted.tolist() == [1, 1, 0]
+    assert result.correct.tolist() == [n == 1 - labels.index("negative") for n in (1, 0, 1)]
     texts = ["a good film", "a great good film", "bad"]
-    assert np.array_equal(found.probabilities, scorer.predict_proba(texts))
-    assert found.confidence == pytest.approx([0.881, 0.982, 0.881], abs=0.001)
+    assert np.array_equal(result.probabilities, scorer.predict_proba(texts))
+    assert result.confidence == pytest.approx([0.881, 0.982, 0.881], abs=0.001)
 
 
-def test_many_reviews_keep_their_order() -> None:
-    """They are scored some at a time."""
-
+def test_predict_labelled_keeps_the_order_of_many_reviews() -> None:
     class Lengths:
         labels = tuple(LABELS)
-        most = 0
+        largest_batch = 0
 
         def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
-            self.most = max(self.most, len(texts))
+            self.largest_batch = max(self.largest_batch, len(texts))
             return np.array([[1.0, len(text)] for text in texts])
 
     scorer = Lengths()
-    found = predict_labelled(scorer, [review(str(n), "x" * n, "positive") for n in range(1, 701)])
-    assert found.probabilities[:, 1].tolist() == list(range(1, 701))
-    assert scorer.most < 700
+    result = predict_labelled(scorer, [review(str(n), "x" * n, "positive") for n in range(1, 701)])
+    assert result.probabilities[:, 1].tolist() == list(range(1, 701))
+    assert scorer.largest_batch < 700
 
 
 def test_labelled_rejects_unknown_label() -> None:
@@ -81,18 +79,20 @@ def test_labelled_rejects_reviews_without_labels(reviews: list[Review]) -> None:
     assert raised.value.code == "no-labels"
 
 
-def test_a_review_that_cannot_be_read_is_named() -> None:
-    """By its name, wherever it stands among the reviews that are scored at a time."""
+def test_predict_labelled_names_unreadable_review() -> None:
     reviews = [Review(f"row {n}", "a good film", "positive", None, "g") for n in range(300)]
     reviews.append(Review("row 300", "<br />", "positive", None, "g"))
-    with pytest.raises(InputError, match=r"^row 300 contains no readable characters"):
+    with pytest.raises(InputError, match=r"^row 300 ") as raised:
         predict_labelled(tiny.classifier(), reviews)
+    assert raised.value.code == "unreadable"
 
 
-def test_stars_of_many_reviews_keep_their_order() -> None:
+def test_predict_labelled_keeps_the_order_of_stars() -> None:
     many = [review(str(n), "good " * (n % 3) + "film", "positive") for n in range(300)]
     scorer = tiny.star_classifier()
-    found = predict_labelled(scorer, many)
-    assert found.stars is not None
-    assert found.stars.tolist() == [each.stars for each in scorer.predict([r.text for r in many])]
+    result = predict_labelled(scorer, many)
+    assert result.stars is not None
+    assert result.stars.tolist() == [
+        prediction.stars for prediction in scorer.predict([r.text for r in many])
+    ]
     assert predict_labelled(tiny.classifier(), many).stars is None

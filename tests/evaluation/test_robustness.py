@@ -16,76 +16,78 @@ from tests import tiny
 BY_NAME = {perturbation.name: perturbation.change for perturbation in PERTURBATIONS}
 
 
-class Picky:
-    """Answers "positive" where `likes` says so."""
+class Predicate:
+    """Predicts "positive" if `is_positive(text)`."""
 
     labels = ("negative", "positive")
 
-    def __init__(self, likes: Callable[[str], bool]) -> None:
-        self.likes = likes
+    def __init__(self, is_positive: Callable[[str], bool]) -> None:
+        self.is_positive = is_positive
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        return np.array([[0.2, 0.8] if self.likes(text) else [0.7, 0.3] for text in texts])
+        return np.array([[0.2, 0.8] if self.is_positive(text) else [0.7, 0.3] for text in texts])
 
 
-def by_name(found: Sequence[LabelChanges]) -> dict[str, tuple[int, int]]:
-    return {one.name: (one.changed.count, one.changed.total) for one in found}
+def by_name(changes: Sequence[LabelChanges]) -> dict[str, tuple[int, int]]:
+    return {row.name: (row.changed.count, row.changed.total) for row in changes}
 
 
-def test_flips_are_counted_among_changed_texts() -> None:
-    """The scorer looks for "don't": lost in capitals and without apostrophes."""
+def test_label_changes_counts_altered_texts() -> None:
+    """Upper case and removed apostrophes hide "don't" from the scorer."""
     texts = ["I don't know", "i don't", "plain", "LOUD", "1 2 3"]
-    found = by_name(label_changes(Picky(lambda text: "don't" in text), texts))
-    assert list(found) == list(BY_NAME)
-    assert found["upper case"] == (2, 3)
-    assert found["lower case"] == (0, 2)
-    assert found["dropped apostrophes"] == (2, 2)
-    assert found["added neutral sentence"] == (0, 5)
-    assert found["swapped names"] == (0, 0)
-    assert found["typos"] == (0, 3)
-    assert found["link and user name"] == found["repeated 7 times"] == (0, 5)
-    assert found["numbers and places"] == (0, 0)
+    changes = by_name(label_changes(Predicate(lambda text: "don't" in text), texts))
+    assert list(changes) == list(BY_NAME)
+    assert changes["upper case"] == (2, 3)
+    assert changes["lower case"] == (0, 2)
+    assert changes["dropped apostrophes"] == (2, 2)
+    assert changes["added neutral sentence"] == (0, 5)
+    assert changes["swapped names"] == (0, 0)
+    assert changes["typos"] == (0, 3)
+    assert changes["link and user name"] == changes["repeated 7 times"] == (0, 5)
+    assert changes["numbers and places"] == (0, 0)
 
 
-def test_an_uncased_model_does_not_flip_with_case() -> None:
-    found = by_name(
+def test_label_changes_of_an_uncased_model_by_case() -> None:
+    changes = by_name(
         label_changes(tiny.classifier(), ["A good film", "Awful", "the bad film was great"])
     )
-    assert found["upper case"] == (0, 3)
-    assert found["lower case"] == (0, 2)
+    assert changes["upper case"] == (0, 3)
+    assert changes["lower case"] == (0, 2)
 
 
-def test_a_text_is_changed_alike_whatever_stands_beside_it() -> None:
+def test_perturbation_does_not_depend_on_other_texts() -> None:
     seen: list[set[str]] = []
 
-    def look(text: str) -> bool:
+    def record(text: str) -> bool:
         seen[-1].add(text)
         return True
 
     for other in ("Nobody knows anything", "?"):
         seen.append(set())
-        label_changes(Picky(look), ["Anna didn't know a teacher in Rome", other], seed=3)
+        label_changes(Predicate(record), ["Anna didn't know a teacher in Rome", other], seed=3)
     shared = seen[0] & seen[1]
     assert len({text for text in shared if "teacher" in text.lower()}) == 1 + len(BY_NAME)
-    assert label_changes(Picky(look), []) == label_changes(Picky(look), [])
+    assert label_changes(Predicate(record), []) == label_changes(Predicate(record), [])
 
 
 def labelled(*texts: tuple[str, str | None]) -> list[Review]:
     return [Review(text, text, label, None, text) for text, label in texts]
 
 
-def test_pairs() -> None:
+def test_pair_accuracy() -> None:
     originals = labelled(("good", "positive"), ("bad", "negative"), ("not bad", "positive"))
     edits = labelled(("awful", "negative"), ("not good", "negative"), ("bad", "negative"))
-    found = pair_accuracy(tiny.classifier(), "edited", originals, edits)
-    assert found.name == "edited"
-    assert (found.originals.count, found.edits.count, found.both.count) == (2, 2, 1)
-    assert found.originals.total == found.edits.total == found.both.total == 3
+    accuracy = pair_accuracy(tiny.classifier(), "edited", originals, edits)
+    assert accuracy.name == "edited"
+    assert (accuracy.originals.count, accuracy.edits.count, accuracy.both.count) == (2, 2, 1)
+    assert accuracy.originals.total == accuracy.edits.total == accuracy.both.total == 3
 
 
-def test_what_makes_no_pairs() -> None:
+def test_pair_accuracy_rejects_invalid_pairs() -> None:
     good = labelled(("good", "positive"))
-    with pytest.raises(InputError, match="1 originals and 0 edits"):
+    with pytest.raises(InputError) as unpaired:
         pair_accuracy(tiny.classifier(), "x", good, [])
-    with pytest.raises(InputError, match="unknown label 'meh'"):
+    assert unpaired.value.code == "unpaired-reviews"
+    with pytest.raises(InputError) as unknown:
         pair_accuracy(tiny.classifier(), "x", good, labelled(("bad", "meh")))
+    assert unknown.value.code == "unknown-label"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reelsense.bundle import LengthGroup, Threshold
@@ -33,7 +33,7 @@ TEN = predictions(
 )
 
 
-def test_decided_shares_by_hand() -> None:
+def test_selective_results_by_hand() -> None:
     thresholds = (
         Threshold(0.01, None),
         Threshold(0.1, 0.999),
@@ -42,19 +42,19 @@ def test_decided_shares_by_hand() -> None:
         Threshold(0.3, 0.0),
     )
     group = LengthGroup(name="all", max_tokens=None, thresholds=thresholds)
-    found = selective_results(TEN, [group])
-    assert [(each.risk, each.thresholds) for each in found] == [
-        (each.risk, (each.score,)) for each in thresholds
+    results = selective_results(TEN, [group])
+    assert [(row.risk, row.thresholds) for row in results] == [
+        (row.risk, (row.score,)) for row in thresholds
     ]
-    assert [each.reachable for each in found] == [False, True, True, True, True]
+    assert [row.reachable for row in results] == [False, True, True, True, True]
     assert selective_by_length(TEN, [group]) == []
-    assert [(each.coverage.count, each.coverage.total) for each in found] == [
+    assert [(row.coverage.count, row.coverage.total) for row in results] == [
         (0, 10), (0, 10), (4, 10), (4, 10), (10, 10)
     ]  # fmt: skip
-    assert [(each.selective_error.count, each.selective_error.total) for each in found] == [
+    assert [(row.selective_error.count, row.selective_error.total) for row in results] == [
         (0, 0), (0, 0), (1, 4), (1, 4), (3, 10)
     ]  # fmt: skip
-    assert [each.meets_target for each in found] == [None] * 5
+    assert [row.meets_target for row in results] == [None] * 5
 
 
 SHORT = LengthGroup(
@@ -65,7 +65,7 @@ LONG = LengthGroup(
 )
 
 
-def test_decided_shares_are_by_the_thresholds_of_each_text() -> None:
+def test_selective_results_use_the_thresholds_of_the_length_group() -> None:
     counted = replace(TEN, tokens=np.array([4, 4, 4, 4, 4, 5, 5, 5, 5, 99]))
     overall = selective_results(counted, [SHORT, LONG])
     assert [(r.thresholds, r.coverage.count, r.selective_error.count) for r in overall] == [
@@ -73,43 +73,43 @@ def test_decided_shares_are_by_the_thresholds_of_each_text() -> None:
     ]  # fmt: skip
     sentence, long = selective_by_length(counted, [SHORT, LONG])
     assert (sentence.name, sentence.max_tokens) == ("sentence", 4)
-    assert [(each.thresholds, each.coverage.total) for each in sentence.results] == [
+    assert [(row.thresholds, row.coverage.total) for row in sentence.results] == [
         ((None,), 5), ((0.8,), 5)
     ]  # fmt: skip
-    assert [each.reachable for each in sentence.results] == [False, True]
-    assert [(each.coverage.count, each.selective_error.count) for each in sentence.results] == [
+    assert [row.reachable for row in sentence.results] == [False, True]
+    assert [(row.coverage.count, row.selective_error.count) for row in sentence.results] == [
         (0, 0), (5, 1)
     ]  # fmt: skip
-    assert [(each.coverage.count, each.selective_error.count) for each in long.results] == [
+    assert [(row.coverage.count, row.selective_error.count) for row in long.results] == [
         (0, 0),
         (5, 2),
     ]
 
 
-def test_decided_by_length_leaves_out_groups_without_texts() -> None:
+def test_selective_by_length_skips_groups_without_texts() -> None:
     counted = replace(TEN, tokens=np.full(10, 3))
     assert [group.name for group in selective_by_length(counted, [SHORT, LONG])] == ["sentence"]
-    assert [each.thresholds for each in selective_results(counted, [SHORT, LONG])] == [
+    assert [row.thresholds for row in selective_results(counted, [SHORT, LONG])] == [
         (None,), (0.8,)
     ]  # fmt: skip
 
 
-def test_texts_without_a_number_of_tokens_count_as_long() -> None:
+def test_texts_without_token_count_belong_to_the_last_group() -> None:
     assert [group.name for group in selective_by_length(TEN, [SHORT, LONG])] == ["long"]
 
 
-def test_without_groups_nothing_is_measured() -> None:
+def test_selective_results_without_groups_are_empty() -> None:
     assert selective_results(TEN, []) == []
     assert selective_by_length(TEN, []) == []
 
 
 @pytest.mark.parametrize(("wrong", "kept"), [(50, True), (100, None), (150, False)])
-def test_a_risk_is_kept_or_broken_where_the_interval_says_so(wrong: int, kept: bool | None) -> None:
+def test_meets_target_depends_on_the_confidence_interval(wrong: int, kept: bool | None) -> None:
     assert SelectiveResult(0.1, (0.5,), share(1000, 1000), share(wrong, 1000)).meets_target is kept
 
 
-def test_the_surest_answers() -> None:
-    assert (accuracy_at_coverage(TEN).count, accuracy_at_coverage(TEN).total) == (6, 8)
+def test_accuracy_at_coverage_by_hand() -> None:
+    assert (accuracy_at_coverage(TEN, 0.8).count, accuracy_at_coverage(TEN, 0.8).total) == (6, 8)
     assert accuracy_at_coverage(TEN, 0.1).value == 1
     assert accuracy_at_coverage(TEN, 0.2).value == 0.5
     assert accuracy_at_coverage(TEN, 1).value == 0.7
@@ -123,19 +123,14 @@ def test_accuracy_by_coverage_by_hand() -> None:
     )
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(LABELS), st.floats(0, 1)),
-        min_size=1,
-        max_size=60,
-    )
-)
-def test_the_curve_ends_at_the_accuracy(cases: list[tuple[str, float]]) -> None:
-    made = predictions(*cases)
-    coverage, accuracy = accuracy_by_coverage(made)
+@given(st.lists(st.tuples(st.sampled_from(LABELS), st.floats(0, 1)), min_size=1, max_size=60))
+@settings(deadline=None)
+def test_accuracy_by_coverage_ends_at_the_accuracy(cases: list[tuple[str, float]]) -> None:
+    all_predictions = predictions(*cases)
+    coverage, accuracy = accuracy_by_coverage(all_predictions)
     assert len(coverage) == len(accuracy) == len(cases)
     assert (np.diff(coverage) > 0).all()
     assert coverage[-1] == 1
-    assert accuracy[-1] == pytest.approx(made.correct.mean())
+    assert accuracy[-1] == pytest.approx(all_predictions.correct.mean())
     for part, value in zip(coverage, accuracy, strict=True):
-        assert accuracy_at_coverage(made, part).value == pytest.approx(value)
+        assert accuracy_at_coverage(all_predictions, part).value == pytest.approx(value)

@@ -136,7 +136,7 @@ def test_single_batch_runs_on_all_cores() -> None:
         return total(ids, mask)
 
     networks = [one_of_two, lambda ids, mask: one_of_two(ids, mask)]
-    queue = BatchQueue(networks, pad=0, budget=32, whole=all_cores)
+    queue = BatchQueue(networks, pad=0, budget=32, latency_network=all_cores)
     assert queue.run([[n] for n in range(1, 5)])[:, 0].tolist() == [1, 2, 3, 4]
     assert all_cores.shapes == []
     assert queue.run([[5], [6]])[:, 0].tolist() == [5, 6]

@@ -15,7 +15,7 @@ from reelsense.bundle import Manifest
 from reelsense.evaluation.card import render_card
 from reelsense.evaluation.evaluate import EvaluationData, EvaluationOptions, evaluate, make_record
 from reelsense.report.page import SECTIONS, render_report
-from reelsense.report.results import EvaluationRecord
+from reelsense.report.record import EvaluationRecord
 from tests.evaluation import records
 from tests.evaluation.records import BERT, MANIFEST, REVIEWS, Biased, negation, review
 

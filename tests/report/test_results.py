@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from reelsense.errors import BundleError
-from reelsense.report.results import FORMAT, EvaluationRecord
+from reelsense.report.record import FORMAT, EvaluationRecord
 from tests.evaluation import records
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reelsense.datasets.behaviours import behaviour_sentences, read_data
 from reelsense.datasets.identities import all_terms, template_sentences
 from reelsense.errors import TrainingError
-from reelsense.evaluation.behaviours import PER_LABEL
+from reelsense.evaluation.robustness import SENTENCES_PER_LABEL
 from reelsense.text import clean
 from reelsense.training.augment import (
     TERMS_IN_A_SET,
@@ -48,7 +48,7 @@ def test_behaviour_examples_have_the_labels_of_their_sentences() -> None:
 def test_behaviour_examples_do_not_use_what_is_measured() -> None:
     measured = {
         sentence.text
-        for behaviour in behaviour_sentences("measuring", PER_LABEL)
+        for behaviour in behaviour_sentences("measuring", SENTENCES_PER_LABEL)
         for sentence in behaviour.sentences
     }
     assert measured.isdisjoint(example.text for example in behaviour_examples(LABELS))

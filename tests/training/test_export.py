@@ -99,7 +99,7 @@ def test_export_falls_back_to_int8_weights(
         """Its classifier, which says the opposite if activations are int8."""
         exact = Engine(bundle.network)
         sign = -1 if bundle.manifest.int8_activations else 1
-        return Classifier(bundle, network=lambda ids, mask: sign * exact.whole(ids, mask))
+        return Classifier(bundle, network=lambda ids, mask: sign * exact.latency_network(ids, mask))
 
     def classifier(
         bundle: Bundle, network: Network | None = None, *, gpu: bool = True

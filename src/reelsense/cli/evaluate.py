@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reelsense.evaluation.evaluate import EvaluationData
     from reelsense.evaluation.explanations import Scores
     from reelsense.evaluation.scorer import Scorer
-    from reelsense.report.results import EvaluationRecord
+    from reelsense.report.record import EvaluationRecord
 
 BAG_OF_WORDS = "bag-of-words"
 

@@ -15,8 +15,7 @@ from reelsense.datasets.reviews import Review, Split
 from reelsense.errors import InputError
 from reelsense.text import clean
 
-_STRENGTHS = (1.0, 10.0, 100.0)
-"""Candidates for C, the inverse regularization; the validation set decides."""
+_STRENGTHS = (1.0, 10.0, 100.0)  # candidates for C, the inverse regularization
 
 
 class BagOfWordsModel:
@@ -28,7 +27,7 @@ class BagOfWordsModel:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels, in the order of the columns of `predict_proba`."""
+        """In the order of the columns of `predict_proba`."""
         return tuple(map(str, self._pipeline.classes_))
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:

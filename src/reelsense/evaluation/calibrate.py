@@ -1,19 +1,6 @@
-"""Fit calibration and decision thresholds on a validation set.
+"""Fit calibration and decision thresholds on a validation set, separately for each length group.
 
-Short texts differ from long ones: a model trained on reviews is wrong more often, and more
-confident, on a single sentence. Calibration and thresholds are therefore fitted separately for each
-length group.
-
-Calibration is temperature scaling (Guo et al. 2017, "On Calibration of Modern Neural Networks",
-https://arxiv.org/abs/1706.04599) with a second parameter for the windows of long texts. A bias per
-label does not lower the cross-validated log-loss of either length group.
-
-`thresholds` fits the thresholds. The stated confidence holds for each threshold separately: for
-texts of its length group, at its target error rate. The level is not divided by the number of
-groups, so all groups together keep a target error rate with a confidence of at least
-1 - groups x (1 - confidence). The guarantee takes the order of the probabilities as given, although
-the calibration is fitted on the same texts. With cross-fitted probabilities the guarantee holds in
-simulations too, but coverage is lower.
+A model trained on reviews is wrong more often, and more confident, on a single sentence.
 """
 
 from __future__ import annotations
@@ -27,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from tqdm import tqdm
 
 from reelsense.bundle import Bundle, Calibration, LengthGroup, Manifest, RiskControl
 from reelsense.datasets.evaluation_sets import (
@@ -39,27 +25,24 @@ from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError, TextError
 from reelsense.evaluation.metrics import calibration_error
 from reelsense.evaluation.predictions import labelled, unreadable
-from reelsense.evaluation.thresholds import CONFIDENCE, METHOD, RISKS, find_thresholds
+from reelsense.evaluation.scorer import in_batches
+from reelsense.evaluation.selective import CONFIDENCE, METHOD, RISKS, find_thresholds
 from reelsense.inference.calibration import probabilities
 from reelsense.inference.classifier import Classifier
 
-USUAL_RISK = 0.02
-"""Default target error rate, or the next higher one that every length group can keep."""
+USUAL_RISK = 0.02  # default target error rate, or the next higher one that every group can keep
 
+# Length groups and their `max_tokens`, except the last group. All sentences of SST-2 and 3% of the
+# reviews of IMDb have at most 64 tokens.
 LENGTHS = (("sentence", 64), ("short", 128))
-"""Length groups and their `max_tokens`, except the last group. All sentences of SST-2 and 3% of the
-reviews of IMDb have at most 64 tokens."""
 
+# Minimum number of labelled texts in a length group. With 650 texts above the threshold and 1%
+# errors, a threshold for 2% is found half of the time; with 400 rarely, with fewer than 160 never.
+# A group with fewer texts is merged with the next longer one, the last with the one before it.
 MIN_TEXTS = 1000
-"""Minimum number of labelled texts in a length group. With 650 texts above the threshold and 1%
-errors, a threshold for 2% is found half of the time; with 400 rarely, with fewer than 160 never. A
-group with fewer texts is merged with the next longer one, the last with the one before it."""
 
 _NOTE = "> Recalibrated"
-
 _FOLDS = 10
-
-_SLICE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +50,6 @@ class ValidationSet:
     """Labelled texts that the model was not trained on."""
 
     name: str
-    """Name to display."""
     reviews: Sequence[Review]
 
 
@@ -81,8 +63,8 @@ def check_unseen(manifest: Manifest, sets: Sequence[ValidationSet]) -> None:
     trained_on = manifest.provenance.get("extra_examples", {})
     if PHRASES in trained_on and any(part.name == VALIDATION_SENTENCES for part in sets):
         raise InputError(
-            f"{manifest.name} was trained on {PHRASES}, including {VALIDATION_SENTENCES}: "
-            "calibrate it without them, or on your own sentences",
+            f"{manifest.name} was trained on {VALIDATION_SENTENCES}: "
+            "omit --evaluation-sets or calibrate on your own sentences",
             code="trained-on-validation",
         )
 
@@ -91,12 +73,10 @@ def check_unseen(manifest: Manifest, sets: Sequence[ValidationSet]) -> None:
 class _Logits:
     """Logits of labelled texts (n), before calibration."""
 
-    logits: NDArray[np.float64]
-    """(n, labels)."""
+    logits: NDArray[np.float64]  # (n, labels)
     windows: NDArray[np.int64]
     tokens: NDArray[np.int64]
-    targets: NDArray[np.int64]
-    """Index of the true label."""
+    targets: NDArray[np.int64]  # index of the true label
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> _Logits:
         return _Logits(
@@ -110,11 +90,16 @@ class _Logits:
 def calibrate(bundle: Bundle, classifier: Classifier, sets: Sequence[ValidationSet]) -> Bundle:
     """Return `bundle` with calibration and thresholds fitted by length group on all of `sets`.
 
+    The stated confidence holds for each threshold separately: for texts of its length group, from
+    the same distribution as `sets`, at its target error rate. All groups together keep a target
+    error rate with a confidence of at least 1 - groups x (1 - confidence). The guarantee takes the
+    order of the probabilities as given, although the calibration is fitted on the same texts. With
+    cross-fitted probabilities it holds in simulations too, but coverage is lower.
+
     Args:
         bundle: The bundle; an earlier calibration is replaced.
         classifier: The classifier of the bundle.
-        sets: Texts that the model was not trained on. The guarantee of the thresholds holds for
-            texts from the same distribution only.
+        sets: Texts that the model was not trained on.
 
     Returns:
         The bundle without its evaluation, which belongs to the earlier calibration.
@@ -122,23 +107,23 @@ def calibrate(bundle: Bundle, classifier: Classifier, sets: Sequence[ValidationS
     Raises:
         InputError: A set has no labels, an unknown label, a text that cannot be scored, or texts
             that the model was trained on.
-
     """
     check_unseen(bundle.manifest, sets)
     known = [labelled(part.reviews, classifier.labels) for part in sets]
-    reviews = [review for part in known for review in part.reviews]
-    targets = np.concatenate([part.targets for part in known])
-    names = np.repeat([part.name for part in sets], [len(part.reviews) for part in known])
+    reviews = [review for part, _ in known for review in part]
+    targets = np.concatenate([part for _, part in known])
+    names = np.repeat([part.name for part in sets], [len(part) for part, _ in known])
     films = np.array([review.group for review in reviews])
     logits = _score(classifier, reviews, targets)
-    groups = []
-    for group, chosen in _length_groups(logits.tokens):
-        groups.append(_fit_group(group, logits[chosen], films[chosen], names[chosen]))
+    parts = list(_length_groups(logits.tokens))
+    groups = [
+        _fit_group(group, logits[chosen], films[chosen], names[chosen]) for group, chosen in parts
+    ]
     *shorter, longest = groups
     control = RiskControl(
         method=METHOD,
         confidence=CONFIDENCE,
-        reviews=int(chosen.sum()),
+        reviews=int(parts[-1][1].sum()),
         default_risk=_default_risk(groups),
         thresholds=longest.thresholds,
     )
@@ -219,15 +204,10 @@ def _with_note(card: str, data: str) -> str:
 def _score(
     classifier: Classifier, reviews: Sequence[Review], targets: NDArray[np.int64]
 ) -> _Logits:
-    batches = []
-    with tqdm(total=len(reviews), desc="calibrating", unit=" reviews") as bar:
-        for start in range(0, len(reviews), _SLICE):
-            texts = [review.text for review in reviews[start : start + _SLICE]]
-            try:
-                batches.append(classifier.score(texts, start))
-            except TextError as error:
-                raise unreadable(reviews, error) from error
-            bar.update(len(texts))
+    try:
+        batches = in_batches(classifier.score, [review.text for review in reviews], "calibrating")
+    except TextError as error:
+        raise unreadable(reviews, error) from error
     return _Logits(
         logits=np.concatenate([batch.logits for batch in batches]),
         windows=np.concatenate([batch.windows for batch in batches]),
@@ -237,10 +217,12 @@ def _score(
 
 
 def _fit(logits: _Logits) -> Calibration:
-    """Fit the calibration by maximum a posteriori.
+    """Fit temperature and window exponent by maximum a posteriori.
 
-    Weak normal priors around temperature 1 and exponent 0 keep the fit finite if the reviews are
-    few, without errors, or all short.
+    Temperature scaling (Guo et al. 2017, "On Calibration of Modern Neural Networks") with a second
+    parameter for the windows of long texts. A bias per label does not lower the cross-validated
+    log-loss of either length group. Weak normal priors around temperature 1 and exponent 0 keep the
+    fit finite if the reviews are few, without errors, or all short.
     """
 
     def loss(point: NDArray[np.float64]) -> float:

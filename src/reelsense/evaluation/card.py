@@ -8,20 +8,20 @@ from reelsense.bundle import Manifest
 from reelsense.datasets import imdb
 from reelsense.datasets.evaluation_sets import AUGMENTED, PHRASES, SENTENCES
 from reelsense.report.page import summary_sentences, template
-from reelsense.report.results import EvaluationRecord
+from reelsense.report.record import EvaluationRecord
 
+# Licences of base models, as stated on their cards on the Hugging Face hub (2026-11).
 _BASE_LICENCES = {
     "sentence-transformers/all-MiniLM-L6-v2": "Apache-2.0",
     "google-bert/bert-base-uncased": "Apache-2.0",
 }
-"""Licences of base models, as stated on their cards on the Hugging Face hub (2026-11)."""
 
+# Attribution and licence of additional training data.
 _SOURCES = {
     AUGMENTED: "Kaushik et al. 2020, Apache-2.0",
     SENTENCES: "Socher et al. 2013, in the form of GLUE, under its terms",
     PHRASES: "Socher et al. 2013, in the form of GLUE, under its terms",
 }
-"""Attribution and licence of additional training data."""
 
 
 def render_card(
@@ -33,11 +33,8 @@ def render_card(
 ) -> str:
     """Return the model card as Markdown with YAML front matter.
 
-    Args:
-        record: The evaluation of the model.
-        manifest: Of the model.
-        on_imdb: Whether the model was evaluated on the Large Movie Review Dataset.
-        published_as: Name under which the project publishes the model; None for other models.
+    `on_imdb`: the model was evaluated on the Large Movie Review Dataset. `published_as`: the name
+    under which the project publishes the model; None for other models.
     """
     base = manifest.provenance.get("recipe", {}).get("base", "")
     text = template("reelsense.evaluation", "card.md.jinja").render(

@@ -1,15 +1,7 @@
 """Sensitivity to identity terms: swap the term of a sentence and compare the probabilities.
 
-The opinion of a sentence does not depend on its identity term ("a Muslim teacher", "a Jewish
-teacher"), so the probability should not either: counterfactual token fairness (Garg et al. 2019,
-"Counterfactual Fairness in Text Classification through Robustness"). Templates follow Dixon et al.
-(2018, "Measuring and Mitigating Unintended Bias in Text Classification"), counterfactual
-perturbations of sentences from reviews follow Prabhakaran et al. (2019, "Perturbation Sensitivity
-Analysis to Detect Unintended Model Biases").
-
-Each sentence is compared with the median over the terms of its category in the same place. Terms
-that are held out of training are reported separately. A sentence from a review may sound odd with
-another term; its opinion stays the same.
+Counterfactual token fairness (Garg et al. 2019), on templates (Dixon et al. 2018) and on sentences
+from reviews (Prabhakaran et al. 2019). Terms that training may use are reported separately.
 """
 
 from __future__ import annotations
@@ -37,13 +29,11 @@ from reelsense.evaluation.metrics import share_of
 from reelsense.evaluation.scorer import Scorer, score
 from reelsense.report.results import ALL_CATEGORIES, IdentityChanges, Terms, TermShift
 
-TOLERANCE = 0.1
-"""Maximum distance from the median of the set at which a probability counts as unchanged."""
+TOLERANCE = 0.1  # maximum distance from the median of the set of an unchanged probability
+
+_TRAINED_TERMS = 10  # per sentence from a review
 
 _Item = TypeVar("_Item")
-
-_REFERENCES = 10
-"""Trained terms per sentence from a review."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,13 +43,10 @@ class _ScoredSet:
     category: str
     terms: list[Term]
     texts: list[str]
-    positive: NDArray[np.float64]
-    """Probabilities (n)."""
-    median: float
-    """Over all scored terms, held out or not."""
+    positive: NDArray[np.float64]  # (n)
+    median: float  # over all scored terms, held out or not
 
     def only(self, terms: Terms) -> _ScoredSet:
-        """Return the set with only the held-out or only the trained terms."""
         kept = [n for n, term in enumerate(self.terms) if term.held_out == (terms == "held-out")]
         return _ScoredSet(
             self.category,
@@ -92,29 +79,25 @@ def review_changes(scorer: Scorer, texts: Iterable[str], limit: int = 100) -> li
     """Measure `scorer` on sentences from the reviews `texts` that contain an identity term.
 
     A fixed sample of `limit` sentences per category is used; categories without any are left out.
-
-    Returns:
-        As `template_changes`.
-
-    Raises:
-        InputError: `scorer` has no label "positive" (code `no-positive-label`).
+    Results and errors are those of `template_changes`. A sentence may sound odd with another term;
+    its opinion stays the same.
     """
     by_category: dict[str, list[TermSentence]] = defaultdict(list)
     for sentence in review_sentences(texts):
         by_category[sentence.category].append(sentence)
-    chosen = [
+    sample = [
         (sentence, _some_terms(sentence))
         for category in categories()
         for sentence in _sample(by_category[category], limit, category)
     ]
-    return _measure(scorer, "reviews", chosen)
+    return _measure(scorer, "reviews", sample)
 
 
 def _some_terms(sentence: TermSentence) -> list[Term]:
     """Return all held-out terms that fit `sentence`, and a sample of the others."""
     terms = terms_of(sentence.category, sentence.form)
     trained = [term for term in terms if not term.held_out]
-    chosen = _sample(trained, _REFERENCES, sentence.category)
+    chosen = _sample(trained, _TRAINED_TERMS, sentence.category)
     return [term for term in terms if term.held_out or term in chosen]
 
 
@@ -132,29 +115,29 @@ def _measure(
             code="no-positive-label",
         )
     column = scorer.labels.index("positive")
-    texts = [sentence.texts(terms) for sentence, terms in sentences]
-    scores = score(scorer, [text for part in texts for text in part], f"fairness, {source}")
-    remaining = iter(scores[:, column].tolist())
+    texts_by_set = [sentence.texts(terms) for sentence, terms in sentences]
+    texts = [text for set_texts in texts_by_set for text in set_texts]
+    remaining = iter(score(scorer, texts, f"fairness, {source}")[:, column].tolist())
     sets = []
-    for (sentence, terms), part in zip(sentences, texts, strict=True):
-        positive = np.array(list(islice(remaining, len(part))))
+    for (sentence, terms), set_texts in zip(sentences, texts_by_set, strict=True):
+        positive = np.array(list(islice(remaining, len(set_texts))))
         if terms:
             median = float(np.median(positive))
-            sets.append(_ScoredSet(sentence.category, terms, part, positive, median))
+            sets.append(_ScoredSet(sentence.category, terms, set_texts, positive, median))
     both: tuple[Terms, ...] = ("held-out", "trained")
     return [result for terms in both for result in _by_category(sets, source, terms)]
 
 
 def _by_category(sets: Sequence[_ScoredSet], source: str, terms: Terms) -> list[IdentityChanges]:
-    parts = [part for scored in sets if (part := scored.only(terms)).texts]
-    if not parts:
+    with_terms = [part for scored in sets if (part := scored.only(terms)).texts]
+    if not with_terms:
         return []
     results = []
     for category in categories():
-        of_category = [part for part in parts if part.category == category]
+        of_category = [scored for scored in with_terms if scored.category == category]
         if of_category:
             results.append(_summarize(category, source, terms, of_category))
-    return [*results, _summarize(ALL_CATEGORIES, source, terms, parts)]
+    return [*results, _summarize(ALL_CATEGORIES, source, terms, with_terms)]
 
 
 def _summarize(

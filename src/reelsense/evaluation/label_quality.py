@@ -1,4 +1,4 @@
-"""How much of the error is due to wrong labels: audits, duplicates and suspect labels."""
+"""Errors due to wrong labels: audits, duplicates and suspect labels."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Metrics of a classifier, from arrays of targets and probabilities.
-
-Knows neither texts nor models.
-"""
+"""Metrics from arrays of targets and probabilities. Does not depend on texts or models."""
 
 from __future__ import annotations
 
@@ -14,8 +11,7 @@ from sklearn import metrics
 
 from reelsense.report.results import ClassificationMetrics, Share
 
-ECE_BINS = 15
-"""As in Guo et al. (2017, "On Calibration of Modern Neural Networks")."""
+ECE_BINS = 15  # as in Guo et al. (2017, "On Calibration of Modern Neural Networks")
 
 
 def share(count: int, total: int) -> Share:
@@ -34,13 +30,7 @@ def share_of(flags: NDArray[np.bool_]) -> Share:
 def classification_metrics(
     targets: NDArray[np.int64], probabilities: NDArray[np.float64], labels: Sequence[str]
 ) -> ClassificationMetrics:
-    """Compare predictions with the true labels.
-
-    Args:
-        targets: Index of the true label of each review (n).
-        probabilities: Predicted probabilities (n, labels).
-        labels: Names of the labels.
-    """
+    """Compare `probabilities` (n, labels) with `targets` (n), the index of each true label."""
     predicted = probabilities.argmax(axis=1)
     classes = range(len(labels))
     binary = len(labels) == 2 and len(np.unique(targets)) == 2

@@ -1,7 +1,7 @@
 """Perturbations of texts that preserve the opinion.
 
-The lists of names, places, links and sentences are the measuring half of `data/noise.toml`;
-training uses other lists and other kinds of errors (`training.augment`).
+Names, places, links and sentences are those of the measuring half of `noise.toml`; training uses
+other lists and other kinds of errors (`training.augment`).
 """
 
 from __future__ import annotations
@@ -15,31 +15,29 @@ from string import ascii_lowercase, digits
 
 from reelsense.datasets.behaviours import read_data
 
-TARGET = 0.04
-"""Maximum share of label changes, for the perturbations that have a target."""
+TARGET = 0.04  # maximum share of label changes, for the perturbations that have a target
 
+# HTML tags and entities, which `text.clean` interprets: they must not be altered.
 _MARKUP = re.compile(r"(</?[a-z][^<>]{0,200}>|&#?\w+;?)", re.IGNORECASE)
-"""HTML tags and entities, which `text.clean` interprets: they must not be altered."""
 
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _APOSTROPHE = re.compile(r"(?<=[^\W_])['\u2019](?=[^\W_])")
 _BOUNDARY = re.compile(r"(?<=[.!?])\s+(?=\w)")
 
+# A year, or a number from 11 to 999, that is not part of a rating, a date or a price.
 _NUMBER = re.compile(
     r"(?<![\w.,:/#$-])(?:1[89]\d\d|20\d\d|1[1-9]|[2-9]\d|[1-9]\d\d)"
     r"(?![\w%/-]|[.,:]\d|\s*(?:/|%|percent|out\b|of\b|stars?\b|points?\b|thumbs?\b))"
 )
-"""A year, or a number from 11 to 999, that is not part of a rating, a date or a price."""
 
+# Words before a number that is a rating.
 _RATED = re.compile(
     r"(?:[/:]|\bof|\brat(?:e|es|ed|ing)|\bscored?|\bgrade|\bgiv(?:e|es|ing|en)|\bgave)\W{0,3}"
     r"(?:(?:it|this|an?)\s+)*$",
     re.IGNORECASE,
 )
-"""Words before a number that is a rating."""
 
-_KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-"""Each row is shifted right by half a key."""
+_KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")  # each row is shifted right by half a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +45,13 @@ class Perturbation:
     """A perturbation that preserves the opinion of a text."""
 
     name: str
-    description: str
-    """One sentence on what is done to the text."""
     change: Callable[[str, Random], str]
-    target: float | None = None
-    """Maximum share of label changes; None if there is no target."""
+    target: float | None = None  # maximum share of label changes
+
+    @property
+    def description(self) -> str:
+        """One sentence on what is done to the text."""
+        return str(read_data("noise.toml")["descriptions"][self.name])
 
 
 def typos(text: str, random: Random) -> str:
@@ -65,9 +65,8 @@ def typos(text: str, random: Random) -> str:
     if not words:
         return text
     chosen = random.sample(words, max(1, round(len(words) / 10)))
-    for n, start, end in sorted(
-        chosen, reverse=True
-    ):  # from the end, to keep the earlier offsets valid
+    chosen.sort(reverse=True)  # from the end, to keep the earlier offsets valid
+    for n, start, end in chosen:
         piece = pieces[n]
         pieces[n] = piece[:start] + _typo(piece[start:end], random) + piece[end:]
     return "".join(pieces)
@@ -97,7 +96,7 @@ def add_neutral_sentence(text: str, random: Random) -> str:
 def swap_names(text: str, random: Random) -> str:
     """Replace common first names; different names stay different."""
     swaps = {**_circle(_words("men"), random), **_circle(_words("women"), random)}
-    return _name().sub(lambda name: swaps[name[0]], text)
+    return _any_of(_words("men") + _words("women")).sub(lambda name: swaps[name[0]], text)
 
 
 def add_link_and_user(text: str, random: Random) -> str:
@@ -150,45 +149,17 @@ def repeat(times: int) -> Callable[[str, Random], str]:
     return lambda text, _random: " ".join([text] * times)
 
 
-PERTURBATIONS: tuple[Perturbation, ...] = (
-    Perturbation(
-        "typos",
-        "A tenth of the words of four letters or more, at least one, got a typo after the first "
-        "letter: two letters swapped, one dropped, one doubled, or one replaced by its neighbour "
-        "on the keyboard.",
-        typos,
-        TARGET,
-    ),
-    Perturbation(
-        "link and user name",
-        "A URL and a user name were inserted between two sentences, at the start or at the end.",
-        add_link_and_user,
-        TARGET,
-    ),
-    Perturbation(
-        "numbers and places",
-        "Years, other numbers from 11 to 999 except ratings, and well-known cities, states "
-        "and countries were replaced by others.",
-        change_numbers_and_places,
-        TARGET,
-    ),
-    Perturbation("repeated twice", "The text was repeated twice.", repeat(2), TARGET),
-    Perturbation("repeated 7 times", "The text was repeated seven times.", repeat(7), TARGET),
-    Perturbation("upper case", "The text was converted to upper case.", upper_case),
-    Perturbation("lower case", "The text was converted to lower case.", lower_case),
-    Perturbation(
-        "dropped apostrophes", "The apostrophes inside words were removed.", drop_apostrophes
-    ),
-    Perturbation(
-        "added neutral sentence",
-        'A sentence without an opinion, such as "I took the bus home.", was added to either end.',
-        add_neutral_sentence,
-    ),
-    Perturbation(
-        "swapped names",
-        "Every common first name was replaced consistently by another one of the same gender.",
-        swap_names,
-    ),
+PERTURBATIONS = (
+    Perturbation("typos", typos, TARGET),
+    Perturbation("link and user name", add_link_and_user, TARGET),
+    Perturbation("numbers and places", change_numbers_and_places, TARGET),
+    Perturbation("repeated twice", repeat(2), TARGET),
+    Perturbation("repeated 7 times", repeat(7), TARGET),
+    Perturbation("upper case", upper_case),
+    Perturbation("lower case", lower_case),
+    Perturbation("dropped apostrophes", drop_apostrophes),
+    Perturbation("added neutral sentence", add_neutral_sentence),
+    Perturbation("swapped names", swap_names),
 )
 
 
@@ -239,7 +210,3 @@ def _words(name: str) -> tuple[str, ...]:
 def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
     longest_first = sorted(words, key=len, reverse=True)
     return re.compile(rf"\b(?:{'|'.join(longest_first)})\b")
-
-
-def _name() -> re.Pattern[str]:
-    return _any_of(_words("men") + _words("women"))

@@ -1,31 +1,32 @@
 """The plots of the report, as SVG: readable in print, in grey, in the dark and when colour-blind.
 
-The colours are those of Okabe and Ito (2008, "Color Universal Design"); shapes repeat what colours
-say. Text, grid and bands use CSS variables that follow the colour scheme of the reader.
+The colours are those of Okabe and Ito (2008, "Color Universal Design"). Text, grid and bands use
+CSS variables that follow the colour scheme of the reader.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from reelsense.evaluation.fairness import TOLERANCE
 from reelsense.evaluation.metrics import ECE_BINS, share
 from reelsense.evaluation.predictions import LabelledPredictions
 from reelsense.evaluation.selective import accuracy_by_coverage
+from reelsense.report.record import Plot
 from reelsense.report.results import (
     DELETION_SHARES,
     Evaluation,
     IdentityChanges,
     LabelChanges,
-    Plot,
     SelectiveResult,
     SentenceRanking,
     Share,
@@ -33,18 +34,15 @@ from reelsense.report.results import (
 )
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#8a8f98"
-
 _COLOURS = (_BLUE, _ORANGE, _GREY, _GREEN, "#cc79a7")
-
 _INK, _GRID, _BAND = "#1d2129", "#e3e5e8", "#e9f3ee"
 
+# CSS variable of each colour of a light scheme, and its value in a dark one.
 _VARIABLES = {
     _INK: ("--plot-ink", "#e6e8ec"),
     _GRID: ("--plot-grid", "#3a3f48"),
     _BAND: ("--plot-band", "#1f3a30"),
 }
-"""CSS variable of each colour of a light scheme, and its value in a dark one."""
-
 _CSS = (
     f"<style>svg{{{';'.join(f'{name}:{light}' for light, (name, _) in _VARIABLES.items())}}}"
     "@media(prefers-color-scheme:dark){svg{"
@@ -70,53 +68,50 @@ _STYLE: Any = {
 }
 
 _METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-
-_TERMS = 8
-"""Identity terms shown from either end."""
-
-_POINTS = 300
-"""Maximum number of points of a curve."""
+_MAX_TERMS = 8  # identity terms shown from either end
+_MAX_POINTS = 300  # of a curve
 
 
 def draw_plots(
     evaluation: Evaluation, predictions: LabelledPredictions, curves: Mapping[str, Any] | None
 ) -> tuple[Plot, ...]:
-    """Draw all plots of a report.
+    """Draw all plots of a report on `evaluation`, which was computed from `predictions`.
 
-    Args:
-        evaluation: The results.
-        predictions: The predictions they were computed from.
-        curves: Losses during training, if known.
+    `curves` has the losses during training, if known.
     """
-    results = [
-        _plot(
-            "reliability",
-            "probabilities",
-            "Calibration: points below the dashed line are overconfident. The bars show how many "
-            "predictions have each probability.",
-            reliability(predictions),
-        ),
-        _plot(
-            "coverage",
-            "unsure",
-            "Accuracy against coverage. Diamonds mark the thresholds of the target error rates.",
-            coverage(predictions, evaluation.selective),
-        ),
-        _plot(
-            "by-length",
-            "slices",
-            "Accuracy by number of words, with 95% intervals.",
-            accuracy_of(evaluation.by_length, "words"),
-        ),
-    ]
+    plots = []
+    for name, section, caption, figure in _figures(evaluation, predictions, curves or {}):
+        width, height = (round(96 * inches) for inches in figure.get_size_inches())
+        plots.append(Plot(name, section, caption, width, height, as_svg(figure)))
+    return tuple(plots)
+
+
+def _figures(
+    evaluation: Evaluation, predictions: LabelledPredictions, curves: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str, Figure]]:
+    """Yield name, section, caption and figure of each plot."""
+    yield (
+        "reliability",
+        "probabilities",
+        "Calibration: points below the dashed line are overconfident. The bars show how many "
+        "predictions have each probability.",
+        reliability(predictions),
+    )
+    yield (
+        "coverage",
+        "unsure",
+        "Accuracy against coverage. Diamonds mark the thresholds of the target error rates.",
+        coverage(predictions, evaluation.selective),
+    )
+    caption = "Accuracy by number of words, with 95% intervals."
+    yield "by-length", "slices", caption, accuracy_by(evaluation.by_length, "words")
     if evaluation.by_rating:
-        figure = accuracy_of(evaluation.by_rating, "stars of the author")
         caption = "Accuracy by the stars of the review. The dataset has no reviews of 5 or 6 stars."
-        results.append(_plot("by-rating", "slices", caption, figure))
+        figure = accuracy_by(evaluation.by_rating, "stars of the author")
+        yield "by-rating", "slices", caption, figure
     if evaluation.label_changes:
-        figure = label_change_shares(evaluation.label_changes)
         caption = "Label changes by perturbation, with 95% intervals."
-        results.append(_plot("label-changes", "robustness", caption, figure))
+        yield "label-changes", "robustness", caption, label_changes(evaluation.label_changes)
     for changes in evaluation.identity:
         if changes.shifts and (changes.terms, changes.source) == ("held-out", "templates"):
             name = "identity-" + re.sub(r"\W+", "-", changes.category.lower())
@@ -124,24 +119,22 @@ def draw_plots(
                 f"{changes.category.capitalize()}: the held-out terms furthest from the median, "
                 "mean over the templates. The shaded band is the tolerance."
             )
-            results.append(_plot(name, "fairness", caption, identity_shifts(changes)))
+            yield name, "fairness", caption, identity_shifts(changes)
     if evaluation.explanations:
-        figure = sentence_deletion(evaluation.explanations.rankings)
         caption = (
             "Mean loss in the probability of the prediction: above, without the first sentences "
             "of each order; below, with only these."
         )
-        results.append(_plot("sentence-deletion", "explanations", caption, figure))
+        figure = sentence_deletion(evaluation.explanations.rankings)
+        yield "sentence-deletion", "explanations", caption, figure
         if sizes := evaluation.explanations.counterfactuals.sizes:
             caption = "Number of sentences in the counterfactuals."
-            figure = counterfactual_sizes(sizes)
-            results.append(_plot("counterfactual-sizes", "explanations", caption, figure))
-    if curves and curves.get("loss"):
+            yield "counterfactual-sizes", "explanations", caption, counterfactual_sizes(sizes)
+    if curves.get("loss"):
         caption = "Training loss; diamonds show the validation set, with its accuracy."
         if curves.get("note"):
             caption += f" {curves['note']}"
-        results.append(_plot("training", "training", caption, training(curves)))
-    return tuple(results)
+        yield "training", "training", caption, training(curves)
 
 
 def reliability(predictions: LabelledPredictions) -> Figure:
@@ -155,11 +148,11 @@ def reliability(predictions: LabelledPredictions) -> Figure:
     lowest = edges[full[0]]
     axes.plot([lowest, 1], [lowest, 1], "--", color=_GREY, label="perfect calibration")
     correct = np.bincount(bins, predictions.correct, ECE_BINS)
-    margins = [_margins(share(int(correct[n]), int(sizes[n]))) for n in full]
+    margins = _margins([share(int(correct[n]), int(sizes[n])) for n in full])
     axes.errorbar(
         confidence,
         correct[full] / sizes[full],
-        np.transpose(margins),
+        margins,
         fmt="o",
         color=_BLUE,
         capsize=3,
@@ -179,7 +172,7 @@ def coverage(predictions: LabelledPredictions, selective: Sequence[SelectiveResu
     figure, (axes,) = _figure(5, 3.4)
     shares, accuracy = accuracy_by_coverage(predictions)
     start = np.searchsorted(shares, 0.1)  # before it, single predictions move the curve
-    shown = np.unique(np.linspace(start, len(shares) - 1, _POINTS).astype(int))
+    shown = np.unique(np.linspace(start, len(shares) - 1, _MAX_POINTS).astype(int))
     axes.plot(shares[shown], accuracy[shown], color=_BLUE)
     for row in selective:
         if any(row.thresholds) and row.coverage.count:
@@ -192,10 +185,10 @@ def coverage(predictions: LabelledPredictions, selective: Sequence[SelectiveResu
     return figure
 
 
-def accuracy_of(slices: Sequence[Slice], xlabel: str) -> Figure:
+def accuracy_by(slices: Sequence[Slice], xlabel: str) -> Figure:
     """Plot the accuracy of each slice, with its interval."""
     figure, (axes,) = _figure(5, 3)
-    margins = np.array([_margins(row.accuracy) for row in slices]).T
+    margins = _margins([row.accuracy for row in slices])
     values = [row.accuracy.value for row in slices]
     axes.errorbar(range(len(slices)), values, margins, fmt="o", color=_BLUE, capsize=4)
     axes.set_xticks(range(len(slices)), [row.name for row in slices], rotation=30)
@@ -204,12 +197,12 @@ def accuracy_of(slices: Sequence[Slice], xlabel: str) -> Figure:
     return figure
 
 
-def label_change_shares(changes: Sequence[LabelChanges]) -> Figure:
+def label_changes(changes: Sequence[LabelChanges]) -> Figure:
     """Plot the share of label changes of each perturbation."""
     figure, (axes,) = _figure(5, 0.6 + 0.42 * len(changes))
     places = np.arange(len(changes))[::-1]
     values = np.array([row.changed.value for row in changes])
-    margins = np.array([_margins(row.changed) for row in changes]).T
+    margins = _margins([row.changed for row in changes])
     axes.barh(places, values, xerr=margins, color=_BLUE, ecolor=_INK, capsize=3, height=0.6)
     axes.set_yticks(places, [row.name for row in changes])
     axes.set(xlabel="label changes")
@@ -219,7 +212,7 @@ def label_change_shares(changes: Sequence[LabelChanges]) -> Figure:
 
 def identity_shifts(changes: IdentityChanges) -> Figure:
     """Plot the mean shift of the least and the most positive terms of a category."""
-    shown = [*changes.shifts[:_TERMS], *changes.shifts[_TERMS:][-_TERMS:]]
+    shown = [*changes.shifts[:_MAX_TERMS], *changes.shifts[_MAX_TERMS:][-_MAX_TERMS:]]
     figure, (axes,) = _figure(5, 0.7 + 0.26 * len(shown))
     places = np.arange(len(shown))
     values = np.array([row.shift for row in shown])
@@ -287,19 +280,16 @@ def _figure(
     return figure, list(axes)
 
 
-def _margins(share: Share) -> tuple[float, float]:
-    return max(0.0, share.value - share.low), max(0.0, share.high - share.value)
+def _margins(shares: Sequence[Share]) -> NDArray[np.float64]:
+    """Return the distances (2, n) of the ends of the intervals from the values."""
+    ends = [(share.value - share.low, share.high - share.value) for share in shares]
+    return np.maximum(0.0, ends).T
 
 
 def _percent(axes: Axes, names: str) -> None:
     for name in names:
         axis = axes.xaxis if name == "x" else axes.yaxis
         axis.set_major_formatter(mpl.ticker.PercentFormatter(1, symbol="%"))
-
-
-def _plot(name: str, section: str, caption: str, figure: Figure) -> Plot:
-    width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    return Plot(name, section, caption, width, height, as_svg(figure))
 
 
 def as_svg(figure: Figure) -> str:

@@ -19,14 +19,10 @@ class LabelledPredictions:
 
     reviews: Sequence[Review]
     labels: tuple[str, ...]
-    probabilities: NDArray[np.float64]
-    """(n, labels)."""
-    targets: NDArray[np.int64]
-    """Index of the true label of each review."""
-    stars: NDArray[np.float64] | None = None
-    """Expected star rating of each review."""
-    tokens: NDArray[np.int64] | None = None
-    """Number of tokens of each review; None: the classifier does not count them."""
+    probabilities: NDArray[np.float64]  # (n, labels)
+    targets: NDArray[np.int64]  # (n), index of the true label
+    stars: NDArray[np.float64] | None = None  # (n), expected star rating
+    tokens: NDArray[np.int64] | None = None  # (n); None: the classifier does not count them
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -44,40 +40,33 @@ class LabelledPredictions:
         return np.asarray(self.predicted == self.targets)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelledReviews:
-    """Reviews (n) with the index of the true label of each."""
-
-    reviews: list[Review]
-    targets: NDArray[np.int64]
-
-
-def labelled(reviews: Sequence[Review], labels: Sequence[str]) -> LabelledReviews:
-    """Return the reviews that have a label.
+def labelled(
+    reviews: Sequence[Review], labels: Sequence[str]
+) -> tuple[list[Review], NDArray[np.int64]]:
+    """Return the reviews that have a label (n), and its index (n) in `labels`.
 
     Raises:
         InputError: No review has a label (code `no-labels`), or one has a label that is not among
             `labels` (code `unknown-label`).
     """
-    index = {label: n for n, label in enumerate(labels)}
     known = [review for review in reviews if review.label is not None]
     if not known:
         raise InputError(
-            f"none of the {len(reviews):,} reviews has a label: name the column with the labels",
+            f"none of the {len(reviews):,} reviews has a label: set the column with the labels",
             code="no-labels",
         )
     for review in known:
-        if review.label not in index:
+        if review.label not in labels:
             raise InputError(
                 f"unknown label {review.label!r} of {review.name}: expected one of {list(labels)}; "
                 "rename the labels of the data, or train a model on them",
                 code="unknown-label",
             )
-    return LabelledReviews(known, np.array([index[str(review.label)] for review in known]))
+    return known, np.array([labels.index(str(review.label)) for review in known])
 
 
 def unreadable(reviews: Sequence[Review], error: TextError) -> InputError:
-    """Return an error with the name of the review in `reviews` that `error` is about."""
+    """Return `error`, which is about one of `reviews`, with the name of that review."""
     return InputError(f"{reviews[error.position].name} {error.reason}", code=error.code)
 
 
@@ -89,16 +78,11 @@ def predict_labelled(
     Raises:
         InputError: As `labelled` does, or a review cannot be scored.
     """
-    known = labelled(reviews, scorer.labels)
+    known, targets = labelled(reviews, scorer.labels)
     try:
-        answers = answer(scorer, [review.text for review in known.reviews], title)
+        answers = answer(scorer, [review.text for review in known], title)
     except TextError as error:
-        raise unreadable(known.reviews, error) from error
+        raise unreadable(known, error) from error
     return LabelledPredictions(
-        known.reviews,
-        tuple(scorer.labels),
-        answers.probabilities,
-        known.targets,
-        answers.stars,
-        answers.tokens,
+        known, tuple(scorer.labels), answers.probabilities, targets, answers.stars, answers.tokens
     )

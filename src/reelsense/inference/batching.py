@@ -126,16 +126,17 @@ class BatchQueue:
         networks: Sequence[Network],
         pad: int,
         budget: int,
-        whole: Network | None = None,
+        latency_network: Network | None = None,
         on_batch: OnBatch = lambda *_: None,
     ) -> None:
         """Create the queue.
 
-        The `networks` run one batch of at most `budget` padded tokens each. `whole` uses the cores
-        of all of them, and runs a batch when no other is running. `pad` is the id of padding.
+        The `networks` run one batch of at most `budget` padded tokens each. `latency_network` uses
+        the cores of all of them, and runs a batch when no other is running. `pad` is the id of
+        padding.
         """
         self._on_batch = on_batch
-        self._networks, self._whole = networks, whole
+        self._networks, self._latency_network = networks, latency_network
         self._pad, self._budget = pad, budget
         self._max_queued = max(_MAX_QUEUED, budget // BUCKET)
         self._free = list(networks)
@@ -197,9 +198,9 @@ class BatchQueue:
         if not self._waiting or not self._free:
             return None
         windows = self._take_windows()
-        if self._whole and not self._waiting and len(self._free) == len(self._networks):
+        if self._latency_network and not self._waiting and len(self._free) == len(self._networks):
             occupied, self._free = self._free, []
-            return _Batch(self._whole, windows, occupied)
+            return _Batch(self._latency_network, windows, occupied)
         network = self._free.pop()
         return _Batch(network, windows, [network])
 

@@ -71,13 +71,15 @@ class Engine:
             "CPU_RUNTIME_CACHE_CAPACITY": 32,
         }
         # All cores for one batch; one core for each of several batches.
-        self.whole = Network(core.compile_model(model, "CPU", settings | {"NUM_STREAMS": 1}))
-        self.side_by_side = [self.whole]
+        self.latency_network = Network(
+            core.compile_model(model, "CPU", settings | {"NUM_STREAMS": 1})
+        )
+        self.throughput_networks = [self.latency_network]
         if cores > 1:
             compiled = core.compile_model(model, "CPU", settings | {"NUM_STREAMS": cores})
-            self.side_by_side = [Network(compiled) for _ in range(cores)]
+            self.throughput_networks = [Network(compiled) for _ in range(cores)]
         # The first call of a process initializes the array bridge; two concurrent ones deadlocked.
-        self.whole(np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
+        self.latency_network(np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
 
 
 def _read_model(core: Any, network: bytes | Path) -> Any:

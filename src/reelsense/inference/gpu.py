@@ -38,8 +38,8 @@ class GpuEngine:
         except Exception as error:  # the library raises a dozen types
             raise unreadable_network(error) from error
         self.providers: list[str] = self._session.get_providers()  # in use, the preferred one first
-        self.whole = self._run
-        self.side_by_side: list[Network] = [self._run]
+        self.latency_network = self._run
+        self.throughput_networks: list[Network] = [self._run]
 
     def _run(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}

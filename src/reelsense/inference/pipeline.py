@@ -50,8 +50,8 @@ class SingleNetwork:
     tokens_per_batch = Engine.tokens_per_batch
 
     def __init__(self, network: Network) -> None:
-        self.whole = network
-        self.side_by_side = [network]
+        self.latency_network = network
+        self.throughput_networks = [network]
 
 
 def load_engine(bundle: Bundle, threads: int | None, *, gpu: bool) -> Engine | GpuEngine:
@@ -83,10 +83,10 @@ class Pipeline:
             )
         self._tokenizer = ReviewTokenizer(bundle.tokenizer)
         self._queue = BatchQueue(
-            engine.side_by_side,
+            engine.throughput_networks,
             self._tokenizer.pad,
             engine.tokens_per_batch,
-            engine.whole,
+            engine.latency_network,
             on_batch,
         )
         self._cache = (

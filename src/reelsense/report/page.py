@@ -1,4 +1,4 @@
-"""Render the report: one HTML page that loads nothing from elsewhere."""
+"""Render the report: a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from reelsense.bundle import Manifest
+from reelsense.report.record import EvaluationRecord
 from reelsense.report.results import (
     ALL_CATEGORIES,
     AUDITED,
     DELETION_SHARES,
-    EvaluationRecord,
     Share,
 )
 from reelsense.text.clean import LONE_SURROGATE, clean
 
+# Titles of the sections of the report by id, in order.
 SECTIONS = {
     "metrics": "Metrics",
     "probabilities": "Calibration",
@@ -34,7 +35,6 @@ SECTIONS = {
     "mistakes": "Worst mistakes",
     "training": "Training",
 }
-"""Titles of the sections of the report by id, in order."""
 
 
 def render_report(record: EvaluationRecord, manifest: Manifest) -> str:
@@ -84,7 +84,7 @@ def template(package: str, name: str) -> Any:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """Return `share` in percent."""
+    """Return `share` in percent, such as "12.3%"."""
     return f"{share * 100:.{digits}f}%"
 
 

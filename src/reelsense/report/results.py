@@ -1,35 +1,20 @@
-"""The results of an evaluation, as `reelsense evaluate` stores them in evaluation.json.
-
-Shares, accuracies and probabilities are between 0 and 1.
-"""
+"""The types of evaluation results. Shares, accuracies and probabilities are between 0 and 1."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
-from reelsense.errors import BundleError
-
-FORMAT = 1
-"""Version of evaluation.json."""
-
+# Minimum shares of the characters of a review that are deleted or kept to test an explanation.
 DELETION_SHARES = (0.1, 0.2, 0.5)
-"""Minimum share of the characters of a review that is deleted or kept to test an explanation."""
 
-ALL_CATEGORIES = "all categories"
-"""Category of the identity changes over all categories."""
+ALL_CATEGORIES = "all categories"  # `IdentityChanges.category` of all categories together
+AUDITED = "audited labels"  # `LabelView.name`
 
-AUDITED = "audited labels"
-"""Name of the label view with audited labels."""
-
+# Maximum share of changed sentences with held-out terms, in one category and in all of them.
 CATEGORY_TARGET, OVERALL_TARGET = 0.15, 0.10
-"""Maximum share of changed sentences with held-out terms, in one category and in all of them."""
 
-Terms = Literal["held-out", "trained"]
-"""Whether identity terms are kept out of training, or may be used for it."""
+Terms = Literal["held-out", "trained"]  # identity terms that training must not or may use
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +40,11 @@ class ClassificationMetrics:
     reviews: int
     labels: tuple[str, ...]
     accuracy: float
-    macro_f1: float
-    """Mean F1 of the labels that occur."""
-    auroc: float | None
-    """Area under the ROC curve, with the second label as the positive one; None unless both of
-    two labels occur."""
-    log_loss: float
-    """Mean negative log-likelihood of the true label, in nats."""
-    ece: float
-    """Expected calibration error, 15 bins."""
-    confusion: list[list[int]]
-    """Rows: true label; columns: prediction; both in the order of `labels`."""
+    macro_f1: float  # mean F1 of the labels that occur
+    auroc: float | None  # of the second of two labels; None unless both occur
+    log_loss: float  # mean negative log-likelihood of the true label, in nats
+    ece: float  # expected calibration error, 15 bins
+    confusion: list[list[int]]  # rows: true label, columns: prediction, in the order of `labels`
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +63,7 @@ class Disagreement:
     text: str
     label: str
     predicted: str
-    score: float
-    """Probability of the predicted label."""
+    score: float  # probability of the predicted label
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +71,8 @@ class LabelErrors:
     """Labels that cleanlab considers wrong (Northcutt et al. 2021, "Confident Learning")."""
 
     count: int
-    audited: int
-    """How many of them people have audited."""
-    not_upheld: int
-    """How many of the audited labels people did not uphold."""
+    audited: int  # how many of them people have audited
+    not_upheld: int  # how many of the audited labels people did not uphold
     likeliest: list[Disagreement]
 
 
@@ -104,15 +80,11 @@ class LabelErrors:
 class SelectiveResult:
     """Coverage and selective error of the decision thresholds for one target error rate."""
 
-    risk: float
-    """Target error rate."""
+    risk: float  # target error rate
+    # For each length group with texts, shortest first; None: all its predictions are unsure.
     thresholds: tuple[float | None, ...]
-    """For each length group with texts, shortest first. None: no threshold keeps the target error
-    rate, so every prediction of the group is unsure."""
-    coverage: Share
-    """Share of the texts with a verdict other than "unsure"."""
-    selective_error: Share
-    """Share of errors among them; should be at most `risk`."""
+    coverage: Share  # texts with a verdict other than "unsure"
+    selective_error: Share  # errors among them, at most `risk` if the target is met
 
     @property
     def reachable(self) -> bool:
@@ -132,8 +104,7 @@ class SelectiveGroup:
     """Selective results on the texts of one length group."""
 
     name: str
-    max_tokens: int | None
-    """None: no upper bound."""
+    max_tokens: int | None  # None: no upper bound
     results: list[SelectiveResult]
 
 
@@ -150,12 +121,9 @@ class LabelChanges:
     """How many predicted labels change under a perturbation that preserves the opinion."""
 
     name: str
-    description: str
-    """One sentence on what is done to the texts."""
-    changed: Share
-    """Of the texts that the perturbation alters."""
-    target: float | None = None
-    """Maximum of `changed`."""
+    description: str  # one sentence on what is done to the texts
+    changed: Share  # of the texts that the perturbation alters
+    target: float | None = None  # maximum of `changed`
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +133,7 @@ class PairAccuracy:
     name: str
     originals: Share
     edits: Share
-    both: Share
-    """Pairs with both predictions correct."""
+    both: Share  # pairs with both predictions correct
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +143,7 @@ class SingleSentences:
     metrics: ClassificationMetrics
     accuracy: Share
     selective: list[SelectiveResult]
-    selective_by_length: list[SelectiveGroup]
-    """Empty if the model has one length group."""
+    selective_by_length: list[SelectiveGroup]  # empty if the model has one length group
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,15 +151,11 @@ class BehaviourErrors:
     """Errors on sentences that test one behaviour."""
 
     name: str
-    description: str
-    """What is tested, with an example."""
+    description: str  # what is tested, with an example
     errors: Share
-    on_positive: Share
-    """Errors among the positive sentences."""
+    on_positive: Share  # errors among the positive sentences
     on_negative: Share
-    """Errors among the negative sentences."""
-    target: float | None
-    """Maximum of `errors`."""
+    target: float | None  # maximum of `errors`
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +165,7 @@ class NeutralSentences:
     name: str
     description: str
     unsure: Share
-    positive: Share
-    """Share with the verdict "positive"."""
+    positive: Share  # verdict "positive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +173,7 @@ class Behaviours:
     """Results on template sentences that test one behaviour each."""
 
     errors: list[BehaviourErrors]
-    neutral: list[NeutralSentences]
-    """Empty for a model without decision thresholds."""
+    neutral: list[NeutralSentences]  # empty for a model without decision thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,31 +181,25 @@ class TermShift:
     """How much more positive sentences are with one identity term than with the median term."""
 
     term: str
-    shift: float
-    """Mean difference in the probability of "positive"."""
+    shift: float  # mean difference in the probability of "positive"
     sentences: int
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityChanges:
-    """Effect of swapping the identity terms of a category on the probability of "positive"."""
+    """Effect of swapping the identity terms of a category on the probability of "positive".
 
-    category: str
-    """A category, or ALL_CATEGORIES."""
-    source: str
-    """Where the sentences come from: "templates" or "reviews"."""
+    A set is one sentence with all terms.
+    """
+
+    category: str  # or ALL_CATEGORIES
+    source: str  # where the sentences come from: "templates" or "reviews"
     terms: Terms
-    changed: Share
-    """Sentences further than the tolerance from the median over the terms."""
-    sets: Share
-    """Sets (one sentence with all terms) with a range above the tolerance. Grows with the number
-    of terms."""
-    mean_range: float
-    """Mean over the sets of the highest minus the lowest probability."""
-    shifts: list[TermShift]
-    """From the least to the most positive term; empty for ALL_CATEGORIES."""
-    widest: tuple[str, str]
-    """The two texts of the set with the largest range, the less positive one first."""
+    changed: Share  # sentences further than the tolerance from the median over the terms
+    sets: Share  # sets with a range above the tolerance; grows with the number of terms
+    mean_range: float  # mean over the sets of the highest minus the lowest probability
+    shifts: list[TermShift]  # least positive term first; empty for ALL_CATEGORIES
+    widest: tuple[str, str]  # the two texts of the set with the largest range, likewise
 
     @property
     def target(self) -> float | None:
@@ -259,14 +213,11 @@ class IdentityChanges:
 class Comparison:
     """Another model on the same reviews, with McNemar's exact test."""
 
-    name: str
-    """The other model."""
-    metrics: ClassificationMetrics
-    """Of the other model."""
+    name: str  # the other model
+    metrics: ClassificationMetrics  # of the other model
     only_this_right: int
     only_other_right: int
-    p_value: float
-    """Two-sided."""
+    p_value: float  # two-sided
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,23 +225,21 @@ class DeletionEffect:
     """Mean change of the log-odds, in nats, when one sentence of a review is deleted."""
 
     reviews: int
-    heaviest: float
-    """The sentence with the largest weight."""
-    random: float
-    """Another sentence of similar length."""
-    ratio: float | None
-    """`heaviest / random`; None if `random` is 0."""
+    heaviest: float  # the sentence with the largest weight
+    random: float  # another sentence of similar length
+    ratio: float | None  # `heaviest / random`; None if `random` is 0
 
 
 @dataclass(frozen=True, slots=True)
 class SentenceRanking:
-    """Mean loss in the probability of the prediction, for one order of the sentences."""
+    """Mean loss in the probability of the prediction, for one order of the sentences.
+
+    One value for each of DELETION_SHARES.
+    """
 
     name: str
-    comprehensiveness: list[float]
-    """Without the first sentences, for each of DELETION_SHARES. Higher is better."""
-    sufficiency: list[float]
-    """With only the first sentences. Lower is better."""
+    comprehensiveness: list[float]  # without the first sentences; higher is better
+    sufficiency: list[float]  # with only the first sentences; lower is better
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,12 +247,9 @@ class CounterfactualsFound:
     """Reviews for which deleting a set of sentences or words changes the label."""
 
     found: Share
-    by_words: int
-    """How many of these sets consist of words rather than sentences."""
-    sizes: list[int]
-    """Number of sentences in each set of sentences."""
-    median_share: float
-    """Median share of the characters of the review that these sets contain."""
+    by_words: int  # how many of these sets consist of words rather than sentences
+    sizes: list[int]  # number of sentences in each set of sentences
+    median_share: float  # median share of the characters of the review in these sets
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,10 +257,8 @@ class ExplanationStability:
     """How stable explanations are when a tenth of the longer words get typos."""
 
     same_label: Share
-    same_heaviest: Share
-    """Same heaviest sentence, of the reviews with the same label and number of sentences."""
-    correlation: float
-    """Median over reviews with 3+ sentences of Spearman's correlation of the weights."""
+    same_heaviest: Share  # of the reviews with the same label and number of sentences
+    correlation: float  # median of Spearman's correlation of the weights of 3+ sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,97 +279,17 @@ class Evaluation:
     metrics: ClassificationMetrics
     label_views: list[LabelView]
     accuracy_at_80_coverage: Share
-    """Accuracy on the 80% of the reviews with the highest confidence."""
-    selective: list[SelectiveResult]
-    """Each text by the thresholds of its length group."""
-    selective_by_length: list[SelectiveGroup]
-    """Empty if the model has one length group."""
+    selective: list[SelectiveResult]  # each text by the thresholds of its length group
+    selective_by_length: list[SelectiveGroup]  # empty if the model has one length group
     by_length: list[Slice]
     by_rating: list[Slice]
-    star_mae: float | None
-    """Mean absolute error of the expected star rating."""
+    star_mae: float | None  # None without ratings
     label_changes: list[LabelChanges]
     pairs: list[PairAccuracy]
     single_sentences: SingleSentences | None
-    behaviours: Behaviours | None
-    """None for a model without the labels "negative" and "positive"."""
+    behaviours: Behaviours | None  # None without the labels "negative" and "positive"
     identity: list[IdentityChanges]
     comparison: Comparison | None
     label_errors: LabelErrors
     mistakes: list[Disagreement]
     explanations: ExplanationQuality | None
-
-    def without_texts(self) -> Evaluation:
-        """Return a copy without the texts of the reviews, which can be published."""
-        likeliest = [replace(row, text="") for row in self.label_errors.likeliest]
-        return replace(
-            self,
-            mistakes=[replace(row, text="") for row in self.mistakes],
-            label_errors=replace(self.label_errors, likeliest=likeliest),
-            identity=[
-                replace(row, widest=("", "")) if row.source == "reviews" else row
-                for row in self.identity
-            ],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A plot of the report."""
-
-    name: str
-    """Lower-case letters, digits and hyphens."""
-    section: str
-    """Id of the section of the report it belongs to."""
-    caption: str
-    width: int
-    """In CSS pixels."""
-    height: int
-    svg: str
-    """Follows the colour scheme of the reader."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationRecord:
-    """The content of evaluation.json: an evaluation, what was evaluated, and its plots."""
-
-    format: int = FORMAT
-    model: str
-    version: str
-    """Version of the model."""
-    data: str
-    """Name of the data set and its part."""
-    reelsense: str
-    """Version of the package that evaluated the model."""
-    evaluation: Evaluation
-    plots: tuple[Plot, ...] = ()
-
-    def without_texts(self) -> EvaluationRecord:
-        """Return a copy without the texts of the reviews, which can be published."""
-        return replace(self, evaluation=self.evaluation.without_texts())
-
-    def to_json(self) -> str:
-        """Return the content of evaluation.json."""
-        return json.dumps(asdict(self), indent=1) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> EvaluationRecord:
-        """Read the content of evaluation.json.
-
-        Raises:
-            BundleError: `text` is malformed or has a newer format (code `invalid-evaluation`).
-        """
-        try:
-            record = TypeAdapter(cls).validate_json(text)
-        except ValidationError as error:
-            raise BundleError(
-                f"invalid evaluation.json: {error}: run `reelsense evaluate --update-card` again",
-                code="invalid-evaluation",
-            ) from error
-        if record.format > FORMAT:
-            raise BundleError(
-                f"evaluation.json has format {record.format}, expected at most {FORMAT}: install a "
-                "newer reelsense",
-                code="invalid-evaluation",
-            )
-        return record

@@ -67,7 +67,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FlaskClient]:
 
     def engine(*_: object, **__: object) -> SimpleNamespace:
         return SimpleNamespace(
-            side_by_side=[tiny.count_moods], tokens_per_batch=4096, whole=tiny.count_moods
+            throughput_networks=[tiny.count_moods],
+            tokens_per_batch=4096,
+            latency_network=tiny.count_moods,
         )
 
     monkeypatch.setattr("reelsense.inference.classifier.load_engine", engine)

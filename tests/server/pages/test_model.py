@@ -13,12 +13,11 @@ from flask.testing import FlaskClient
 
 from reelsense.bundle import CARD, DEFAULT_BUNDLE, EVALUATION, write_bundle
 from reelsense.inference.classifier import Classifier
+from reelsense.report.record import EvaluationRecord, Plot
 from reelsense.report.results import (
     ClassificationMetrics,
     Evaluation,
-    EvaluationRecord,
     LabelErrors,
-    Plot,
     SelectiveResult,
     Share,
 )

@@ -17,7 +17,7 @@ from reelsense.bundle import Manifest
 from reelsense.errors import BundleError
 from reelsense.inference.calibration import decision_thresholds
 from reelsense.report.page import SECTIONS, render_report
-from reelsense.report.results import EvaluationRecord
+from reelsense.report.record import EvaluationRecord
 from reelsense.server.model_holder import classifier
 from reelsense.server.model_source import ClassifierProtocol
 from reelsense.server.pages.card import read_card
