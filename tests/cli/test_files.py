@@ -92,7 +92,7 @@ def test_bad_rows_have_errors_and_others_are_scored(
     assert "no column 'text'; there are: txt" in errors[2]
     assert "not a text but 7" in errors[3]
     assert "blank" in errors[4]
-    assert "nothing that the model can read" in errors[5]
+    assert "contains no readable characters" in errors[5]
     assert "not UTF-8" in errors[6]
     assert rows[0]["label"] == "positive"
     assert rows[8]["label"] == rows[7]["label"] == "negative"
