@@ -60,7 +60,7 @@ def train(
     """
     from reelsense.datasets.labelled import LabelledData
     from reelsense.training import pipeline
-    from reelsense.training.distributed import Processes
+    from reelsense.training.processes import Processes
     from reelsense.training.recipe import Recipe, read_recipe
     from reelsense.training.sources import TrainingData
 
