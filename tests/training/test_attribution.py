@@ -22,7 +22,7 @@ def parts_of(text: str) -> list[Part]:
 
 
 def test_logits_of_embeddings_are_those_of_the_tokens(base: Path) -> None:
-    model = load_model(base, ["negative", "positive"], 0.0, 0.0)
+    model = load_model(base, ["negative", "positive"])
     model.train(False)
     ids, mask = torch.randint(5, 17, (3, 20)), torch.ones(3, 20, dtype=torch.int64)
     words = model.get_input_embeddings()(ids)
@@ -42,7 +42,7 @@ def test_attributions_add_up_and_find_the_decisive_sentence(
     assert len(attributions) == 3
     assert min(attributions) == attributions[1] < 0
 
-    model = load_model(CHECKPOINT, ["negative", "positive"], 0.0, 0.0, [1, 2, 3, 4, 7, 8, 9, 10])
+    model = load_model(CHECKPOINT, ["negative", "positive"], ratings=[1, 2, 3, 4, 7, 8, 9, 10])
     model.train(False)
     tokenizer = ReviewTokenizer((CHECKPOINT / "tokenizer.json").read_text(encoding="utf-8"))
     [ids] = tokenizer.encode([text])

@@ -147,7 +147,7 @@ def test_quantize_rounds_tables_and_matrices_by_at_most_half_a_step(
 
 
 def test_to_onnx_transposes_only_queries_keys_values_and_context(base: Path) -> None:
-    model = load_model(base, LABELS, dropout=0.0, attention_dropout=0.0)
+    model = load_model(base, LABELS)
     network = exports.to_onnx(model.train(False))
     transposes = [node for node in network.graph.node if node.op_type == "Transpose"]
     assert len(transposes) == 4 * model.config.num_hidden_layers

@@ -67,11 +67,7 @@ def test_load_model_computes_the_logits_of_transformers(
 def test_load_model_sets_every_dropout(family: str, tmp_path: Path) -> None:
     changes = dict.fromkeys(("classifier_dropout", "pooler_dropout", "cls_dropout"), 0.3)
     base = write_family(tmp_path, family, **changes)
-    rates = {
-        part.p
-        for part in load_model(base, LABELS, 0.0, 0.0).modules()
-        if isinstance(part, nn.Dropout)
-    }
+    rates = {part.p for part in load_model(base, LABELS).modules() if isinstance(part, nn.Dropout)}
     assert rates == {0.0}
 
 
@@ -103,7 +99,7 @@ def test_checkpoint_with_stars_opens_in_transformers(family: str, tmp_path: Path
     checkpoint.save_model(out, model, read_tokenizer(base), {"labels": LABELS})
     ids, mask = batch(base)
     scores = logits(model, ids, mask)
-    again = load_model(out, LABELS, 0.0, 0.0, ratings=[1, 5, 10]).train(False)
+    again = load_model(out, LABELS, ratings=[1, 5, 10]).train(False)
     assert torch.allclose(logits(again, ids, mask), scores, atol=1e-5)
 
     opened = AutoModelForSequenceClassification.from_pretrained(out)
@@ -120,7 +116,7 @@ def test_checkpoint_with_stars_opens_in_transformers(family: str, tmp_path: Path
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_modernbert_pools_as_configured(pooling: str, tmp_path: Path) -> None:
     base = write_family(tmp_path, "modernbert", classifier_pooling=pooling)
-    model = load_model(base, LABELS, 0.0, 0.0).train(False)
+    model = load_model(base, LABELS).train(False)
     ids, mask = batch(base)
     hidden = model.base_model(ids, attention_mask=mask).last_hidden_state[1]
     pooled = hidden[0] if pooling == "cls" else hidden[:4].mean(dim=0)
@@ -132,7 +128,7 @@ def test_modernbert_pools_as_configured(pooling: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", ["mpnet", "deberta-v2"])
 def test_tabulate_positions_changes_no_logits(family: str, tmp_path: Path) -> None:
     base = write_family(tmp_path, family)
-    model = load_model(base, LABELS, 0.0, 0.0).train(False)
+    model = load_model(base, LABELS).train(False)
     ids = torch.randint(5, 17, (2, POSITIONS), generator=torch.Generator().manual_seed(0))
     texts = [ids, ids[:, :16]]
     before = [logits(model, text, torch.ones_like(text)) for text in texts]
@@ -180,7 +176,7 @@ def test_pretraining_learns_and_writes_a_base(family: str, tmp_path: Path) -> No
         assert torch.equal(weights.half(), trained[f"{prefix}.{name}"].half())
         frozen = name.startswith("pooler.") or "relative_attention_bias" in name
         assert torch.equal(weights, before[name].half().float()) == frozen
-    model = load_model(out, LABELS, 0.0, 0.0).state_dict()
+    model = load_model(out, LABELS).state_dict()
     shared = [name for name in encoder if f"{prefix}.{name}" in model]
     assert all(torch.equal(model[f"{prefix}.{name}"], encoder[name]) for name in shared)
     assert family != "bert" or "pooler.dense.weight" in shared

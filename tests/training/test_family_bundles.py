@@ -162,7 +162,7 @@ def test_integrated_gradients_add_up(trained: Trained, monkeypatch: pytest.Monke
     attributions = integrated_gradients(trained.checkpoint)(
         text, [Part(span.start, span.end, 0.0) for span in spans]
     )
-    model = load_model(trained.checkpoint, LABELS, 0.0, 0.0, sorted(STARS.values())).train(False)
+    model = load_model(trained.checkpoint, LABELS, ratings=sorted(STARS.values())).train(False)
     tokenizer = read_tokenizer(trained.checkpoint)
     [ids] = tokenizer.encode([text])
     blanks = [attribution.blank(model, tokenizer)] * len(ids)

@@ -60,7 +60,7 @@ def test_finetune_learns_and_writes_a_standard_checkpoint(
     assert classify("great was the film")[0]["label"] == "positive"
     assert classify("awful was the film")[0]["label"] == "negative"
 
-    tokenizer, ours = AutoTokenizer.from_pretrained(out), load_model(out, LABELS, 0.0, 0.0)
+    tokenizer, ours = AutoTokenizer.from_pretrained(out), load_model(out, LABELS)
     read = ReviewTokenizer((out / "tokenizer.json").read_text())
     for text in (review.text for review in split.validation):
         ids = torch.tensor([read.frame.around(read.encode([text])[0])])
@@ -239,7 +239,7 @@ def test_stars_are_learned_with_the_labels(base: Path, rated: Split, tmp_path: P
     assert metadata["validation"] in history
 
     theirs = AutoModelForSequenceClassification.from_pretrained(out)
-    ours = load_model(out, LABELS, 0.0, 0.0, ratings)
+    ours = load_model(out, LABELS, ratings=ratings)
     read = ReviewTokenizer((out / "tokenizer.json").read_text())
     errors = []
     for review in rated.validation:
@@ -282,7 +282,7 @@ def test_soft_targets_are_learned(base: Path, rated: Split, tmp_path: Path) -> N
     ]
     out = tmp_path / "out"
     finetune(CALM, base, Split([], rated.validation), LABELS, out, examples=soft * 300)
-    model = load_model(out, LABELS, 0.0, 0.0)
+    model = load_model(out, LABELS)
     read = ReviewTokenizer((out / "tokenizer.json").read_text())
     for example in soft:
         ids = torch.tensor([read.frame.around(read.encode([example.text])[0])])
@@ -312,11 +312,11 @@ def test_base_share_interpolates_with_the_initial_weights(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     recipe = replace(RECIPE, lengths=(16,), learning_rate=5e-3)
-    initial = load_model(base, LABELS, 0.0, 0.0).state_dict()
+    initial = load_model(base, LABELS).state_dict()
     finetune(recipe, base, split, LABELS, tmp_path / "trained")
     finetune(replace(recipe, base_share=0.5), base, split, LABELS, tmp_path / "half")
     trained, half = (
-        load_model(tmp_path / name, LABELS, 0.0, 0.0).state_dict() for name in ("trained", "half")
+        load_model(tmp_path / name, LABELS).state_dict() for name in ("trained", "half")
     )
     words = "bert.embeddings.word_embeddings.weight"
     assert (trained[words] - initial[words]).abs().max() > 1e-2

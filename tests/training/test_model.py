@@ -36,16 +36,14 @@ def test_logits_are_those_of_transformers(base: Path) -> None:
 
 def test_load_model_rejects_folder_without_encoder(base: Path, tmp_path: Path) -> None:
     with code("invalid-base-model"):
-        load_model(tmp_path / "nothing", ["a", "b"], 0.0, 0.0)
+        load_model(tmp_path / "nothing", ["a", "b"])
     (base / "config.json").write_text('{"model_type": "vit"}')
     with code("invalid-base-model"):
-        load_model(base, ["a", "b"], 0.0, 0.0)
+        load_model(base, ["a", "b"])
 
 
 def test_pooled_model_does_not_depend_on_padding(tmp_path: Path) -> None:
-    model = load_model(write_base(tmp_path, layers=3), ["a", "b"], 0.0, 0.0, pool_after=1).train(
-        False
-    )
+    model = load_model(write_base(tmp_path, layers=3), ["a", "b"], pool_after=1).train(False)
     ids = torch.randint(5, 17, (3, 21))
     for length in (2, 3, 8, 9, 20):
         mask = torch.zeros_like(ids)
@@ -57,12 +55,12 @@ def test_pooled_model_does_not_depend_on_padding(tmp_path: Path) -> None:
 
 
 def test_pooled_checkpoint_stays_pooled(tmp_path: Path) -> None:
-    model = load_model(
-        write_base(tmp_path / "base", layers=3), ["a", "b"], 0.0, 0.0, pool_after=1
-    ).train(False)
+    model = load_model(write_base(tmp_path / "base", layers=3), ["a", "b"], pool_after=1).train(
+        False
+    )
     model.save_pretrained(tmp_path / "base")
-    again = load_model(tmp_path / "base", ["a", "b"], 0.0, 0.0).train(False)
-    plain = load_model(tmp_path / "base", ["a", "b"], 0.0, 0.0).train(False)
+    again = load_model(tmp_path / "base", ["a", "b"]).train(False)
+    plain = load_model(tmp_path / "base", ["a", "b"]).train(False)
     plain.config.pool_after = 0
     ids = torch.randint(5, 17, (3, 20))
     with torch.no_grad():
@@ -77,7 +75,7 @@ def test_load_model_rejects_pooling_except_for_bert(base: Path) -> None:
     config = json.loads((base / "config.json").read_text()) | {"model_type": "roberta"}
     (base / "config.json").write_text(json.dumps(config))
     with code("unsupported-model"):
-        load_model(base, ["a", "b"], 0.0, 0.0, pool_after=1)
+        load_model(base, ["a", "b"], pool_after=1)
 
 
 def test_pool_pairs_averages_real_tokens_only() -> None:

@@ -76,7 +76,7 @@ def test_load_model_rejects_folder(
     base = write_family(tmp_path, "bert")
     change(base)
     with pytest.raises(TrainingError) as raised:
-        load_model(base, LABELS, 0.0, 0.0)
+        load_model(base, LABELS)
     assert str(base) in str(raised.value)
     assert reason in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -86,14 +86,14 @@ def test_load_model_rejects_tokenizer_with_another_padding_id(tmp_path: Path) ->
     base = write_family(tmp_path, "roberta")
     (base / "tokenizer.json").write_text(tiny_tokenizers.modernbert())
     with pytest.raises(TrainingError, match="is 3, that of the model is 1"):
-        load_model(base, LABELS, 0.0, 0.0)
+        load_model(base, LABELS)
 
 
 def test_load_masked_lm_rejects_tokenizer_without_mask(tmp_path: Path) -> None:
     base = write_family(tmp_path, "bert")
     path = base / "tokenizer.json"
     path.write_text(path.read_text().replace("[MASK]", "[none]"))
-    load_model(base, LABELS, 0.0, 0.0)
+    load_model(base, LABELS)
     with code("no-mask-token"):
         load_masked_lm(base)
 
@@ -110,9 +110,9 @@ def test_load_model_replaces_output_layer_for_other_labels(tmp_path: Path) -> No
     published = AutoModelForSequenceClassification.from_config(config)
     write_family(tmp_path, "bert")
     published.save_pretrained(tmp_path)
-    kept: Any = load_model(tmp_path, ["a", "b", "c"], 0.0, 0.0)
+    kept: Any = load_model(tmp_path, ["a", "b", "c"])
     assert torch.equal(kept.classifier.weight, published.classifier.weight)
-    replaced: Any = load_model(tmp_path, LABELS, 0.0, 0.0)
+    replaced: Any = load_model(tmp_path, LABELS)
     assert replaced.classifier.out_features == 2
     assert torch.equal(replaced.bert.pooler.dense.weight, published.bert.pooler.dense.weight)
 
@@ -129,7 +129,7 @@ def test_save_model_of_an_encoder_of_a_checkpoint_with_stars(tmp_path: Path) -> 
     starred, again = tmp_path / "starred", tmp_path / "again"
     starred.mkdir()
     again.mkdir()
-    model = load_model(base, LABELS, 0.0, 0.0, ratings=[1, 10])
+    model = load_model(base, LABELS, ratings=[1, 10])
     checkpoint.save_model(starred, model, read_tokenizer(base), {})
     checkpoint.save_model(again, load_encoder(starred), read_tokenizer(base), {})
     saved, expected = load_encoder(again).state_dict(), load_encoder(base).state_dict()

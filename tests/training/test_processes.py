@@ -111,9 +111,9 @@ class Workplace:
         return output
 
     def end(self, out: str, process: subprocess.Popen[str]) -> tuple[str, str]:
-        """Wait for its end; return output and errors. After 120 s it is killed."""
+        """Wait for its end; return output and errors. After 300 s it is killed."""
         try:
-            return process.communicate(timeout=120)
+            return process.communicate(timeout=300)
         except subprocess.TimeoutExpired:
             for pid in [process.pid, *self.pids(out)]:
                 os.kill(pid, signal.SIGKILL)

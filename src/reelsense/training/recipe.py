@@ -144,7 +144,7 @@ def _parse_stage(table: dict[str, Any], where: str) -> Stage:
         return Stage(**table)
     except ValidationError as error:
         [problem, *_] = error.errors()
-    key = ".".join(str(part) for part in problem["loc"])
+    key = ".".join(str(part) for part in problem["loc"] if part != "[key]")
     match problem["type"]:
         case "missing":
             raise RecipeError(f"{where}: {key} is missing", code="missing-key")
@@ -153,6 +153,7 @@ def _parse_stage(table: dict[str, Any], where: str) -> Stage:
             raise RecipeError(f"{where}: unknown key {key!r}; known: {known}", code="unknown-key")
         case "value_error":
             raise RecipeError(f"{where}: {problem['ctx']['error']}", code="invalid-value")
+    reason = problem["msg"].replace("Input should be", "expected")
     raise RecipeError(
-        f"{where}: {key}: {problem['msg']}, not {problem['input']!r}", code="invalid-value"
+        f"{where}: invalid {key} {problem['input']!r}: {reason}", code="invalid-value"
     )
