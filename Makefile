@@ -26,7 +26,7 @@ FAST := tests/text tests/tables tests/datasets tests/test_bundle.py tests/test_r
     tests/test_files.py tests/test_onnx_files.py tests/jobs/test_queries.py \
     $(addprefix tests/inference/test_,tokenizer.py batching.py cache.py calibration.py classifier.py) \
     $(addprefix tests/evaluation/test_,metrics.py selective.py thresholds.py slices.py calibrate.py) \
-    tests/bulk/test_output.py tests/training/test_recipe.py tests/training/test_batches.py \
+    tests/bulk/test_output.py tests/training/test_recipe.py \
     tests/training/test_model.py tests/cluster/test_parts.py tests/cli/test_progress.py \
     tests/cli/test_models.py tests/server/test_settings.py tests/server/api/test_v1.py \
     tests/server/api/test_health.py tests/server/middleware/test_request_context.py \

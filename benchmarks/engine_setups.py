@@ -178,7 +178,8 @@ def _ctranslate2(model: Any, cores: int, folder: Path) -> Iterator[EngineSetup]:
     """Yield its encoder with our heads; it computes the last layer for every token."""
     ctranslate2 = importlib.import_module("ctranslate2")  # mypy may not have it
     ctranslate2.converters.TransformersConverter(str(CHECKPOINT)).convert(str(folder))
-    heads = [head for head in (model.classifier, model.stars) if head]
+    layer = model.classifier
+    heads = [head for head in (layer, getattr(layer, "stars", None)) if head]
     weights = np.concatenate([head.weight.detach().numpy() for head in heads])
     bias = np.concatenate([head.bias.detach().numpy() for head in heads])
 

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,10 +31,12 @@ from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
 from reelsense.datasets.labelled import LabelledData
-from reelsense.datasets.reviews import Review, Split
+from reelsense.datasets.reviews import Review
 from reelsense.inference.engine import available_cores
-from reelsense.training.base_model import find_base
-from reelsense.training.finetune import finetune
+from reelsense.training import loop
+from reelsense.training.examples import hard_examples
+from reelsense.training.finetune import FineTuning
+from reelsense.training.pretrained import find_base
 from reelsense.training.recipe import read_recipe
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "plain.toml"
@@ -48,7 +51,12 @@ def reelsense_rate(
     stage = replace(read_recipe(RECIPE).last, lengths=(length,))
     with tempfile.TemporaryDirectory() as out:
         started = time.perf_counter()
-        finetune(stage, base, Split(reviews, validation), ["negative", "positive"], Path(out))
+        labels = ["negative", "positive"]
+        examples = hard_examples(reviews, labels)
+        task = partial(
+            FineTuning, base=base, labels=labels, examples=examples, validation=validation
+        )
+        loop.train(task, stage, Path(out))
         return len(reviews) / (time.perf_counter() - started)
 
 

@@ -1,4 +1,4 @@
-"""Stops the build of this package if its bundle is missing, incomplete or damaged."""
+"""Build hook: fails if the bundle of this package is missing, incomplete or damaged."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class VerifyBundle(BuildHookInterface):
     """Compares the files of the bundle with the SHA-256 digests of its manifest."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Raise FileNotFoundError or ValueError naming the file at fault."""
+        """Raise FileNotFoundError or ValueError with the name of the wrong file."""
         del version, build_data  # every build is the same
         folder = Path(self.root) / BUNDLE
         manifest = folder / "manifest.json"
         if not manifest.exists():
             raise FileNotFoundError(
-                f"{manifest} is missing: the package needs a bundle; write it with "
+                f"{manifest} is missing: write the bundle with "
                 f"reelsense export CHECKPOINT --data DATA --output {folder}"
             )
         for name, expected in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():

@@ -1,12 +1,11 @@
-"""Atomic file writes."""
+"""Reading of text files, and atomic file writes."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
 from pathlib import Path
 from typing import IO
 
@@ -16,19 +15,19 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Error numbers of a full disk, quota or file size limit."""
 
 
-@contextmanager
-def atomic(path: Path, mode: int = 0o666) -> Iterator[IO[str]]:
-    """Open a text file that replaces `path` if the block succeeds.
+def read_text(path: Path, error_class: Callable[..., Exception]) -> str:
+    """Return the content of a UTF-8 file.
 
-    Args:
-        path: The file to replace.
-        mode: Its permissions, from which the umask is subtracted.
+    Raises:
+        error_class: The file cannot be read or is not UTF-8 text (code `unreadable`).
     """
-    with atomic_bytes(path, mode) as raw:
-        file = TextIOWrapper(raw, encoding="utf-8", newline="")
-        yield file
-        file.flush()
-        file.detach()
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise error_class(f"cannot read {path}: {error.strerror}", code="unreadable") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise error_class(f"{path}, line {line}: not UTF-8 text", code="unreadable") from error
 
 
 @contextmanager
@@ -55,6 +54,6 @@ def atomic_bytes(path: Path, mode: int = 0o666, beside: Path | None = None) -> I
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o666) -> None:
-    """Write `text` to `path` atomically, with permissions as for `atomic`."""
-    with atomic(path, mode) as file:
-        file.write(text)
+    """Write `text` to `path` atomically, with permissions as for `atomic_bytes`."""
+    with atomic_bytes(path, mode) as file:
+        file.write(text.encode())

@@ -173,7 +173,7 @@ def test_evaluate_uses_evaluation_sets_on_the_test_set(model: Path, tmp_path: Pa
     entry = {"id": "test/neg/1_3", **labels, "mturk": votes}
     (sets / "imdb_label_audit.json").write_text(json.dumps([entry]))
     output = run("--data", root, "--evaluation-sets", sets)
-    assert f" on the official test part of {imdb.NAME}\n" in output
+    assert f" on the official test set of {imdb.NAME}\n" in output
     for line in (
         r"reviews +6",
         r"accuracy, audited labels +83\.33%",

@@ -6,9 +6,9 @@ from click.testing import CliRunner
 
 from reelsense.cli import cli
 from reelsense.training import checkpoint
-from reelsense.training.examples import Example, write_examples
+from reelsense.training.examples import Example
 from tests.conftest import LABELS
-from tests.training.conftest import write_base
+from tests.training.conftest import write_base, write_examples
 
 RECIPE = """
 name = "mine"

@@ -31,7 +31,7 @@ def texts(behaviours: list[BehaviourSentences]) -> list[str]:
 
 
 @pytest.mark.parametrize(("behaviours", "per_label"), [(TRAINING, 400), (MEASURING, 150)])
-def test_every_behaviour_has_enough_different_sentences(
+def test_every_behaviour_has_enough_distinct_sentences(
     behaviours: list[BehaviourSentences], per_label: int
 ) -> None:
     assert [behaviour.name for behaviour in behaviours] == NAMES
@@ -55,7 +55,7 @@ def test_words_of_one_half_are_in_no_sentence_of_the_other(own: Half, other: Hal
             assert not re.search(rf"\b{re.escape(word.lower())}\b", written), word
 
 
-def test_sentences_read_well() -> None:
+def test_sentences_have_correct_articles_and_capitals() -> None:
     for behaviour in TRAINING + MEASURING:
         for text in texts([behaviour]):
             assert not re.search(r"[{}]|\ba [aeio]|\ban [bcdfgjkmnpqrstvwxyz]", text), text
@@ -64,16 +64,19 @@ def test_sentences_read_well() -> None:
                 assert not re.search(r"^[a-z]|[a-z][.?!] [a-z]", text), text
 
 
-def test_behaviour_sentences_are_always_the_same() -> None:
+def test_behaviour_sentences_are_repeatable() -> None:
     assert behaviour_sentences("measuring", 150) == MEASURING
 
 
-def test_context_is_added_to_some_opinions_and_to_no_fact() -> None:
+def test_context_is_added_to_some_opinions_but_not_to_facts() -> None:
     facts = {
-        sentence.text for each in TRAINING if each.name == "facts" for sentence in each.sentences
+        sentence.text
+        for behaviour in TRAINING
+        if behaviour.name == "facts"
+        for sentence in behaviour.sentences
     }
     endings = [fact for fact in facts if len(fact.split()) > 3]
-    negation = next(each for each in TRAINING if each.name == "negation")
+    [negation] = [behaviour for behaviour in TRAINING if behaviour.name == "negation"]
     with_context = sum(
         any(fact in sentence.text for fact in endings) for sentence in negation.sentences
     )
@@ -81,7 +84,7 @@ def test_context_is_added_to_some_opinions_and_to_no_fact() -> None:
     assert max(len(re.findall(r"[.?!](?: |$)", fact)) for fact in facts) == 1
 
 
-def test_fill_repeats_a_place_and_tells_numbered_ones_apart() -> None:
+def test_fill_repeats_placeholders_except_numbered_ones() -> None:
     words = {"film": ["epic", "saga"]}
     for seed in range(20):
         first, again, other = fill("{film} {film} {film2}", words, Random(seed)).lower().split()

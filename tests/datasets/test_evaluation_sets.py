@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelsense.datasets.evaluation_sets import (
+    Audit,
     _whole_sentences,
     read_evaluation_sets,
     read_training_sets,
     read_validation_sentences,
 )
 from reelsense.datasets.fetch import EVALUATION_SETS, Archive, fetch_evaluation_sets
-from reelsense.datasets.label_audit import Audit
 from reelsense.datasets.reviews import Review
 from reelsense.errors import DatasetError, DownloadError
 from tests.local_server import serving
@@ -113,10 +113,10 @@ def test_missing_sets_are_empty(tmp_path: Path, place: str) -> None:
 
 
 def test_folder_without_sets_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="data fetch evaluation-sets"):
-        read_evaluation_sets(tmp_path)
-    with pytest.raises(DatasetError, match=r"nowhere does not exist"):
-        read_evaluation_sets(tmp_path / "nowhere")
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(DatasetError) as caught:
+            read_evaluation_sets(folder)
+        assert caught.value.code == "no-evaluation-sets"
 
 
 def test_missing_half_of_a_pair_is_an_error(tmp_path: Path) -> None:
@@ -130,103 +130,62 @@ HEADER = "Sentiment\tText\n"
 
 
 @pytest.mark.parametrize(
-    ("place", "text", "message"),
+    ("place", "text", "code"),
     [
-        ("cad/new_dev.tsv", "Sentiment\tWords\nPositive\ta\n", r"new_dev\.tsv, line 2: no column"),
-        ("cad/new_dev.tsv", HEADER + "Mixed\ta b\n", r"new_dev\.tsv:2: 'Sentiment' is 'Mixed'"),
-        ("cad/new_dev.tsv", HEADER + "\ta b\n", r"new_dev\.tsv:2: 'Sentiment' is ''"),
-        ("cad/new_dev.tsv", HEADER + "Positive\t\n", r"new_dev\.tsv, line 2: 'Text' is blank"),
-        ("cad/new_dev.tsv", HEADER, r"new_dev\.tsv contains no reviews"),
-        ("cad/new_dev.tsv", HEADER + "Positive\ta b\n", r"new_dev\.tsv 1:"),
+        ("cad/new_dev.tsv", "Sentiment\tWords\nPositive\ta\n", "no-such-column"),
+        ("cad/new_dev.tsv", HEADER + "Mixed\ta b\n", "invalid-data"),
+        ("cad/new_dev.tsv", HEADER + "Positive\t\n", "invalid-data"),
+        ("cad/new_dev.tsv", HEADER + "Positive\ta b\n", "unpaired-reviews"),
         (
             "cad/new_dev.tsv",  # only one of them is an edit of the negative original
             HEADER + "Positive\tI woke on the train\nPositive\tsee the fox\n",
-            r"orig_dev\.tsv:3: new_dev\.tsv",
+            "unpaired-reviews",
         ),
         (
-            "cad/new_dev.tsv",
-            HEADER + "Positive\tsomething else\nNegative\tflee the fox\n",
-            r"orig_dev\.tsv:2: new_dev\.tsv",
-        ),
-        (
-            "cad/orig_dev.tsv",  # two want the same edit
+            "cad/orig_dev.tsv",  # both match the same edit
             HEADER + "Negative\tI sat on the train\nNegative\tI slept on the train\n",
-            r"orig_dev\.tsv:3: new_dev\.tsv",
+            "unpaired-reviews",
         ),
-        ("sst2/dev.tsv", "text\tlabel\na\t1\n", r"dev\.tsv, line 1: "),
-        ("sst2/dev.tsv", "", r"dev\.tsv, line 1: "),
-        ("sst2/dev.tsv", "sentence\tlabel\n", r"dev\.tsv contains no sentences"),
-        ("sst2/dev.tsv", "sentence\tlabel\na\t1\nb\t2\n", r"dev\.tsv, line 3: 'label' is '2'"),
-        ("sst2/dev.tsv", "sentence\tlabel\na\n", r"dev\.tsv, line 2: 'label' is ''"),
-        ("sst2/dev.tsv", "sentence\tlabel\na\tb\t1\n", r"dev\.tsv, line 2: 'label' is 'b\\t1'"),
-        ("sst2/dev.tsv", "sentence\tlabel\n \t1\n", r"dev\.tsv, line 2: 'sentence' is blank"),
-        ("imdb_label_audit.json", '[\n{"id": }]', r"audit\.json is not JSON: .*line 2"),
-        ("imdb_label_audit.json", "[" * 200_000, r"audit\.json is not JSON"),
-        ("imdb_label_audit.json", "{}", r"audit\.json: expected"),
-        ("imdb_label_audit.json", "[]", r"audit\.json: expected"),
+        ("sst2/dev.tsv", "sentence\tlabel\na\t1\nb\t2\n", "invalid-data"),
+        ("sst2/dev.tsv", "sentence\tlabel\na\n", "invalid-data"),
+        ("imdb_label_audit.json", '[{"id": }]', "invalid-data"),
+        ("imdb_label_audit.json", '{"id": 1}', "invalid-data"),
+        ("imdb_label_audit.json", '[{"id": "test/neg/1_1", "mturk": {}}]', "invalid-data"),
     ],
 )
-def test_errors_name_file_and_line(tmp_path: Path, place: str, text: str, message: str) -> None:
+def test_malformed_file_is_an_error(tmp_path: Path, place: str, text: str, code: str) -> None:
     write(tmp_path, {**FILES, place: text})
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DatasetError, match=Path(place).name) as caught:
         read_evaluation_sets(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (1, "expected a review"),
-        ({"id": "test/neg/10_3"}, "expected a review"),
-        ({**ENTRIES[0], "mturk": {"given": 5}}, "expected a review"),
-        ({**ENTRIES[0], "our_guessed_label": ["Positive"]}, "expected a review"),
-        (entry("train/neg/1_1", given=5, guessed=0), "'train/neg/1_1' is not a review of the test"),
-        ({**ENTRIES[0], "given_original_label": "Positive"}, "'Positive' and 'Positive'"),
-        ({**ENTRIES[0], "our_guessed_label": "Negative"}, "'Negative' and 'Negative'"),
-        ({**ENTRIES[0], "our_guessed_label": "Neutral"}, "'Negative' and 'Neutral'"),
-        (entry("test/neg/1_1", given=5, guessed=1), r"\[5, 1, 0, 0\]"),
-        (entry("test/neg/1_1", given=6, guessed=-1), r"\[6, -1, 0, 0\]"),
-        (ENTRIES[0], r"test/neg/10_3\.txt has an earlier"),
-    ],
-)
-def test_audit_errors_name_the_entry(tmp_path: Path, wrong: object, message: str) -> None:
-    write(tmp_path, {"imdb_label_audit.json": json.dumps([ENTRIES[0], wrong])})
-    with pytest.raises(DatasetError, match=rf"audit\.json, entry 2: .*{message}"):
-        read_evaluation_sets(tmp_path)
+    assert caught.value.code == code
 
 
 @pytest.mark.parametrize("place", ["cad/new_dev.tsv", "sst2/dev.tsv", "imdb_label_audit.json"])
 def test_invalid_utf_8_is_an_error(tmp_path: Path, place: str) -> None:
     path = write(tmp_path, FILES) / place
-    first_line = path.read_bytes().partition(b"\n")[0]
-    path.write_bytes(first_line + b"\nPositive\tcaf\xe9\n")
-    with pytest.raises(DatasetError, match=rf"{path.name}, line 2: not UTF-8"):
-        read_evaluation_sets(tmp_path)
-
-
-def test_folder_in_place_of_a_file_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "sst2/dev.tsv").mkdir(parents=True)
-    with pytest.raises(DatasetError, match=r"dev\.tsv: Is a directory"):
+    path.write_bytes(b"\ncaf\xe9\n")
+    with pytest.raises(DatasetError, match=path.name):
         read_evaluation_sets(tmp_path)
 
 
 class Host:
-    """Serves FILES by their places, by ranges; breaks off after `most` bytes of each."""
+    """Serves FILES by ranges; stops after `limit` bytes of each."""
 
-    def __init__(self, most: int | None = None, change: Callable[[bytes], bytes] = bytes) -> None:
-        self.most, self.change = most, change
-        self.asked: list[tuple[str, str]] = []
+    def __init__(self, limit: int | None = None, change: Callable[[bytes], bytes] = bytes) -> None:
+        self.limit, self.change = limit, change
+        self.requests: list[tuple[str, str]] = []
 
     def __call__(self, request: BaseHTTPRequestHandler) -> None:
         place = request.path.removeprefix("/")
-        wanted = request.headers["Range"]
-        self.asked.append((place, wanted))
+        byte_range = request.headers["Range"]
+        self.requests.append((place, byte_range))
         content = self.change(FILES[place].encode())
-        start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        start = int(byte_range.removeprefix("bytes=").rstrip("-"))
         request.send_response(206 if start < len(content) else 416)
         rest = content[start:]
         request.send_header("Content-Length", str(len(rest)))
         request.end_headers()
-        request.wfile.write(rest[: self.most])
+        request.wfile.write(rest[: self.limit])
 
 
 def hosted(address: str) -> dict[str, Archive]:
@@ -248,30 +207,30 @@ def test_fetch_downloads_every_file_once(tmp_path: Path) -> None:
         folder = fetch_evaluation_sets(tmp_path, files=hosted(address))
         assert folder == tmp_path / "evaluation-sets"
         assert content_of(folder) == FILES
-        assert [place for place, _ in host.asked] == list(FILES)
+        assert [place for place, _ in host.requests] == list(FILES)
         (folder / "sst2/dev.tsv").write_text("changed")
         (folder / "cad/new_dev.tsv").unlink()
         fetch_evaluation_sets(tmp_path, files=hosted(address))
     assert content_of(folder) == FILES
-    assert [place for place, _ in host.asked[9:]] == ["cad/new_dev.tsv", "sst2/dev.tsv"]
+    assert [place for place, _ in host.requests[9:]] == ["cad/new_dev.tsv", "sst2/dev.tsv"]
     assert len(read_evaluation_sets(folder).pairs) == 2
 
 
-def test_fetched_files_match_the_layout() -> None:
+def test_evaluation_sets_of_fetch_are_those_that_are_read() -> None:
     assert EVALUATION_SETS.keys() == FILES.keys()
     assert len({archive.md5 for archive in EVALUATION_SETS.values()}) == len(FILES)
 
 
 def test_fetch_resumes_an_interrupted_download(tmp_path: Path) -> None:
     with (
-        serving(Host(most=10)) as address,
+        serving(Host(limit=10)) as address,
         pytest.raises(DownloadError, match=r"stopped at 10 of .* run again to resume"),
     ):
         fetch_evaluation_sets(tmp_path, files=hosted(address))
     host = Host()
     with serving(host) as address:
         folder = fetch_evaluation_sets(tmp_path, files=hosted(address))
-    assert host.asked[:2] == [
+    assert host.requests[:2] == [
         ("contrast_dev/original.tsv", "bytes=10-"),
         ("contrast_dev/contrast.tsv", "bytes=0-"),
     ]
@@ -318,7 +277,7 @@ def test_fetch_accepts_a_valid_folder(tmp_path: Path) -> None:
     assert fetch_evaluation_sets(tmp_path / "data", mine) == mine
     assert not (tmp_path / "data").exists()
     (mine / "sst2/dev.tsv").write_text("sentence\tlabel\na\t7\n")
-    with pytest.raises(DatasetError, match="'label' is '7'"):
+    with pytest.raises(DatasetError, match=r"dev\.tsv"):
         fetch_evaluation_sets(tmp_path / "data", mine)
 
 

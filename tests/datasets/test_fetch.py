@@ -13,8 +13,8 @@ from reelsense.errors import DatasetError, DownloadError
 from tests.local_server import serving
 
 
-def packed(*extra: tarfile.TarInfo) -> bytes:
-    """A dataset of one review a folder, as the official archive packs it."""
+def archive_of(*extra: tarfile.TarInfo) -> bytes:
+    """Return an archive with one review per folder, in the layout of the official one."""
     files = {}
     for part, folder, rating in [
         ("train", "neg", 1), ("train", "pos", 9), ("test", "neg", 2), ("test", "pos", 10)
@@ -32,24 +32,24 @@ def packed(*extra: tarfile.TarInfo) -> bytes:
     return buffer.getvalue()
 
 
-CONTENT = packed()
+CONTENT = archive_of()
 
 
 class Host:
-    """Serves `content`, by ranges if asked; breaks off after `most` bytes."""
+    """Serves `content`, by ranges if `ranges`; stops after `limit` bytes."""
 
-    def __init__(self, content: bytes, most: int | None = None, ranges: bool = True) -> None:
-        self.content, self.most, self.ranges = content, most, ranges
-        self.asked: list[str | None] = []
+    def __init__(self, content: bytes, limit: int | None = None, ranges: bool = True) -> None:
+        self.content, self.limit, self.ranges = content, limit, ranges
+        self.requested_ranges: list[str | None] = []
 
     def __call__(self, request: BaseHTTPRequestHandler) -> None:
-        wanted = request.headers["Range"]
-        self.asked.append(wanted)
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if self.ranges else 0
+        byte_range = request.headers["Range"]
+        self.requested_ranges.append(byte_range)
+        start = int(byte_range.removeprefix("bytes=").rstrip("-")) if self.ranges else 0
         request.send_response(206 if self.ranges else 200)
         request.send_header("Content-Length", str(len(self.content) - start))
         request.end_headers()
-        end = len(self.content) if self.most is None else start + self.most
+        end = len(self.content) if self.limit is None else start + self.limit
         request.wfile.write(self.content[start:end])
 
 
@@ -58,35 +58,35 @@ def archive(address: str, content: bytes = CONTENT) -> Archive:
     return Archive(f"{address}/aclImdb_v1.tar.gz", len(content), digest)
 
 
-def test_downloads_verifies_and_unpacks(tmp_path: Path) -> None:
+def test_fetch_imdb_downloads_verifies_and_unpacks(tmp_path: Path) -> None:
     with serving(Host(CONTENT)) as address:
         root = fetch_imdb(tmp_path / "data", archive=archive(address))
     assert len(imdb.read_split(root, "train")) == 2
-    assert fetch_imdb(tmp_path / "data") == root  # there already: no network is needed
+    assert fetch_imdb(tmp_path / "data") == root  # needs no network
     assert sorted(p.name for p in root.parent.iterdir()) == ["aclImdb", "aclImdb_v1.tar.gz"]
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_goes_on_where_it_broke_off(tmp_path: Path, ranges: bool) -> None:
+def test_download_resumes(tmp_path: Path, ranges: bool) -> None:
     path = tmp_path / "a.tar.gz"
-    with serving(Host(CONTENT, most=100)) as address, pytest.raises(DownloadError, match="again"):
+    with serving(Host(CONTENT, limit=100)) as address, pytest.raises(DownloadError, match="again"):
         download(archive(address), path)
     assert not path.exists()
     host = Host(CONTENT, ranges=ranges)
     with serving(host) as address:
         download(archive(address), path)
-    assert host.asked == ["bytes=100-"]
+    assert host.requested_ranges == ["bytes=100-"]
     assert path.read_bytes() == CONTENT
 
 
-def test_a_damaged_download_is_thrown_away(tmp_path: Path) -> None:
+def test_damaged_download_is_deleted(tmp_path: Path) -> None:
     damaged = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
     with serving(Host(damaged)) as address, pytest.raises(DownloadError, match="is damaged"):
         download(archive(address), tmp_path / "a.tar.gz")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_network_one_line_says_what_to_pass(tmp_path: Path) -> None:
+def test_download_without_network_suggests_a_copy(tmp_path: Path) -> None:
     with serving(Host(b"")) as address:
         pass  # the server is gone when the block ends
     with pytest.raises(DownloadError, match=r"cannot download .*--from aclImdb_v1") as caught:
@@ -99,7 +99,7 @@ def test_without_a_network_one_line_says_what_to_pass(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_archive_or_folder_that_is_here_is_taken(tmp_path: Path) -> None:
+def test_fetch_imdb_accepts_archive_or_folder(tmp_path: Path) -> None:
     given = tmp_path / "mine.tar.gz"
     given.write_bytes(CONTENT)
     root = fetch_imdb(tmp_path / "data", given)
@@ -110,19 +110,19 @@ def test_an_archive_or_folder_that_is_here_is_taken(tmp_path: Path) -> None:
         fetch_imdb(tmp_path / "data", tmp_path / "nothing")
 
 
-def escaping(name: str) -> tarfile.TarInfo:
+def member_at(name: str) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.size = 1
     return member
 
 
-def linking(target: str) -> tarfile.TarInfo:
+def link_to(target: str) -> tarfile.TarInfo:
     member = tarfile.TarInfo("aclImdb/link")
     member.type, member.linkname = tarfile.SYMTYPE, target
     return member
 
 
-def test_an_archive_of_something_else(tmp_path: Path) -> None:
+def test_fetch_imdb_rejects_another_archive(tmp_path: Path) -> None:
     given = tmp_path / "holiday.tar.gz"
     with tarfile.open(given, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("beach.jpg"))
@@ -133,16 +133,16 @@ def test_an_archive_of_something_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        packed(escaping("../outside")),
-        packed(escaping("aclImdb/../../outside")),
-        packed(linking("../../../etc/passwd")),
+        archive_of(member_at("../outside")),
+        archive_of(member_at("aclImdb/../../outside")),
+        archive_of(link_to("../../../etc/passwd")),
         CONTENT[:-40],
         CONTENT[:200] + bytes(50) + CONTENT[250:],
         b"no archive",
     ],
     ids=["parent", "hidden parent", "link", "cut short", "damaged", "something else"],
 )
-def test_a_bad_archive_leaves_nothing_behind(tmp_path: Path, content: bytes) -> None:
+def test_unsafe_or_damaged_archive_leaves_no_files(tmp_path: Path, content: bytes) -> None:
     given, out = tmp_path / "bad.tar.gz", tmp_path / "data"
     given.write_bytes(content)
     with pytest.raises(DatasetError, match=r"cannot unpack .*bad\.tar\.gz"):

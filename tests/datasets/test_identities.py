@@ -21,7 +21,7 @@ from reelsense.datasets.identities import (
 WIDOWER = Term("widower", "gender", "noun", held_out=True, pronoun="he")
 
 
-def test_there_are_400_terms_and_a_quarter_of_each_category_is_held_out() -> None:
+def test_a_quarter_of_the_terms_of_each_category_is_held_out() -> None:
     terms = {(term.text, term.category): term.held_out for term in all_terms()}
     assert len(terms) >= 400
     assert max(Counter(text for text, _ in terms).values()) == 1
@@ -34,11 +34,11 @@ def test_there_are_400_terms_and_a_quarter_of_each_category_is_held_out() -> Non
         assert len(held_out) >= 20
 
 
-def test_the_templates_have_two_halves_that_share_no_sentence() -> None:
+def test_halves_of_the_templates_share_no_sentence() -> None:
     training, measuring = template_sentences("training"), template_sentences("measuring")
-    assert {each.template for each in training}.isdisjoint(each.template for each in measuring)
+    assert {row.template for row in training}.isdisjoint(row.template for row in measuring)
     for form in ("adjective", "noun"):
-        assert len({each.template for each in measuring if each.form == form}) >= 18
+        assert len({row.template for row in measuring if row.form == form}) >= 18
     for sentence in training[::50] + measuring:
         for text in sentence.texts(terms_of(sentence.category, sentence.form)):
             assert not text[0].islower()
@@ -70,17 +70,17 @@ def test_fill_adapts_article_and_pronouns() -> None:
         ("It shows a widow in Paris.", "gender", "noun", "It shows {a} {x} in Paris."),
     ],
 )  # fmt: skip
-def test_review_sentences_get_a_place_for_other_terms(
+def test_review_sentences_get_a_placeholder_for_the_term(
     sentence: str, category: str, form: Form, template: str
 ) -> None:
-    found = [each for each in review_sentences([sentence]) if each.form == form]
-    assert [(each.category, each.template) for each in found] == [(category, template)]
+    [result] = [row for row in review_sentences([sentence]) if row.form == form]
+    assert (result.category, result.template) == (category, template)
 
 
 def test_review_sentences_are_cleaned_and_not_repeated() -> None:
     text = "Well.<br />It is about an Asian woman &amp; her dog! I slept."
-    found = review_sentences([text, text])
-    assert [each.template for each in found] == ["It is about {a} {x} woman & her dog!"]
+    [result] = review_sentences([text, text])
+    assert [result.template] == ["It is about {a} {x} woman & her dog!"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_review_sentences_are_cleaned_and_not_repeated() -> None:
         "It begins with an old teacher " + "and so on " * 12 + ".",
     ],
 )
-def test_sentences_that_would_change_their_meaning_are_left_out(sentence: str) -> None:
+def test_review_sentences_exclude_those_that_would_change_their_meaning(sentence: str) -> None:
     assert review_sentences([sentence]) == []
 
 
@@ -114,7 +114,7 @@ def test_sentences_that_would_change_their_meaning_are_left_out(sentence: str) -
         max_size=30,
     ).map(" ".join)
 )
-def test_any_review_can_be_searched_for_terms(text: str) -> None:
+def test_review_sentences_accept_any_text(text: str) -> None:
     for sentence in review_sentences([text]):
         terms = terms_of(sentence.category, sentence.form)
         assert len(set(sentence.texts(terms))) == len(terms)

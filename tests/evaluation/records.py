@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from reelsense.bundle import Calibration, Manifest, Provenance
 from reelsense.datasets import imdb
-from reelsense.datasets.evaluation_sets import EvaluationSets, PairedReviews
-from reelsense.datasets.label_audit import Audit
+from reelsense.datasets.evaluation_sets import Audit, EvaluationSets, PairedReviews
 from reelsense.datasets.reviews import Review
 from reelsense.evaluation.evaluate import (
     EvaluationData,

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reelsense.datasets.evaluation_sets import EvaluationSets, PairedReviews
+from reelsense.datasets.evaluation_sets import Audit, EvaluationSets, PairedReviews
 from reelsense.datasets.identities import categories
-from reelsense.datasets.label_audit import Audit
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
 from reelsense.evaluation.evaluate import EvaluationData, EvaluationOptions, evaluate

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reelsense.datasets.label_audit import Audit
+from reelsense.datasets.evaluation_sets import Audit
 from reelsense.evaluation.label_quality import (
     label_errors,
     label_views,

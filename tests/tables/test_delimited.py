@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelsense.datasets.labelled import LabelledData
-from reelsense.datasets.labelled_tables import read_table
+from reelsense.datasets.labelled import LabelledData, read_table
 from reelsense.datasets.reviews import split_validation
 from reelsense.errors import DatasetError
 from reelsense.tables.delimited import SUFFIXES, Row, rows, text_lines
@@ -85,7 +84,7 @@ def test_labelled_data_splits_a_table(tmp_path: Path) -> None:
     source = LabelledData(path)
     split, labels = source.for_training()
     assert labels == ["0", "1"]
-    assert source.usual_part == "all"
+    assert source.default_part == "all"
     assert len(source.part("all")) == 100
     assert source.part("train") == split.train
     assert source.part("validation") == split.validation

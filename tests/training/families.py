@@ -17,7 +17,7 @@ from tests.tiny import VOCABULARY
 from tests.tiny_tokenizers import KINDS
 
 POSITIONS = 64
-"""Tokens that each of the models reads at most."""
+"""Maximum number of tokens of the models."""
 
 _SETTINGS: dict[str, dict[str, Any]] = {
     "bert": {},
@@ -72,7 +72,7 @@ RECIPE = Stage(
     stars_weight=0.3,
     window=64,
 )
-"""A short run from which each of them learns."""
+"""A short run in which every family learns."""
 
 
 def tiny_config(family: str, **changes: Any) -> PreTrainedConfig:

@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub: one model, served from a folder of this machine."""
+"""A local replacement for the Hugging Face hub that serves one model from a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def hub(model: str, folder: Path) -> AbstractContextManager[str]:
-    """Serve `folder` as `model` while the block runs; yields what HF_ENDPOINT has to be."""
+    """Serve `folder` as `model` during the block; yield the value for HF_ENDPOINT."""
     names = sorted(path.name for path in folder.iterdir())
 
     def respond(request: BaseHTTPRequestHandler) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from reelsense.errors import TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.prediction import Part
 from reelsense.text.clean import Span, clean_with_offsets, sentences
 from reelsense.training import attribution
 from reelsense.training.attribution import integrated_gradients
 from reelsense.training.model import load_model, logits, logits_of_embeddings
+from tests.training.conftest import code
 from tests.training.test_default_checkpoint import CHECKPOINT
 
 
@@ -21,8 +21,8 @@ def parts_of(text: str) -> list[Part]:
     return [Part(span.start, span.end, 0.0) for span in spans]
 
 
-def test_embeddings_are_read_as_their_tokens(base: Path) -> None:
-    model = load_model(base, ["negative", "positive"], 0.0, 0.0)
+def test_logits_of_embeddings_are_those_of_the_tokens(base: Path) -> None:
+    model = load_model(base, ["negative", "positive"])
     model.train(False)
     ids, mask = torch.randint(5, 17, (3, 20)), torch.ones(3, 20, dtype=torch.int64)
     words = model.get_input_embeddings()(ids)
@@ -32,15 +32,17 @@ def test_embeddings_are_read_as_their_tokens(base: Path) -> None:
         )
 
 
-def test_attributions_add_up_and_point_at_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Completeness: their sum is the difference to a text of [PAD] alone."""
+def test_attributions_add_up_and_find_the_decisive_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Completeness: their sum is the difference to a text that consists of [PAD]."""
     monkeypatch.setattr(attribution, "STEPS", 128)
     text = "I went there.<br />A dull &amp; lifeless mess. We took the bus."
-    found = integrated_gradients(CHECKPOINT)(text, parts_of(text))
-    assert len(found) == 3
-    assert min(found) == found[1] < 0
+    attributions = integrated_gradients(CHECKPOINT)(text, parts_of(text))
+    assert len(attributions) == 3
+    assert min(attributions) == attributions[1] < 0
 
-    model = load_model(CHECKPOINT, ["negative", "positive"], 0.0, 0.0, [1, 2, 3, 4, 7, 8, 9, 10])
+    model = load_model(CHECKPOINT, ["negative", "positive"], ratings=[1, 2, 3, 4, 7, 8, 9, 10])
     model.train(False)
     tokenizer = ReviewTokenizer((CHECKPOINT / "tokenizer.json").read_text(encoding="utf-8"))
     [ids] = tokenizer.encode([text])
@@ -48,9 +50,9 @@ def test_attributions_add_up_and_point_at_what_counts(monkeypatch: pytest.Monkey
     with torch.no_grad():
         both = logits(model, rows, torch.ones_like(rows))
     margins = (both[:, 1] - both[:, 0]).tolist()
-    assert sum(found) == pytest.approx(margins[0] - margins[1], abs=0.25)
+    assert sum(attributions) == pytest.approx(margins[0] - margins[1], abs=0.25)
 
 
-def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="is not a checkpoint"):
+def test_integrated_gradients_reject_folder_without_checkpoint(tmp_path: Path) -> None:
+    with code("not-a-checkpoint"):
         integrated_gradients(tmp_path)

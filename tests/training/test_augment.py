@@ -35,17 +35,17 @@ def test_behaviour_examples_have_the_labels_of_their_sentences() -> None:
     assert targets["templates: negation", (1.0, 0.0)] == 400
     assert targets["templates: negation", (0.0, 1.0)] == 400
     assert targets["templates: facts", (0.5, 0.5)] == 400
-    wanted = {
+    labels = {
         sentence.text: sentence.label
         for behaviour in behaviour_sentences("training", 400)
         for sentence in behaviour.sentences
     }
     for example in examples:
         if example.target != (0.5, 0.5):
-            assert LABELS[example.target.index(1.0)] == wanted[example.text]
+            assert LABELS[example.target.index(1.0)] == labels[example.text]
 
 
-def test_behaviour_examples_do_not_use_what_is_measured() -> None:
+def test_behaviour_examples_share_no_text_with_the_evaluation() -> None:
     measured = {
         sentence.text
         for behaviour in behaviour_sentences("measuring", SENTENCES_PER_LABEL)
@@ -64,7 +64,7 @@ def test_behaviour_examples_with_more_labels() -> None:
 
 
 @given(Texts, Seeds)
-def test_noisy_is_decided_by_the_seed_and_leaves_markup(text: str, seed: int) -> None:
+def test_noisy_depends_on_the_seed_and_preserves_markup(text: str, seed: int) -> None:
     changed = noisy(text, Random(seed))
     assert changed == noisy(text, Random(seed))
     for tag in ("<br />", "<BR>", "&amp;"):
@@ -74,35 +74,35 @@ def test_noisy_is_decided_by_the_seed_and_leaves_markup(text: str, seed: int) ->
 def test_noisy_has_every_kind_of_noise() -> None:
     text = "I don't believe it was filmed in Berlin in 1987. The ending is really a letdown, alas."
     changed = [noisy(text, Random(seed)) for seed in range(300)]
-    words = [clean.clean(each).split() for each in changed]
-    lengths = Counter(round(len(each) / len(text.split())) for each in words)
+    words = [clean.clean(noise).split() for noise in changed]
+    lengths = Counter(round(len(row) / len(text.split())) for row in words)
     assert {1, 2, 3, 4, 5, 6, 7} <= set(lengths)
-    assert any("http" in each for each in changed)
-    assert any("@" in each for each in changed)
-    assert {"LETDOWN", "letdown", "Letdown"} <= {word.strip(",") for each in words for word in each}
-    assert any("don\u2019t" in each for each in changed)
-    assert any("beleive" in each for each in changed)
-    assert any("1987" not in each and "Berlin" not in each for each in changed)
+    assert any("http" in noise for noise in changed)
+    assert any("@" in noise for noise in changed)
+    assert {"LETDOWN", "letdown", "Letdown"} <= {word.strip(",") for row in words for word in row}
+    assert any("don\u2019t" in noise for noise in changed)
+    assert any("beleive" in noise for noise in changed)
+    assert any("1987" not in noise and "Berlin" not in noise for noise in changed)
     assert changed.count(text) < 0.05 * len(changed)
 
 
-def test_noise_of_training_and_of_measuring_differs() -> None:
+def test_noise_of_training_and_of_evaluation_differs() -> None:
     training, measuring = (read_data("noise.toml")[half] for half in ("training", "measuring"))
     for name in training:
         assert set(training[name]).isdisjoint(measuring[name])
-    facts = next(each for each in behaviour_sentences("training", 400) if each.name == "facts")
-    assert {each.text for each in facts.sentences}.isdisjoint(measuring["sentences"])
+    [facts] = [group for group in behaviour_sentences("training", 400) if group.name == "facts"]
+    assert {sentence.text for sentence in facts.sentences}.isdisjoint(measuring["sentences"])
 
 
-def test_identity_sets_differ_in_a_term_alone() -> None:
+def test_identity_sets_differ_only_in_the_term() -> None:
     sets = identity_sets(REVIEWS, maximum=4)
-    texts = [text for one in sets for text in one]
+    texts = [text for group in sets for text in group]
     assert len(texts) == len(set(texts))
-    assert {len(one) for one in sets} == {TERMS_IN_A_SET}
-    assert any("walks on the stage." in one[0] for one in sets)
-    assert any("actor there." in one[0] for one in sets)
-    assert any("moves to town after the war." in one[0] for one in sets)
-    walks = next(one for one in sets if "walks on the stage." in one[0])
+    assert {len(group) for group in sets} == {TERMS_IN_A_SET}
+    assert any("walks on the stage." in group[0] for group in sets)
+    assert any("actor there." in group[0] for group in sets)
+    assert any("moves to town after the war." in group[0] for group in sets)
+    walks = next(group for group in sets if "walks on the stage." in group[0])
     assert {re.sub("^An? .*(?= cop )", "A T", text) for text in walks} == {
         "A T cop walks on the stage."
     }
@@ -112,7 +112,7 @@ def test_identity_sets_differ_in_a_term_alone() -> None:
 
 
 def test_identity_sets_hold_out_terms_and_templates() -> None:
-    texts = [text for one in identity_sets(REVIEWS, maximum=100) for text in one]
+    texts = [text for group in identity_sets(REVIEWS, maximum=100) for text in group]
     held_out = [term.text for term in all_terms() if term.held_out]
     pattern = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, held_out))})(?![\w-])", re.I)
     assert {match[0] for text in texts for match in pattern.finditer(text)} == set()
@@ -122,5 +122,5 @@ def test_identity_sets_hold_out_terms_and_templates() -> None:
 
 @settings(deadline=None, max_examples=25)  # each example goes through all templates
 @given(st.lists(Texts, max_size=3))
-def test_any_reviews_make_identity_sets(texts: list[str]) -> None:
-    assert all(len(one) > 1 for one in identity_sets(texts, maximum=1))
+def test_identity_sets_accept_any_reviews(texts: list[str]) -> None:
+    assert all(len(group) > 1 for group in identity_sets(texts, maximum=1))

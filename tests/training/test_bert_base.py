@@ -1,4 +1,4 @@
-"""The whole way from the hub to an answer, with a BERT-base of full size and random weights."""
+"""Train, export and predict with a BERT-base of full size and random weights from a hub."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bert_base(folder: Path) -> Path:
 
 
 def reviews(path: Path, count: int) -> Path:
-    """Mostly good ones: 20 steps are enough to lean that way, and not to learn words."""
+    """Write mostly good reviews: 20 steps are enough to predict that label, not to learn words."""
     choose = random.Random(0)
     with path.open("w", encoding="utf-8") as file:
         for n in range(count):
@@ -40,7 +40,7 @@ def reviews(path: Path, count: int) -> Path:
 
 
 @pytest.mark.slow
-def test_from_the_hub_to_an_answer(tmp_path: Path) -> None:
+def test_bert_base_from_hub_to_prediction(tmp_path: Path) -> None:
     recipe = tmp_path / "bert-base.toml"
     lines = (RECIPES / "bert-base.toml").read_text().splitlines()
     recipe.write_text(
@@ -55,11 +55,11 @@ def test_from_the_hub_to_an_answer(tmp_path: Path) -> None:
         environment = {**os.environ, "HF_ENDPOINT": endpoint, "HOME": str(home)}
         environment["HF_HOME"] = str(tmp_path / "hub-cache")
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path / "inductor-cache")
-        found = subprocess.run(  # noqa: S603
+        process = subprocess.run(  # noqa: S603
             command, capture_output=True, text=True, check=False, timeout=900, env=environment
         )
-        assert found.returncode == 0, found.stderr
-        return found.stdout
+        assert process.returncode == 0, process.stderr
+        return process.stdout
 
     checkpoint, bundle = tmp_path / "checkpoint", tmp_path / "bundle"
     with hub(MODEL, bert_base(tmp_path / "published")) as endpoint:
@@ -78,4 +78,4 @@ def test_from_the_hub_to_an_answer(tmp_path: Path) -> None:
     label, score = reelsense("predict", "--model", bundle, "the film was great " * 300).split()
     assert label == "good"
     assert 50 <= float(score.rstrip("%")) <= 100
-    assert not (home / "intel").exists()  # what openvino and nncf write to report their use
+    assert not (home / "intel").exists()  # usage statistics of OpenVINO

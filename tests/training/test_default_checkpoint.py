@@ -1,4 +1,4 @@
-"""The checkpoint beside the bundled model: is it the one that the bundle was made of?"""
+"""The checkpoint of the bundled model: the bundle must have been made from it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.inference.test_default_model import NEGATIVE, POSITIVE
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "default"
 
 
-def test_transformers_opens_it_with_the_logits_of_the_bundle() -> None:
+def test_transformers_computes_the_logits_of_the_bundle() -> None:
     classifier = Classifier.load()
-    made_by = read_metadata(CHECKPOINT)
-    assert made_by["recipe"] == classifier.manifest.provenance["recipe"]
-    assert made_by["ratings"] == list(classifier.manifest.ratings) == [1, 2, 3, 4, 7, 8, 9, 10]
+    metadata = read_metadata(CHECKPOINT)
+    assert metadata["recipe"] == classifier.manifest.provenance["recipe"]
+    assert metadata["ratings"] == list(classifier.manifest.ratings) == [1, 2, 3, 4, 7, 8, 9, 10]
 
     model = AutoModelForSequenceClassification.from_pretrained(CHECKPOINT)
     tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)

@@ -24,13 +24,11 @@ from reelsense.inference.batching import Network
 from reelsense.inference.engine import Engine
 from reelsense.training import checkpoint
 from reelsense.training import export as exports
-from reelsense.training.finetune import finetune
 from reelsense.training.model import load_model
-from reelsense.training.pretrain import pretrain
 from reelsense.training.quantize import quantize
 from reelsense.training.recipe import Stage
 from tests.conftest import LABELS
-from tests.training.conftest import code
+from tests.training.conftest import code, finetune, pretrain
 
 RECIPE = Stage(
     name="tiny", base="", lengths=(32,) * 8, tokens_per_batch=128, learning_rate=1e-2, window=32
@@ -56,11 +54,11 @@ def test_bundle_predicts_as_its_checkpoint(trained: Path, split: Split, tmp_path
     assert classifier.manifest.name == "tiny"
     short = [r.text for r in split.validation if len(r.text.split()) <= 30]
     assert len(short) > 10
-    found = classifier.predict_proba(short)
-    for text, row in zip(short, found, strict=True):
+    probabilities = classifier.predict_proba(short)
+    for text, row in zip(short, probabilities, strict=True):
         with torch.no_grad():
             exact = model(**tokenizer(text, return_tensors="pt")).logits.softmax(1)[0]
-        assert row == pytest.approx(exact.tolist(), abs=0.05)  # int8 of a net of 16 units
+        assert row == pytest.approx(exact.tolist(), abs=0.05)  # int8 in a network of 16 units
 
     content = b"".join(path.read_bytes() for path in (tmp_path / "bundle").iterdir())
     assert str(Path(exports.__file__)).encode() not in content
@@ -85,7 +83,7 @@ def test_export_rejects_calibration_sets_of_the_training_data(
     path = trained / checkpoint.METADATA
     path.write_text(json.dumps(json.loads(path.read_text()) | {"extra_examples": {PHRASES: 9}}))
     more = [ValidationSet(VALIDATION_SENTENCES, split.validation)]
-    with pytest.raises(InputError, match="was trained on"):
+    with code("trained-on-validation", InputError):
         exports.export(
             trained, split.validation, LABELS, tmp_path / "bundle", data="f.csv", calibrate_on=more
         )
@@ -96,7 +94,7 @@ def test_export_falls_back_to_int8_weights(
     trained: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def swapped(bundle: Bundle) -> Classifier:
-        """Its classifier, which says the opposite if activations are int8."""
+        """Return a classifier that predicts the opposite if activations are int8."""
         exact = Engine(bundle.network)
         sign = -1 if bundle.manifest.int8_activations else 1
         return Classifier(bundle, network=lambda ids, mask: sign * exact.latency_network(ids, mask))
@@ -120,40 +118,39 @@ def test_export_falls_back_to_int8_weights(
     arrays(np.float32, (7, 48), elements=st.floats(-3, 3, width=32)),
     arrays(np.int64, (2, 5), elements=st.integers(0, 6)),
 )
-def test_what_is_stored_in_bytes_is_looked_up_and_multiplied_within_half_a_step(
+def test_quantize_rounds_tables_and_matrices_by_at_most_half_a_step(
     table: NDArray[np.float32], ids: NDArray[np.int64]
 ) -> None:
     nodes = [
-        helper.make_node("Gather", ["table", "ids"], ["found"]),
-        helper.make_node("MatMul", ["found", "weights"], ["products"]),
+        helper.make_node("Gather", ["table", "ids"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "weights"], ["products"]),
     ]
-    kinds: dict[str, list[str | int | None]] = {
-        "found": ["n", "length", 48],
+    shapes: dict[str, list[str | int | None]] = {
+        "rows": ["n", "length", 48],
         "products": ["n", "length", 7],
     }
     graph = helper.make_graph(
         nodes,
         "",
         [helper.make_tensor_value_info("ids", TensorProto.INT64, ["n", "length"])],
-        [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in kinds.items()],
+        [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in shapes.items()],
         [numpy_helper.from_array(table, "table"), numpy_helper.from_array(table.T, "weights")],
     )
     network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)])
     stored = onnx.load_from_string(quantize(network))
-    found, products = map(np.asarray, ReferenceEvaluator(stored).run(None, {"ids": ids}))
+    rows, products = map(np.asarray, ReferenceEvaluator(stored).run(None, {"ids": ids}))
     half_step = np.abs(table.reshape(7, 3, 16)).max(axis=2).repeat(16, axis=1) / 127 / 2
-    assert (np.abs(found - table[ids]) <= half_step[ids] * 1.02 + 1e-4).all()
+    assert (np.abs(rows - table[ids]) <= half_step[ids] * 1.02 + 1e-4).all()
     half_row = np.abs(table).max(axis=1) / 127 / 2
-    bound = np.abs(found).sum(axis=2, keepdims=True) * (half_row * 1.02 + 1e-4)
-    assert (np.abs(products - found @ table.T) <= bound + 1e-4).all()
+    bound = np.abs(rows).sum(axis=2, keepdims=True) * (half_row * 1.02 + 1e-4)
+    assert (np.abs(products - rows @ table.T) <= bound + 1e-4).all()
 
 
-def test_nothing_is_turned_around_that_engines_would_have_to_turn_back(base: Path) -> None:
-    model = load_model(base, LABELS, dropout=0.0, attention_dropout=0.0)
+def test_to_onnx_transposes_only_queries_keys_values_and_context(base: Path) -> None:
+    model = load_model(base, LABELS)
     network = exports.to_onnx(model.train(False))
-    turned = [node for node in network.graph.node if node.op_type == "Transpose"]
-    queries_keys_values_context = 4
-    assert len(turned) == queries_keys_values_context * model.config.num_hidden_layers
+    transposes = [node for node in network.graph.node if node.op_type == "Transpose"]
+    assert len(transposes) == 4 * model.config.num_hidden_layers
 
 
 def test_export_rejects_other_labels(trained: Path, split: Split, tmp_path: Path) -> None:
@@ -188,9 +185,10 @@ def test_export_keeps_stars(base: Path, rated: Split, tmp_path: Path) -> None:
     assert classifier.manifest.ratings == (1, 3, 8, 10)
     answers = classifier.predict([review.text for review in rated.validation])
     stars = [answer.stars or 0 for answer in answers]
-    assert all(1 <= each <= 10 for each in stars)
-    off = [abs(each - (r.rating or 0)) for each, r in zip(stars, rated.validation, strict=True)]
-    assert sum(off) / len(off) < 2
+    assert all(1 <= star <= 10 for star in stars)
+    ratings = [review.rating or 0 for review in rated.validation]
+    errors = [abs(star - rating) for star, rating in zip(stars, ratings, strict=True)]
+    assert sum(errors) / len(errors) < 2
     assert all(len(answer.probabilities) == 2 for answer in answers)
 
 

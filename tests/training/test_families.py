@@ -22,9 +22,9 @@ from reelsense.training.model import (
     masked_logits,
     max_length,
 )
-from reelsense.training.pretrain import pretrain
 from reelsense.training.pretrained import read_tokenizer
 from tests.conftest import LABELS
+from tests.training.conftest import pretrain
 from tests.training.families import FAMILIES, POSITIONS, RECIPE, write_family
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -67,12 +67,8 @@ def test_load_model_computes_the_logits_of_transformers(
 def test_load_model_sets_every_dropout(family: str, tmp_path: Path) -> None:
     changes = dict.fromkeys(("classifier_dropout", "pooler_dropout", "cls_dropout"), 0.3)
     base = write_family(tmp_path, family, **changes)
-    found = {
-        part.p
-        for part in load_model(base, LABELS, 0.0, 0.0).modules()
-        if isinstance(part, nn.Dropout)
-    }
-    assert found == {0.0}
+    rates = {part.p for part in load_model(base, LABELS).modules() if isinstance(part, nn.Dropout)}
+    assert rates == {0.0}
 
 
 @every_family
@@ -93,9 +89,7 @@ def test_every_trained_weight_gets_a_gradient(family: str, tmp_path: Path) -> No
 
 @every_family
 @torch.no_grad()
-def test_checkpoint_keeps_stars_apart_and_opens_in_transformers(
-    family: str, tmp_path: Path
-) -> None:
+def test_checkpoint_with_stars_opens_in_transformers(family: str, tmp_path: Path) -> None:
     base = write_family(tmp_path / "base", family)
     model = load_model(base, LABELS, 0.1, 0.1, ratings=[1, 5, 10]).train(False)
     for weights in model.parameters():
@@ -105,12 +99,12 @@ def test_checkpoint_keeps_stars_apart_and_opens_in_transformers(
     checkpoint.save_model(out, model, read_tokenizer(base), {"labels": LABELS})
     ids, mask = batch(base)
     scores = logits(model, ids, mask)
-    again = load_model(out, LABELS, 0.0, 0.0, ratings=[1, 5, 10]).train(False)
+    again = load_model(out, LABELS, ratings=[1, 5, 10]).train(False)
     assert torch.allclose(logits(again, ids, mask), scores, atol=1e-5)
 
-    theirs = AutoModelForSequenceClassification.from_pretrained(out)
-    assert theirs.config.id2label == dict(enumerate(LABELS))
-    assert torch.allclose(theirs(ids, attention_mask=mask).logits, scores[:, :2], atol=1e-5)
+    opened = AutoModelForSequenceClassification.from_pretrained(out)
+    assert opened.config.id2label == dict(enumerate(LABELS))
+    assert torch.allclose(opened(ids, attention_mask=mask).logits, scores[:, :2], atol=1e-5)
     tokenizer, ours = AutoTokenizer.from_pretrained(out), read_tokenizer(out)
     text = "The  film was great.\nThe film was not\tawful!"
     assert tokenizer(text)["input_ids"] == ours.frame.around(ours.encode([text])[0])
@@ -120,9 +114,9 @@ def test_checkpoint_keeps_stars_apart_and_opens_in_transformers(
 
 @torch.no_grad()
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
-def test_modernbert_pools_as_its_config_says(pooling: str, tmp_path: Path) -> None:
+def test_modernbert_pools_as_configured(pooling: str, tmp_path: Path) -> None:
     base = write_family(tmp_path, "modernbert", classifier_pooling=pooling)
-    model = load_model(base, LABELS, 0.0, 0.0).train(False)
+    model = load_model(base, LABELS).train(False)
     ids, mask = batch(base)
     hidden = model.base_model(ids, attention_mask=mask).last_hidden_state[1]
     pooled = hidden[0] if pooling == "cls" else hidden[:4].mean(dim=0)
@@ -134,7 +128,7 @@ def test_modernbert_pools_as_its_config_says(pooling: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("family", ["mpnet", "deberta-v2"])
 def test_tabulate_positions_changes_no_logits(family: str, tmp_path: Path) -> None:
     base = write_family(tmp_path, family)
-    model = load_model(base, LABELS, 0.0, 0.0).train(False)
+    model = load_model(base, LABELS).train(False)
     ids = torch.randint(5, 17, (2, POSITIONS), generator=torch.Generator().manual_seed(0))
     texts = [ids, ids[:, :16]]
     before = [logits(model, text, torch.ones_like(text)) for text in texts]
@@ -157,7 +151,7 @@ def test_masked_logits_are_those_of_transformers(family: str, tmp_path: Path) ->
     assert torch.allclose(guesses, expected, atol=1e-4)
     assert masked_logits(model, ids, mask, torch.zeros_like(hidden)).shape[0] == 0
 
-    published = AutoModelForMaskedLM.from_config(model.config)  # with a head of its own
+    published = AutoModelForMaskedLM.from_config(model.config)  # with another head
     published.save_pretrained(base)
     published.train(False)
     kept = masked_logits(load_masked_lm(base).train(False), ids, mask, hidden)
@@ -165,7 +159,7 @@ def test_masked_logits_are_those_of_transformers(family: str, tmp_path: Path) ->
 
 
 @every_family
-def test_pretraining_learns_and_leaves_a_base(family: str, tmp_path: Path) -> None:
+def test_pretraining_learns_and_writes_a_base(family: str, tmp_path: Path) -> None:
     base = write_family(tmp_path / "base", family)
     texts = ["the good film was not awful " * (3 + n % 9) for n in range(100)]
     out = tmp_path / "out"
@@ -182,7 +176,7 @@ def test_pretraining_learns_and_leaves_a_base(family: str, tmp_path: Path) -> No
         assert torch.equal(weights.half(), trained[f"{prefix}.{name}"].half())
         frozen = name.startswith("pooler.") or "relative_attention_bias" in name
         assert torch.equal(weights, before[name].half().float()) == frozen
-    model = load_model(out, LABELS, 0.0, 0.0).state_dict()
+    model = load_model(out, LABELS).state_dict()
     shared = [name for name in encoder if f"{prefix}.{name}" in model]
     assert all(torch.equal(model[f"{prefix}.{name}"], encoder[name]) for name in shared)
     assert family != "bert" or "pooler.dense.weight" in shared

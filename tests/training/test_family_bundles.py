@@ -24,7 +24,6 @@ from reelsense.text.clean import Span, clean_with_offsets, sentences
 from reelsense.training import attribution
 from reelsense.training.attribution import integrated_gradients
 from reelsense.training.export import MIN_AGREEMENT, Parity, export
-from reelsense.training.finetune import finetune
 from reelsense.training.model import (
     load_model,
     logits_of_embeddings,
@@ -32,14 +31,13 @@ from reelsense.training.model import (
 from reelsense.training.pretrained import read_tokenizer
 from tests.conftest import LABELS
 from tests.server.conftest import wait_until_ready
+from tests.training.conftest import STARS, finetune
 from tests.training.families import RECIPE, write_family
-
-STARS = {"awful": 1, "bad": 3, "good": 8, "great": 10}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a short run leaves."""
+    """The results of a short run."""
 
     family: str
     history: list[dict[str, float]]
@@ -50,17 +48,17 @@ class Trained:
 
 
 def reviews() -> Split:
-    """Two sentences each, in one of which a word gives the label and the stars away."""
+    """Return reviews of two sentences; a word of one of them determines label and stars."""
     choose = random.Random(0)
-    found = []
+    rows = []
     for n in range(200):
         word = choose.choice(list(STARS))
         telling = choose.choice([f"the film was {word}.", f"a {word} film."])
         neutral = " ".join(choose.choices(["the", "a", "film", "was"], k=choose.randint(2, 8)))
         text = " ".join(choose.sample([telling, f"{neutral}."], 2))
         label = "positive" if STARS[word] > 5 else "negative"
-        found.append(Review(str(n), text, label, STARS[word], str(n)))
-    return Split(found[:140], found[140:])
+        rows.append(Review(str(n), text, label, STARS[word], str(n)))
+    return Split(rows[:140], rows[140:])
 
 
 @pytest.fixture(
@@ -103,7 +101,7 @@ def test_finetuning_learns(trained: Trained) -> None:
     assert best["star_mae"] < 2
 
 
-def test_bundle_answers_as_its_checkpoint(trained: Trained) -> None:
+def test_bundle_predicts_as_its_checkpoint(trained: Trained) -> None:
     assert trained.parity.agreement >= MIN_AGREEMENT
     assert trained.classifier.manifest.provenance["architecture"] == trained.family
     model = AutoModelForSequenceClassification.from_pretrained(trained.checkpoint)
@@ -111,8 +109,8 @@ def test_bundle_answers_as_its_checkpoint(trained: Trained) -> None:
     texts = [review.text for review in reviews().validation]
     with torch.no_grad():
         exact = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.numpy()
-    found = trained.classifier.score(texts).logits
-    assert np.abs(found - exact).mean() < 0.05 * np.abs(exact).mean()
+    int8 = trained.classifier.score(texts).logits
+    assert np.abs(int8 - exact).mean() < 0.05 * np.abs(exact).mean()
 
 
 def test_bundle_stores_matrices_in_8_bits_and_positions_as_tables(trained: Trained) -> None:
@@ -128,7 +126,7 @@ def test_bundle_stores_matrices_in_8_bits_and_positions_as_tables(trained: Train
     assert exact == ({"rel_embeddings.weight"} if trained.family == "deberta-v2" else set())
 
 
-def test_bundle_answers_each_text_on_its_own(trained: Trained) -> None:
+def test_bundle_predictions_do_not_depend_on_other_texts(trained: Trained) -> None:
     texts = [review.text for review in reviews().validation[:6]]
     texts += ["great", " ".join(texts), " ".join(texts * 3)]
     together = trained.classifier.score(texts)
@@ -143,12 +141,12 @@ def test_bundle_is_served_with_explanations(trained: Trained, word: str) -> None
     with create_app(model=trained.classifier).test_client() as client:
         wait_until_ready(client)
         [prediction] = client.post("/v1/predict", json={"text": text}).get_json()["predictions"]
-        found = client.post("/v1/explain", json={"text": text}).get_json()
+        explanation = client.post("/v1/explain", json={"text": text}).get_json()
     assert prediction["label"] == ("positive" if word == "great" else "negative")
     assert prediction["stars"] == pytest.approx(STARS[word], abs=2)
-    assert found["prediction"] == prediction
-    assert heaviest(found["sentences"]) == f"a {word} film."
-    assert heaviest(found["words"]) == word
+    assert explanation["prediction"] == prediction
+    assert heaviest(explanation["sentences"]) == f"a {word} film."
+    assert heaviest(explanation["words"]) == word
 
 
 def heaviest(parts: list[dict[str, Any]]) -> str:
@@ -161,10 +159,10 @@ def test_integrated_gradients_add_up(trained: Trained, monkeypatch: pytest.Monke
     text = "a great film. the film was a film."
     traced = clean_with_offsets(text)
     spans: list[Span] = [traced.original_span(span) for span in sentences(traced.layout)]
-    found = integrated_gradients(trained.checkpoint)(
+    attributions = integrated_gradients(trained.checkpoint)(
         text, [Part(span.start, span.end, 0.0) for span in spans]
     )
-    model = load_model(trained.checkpoint, LABELS, 0.0, 0.0, sorted(STARS.values())).train(False)
+    model = load_model(trained.checkpoint, LABELS, ratings=sorted(STARS.values())).train(False)
     tokenizer = read_tokenizer(trained.checkpoint)
     [ids] = tokenizer.encode([text])
     blanks = [attribution.blank(model, tokenizer)] * len(ids)
@@ -173,4 +171,4 @@ def test_integrated_gradients_add_up(trained: Trained, monkeypatch: pytest.Monke
         embeddings = model.get_input_embeddings()(rows)
         both = logits_of_embeddings(model, embeddings, torch.ones_like(rows))
     margins = (both[:, 1] - both[:, 0]).tolist()
-    assert sum(found) == pytest.approx(margins[0] - margins[1], rel=0.05, abs=0.1)
+    assert sum(attributions) == pytest.approx(margins[0] - margins[1], rel=0.05, abs=0.1)

@@ -15,13 +15,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from reelsense.datasets.reviews import Split
 from reelsense.errors import RecipeError, StoppedError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
-from reelsense.training import checkpoint, finetune, loop
+from reelsense.training import checkpoint, loop
 from reelsense.training.examples import Example
 from reelsense.training.model import load_model, logits
+from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage
-from reelsense.training.throughput import without_throughput
 from tests.conftest import LABELS
-from tests.training.conftest import code
+from tests.training.conftest import code, finetune, without_speed
 
 RECIPE = Stage(
     name="tiny",
@@ -39,16 +39,16 @@ def weights(out: Path) -> dict[str, Any]:
 
 
 def metrics(out: Path) -> list[dict[str, float]]:
-    """What a run has logged, but for its speed."""
+    """Return what a run has logged, without its speed."""
     lines = (out / checkpoint.METRICS).read_text().splitlines()
-    return [without_throughput(json.loads(line)) for line in lines]
+    return [without_speed(json.loads(line)) for line in lines]
 
 
 def test_finetune_learns_and_writes_a_standard_checkpoint(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    history = finetune.finetune(RECIPE, base, split, LABELS, out)
+    history = finetune(RECIPE, base, split, LABELS, out)
     assert len(history) == 8
     assert max(epoch["accuracy"] for epoch in history) > 0.9
 
@@ -60,7 +60,7 @@ def test_finetune_learns_and_writes_a_standard_checkpoint(
     assert classify("great was the film")[0]["label"] == "positive"
     assert classify("awful was the film")[0]["label"] == "negative"
 
-    tokenizer, ours = AutoTokenizer.from_pretrained(out), load_model(out, LABELS, 0.0, 0.0)
+    tokenizer, ours = AutoTokenizer.from_pretrained(out), load_model(out, LABELS)
     read = ReviewTokenizer((out / "tokenizer.json").read_text())
     for text in (review.text for review in split.validation):
         ids = torch.tensor([read.frame.around(read.encode([text])[0])])
@@ -78,7 +78,7 @@ def test_checkpoint_is_float16_and_loads_as_float32(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    finetune.finetune(replace(RECIPE, max_steps=3), base, split, LABELS, out)
+    finetune(replace(RECIPE, max_steps=3), base, split, LABELS, out)
     last = weights(out)
     saved = load_file(out / "model.safetensors")
     assert saved.keys() == last.keys()
@@ -88,7 +88,7 @@ def test_checkpoint_is_float16_and_loads_as_float32(
 
 
 def stop_after(patch: pytest.MonkeyPatch, steps: int) -> None:
-    """Send this process a SIGINT when so many steps are done."""
+    """Send this process a SIGINT after that many steps."""
     log = loop._Run.log
 
     def logged(run: loop._Run, entry: dict[str, float]) -> None:
@@ -103,14 +103,14 @@ def stop_after(patch: pytest.MonkeyPatch, steps: int) -> None:
 def test_resumed_run_ends_with_the_same_weights(
     base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "whole")
+    finetune(RECIPE, base, split, LABELS, tmp_path / "whole")
 
     stop_after(monkeypatch, step)
     with pytest.raises(StoppedError, match="--resume"):
-        finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "parts")
+        finetune(RECIPE, base, split, LABELS, tmp_path / "parts")
     monkeypatch.undo()
     torch.manual_seed(99)
-    finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "parts", resume=True)
+    finetune(RECIPE, base, split, LABELS, tmp_path / "parts", resume=True)
 
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -123,12 +123,12 @@ def test_run_is_neither_overwritten_nor_resumed_with_another_recipe(
     out = tmp_path / "out"
     short = Stage(name="tiny", base="", window=64, lengths=(16,), tokens_per_batch=256)
     with code("no-saved-state"):
-        finetune.finetune(short, base, split, LABELS, out, resume=True)
-    finetune.finetune(short, base, split, LABELS, out)
+        finetune(short, base, split, LABELS, out, resume=True)
+    finetune(short, base, split, LABELS, out)
     with code("output-exists"):
-        finetune.finetune(short, base, split, LABELS, out)
+        finetune(short, base, split, LABELS, out)
     with code("state-mismatch"):
-        finetune.finetune(RECIPE, base, split, LABELS, out, resume=True)
+        finetune(RECIPE, base, split, LABELS, out, resume=True)
 
 
 def test_nan_loss_stops_the_run(base: Path, split: Split, tmp_path: Path) -> None:
@@ -136,20 +136,20 @@ def test_nan_loss_stops_the_run(base: Path, split: Split, tmp_path: Path) -> Non
         name="wild", base="", window=64, lengths=(16,) * 4, tokens_per_batch=256, learning_rate=1e30
     )
     with code("loss-is-nan"):
-        finetune.finetune(wild, base, split, LABELS, tmp_path / "out")
+        finetune(wild, base, split, LABELS, tmp_path / "out")
 
 
 def test_finetune_without_labels_is_an_error(base: Path, tmp_path: Path) -> None:
     with code("no-training-data"):
-        finetune.finetune(RECIPE, base, Split([], []), LABELS, tmp_path / "out")
+        finetune(RECIPE, base, Split([], []), LABELS, tmp_path / "out")
 
 
 @pytest.mark.slow
 def test_killed_run_resumes_to_the_same_weights(base: Path, split: Split, tmp_path: Path) -> None:
-    finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "whole")
+    finetune(RECIPE, base, split, LABELS, tmp_path / "whole")
     out = tmp_path / "parts"
     child = multiprocessing.get_context("spawn").Process(
-        target=finetune.finetune,
+        target=finetune,
         args=(RECIPE, base, split, LABELS, out),
         kwargs={"checkpoint_every": 0.0},
     )
@@ -161,8 +161,8 @@ def test_killed_run_resumes_to_the_same_weights(base: Path, split: Split, tmp_pa
     child.kill()
     child.join()
     with log.open("a") as file:
-        file.write('{"step": 9')  # as a full disk tears it
-    finetune.finetune(RECIPE, base, split, LABELS, out, resume=True)
+        file.write('{"step": 9')  # an incomplete line, as after a full disk
+    finetune(RECIPE, base, split, LABELS, out, resume=True)
     whole, parts = weights(tmp_path / "whole"), weights(out)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     assert metrics(out) == metrics(tmp_path / "whole")
@@ -176,48 +176,48 @@ def test_run_killed_in_its_first_step_can_be_resumed(
 
     monkeypatch.setattr(loop._Run, "step", killed)
     with pytest.raises(MemoryError):
-        finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "out")
+        finetune(RECIPE, base, split, LABELS, tmp_path / "out")
     monkeypatch.undo()
-    history = finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "out", resume=True)
+    history = finetune(RECIPE, base, split, LABELS, tmp_path / "out", resume=True)
     assert len(history) == len(RECIPE.lengths)
 
 
 def test_texts_per_batch_limits_batches(base: Path, split: Split, tmp_path: Path) -> None:
     narrow = replace(RECIPE, lengths=(16,), texts_per_batch=2)
-    finetune.finetune(narrow, base, split, LABELS, tmp_path / "out")
+    finetune(narrow, base, split, LABELS, tmp_path / "out")
     *_, last = (tmp_path / "out" / checkpoint.METRICS).read_text().splitlines()
     assert json.loads(last)["step"] == len(split.train) / 2
 
 
 def test_existing_output_is_not_overwritten(base: Path, split: Split, tmp_path: Path) -> None:
     with code("output-exists"):
-        finetune.finetune(RECIPE, base, split, LABELS, base)
+        finetune(RECIPE, base, split, LABELS, base)
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match="is a file"):
-        finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "file")
+        finetune(RECIPE, base, split, LABELS, tmp_path / "file")
 
 
 def test_damaged_state_is_an_error(base: Path, split: Split, tmp_path: Path) -> None:
     (tmp_path / checkpoint.STATE).write_bytes(b"PK\x03\x04 and no more")
     with code("state-damaged"):
-        finetune.finetune(RECIPE, base, split, LABELS, tmp_path, resume=True)
+        finetune(RECIPE, base, split, LABELS, tmp_path, resume=True)
 
 
 def test_unusable_base_is_an_error(base: Path, split: Split, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="lengths"):
-        finetune.finetune(replace(RECIPE, lengths=(99,)), base, split, LABELS, tmp_path / "a")
+        finetune(replace(RECIPE, lengths=(99,)), base, split, LABELS, tmp_path / "a")
     (base / "tokenizer.json").unlink()
     with code("invalid-tokenizer"):
-        finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "b")
+        finetune(RECIPE, base, split, LABELS, tmp_path / "b")
     (base / "model.safetensors").write_bytes(b"damaged")
     with code("invalid-base-model"):
-        finetune.finetune(RECIPE, base, split, LABELS, tmp_path / "c")
+        finetune(RECIPE, base, split, LABELS, tmp_path / "c")
 
 
 def test_max_steps_ends_a_run_with_a_complete_checkpoint(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
-    history = finetune.finetune(replace(RECIPE, max_steps=3), base, split, LABELS, tmp_path / "out")
+    history = finetune(replace(RECIPE, max_steps=3), base, split, LABELS, tmp_path / "out")
     assert len(history) == 1
     lines = (tmp_path / "out" / checkpoint.METRICS).read_text().splitlines()
     entries = [json.loads(line) for line in lines]
@@ -231,7 +231,7 @@ STARRED = replace(CALM, lengths=(16,) * 6, stars_weight=1.0)
 
 def test_stars_are_learned_with_the_labels(base: Path, rated: Split, tmp_path: Path) -> None:
     out, ratings = tmp_path / "out", [1, 3, 8, 10]
-    history = finetune.finetune(STARRED, base, rated, LABELS, out)
+    history = finetune(STARRED, base, rated, LABELS, out)
     assert history[0]["star_mae"] > 3
     assert history[-1]["star_mae"] < 2
     metadata = json.loads((out / checkpoint.METADATA).read_text())
@@ -239,9 +239,9 @@ def test_stars_are_learned_with_the_labels(base: Path, rated: Split, tmp_path: P
     assert metadata["validation"] in history
 
     theirs = AutoModelForSequenceClassification.from_pretrained(out)
-    ours = load_model(out, LABELS, 0.0, 0.0, ratings)
+    ours = load_model(out, LABELS, ratings=ratings)
     read = ReviewTokenizer((out / "tokenizer.json").read_text())
-    off = []
+    errors = []
     for review in rated.validation:
         ids = torch.tensor([read.frame.around(read.encode([review.text])[0])])
         with torch.no_grad():
@@ -249,14 +249,12 @@ def test_stars_are_learned_with_the_labels(base: Path, rated: Split, tmp_path: P
             assert scores.shape == (1, 2 + 4)
             assert torch.allclose(scores[:, :2], theirs(ids).logits, atol=1e-4)
         expected = scores[0, 2:].softmax(0) @ torch.tensor(ratings, dtype=torch.float32)
-        off.append(abs(expected.item() - (review.rating or 0)))
-    assert sum(off) / len(off) == pytest.approx(metadata["validation"]["star_mae"], abs=0.2)
+        errors.append(abs(expected.item() - (review.rating or 0)))
+    assert sum(errors) / len(errors) == pytest.approx(metadata["validation"]["star_mae"], abs=0.2)
 
 
 def test_stars_are_learned_only_with_stars_weight(base: Path, rated: Split, tmp_path: Path) -> None:
-    (result,) = finetune.finetune(
-        replace(RECIPE, max_steps=1), base, rated, LABELS, tmp_path / "out"
-    )
+    (result,) = finetune(replace(RECIPE, max_steps=1), base, rated, LABELS, tmp_path / "out")
     assert "star_mae" not in result
     assert json.loads((tmp_path / "out" / checkpoint.METADATA).read_text())["ratings"] == []
 
@@ -264,17 +262,17 @@ def test_stars_are_learned_only_with_stars_weight(base: Path, rated: Split, tmp_
 def test_star_mae_ignores_reviews_without_stars(base: Path, rated: Split, tmp_path: Path) -> None:
     one, rest = rated.validation[:1], rated.validation[1:]
     unrated = [replace(review, rating=None) for review in rest]
-    offs = []
+    errors = []
     for name, validation in (("one", one), ("some", [*one, *unrated]), ("none", unrated)):
-        (result,) = finetune.finetune(
+        (result,) = finetune(
             replace(STARRED, max_steps=1),
             base,
             Split(rated.train, validation),
             LABELS,
             tmp_path / name,
         )
-        offs.append(result.get("star_mae"))
-    assert offs == [pytest.approx(offs[0]), pytest.approx(offs[0]), None]
+        errors.append(result.get("star_mae"))
+    assert errors == [pytest.approx(errors[0]), pytest.approx(errors[0]), None]
 
 
 def test_soft_targets_are_learned(base: Path, rated: Split, tmp_path: Path) -> None:
@@ -283,14 +281,14 @@ def test_soft_targets_are_learned(base: Path, rated: Split, tmp_path: Path) -> N
         Example("the awful awful film", (0.85, 0.15)),
     ]
     out = tmp_path / "out"
-    finetune.finetune(CALM, base, Split([], rated.validation), LABELS, out, examples=soft * 300)
-    model = load_model(out, LABELS, 0.0, 0.0)
+    finetune(CALM, base, Split([], rated.validation), LABELS, out, examples=soft * 300)
+    model = load_model(out, LABELS)
     read = ReviewTokenizer((out / "tokenizer.json").read_text())
-    for each in soft:
-        ids = torch.tensor([read.frame.around(read.encode([each.text])[0])])
+    for example in soft:
+        ids = torch.tensor([read.frame.around(read.encode([example.text])[0])])
         with torch.no_grad():
-            found = logits(model.train(False), ids, torch.ones_like(ids)).softmax(1)[0]
-        assert found.tolist() == pytest.approx(each.target, abs=0.1)
+            scores = logits(model.train(False), ids, torch.ones_like(ids))
+        assert scores.softmax(1)[0].tolist() == pytest.approx(example.target, abs=0.1)
 
 
 def test_examples_provide_stars_and_are_part_of_the_fingerprint(
@@ -299,58 +297,115 @@ def test_examples_provide_stars_and_are_part_of_the_fingerprint(
     out, quick = tmp_path / "out", replace(STARRED, max_steps=2)
     extra = [Example(f"the film {n}", (0.5, 0.5), 5, "somewhere") for n in range(10)] * 2
     extra.append(replace(extra[0], source=""))
-    finetune.finetune(quick, base, split, LABELS, out, examples=extra)
+    finetune(quick, base, split, LABELS, out, examples=extra)
     metadata = json.loads((out / checkpoint.METADATA).read_text())
     assert metadata["ratings"] == [5]
     assert metadata["extra_examples"] == {"somewhere": 10}
     with code("state-mismatch"):
-        finetune.finetune(quick, base, split, LABELS, out, resume=True)
+        finetune(quick, base, split, LABELS, out, resume=True)
     softer = [replace(extra[0], target=(0.4, 0.6)), *extra[1:]]
     with code("state-mismatch"):
-        finetune.finetune(quick, base, split, LABELS, out, examples=softer, resume=True)
+        finetune(quick, base, split, LABELS, out, examples=softer, resume=True)
 
 
 def test_base_share_interpolates_with_the_initial_weights(
     base: Path, split: Split, tmp_path: Path
 ) -> None:
     recipe = replace(RECIPE, lengths=(16,), learning_rate=5e-3)
-    begun = load_model(base, LABELS, 0.0, 0.0).state_dict()
-    finetune.finetune(recipe, base, split, LABELS, tmp_path / "became")
-    finetune.finetune(replace(recipe, base_share=0.5), base, split, LABELS, tmp_path / "half")
-    became, half = (
-        load_model(tmp_path / name, LABELS, 0.0, 0.0).state_dict() for name in ("became", "half")
+    initial = load_model(base, LABELS).state_dict()
+    finetune(recipe, base, split, LABELS, tmp_path / "trained")
+    finetune(replace(recipe, base_share=0.5), base, split, LABELS, tmp_path / "half")
+    trained, half = (
+        load_model(tmp_path / name, LABELS).state_dict() for name in ("trained", "half")
     )
     words = "bert.embeddings.word_embeddings.weight"
-    assert (became[words] - begun[words]).abs().max() > 1e-2
-    assert torch.allclose(half[words], (became[words] + begun[words]) / 2, atol=1e-3)
+    assert (trained[words] - initial[words]).abs().max() > 1e-2
+    assert torch.allclose(half[words], (trained[words] + initial[words]) / 2, atol=1e-3)
 
 
 def test_moving_average_is_saved_and_resumed(
     base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(RECIPE, lengths=(16,), ema_decay=0.8)
-    seen: list[torch.Tensor] = []
+    steps: list[torch.Tensor] = []
 
     step = loop._Run.step
 
-    def watched(run: Any, batch: loop.Batch, rate: float) -> float:
+    def recorded(run: Any, batch: loop.Batch, rate: float) -> float:
         loss = step(run, batch, rate)
-        seen.append(run.task.model.classifier.weight.detach().clone())
+        steps.append(run.task.model.classifier.weight.detach().clone())
         return loss
 
-    monkeypatch.setattr(loop._Run, "step", watched)
-    finetune.finetune(recipe, base, split, LABELS, tmp_path / "whole")
-    average = seen[0]
-    for weight in seen[1:]:
+    monkeypatch.setattr(loop._Run, "step", recorded)
+    finetune(recipe, base, split, LABELS, tmp_path / "whole")
+    average = steps[0]
+    for weight in steps[1:]:
         average = 0.8 * average + 0.2 * weight
     kept = load_file(tmp_path / "whole" / "model.safetensors")["classifier.weight"].float()
     assert torch.allclose(kept, average, atol=2e-4)
-    assert not torch.allclose(kept, seen[-1], atol=1e-3)
+    assert not torch.allclose(kept, steps[-1], atol=1e-3)
 
     stop_after(monkeypatch, 5)
     with pytest.raises(StoppedError):
-        finetune.finetune(recipe, base, split, LABELS, tmp_path / "parts")
+        finetune(recipe, base, split, LABELS, tmp_path / "parts")
     monkeypatch.undo()
-    finetune.finetune(recipe, base, split, LABELS, tmp_path / "parts", resume=True)
+    finetune(recipe, base, split, LABELS, tmp_path / "parts", resume=True)
     written = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("whole", "parts")]
     assert written[0] == written[1]
+
+
+def test_weight_decay_is_for_matrices_only(base: Path) -> None:
+    model = load_model(base, LABELS)
+    decayed, others = loop._optimizer(model, replace(RECIPE, weight_decay=0.01)).param_groups
+    assert decayed["weight_decay"] == 0.01
+    assert all(weights.ndim > 1 for weights in decayed["params"])
+    assert others["weight_decay"] == 0.0
+    assert len(decayed["params"]) + len(others["params"]) == len(list(model.parameters()))
+
+
+def test_throughput_counts_tokens_without_padding(
+    base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    throughput = loop.throughput
+
+    def recorded(model: Any, tokens: int, *arguments: Any) -> dict[str, float]:
+        counts.append(tokens)
+        return throughput(model, tokens, *arguments)
+
+    monkeypatch.setattr(loop, "throughput", recorded)
+    finetune(replace(RECIPE, lengths=(16, 32)), base, split, LABELS, tmp_path / "out")
+    lengths = [len(review.text.split()) + 2 for review in split.train]
+    assert counts == [sum(min(length, limit) for length in lengths) for limit in (16, 32)]
+    *_, last = (tmp_path / "out" / checkpoint.METRICS).read_text().splitlines()
+    assert json.loads(last)["tokens_per_second"] > 0
+    assert all(
+        "tokens_per_second" not in entry
+        for entry in checkpoint.training_curves(tmp_path / "out")["validation"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("gpu", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989.4e12),
+        ("NVIDIA H200", 989.4e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA H200 NVL", None),
+        ("NVIDIA H100 PCIe", None),
+        ("Tesla T4", None),
+    ],
+)
+def test_throughput_relates_to_the_peak_of_the_gpu(
+    base: Path, monkeypatch: pytest.MonkeyPatch, gpu: str, peak: float | None
+) -> None:
+    model, processes = load_model(base, LABELS), Processes()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: gpu)
+    speed = loop.throughput(model, 10**15, 2.0, processes)
+    assert speed["tokens_per_second"] == 10**15 // 2
+    assert ("share_of_peak" in speed) == (peak is not None)
+    if peak:
+        layers = {name: part.numel() for name, part in model.named_parameters()}
+        weights = sum(size for name, size in layers.items() if "embeddings" not in name)
+        assert speed["share_of_peak"] == pytest.approx(6 * weights * 10**15 / 2 / peak, rel=1e-3)

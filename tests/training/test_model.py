@@ -1,13 +1,23 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from reelsense.errors import TrainingError
+from reelsense.datasets.behaviours import read_data
+from reelsense.datasets.identities import all_terms
+from reelsense.datasets.reviews import Split
+from reelsense.training import model as models
 from reelsense.training.encoders import pool_pairs
-from reelsense.training.model import load_model, logits, parameter_groups
-from tests.training.conftest import code, write_base
+from reelsense.training.model import load_model, logits, share_identity_embeddings
+from reelsense.training.pretrained import read_tokenizer
+from reelsense.training.recipe import Stage
+from tests.conftest import LABELS
+from tests.tiny import VOCABULARY
+from tests.training.conftest import code, finetune, write_base
+from tests.training.families import write_family
 
 
 def test_logits_are_those_of_transformers(base: Path) -> None:
@@ -24,26 +34,16 @@ def test_logits_are_those_of_transformers(base: Path) -> None:
     assert torch.allclose(rough.float(), theirs, atol=1e-2)
 
 
-def test_a_folder_without_a_bert_is_refused(base: Path, tmp_path: Path) -> None:
+def test_load_model_rejects_folder_without_encoder(base: Path, tmp_path: Path) -> None:
     with code("invalid-base-model"):
-        load_model(tmp_path / "nothing", ["a", "b"], 0.0, 0.0)
+        load_model(tmp_path / "nothing", ["a", "b"])
     (base / "config.json").write_text('{"model_type": "vit"}')
     with code("invalid-base-model"):
-        load_model(base, ["a", "b"], 0.0, 0.0)
-
-
-def test_weight_decay_spares_biases_and_norms(base: Path) -> None:
-    model = load_model(base, ["a", "b"], 0.0, 0.0)
-    decayed, spared = parameter_groups(model, 0.01)
-    assert all(p.ndim > 1 for p in decayed["params"])
-    assert spared["weight_decay"] == 0.0
-    assert len(decayed["params"]) + len(spared["params"]) == len(list(model.parameters()))
+        load_model(base, ["a", "b"])
 
 
 def test_pooled_model_does_not_depend_on_padding(tmp_path: Path) -> None:
-    model = load_model(write_base(tmp_path, layers=3), ["a", "b"], 0.0, 0.0, pool_after=1).train(
-        False
-    )
+    model = load_model(write_base(tmp_path, layers=3), ["a", "b"], pool_after=1).train(False)
     ids = torch.randint(5, 17, (3, 21))
     for length in (2, 3, 8, 9, 20):
         mask = torch.zeros_like(ids)
@@ -55,27 +55,27 @@ def test_pooled_model_does_not_depend_on_padding(tmp_path: Path) -> None:
 
 
 def test_pooled_checkpoint_stays_pooled(tmp_path: Path) -> None:
-    model = load_model(
-        write_base(tmp_path / "base", layers=3), ["a", "b"], 0.0, 0.0, pool_after=1
-    ).train(False)
+    model = load_model(write_base(tmp_path / "base", layers=3), ["a", "b"], pool_after=1).train(
+        False
+    )
     model.save_pretrained(tmp_path / "base")
-    again = load_model(tmp_path / "base", ["a", "b"], 0.0, 0.0).train(False)
-    plain = load_model(tmp_path / "base", ["a", "b"], 0.0, 0.0).train(False)
+    again = load_model(tmp_path / "base", ["a", "b"]).train(False)
+    plain = load_model(tmp_path / "base", ["a", "b"]).train(False)
     plain.config.pool_after = 0
     ids = torch.randint(5, 17, (3, 20))
     with torch.no_grad():
         first, second, other = (
-            logits(each, ids, torch.ones_like(ids)) for each in (model, again, plain)
+            logits(pooled, ids, torch.ones_like(ids)) for pooled in (model, again, plain)
         )
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
 
 
-def test_only_bert_pools(base: Path) -> None:
+def test_load_model_rejects_pooling_except_for_bert(base: Path) -> None:
     config = json.loads((base / "config.json").read_text()) | {"model_type": "roberta"}
     (base / "config.json").write_text(json.dumps(config))
-    with pytest.raises(TrainingError, match="pool_after"):
-        load_model(base, ["a", "b"], 0.0, 0.0, pool_after=1)
+    with code("unsupported-model"):
+        load_model(base, ["a", "b"], pool_after=1)
 
 
 def test_pool_pairs_averages_real_tokens_only() -> None:
@@ -83,3 +83,56 @@ def test_pool_pairs_averages_real_tokens_only() -> None:
     pooled, mask = pool_pairs(hidden, torch.tensor([[1, 1, 1, 1, 0, 0]]))
     assert pooled[0, :, 0].tolist() == [9.0, 2.0, 5.0, 0.0]
     assert mask.tolist() == [[1, 1, 1, 0]]
+
+
+STILL = Stage(
+    name="x", base="", lengths=(16,), max_steps=1, learning_rate=1e-9, window=16, dropout=0.0
+)
+WORDS = "bert.embeddings.word_embeddings.weight"
+FIRST, SECOND, OTHER = VOCABULARY["good"], VOCABULARY["bad"], VOCABULARY["great"]
+
+
+def set_shared_terms(patch: pytest.MonkeyPatch, *terms: str) -> None:
+    patch.setattr(models, "read_data", lambda _name: {"mood": list(terms)})
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_shared_identity_embeddings_start_from_their_mean(
+    base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    set_shared_terms(monkeypatch, "Good", "bad", "great film")
+    before = load_model(base, LABELS).state_dict()[WORDS]
+    stage = replace(STILL, shared_identity_embeddings=shared)
+    finetune(stage, base, split, LABELS, tmp_path / "out")
+    after = load_model(tmp_path / "out", LABELS).state_dict()[WORDS]
+
+    mean = (before[FIRST] + before[SECOND]) / 2
+    assert torch.allclose(after[OTHER], before[OTHER], atol=1e-3)
+    assert torch.allclose(after[FIRST], mean if shared else before[FIRST], atol=1e-3)
+    assert torch.allclose(after[SECOND], mean if shared else before[SECOND], atol=1e-3)
+
+
+def test_share_identity_embeddings_includes_every_form_of_a_term(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte-level tokens of a word differ at the beginning of a text and behind a space."""
+    set_shared_terms(monkeypatch, "good", "bad", "great film")
+    base = write_family(tmp_path, "modernbert")
+    model: Any = load_model(base, LABELS)
+    tokenizer = read_tokenizer(base)
+    table = model.get_input_embeddings().weight
+    forms = ("good", "a good", "bad", "a bad")
+    ids = {tokenizer.encode_with_offsets(form).ids[-1] for form in forms}
+    assert len(ids) == 4
+    expected = table[sorted(ids)].mean(dim=0)
+    others = [row for row in range(len(table)) if row not in ids]
+    before = table[others].clone()
+    share_identity_embeddings(model, tokenizer)
+    assert all(torch.equal(table[row], expected) for row in ids)
+    assert torch.equal(table[others], before)
+
+
+def test_shared_terms_are_not_held_out() -> None:
+    held_out = {term.text for term in all_terms() if term.held_out}
+    shared = read_data("shared_identity_terms.toml").values()
+    assert held_out.isdisjoint(term for terms in shared for term in terms)

@@ -17,9 +17,9 @@ from tests import tiny
 from tests.training.conftest import code
 from tests.training.test_finetune import stop_after
 
-READ = Stage(
+PRETRAINED = Stage(
     name="mine",
-    stage="read",
+    stage="pretrained",
     kind="pretrain",
     base="nowhere",
     lengths=(32,),
@@ -27,19 +27,19 @@ READ = Stage(
     max_steps=2,
     window=32,
 )
-LEARN = Stage(name="mine", stage="learn", base="read", lengths=(16, 16), window=32)
-TAUGHT = Stage(
+FINETUNED = Stage(name="mine", stage="finetuned", base="pretrained", lengths=(16, 16), window=32)
+DISTILLED = Stage(
     name="mine",
-    stage="taught",
+    stage="distilled",
     kind="distill",
-    base="learn",
+    base="finetuned",
     lengths=(16,),
     window=32,
     data={"reviews": 1, "unlabelled": 1},
     teachers=("accurate", "bag-of-words"),
     stars_weight=1.0,
 )
-RECIPE = Recipe((READ, LEARN, TAUGHT))
+RECIPE = Recipe((PRETRAINED, FINETUNED, DISTILLED))
 
 
 @pytest.fixture
@@ -64,16 +64,16 @@ def metadata(folder: Path) -> dict[str, object]:
     return dict(json.loads((folder / checkpoint.METADATA).read_text()))
 
 
-def test_run_leaves_every_stage_and_the_model(
+def test_run_writes_every_stage_and_the_model(
     base: Path, data: TrainingData, tmp_path: Path
 ) -> None:
     output = tmp_path / "runs" / "out"
     pipeline.run(RECIPE, data, output, base=str(base))
-    learned, taught = metadata(output / "stages" / "learn"), metadata(output)
-    assert learned["read"] == taught["read"] == {"texts": 56, "steps": 2}
-    stages = [recipe["stage"] for recipe in taught["earlier_recipes"]]  # type: ignore[attr-defined]  # of JSON
-    assert stages == ["read", "learn"]
-    assert taught["recipe"]["base"] == "base"  # type: ignore[index]  # of JSON
+    finetuned, distilled = metadata(output / "stages" / "finetuned"), metadata(output)
+    assert finetuned["read"] == distilled["read"] == {"texts": 56, "steps": 2}
+    stages = [recipe["stage"] for recipe in distilled["earlier_recipes"]]  # type: ignore[attr-defined]  # of JSON
+    assert stages == ["pretrained", "finetuned"]
+    assert distilled["recipe"]["base"] == "base"  # type: ignore[index]  # of JSON
     store = read_logits(tmp_path / "runs" / "out-teacher-logits.npz")
     assert len(store.rows) == 56
     assert store.teachers == ("accurate", "bag-of-words")
@@ -95,12 +95,12 @@ def test_interrupted_run_resumes_at_its_stage(
                 pipeline.run(RECIPE, data, output, base=str(base), resume=True)
     capsys.readouterr()
     pipeline.run(RECIPE, data, output, base=str(base), resume=True)
-    said = [line for line in capsys.readouterr().out.splitlines() if line.count(":") == 1]
-    assert [line for line in said if "already finished" in line] == [
-        "read: already finished",
-        "learn: already finished",
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "already finished" in line] == [
+        "pretrained: already finished",
+        "finetuned: already finished",
     ]
-    for stage in ("stages/read", "stages/learn", ""):
+    for stage in ("stages/pretrained", "stages/finetuned", ""):
         weights = [(run / stage / "model.safetensors").read_bytes() for run in (whole, output)]
         assert weights[0] == weights[1]
     written = (output / "model.safetensors").stat().st_mtime_ns
@@ -112,23 +112,23 @@ def test_finished_stage_with_other_settings_is_an_error(
     base: Path, data: TrainingData, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    pipeline.run(Recipe((READ,)), data, output, base=str(base))
+    pipeline.run(Recipe((PRETRAINED,)), data, output, base=str(base))
     with code("settings-differ"):
         pipeline.run(
-            Recipe((Stage(name="mine", stage="read", base="", lengths=(8,), window=32),)),
+            Recipe((Stage(name="mine", stage="pretrained", base="", lengths=(8,), window=32),)),
             data,
             output,
             base=str(base),
             resume=True,
         )
     with code("output-exists"):
-        pipeline.run(Recipe((READ,)), data, output, base=str(base))
+        pipeline.run(Recipe((PRETRAINED,)), data, output, base=str(base))
 
 
-def test_student_can_be_trained_without_the_teacher(
+def test_student_is_trained_from_stored_logits_without_the_teacher(
     base: Path, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = replace(TAUGHT, base="nowhere")
+    alone = replace(DISTILLED, base="nowhere")
     first = Recipe((alone,))
     pipeline.run(first, data, tmp_path / "first", base=str(base))
     (tmp_path / "first-teacher-logits.npz").rename(tmp_path / "kept.npz")
@@ -154,16 +154,18 @@ def test_earlier_stage_can_be_a_teacher(
 
     monkeypatch.setattr(pipeline, "export", export)
     output = tmp_path / "out"
-    recipe = Recipe((replace(LEARN, base="nowhere"), replace(TAUGHT, teachers=("learn",))))
+    recipe = Recipe(
+        (replace(FINETUNED, base="nowhere"), replace(DISTILLED, teachers=("finetuned",)))
+    )
     pipeline.run(recipe, data, output, base=str(base))
-    assert exported == [output / "stages" / "learn"]
-    assert metadata(output)["earlier_recipes"][-1]["stage"] == "learn"  # type: ignore[index]  # of JSON
+    assert exported == [output / "stages" / "finetuned"]
+    assert metadata(output)["earlier_recipes"][-1]["stage"] == "finetuned"  # type: ignore[index]  # of JSON
 
 
 def test_teacher_with_other_labels_is_an_error(
     base: Path, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Classifier, "load", lambda _name: tiny.classifier(("bad", "good")))
-    recipe = Recipe((replace(TAUGHT, base="nowhere"),))
+    recipe = Recipe((replace(DISTILLED, base="nowhere"),))
     with code("labels-differ"):
         pipeline.run(recipe, data, tmp_path / "out", base=str(base))

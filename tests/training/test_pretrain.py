@@ -9,13 +9,14 @@ import torch
 
 from reelsense.errors import RecipeError, StoppedError
 from reelsense.inference.tokenizer import ReviewTokenizer
-from reelsense.training import checkpoint, pretrain
-from reelsense.training.distributed import Processes
+from reelsense.training import checkpoint
 from reelsense.training.model import load_encoder, load_model
+from reelsense.training.pretrain import MaskedLanguageModelling
+from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage
 from tests.conftest import LABELS
 from tests.tiny import SPECIAL, VOCABULARY
-from tests.training.conftest import code
+from tests.training.conftest import code, pretrain
 from tests.training.test_finetune import stop_after
 
 RECIPE = Stage(
@@ -42,15 +43,19 @@ def step_losses(out: Path) -> list[float]:
 
 def test_pretrain_learns_and_writes_a_base(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    (last,) = pretrain.pretrain(RECIPE, base, TEXTS, out)
+    (last,) = pretrain(RECIPE, base, TEXTS, out)
     losses = step_losses(out)
     assert len(losses) > 30
     assert last["loss"] < losses[0] / 2
 
-    found, before = load_encoder(out).state_dict(), load_encoder(base).state_dict()
+    encoder, before = load_encoder(out).state_dict(), load_encoder(base).state_dict()
     trained = state(out)["parts"]["model"]
-    assert all(torch.equal(found[name].half(), trained[f"bert.{name}"].half()) for name in found)
-    changed = {name for name in found if not torch.equal(found[name], before[name].half().float())}
+    assert all(
+        torch.equal(encoder[name].half(), trained[f"bert.{name}"].half()) for name in encoder
+    )
+    changed = {
+        name for name in encoder if not torch.equal(encoder[name], before[name].half().float())
+    }
     assert changed.isdisjoint({"pooler.dense.weight", "pooler.dense.bias"})
     assert {"embeddings.word_embeddings.weight", "encoder.layer.1.output.dense.bias"} <= changed
     words = trained["cls.predictions.decoder.weight"]
@@ -60,69 +65,73 @@ def test_pretrain_learns_and_writes_a_base(base: Path, tmp_path: Path) -> None:
     assert metadata["recipe"]["kind"] == "pretrain"
     assert metadata["read"] == {"texts": len(TEXTS), "steps": len(losses)}
     model = load_model(out, LABELS, 0.1, 0.1)
-    assert torch.equal(model.state_dict()["bert.pooler.dense.weight"], found["pooler.dense.weight"])
-    read = [ReviewTokenizer((each / "tokenizer.json").read_text()) for each in (base, out)]
-    assert read[0].encode(TEXTS[:9]) == read[1].encode(TEXTS[:9])
+    assert torch.equal(
+        model.state_dict()["bert.pooler.dense.weight"], encoder["pooler.dense.weight"]
+    )
+    tokenizers = [
+        ReviewTokenizer((folder / "tokenizer.json").read_text()) for folder in (base, out)
+    ]
+    assert tokenizers[0].encode(TEXTS[:9]) == tokenizers[1].encode(TEXTS[:9])
 
 
 def test_resumed_run_ends_with_the_same_weights(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, out = tmp_path / "whole", tmp_path / "parts"
-    pretrain.pretrain(RECIPE, base, SOME, whole)
+    pretrain(RECIPE, base, SOME, whole)
     stop_after(monkeypatch, 3)
     with pytest.raises(StoppedError, match="--resume"):
-        pretrain.pretrain(RECIPE, base, SOME, out)
+        pretrain(RECIPE, base, SOME, out)
     monkeypatch.undo()
     assert state(out)["progress"]["step"] == 3
     assert not (out / "model.safetensors").exists()
     torch.manual_seed(99)
-    pretrain.pretrain(RECIPE, base, SOME, out, resume=True)
+    pretrain(RECIPE, base, SOME, out, resume=True)
 
     first, second = state(whole), state(out)
     assert first["progress"] == second["progress"]
     weights, others = first["parts"]["model"], second["parts"]["model"]
     assert all(torch.equal(weights[name], others[name]) for name in weights)
-    written = [(each / "model.safetensors").read_bytes() for each in (whole, out)]
+    written = [(run / "model.safetensors").read_bytes() for run in (whole, out)]
     assert written[0] == written[1]
 
 
 def test_run_is_neither_overwritten_nor_resumed_with_other_data(base: Path, tmp_path: Path) -> None:
     short, out = replace(RECIPE, max_steps=2), tmp_path / "out"
     with code("no-saved-state"):
-        pretrain.pretrain(short, base, SOME, out, resume=True)
-    pretrain.pretrain(short, base, SOME, out)
+        pretrain(short, base, SOME, out, resume=True)
+    pretrain(short, base, SOME, out)
     assert len(step_losses(out)) == 2
     with code("output-exists"):
-        pretrain.pretrain(short, base, SOME, out)
+        pretrain(short, base, SOME, out)
     with code("state-mismatch"):
-        pretrain.pretrain(replace(short, mask_share=0.3), base, SOME, out, resume=True)
+        pretrain(replace(short, mask_share=0.3), base, SOME, out, resume=True)
     with code("state-mismatch"):
-        pretrain.pretrain(short, base, [*SOME[:-1], "a bad film " * 9], out, resume=True)
+        pretrain(short, base, [*SOME[:-1], "a bad film " * 9], out, resume=True)
 
 
 def test_mask_tokens_masks_the_given_share(base: Path, tmp_path: Path) -> None:
-    task = pretrain._MaskedLanguageModelling(
-        replace(RECIPE, mask_share=0.3), base, SOME, tmp_path, Processes()
+    task = MaskedLanguageModelling(
+        replace(RECIPE, mask_share=0.3), tmp_path, Processes(), base=base, texts=SOME
     )
     ids = np.random.default_rng(0).integers(len(SPECIAL), len(VOCABULARY), (400, 32))
     ids[:, 0], ids[:, 20], ids[:, 21:] = task.tokenizer.frame.first, task.tokenizer.frame.last, 0
     words = ids >= len(SPECIAL)
-    read, hidden = task.mask_tokens(ids, 0)
-    assert not hidden[~words].any()
-    assert (read == ids)[~hidden].all()
-    assert hidden[words].mean() == pytest.approx(0.3, abs=0.02)
-    masked = read[hidden] == VOCABULARY["[MASK]"]
-    assert masked.mean() == pytest.approx(0.8, abs=0.03)
-    assert (read == ids)[hidden].mean() == pytest.approx(0.1, abs=0.03)
+    inputs, masked = task.mask_tokens(ids, 0)
+    assert not masked[~words].any()
+    assert (inputs == ids)[~masked].all()
+    assert masked[words].mean() == pytest.approx(0.3, abs=0.02)
+    mask_tokens = inputs[masked] == VOCABULARY["[MASK]"]
+    assert mask_tokens.mean() == pytest.approx(0.8, abs=0.03)
+    assert (inputs == ids)[masked].mean() == pytest.approx(0.1, abs=0.03)
 
-    assert np.array_equal(task.mask_tokens(ids, 0)[0], read)
-    assert not np.array_equal(task.mask_tokens(ids, 1)[1], hidden)
+    assert np.array_equal(task.mask_tokens(ids, 0)[0], inputs)
+    assert not np.array_equal(task.mask_tokens(ids, 1)[1], masked)
 
 
 def test_mask_tokens_masks_at_least_one_token(base: Path, tmp_path: Path) -> None:
-    task = pretrain._MaskedLanguageModelling(
-        replace(RECIPE, mask_share=1e-9), base, SOME, tmp_path, Processes()
+    task = MaskedLanguageModelling(
+        replace(RECIPE, mask_share=1e-9), tmp_path, Processes(), base=base, texts=SOME
     )
     ids = np.array([[VOCABULARY["[CLS]"], VOCABULARY["good"], VOCABULARY["[SEP]"]]])
     assert task.mask_tokens(ids, 0)[1].tolist() == [[False, True, False]]
@@ -131,17 +140,15 @@ def test_mask_tokens_masks_at_least_one_token(base: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("texts", [[], ["good film", "bad"]])
 def test_pretrain_without_texts_is_an_error(base: Path, tmp_path: Path, texts: list[str]) -> None:
     with code("no-training-data"):
-        pretrain.pretrain(RECIPE, base, texts, tmp_path / "out")
+        pretrain(RECIPE, base, texts, tmp_path / "out")
 
 
 def test_lengths_beyond_the_model_are_an_error(base: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="lengths"):
-        pretrain.pretrain(
-            replace(RECIPE, lengths=(99,)), base, ["the film " * 90], tmp_path / "out"
-        )
+        pretrain(replace(RECIPE, lengths=(99,)), base, ["the film " * 90], tmp_path / "out")
 
 
 def test_nan_loss_stops_the_run(base: Path, tmp_path: Path) -> None:
     wild = replace(RECIPE, learning_rate=1e30)
     with code("loss-is-nan"):
-        pretrain.pretrain(wild, base, SOME, tmp_path / "out")
+        pretrain(wild, base, SOME, tmp_path / "out")

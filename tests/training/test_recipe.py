@@ -10,7 +10,7 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
-def test_bundled_recipes_are_valid(path: Path) -> None:
+def test_recipes_of_the_repository_are_valid(path: Path) -> None:
     assert read_recipe(path).last.window in (384, 512)
 
 
@@ -103,7 +103,7 @@ dropout = 0.0
     assert second.data == {"reviews": 1.0, "edited": 0.5}
 
 
-def test_recipe_with_two_stages_of_one_name_is_rejected(tmp_path: Path) -> None:
+def test_read_recipe_rejects_duplicate_stage_names(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     stage = '[[stage]]\nname = "a"\n'
     path.write_text(f'name = "x"\nbase = "y"\nlengths = [64]\n{stage * 2}')

@@ -8,7 +8,7 @@ import pytest
 
 from reelsense.datasets.evaluation_sets import AUGMENTED, PHRASES, SENTENCES
 from reelsense.datasets.labelled import LabelledData
-from reelsense.training.examples import Example, write_examples
+from reelsense.training.examples import Example
 from reelsense.training.recipe import Stage
 from reelsense.training.sources import (
     UNLABELLED,
@@ -19,7 +19,7 @@ from reelsense.training.sources import (
 from reelsense.training.teachers import LogitStore
 from tests.conftest import LABELS
 from tests.datasets.test_evaluation_sets import TRAINING_FILES, write
-from tests.training.conftest import code
+from tests.training.conftest import code, write_examples
 
 
 @pytest.fixture
@@ -33,18 +33,18 @@ def data(tmp_path: Path) -> TrainingData:
 
 
 def stage(**data: float) -> Stage:
-    return Stage(name="tiny", base="", lengths=(16,), data=data)
+    return Stage(name="tiny", base="", lengths=(16,), data=data)  # type: ignore[arg-type]  # names
 
 
 def test_stage_examples_repeat_and_sample(data: TrainingData) -> None:
     count = len(data.split.train)
     examples = stage_examples(stage(reviews=2.5), data)
     assert len(examples) == 2 * count + round(count / 2)
-    assert {example.text for example in examples} == {each.text for each in data.split.train}
+    assert {example.text for example in examples} == {review.text for review in data.split.train}
     assert stage_examples(stage(reviews=2.5), data) == examples
 
 
-def test_validation_texts_are_not_learned_from(data: TrainingData) -> None:
+def test_examples_exclude_validation_texts(data: TrainingData) -> None:
     validation = {review.text for review in data.split.validation}
     assert validation
     names = ("reviews", "unlabelled", "edited", "sentences")
@@ -52,7 +52,7 @@ def test_validation_texts_are_not_learned_from(data: TrainingData) -> None:
     assert texts.isdisjoint(validation)
 
 
-def test_edited_reviews_of_validation_texts_are_left_out(
+def test_edited_reviews_of_validation_texts_are_excluded(
     data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everything = data.examples("edited")
@@ -88,7 +88,7 @@ def test_unlabelled_texts_need_a_teacher(data: TrainingData) -> None:
         stage_examples(stage(unlabelled=1), data)
 
 
-def test_extra_files_are_learned_from_without_being_named(
+def test_extra_files_are_used_without_being_in_the_recipe(
     data: TrainingData, tmp_path: Path
 ) -> None:
     extra = [Example("a soft one", (0.3, 0.7), 5, "mine")]
@@ -99,7 +99,7 @@ def test_extra_files_are_learned_from_without_being_named(
     assert stage_examples(stage(reviews=1), given)[-1:] == extra
 
 
-def test_evaluation_sets_have_to_be_given(data: TrainingData) -> None:
+def test_edited_reviews_need_the_evaluation_sets(data: TrainingData) -> None:
     with code("missing-source"):
         TrainingData(data.source).examples("edited")
 
@@ -116,7 +116,7 @@ def test_teachers_score_the_originals_of_noisy_texts(data: TrainingData) -> None
     ]
 
 
-def test_identity_terms_get_the_mean_of_their_set(data: TrainingData) -> None:
+def test_identity_sentences_get_the_mean_logits_of_their_set(data: TrainingData) -> None:
     examples = data.examples("identity")
     texts = texts_to_score(stage(identity=1), data)
     store = LogitStore(tuple(LABELS))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -10,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from reelsense.errors import TrainingError
+from reelsense.evaluation.baseline import BagOfWordsModel
 from reelsense.training import teachers
-from reelsense.training.teachers import ClassifierTeacher, LogitStore, ScorerTeacher, read_logits
+from reelsense.training.teachers import LogitStore, read_logits
 from tests import tiny
 from tests.conftest import LABELS
 from tests.training.conftest import code
@@ -20,32 +21,39 @@ from tests.training.conftest import code
 TEXTS = [f"text {n}" for n in range(9)]
 
 
-class RandomTeacher:
-    """Returns other logits for each text; is interrupted after `limit` texts."""
+class RandomTeacher(BagOfWordsModel):
+    """Returns other probabilities for each text; is interrupted after `limit` texts."""
 
-    def __init__(self, outputs: int = 2, limit: float = float("inf"), times: float = 1.0) -> None:
-        self.outputs, self.limit, self.times = outputs, limit, times
+    def __init__(self, limit: float = float("inf")) -> None:
+        self.limit = limit
         self.scored: list[str] = []
 
-    def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         if len(self.scored) + len(texts) > self.limit:
             raise KeyboardInterrupt
         self.scored += texts
-        numbers = [[crc32(f"{text} {n}".encode()) for n in range(self.outputs)] for text in texts]
-        return self.times * np.array(numbers) / 2**32
+        positive = np.array([crc32(text.encode()) for text in texts]) / 2**32
+        return np.stack([1 - positive, positive], axis=1)
 
 
 def store(ratings: tuple[int, ...] = ()) -> LogitStore:
     return LogitStore(tuple(LABELS), ratings)
 
 
-def test_score_averages_teachers_and_stars_of_those_that_have_them() -> None:
-    kept = store(ratings=(1, 10))
-    rated, plain = RandomTeacher(4), RandomTeacher(2, times=3.0)
-    teachers.score_missing(kept, [rated, plain], TEXTS)
-    expected = rated.logits(["text 3"])[0]
-    expected[:2] *= 2
-    assert kept.get("text 3") == pytest.approx(expected, abs=1e-3)
+def test_score_missing_averages_logits_over_teachers() -> None:
+    kept = store()
+    teachers.score_missing(kept, [tiny.star_classifier(), RandomTeacher()], ["good"])
+    bag_of_words = np.log(RandomTeacher().predict_proba(["good"])[0])
+    expected = [*(np.array([-1, 1]) + bag_of_words) / 2, -1, 0, 1]
+    assert kept.ratings == tiny.STARS
+    assert kept.get("good") == pytest.approx(expected, abs=1e-3)
+
+
+def test_teachers_with_different_stars_are_an_error() -> None:
+    first, second = tiny.star_classifier(), tiny.star_classifier()
+    second.manifest = replace(second.manifest, ratings=(1, 2, 3))
+    with code("ratings-differ"):
+        teachers.score_missing(store(), [first, second], TEXTS)
 
 
 def test_interrupted_scoring_continues_with_the_rest(
@@ -71,7 +79,7 @@ def test_texts_without_logits_and_without_teacher_are_an_error() -> None:
         teachers.score_missing(store(), [], TEXTS)
 
 
-def test_file_depends_on_the_texts_only(tmp_path: Path) -> None:
+def test_file_of_logits_depends_only_on_the_texts(tmp_path: Path) -> None:
     first, second = tmp_path / "first.npz", tmp_path / "second.npz"
     for path, texts in ((first, TEXTS), (second, TEXTS[::-1])):
         kept = store()
@@ -82,7 +90,7 @@ def test_file_depends_on_the_texts_only(tmp_path: Path) -> None:
 
 
 @given(st.text(), st.floats(-60000, 60000))
-def test_store_returns_what_was_added(text: str, value: float) -> None:
+def test_logit_store_returns_added_logits(text: str, value: float) -> None:
     kept = store()
     kept.add([text], np.array([[value, -value]]))
     assert kept.get(text) == pytest.approx((value, -value), rel=1e-3, abs=1e-4)
@@ -90,20 +98,9 @@ def test_store_returns_what_was_added(text: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04", b"text"])
-def test_damaged_file_is_an_error(tmp_path: Path, content: bytes | None) -> None:
+def test_read_logits_rejects_missing_or_damaged_file(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "logits.npz"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(TrainingError, match=r"logits\.npz"):
+    with code("no-teacher-logits" if content is None else "invalid-teacher-logits"):
         read_logits(path)
-
-
-def test_classifier_teacher_gives_logits_of_labels_and_stars() -> None:
-    logits = ClassifierTeacher(tiny.star_classifier()).logits(["good", "bad film"])
-    assert logits.tolist() == [[-1, 1, -1, 0, 1], [1, -1, 1, 0, -1]]
-
-
-def test_scorer_teacher_gives_log_probabilities() -> None:
-    classifier = tiny.classifier()
-    logits = ScorerTeacher(classifier).logits(["good", "bad"])
-    assert np.exp(logits) == pytest.approx(classifier.predict_proba(["good", "bad"]))

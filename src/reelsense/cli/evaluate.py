@@ -95,7 +95,7 @@ def evaluate(
     folder = registry.find(model)
     if update_card:
         check_target(folder)
-    part = split or source.usual_part
+    part = split or source.default_part
     other = _other_model(compare_to, source, part) if compare_to else None
     classifier = Classifier.load(folder)
     _warn_if_optimistic(classifier.manifest, source, part)

@@ -65,7 +65,7 @@ def train(
     teachers into it. On several processes: `torchrun --nproc-per-node N -m reelsense train ...`.
     """
     from reelsense.training import pipeline
-    from reelsense.training.distributed import Processes
+    from reelsense.training.processes import Processes
     from reelsense.training.recipe import Recipe, read_recipe
     from reelsense.training.sources import TrainingData
 

@@ -1,11 +1,7 @@
 """Sentences made from templates, to train a model's behaviour and to evaluate it.
 
 A behaviour is something a sentiment model should handle, such as negation. The folder
-`data/behaviours` has one TOML file for each, and `words.toml` with words for all of them. Every
-file has two halves, training and measuring, which share neither templates nor words.
-
-Templates have placeholders: `{film}` is a word of that list and `{a film}` the word with its
-article. `{film2}` is another word of the same list. Equal placeholders get the same word.
+`data/behaviours` has one TOML file for each, with halves that share neither templates nor words.
 """
 
 from __future__ import annotations
@@ -19,7 +15,7 @@ from importlib import resources
 from random import Random
 from typing import Any, Literal
 
-Half = Literal["training", "measuring"]
+Half = Literal["training", "measuring"]  # of templates, words and terms
 
 NEUTRAL = "neutral"
 """The label of sentences without an opinion; the others are "positive" and "negative"."""
@@ -27,18 +23,16 @@ NEUTRAL = "neutral"
 FACTS = "facts"
 """The behaviour whose sentences also serve as context around an opinion."""
 
-_WORDS = "words"
+_WORDS = "words"  # the file with words for all templates
 _PLACEHOLDER = re.compile(r"\{(?P<article>a )?(?P<words>[a-z]+?(?:100|10|5)?)(?P<number>[23]?)\}")
 _AN = re.compile(r"(?!unit|uk|ug|uru|uy|one|eu)[aeiou8]|HIV|LGBT", re.IGNORECASE)
 """Words that start with a vowel sound, among those in the data."""
 
 _START = re.compile(r"(?:^|[.?!\n] )[\"']?[a-z]")
 
-_CONTEXT_SHARE = 0.2
-"""The chance of a fact before an opinion, and likewise after it."""
+_CONTEXT_SHARE = 0.2  # the chance of a fact before an opinion, and likewise after it
 
-_MAX_ROUNDS_WITHOUT_NEW_TEXT = 50
-"""Rounds without a new text after which templates count as exhausted."""
+_MAX_ROUNDS_WITHOUT_NEW_TEXT = 50  # then the templates count as exhausted
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +40,7 @@ class LabelledSentence:
     """A text and its label."""
 
     text: str
-    label: str
-    """"positive", "negative" or NEUTRAL."""
+    label: str  # "positive", "negative" or NEUTRAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +48,7 @@ class BehaviourSentences:
     """Sentences of one behaviour."""
 
     name: str
-    about: str
-    """One line about what is tested, with an example."""
+    about: str  # one line about what is tested, with an example
     sentences: tuple[LabelledSentence, ...]
 
 
@@ -65,12 +57,11 @@ def behaviour_sentences(half: Half, per_label: int) -> list[BehaviourSentences]:
 
     The result is always the same. Some sentences have one or two facts around the opinion.
     """
-    files = _files()
     return [
         BehaviourSentences(
             name.replace("_", " "), file["about"], tuple(_sentences(name, half, per_label))
         )
-        for name, file in files.items()
+        for name, file in _files().items()
         if name != _WORDS
     ]
 
@@ -132,7 +123,11 @@ def _texts(
 
 
 def fill(template: str, words: Mapping[str, Sequence[str]], random: Random) -> str:
-    """Return `template` with its placeholders filled; sentences begin with a capital."""
+    """Return `template` with its placeholders filled; sentences begin with a capital.
+
+    `{film}` is a word of that list and `{a film}` the word with its article; `{film2}` is another
+    word of the same list. Equal placeholders get the same word.
+    """
     chosen: dict[tuple[str, str], str] = {}
 
     def word(placeholder: re.Match[str]) -> str:

@@ -1,28 +1,24 @@
 """Evaluation sets that go beyond ordinary test reviews, and their training parts.
 
-The folder, as `reelsense data fetch evaluation-sets` creates it:
-
-    contrast_dev/{original,contrast}.tsv  IMDb contrast sets (Gardner et al. 2020)
-    cad/{orig,new}_dev.tsv                counterfactually augmented reviews (Kaushik et al. 2020)
-    sst2/dev.tsv                          SST-2 in its GLUE form (Socher et al. 2013)
-    imdb_label_audit.json                 votes on IMDb's test labels (Northcutt et al. 2021)
-
-Knows the formats of these files; knows neither models nor where the files come from.
+Reads the folder that `reelsense data fetch evaluation-sets` creates; `fetch` verifies its files.
+Does not know models.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 
 from reelsense.datasets import imdb
-from reelsense.datasets.label_audit import Audit, read_audit, read_text
-from reelsense.datasets.labelled_tables import read_table
+from reelsense.datasets.labelled import read_table
 from reelsense.datasets.reviews import Review, Split, split_validation
 from reelsense.errors import DatasetError
+from reelsense.files import read_text
 
 AUGMENTED, SENTENCES = "counterfactually augmented reviews", "single sentences of SST-2"
 """Names of the sets that have a training part."""
@@ -37,16 +33,21 @@ _VALIDATION_SHARE = 0.2
 """Of SST-2's whole sentences: about 1,400, enough to certify a selective error of 2 %."""
 
 
+class Audit(Enum):
+    """The majority vote of five people on a test label of IMDb that looked wrong."""
+
+    UPHELD = "upheld"  # the given label is right
+    FLIPPED = "flipped"  # the other label is right
+    UNCLEAR = "unclear"  # no majority for either: neutral, off topic, or disagreement
+
+
 @dataclass(frozen=True, slots=True)
 class PairedReviews:
     """Reviews and counterfactual edits, which people made to reverse the sentiment."""
 
     name: str
-    """"contrast sets" or "counterfactually augmented reviews"."""
-    originals: list[Review]
-    """Reviews of IMDb's training part."""
-    edits: list[Review]
-    """edits[n] is originals[n] with its sentiment reversed, and of the same group."""
+    originals: list[Review]  # reviews of IMDb's training part
+    edits: list[Review]  # edits[n] is originals[n] with its sentiment reversed, of the same group
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +55,15 @@ class EvaluationSets:
     """The sets of a folder; empty or None for those it lacks. Labels are those of `imdb`."""
 
     pairs: list[PairedReviews] = field(default_factory=list)
-    single_sentences: list[Review] | None = None
-    """Single sentences from reviews by critics."""
-    audit: dict[str, Audit] | None = None
-    """By the name of the review, as in `imdb.read_split` ("test/neg/10003_3.txt")."""
+    single_sentences: list[Review] | None = None  # from reviews by critics
+    audit: dict[str, Audit] | None = None  # by the name of the review ("test/neg/10003_3.txt")
 
 
 def read_evaluation_sets(folder: Path) -> EvaluationSets:
-    """Read the sets in `folder`, each in the order of its file.
+    """Read the sets in `folder` in the order of their files.
 
-    Raises:
-        DatasetError: A file is malformed, one of a pair of files is missing, or `folder` contains
-            none of the sets.
+    Raises DatasetError if a file is malformed, one of a pair of files is missing, or `folder`
+    contains none of the sets.
     """
     contrast, cad = folder / "contrast_dev", folder / "cad"
     single_sentences, audit = folder / "sst2" / "dev.tsv", folder / "imdb_label_audit.json"
@@ -80,7 +78,7 @@ def read_evaluation_sets(folder: Path) -> EvaluationSets:
     sets = EvaluationSets(
         pairs,
         single_sentences=_read_sentences(single_sentences) if single_sentences.exists() else None,
-        audit=read_audit(audit) if audit.exists() else None,
+        audit=_read_audit(audit) if audit.exists() else None,
     )
     if not (sets.pairs or sets.single_sentences or sets.audit):
         problem = "contains no evaluation sets" if folder.exists() else "does not exist"
@@ -97,11 +95,9 @@ class TrainingSets:
     """The training parts of the same sets. Labels are those of `imdb`."""
 
     edited: PairedReviews
-    sentences: list[Review]
-    """Whole sentences of SST-2, or phrases too."""
+    sentences: list[Review]  # whole sentences of SST-2, or phrases too
+    # Held-out whole sentences: neither they nor a phrase of them is in `sentences`.
     validation_sentences: list[Review] = field(default_factory=list)
-    """Held-out whole sentences of SST-2's training part: neither they nor a phrase of them is in
-    `sentences`."""
 
 
 def read_training_sets(folder: Path, *, phrases: bool = False) -> TrainingSets:
@@ -117,9 +113,6 @@ def read_training_sets(folder: Path, *, phrases: bool = False) -> TrainingSets:
     Args:
         folder: As `reelsense data fetch evaluation-sets` creates it.
         phrases: Whether `sentences` also has all phrases that occur in no validation sentence.
-
-    Returns:
-        Edited reviews, training sentences and validation sentences.
 
     Raises:
         DatasetError: A file is missing or malformed.
@@ -182,45 +175,30 @@ def _read_pairs(name: str, originals_file: Path, edits_file: Path) -> PairedRevi
     The edit of an original is the review of the other sentiment that shares most words with it.
     """
     originals, edits = _read_reviews(originals_file), _read_reviews(edits_file)
-    if len(originals) != len(edits):
-        raise DatasetError(
-            f"{originals_file} has {len(originals)} reviews and {edits_file.name} {len(edits)}: "
-            "expected the same number",
-            code="unpaired-reviews",
-        )
     edit_words = [_words(edit) for edit in edits]
-    matched: dict[int, Review] = {}
+    matches = []
     for original in originals:
         words = _words(original)
-        similarities = (
-            (_jaccard(words, other), number)
-            for number, other in enumerate(edit_words)
-            if edits[number].label != original.label
+        others = [n for n, edit in enumerate(edits) if edit.label != original.label]
+        matches.append(max(others, key=lambda n: _jaccard(words, edit_words[n]), default=-1))
+    if sorted(matches) != list(range(len(edits))):
+        raise DatasetError(
+            f"{originals_file} and {edits_file.name}: expected one edit of each review",
+            code="unpaired-reviews",
         )
-        similarity, number = max(similarities, default=(0.0, 0))
-        if similarity == 0 or number in matched:
-            raise DatasetError(
-                f"{originals_file.with_name(original.name)}: {edits_file.name} has no edit of this "
-                "review",
-                code="unpaired-reviews",
-            )
-        matched[number] = replace(edits[number], group=original.group)
-    return PairedReviews(name, originals, list(matched.values()))
+    matched = [
+        replace(edits[n], group=original.group)
+        for n, original in zip(matches, originals, strict=True)
+    ]
+    return PairedReviews(name, originals, matched)
 
 
 def _read_reviews(path: Path) -> list[Review]:
-    reviews = []
-    for review in read_table(path, text_column="Text", label_column="Sentiment"):
-        label = _LABELS.get(review.label or "")
-        if label is None:
-            raise DatasetError(
-                f"{path.with_name(review.name)}: 'Sentiment' is {review.label or ''!r}: expected "
-                f"{' or '.join(_LABELS)}"
-            )
-        reviews.append(replace(review, label=label))
-    if not reviews:
-        raise DatasetError(f"{path} contains no reviews")
-    return reviews
+    reviews = read_table(path, text_column="Text", label_column="Sentiment")
+    try:
+        return [replace(review, label=_LABELS[review.label or ""]) for review in reviews]
+    except KeyError as error:
+        raise _malformed(path) from error
 
 
 def _words(review: Review) -> frozenset[str]:
@@ -228,7 +206,8 @@ def _words(review: Review) -> frozenset[str]:
 
 
 def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    return len(one & other) / max(1, len(one | other))
+    shared = len(one & other)
+    return shared / max(1, len(one) + len(other) - shared)
 
 
 def _read_sentences(path: Path) -> list[Review]:
@@ -236,18 +215,34 @@ def _read_sentences(path: Path) -> list[Review]:
 
     `tables` would interpret a quotation mark at the start of a sentence as quoting.
     """
-    header, *lines = read_text(path).removesuffix("\n").split("\n")
-    if header.rstrip("\r") != "sentence\tlabel":
-        raise DatasetError(f"{path}, line 1: expected the columns 'sentence' and 'label'")
-    reviews = []
-    for number, line in enumerate(lines, start=2):
-        text, _, digit = line.rstrip("\r").partition("\t")
-        if digit not in _LABEL_OF_DIGIT:
-            raise DatasetError(f"{path}, line {number}: 'label' is {digit!r}: expected 0 or 1")
-        if not text.strip():
-            raise DatasetError(f"{path}, line {number}: 'sentence' is blank")
-        label = _LABEL_OF_DIGIT[digit]
-        reviews.append(Review(f"{path.name}:{number}", text, label, rating=None, group=text))
-    if not reviews:
-        raise DatasetError(f"{path} contains no sentences")
-    return reviews
+    _, *lines = read_text(path, DatasetError).removesuffix("\n").split("\n")
+    sentences = []
+    try:
+        for number, line in enumerate(lines, start=2):
+            text, digit = line.split("\t")
+            label = _LABEL_OF_DIGIT[digit]
+            sentences.append(Review(f"{path.name}:{number}", text, label, rating=None, group=text))
+    except (ValueError, KeyError) as error:
+        raise _malformed(path) from error
+    return sentences
+
+
+def _read_audit(path: Path) -> dict[str, Audit]:
+    """Read the votes of five people on labels; a majority has three."""
+    try:
+        entries = json.loads(read_text(path, DatasetError))
+        return {f"{entry['id']}.txt": _majority(entry["mturk"]) for entry in entries}
+    except (ValueError, KeyError, TypeError) as error:
+        raise _malformed(path) from error
+
+
+def _majority(votes: Mapping[str, int]) -> Audit:
+    if votes["given"] >= 3:
+        return Audit.UPHELD
+    return Audit.FLIPPED if votes["guessed"] >= 3 else Audit.UNCLEAR
+
+
+def _malformed(path: Path) -> DatasetError:
+    return DatasetError(
+        f"{path} is not the file that `reelsense data fetch evaluation-sets` downloads"
+    )

@@ -1,6 +1,6 @@
 """Download, verification and unpacking of datasets.
 
-Knows the files to download; `imdb` and `evaluation_sets` know their contents.
+Does not know their contents: `imdb` and `evaluation_sets` read them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from reelsense.datasets import imdb
+from reelsense.datasets.behaviours import read_data
 from reelsense.datasets.evaluation_sets import read_evaluation_sets
 from reelsense.errors import DatasetError, DownloadError
 
@@ -33,66 +34,22 @@ class Archive:
     """A file to download, and how to verify it."""
 
     url: str
-    size: int
-    """Bytes."""
+    size: int  # bytes
     md5: str
+    # The option that uses an existing copy.
     alternative: str = "--from FOLDER, a data/evaluation-sets from another machine"
-    """The option that uses an existing copy."""
 
 
-IMDB = Archive(
-    url="https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
-    size=84_125_825,
-    md5="7c2ac02c03563afcf9b574c7e56c153a",
-    alternative="--from aclImdb_v1.tar.gz, copied from another machine",
-)
-"""From https://ai.stanford.edu/~amaas/data/sentiment/ (size and md5 as of 2026-11)."""
-
-_GITHUB = "https://raw.githubusercontent.com"
-_CONTRAST = f"{_GITHUB}/allenai/contrast-sets/HEAD/IMDb/data"
-_CAD = f"{_GITHUB}/acmi-lab/counterfactually-augmented-data/HEAD/sentiment"
-_SST2 = f"{_GITHUB}/forest-snow/alps/HEAD/data/SST-2"
-
-EVALUATION_SETS = {
-    "contrast_dev/original.tsv": Archive(
-        f"{_CONTRAST}/dev_original.tsv", 92_558, "bdae197f6b62229738fd0edbae653fda"
-    ),
-    "contrast_dev/contrast.tsv": Archive(
-        f"{_CONTRAST}/dev_contrast.tsv", 95_036, "4d1d736dd7c95476dc1a8fa6194bc52c"
-    ),
-    "cad/orig_dev.tsv": Archive(
-        f"{_CAD}/orig/dev.tsv", 232_171, "5199afd520c9946be103542766a16b53"
-    ),
-    "cad/new_dev.tsv": Archive(f"{_CAD}/new/dev.tsv", 231_308, "74bf3a688a970a5bee00696e486bb901"),
-    "cad/orig_train.tsv": Archive(
-        f"{_CAD}/orig/train.tsv", 1_585_691, "c2363b52ecf6ccb993209ba191666421"
-    ),
-    "cad/new_train.tsv": Archive(
-        f"{_CAD}/new/train.tsv", 1_575_790, "3e088544c29a228c976a49b698a5775d"
-    ),
-    "imdb_label_audit.json": Archive(
-        f"{_GITHUB}/cleanlab/label-errors/HEAD/mturk/imdb_mturk.json",
-        373_974,
-        "dd438eb307445bff6be78d97c360c202",
-    ),
-    "sst2/dev.tsv": Archive(f"{_SST2}/dev.tsv", 94_931, "268856b487b2a31a28c0a93daaff7288"),
-    "sst2/train.tsv": Archive(f"{_SST2}/train.tsv", 3_806_081, "2923754b672f7ec42a27bafabdfd5e3c"),
-}
-"""Files by their path in the folder, from the default branches ("HEAD") of their repositories.
-Size and md5 are those of allenai/contrast-sets e2b87316, acmi-lab/counterfactually-augmented-data
-6f232a1d, cleanlab/label-errors 6d5d6b31 and forest-snow/alps 3c7ef2c9."""
+_FILES = read_data("fetch.toml")
+IMDB = Archive(**_FILES["imdb"])
+EVALUATION_SETS = {path: Archive(**file) for path, file in _FILES["evaluation-sets"].items()}
 
 
 def fetch_imdb(output: Path, copy: Path | None = None, archive: Archive = IMDB) -> Path:
-    """Unpack the dataset into `output`; resume an interrupted download.
+    """Download and unpack the dataset; resume an interrupted download.
 
-    Args:
-        output: Folder for the archive and the dataset.
-        copy: An archive or an unpacked folder, in place of a download.
-        archive: What to download.
-
-    Returns:
-        The root folder of the dataset.
+    `output` is the folder for the archive and the dataset, `copy` an archive or an unpacked folder
+    to use instead of a download. Return the root folder of the dataset.
 
     Raises:
         DownloadError: The download failed.
@@ -115,15 +72,9 @@ def fetch_imdb(output: Path, copy: Path | None = None, archive: Archive = IMDB) 
 def fetch_evaluation_sets(
     output: Path, copy: Path | None = None, files: Mapping[str, Archive] = EVALUATION_SETS
 ) -> Path:
-    """Download missing evaluation sets to `output`/evaluation-sets; resume interrupted downloads.
+    """Download missing evaluation sets to `output`/evaluation-sets; return this folder.
 
-    Args:
-        output: The parent of the folder.
-        copy: A folder with the sets, which is checked and returned in place of a download.
-        files: What to download.
-
-    Returns:
-        The folder with the sets.
+    A folder `copy` is checked and returned instead. Interrupted downloads are resumed.
 
     Raises:
         DownloadError: A download failed.
@@ -141,8 +92,7 @@ def fetch_evaluation_sets(
 def download(archive: Archive, path: Path) -> Path:
     """Download `archive` to `path`, resuming from `path`.part; return `path`.
 
-    Raises:
-        DownloadError: The download failed, or the file is not the expected one.
+    Raises DownloadError if the download fails or the file is not the expected one.
     """
     if path.is_file() and _md5(path) == archive.md5:
         return path
@@ -205,9 +155,8 @@ def _download_rest(archive: Archive, part: Path) -> None:
 def unpack(archive: Path, output: Path) -> None:
     """Unpack the dataset's folder from `archive` to `output`/aclImdb, atomically.
 
-    Raises:
-        DatasetError: The archive is damaged, is another one, or has members that are unsafe
-            (devices, paths or links that leave the folder).
+    Raises DatasetError if the archive is damaged, is another one, or has unsafe members (devices,
+    paths or links that leave the folder).
     """
     temporary = output / ".aclImdb.part"
     shutil.rmtree(temporary, ignore_errors=True)

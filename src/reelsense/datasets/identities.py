@@ -1,8 +1,7 @@
 """Identity terms, sentences that contain them, and counterfactuals with other terms.
 
-The terms are in `data/identity_terms.toml`, sentences with a placeholder for one in
-`data/identity_templates.toml`. A quarter of the terms and half of the sentences are held out from
-training, so that fairness is measured with terms that models were not trained on.
+A quarter of the terms and half of the template sentences are held out from training, so that
+fairness is measured with terms that models were not trained on.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ _PRONOUNS = {
     "they": ("they", "their", "them"),
 }
 
-_LENGTHS = range(4, 41)
-"""Number of words of a sentence from a review."""
+_LENGTHS = range(4, 41)  # words of a sentence from a review
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _LAST_ARTICLE = re.compile(r"\ban?\s+$", re.IGNORECASE)
@@ -37,13 +35,10 @@ class Term:
     """A word for a group of people."""
 
     text: str
-    category: str
-    """Such as "religion"."""
+    category: str  # such as "religion"
     form: Form
-    held_out: bool
-    """Whether it is excluded from training."""
-    pronoun: str = "they"
-    """"he", "she" or "they", for nouns."""
+    held_out: bool  # from training
+    pronoun: str = "they"  # "he", "she" or "they", for nouns
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +173,6 @@ def _noun_sentence(sentence: str) -> TermSentence | None:
 
 
 def _template(before: str, after: str) -> str:
-    """Return the template of a sentence with a term between `before` and `after`."""
     placeholder = "{x}" if before else "{X}"
     if indefinite := _LAST_ARTICLE.search(before):
         placeholder = "{A} {x}" if indefinite[0].startswith("A") else "{a} {x}"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from reelsense.datasets import imdb
-from reelsense.datasets.labelled_tables import read_table
 from reelsense.datasets.reviews import Review, Split, labels_of, split_validation
 from reelsense.errors import DatasetError
 from reelsense.prediction import UNSURE
 from reelsense.tables import delimited
+from reelsense.tables.delimited import Row, rows, text_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +23,37 @@ class LabelledData:
     label_column: str = "label"
 
     @property
-    def _is_table(self) -> bool:
-        return self.path.suffix.lower() in delimited.SUFFIXES
+    def is_imdb(self) -> bool:
+        """Whether this is the Large Movie Review Dataset."""
+        return self.path.suffix.lower() not in delimited.SUFFIXES
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return imdb.NAME if self.is_imdb else self.path.name
+
+    @property
+    def default_part(self) -> str:
+        """The part that is evaluated by default."""
+        return "test" if self.is_imdb else "all"
+
+    def title(self, part: str) -> str:
+        """Return the name of a part of the data set."""
+        if part == "all":
+            return self.name
+        titles = {"validation": "the validation set of", "test": "the official test set of"}
+        return f"{titles.get(part, f'the {part} part of')} {self.name}"
 
     def for_training(self) -> tuple[Split, list[str]]:
         """Return training and validation set, split by group, and the labels in order.
 
-        Raises:
-            DatasetError: There are too few reviews or labels, or a label has a reserved name.
+        Raises DatasetError if there are too few reviews or labels, or a label has a reserved name.
         """
-        if self._is_table:
+        if self.is_imdb:
+            reviews, labels = imdb.read_split(self.path, "train"), list(imdb.LABELS)
+        else:
             reviews = self._table()
             labels = labels_of(reviews)
-        else:
-            reviews, labels = imdb.read_split(self.path, "train"), list(imdb.LABELS)
         if len(labels) < 2:
             raise DatasetError(
                 f"{self.path} has the labels {labels}: expected two or more", code="too-few-labels"
@@ -52,40 +70,18 @@ class LabelledData:
             )
         return split, labels
 
-    @property
-    def usual_part(self) -> str:
-        """The part that is evaluated by default."""
-        return "all" if self._is_table else "test"
-
-    @property
-    def is_imdb(self) -> bool:
-        """Whether this is the Large Movie Review Dataset."""
-        return not self._is_table
-
-    @property
-    def name(self) -> str:
-        """Name of the data set."""
-        return self.path.name if self._is_table else imdb.NAME
-
-    def title(self, part: str) -> str:
-        """Return the name of a part of the data set."""
-        if part == "all":
-            return self.name
-        titles = {"validation": "the validation set of", "test": "the official test part of"}
-        return f"{titles.get(part, f'the {part} part of')} {self.name}"
-
     def unlabelled_texts(self) -> list[str]:
         """Return the texts without labels, except held-out ones."""
-        if self._is_table:
+        if not self.is_imdb:
             return [review.text for review in self._table() if review.label is None]
         held_out = self.held_out_texts()
         texts = dict.fromkeys(review.text for review in imdb.read_split(self.path, "unsup"))
         return [text for text in texts if text not in held_out]
 
     def held_out_texts(self) -> set[str]:
-        """Return the texts of the validation set and the official test part."""
+        """Return the texts of the validation set and the official test set."""
         split, _ = self.for_training()
-        test = [] if self._is_table else imdb.read_split(self.path, "test")
+        test = imdb.read_split(self.path, "test") if self.is_imdb else []
         return {review.text for review in [*split.validation, *test]}
 
     def training_texts(self) -> frozenset[str]:
@@ -94,21 +90,60 @@ class LabelledData:
 
     def part(self, name: str) -> list[Review]:
         """Return "train", "validation", "test" (the official one) or, of a table, "all"."""
-        if name == "test" and self._is_table:
-            raise DatasetError(
-                f"{self.path} has no test part: use --split all on a file of test data",
-                code="no-such-part",
-            )
         if name == "test":
+            if not self.is_imdb:
+                raise DatasetError(
+                    f"{self.path} has no test part: use --split all on a file of test data",
+                    code="no-such-part",
+                )
             return imdb.read_split(self.path, "test")
-        if name == "all" and not self._is_table:
-            raise DatasetError(
-                "--split all is for tables: use train, validation or test", code="no-such-part"
-            )
         if name == "all":
+            if self.is_imdb:
+                raise DatasetError(
+                    "--split all is for tables: use train, validation or test", code="no-such-part"
+                )
             return self._table()
         split, _ = self.for_training()
         return split.train if name == "train" else split.validation
 
     def _table(self) -> list[Review]:
         return read_table(self.path, self.text_column, self.label_column)
+
+
+def read_table(path: Path, text_column: str = "text", label_column: str = "label") -> list[Review]:
+    """Read the reviews of a .csv, .tsv or .jsonl file in order.
+
+    Rows with the same text form one group; a blank label means no label. Raises DatasetError if the
+    file cannot be read or a row is invalid.
+    """
+    try:
+        with path.open("rb") as raw, text_lines(raw) as file:
+            table = rows(file, path.suffix.lower(), name=str(path))
+            return [_review(row, path, text_column, label_column) for row in table]
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror}", code="unreadable") from error
+
+
+def _review(row: Row, path: Path, text_column: str, label_column: str) -> Review:
+    where = f"{path}, line {row.line}"
+    if row.error:
+        raise DatasetError(f"{where}: {row.error}")
+    for column in (text_column, label_column):
+        if column not in row.values:
+            columns = ", ".join(row.values)
+            raise DatasetError(
+                f"{where}: no column {column!r} among {columns}: pass --text-column and "
+                "--label-column",
+                code="no-such-column",
+            )
+    text, label = row.values[text_column], row.values[label_column]
+    if not isinstance(text, str):
+        raise DatasetError(f"{where}: {text_column!r} is {json.dumps(text)[:40]}: expected a text")
+    if not text.strip():
+        raise DatasetError(f"{where}: {text_column!r} is blank")
+    if not isinstance(label, str | int | None):
+        raise DatasetError(
+            f"{where}: {label_column!r} is {json.dumps(label)[:40]}: expected a label"
+        )
+    name = "" if label is None else str(label).strip()
+    return Review(f"{path.name}:{row.line}", text, name or None, None, group=text)

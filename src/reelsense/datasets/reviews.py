@@ -1,12 +1,12 @@
 """Labelled reviews, and the split that keeps the reviews of a film together.
 
-Knows no file formats: `imdb` and `labelled_tables` read files.
+Knows no file formats: `imdb` and `labelled` read files.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,15 +15,11 @@ from dataclasses import dataclass
 class Review:
     """One review."""
 
-    name: str
-    """Where it comes from, such as a file and line."""
+    name: str  # where it comes from, such as a file and line
     text: str
-    label: str | None
-    """None in the unlabelled part."""
-    rating: int | None
-    """Stars, 1 to 10, where known."""
-    group: str
-    """What it is about, such as a film's title id. `split_validation` does not split groups."""
+    label: str | None  # None in the unlabelled part
+    rating: int | None  # stars, 1 to 10, where known
+    group: str  # its subject, such as a film's title id; `split_validation` does not split groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +37,7 @@ def split_validation(reviews: Sequence[Review], share: float = 0.1) -> Split:
     machine and for every order of `reviews`. In IMDb's training part 97 % of the reviews share
     their film with another one: a split by review would let a model recognise the film.
     """
-    sizes: dict[str, int] = defaultdict(int)
-    for review in reviews:
-        sizes[review.group] += 1
+    sizes = Counter(review.group for review in reviews)
     target = round(share * len(reviews))
     held_out: set[str] = set()
     count = 0

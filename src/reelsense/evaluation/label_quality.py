@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from reelsense.datasets.label_audit import Audit
+from reelsense.datasets.evaluation_sets import Audit
 from reelsense.evaluation.metrics import share_of
 from reelsense.evaluation.predictions import LabelledPredictions
 from reelsense.report.results import AUDITED, Disagreement, LabelErrors, LabelView

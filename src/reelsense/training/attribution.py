@@ -1,7 +1,7 @@
-"""Integrated gradients of a checkpoint, as the reference for explanations.
+"""Integrated gradients of a checkpoint (Sundararajan et al. 2017), the reference for explanations.
 
-Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks": the gradient with respect to
-the word embeddings, averaged along the straight line from a blank text to the text.
+They are the gradients with respect to the word embeddings, averaged along the straight line from a
+blank text to the text.
 """
 
 from __future__ import annotations
@@ -32,14 +32,12 @@ def integrated_gradients(folder: Path) -> Callable[[str, Sequence[Part]], list[f
     """Return a function that computes attributions with the checkpoint in `folder`.
 
     It takes a text and parts of it. It returns the contribution of each part to the logit of the
-    last label minus that of the first ("positive" minus "negative"), before calibration.
-
-    Raises:
-        TrainingError: The folder is not a checkpoint of `reelsense train`.
+    last label minus that of the first ("positive" minus "negative"), before calibration. Raises
+    TrainingError if the folder is not a checkpoint of `reelsense train`.
     """
     metadata = read_classifier_metadata(folder)
-    labels, ratings = metadata["labels"], metadata.get("ratings", ())
-    model = load_model(folder, labels, dropout=0.0, attention_dropout=0.0, ratings=ratings)
+    labels = metadata["labels"]
+    model = load_model(folder, labels, ratings=metadata.get("ratings", ()))
     model.train(False).requires_grad_(False)
     tokenizer = read_tokenizer(folder)
     window = int(metadata["recipe"]["window"])
@@ -54,7 +52,7 @@ def integrated_gradients(folder: Path) -> Callable[[str, Sequence[Part]], list[f
                 for start, end in pairwise(edges)
             ]
         ) / (len(edges) - 1)
-        starts = np.array([traced.starts[place] for place in tokens.offsets])
+        starts = np.array([traced.starts[offset] for offset in tokens.offsets])
         return [
             float(by_token[(starts >= part.start) & (starts < part.end)].sum()) for part in parts
         ]
@@ -79,15 +77,11 @@ def _attribute_window(
     """Return the attributions (tokens) of one window without special tokens."""
     words: Any = model.get_input_embeddings()
     embeddings = words(torch.tensor(tokenizer.frame.around(ids)))
-    blanks = [blank(model, tokenizer)] * len(ids)
-    blank_embeddings = words(torch.tensor(tokenizer.frame.around(blanks)))
+    blanks = words(torch.tensor(tokenizer.frame.around([blank(model, tokenizer)] * len(ids))))
     mask = torch.ones(STEPS, len(embeddings), dtype=torch.int64)
     shares = (torch.arange(STEPS) + 0.5)[:, None, None] / STEPS
-    line: Tensor = (blank_embeddings + shares * (embeddings - blank_embeddings)).requires_grad_()
+    line: Tensor = (blanks + shares * (embeddings - blanks)).requires_grad_()
     logits = logits_of_embeddings(model, line, mask)
     [gradient] = torch.autograd.grad((logits[:, labels - 1] - logits[:, 0]).sum(), line)
-    difference = embeddings - blank_embeddings
-    attributions: NDArray[np.float64] = (
-        (difference * gradient.mean(dim=0)).sum(dim=1).double().numpy()
-    )
-    return attributions[1:-1]
+    attributions = ((embeddings - blanks) * gradient.mean(dim=0)).sum(dim=1)
+    return np.asarray(attributions.double().numpy())[1:-1]

@@ -24,43 +24,21 @@ from reelsense.errors import TrainingError
 from reelsense.evaluation.perturbations import change_numbers, change_places, code, insert
 from reelsense.training.examples import Example, one_hot
 
-PER_LABEL = 400
-"""Sentences of each label of a behaviour."""
-
-TERMS_IN_A_SET = 8
-"""Maximum number of terms in one sentence; a category can have more than 100."""
-
-_SOURCE = "templates: "
-"""Prefix of the source of an example, before the name of its behaviour."""
+PER_LABEL = 400  # sentences of each label of a behaviour
+TERMS_IN_A_SET = 8  # at most; a category can have more than 100
 
 _WORD = re.compile(r"(?<![<&#\w/])[^\W\d_]{4,}(?![\w;>]|[^<]*>)")
 """A word outside of HTML tags and entities."""
 
 _VOWELS = "aeiou"
-_HOMOPHONES = {
-    "their": "there", "there": "their", "they're": "their", "your": "you're", "you're": "your",
-    "it's": "its", "its": "it's", "than": "then", "then": "than", "too": "to", "whose": "who's",
-    "definitely": "definately", "separate": "seperate", "believe": "beleive", "weird": "wierd",
-    "really": "realy", "beautiful": "beautifull", "until": "untill", "the": "teh",
-}  # fmt: skip
-_HOMOPHONE = re.compile(rf"\b(?:{'|'.join(_HOMOPHONES)})\b")
 _APOSTROPHE = re.compile(r"(?<=[^\W_])['\u2019](?=[^\W_])")
 
 
 def behaviour_examples(labels: Sequence[str], per_label: int = PER_LABEL) -> list[Example]:
     """Return sentences with negation, ratings, slang, emoji and other behaviours.
 
-    Args:
-        labels: Labels of the model, including "negative" and "positive".
-        per_label: Maximum number of sentences per behaviour and label.
-
-    Returns:
-        Examples with probability 1 for their label, or 0.5 for "negative" and "positive" where the
-        sentence has no opinion. Their sources name the behaviour.
-
-    Raises:
-        TrainingError: `labels` lacks "negative" or "positive".
-
+    They have probability 1 for their label, or 0.5 for "negative" and "positive" if they have no
+    opinion. Their sources name the behaviour. Raises TrainingError if these labels are missing.
     """
     if not {"negative", "positive"} <= set(labels):
         raise TrainingError(
@@ -70,7 +48,7 @@ def behaviour_examples(labels: Sequence[str], per_label: int = PER_LABEL) -> lis
     targets = {label: one_hot(label, labels) for label in ("negative", "positive")}
     targets[NEUTRAL] = tuple(0.5 * (label in targets) for label in labels)
     return [
-        Example(sentence.text, targets[sentence.label], source=_SOURCE + behaviour.name)
+        Example(sentence.text, targets[sentence.label], source=f"templates: {behaviour.name}")
         for behaviour in behaviour_sentences("training", per_label)
         for sentence in behaviour.sentences
     ]
@@ -91,16 +69,9 @@ def identity_sets(texts: Iterable[str], maximum: int, seed: int = 0) -> list[lis
     """Return sets of sentences that differ only in an identity term.
 
     The sentiment does not depend on the term, so the sentences of a set should get the same
-    target. Held-out terms are not used.
-
-    Args:
-        texts: Reviews, whose sentences with an identity term are used too.
-        maximum: Maximum number of sets per category from templates, and likewise from `texts`.
-        seed: Seed of the choice of sentences and terms.
-
-    Returns:
-        Sets of 2 to `TERMS_IN_A_SET` sentences. No sentence is in two of them.
-
+    target. They come from templates and from the reviews `texts`, at most `maximum` sets of each
+    category from both. A set has 2 to TERMS_IN_A_SET sentences; no sentence is in two of them, and
+    held-out terms are not used.
     """
     random = Random(seed)
     seen: set[str] = set()
@@ -126,14 +97,15 @@ def _counterfactuals(sentence: TermSentence, random: Random) -> list[str]:
 def _typos(text: str, random: Random) -> str:
     """Misspell 5 to 12 % of the long words, and replace some words by homophones."""
     share = random.uniform(0.05, 0.12)
+    homophones, pattern = _homophones()
 
     def misspell(word: re.Match[str]) -> str:
         return _typo(word[0], random) if random.random() < share else word[0]
 
     def replace_homophone(word: re.Match[str]) -> str:
-        return _HOMOPHONES[word[0]] if random.random() < 0.3 else word[0]
+        return homophones[word[0]] if random.random() < 0.3 else word[0]
 
-    return _HOMOPHONE.sub(replace_homophone, _WORD.sub(misspell, text))
+    return pattern.sub(replace_homophone, _WORD.sub(misspell, text))
 
 
 def _typo(word: str, random: Random) -> str:
@@ -193,6 +165,13 @@ _CHANGES: tuple[Callable[[str, Random], str], ...] = (
     _apostrophes,
     _repeated,
 )
+
+
+@cache
+def _homophones() -> tuple[dict[str, str], re.Pattern[str]]:
+    """Return homophones and misspellings by word, and a pattern that matches these words."""
+    homophones = read_data("noise.toml")["homophones"]
+    return homophones, re.compile(rf"\b(?:{'|'.join(homophones)})\b")
 
 
 @cache

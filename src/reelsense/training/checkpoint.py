@@ -15,26 +15,25 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError  # nosec B403  # torch.load(weights_only=True) raises it
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from reelsense.errors import TrainingError
-from reelsense.files import write_atomically
+from reelsense.files import atomic_bytes, write_atomically
 from reelsense.inference.tokenizer import ReviewTokenizer
-from reelsense.training.batches import Encoded
-from reelsense.training.distributed import Processes
-from reelsense.training.model import WEIGHTS, max_length, stored_tensors
-from reelsense.training.throughput import without_throughput
+from reelsense.training.model import max_length, stored_tensors
+from reelsense.training.pretrained import WEIGHTS
+from reelsense.training.processes import Processes
 
 STATE = "training-state.pt"
 METRICS = "metrics.jsonl"
 METADATA = "reelsense.json"
 
 _CURVE_POINTS = 100
+_SPEED = {"tokens_per_second", "share_of_peak"}
 
 
 @dataclass
@@ -42,23 +41,16 @@ class TrainingProgress:
     """How far a run is. Saved with every state."""
 
     epoch: int = 0
-    step: int = 0
-    """Steps done within `epoch`."""
-    steps_done: int = 0
-    """Steps done in all epochs."""
-    history: list[dict[str, float]] = field(default_factory=list)
-    """Metrics on the validation set after each finished epoch."""
+    step: int = 0  # steps done within `epoch`
+    steps_done: int = 0  # in all epochs
+    history: list[dict[str, float]] = field(default_factory=list)  # validation metrics by epoch
 
 
-def fingerprint(
-    recipe: dict[str, object], labels: list[str], train: Encoded, validation: Encoded
-) -> str:
-    """Return a hash of everything that a resumed run must share with the first."""
-    digest = hashlib.sha256(json.dumps([recipe, labels]).encode())
-    for part in (train, validation):
-        digest.update(repr((part.targets, part.ratings, part.teachers)).encode())
-        for ids in part.ids:
-            digest.update(repr(ids).encode())
+def fingerprint(*content: object) -> str:
+    """Return a hash of `content`: everything that a resumed run must share with the first."""
+    digest = hashlib.sha256()
+    for part in content:
+        digest.update(repr(part).encode())
     return digest.hexdigest()
 
 
@@ -72,11 +64,7 @@ def weights_sha256(folder: Path) -> str | None:
 
 
 def create_output_folder(output: Path) -> None:
-    """Create the folder `output`.
-
-    Raises:
-        TrainingError: It contains a run or a model, or it is a file.
-    """
+    """Create the folder. Raises TrainingError if it contains a run or a model, or is a file."""
     if (output / STATE).exists():
         raise TrainingError(
             f"{output} contains a training run: continue it with --resume or choose another "
@@ -93,27 +81,16 @@ def create_output_folder(output: Path) -> None:
     (output / METRICS).unlink(missing_ok=True)
 
 
-class Stateful(Protocol):
-    """A model, an optimizer or a moving average."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state."""
-        ...
-
-    def load_state_dict(self, state_dict: Any) -> Any:
-        """Restore a state."""
-        ...
-
-
 def save_state(
     output: Path,
     fingerprint: str,
-    parts: Mapping[str, Stateful],
+    parts: Mapping[str, Any],
     progress: TrainingProgress,
     processes: Processes,
 ) -> None:
     """Save everything that the next step depends on. All processes call it, the main one writes."""
-    random_states = processes.gather(_random_state())
+    gpu = {"gpu": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
+    random_states = processes.gather({"processor": torch.get_rng_state(), **gpu})
     if not processes.is_main:
         return
     state = {
@@ -122,27 +99,18 @@ def save_state(
         "progress": asdict(progress),
         "random_by_process": random_states,
     }
-    temporary = output / f"{STATE}.part"
-    torch.save(state, temporary)
-    os.replace(temporary, output / STATE)
-
-
-def _random_state() -> dict[str, Tensor]:
-    """Return the state of this process's random number generators."""
-    gpu = {"gpu": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
-    return {"processor": torch.get_rng_state(), **gpu}
+    with atomic_bytes(output / STATE) as file:
+        torch.save(state, file)
 
 
 def load_state(
-    output: Path, fingerprint: str, parts: Mapping[str, Stateful], processes: Processes
+    output: Path, fingerprint: str, parts: Mapping[str, Any], processes: Processes
 ) -> TrainingProgress:
     """Load the state saved in `output` into `parts`; return how far the run was.
 
     Random number generators are restored if the number of processes is the same as before;
-    otherwise dropout continues with other noise.
-
-    Raises:
-        TrainingError: There is no state, it is damaged, or it belongs to another recipe or data.
+    otherwise dropout continues with other noise. Raises TrainingError if there is no state, or it
+    is damaged, or it belongs to another recipe or data.
     """
     path = output / STATE
     if not path.exists():
@@ -163,7 +131,7 @@ def load_state(
         )
     for name, part in parts.items():
         part.load_state_dict(state["parts"][name])
-    random_states = state.get("random_by_process", [])
+    random_states = state["random_by_process"]
     if len(random_states) == processes.world_size:
         own = random_states[processes.rank]
         torch.set_rng_state(own["processor"])
@@ -171,12 +139,12 @@ def load_state(
             torch.cuda.set_rng_state(own["gpu"])
     progress = TrainingProgress(**state["progress"])
     if processes.is_main:  # drop what was logged after the state was saved
-        entries = [e for e in _log_entries(output) if e["step"] <= progress.steps_done]
+        entries = [entry for entry in _log(output) if entry["step"] <= progress.steps_done]
         write_atomically(output / METRICS, "".join(json.dumps(entry) + "\n" for entry in entries))
     return progress
 
 
-def _log_entries(output: Path) -> list[dict[str, Any]]:
+def _log(output: Path) -> list[dict[str, Any]]:
     """Return what a run has logged, without a last line that is incomplete."""
     path = output / METRICS
     entries = []
@@ -189,11 +157,10 @@ def _log_entries(output: Path) -> list[dict[str, Any]]:
 def training_curves(output: Path) -> dict[str, list[Any]]:
     """Return the curves of the run in `output`.
 
-    Returns:
-        "loss": up to 100 pairs of a step and the mean loss of the steps up to it.
-        "validation": the metrics of every epoch.
+    "loss" has up to 100 pairs of a step and the mean loss of the steps up to it, "validation" the
+    metrics of every epoch.
     """
-    entries = _log_entries(output)
+    entries = _log(output)
     steps = [entry for entry in entries if "epoch" not in entry]
     size = max(1, -(-len(steps) // _CURVE_POINTS))
     groups = [steps[start : start + size] for start in range(0, len(steps), size)]
@@ -202,7 +169,11 @@ def training_curves(output: Path) -> dict[str, list[Any]]:
             [group[-1]["step"], round(sum(step["loss"] for step in group) / len(group), 4)]
             for group in groups
         ],
-        "validation": [without_throughput(entry) for entry in entries if "epoch" in entry],
+        "validation": [
+            {name: value for name, value in entry.items() if name not in _SPEED}
+            for entry in entries
+            if "epoch" in entry
+        ],
     }
 
 
@@ -216,11 +187,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def read_classifier_metadata(folder: Path) -> dict[str, Any]:
-    """Return the metadata of a fine-tuned checkpoint.
-
-    Raises:
-        TrainingError: `folder` is not a checkpoint with labels.
-    """
+    """Return the metadata of a fine-tuned checkpoint. Raises TrainingError for other folders."""
     metadata = read_metadata(folder)
     if "labels" not in metadata:
         raise TrainingError(

@@ -1,9 +1,7 @@
 """Forward passes through pre-trained encoders, shortened where the architecture is known.
 
-For BERT, RoBERTa and MPNet, `encode` computes what transformers computes, with two savings that do
-not change the result: attention is fused, and the last layer computes the first token only, which
-is the one that the classification head reads. BERT can also pool its hidden states in pairs after
-a layer, which transformers cannot. Knows layers and masks; neither labels nor files.
+Attention is fused, and the last layer is computed for the first token only, which the head reads:
+neither changes the result. Knows layers and masks; no labels or files.
 """
 
 from __future__ import annotations
@@ -20,19 +18,6 @@ SHORTENED = ("bert", "mpnet", "roberta")
 """The `model_type`s that `encode` supports."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attention:
-    """The parts of one self-attention block, whatever its family calls them."""
-
-    query: nn.Module
-    key: nn.Module
-    value: nn.Module
-    heads: int
-    dropout: float
-    project: Callable[[Tensor, Tensor], Tensor]
-    """Map the context and the residual to the output of the block."""
-
-
 def encode(
     encoder: Any,
     embeddings: Tensor,
@@ -41,19 +26,16 @@ def encode(
     first_only: bool = False,
     pool_after: int = 0,
 ) -> Tensor:
-    """Return the last hidden states of `encoder`.
+    """Return the last hidden states of `encoder` (batch, length, hidden).
 
     Args:
         encoder: The bare transformers model, of a type in SHORTENED.
         embeddings: The output of its embedding layer, (batch, length, hidden).
         mask: 1 for tokens and 0 for padding, (batch, length).
-        first_only: Compute the last layer for the first token only.
+        first_only: Compute the last layer for the first token only; the length is 1.
         pool_after: Average neighbouring hidden states in pairs after this many layers; 0: never.
-            The next layer still attends to all of them, as in Dai et al. (2020).
-
-    Returns:
-        (batch, length, hidden), with a length of 1 if `first_only`. Pooling n positions leaves
-        1 + n // 2 of them.
+            The next layer still attends to all of them, as in Dai et al. (2020). Pooling n
+            positions leaves 1 + n // 2 of them. Transformers cannot do this.
     """
     hidden, layers = embeddings, encoder.encoder.layer
     bias = _attention_bias(encoder, hidden, mask)
@@ -69,16 +51,10 @@ def encode(
 
 
 def pool_pairs(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Average neighbouring hidden states in pairs and keep the first position separate.
+    """Average neighbouring `hidden` states in pairs and keep the first position separate.
 
-    After Dai et al. (2020, "Funnel-Transformer"). Padding does not count towards the average.
-
-    Args:
-        hidden: (batch, length, hidden).
-        mask: 1 for tokens and 0 for padding, (batch, length).
-
-    Returns:
-        Hidden states and mask of 1 + length // 2 positions.
+    `hidden` is (batch, length, hidden), `mask` (batch, length); the results have 1 + length // 2
+    positions. Padding does not count towards the average.
     """
     count = hidden.shape[1] // 2
     rest = functional.pad(hidden[:, 1:], (0, 0, 0, 1))[:, : 2 * count]
@@ -95,11 +71,8 @@ def tabulate_positions(encoder: Any, longest: int) -> None:
 
     MPNet and DeBERTa use a logarithm for that, which engines that run a network in bf16 round to
     other buckets: on 512 tokens, a DeBERTa's logits of up to 2.0 were off by 1.7, and by 0.03 with
-    the table.
-
-    Args:
-        encoder: The bare transformers model. Those of other families stay as they are.
-        longest: The length of the longest input, in tokens.
+    the table. `longest` is the length of the longest input; encoders of other families stay as they
+    are.
     """
     layers: Any = getattr(encoder, "encoder", None)
     if encoder.config.model_type == "mpnet":
@@ -143,26 +116,28 @@ def _layer(layer: Any, queries: Tensor, hidden: Tensor, bias: Tensor) -> Tensor:
     return output
 
 
-def _attention(layer: Any) -> Attention:
+@dataclass(frozen=True, slots=True)
+class _Attention:
+    """The parts of one self-attention block, whatever its family calls them."""
+
+    query: nn.Module
+    key: nn.Module
+    value: nn.Module
+    heads: int
+    dropout: float
+    project: Callable[[Tensor, Tensor], Tensor]  # of the context and the residual: the output
+
+
+def _attention(layer: Any) -> _Attention:
     block = layer.attention
-    if hasattr(block, "attn"):  # MPNet
-        inner = block.attn
-        return Attention(
-            inner.q,
-            inner.k,
-            inner.v,
-            inner.num_attention_heads,
-            inner.dropout.p,
-            lambda context, residual: block.LayerNorm(block.dropout(inner.o(context)) + residual),
-        )
-    inner = block.self
-    return Attention(
-        inner.query,
-        inner.key,
-        inner.value,
-        inner.num_attention_heads,
-        inner.dropout.p,
-        block.output,
+    if not hasattr(block, "attn"):
+        inner = block.self
+        parts = inner.query, inner.key, inner.value
+        return _Attention(*parts, inner.num_attention_heads, inner.dropout.p, block.output)
+    inner = block.attn  # MPNet
+    return _Attention(
+        *(inner.q, inner.k, inner.v, inner.num_attention_heads, inner.dropout.p),
+        lambda context, residual: block.LayerNorm(block.dropout(inner.o(context)) + residual),
     )
 
 

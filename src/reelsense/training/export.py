@@ -47,7 +47,7 @@ MIN_AGREEMENT = 0.995
 NETWORK_TYPES = {True: "int8 weights and activations", False: "int8 weights"}
 """Names of the kinds of network by `Manifest.int8_activations`, the fastest first."""
 
-HISTORY = ("read", "earlier_recipes", "extra_examples")
+_HISTORY = ("read", "earlier_recipes", "extra_examples")
 """Metadata about earlier training of a checkpoint, which the bundle keeps."""
 
 _PARITY_REVIEWS = 1000
@@ -58,8 +58,7 @@ class Parity:
     """Comparison of the int8 bundle with the fp32 checkpoint on the same validation reviews."""
 
     reviews: int
-    agreement: float
-    """The share of equal labels."""
+    agreement: float  # the share of equal labels
     accuracy_fp32: float
     accuracy_int8: float
 
@@ -83,9 +82,6 @@ def export(
         data: Name of the training data.
         calibrate_on: Further sets for calibration.
 
-    Returns:
-        The measured parity.
-
     Raises:
         TrainingError: The checkpoint has other labels, or the labels of bundle and checkpoint agree
             on less than MIN_AGREEMENT of the reviews. Nothing is written.
@@ -98,16 +94,13 @@ def export(
             "that it was trained on",
             code="labels-differ",
         )
-    ratings = metadata.get("ratings", ())
-    model = load_model(folder, labels, dropout=0.0, attention_dropout=0.0, ratings=ratings)
-    model.train(False)
-    manifest = _manifest(
-        metadata, data, model.config.model_type, checkpoint.training_curves(folder)
-    )
+    model = load_model(folder, labels, ratings=metadata.get("ratings", ())).train(False)
+    curves = checkpoint.training_curves(folder)
+    manifest = _manifest(metadata, data, model.config.model_type, curves)
     check_unseen(manifest, calibrate_on)
     tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
     bundle = Bundle(manifest, quantize(to_onnx(model)), tokenizer, card="")
-    bundle, parity = _faithful_bundle(bundle, _Comparison(model, bundle, validation))
+    bundle, parity = _fastest_exact_bundle(bundle, _Comparison(model, bundle, validation))
     sets = [ValidationSet(f"the validation set of {data}", validation), *calibrate_on]
     bundle = calibrate(bundle, Classifier(bundle, gpu=False), sets)
     write_bundle(output, replace(bundle, card=_card(bundle.manifest)))
@@ -118,28 +111,26 @@ def _manifest(
     metadata: dict[str, Any], data: str, architecture: str, curves: dict[str, list[Any]]
 ) -> Manifest:
     recipe = metadata["recipe"]
+    provenance = {
+        "recipe": recipe,
+        "data": data,
+        **{name: metadata[name] for name in _HISTORY if name in metadata},
+        "base_sha256": metadata["base_sha256"],
+        "architecture": architecture,
+        "curves": curves,
+        "training_validation": metadata["validation"],
+        "versions": {name: version(name) for name in ("onnx", "torch", "transformers")},
+    }
     return Manifest(
         name=recipe["name"],
         labels=tuple(metadata["labels"]),
         ratings=tuple(metadata.get("ratings", ())),
         window=int(recipe["window"]),
-        provenance=cast(
-            Provenance,
-            {
-                "recipe": recipe,
-                "data": data,
-                **{name: metadata[name] for name in HISTORY if name in metadata},
-                "base_sha256": metadata["base_sha256"],
-                "architecture": architecture,
-                "curves": curves,
-                "training_validation": metadata["validation"],
-                "versions": {name: version(name) for name in ("onnx", "torch", "transformers")},
-            },
-        ),
+        provenance=cast(Provenance, provenance),
     )
 
 
-def _faithful_bundle(bundle: Bundle, compare: _Comparison) -> tuple[Bundle, Parity]:
+def _fastest_exact_bundle(bundle: Bundle, compare: _Comparison) -> tuple[Bundle, Parity]:
     """Return `bundle` with the fastest network type that keeps the checkpoint's labels."""
     for int8_activations, network_type in NETWORK_TYPES.items():
         manifest = replace(bundle.manifest, int8_activations=int8_activations)
@@ -208,7 +199,7 @@ class _Comparison:
     def __init__(
         self, model: PreTrainedModel, bundle: Bundle, validation: Sequence[Review]
     ) -> None:
-        """Score the reviews with `model` in the network's place in `bundle`."""
+        """Score the reviews with `model` in place of the network of `bundle`."""
         reviews = random.Random(1).sample(validation, min(_PARITY_REVIEWS, len(validation)))
         self._texts = [review.text for review in reviews]
         self._true_labels = np.array([review.label for review in reviews])
@@ -216,7 +207,6 @@ class _Comparison:
         self._fp32 = likeliest_labels(exact, self._texts, "validation, fp32")
 
     def __call__(self, network_type: str, bundle: Bundle) -> Parity:
-        """Measure `bundle`."""
         classifier = Classifier(bundle, gpu=False)
         int8 = likeliest_labels(classifier, self._texts, f"validation, {network_type}")
         return Parity(
@@ -228,14 +218,12 @@ class _Comparison:
 
 
 def torch_network(model: PreTrainedModel) -> Network:
-    """Return `model` in PyTorch as the network of a Classifier, in fp32."""
+    """Return `model` in PyTorch, in fp32, as the network of a Classifier."""
 
     @torch.no_grad()
     def run(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        outputs: NDArray[np.float32] = logits(
-            model, torch.from_numpy(ids), torch.from_numpy(mask)
-        ).numpy()
-        return outputs
+        outputs = logits(model, torch.from_numpy(ids), torch.from_numpy(mask))
+        return np.asarray(outputs.numpy())
 
     return run
 
@@ -252,8 +240,8 @@ Classifies texts as {", ".join(manifest.labels)}.
   prediction is the mean of their logits, calibrated.
 - **Measured at export** on {measured["reviews"]:,} validation texts: accuracy {int8:.2%}, before
   int8 {fp32:.2%}; the same label as before int8 on {measured["label_agreement_with_fp32"]:.2%}.
-- **Limits**: predictions for texts unlike the training data (mixed or neutral texts, other
-  subjects, other languages) mean little.
+- **Limitations**: predictions for texts unlike the training data (mixed or neutral texts, other
+  subjects, other languages) are unreliable.
 - **Created by** `reelsense train` and `reelsense export`. manifest.json contains the recipe and
   the versions.
 """

@@ -1,7 +1,6 @@
 """Fine-tuning of a pre-trained encoder on labelled texts, and distillation from teachers.
 
 In each epoch every text is cut to its beginning and end, and batches are filled by token budget.
-After each epoch the validation set is scored. The losses are in `losses`.
 """
 
 from __future__ import annotations
@@ -13,80 +12,40 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from reelsense.datasets.reviews import Split
+from reelsense.datasets.reviews import Review
 from reelsense.errors import TrainingError
 from reelsense.inference.batching import fill, stack
 from reelsense.inference.tokenizer import ReviewTokenizer, head_and_tail
-from reelsense.training import checkpoint, loop
-from reelsense.training.batches import Encoded, plan_epoch, tokenize
-from reelsense.training.distributed import Processes
-from reelsense.training.examples import Example, hard_examples
-from reelsense.training.identities import equalize_identities
-from reelsense.training.losses import label_losses, star_losses
-from reelsense.training.model import load_model, logits, max_length
+from reelsense.training import checkpoint
+from reelsense.training.examples import Example, hard_examples, plan_epoch, tokenize
+from reelsense.training.model import load_model, logits, max_length, share_identity_embeddings
 from reelsense.training.pretrained import read_tokenizer
+from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage, check_lengths
 
 
-def finetune(
-    stage: Stage,
-    base: Path,
-    split: Split,
-    labels: Sequence[str],
-    output: Path,
-    *,
-    examples: Sequence[Example] | None = None,
-    resume: bool = False,
-    checkpoint_every: float = loop.CHECKPOINT_EVERY,
-    processes: Processes | None = None,
-) -> list[dict[str, float]]:
-    """Train a classifier as `stage` describes; write the best epoch's checkpoint to `output`.
-
-    Args:
-        stage: Settings of the stage.
-        base: Folder of the pre-trained model.
-        split: Labelled reviews; `split.validation` is the validation set.
-        labels: Names of the labels, in the order of the outputs.
-        output: Folder for checkpoint, state and metrics.
-        examples: What to train on, by default `split.train`.
-        resume: Continue from the state saved in `output`.
-        checkpoint_every: Seconds between two saved states.
-        processes: By default those that a launcher has started.
-
-    Returns:
-        Metrics on the validation set after every epoch.
-
-    Raises:
-        StoppedError: The user interrupted the run.
-        TrainingError: The run cannot continue.
-    """
-    processes = loop.prepare_run(stage, output, processes, resume=resume)
-    if examples is None:
-        examples = hard_examples(split.train, labels)
-    task = _FineTuning(stage, base, labels, output, examples, split, processes)
-    return loop.train(
-        task, stage, output, processes, resume=resume, checkpoint_every=checkpoint_every
-    )
-
-
-class _FineTuning:
-    """The task of the training loop: a classifier, its texts and the loss over them."""
+class FineTuning:
+    """A `TrainingTask`: a classifier, its texts and the loss over them."""
 
     def __init__(
         self,
         stage: Stage,
+        output: Path,
+        processes: Processes,
+        *,
         base: Path,
         labels: Sequence[str],
-        output: Path,
         examples: Sequence[Example],
-        split: Split,
-        processes: Processes,
+        validation: Sequence[Review],
     ) -> None:
+        """Load the model in the folder `base` and tokenize the texts."""
         self.stage, self.base, self.output = stage, base, output
         self.labels, self.processes = list(labels), processes
         ratings = {example.rating for example in examples if stage.stars_weight}
@@ -97,42 +56,35 @@ class _FineTuning:
         check_lengths(max_length(self.model), lengths=max(stage.lengths), window=stage.window)
         self.tokenizer = read_tokenizer(base)
         if stage.shared_identity_embeddings:
-            equalize_identities(self.model, self.tokenizer)
-        self.texts = _encode(examples, self.tokenizer, processes)
-        self.validation = _encode(
-            hard_examples(split.validation, labels), self.tokenizer, processes
-        )
-        self.epochs = loop.limit_steps(
-            [self._plan(epoch) for epoch in range(len(stage.lengths))], stage.max_steps
-        )
+            share_identity_embeddings(self.model, self.tokenizer)
+        self.texts = _tokenize(examples, self.tokenizer, processes)
+        self.validation = _tokenize(hard_examples(validation, labels), self.tokenizer, processes)
+        self.epochs = [
+            plan_epoch(self.texts.lengths(limit), stage, epoch)
+            for epoch, limit in enumerate(stage.lengths)
+        ]
         self.base_sha256 = checkpoint.weights_sha256(base)
+        content = [
+            (example.target, example.rating, example.teacher, ids)
+            for texts in (self.texts, self.validation)
+            for example, ids in zip(texts.examples, texts.ids, strict=True)
+        ]
         self.fingerprint = checkpoint.fingerprint(
-            asdict(stage) | {"base_sha256": self.base_sha256},
-            self.labels,
-            self.texts,
-            self.validation,
+            asdict(stage), self.base_sha256, self.labels, *content
         )
-        distinct = {(example.source, example.text) for example in examples if example.source}
-        self.texts_by_source = Counter(source for source, _ in distinct)
-
-    def _plan(self, epoch: int) -> list[list[int]]:
-        stage = self.stage
-        lengths = [_length(ids, stage.lengths[epoch]) for ids in self.texts.ids]
-        return plan_epoch(lengths, stage.tokens_per_batch, stage.seed, epoch, stage.texts_per_batch)
 
     def forward(self, model: Any, *inputs: Tensor) -> Tensor:
+        """Return logits (batch, labels + ratings)."""
         return logits(model, *inputs)
 
     def batch(self, indices: list[int], progress: checkpoint.TrainingProgress) -> _Batch:
-        return _Batch(self, indices, self.stage.lengths[progress.epoch])
+        """Return the examples at `indices`, cut to the length of the epoch."""
+        return _Batch(self, self.texts.select(indices), self.stage.lengths[progress.epoch])
 
-    def compute_logits(
-        self, forward: Any, texts: Encoded, indices: Sequence[int], length: int
-    ) -> Tensor:
-        """Return float32 logits (texts, labels + ratings) of `texts` at `indices`."""
-        share, accelerator = self.stage.head_share, self.processes.accelerator
-        frame = self.tokenizer.frame
-        rows = [head_and_tail(texts.ids[n], length, share, frame) for n in indices]
+    def compute_logits(self, forward: Any, texts: _Texts, length: int) -> Tensor:
+        """Return float32 logits (texts, labels + ratings) of `texts`, cut to `length` tokens."""
+        frame, accelerator = self.tokenizer.frame, self.processes.accelerator
+        rows = [head_and_tail(ids, length, self.stage.head_share, frame) for ids in texts.ids]
         ids, mask = (
             torch.from_numpy(array).to(accelerator.device)
             for array in stack(rows, self.tokenizer.pad)
@@ -145,38 +97,47 @@ class _FineTuning:
     def evaluate(self, model: PreTrainedModel) -> dict[str, float]:
         """Return loss, accuracy and star MAE on the validation set; each process scores a share."""
         model.train(False)
-        texts, length, labels = self.validation, max(self.stage.lengths), len(self.labels)
-        lengths = [_length(ids, length) for ids in texts.ids]
+        texts, length = self.validation, max(self.stage.lengths)
+        lengths = texts.lengths(length)
         order = sorted(range(len(lengths)), key=lambda n: lengths[n])
         batches = self.processes.shard(fill(order, lengths, self.stage.tokens_per_batch))
-        loss = correct = star_error = 0.0
-        scored = rated = 0
-        for batch in self.processes.progress_bar(iterable=batches, desc="validation"):
-            outputs = self.compute_logits(partial(logits, model), texts, batch, length).cpu()
-            targets = torch.tensor([texts.targets[n] for n in batch]).argmax(1)
-            loss += functional.cross_entropy(outputs[:, :labels], targets, reduction="sum").item()
-            correct += (outputs[:, :labels].argmax(1) == targets).sum().item()
-            scored += len(batch)
-            if self.ratings:
-                stars = outputs[:, labels:].softmax(1) @ outputs.new_tensor(self.ratings)
-                for predicted, n in zip(stars.tolist(), batch, strict=True):
-                    if rating := texts.ratings[n]:
-                        star_error += abs(predicted - rating)
-                        rated += 1
-        loss, correct, star_error, all_rated, all_scored = self.processes.sum(
-            [loss, correct, star_error, rated, scored]
-        )
-        if all_scored != len(lengths):
+        sums = np.zeros(5)
+        for indices in self.processes.progress_bar(iterable=batches, desc="validation"):
+            batch = texts.select(indices)
+            outputs = self.compute_logits(partial(logits, model), batch, length).cpu()
+            sums += self._sums(outputs, batch)
+        loss, correct, star_error, rated, scored = self.processes.sum(sums.tolist())
+        if scored != len(lengths):
             raise TrainingError(
-                f"{all_scored:.0f} of {len(lengths)} validation texts were scored",
+                f"{scored:.0f} of {len(lengths)} validation texts were scored",
                 code="validation-incomplete",
             )
-        metrics = {"loss": loss / all_scored, "accuracy": correct / all_scored}
-        return metrics | ({"star_mae": star_error / all_rated} if all_rated else {})
+        metrics = {"loss": loss / scored, "accuracy": correct / scored}
+        return metrics | ({"star_mae": star_error / rated} if rated else {})
+
+    def _sums(self, outputs: Tensor, texts: _Texts) -> NDArray[np.float64]:
+        """Return loss, correct labels, star errors, rated texts and texts, summed over `texts`."""
+        label_logits, star_logits = outputs.tensor_split([len(self.labels)], dim=1)
+        targets = torch.tensor([example.target for example in texts.examples]).argmax(1)
+        loss = functional.cross_entropy(label_logits, targets, reduction="sum")
+        correct = (label_logits.argmax(1) == targets).sum()
+        star_errors: list[float] = []
+        if self.ratings:
+            stars = star_logits.softmax(1) @ outputs.new_tensor(self.ratings)
+            star_errors = [
+                abs(predicted - example.rating)
+                for predicted, example in zip(stars.tolist(), texts.examples, strict=True)
+                if example.rating
+            ]
+        sums = (loss.item(), correct.item(), sum(star_errors), len(star_errors), len(outputs))
+        return np.array(sums, np.float64)
 
     def save(self, model: PreTrainedModel, metrics: dict[str, float]) -> None:
+        """Write a sequence classifier, with its recipe and those of earlier training."""
         before = checkpoint.read_metadata(self.base)
         earlier_recipe = [before["recipe"]] if "recipe" in before else []
+        named = {(each.source, each.text) for each in self.texts.examples if each.source}
+        texts_by_source = Counter(source for source, _ in named)
         metadata = {
             "recipe": asdict(self.stage),
             "base_sha256": self.base_sha256,
@@ -185,49 +146,103 @@ class _FineTuning:
             "validation": metrics,
             "read": before.get("read", {}),
             "earlier_recipes": [*before.get("earlier_recipes", []), *earlier_recipe],
-            "extra_examples": self.texts_by_source | Counter(before.get("extra_examples", {})),
+            "extra_examples": texts_by_source | Counter(before.get("extra_examples", {})),
         }
         checkpoint.save_model(self.output, model, self.tokenizer, metadata)
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    task: _FineTuning
-    examples: list[int]
-    length: int
+class _Texts:
+    """Examples and the token ids of their whole texts, without special tokens."""
 
-    @property
-    def lengths(self) -> list[int]:
-        return [_length(self.task.texts.ids[n], self.length) for n in self.examples]
+    examples: Sequence[Example]
+    ids: Sequence[list[int]]
 
-    def loss(self, forward: Any, indices: list[int]) -> Tensor:
-        task, stage, texts = self.task, self.task.stage, self.task.texts
-        examples = [self.examples[n] for n in indices]
-        # without examples, `forward` is called with one text, whose row is dropped
-        outputs = task.compute_logits(forward, texts, examples or self.examples[:1], self.length)
-        outputs = outputs[: len(indices)]
-        losses = label_losses(outputs, texts, examples, len(task.labels), stage)
-        if task.ratings:
-            stars = star_losses(outputs, texts, examples, len(task.labels), task.ratings)
-            losses = losses + stage.stars_weight * stars
-        return losses.sum() / len(self.examples)
+    def select(self, indices: Sequence[int]) -> _Texts:
+        return _Texts([self.examples[n] for n in indices], [self.ids[n] for n in indices])
+
+    def lengths(self, limit: int) -> list[int]:
+        """Return the tokens of each text with special tokens, once it is cut to `limit`."""
+        return [min(len(ids) + 2, limit) for ids in self.ids]
 
 
-def _length(ids: list[int], limit: int) -> int:
-    """Return the tokens of a text with special tokens, once it is cut to `limit`."""
-    return min(len(ids) + 2, limit)
-
-
-def _encode(
+def _tokenize(
     examples: Sequence[Example], tokenizer: ReviewTokenizer, processes: Processes
-) -> Encoded:
+) -> _Texts:
     if not examples:
         raise TrainingError(
             "there are no labelled texts to train on or to validate with", code="no-training-data"
         )
-    return Encoded(
-        tokenize([example.text for example in examples], tokenizer, processes),
-        [example.target for example in examples],
-        [example.rating for example in examples],
-        [example.teacher for example in examples],
+    return _Texts(examples, tokenize([each.text for each in examples], tokenizer, processes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    task: FineTuning
+    texts: _Texts
+    limit: int  # tokens that texts are cut to
+
+    @property
+    def lengths(self) -> list[int]:
+        return self.texts.lengths(self.limit)
+
+    def loss(self, forward: Any, indices: list[int]) -> Tensor:
+        task = self.task
+        # without indices, `forward` is called with one text, whose row is dropped
+        outputs = task.compute_logits(forward, self.texts.select(indices or [0]), self.limit)
+        label_logits, star_logits = outputs[: len(indices)].tensor_split([len(task.labels)], dim=1)
+        examples = self.texts.select(indices).examples
+        losses = label_losses(label_logits, examples, task.stage)
+        if task.ratings:
+            stars = star_losses(star_logits, examples, task.ratings)
+            losses = losses + task.stage.stars_weight * stars
+        return losses.sum() / len(self.texts.ids)
+
+
+def label_losses(logits: Tensor, examples: Sequence[Example], stage: Stage) -> Tensor:
+    """Return the cross-entropy of each example, mixed with the distillation loss of its teacher.
+
+    Args:
+        logits: Of the model, (examples, labels).
+        examples: With their targets.
+        stage: Has the weight and the temperature of distillation.
+    """
+    labels = logits.shape[1]
+    targets = logits.new_tensor([each.target for each in examples]).reshape(-1, labels)
+    losses = functional.cross_entropy(logits, targets, reduction="none")
+    rows = [row for row, example in enumerate(examples) if example.teacher]
+    if not rows or stage.kind != "distill":
+        return losses
+    teacher = logits.new_tensor([examples[row].teacher[:labels] for row in rows])
+    distilled = distillation_losses(logits[rows], teacher, stage.temperature)
+    weight = stage.teacher_weight
+    return losses.index_put(
+        (torch.tensor(rows, device=logits.device),),
+        (1 - weight) * losses[rows] + weight * distilled,
     )
+
+
+def distillation_losses(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return the cross-entropy with the teacher's softened probabilities (Hinton et al. 2015).
+
+    It is multiplied by the squared temperature, which keeps the size of its gradient.
+    """
+    soft_targets = (teacher / temperature).softmax(1)
+    losses = functional.cross_entropy(student / temperature, soft_targets, reduction="none")
+    return losses * temperature**2
+
+
+def star_losses(logits: Tensor, examples: Sequence[Example], ratings: Sequence[int]) -> Tensor:
+    """Return the loss of each example over the star ratings; `logits` are (examples, ratings).
+
+    An example without a rating has the teacher's probabilities as its target, if the teacher
+    predicts the same ratings, and otherwise a loss of 0.
+    """
+    targets = torch.zeros_like(logits)
+    for row, example in enumerate(examples):
+        teacher_stars = example.teacher[len(example.target) :]
+        if example.rating in ratings:
+            targets[row, ratings.index(example.rating)] = 1.0
+        elif len(teacher_stars) == len(ratings):
+            targets[row] = logits.new_tensor(teacher_stars).softmax(0)
+    return functional.cross_entropy(logits, targets, reduction="none")

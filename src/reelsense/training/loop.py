@@ -1,36 +1,35 @@
 """The training loop of pre-training, fine-tuning and distillation.
 
-A `TrainingTask` provides the model, the batches, the loss and the evaluation. `train` runs the
-loop: learning rate, step, log, save; after each epoch evaluate, save, log. States are saved every
-few minutes, so that an interrupted run continues exactly where it stopped. Several processes
-share the batches of one run (`distributed`).
+A `TrainingTask` has the model, the batches, the loss and the evaluation. States are saved every few
+minutes: an interrupted run continues exactly where it stopped. Knows neither texts nor labels.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedModel, set_seed
 
 from reelsense.errors import TrainingError
 from reelsense.training import checkpoint
-from reelsense.training.checkpoint import Stateful, TrainingProgress
-from reelsense.training.distributed import Processes
-from reelsense.training.hardware import interruptible, keep_freed_memory
-from reelsense.training.model import parameter_groups
+from reelsense.training.checkpoint import TrainingProgress
+from reelsense.training.processes import Interrupt, Processes, interruptible, keep_freed_memory
 from reelsense.training.recipe import Stage
-from reelsense.training.throughput import Throughput, describe
 
 CHECKPOINT_EVERY = 180.0
 """Seconds between two saved states."""
+
+_PEAKS = {"NVIDIA A100": 312e12, "NVIDIA H100 80GB HBM3": 989.4e12, "NVIDIA H200": 989.4e12}
+"""Dense bf16 operations per second by the start of the GPU's name, from NVIDIA's data sheets. The
+variants PCIe and NVL have less."""
 
 
 class Batch(Protocol):
@@ -54,13 +53,11 @@ class TrainingTask(Protocol):
     """What is trained: a model, its batches and the loss."""
 
     model: PreTrainedModel
-    epochs: list[list[list[int]]]
-    """The batches of each epoch, as indices of examples."""
-    fingerprint: str
-    """A hash of everything that a resumed run must share with the first."""
+    epochs: list[list[list[int]]]  # the batches of each epoch, as indices of examples
+    fingerprint: str  # a hash of everything that a resumed run must share with the first
 
     def forward(self, model: Any, *inputs: Tensor) -> Tensor:
-        """Compute what the loss is taken over."""
+        """Compute the logits from which the loss is computed."""
         ...
 
     def batch(self, indices: list[int], progress: TrainingProgress) -> Batch:
@@ -76,29 +73,12 @@ class TrainingTask(Protocol):
         ...
 
 
-def prepare_run(
-    stage: Stage, output: Path, processes: Processes | None, *, resume: bool
-) -> Processes:
-    """Prepare this process for a run in `output`; return the processes that share the run.
-
-    Raises:
-        TrainingError: `output` contains a run or a model, and `resume` is false.
-    """
-    processes = processes or Processes()
-    if not resume:
-        checkpoint.create_output_folder(output)
-        processes.wait()  # until all have checked the folder: the main process writes to it soon
-    keep_freed_memory()
-    set_seed(stage.seed)
-    return processes
-
-
 def train(
-    task: TrainingTask,
+    make_task: Callable[[Stage, Path, Processes], TrainingTask],
     stage: Stage,
     output: Path,
-    processes: Processes,
     *,
+    processes: Processes | None = None,
     resume: bool = False,
     checkpoint_every: float = CHECKPOINT_EVERY,
 ) -> list[dict[str, float]]:
@@ -107,75 +87,41 @@ def train(
     At any time `output` contains the checkpoint of the best epoch so far and a state to resume
     from.
 
+    Args:
+        make_task: Is called with the arguments `stage`, `output` and `processes`.
+        stage: Settings of the stage.
+        output: Folder for checkpoint, state and metrics.
+        processes: By default those that a launcher has started.
+        resume: Continue from the state saved in `output`.
+        checkpoint_every: Seconds between two saved states.
+
     Raises:
         StoppedError: The user interrupted the run. Its state is saved.
         TrainingError: The run cannot continue.
     """
+    processes = processes or Processes()
+    if not resume:
+        checkpoint.create_output_folder(output)
+        processes.wait()  # until all have checked the folder: the main process writes to it soon
+    keep_freed_memory()
+    set_seed(stage.seed)
+    task = make_task(stage, output, processes)
+    task.epochs = _limit_steps(task.epochs, stage.max_steps)
     processes.check_same(task.fingerprint)
+
     run = _Run(task, stage, output, processes)
     if resume:
         run.load_state()
     else:
         run.save_state()
-    progress, total_steps = run.progress, sum(map(len, task.epochs))
-    throughput, last_save = Throughput(task.model, processes.world_size), time.monotonic()
     with interruptible() as interrupt:
-        while progress.epoch < len(task.epochs):
-            throughput.start()
-            task.model.train()
-            for indices in run.remaining_batches():
-                rate = learning_rate(
-                    progress.steps_done, total_steps, stage.learning_rate, stage.warmup
-                )
-                batch = task.batch(indices, progress)
-                loss = run.step(batch, rate)
-                throughput.add(batch.lengths)
-                progress.step += 1
-                progress.steps_done += 1
-                run.log({"step": progress.steps_done, "loss": loss, "rate": rate})
-
-                save_is_due = time.monotonic() - last_save > checkpoint_every
-                stop, save = processes.any(interrupt.requested, save_is_due)
-                if stop or save:
-                    run.save_state()
-                    last_save = time.monotonic()
-                if stop:
-                    processes.stop(f"stopped; the state is saved in {output}: use --resume")
-
-            model = run.weights_to_keep()
-            metrics = task.evaluate(model)
-            best_loss = min((past["loss"] for past in progress.history), default=float("inf"))
-            is_best = metrics["loss"] < best_loss
-            if is_best and processes.is_main:
-                task.save(model, metrics)
-            progress.history.append(metrics)
-            progress.epoch += 1
-            progress.step = 0
-            speed = throughput.metrics()
-            run.log({"epoch": progress.epoch, **metrics, "step": progress.steps_done, **speed})
-            run.save_state()
-            values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-            best = " (best so far)" if is_best else ""
-            processes.print(f"epoch {progress.epoch}: {values}{best}; {describe(speed)}")
-    return progress.history
+        while run.progress.epoch < len(task.epochs):
+            speed = run.train_epoch(interrupt, checkpoint_every)
+            run.finish_epoch(speed)
+    return run.progress.history
 
 
-def learning_rate(step: int, total_steps: int, peak: float, warmup: float) -> float:
-    """Return the learning rate of a step: linear warm-up, then linear decay to 0.
-
-    Args:
-        step: Number of steps done, from 0.
-        total_steps: Steps of the whole run.
-        peak: The highest learning rate.
-        warmup: The share of all steps over which the rate rises to `peak`.
-    """
-    warmup_steps = max(1, round(total_steps * warmup))
-    rise = (step + 1) / warmup_steps
-    decay = (total_steps - step) / max(1, total_steps - warmup_steps)
-    return peak * max(0.0, min(rise, decay, 1.0))
-
-
-def limit_steps(epochs: list[list[list[int]]], max_steps: int) -> list[list[list[int]]]:
+def _limit_steps(epochs: list[list[list[int]]], max_steps: int) -> list[list[list[int]]]:
     """Return `epochs` cut after `max_steps` batches in total; 0 means no limit."""
     left = max_steps or sum(map(len, epochs))
     limited = []
@@ -192,10 +138,10 @@ class _Run:
         self, task: TrainingTask, stage: Stage, output: Path, processes: Processes
     ) -> None:
         self.task, self.stage, self.output, self.processes = task, stage, output, processes
-        optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            parameter_groups(task.model, stage.weight_decay), lr=stage.learning_rate, fused=True
+        self.total_steps = sum(map(len, task.epochs))
+        self.forward, self.optimizer = processes.prepare(
+            task.model, task.forward, _optimizer(task.model, stage)
         )
-        self.forward, self.optimizer = processes.prepare(task.model, task.forward, optimizer)
         self.ema: AveragedModel | None = None
         if stage.ema_decay:
             self.ema = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(stage.ema_decay))
@@ -207,31 +153,37 @@ class _Run:
             torch.manual_seed(stage.seed + processes.rank)
         self.progress = TrainingProgress()
 
-    def _parts(self) -> dict[str, Stateful]:
-        parts: dict[str, Stateful] = {"model": self.task.model, "optimizer": self.optimizer}
-        return parts if self.ema is None else parts | {"average": self.ema}
-
-    def save_state(self) -> None:
-        checkpoint.save_state(
-            self.output, self.task.fingerprint, self._parts(), self.progress, self.processes
+    def train_epoch(self, interrupt: Interrupt, checkpoint_every: float) -> dict[str, float]:
+        """Take the remaining steps of the current epoch; return the training speed."""
+        progress, batches = self.progress, self.task.epochs[self.progress.epoch]
+        bar = self.processes.progress_bar(
+            total=len(batches),
+            initial=progress.step,
+            desc=f"epoch {progress.epoch + 1}/{len(self.task.epochs)}",
+            unit="step",
         )
-
-    def load_state(self) -> None:
-        self.progress = checkpoint.load_state(
-            self.output, self.task.fingerprint, self._parts(), self.processes
-        )
-
-    def remaining_batches(self) -> Iterator[list[int]]:
-        """Yield the batches of the current epoch that are left, under a progress bar."""
-        epoch, first = self.progress.epoch, self.progress.step
-        batches = self.task.epochs[epoch]
-        title = f"epoch {epoch + 1}/{len(self.task.epochs)}"
-        with self.processes.progress_bar(
-            total=len(batches), initial=first, desc=title, unit="step"
-        ) as bar:
-            for batch in batches[first:]:
-                yield batch
+        start, tokens = time.monotonic(), 0
+        self.task.model.train()
+        with bar:
+            for indices in batches[progress.step :]:
+                rate = learning_rate(progress.steps_done, self.total_steps, self.stage)
+                batch = self.task.batch(indices, progress)
+                loss = self.step(batch, rate)
+                tokens += sum(batch.lengths)
+                progress.step += 1
+                progress.steps_done += 1
+                self.log({"step": progress.steps_done, "loss": loss, "rate": rate})
                 bar.update()
+
+                save_is_due = time.monotonic() - self.last_save > checkpoint_every
+                stop, save = self.processes.any(interrupt.requested, save_is_due)
+                if stop or save:
+                    self.save_state()
+                if stop:
+                    self.processes.stop(
+                        f"stopped; the state is saved in {self.output}: use --resume"
+                    )
+        return throughput(self.task.model, tokens, time.monotonic() - start, self.processes)
 
     def step(self, batch: Batch, rate: float) -> float:
         """Take one optimizer step on the mean loss of `batch`; return that loss."""
@@ -251,8 +203,29 @@ class _Run:
             self.ema.update_parameters(self.task.model)
         (value,) = self.processes.sum([loss.item()])
         if value != value:
-            raise TrainingError("the loss is NaN: lower learning_rate", code="loss-is-nan")
+            raise TrainingError(
+                "the loss is NaN: reduce learning_rate in the recipe", code="loss-is-nan"
+            )
         return value
+
+    def finish_epoch(self, speed: dict[str, float]) -> None:
+        """Evaluate; save the checkpoint if it is the best so far; save the state; log."""
+        progress, model = self.progress, self.weights_to_keep()
+        metrics = self.task.evaluate(model)
+        best_loss = min((past["loss"] for past in progress.history), default=float("inf"))
+        is_best = metrics["loss"] < best_loss
+        if is_best and self.processes.is_main:
+            self.task.save(model, metrics)
+        progress.history.append(metrics)
+        progress.epoch += 1
+        progress.step = 0
+        self.log({"epoch": progress.epoch, **metrics, "step": progress.steps_done, **speed})
+        self.save_state()
+        values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        best = " (best so far)" if is_best else ""
+        rate = f"{speed['tokens_per_second']:,} tokens/s"
+        peak = f", {speed['share_of_peak']:.1%} of peak" if "share_of_peak" in speed else ""
+        self.processes.print(f"epoch {progress.epoch}: {values}{best}; {rate}{peak}")
 
     @torch.no_grad()
     def weights_to_keep(self) -> PreTrainedModel:
@@ -270,7 +243,61 @@ class _Run:
         kept: PreTrainedModel = model
         return kept
 
+    def save_state(self) -> None:
+        checkpoint.save_state(
+            self.output, self.task.fingerprint, self._parts(), self.progress, self.processes
+        )
+        self.last_save = time.monotonic()
+
+    def load_state(self) -> None:
+        self.progress = checkpoint.load_state(
+            self.output, self.task.fingerprint, self._parts(), self.processes
+        )
+        self.last_save = time.monotonic()
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"model": self.task.model, "optimizer": self.optimizer}
+        return parts if self.ema is None else parts | {"average": self.ema}
+
     def log(self, entry: dict[str, float]) -> None:
         if self.processes.is_main:
             with (self.output / checkpoint.METRICS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
+
+
+def _optimizer(model: nn.Module, stage: Stage) -> torch.optim.Optimizer:
+    """Return AdamW with weight decay for matrices only, as Devlin et al. (2019, A.2)."""
+    parameters = [weights for weights in model.parameters() if weights.requires_grad]
+    matrices = [weights for weights in parameters if weights.ndim > 1]
+    vectors = [weights for weights in parameters if weights.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": stage.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=stage.learning_rate, fused=True)
+
+
+def learning_rate(step: int, total_steps: int, stage: Stage) -> float:
+    """Return the learning rate after `step` steps: linear warm-up, then linear decay to 0."""
+    warmup_steps = max(1, round(total_steps * stage.warmup))
+    rise = (step + 1) / warmup_steps
+    decay = (total_steps - step) / max(1, total_steps - warmup_steps)
+    return stage.learning_rate * max(0.0, min(rise, decay, 1.0))
+
+
+def throughput(
+    model: PreTrainedModel, tokens: int, seconds: float, processes: Processes
+) -> dict[str, float]:
+    """Return `tokens_per_second` of all processes and, on GPUs in _PEAKS, `share_of_peak`.
+
+    Operations are estimated as 6 per token and weight outside of the embeddings.
+    """
+    rate = tokens / max(seconds, 1e-9)
+    speed: dict[str, float] = {"tokens_per_second": round(rate)}
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    peaks = [peak for name, peak in _PEAKS.items() if gpu.startswith(name)]
+    if peaks and not gpu.endswith("NVL"):
+        named_weights = model.named_parameters()
+        weights = sum(part.numel() for name, part in named_weights if "embeddings" not in name)
+        speed["share_of_peak"] = round(6 * weights * rate / peaks[0] / processes.world_size, 4)
+    return speed

@@ -1,13 +1,13 @@
 """Pre-trained encoders with an output layer, as transformers loads and saves them.
 
-In memory the output layer has additional outputs for the star ratings. In a checkpoint these are
-separate tensors (STARS), so that transformers loads it as a standard sequence classifier with the
-same logits.
+The output layer also has outputs for the star ratings. In a checkpoint these are separate tensors
+(`stars.weight` and `stars.bias`), so that transformers loads it as a standard sequence classifier.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,46 +21,36 @@ from transformers import (
     PreTrainedModel,
 )
 
+from reelsense.datasets.behaviours import read_data
 from reelsense.errors import TrainingError
+from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training.encoders import SHORTENED, encode
 from reelsense.training.pretrained import (
+    WEIGHTS,
     load_pretrained,
     position_embeddings,
     read_config,
     read_tokenizer,
-    set_dropout,
 )
-
-WEIGHTS = "model.safetensors"
-STARS = ("stars.weight", "stars.bias")
-"""Names of the rows of the output layer that belong to the star ratings, in a checkpoint."""
 
 
 def load_model(
     folder: Path,
     labels: Sequence[str],
-    dropout: float,
-    attention_dropout: float,
+    dropout: float = 0.0,
+    attention_dropout: float = 0.0,
     ratings: Sequence[int] = (),
     pool_after: int = 0,
 ) -> PreTrainedModel:
-    """Load the encoder in `folder` with an output for each of `labels` and `ratings`.
+    """Load the encoder in `folder` with an output for each of `labels`, then of `ratings`.
 
     An output layer for the same number of labels keeps its weights; others are replaced.
-
-    Args:
-        folder: config.json, model.safetensors and tokenizer.json.
-        labels: Names of the labels, in the order of the outputs.
-        dropout: Of hidden states and before the classifier.
-        attention_dropout: Of attention weights.
-        ratings: Star ratings, whose outputs follow those of the labels.
-        pool_after: Pool hidden states in pairs after this many layers, if the checkpoint does not
-            already. BERT only.
+    `pool_after` is for checkpoints that do not pool already, and for BERT only.
 
     Raises:
-        TrainingError: The folder holds no encoder that transformers can load as a classifier.
+        TrainingError: The folder contains no encoder that transformers can load as a classifier.
     """
-    config = read_config(folder)
+    config = read_config(folder, dropout, attention_dropout)
     config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: n for n, label in enumerate(labels)}
@@ -68,22 +58,20 @@ def load_model(
     config.pool_after = pool_after or getattr(config, "pool_after", 0)
     if config.pool_after and config.model_type != "bert":
         raise TrainingError(
-            f"pool_after: only BERT can pool hidden states, not {config.model_type}: remove it",
+            f"pool_after is supported for BERT only, not for {config.model_type}: remove it from "
+            "the recipe",
             code="unsupported-model",
         )
-    set_dropout(config, dropout, attention_dropout)
     model = load_pretrained(AutoModelForSequenceClassification, folder, config)
     _freeze_position_bias(model)
     if ratings:
-        _widen(model, len(ratings), _stored_stars(folder))
+        _add_stars(model, len(ratings), folder / WEIGHTS)
     return model
 
 
 def load_encoder(folder: Path) -> PreTrainedModel:
     """Load the bare encoder in `folder` without dropout. Raises as `load_model`."""
-    config = read_config(folder)
-    set_dropout(config, 0.0, 0.0)
-    return load_pretrained(AutoModel, folder, config)
+    return load_pretrained(AutoModel, folder, read_config(folder, 0.0, 0.0))
 
 
 def load_masked_lm(folder: Path) -> PreTrainedModel:
@@ -93,8 +81,8 @@ def load_masked_lm(folder: Path) -> PreTrainedModel:
     with the word embeddings. The encoder keeps its pooler, which is not trained.
 
     Raises:
-        TrainingError: The folder holds no encoder that transformers can load with such a head, or
-            its tokenizer has no mask token.
+        TrainingError: The folder contains no encoder that transformers can load with such a head,
+            or its tokenizer has no mask token.
     """
     encoder: Any = load_encoder(folder)
     model = load_pretrained(AutoModelForMaskedLM, folder, encoder.config)
@@ -120,6 +108,36 @@ def _freeze_position_bias(model: Any) -> None:
         model.base_model.encoder.relative_attention_bias.requires_grad_(False)
 
 
+class _LabelsAndStars(nn.Linear):
+    """An output layer for the labels, followed by one for the star ratings."""
+
+    def __init__(self, labels: nn.Linear, ratings: int, deviation: float) -> None:
+        super().__init__(labels.in_features, labels.out_features)
+        self.weight, self.bias = labels.weight, labels.bias
+        self.stars = nn.Linear(labels.in_features, ratings)
+        nn.init.normal_(self.stars.weight, std=deviation)
+        nn.init.zeros_(self.stars.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.cat([super().forward(features), self.stars(features)], dim=-1)
+
+
+def _add_stars(model: PreTrainedModel, ratings: int, path: Path) -> None:
+    """Add outputs for the ratings, with the weights stored in `path` if their size is the same."""
+    name, labels = output_layer(model)
+    layer = _LabelsAndStars(labels, ratings, getattr(model.config, "initializer_range", 0.02))
+    model.set_submodule(name, layer)
+    if path.is_file():
+        with safe_open(path, framework="pt") as tensors:
+            stored = {
+                name.removeprefix("stars."): tensors.get_tensor(name)
+                for name in tensors.keys()  # noqa: SIM118  # it is not a dict
+                if name.startswith("stars.")
+            }
+        if stored and stored["weight"].shape == layer.stars.weight.shape:
+            layer.stars.load_state_dict(stored)
+
+
 def output_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
     """Return the name and the module of the layer that computes the logits: the head's last."""
     encoder = f"{model.base_model_prefix}."  # XLM-RoBERTa has it behind the head
@@ -130,44 +148,37 @@ def output_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
     ][-1]
 
 
-def _stored_stars(folder: Path) -> tuple[Tensor, Tensor] | None:
-    path = folder / WEIGHTS
-    if not path.is_file():
-        return None
-    with safe_open(path, framework="pt") as tensors:
-        if not set(STARS) <= set(tensors.keys()):
-            return None
-        weight, bias = (tensors.get_tensor(name).float() for name in STARS)
-    return weight, bias
-
-
-def _widen(model: PreTrainedModel, ratings: int, stored: tuple[Tensor, Tensor] | None) -> None:
-    """Give the output layer of `model` one more output for each rating."""
-    name, layer = output_layer(model)
-    added = nn.Linear(layer.in_features, ratings)
-    nn.init.normal_(added.weight, std=getattr(model.config, "initializer_range", 0.02))
-    nn.init.zeros_(added.bias)
-    weight, bias = added.weight.detach(), added.bias.detach()
-    if stored is not None and stored[0].shape == weight.shape:
-        weight, bias = stored
-    wide = nn.Linear(layer.in_features, layer.out_features + ratings)
-    with torch.no_grad():
-        wide.weight.copy_(torch.cat([layer.weight, weight]))
-        wide.bias.copy_(torch.cat([layer.bias, bias]))
-    model.set_submodule(name, wide)
-
-
 def stored_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint of `model`, with separate ones for the stars."""
-    tensors: dict[str, Tensor] = dict(model.state_dict())
-    ratings = len(getattr(model.config, "star_ratings", None) or ())
-    if ratings:
-        name, _ = output_layer(model)
-        for part, stars in zip(("weight", "bias"), STARS, strict=True):
-            whole = tensors[f"{name}.{part}"]
-            tensors[f"{name}.{part}"] = whole[:-ratings].clone()
-            tensors[stars] = whole[-ratings:].clone()
-    return tensors
+    """Return the tensors of a checkpoint of `model`, with the names that they have there."""
+    return {
+        re.sub(r".*\.stars\.", "stars.", name): part for name, part in model.state_dict().items()
+    }
+
+
+@torch.no_grad()
+def share_identity_embeddings(model: PreTrainedModel, tokenizer: ReviewTokenizer) -> None:
+    """Set the embeddings of the identity terms of each category to their mean.
+
+    After Bolukbasi et al. (2016, "Man is to Computer Programmer as Woman is to Homemaker?"), who
+    equalize along one direction. Terms of several tokens stay as they are. Where a term has other
+    tokens at the beginning of a text or with a capital, these get the same mean.
+    """
+    embeddings: Any = model.get_input_embeddings().weight
+    for terms in read_data("shared_identity_terms.toml").values():
+        ids = sorted({token for term in terms for token in _single_tokens(tokenizer, term)})
+        if ids:
+            embeddings[ids] = embeddings[ids].mean(dim=0)
+
+
+def _single_tokens(tokenizer: ReviewTokenizer, term: str) -> Iterator[int]:
+    """Yield the ids of the forms of `term` that are a single known token."""
+    for form in (term, term[:1].upper() + term[1:]):
+        alone = tokenizer.encode_with_offsets(form)
+        in_context = tokenizer.encode_with_offsets(f"a {form}")
+        positions = zip(in_context.ids, in_context.offsets, strict=True)
+        after_space = [token for token, position in positions if position >= 2]
+        if alone.ids:
+            yield from (ids[0] for ids in (alone.ids, after_space) if len(ids) == 1)
 
 
 def logits(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
@@ -200,15 +211,10 @@ def _classify(model: Any, embedded: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_logits(model: Any, ids: Tensor, mask: Tensor, masked: Tensor) -> Tensor:
-    """Return the logits (masked tokens, vocabulary) of the tokens to predict.
+    """Return the logits (masked tokens, vocabulary) of the tokens to predict, row by row.
 
-    Only these are projected to the vocabulary.
-
-    Args:
-        model: As `load_masked_lm` returns it.
-        ids: Token ids, (batch, length).
-        mask: 1 for tokens and 0 for padding, (batch, length).
-        masked: Which tokens to predict, bool (batch, length). The result has them row by row.
+    `masked` (batch, length) says which ones; only these are projected to the vocabulary. `model` is
+    as `load_masked_lm` returns it.
     """
     encoder = model.base_model
     if model.config.model_type in SHORTENED:
@@ -237,12 +243,3 @@ def max_length(model: PreTrainedModel) -> int:
     if embeddings is None or embeddings.padding_idx is None:
         return positions
     return positions - embeddings.padding_idx - 1
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return parameter groups with weight decay for matrices only, as Devlin et al. (2019, A.2)."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]

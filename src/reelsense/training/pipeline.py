@@ -6,27 +6,27 @@ The last stage writes its checkpoint to the output folder, earlier ones to its `
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from reelsense.errors import TrainingError
 from reelsense.evaluation.baseline import train_baseline
 from reelsense.files import write_atomically
 from reelsense.inference.classifier import Classifier
-from reelsense.training import checkpoint
-from reelsense.training.base_model import base_name, find_base
-from reelsense.training.distributed import Processes
+from reelsense.training import checkpoint, loop
 from reelsense.training.export import export
-from reelsense.training.finetune import finetune
-from reelsense.training.pretrain import pretrain
+from reelsense.training.finetune import FineTuning
+from reelsense.training.pretrain import MaskedLanguageModelling
+from reelsense.training.pretrained import find_base
+from reelsense.training.processes import Processes
 from reelsense.training.recipe import Recipe, Stage
 from reelsense.training.sources import TrainingData, stage_examples, texts_to_score
 from reelsense.training.teachers import (
-    ClassifierTeacher,
     LogitStore,
-    ScorerTeacher,
     Teacher,
+    check_labels,
     read_logits,
     score_missing,
 )
@@ -66,45 +66,50 @@ def run(
         TrainingError: A stage cannot be run.
     """
     processes = processes or Processes()
-    folders: dict[str, Path] = {}
+    folders: dict[str, Path] = {}  # of earlier stages
     for stage in recipe.stages:
         folder = output if stage is recipe.last else output / "stages" / stage.stage
-        earlier_stages = dict(folders)
-        folders[stage.stage] = folder
-        if stage.base in earlier_stages:
-            base_folder = earlier_stages[stage.base]
-            stage = replace(stage, base=base_name(str(base_folder)))
-        else:
-            base_folder = find_base(base or stage.base)
-            stage = replace(stage, base=base_name(base or stage.base))
+        stage_base = str(folders[stage.base]) if stage.base in folders else base or stage.base
+        base_folder = find_base(stage_base)
+        stage = replace(stage, base=_base_name(stage_base))
         if resume and _is_finished(folder, stage):
             processes.print(f"{stage.stage}: already finished")
-            continue
-        resume_stage = resume and (folder / checkpoint.STATE).exists()
-        processes.print(
-            f"{stage.stage}: {'resuming' if resume_stage else 'starting'} ({stage.kind})"
-        )
-        if stage.kind == "pretrain":
-            texts = data.unlabelled_texts()
-            pretrain(stage, base_folder, texts, folder, resume=resume_stage, processes=processes)
         else:
-            store = _teacher_logits(stage, data, folder, recipe_folder, earlier_stages, processes)
-            examples = stage_examples(stage, data, store)
-            processes.print(
-                f"{len(examples):,} training texts, {len(data.split.validation):,} validation texts"
-            )
-            finetune(
-                stage,
-                base_folder,
-                data.split,
-                data.labels,
-                folder,
-                examples=examples,
-                resume=resume_stage,
-                processes=processes,
-            )
-        if processes.is_main:
-            write_atomically(folder / FINISHED, json.dumps(asdict(stage), indent=2) + "\n")
+            resume_stage = resume and (folder / checkpoint.STATE).exists()
+            verb = "resuming" if resume_stage else "starting"
+            processes.print(f"{stage.stage}: {verb} ({stage.kind})")
+            store = _teacher_logits(stage, data, folder, recipe_folder, folders, processes)
+            make_task = _task(stage, base_folder, data, store, processes)
+            loop.train(make_task, stage, folder, processes=processes, resume=resume_stage)
+            if processes.is_main:
+                write_atomically(folder / FINISHED, json.dumps(asdict(stage), indent=2) + "\n")
+        folders[stage.stage] = folder
+
+
+def _task(
+    stage: Stage, base: Path, data: TrainingData, store: LogitStore | None, processes: Processes
+) -> Callable[..., loop.TrainingTask]:
+    """Return the function that makes the task of `stage`, without the arguments of the loop."""
+    if stage.kind == "pretrain":
+        return partial(MaskedLanguageModelling, base=base, texts=data.unlabelled_texts())
+    examples, validation = stage_examples(stage, data, store), data.split.validation
+    processes.print(f"{len(examples):,} training texts, {len(validation):,} validation texts")
+    return partial(
+        FineTuning, base=base, labels=data.labels, examples=examples, validation=validation
+    )
+
+
+def _base_name(base: str) -> str:
+    """Return the name of `base` for the metadata of a checkpoint, without local paths.
+
+    It is the hub id, for the folder of an earlier stage the base of that stage, and for any other
+    folder its name.
+    """
+    folder = Path(base)
+    if not folder.is_dir():
+        return base
+    recipe = checkpoint.read_metadata(folder).get("recipe", {})
+    return str(recipe.get("base", folder.absolute().name))
 
 
 def _is_finished(folder: Path, stage: Stage) -> bool:
@@ -139,10 +144,9 @@ def _teacher_logits(
         store = read_logits(recipe_folder / stage.teacher_logits)
     else:
         store = LogitStore(tuple(data.labels), teachers=stage.teachers)
+    check_labels("the file of teacher logits", store.labels, data.labels)
     texts = texts_to_score(stage, data)
-    teachers: list[Teacher] = []
     if store.missing(texts):
-        teachers, store.ratings = _load_teachers(stage, data, earlier_stages)
         if processes.world_size > 1:
             raise TrainingError(
                 "teachers cannot score texts on several processes: run the stage once with one "
@@ -150,46 +154,21 @@ def _teacher_logits(
                 code="one-process-needed",
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-    score_missing(store, teachers, texts, path)
-    _check_labels("the file of teacher logits", store.labels, data)
+        teachers = [_load_teacher(name, data, earlier_stages) for name in stage.teachers]
+        for name, teacher in zip(stage.teachers, teachers, strict=True):
+            check_labels(f"the teacher {name}", teacher.labels, data.labels)
+        score_missing(store, teachers, texts, path)
     return store
 
 
-def _load_teachers(
-    stage: Stage, data: TrainingData, earlier_stages: Mapping[str, Path]
-) -> tuple[list[Teacher], tuple[int, ...]]:
-    """Return the teachers of `stage` and the star ratings that they predict."""
-    teachers: list[Teacher] = []
-    ratings: tuple[int, ...] = ()
-    for name in stage.teachers:
-        if name == BAG_OF_WORDS:
-            teachers.append(ScorerTeacher(train_baseline(data.split, data.labels)))
-            continue
-        model = _bundle(earlier_stages[name], data) if name in earlier_stages else name
-        classifier = Classifier.load(model)
-        _check_labels(f"the teacher {name}", classifier.labels, data)
-        if ratings and classifier.manifest.ratings != ratings:
-            raise TrainingError(
-                f"the teacher {name} predicts the star ratings {classifier.manifest.ratings}, "
-                f"another one {ratings}: expected the same ones",
-                code="ratings-differ",
-            )
-        ratings = classifier.manifest.ratings or ratings
-        teachers.append(ClassifierTeacher(classifier))
-    return teachers, ratings
-
-
-def _check_labels(name: str, labels: Sequence[str], data: TrainingData) -> None:
-    if list(labels) != data.labels:
-        raise TrainingError(
-            f"{name} has the labels {list(labels)}: expected those of the data, {data.labels}",
-            code="labels-differ",
-        )
-
-
-def _bundle(checkpoint: Path, data: TrainingData) -> Path:
-    """Return the bundle of an earlier stage, which scores faster than its checkpoint."""
-    folder = checkpoint.with_name(f"{checkpoint.name}-bundle")
-    if not folder.exists():
-        export(checkpoint, data.split.validation, data.labels, folder, data=data.source.name)
-    return folder
+def _load_teacher(name: str, data: TrainingData, earlier_stages: Mapping[str, Path]) -> Teacher:
+    """Load a teacher; that of an earlier stage as a bundle, which scores faster."""
+    if name == BAG_OF_WORDS:
+        return train_baseline(data.split, data.labels)
+    if name not in earlier_stages:
+        return Classifier.load(name)
+    stage = earlier_stages[name]
+    bundle = stage.with_name(f"{stage.name}-bundle")
+    if not bundle.exists():
+        export(stage, data.split.validation, data.labels, bundle, data=data.source.name)
+    return Classifier.load(bundle)

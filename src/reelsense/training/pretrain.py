@@ -1,15 +1,11 @@
 """Continued pre-training of an encoder on texts of the task, by masked language modelling.
 
-Devlin et al. (2019) masked 15 % of the tokens; Wettig et al. (2023, "Should You Mask 15% in Masked
-Language Modeling?") found higher rates to be better. Sun et al. (2019) found that pre-training on
-the task's own texts helped fine-tuning more than anything else they tried. Every text is cut into
-even windows, each of which is used once per epoch. The result is a base model for fine-tuning.
+Every text is cut into even windows, which are used once per epoch. The result is a base model for
+fine-tuning (Sun et al. 2019 found that this helps more than anything else they tried).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,11 +22,11 @@ from transformers import PreTrainedModel
 from reelsense.errors import TrainingError
 from reelsense.inference.batching import stack
 from reelsense.inference.tokenizer import windows
-from reelsense.training import checkpoint, loop
-from reelsense.training.batches import plan_epoch, tokenize
-from reelsense.training.distributed import Processes
+from reelsense.training import checkpoint
+from reelsense.training.examples import plan_epoch, tokenize
 from reelsense.training.model import load_masked_lm, masked_logits, max_length
 from reelsense.training.pretrained import read_tokenizer
+from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage, check_lengths
 
 _MIN_LENGTH = 12
@@ -40,47 +36,19 @@ _MAX_VALIDATION_WINDOWS = 200
 _VALIDATION_SHARE = 0.02
 
 
-def pretrain(
-    stage: Stage,
-    base: Path,
-    texts: Sequence[str],
-    output: Path,
-    *,
-    resume: bool = False,
-    checkpoint_every: float = loop.CHECKPOINT_EVERY,
-    processes: Processes | None = None,
-) -> list[dict[str, float]]:
-    """Continue the pre-training of the encoder in `base` on `texts`; write it to `output`.
-
-    Args:
-        stage: Settings of the stage.
-        base: Folder of the pre-trained model.
-        texts: What to train on, without labels.
-        output: Folder for the new base model, the state and the metrics.
-        resume: Continue from the state saved in `output`.
-        checkpoint_every: Seconds between two saved states.
-        processes: By default those that a launcher has started.
-
-    Returns:
-        The loss on a few validation windows after every epoch.
-
-    Raises:
-        StoppedError: The user interrupted the run.
-        TrainingError: The run cannot continue.
-    """
-    processes = loop.prepare_run(stage, output, processes, resume=resume)
-    task = _MaskedLanguageModelling(stage, base, texts, output, processes)
-    return loop.train(
-        task, stage, output, processes, resume=resume, checkpoint_every=checkpoint_every
-    )
-
-
-class _MaskedLanguageModelling:
-    """The task of the training loop: an encoder that predicts masked tokens."""
+class MaskedLanguageModelling:
+    """A `TrainingTask`: an encoder that predicts masked tokens."""
 
     def __init__(
-        self, stage: Stage, base: Path, texts: Sequence[str], output: Path, processes: Processes
+        self,
+        stage: Stage,
+        output: Path,
+        processes: Processes,
+        *,
+        base: Path,
+        texts: Sequence[str],
     ) -> None:
+        """Load the model in the folder `base` and tokenize the texts."""
         self.stage, self.output, self.processes = stage, output, processes
         self.tokenizer = read_tokenizer(base)
         self.text_count = len(texts)
@@ -95,24 +63,20 @@ class _MaskedLanguageModelling:
         ]
         if not rows:
             raise TrainingError("there are no texts to pre-train on", code="no-training-data")
-        held_out = min(_MAX_VALIDATION_WINDOWS, int(_VALIDATION_SHARE * len(rows)))
-        self.validation, self.rows = rows[:held_out], rows[held_out:]
-        lengths = [len(row) for row in self.rows]
-        budget, max_texts = stage.tokens_per_batch, stage.texts_per_batch
-        self.epochs = loop.limit_steps(
-            [
-                plan_epoch(lengths, budget, stage.seed, epoch, max_texts)
-                for epoch in range(len(stage.lengths))
-            ],
-            stage.max_steps,
+        count = min(_MAX_VALIDATION_WINDOWS, int(_VALIDATION_SHARE * len(rows)))
+        self.validation, self.rows = rows[:count], rows[count:]
+        lengths = list(map(len, self.rows))
+        self.epochs = [plan_epoch(lengths, stage, epoch) for epoch in range(len(stage.lengths))]
+        self.fingerprint = checkpoint.fingerprint(
+            asdict(stage), checkpoint.weights_sha256(base), *rows
         )
-        content = [asdict(stage), checkpoint.weights_sha256(base), rows]
-        self.fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def forward(self, model: Any, *inputs: Tensor) -> Tensor:
+        """Return logits (masked tokens, vocabulary)."""
         return masked_logits(model, *inputs)
 
     def batch(self, indices: list[int], progress: checkpoint.TrainingProgress) -> _Batch:
+        """Return the windows at `indices` with newly masked tokens."""
         return self._mask_rows([self.rows[n] for n in indices], progress.steps_done)
 
     def _mask_rows(self, rows: list[list[int]], seed: int) -> _Batch:
@@ -123,17 +87,10 @@ class _MaskedLanguageModelling:
     def mask_tokens(
         self, ids: NDArray[np.int64], seed: int
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Choose tokens to predict and replace them.
+        """Return the ids to read instead of `ids` (rows, length), and which tokens to predict.
 
-        80 % of them become the mask token, 10 % another token, 10 % stay (Devlin et al. 2019,
-        A.1).
-
-        Args:
-            ids: Token ids, (rows, length).
-            seed: Decides together with the seed of the stage.
-
-        Returns:
-            The ids to read instead, and which of them to predict (bool), both (rows, length).
+        80 % of these become the mask token, 10 % another token, 10 % stay (Devlin et al. 2019,
+        A.1). The choice depends on `seed` and on the seed of the stage.
         """
         random = np.random.default_rng([self.stage.seed, seed])
         frame = self.tokenizer.frame
@@ -165,6 +122,7 @@ class _MaskedLanguageModelling:
         return {"loss": loss / tokens}
 
     def save(self, model: Any, metrics: dict[str, float]) -> None:
+        """Write the encoder without the head."""
         read = {"texts": self.text_count, "steps": sum(map(len, self.epochs))}
         metadata = {"recipe": asdict(self.stage), "read": read, "validation": metrics}
         checkpoint.save_model(self.output, model.base_model, self.tokenizer, metadata)
@@ -172,7 +130,7 @@ class _MaskedLanguageModelling:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    task: _MaskedLanguageModelling
+    task: MaskedLanguageModelling
     lengths: list[int]
     ids: NDArray[np.int64]
     attention_mask: NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Loading and checking of pre-trained encoders with transformers.
+"""Finding, loading and checking of pre-trained encoders with transformers.
 
 Knows configurations, weights and tokenizers; neither labels nor forward passes.
 """
@@ -10,31 +10,53 @@ from textwrap import shorten
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from reelsense.errors import BundleError, TrainingError
+from reelsense.errors import BundleError, DownloadError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
+
+WEIGHTS = "model.safetensors"
+
+_FILES = ["config.json", WEIGHTS, "tokenizer.json"]
 
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """No downloads, and no execution of code from a model's folder."""
 
+# Names of the two dropouts in the configurations of the families.
 _HIDDEN_DROPOUTS = (
     *("hidden_dropout_prob", "dropout", "embedding_dropout", "mlp_dropout"),
     *("classifier_dropout", "cls_dropout", "pooler_dropout", "seq_classif_dropout"),
 )
 _ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
-"""Names of the two settings in the configurations of the families."""
 
 
-def read_config(folder: Path) -> Any:
-    """Return the configuration of the encoder in `folder`, without star ratings.
-
-    As a side effect, transformers prints no warnings and progress bars any more.
+def find_base(base: str) -> Path:
+    """Return the folder of `base`, a folder or a hub id; download it or use the hub's cache.
 
     Raises:
-        TrainingError: There is no valid configuration, or the model has a decoder.
+        DownloadError: The hub cannot be reached or has no such model.
+    """
+    if Path(base).is_dir():
+        return Path(base)
+    try:
+        return Path(snapshot_download(base, allow_patterns=_FILES))
+    except Exception as error:  # its client passes on any error of its transport
+        reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
+        raise DownloadError(
+            f"{base!r} is neither a folder nor available on the Hugging Face hub ({reason}): "
+            "pass a folder with config.json, model.safetensors and tokenizer.json as --base-model",
+            code="no-base-model",
+        ) from error
+
+
+def read_config(folder: Path, dropout: float, attention_dropout: float) -> Any:
+    """Return the configuration of the encoder in `folder`, without star ratings.
+
+    As a side effect, transformers prints no warnings and progress bars any more. Raises
+    TrainingError if there is no valid configuration or the model has a decoder.
     """
     # It would warn that the output layer is new, and its progress bars would hide ours.
     transformers_logging.set_verbosity_error()
@@ -56,24 +78,15 @@ def read_config(folder: Path) -> Any:
             code="unsupported-model",
         )
     config.star_ratings = []
-    return config
-
-
-def set_dropout(config: Any, dropout: float, attention_dropout: float) -> None:
-    """Set the dropout of hidden states and of attention weights in `config` of any family."""
     for names, value in ((_HIDDEN_DROPOUTS, dropout), (_ATTENTION_DROPOUTS, attention_dropout)):
         for name in names:
             if isinstance(getattr(config, name, None), float | int):
                 setattr(config, name, value)
+    return config
 
 
 def load_pretrained(model_class: Any, folder: Path, config: Any) -> PreTrainedModel:
-    """Load the model in `folder` in 32 bits.
-
-    Args:
-        model_class: The class of transformers that loads it, such as AutoModel.
-        folder: config.json, model.safetensors and tokenizer.json.
-        config: The changed configuration.
+    """Load the model in `folder` in 32 bits as a `model_class` such as AutoModel.
 
     Raises:
         TrainingError: `model_class` cannot load it, or weights or tokenizer do not fit `config`.
@@ -135,8 +148,8 @@ def _check_tokenizer(folder: Path, model: PreTrainedModel) -> None:
     padding = None if positions is None else positions.padding_idx
     if padding not in (None, tokenizer.pad):
         raise TrainingError(
-            f"the tokenizer in {folder} pads with {tokenizer.pad}, but the model with {padding}: "
-            "expected the tokenizer of this model"
+            f"the padding id of the tokenizer in {folder} is {tokenizer.pad}, that of the model is "
+            f"{padding}: expected the tokenizer of this model"
         )
 
 

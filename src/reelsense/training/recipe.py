@@ -1,138 +1,95 @@
 """Recipes: TOML files that describe the stages in which a model is trained.
 
-Top-level keys are settings of every stage, except `name`, the name of the model. A `[[stage]]`
-table has the name of the stage and overrides settings. A recipe without such tables has one stage.
-A stage starts from `base`: a hub id, a folder or the name of an earlier stage.
+Top-level keys are settings of every stage; `name` is the name of the model. A `[[stage]]` table has
+the name of the stage and overrides settings. A recipe without such tables has one stage.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
-from math import inf
+from dataclasses import field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
 
 from reelsense.errors import RecipeError
+from reelsense.files import read_text
 
-KINDS = ("finetune", "distill", "pretrain")
-SOURCES = (
-    *("reviews", "unlabelled", "edited", "sentences", "phrases", "behaviours", "noisy"),
-    *("identity", "extra"),
-)
-"""What a stage can be trained on: see `training.sources`."""
+# What a stage can be trained on: see `sources`.
+Source = Literal[
+    "reviews", "unlabelled", "edited", "sentences", "phrases", "behaviours", "noisy", "identity",
+    "extra",
+]  # fmt: skip
 
-_MIN_LENGTH = 8
+Length = Annotated[int, Field(ge=8)]  # tokens
+Share = Annotated[float, Field(ge=0, le=1)]
+ShareBelow1 = Annotated[float, Field(ge=0, lt=1)]
+Names = Annotated[tuple[str, ...], Field(strict=False)]  # not strict: TOML has lists
+
+_CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=_CONFIG)
 class Stage:
     """Settings of one stage of training. Lengths and batches are counted in tokens."""
 
-    name: str
-    """Name of the model."""
-    base: str
-    """The pre-trained encoder: a hub id, a folder, or the name of an earlier stage."""
-    lengths: tuple[int, ...]
-    """The length that texts are cut to in each epoch; their number is the number of epochs."""
-    stage: str = "train"
-    """Name of the stage."""
-    kind: str = "finetune"
-    """One of KINDS. "distill" is fine-tuning with the logits of teachers as additional targets."""
-    data: dict[str, float] = field(default_factory=lambda: {"reviews": 1.0})
-    """What to train on (SOURCES), and how often each text is in an epoch; 0.5 means a random half
-    of the texts."""
-    teachers: tuple[str, ...] = ()
-    """Earlier stages, bundles by name or folder, or "bag-of-words". Their logits are averaged."""
+    name: str  # of the model
+    base: str  # the pre-trained encoder: a hub id, a folder, or the name of an earlier stage
+    # The length that texts are cut to in each epoch; their number is the number of epochs.
+    lengths: Annotated[tuple[Length, ...], Field(min_length=1, strict=False)]
+    stage: str = "train"  # its name
+    # "distill" is fine-tuning with the logits of teachers as additional targets.
+    kind: Literal["finetune", "distill", "pretrain"] = "finetune"
+    # What to train on, and how often each text is in an epoch; 0.5: a random half of the texts.
+    data: dict[Source, PositiveFloat] = field(default_factory=lambda: {"reviews": 1.0})
+    # Earlier stages, bundles by name or folder, or "bag-of-words". Their logits are averaged.
+    teachers: Names = ()
+    # A file with logits of teachers, relative to the recipe. Its texts are not scored again.
     teacher_logits: str = ""
-    """A file with logits of teachers, relative to the recipe. Its texts are not scored again."""
-    temperature: float = 1.0
-    """Divides the logits of teacher and student in the distillation loss."""
-    teacher_weight: float = 0.5
-    """Weight of the distillation loss; the loss over the labels has the rest."""
-    head_share: float = 1 / 3
-    """The share of a cut text that is its beginning; the rest is its end."""
+    temperature: PositiveFloat = 1.0  # divides the logits in the distillation loss
+    teacher_weight: Share = 0.5  # of the distillation loss; the loss over the labels has the rest
+    head_share: Share = 1 / 3  # the share of a cut text that is its beginning; the rest is its end
     tokens_per_batch: int = 6144
-    texts_per_batch: int = 1024
-    """Maximum number of texts in a batch. In a large batch of short texts each counts little."""
-    learning_rate: float = 8e-5
-    """The peak: the rate rises linearly over `warmup`, then decays linearly to 0."""
-    warmup: float = 0.06
-    """The share of all steps over which the learning rate rises."""
-    weight_decay: float = 0.01
-    dropout: float = 0.1
-    """Of hidden states and before the classifier."""
-    attention_dropout: float = 0.0
-    """Of attention weights; above 0 it costs a third of the speed on CPUs."""
-    max_gradient_norm: float = 1.0
-    stars_weight: float = 0.0
-    """Weight of the loss over star ratings, where reviews have them; 0: stars are not learned."""
-    pool_after: int = 0
-    """Average neighbouring hidden states in pairs after this many layers (BERT only); 0: never."""
+    texts_per_batch: PositiveInt = 1024  # maximum; in a large batch each short text counts little
+    learning_rate: PositiveFloat = 8e-5  # the peak; then it decays linearly to 0
+    warmup: ShareBelow1 = 0.06  # the share of all steps over which the learning rate rises
+    weight_decay: NonNegativeFloat = 0.01
+    dropout: ShareBelow1 = 0.1  # of hidden states and before the classifier
+    attention_dropout: ShareBelow1 = 0.0  # above 0 it costs a third of the speed on CPUs
+    max_gradient_norm: NonNegativeFloat = 1.0
+    stars_weight: NonNegativeFloat = 0.0  # of the loss over star ratings; 0: stars are not learned
+    # Average neighbouring hidden states in pairs after this many layers (BERT only); 0: never.
+    pool_after: NonNegativeInt = 0
+    # Whether the identity terms of a category start from one embedding, their mean.
     shared_identity_embeddings: bool = False
-    """Whether the identity terms of a category start from one embedding, their mean."""
-    ema_decay: float = 0.0
-    """Decay of the exponential moving average of the weights, which is saved (such as 0.999);
-    0: the last weights are saved."""
-    base_share: float = 0.0
-    """Weight of the initial weights when they are averaged with the trained ones; 0: no average."""
-    mask_share: float = 0.2
-    """The share of tokens that pre-training masks and predicts."""
+    # Decay of the moving average of the weights, which is saved; 0: the last weights are saved.
+    ema_decay: ShareBelow1 = 0.0
+    # Weight of the initial weights when they are averaged with the trained ones; 0: no average.
+    base_share: ShareBelow1 = 0.0
+    mask_share: Annotated[float, Field(gt=0, lt=1)] = 0.2  # of the tokens, in pre-training
     seed: int = 1
-    max_steps: int = 0
-    """Stop after this many steps; 0: after the last epoch."""
-    window: int = 512
-    """Length of the windows that the bundle cuts texts into."""
+    max_steps: NonNegativeInt = 0  # 0: all epochs
+    window: Length = 512  # of the bundle, which cuts texts into windows
 
-    def __post_init__(self) -> None:
-        """Raise RecipeError on a value that cannot work."""
-        for is_valid, message in _checks(self):
-            if not is_valid:
-                raise RecipeError(message, code="invalid-value")
-
-
-_POSITIVE = ("learning_rate", "temperature", "texts_per_batch")
-_NOT_NEGATIVE = ("weight_decay", "max_gradient_norm", "max_steps", "stars_weight", "pool_after")
-_BELOW_1 = ("warmup", "dropout", "attention_dropout", "ema_decay", "base_share")
-_UP_TO_1 = ("head_share", "teacher_weight")
-
-
-def _checks(stage: Stage) -> Iterator[tuple[bool, str]]:
-    """Yield conditions, and the message for each that is not met."""
-    ranges: list[tuple[tuple[str, ...], Callable[[float], bool], str]] = [
-        (_POSITIVE, lambda value: 0 < value < inf, "a number above 0"),
-        (_NOT_NEGATIVE, lambda value: 0 <= value < inf, "a number from 0"),
-        (_BELOW_1, lambda value: 0 <= value < 1, "a number from 0 and below 1"),
-        (_UP_TO_1, lambda value: 0 <= value <= 1, "a number from 0 to 1"),
-        (("mask_share",), lambda value: 0 < value < 1, "a number above 0 and below 1"),
-        (("window",), lambda value: value >= _MIN_LENGTH, f"{_MIN_LENGTH} tokens or more"),
-    ]
-    for names, is_valid, expected in ranges:
-        for name in names:
-            value = getattr(stage, name)
-            yield is_valid(value), f"{name}: expected {expected}, not {value!r}"
-    unknown = sorted(set(stage.data) - set(SOURCES))
-    yield stage.kind in KINDS, f"kind: expected one of {', '.join(KINDS)}, not {stage.kind!r}"
-    yield not unknown, f"data: unknown {', '.join(unknown)}; known: {', '.join(SOURCES)}"
-    yield (
-        all(0 < value < inf for value in stage.data.values()),
-        f"data: expected numbers above 0, not {stage.data}",
-    )
-    yield (
-        min(stage.lengths, default=0) >= _MIN_LENGTH,
-        f"lengths: expected one or more lengths of {_MIN_LENGTH} tokens or more, not "
-        f"{list(stage.lengths)}",
-    )
-    yield (
-        max(stage.lengths, default=0) <= stage.tokens_per_batch,
-        f"tokens_per_batch: {stage.tokens_per_batch} is less than the longest of lengths",
-    )
-    yield (
-        stage.kind != "distill" or bool(stage.teachers or stage.teacher_logits),
-        'kind: "distill" needs teachers or teacher_logits',
-    )
+    @model_validator(mode="after")
+    def _check(self) -> Stage:
+        if max(self.lengths) > self.tokens_per_batch:
+            raise ValueError("tokens_per_batch: expected the longest of lengths or more")
+        if self.kind == "distill" and not (self.teachers or self.teacher_logits):
+            raise ValueError('kind: "distill" needs teachers or teacher_logits')
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,77 +115,45 @@ def check_lengths(max_length: int, **lengths: int) -> None:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read a recipe.
-
-    Raises:
-        RecipeError: The file cannot be read, or a key is missing, unknown or invalid.
-    """
+    """Read a recipe. Raises RecipeError if a key is missing, unknown or invalid."""
     try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except OSError as error:
-        raise RecipeError(f"cannot read {path}: {error.strerror}", code="unreadable") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = tomllib.loads(read_text(path, RecipeError))
+    except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}", code="unreadable") from error
-    if "stage" in table:
-        shared = {key: value for key, value in table.items() if key != "stage"}
-        stages = [
-            _parse_stage(
-                shared | own | {"name": shared.get("name"), "stage": own["name"]},
-                f"{path}, stage {own['name']}",
-            )
-            for own in _stage_tables(table["stage"], path)
-        ]
-    else:
-        stages = [_parse_stage(table, str(path))]
+    if "stage" not in table:
+        return Recipe((_parse_stage(table, str(path)),))
+    own_tables = table.pop("stage")
+    if not (isinstance(own_tables, list) and all(isinstance(own, dict) for own in own_tables)):
+        raise RecipeError(f"{path}: stage: expected [[stage]] tables, not {own_tables!r}")
+    stages = []
+    for number, own in enumerate(own_tables, start=1):
+        if "name" not in own:
+            raise RecipeError(f"{path}: stage {number}: name is missing", code="missing-key")
+        own["stage"] = own.pop("name")
+        stages.append(_parse_stage(table | own, f"{path}, stage {own['stage']}"))
+    if not stages:
+        raise RecipeError(f"{path}: stage: expected one or more [[stage]] tables")
     [(name, count)] = Counter(stage.stage for stage in stages).most_common(1)
     if count > 1:
         raise RecipeError(f"{path}: {count} stages have the name {name!r}", code="duplicate-stage")
     return Recipe(tuple(stages))
 
 
-def _stage_tables(value: object, path: Path) -> list[dict[str, Any]]:
-    """Return the [[stage]] tables, each of which has a name."""
-    if not (isinstance(value, list) and value and all(isinstance(table, dict) for table in value)):
-        raise RecipeError(f"{path}: stage: expected one or more [[stage]] tables, not {value!r}")
-    for number, table in enumerate(value, start=1):
-        if not isinstance(table.get("name"), str):
-            raise RecipeError(f"{path}: stage {number}: name is missing", code="missing-key")
-    return value
-
-
 def _parse_stage(table: dict[str, Any], where: str) -> Stage:
-    types = {field.name: str(field.type) for field in fields(Stage)}
-    settings = {}
-    for key, value in table.items():
-        if key not in types:
-            raise RecipeError(
-                f"{where}: unknown key {key!r}; known: {', '.join(types)}", code="unknown-key"
-            )
-        if value is not None:
-            settings[key] = _convert(value, types[key], where=f"{where}: {key}")
-    for key in ("name", "base", "lengths"):
-        if key not in settings:
-            raise RecipeError(f"{where}: {key} is missing", code="missing-key")
     try:
-        return Stage(**settings)
-    except RecipeError as error:
-        raise RecipeError(f"{where}: {error}", code=error.code) from error
-
-
-def _convert(value: object, type_name: str, where: str) -> Any:
-    """Return `value` as the field's type, or raise RecipeError. A bool is not a number."""
-    match type_name, value:
-        case ("int" | "float", bool()):
-            pass
-        case ("bool", bool()) | ("int", int()) | ("float", float()) | ("str", str()):
-            return value
-        case ("float", int()):
-            return float(value)
-        case ("tuple[int, ...]", list()) if all(type(item) is int for item in value):
-            return tuple(value)
-        case ("tuple[str, ...]", list()) if all(type(item) is str for item in value):
-            return tuple(value)
-        case ("dict[str, float]", dict()):
-            return {key: _convert(item, "float", f"{where}.{key}") for key, item in value.items()}
-    raise RecipeError(f"{where}: expected {type_name}, not {value!r}", code="invalid-value")
+        return Stage(**table)
+    except ValidationError as error:
+        [problem, *_] = error.errors()
+    key = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+    match problem["type"]:
+        case "missing":
+            raise RecipeError(f"{where}: {key} is missing", code="missing-key")
+        case "unexpected_keyword_argument":
+            known = ", ".join(setting.name for setting in fields(Stage))
+            raise RecipeError(f"{where}: unknown key {key!r}; known: {known}", code="unknown-key")
+        case "value_error":
+            raise RecipeError(f"{where}: {problem['ctx']['error']}", code="invalid-value")
+    reason = problem["msg"].replace("Input should be", "expected")
+    raise RecipeError(
+        f"{where}: invalid {key} {problem['input']!r}: {reason}", code="invalid-value"
+    )

@@ -18,7 +18,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from random import Random
 
@@ -31,13 +30,12 @@ from reelsense.datasets.evaluation_sets import (
     read_training_sets,
 )
 from reelsense.datasets.labelled import LabelledData
-from reelsense.datasets.reviews import Split
 from reelsense.errors import TrainingError
 from reelsense.inference.calibration import probabilities
 from reelsense.text.clean import clean
 from reelsense.training.augment import behaviour_examples, identity_sets, noisy
 from reelsense.training.examples import Example, hard_examples, read_examples
-from reelsense.training.recipe import Stage
+from reelsense.training.recipe import Source, Stage
 from reelsense.training.teachers import LogitStore
 
 UNLABELLED = "unlabelled reviews, labelled by a teacher"
@@ -56,43 +54,27 @@ _WITHOUT_TEACHER = {"behaviours"}
 
 @dataclass
 class TrainingData:
-    """The data of all stages."""
+    """The data of all stages. Reads the labelled reviews at once and other sources when needed."""
 
     source: LabelledData
     evaluation_sets: Path | None = None
     extra: Sequence[Path] = ()
     _loaded: dict[str, list[Example]] = field(default_factory=dict, init=False, repr=False)
-    """Examples by source: stages share them, and each stage needs them twice."""
 
-    @cached_property
-    def split(self) -> Split:
-        """The labelled reviews: training set and validation set."""
-        return self._split_and_labels[0]
-
-    @cached_property
-    def labels(self) -> list[str]:
-        """Names of the labels, in the order of the model's outputs."""
-        return self._split_and_labels[1]
-
-    @cached_property
-    def _split_and_labels(self) -> tuple[Split, list[str]]:
-        return self.source.for_training()
+    def __post_init__(self) -> None:
+        self.split, self.labels = self.source.for_training()
 
     def unlabelled_texts(self) -> list[str]:
         """Return the texts for pre-training: those of the training set and the unlabelled ones."""
-        return list(
-            dict.fromkeys(
-                [*(review.text for review in self.split.train), *self.source.unlabelled_texts()]
-            )
-        )
+        labelled = (review.text for review in self.split.train)
+        return list(dict.fromkeys([*labelled, *self.source.unlabelled_texts()]))
 
     def examples(self, name: str) -> list[Example]:
         """Return the examples of the source `name`, without teacher logits.
 
-        Raises:
-            TrainingError: The source needs evaluation sets or extra files that were not given.
+        Raises TrainingError if the source needs evaluation sets or extra files that were not given.
         """
-        if name not in self._loaded:
+        if name not in self._loaded:  # stages share them, and each stage needs them twice
             self._loaded[name] = self._load(name)
         return self._loaded[name]
 
@@ -122,12 +104,12 @@ class TrainingData:
 
     def _noisy(self) -> list[Example]:
         random = Random(0)
-        texts = [*self.examples("reviews"), *self.examples("behaviours")]
+        examples = [*self.examples("reviews"), *self.examples("behaviours")]
         if self.evaluation_sets:
-            texts += self.examples("sentences")
+            examples += self.examples("sentences")
         return [
             replace(example, text=text, source=NOISY, teacher_texts=(example.text,))
-            for example in texts
+            for example in examples
             if (text := noisy(example.text, random)) != example.text  # some are too short
         ]
 
@@ -187,9 +169,9 @@ def texts_to_score(stage: Stage, data: TrainingData) -> list[str]:
     ]
 
 
-def _sources(stage: Stage, data: TrainingData) -> dict[str, float]:
+def _sources(stage: Stage, data: TrainingData) -> dict[Source, float]:
     """Return the sources of `stage` and how often an epoch has them; extra files once."""
-    extra = {"extra": stage.data.get("extra", 1.0)} if data.extra else {}
+    extra: dict[Source, float] = {"extra": stage.data.get("extra", 1.0)} if data.extra else {}
     return stage.data | extra
 
 
@@ -198,13 +180,8 @@ def stage_examples(
 ) -> list[Example]:
     """Return the examples of an epoch of `stage`; some are repeated or drawn at random.
 
-    Args:
-        stage: Names the sources, and how often an epoch has them.
-        data: The data of all stages.
-        store: Teacher logits; required for sources without labels.
-
-    Raises:
-        TrainingError: A source needs teacher logits, evaluation sets or extra files.
+    `store` has the teacher logits. Raises TrainingError if a source needs them and there are none,
+    or if it needs evaluation sets or extra files.
     """
     examples: list[Example] = []
     for name, times in _sources(stage, data).items():

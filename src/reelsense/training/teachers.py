@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -20,43 +18,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from reelsense.errors import TrainingError
-from reelsense.evaluation.scorer import Scorer
+from reelsense.evaluation.baseline import BagOfWordsModel
+from reelsense.files import atomic_bytes
 from reelsense.inference.classifier import Classifier
 
+Teacher = Classifier | BagOfWordsModel
+
 _BATCH_SIZE = 256
-_SAVE_EVERY = 4096
-"""Texts between two saves."""
-
-
-class Teacher(Protocol):
-    """A model whose logits a student is trained on."""
-
-    def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Return logits (texts, labels), or (texts, labels + ratings)."""
-        ...
-
-
-class ClassifierTeacher:
-    """A bundle as a teacher: the mean logits of the windows of each text, before calibration."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        self._classifier = classifier
-
-    def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Return logits (texts, labels + ratings)."""
-        scored = self._classifier.score(texts)
-        return np.concatenate([scored.logits, scored.star_logits], axis=1)
-
-
-class ScorerTeacher:
-    """A classifier that returns probabilities as a teacher, such as a bag of words."""
-
-    def __init__(self, scorer: Scorer) -> None:
-        self._scorer = scorer
-
-    def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Return log-probabilities (texts, labels)."""
-        return np.asarray(np.log(np.maximum(self._scorer.predict_proba(texts), 1e-6)))
+_SAVE_EVERY = 4096  # texts
 
 
 @dataclass
@@ -65,24 +34,22 @@ class LogitStore:
 
     labels: tuple[str, ...]
     ratings: tuple[int, ...] = ()
-    teachers: tuple[str, ...] = ()
-    """Names of the models that computed the logits, for information."""
-    rows: dict[int, NDArray[np.float16]] = field(default_factory=dict)
-    """Logits (labels + ratings) by `text_hash`."""
+    teachers: tuple[str, ...] = ()  # names of the models that computed the logits
+    rows: dict[int, NDArray[np.float16]] = field(default_factory=dict)  # by `_hash` of the text
 
     def get(self, text: str) -> tuple[float, ...]:
-        """Return the logits of `text`; () if there are none."""
-        row = self.rows.get(text_hash(text))
+        """Return the logits (labels + ratings) of `text`; () if there are none."""
+        row = self.rows.get(_hash(text))
         return () if row is None else tuple(row.tolist())
 
     def missing(self, texts: Sequence[str]) -> list[str]:
         """Return the texts without logits, each once."""
-        return [text for text in dict.fromkeys(texts) if text_hash(text) not in self.rows]
+        return [text for text in dict.fromkeys(texts) if _hash(text) not in self.rows]
 
     def add(self, texts: Sequence[str], logits: NDArray[np.float64]) -> None:
         """Store `logits` (texts, labels + ratings)."""
         for text, row in zip(texts, logits.astype(np.float16), strict=True):
-            self.rows[text_hash(text)] = row
+            self.rows[_hash(text)] = row
 
     def write(self, path: Path) -> None:
         """Write a compressed .npz file, atomically and sorted by the hashes of the texts.
@@ -93,33 +60,25 @@ class LogitStore:
         outputs = len(self.labels) + len(self.ratings)
         logits = np.array([self.rows[int(key)] for key in keys], np.float16).reshape(-1, outputs)
         about = {"labels": self.labels, "ratings": self.ratings, "teachers": self.teachers}
-        temporary = path.with_name(f".{path.name}.part")
-        with temporary.open("wb") as file:
+        with atomic_bytes(path) as file:
             np.savez_compressed(file, keys=keys, logits=logits, about=np.array(json.dumps(about)))
-        os.replace(temporary, path)
 
 
-def text_hash(text: str) -> int:
+def _hash(text: str) -> int:
     """Return the first 64 bits of the SHA-256 of `text`."""
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big")
 
 
 def read_logits(path: Path) -> LogitStore:
-    """Read a file that `LogitStore.write` made.
-
-    Raises:
-        TrainingError: It is missing or damaged.
-    """
+    """Read a file that `LogitStore.write` made. Raises TrainingError if it is damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            keys, logits = arrays["keys"], arrays["logits"]
+            rows = dict(zip(arrays["keys"].tolist(), arrays["logits"], strict=True))
             about = json.loads(str(arrays["about"]))
         labels, ratings, teachers = (
             tuple(about[name]) for name in ("labels", "ratings", "teachers")
         )
-        store = LogitStore(labels, ratings, teachers)
-        store.rows = dict(zip(keys.tolist(), logits, strict=True))
     except FileNotFoundError as error:
         raise TrainingError(
             f"{path} does not exist: expected a file of teacher logits", code="no-teacher-logits"
@@ -128,35 +87,31 @@ def read_logits(path: Path) -> LogitStore:
         raise TrainingError(
             f"{path} is not a file of teacher logits: {error}", code="invalid-teacher-logits"
         ) from error
-    return store
+    return LogitStore(labels, ratings, teachers, rows)
 
 
 def score_missing(
     store: LogitStore, teachers: Sequence[Teacher], texts: Sequence[str], path: Path | None = None
 ) -> None:
-    """Add to `store` the logits of the `texts` that it lacks.
+    """Add to `store` the logits of the `texts` that it lacks: the mean over the teachers.
 
-    Args:
-        store: Is extended.
-        teachers: Their logits are averaged; those of star ratings over the teachers that have them.
-        texts: Texts that need logits.
-        path: Where to save the store every few thousand texts and at the end.
-
-    Raises:
-        TrainingError: Texts have no logits and there is no teacher.
+    That of star ratings is the mean over the teachers that predict them. The store is saved to
+    `path` every few thousand texts and at the end. Raises TrainingError if there is no teacher, or
+    if they predict different ratings.
     """
     missing = store.missing(texts)
     if not missing:
         return
     if not teachers:
         raise TrainingError(
-            f"{len(missing):,} texts have no teacher logits: name teachers in the recipe",
+            f"{len(missing):,} texts have no teacher logits: add teachers to the recipe",
             code="no-teacher",
         )
+    store.ratings = _common_ratings(teachers)
     with tqdm(total=len(missing), desc="teacher", unit=" texts") as bar:
         for start in range(0, len(missing), _BATCH_SIZE):
             batch = missing[start : start + _BATCH_SIZE]
-            store.add(batch, _mean_logits([teacher.logits(batch) for teacher in teachers], store))
+            store.add(batch, _mean_logits(teachers, batch))
             bar.update(len(batch))
             if path and start // _SAVE_EVERY != (start + _BATCH_SIZE) // _SAVE_EVERY:
                 store.write(path)
@@ -164,10 +119,37 @@ def score_missing(
         store.write(path)
 
 
-def _mean_logits(tables: Sequence[NDArray[np.float64]], store: LogitStore) -> NDArray[np.float64]:
-    labels = len(store.labels)
-    label_logits = np.mean([table[:, :labels] for table in tables], axis=0)
-    if not store.ratings:
-        return np.asarray(label_logits)
-    star_logits = [table[:, labels:] for table in tables if table.shape[1] > labels]
-    return np.concatenate([label_logits, np.mean(star_logits, axis=0)], axis=1)
+def _common_ratings(teachers: Sequence[Teacher]) -> tuple[int, ...]:
+    """Return the star ratings that teachers predict; () if none does."""
+    classifiers = [teacher for teacher in teachers if isinstance(teacher, Classifier)]
+    all_ratings = {teacher.manifest.ratings for teacher in classifiers} - {()}
+    if len(all_ratings) > 1:
+        raise TrainingError(
+            f"the teachers predict different star ratings: {sorted(all_ratings)}",
+            code="ratings-differ",
+        )
+    return next(iter(all_ratings), ())
+
+
+def check_labels(name: str, labels: Sequence[str], expected: Sequence[str]) -> None:
+    """Raise TrainingError if `labels` are not the `expected` ones, those of the data."""
+    if tuple(labels) != tuple(expected):
+        raise TrainingError(
+            f"{name} has the labels {list(labels)}: expected those of the data, {list(expected)}",
+            code="labels-differ",
+        )
+
+
+def _mean_logits(teachers: Sequence[Teacher], texts: Sequence[str]) -> NDArray[np.float64]:
+    """Return logits (texts, labels + ratings), before calibration."""
+    label_logits, star_logits = [], []
+    for teacher in teachers:
+        if isinstance(teacher, Classifier):
+            scored = teacher.score(texts)
+            label_logits.append(scored.logits)
+            if scored.stars is not None:
+                star_logits.append(scored.star_logits)
+        else:
+            label_logits.append(np.log(np.maximum(teacher.predict_proba(texts), 1e-6)))
+    means = [np.mean(tables, axis=0) for tables in (label_logits, star_logits) if tables]
+    return np.concatenate(means, axis=1)

@@ -1,10 +1,10 @@
-"""`reelsense` with plain gradient descent in 64 bits in the place of AdamW, to compare runs by.
+"""The command `reelsense` with plain gradient descent in 64 bits instead of AdamW, to compare runs.
 
-AdamW takes the same step for a gradient of twice the length, and 32 bits make differences of their
-own, which grow from step to step: mistakes hide in them.
+AdamW takes the same step for a gradient of twice the length, and rounding to 32 bits makes
+differences that grow from step to step: both hide mistakes.
 
-SAVE_EVERY in the environment are the seconds between two saved states, SLOW_SAVE those that saving
-takes longer, PIDS is a folder for a file named after each process, with its id.
+Environment: SAVE_EVERY is the number of seconds between two saved states, SLOW_SAVE the number of
+seconds by which saving is delayed, PIDS a folder for a file with the id of each process.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import torch
 
 from reelsense.cli import main
 from reelsense.datasets.reviews import Review
-from reelsense.training import finetune, pretrain, sources
+from reelsense.training import finetune, loop, pretrain, sources
 from reelsense.training.examples import Example, hard_examples
 from reelsense.training.model import load_masked_lm, load_model
 from tests.training.conftest import STARS
 
 
 def precisely(patch: pytest.MonkeyPatch) -> None:
-    """Let training compute so, until `patch` is undone. The default type is the caller's to set."""
+    """Make training compute in this way until `patch` is undone; the caller sets the type."""
     patch.setattr(torch.optim, "AdamW", _descend)
     patch.setattr(torch.Tensor, "float", lambda tensor: tensor)
     patch.setattr(finetune, "load_model", _double(load_model))
@@ -44,9 +44,9 @@ def _double(load: Callable[..., torch.nn.Module]) -> Callable[..., torch.nn.Modu
 
 
 def _rated(reviews: Sequence[Review], labels: Sequence[str]) -> list[Example]:
-    """The examples of a table, which has no stars, with those that the first word gives away."""
+    """Return the examples of a table with the stars of the first word; tables have no stars."""
     examples = hard_examples(reviews, labels)
-    return [replace(each, rating=STARS[each.text.split()[0]]) for each in examples]
+    return [replace(example, rating=STARS[example.text.split()[0]]) for example in examples]
 
 
 def _slow(save: Callable[..., None], seconds: float) -> Callable[..., None]:
@@ -58,9 +58,8 @@ def _slow(save: Callable[..., None], seconds: float) -> Callable[..., None]:
 
 
 def run() -> None:
-    for way in (finetune.finetune, pretrain.pretrain):
-        defaults: Any = way.__kwdefaults__
-        defaults["checkpoint_every"] = float(os.environ.get("SAVE_EVERY", "180"))
+    defaults: Any = loop.train.__kwdefaults__
+    defaults["checkpoint_every"] = float(os.environ.get("SAVE_EVERY", "180"))
     if "PIDS" in os.environ:
         name = os.environ.get("RANK", "0")
         Path(os.environ["PIDS"], name).write_text(str(os.getpid()))

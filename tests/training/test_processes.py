@@ -16,14 +16,21 @@ import pytest
 import torch
 
 from reelsense.datasets.reviews import Split
-from reelsense.training import checkpoint, finetune, pretrain, throughput
-from reelsense.training.distributed import Processes
-from reelsense.training.examples import Example, write_examples
+from reelsense.training import checkpoint
+from reelsense.training.examples import Example
+from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage
-from reelsense.training.throughput import Throughput, without_throughput
 from tests.conftest import LABELS
-from tests.training.conftest import STARS, code, write_base
-from tests.training.plainly import precisely
+from tests.training.conftest import (
+    STARS,
+    code,
+    finetune,
+    pretrain,
+    without_speed,
+    write_base,
+    write_examples,
+)
+from tests.training.precise import precisely
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 ACCELERATE = (
@@ -38,13 +45,13 @@ window = 64
 tokens_per_batch = 160
 dropout = 0.0
 learning_rate = 0.5
-max_gradient_norm = 100.0  # never reached: a gradient of another length is seen
+max_gradient_norm = 100.0  # never reached: clipping would hide errors in the length
 stars_weight = 0.5
 """
 
 
-class Place:
-    """A folder with what a run needs, and the runs in it."""
+class Workplace:
+    """A folder with a base model and data, and the runs in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -69,7 +76,7 @@ class Place:
         *options: str,
         kind: str = "finetune",
         launcher: Sequence[str] = (),
-        module: str = "tests.training.plainly",
+        module: str = "tests.training.precise",
         recipe: str = RECIPE,
         **environment: str,
     ) -> subprocess.Popen[str]:
@@ -77,13 +84,13 @@ class Place:
             recipe = recipe.replace("[16, 32, 32]", "[32]").replace("= 0.5", "= 0.2", 1)
         (self.folder / f"{out}.toml").write_text(f'{recipe}\nkind = "{kind}"\n')
         extra = ("--extra-data", str(self.folder / "extra.jsonl")) if kind == "finetune" else ()
-        given = {
+        files = {
             "--data": "mine.csv",
             "--recipe": f"{out}.toml",
             "--base-model": "base",
             "--output": out,
         }
-        paths = [part for name, path in given.items() for part in (name, str(self.folder / path))]
+        paths = [part for name, path in files.items() for part in (name, str(self.folder / path))]
         (self.folder / f"{out}-pids").mkdir(exist_ok=True)
         pids = {"PIDS": str(self.folder / f"{out}-pids")}
         start = ("-m", module) if not launcher else (*launcher, "-m", module)
@@ -97,16 +104,16 @@ class Place:
         )
 
     def run(self, out: str, *options: str, **settings: Any) -> str:
-        """Run it to its end; return what it printed."""
+        """Run it to its end; return its output."""
         process = self.start(out, *options, **settings)
-        said, errors = self.end(out, process)
-        assert process.returncode == 0, said + errors
-        return said
+        output, errors = self.end(out, process)
+        assert process.returncode == 0, output + errors
+        return output
 
     def end(self, out: str, process: subprocess.Popen[str]) -> tuple[str, str]:
-        """Wait for its end; return what it printed, and its errors. What hangs is killed."""
+        """Wait for its end; return output and errors. After 300 s it is killed."""
         try:
-            return process.communicate(timeout=120)
+            return process.communicate(timeout=300)
         except subprocess.TimeoutExpired:
             for pid in [process.pid, *self.pids(out)]:
                 os.kill(pid, signal.SIGKILL)
@@ -117,7 +124,7 @@ class Place:
 
     def metrics(self, out: str) -> list[dict[str, float]]:
         lines = (self.folder / out / checkpoint.METRICS).read_text().splitlines()
-        return [without_throughput(json.loads(line)) for line in lines]
+        return [without_speed(json.loads(line)) for line in lines]
 
     def state(self, out: str) -> dict[str, Any]:
         return dict(torch.load(self.folder / out / checkpoint.STATE, weights_only=True))
@@ -132,7 +139,7 @@ class Place:
         raise AssertionError
 
     def assert_same(self, one: str, other: str, tolerance: float = 1e-9) -> None:
-        """Assert that both runs logged the same, held-out results too, and ended the same."""
+        """Assert that both runs logged the same metrics and ended with the same weights."""
         first, second = self.metrics(one), self.metrics(other)
         assert len(first) == len(second)
         for a, b in zip(first, second, strict=True):
@@ -143,33 +150,36 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        made = Place(tmp_path_factory.mktemp("processes"))
-        made.run("whole")
-        yield made
+        workplace = Workplace(tmp_path_factory.mktemp("processes"))
+        workplace.run("whole")
+        yield workplace
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("accumulate", ["1", "3"])
-def test_two_processes_train_the_same_model_as_one(place: Place, accumulate: str) -> None:
+def test_two_processes_train_the_same_model_as_one(place: Workplace, accumulate: str) -> None:
     out = f"two-{accumulate}"
-    said = place.run(out, "--gradient-accumulation-steps", accumulate, launcher=TORCHRUN)
+    output = place.run(out, "--gradient-accumulation-steps", accumulate, launcher=TORCHRUN)
     place.assert_same("whole", out)
     steps = [entry["step"] for entry in place.metrics(out) if "epoch" not in entry]
     assert steps == list(range(1, len(steps) + 1))
     losses = [entry["loss"] for entry in place.metrics(out) if "epoch" not in entry]
-    assert max(losses) - min(losses) > 0.05  # the steps lead somewhere
+    assert max(losses) - min(losses) > 0.05  # training changes the loss
     assert all("star_mae" in entry for entry in place.metrics(out) if "epoch" in entry)
     assert (
-        said.count("training texts") == said.count("epoch 3: ") == said.count("checkpoint is") == 1
+        output.count("training texts")
+        == output.count("epoch 3: ")
+        == output.count("checkpoint is")
+        == 1
     )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["finetune", "pretrain"])
-def test_batches_of_fewer_texts_than_processes(place: Place, kind: str) -> None:
+def test_batches_of_fewer_texts_than_processes(place: Workplace, kind: str) -> None:
     recipe = f"{RECIPE}texts_per_batch = 1\n".replace("160", "32").replace("= 0.2", "= 0.05")
     settings = {"kind": kind, "recipe": recipe}
     one, two = f"narrow-one-{kind}", f"narrow-two-{kind}"
@@ -177,32 +187,32 @@ def test_batches_of_fewer_texts_than_processes(place: Place, kind: str) -> None:
     place.run(two, "--max-steps", "40", launcher=TORCHRUN, **settings)
     if kind == "finetune":
         place.assert_same(one, two)
-    assert_read_the_same(place, one, two)
+    assert_same_training(place, one, two)
 
 
-def assert_read_the_same(place: Place, one: str, other: str) -> None:
+def assert_same_training(place: Workplace, one: str, other: str) -> None:
     first, second = place.state(one), place.state(other)
-    losses, others = ([each["loss"] for each in place.metrics(out)] for out in (one, other))
-    assert losses == pytest.approx(others, abs=1e-9)
-    weights, theirs = first["parts"]["model"], second["parts"]["model"]
+    losses, other_losses = ([entry["loss"] for entry in place.metrics(out)] for out in (one, other))
+    assert losses == pytest.approx(other_losses, abs=1e-9)
+    weights, others = first["parts"]["model"], second["parts"]["model"]
     for name, weight in weights.items():
-        assert torch.allclose(weight, theirs[name], rtol=0, atol=1e-9), name
+        assert torch.allclose(weight, others[name], rtol=0, atol=1e-9), name
 
 
 @pytest.mark.slow
-def test_two_processes_pretrain_the_same_model_as_one(place: Place) -> None:
+def test_two_processes_pretrain_the_same_model_as_one(place: Workplace) -> None:
     place.run("read-whole", kind="pretrain")
     place.run("read-parts", "--gradient-accumulation-steps", "3", kind="pretrain")
-    said = place.run("read-two", kind="pretrain", launcher=TORCHRUN)
-    assert said.count("starting") == said.count("checkpoint is") == 1
-    assert_read_the_same(place, "read-whole", "read-parts")
-    assert_read_the_same(place, "read-whole", "read-two")
+    output = place.run("read-two", kind="pretrain", launcher=TORCHRUN)
+    assert output.count("starting") == output.count("checkpoint is") == 1
+    assert_same_training(place, "read-whole", "read-parts")
+    assert_same_training(place, "read-whole", "read-two")
     history = place.metrics("read-whole")
     assert history[-1]["loss"] < history[0]["loss"] - 0.1
 
 
 @pytest.mark.slow
-def test_stopped_run_of_two_processes_resumes(place: Place) -> None:
+def test_stopped_run_of_two_processes_resumes(place: Workplace) -> None:
     settings: Any = {
         "launcher": TORCHRUN,
         "recipe": RECIPE.replace("dropout = 0.0", "dropout = 0.2"),
@@ -216,28 +226,30 @@ def test_stopped_run_of_two_processes_resumes(place: Place) -> None:
     assert errors.count("stopped; the state is saved") == 1
     state = place.state("stopped")
     assert 0 < state["progress"]["steps_done"] == place.metrics("stopped")[-1]["step"]
-    assert not torch.equal(*(each["processor"] for each in state["random_by_process"]))
+    assert not torch.equal(*(own["processor"] for own in state["random_by_process"]))
 
     place.run("stopped", "--resume", **settings)
     place.assert_same("noisy", "stopped")
 
 
 @pytest.mark.slow
-def test_signal_to_one_process_stops_all(place: Place) -> None:
-    process = place.start("asked", launcher=TORCHRUN, SLOW_SAVE="5")  # nobody leaves before that
-    place.wait_for_steps("asked", 12, process)
-    os.kill(place.pids("asked")[0], signal.SIGTERM)
-    _, errors = place.end("asked", process)
+def test_signal_to_one_process_stops_all(place: Workplace) -> None:
+    process = place.start(
+        "signalled", launcher=TORCHRUN, SLOW_SAVE="5"
+    )  # no process ends before that
+    place.wait_for_steps("signalled", 12, process)
+    os.kill(place.pids("signalled")[0], signal.SIGTERM)
+    _, errors = place.end("signalled", process)
     assert errors.count("stopped; the state is saved") == 1
-    steps = place.state("asked")["progress"]["steps_done"]
-    assert 0 < steps == place.metrics("asked")[-1]["step"]
-    place.run("asked", "--resume", "--gradient-accumulation-steps", "2")  # with one process
-    place.assert_same("whole", "asked")
+    steps = place.state("signalled")["progress"]["steps_done"]
+    assert 0 < steps == place.metrics("signalled")[-1]["step"]
+    place.run("signalled", "--resume", "--gradient-accumulation-steps", "2")  # with one process
+    place.assert_same("whole", "signalled")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["all", "one"])
-def test_killed_run_of_two_processes_resumes(place: Place, which: str) -> None:
+def test_killed_run_of_two_processes_resumes(place: Workplace, which: str) -> None:
     out = f"killed-{which}"
     process = place.start(out, launcher=TORCHRUN, SAVE_EVERY="0")
     place.wait_for_steps(out, 20, process)
@@ -246,7 +258,7 @@ def test_killed_run_of_two_processes_resumes(place: Place, which: str) -> None:
         process.kill()
     for pid in victims if which == "all" else victims[1:]:
         os.kill(pid, signal.SIGKILL)
-    place.end(out, process)  # nobody waits for the dead
+    place.end(out, process)  # no process waits for a killed one
     assert process.returncode != 0
     assert 0 < place.state(out)["progress"]["steps_done"] < place.metrics("whole")[-1]["step"]
     place.run(out, "--resume", launcher=TORCHRUN)
@@ -254,7 +266,7 @@ def test_killed_run_of_two_processes_resumes(place: Place, which: str) -> None:
 
 
 @pytest.mark.slow
-def test_accelerate_launch_trains_the_same_model(place: Place) -> None:
+def test_accelerate_launch_trains_the_same_model(place: Workplace) -> None:
     recipe = RECIPE.replace("\nlearning_rate = 0.5", "\nlearning_rate = 1e-3")
     settings: Any = {"module": "reelsense", "recipe": recipe}
     place.run("parts", "--gradient-accumulation-steps", "2", **settings)
@@ -277,7 +289,7 @@ QUICK = Stage(
 
 @pytest.fixture
 def precise(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Plain gradient descent in 64 bits, as in `plainly`."""
+    """Plain gradient descent in 64 bits, as in `precise`."""
     precisely(monkeypatch)
     torch.set_default_dtype(torch.float64)
     yield
@@ -292,7 +304,7 @@ def test_gradient_accumulation_trains_the_same_model(
     for parts in (1, 3, 50):
         out = tmp_path / str(parts)
         processes = Processes(parts)
-        histories.append(finetune.finetune(QUICK, base, rated, LABELS, out, processes=processes))
+        histories.append(finetune(QUICK, base, rated, LABELS, out, processes=processes))
         models.append(torch.load(out / checkpoint.STATE, weights_only=True)["parts"]["model"])
     assert histories[0][1]["loss"] < histories[0][0]["loss"]
     for history, model in zip(histories[1:], models[1:], strict=True):
@@ -306,9 +318,7 @@ def test_gradient_accumulation_weights_masked_tokens_equally(base: Path, tmp_pat
     recipe = replace(QUICK, kind="pretrain", lengths=(32,), learning_rate=0.1)
     texts = ["the good film was not awful " * (3 + n % 9) for n in range(40)]
     last = [
-        pretrain.pretrain(recipe, base, texts, tmp_path / str(n), processes=Processes(n))[-1][
-            "loss"
-        ]
+        pretrain(recipe, base, texts, tmp_path / str(n), processes=Processes(n))[-1]["loss"]
         for n in (1, 3, 50)
     ]
     assert last == pytest.approx([last[0]] * 3, abs=1e-9)
@@ -319,14 +329,14 @@ def test_gradient_accumulation_weights_masked_tokens_equally(base: Path, tmp_pat
 def test_micro_batches_partition_a_batch(count: int, accumulate: int, size: int) -> None:
     processes, batch = Processes(accumulate), list(range(100, 100 + size))
     processes.world_size = count
-    found, last = [], []
+    indices, last = [], []
     for processes.rank in range(count):
         parts = list(processes.micro_batches(torch.nn.Module(), batch))
         assert all(parts[:-1])
         assert len(parts) <= accumulate
-        found += [n for part in parts for n in part]
+        indices += [n for part in parts for n in part]
         last.append(len(parts[-1]))
-    assert sorted(found) == batch
+    assert sorted(indices) == batch
     assert max(last) - min(last) <= 1
     shares: list[int] = []
     for processes.rank in range(count):
@@ -339,7 +349,7 @@ def test_unscored_validation_reviews_are_an_error(
 ) -> None:
     monkeypatch.setattr(Processes, "shard", lambda _, batches: batches[1:])
     with code("validation-incomplete"):
-        finetune.finetune(QUICK, base, split, LABELS, tmp_path / "out")
+        finetune(QUICK, base, split, LABELS, tmp_path / "out")
 
 
 def test_processes_with_different_data_are_an_error(
@@ -347,43 +357,4 @@ def test_processes_with_different_data_are_an_error(
 ) -> None:
     monkeypatch.setattr(Processes, "gather", lambda _, value: [value, "other"])
     with code("processes-differ"):
-        finetune.finetune(QUICK, base, split, LABELS, tmp_path / "out")
-
-
-def test_throughput_counts_tokens_without_padding(
-    base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counted = []
-    facts = Throughput.metrics
-
-    def seen(self: Throughput) -> dict[str, float]:
-        counted.append(self.tokens)
-        return facts(self)
-
-    monkeypatch.setattr(Throughput, "metrics", seen)
-    finetune.finetune(QUICK, base, split, LABELS, tmp_path / "out")
-    words = [len(review.text.split()) + 2 for review in split.train]
-    assert counted == [sum(min(each, most) for each in words) for most in QUICK.lengths]
-    *_, last = (tmp_path / "out" / checkpoint.METRICS).read_text().splitlines()
-    assert json.loads(last)["tokens_per_second"] > 0
-    assert all(
-        "tokens_per_second" not in entry
-        for entry in checkpoint.training_curves(tmp_path / "out")["validation"]
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "peak"),
-    [
-        ("NVIDIA H100 80GB HBM3", 989.4e12),
-        ("NVIDIA H200", 989.4e12),
-        ("NVIDIA H200 NVL", 0.0),
-        ("NVIDIA H100 PCIe", 0.0),
-        ("NVIDIA A100-SXM4-80GB", 312e12),
-        ("Tesla T4", 0.0),
-    ],
-)
-def test_gpu_peak_by_name(monkeypatch: pytest.MonkeyPatch, name: str, peak: float) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: name)
-    assert throughput.gpu_peak() == peak
+        finetune(QUICK, base, split, LABELS, tmp_path / "out")
