@@ -280,7 +280,7 @@ def test_model_info_names_current_model(client: FlaskClient) -> None:
     assert samples("model_info", name="tiny", version="0") == 1
     assert (samples("workers", state="ready"), samples("workers", state="waiting")) == (1, 0)
     assert samples("model_loads_total", outcome="served") == 1
-    assert samples.labels("model_loads_total", "outcome") == {"served", "refused"}
+    assert samples.labels("model_loads_total", "outcome") == {"served", "rejected"}
 
 
 def test_model_info_drops_previous_model() -> None:
@@ -295,7 +295,7 @@ def test_model_info_drops_previous_model() -> None:
     samples = Samples(metrics.render().decode())
     assert [samples("model_info", version=version) for version in ("1", "2", "3")] == [0, 0, 1]
     assert samples("model_loads_total", outcome="served") == 3
-    assert samples("model_loads_total", outcome="refused") == 3
+    assert samples("model_loads_total", outcome="rejected") == 3
 
 
 def test_failed_model_load_is_counted(tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_failed_model_load_is_counted(tmp_path: Path) -> None:
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 503
     app.extensions["reelsense"].model_holder.close()
     samples = read_samples(client)
-    assert samples("model_loads_total", outcome="refused") == 1
+    assert samples("model_loads_total", outcome="rejected") == 1
     assert samples("model_info") == 0
     assert (samples("workers", state="ready"), samples("workers", state="waiting")) == (0, 1)
 

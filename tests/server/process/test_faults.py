@@ -321,17 +321,17 @@ def test_invalid_bundle_keeps_current_model(tmp_path: Path) -> None:
         load(address, 3, lambda n: {"text": "good"}) as clients,
     ):
 
-        def refused(count: int) -> bool:
-            return metrics(address).get('reelsense_model_loads_total{outcome="refused"}') == count
+        def rejected(count: int) -> bool:
+            return metrics(address).get('reelsense_model_loads_total{outcome="rejected"}') == count
 
         network = folder / "model.onnx"
         network.write_bytes(network.read_bytes()[:-10])  # half copied
-        wait_until(lambda: refused(1), 20)
+        wait_until(lambda: rejected(1), 20)
         tiny_network.write(folder, "bad", weight=float("nan"))  # returns NaN
-        wait_until(lambda: refused(2), 20)
+        wait_until(lambda: rejected(2), 20)
         shutil.rmtree(folder)
         os.kill(process, signal.SIGHUP)
-        wait_until(lambda: refused(3) or refused(4), 20)
+        wait_until(lambda: rejected(3) or rejected(4), 20)
         assert ask(f"{address}/readyz").body["model"]["version"] == good.version
         (worker,) = workers(process)
         os.kill(worker, signal.SIGKILL)  # its replacement finds no model

@@ -49,7 +49,7 @@ _METRICS: Sequence[tuple[str, str, str, Mapping[str, Sequence[str]]]] = (
     ("cache_misses", "counter", "Texts that were computed.", {}),
     ("model_info", "flag", "1 for the model in use.", {"name": (), "version": ()}),
     ("workers", "sum", "Processes with (ready) or without a model.", {"state": ()}),
-    ("model_loads", "counter", "Attempts to load a model.", {"outcome": ("served", "refused")}),
+    ("model_loads", "counter", "Attempts to load a model.", {"outcome": ("served", "rejected")}),
     ("predictions", "counter", "Predictions.", {"label": (), "verdict": ()}),
     ("confidence", "probability", "Probability of the predicted label.", {}),
     ("job_rows", "counter", "Rows of jobs, scored or not.", {"outcome": ("scored", "unscored")}),
@@ -130,7 +130,7 @@ class ServerMetrics:
 
     def record_load(self, classifier: ClassifierProtocol | None) -> None:
         """Count a model that was loaded, or with None one that could not be loaded."""
-        self._metric("model_loads", "served" if classifier else "refused").inc()
+        self._metric("model_loads", "served" if classifier else "rejected").inc()
         if classifier:
             if self._current_model:
                 self._metric("model_info", *self._current_model).set(0)
