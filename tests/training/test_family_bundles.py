@@ -58,7 +58,13 @@ def reviews() -> Split:
         text = " ".join(choose.sample([telling, f"{neutral}."], 2))
         label = "positive" if STARS[word] > 5 else "negative"
         rows.append(Review(str(n), text, label, STARS[word], str(n)))
-    return Split(rows[:140], rows[140:])
+    # Half of the texts without such a word are positive, so that it alone explains a label.
+    neutral_texts = [" ".join(choose.choices(["the", "a", "film", "was"], k=5)) for _ in range(80)]
+    neutral_rows = [
+        Review(f"neutral {n}", f"{text}.", ("positive", "negative")[n % 2], None, f"neutral {n}")
+        for n, text in enumerate(neutral_texts)
+    ]
+    return Split([*rows[:140], *neutral_rows], rows[140:])
 
 
 @pytest.fixture(
