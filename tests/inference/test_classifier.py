@@ -51,7 +51,7 @@ def test_predict_scores_long_lists_in_slices(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     ("bad", "code"),
-    [("  \n", "blank"), (None, "not-a-string"), (7, "not-a-string"), ("\x00\x01", "unreadable")],
+    [("  \n", "blank"), (None, "missing"), (7, "not-a-string"), ("\x00\x01", "unreadable")],
 )
 def test_predict_names_position_of_invalid_text(
     bad: object, code: str, monkeypatch: pytest.MonkeyPatch

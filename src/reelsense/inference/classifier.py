@@ -5,7 +5,8 @@ Does not know HTTP or tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from reelsense.inference.calibration import decision_thresholds, verdict
 from reelsense.inference.call_context import CallContext
 from reelsense.inference.explain import BUDGET, MIN_BUDGET, Contribution, attribute
 from reelsense.inference.pipeline import Pipeline, SingleNetwork, TextOutput, load_engine
+from reelsense.inference.texts import text_error, text_list
 from reelsense.prediction import (
     Counterfactual,
     Explanation,
@@ -78,8 +80,15 @@ class Classifier:
         """
         self.manifest = bundle.manifest
         self.card, self.evaluation, self.size = bundle.card, bundle.evaluation, bundle.size
-        engine = SingleNetwork(network) if network else load_engine(bundle, threads, gpu=gpu)
-        self._pipeline = Pipeline(bundle, engine, cache_size, on_batch)
+
+        def load_pipeline() -> Pipeline:
+            engine = SingleNetwork(network) if network else load_engine(bundle, threads, gpu=gpu)
+            return Pipeline(bundle, engine, cache_size, on_batch)
+
+        self._load_pipeline = load_pipeline
+        # One for each process: an engine loaded before a fork would wait for its threads forever.
+        # That of the parent is kept, because freeing it would wait, too.
+        self._pipelines = {os.getpid(): load_pipeline()}
 
     @classmethod
     def load(
@@ -106,19 +115,26 @@ class Classifier:
         return cls(read_bundle(registry.find(name_or_path)), threads=threads)
 
     @property
+    def _pipeline(self) -> Pipeline:
+        if (process := os.getpid()) not in self._pipelines:
+            self._pipelines[process] = self._load_pipeline()
+        return self._pipelines[process]
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The labels, in the order of the columns of `predict_proba`."""
         return self.manifest.labels
 
     def predict(
-        self, texts: Sequence[str], *, risk: float | None = None, context: CallContext | None = None
+        self, texts: Iterable[str], *, risk: float | None = None, context: CallContext | None = None
     ) -> list[Prediction]:
         """Return a prediction for each text.
 
         A text of any length is scored in full, and its prediction does not depend on the others.
 
         Args:
-            texts: The reviews, in plain text or with HTML line breaks and entities.
+            texts: The reviews, in plain text or with HTML line breaks and entities: a list or any
+                other iterable, such as an array or a Series, in the order of iteration.
             risk: The target error rate of the verdicts other than "unsure", above 0 and below 1;
                 None: that of the model.
             context: Deadline and cancellation of the call; collects its timings.
@@ -128,7 +144,8 @@ class Classifier:
 
         Raises:
             TextError: A text is not a string, is blank or has no readable token.
-            InputError: The model has no decision thresholds, or `risk` is out of range.
+            InputError: The model has no decision thresholds, `risk` is out of range, or `texts` is
+                a single string or a table.
             DeadlineError: The deadline of `context` has passed.
             AbandonedError: The call was cancelled through `context`.
 
@@ -138,15 +155,14 @@ class Classifier:
         """
         predictions = []
         thresholds = decision_thresholds(self.manifest, risk)
-        _check(texts)
-        for prediction in self._predict(texts, thresholds, context):
+        for prediction in self._predict(_checked(texts), thresholds, context):
             if isinstance(prediction, TextError):
                 raise prediction
             predictions.append(prediction)
         return predictions
 
     def predict_each(
-        self, texts: Sequence[str], *, risk: float | None = None, context: CallContext | None = None
+        self, texts: Iterable[str], *, risk: float | None = None, context: CallContext | None = None
     ) -> list[Prediction | TextError]:
         """Return a prediction or an error for each text. Does not raise errors of single texts.
 
@@ -169,9 +185,9 @@ class Classifier:
             'blank'
         """
         thresholds = decision_thresholds(self.manifest, risk)
-        return list(self._predict(texts, thresholds, context))
+        return list(self._predict(text_list(texts), thresholds, context))
 
-    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
+    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
         """Return label probabilities, as scikit-learn, LIME, SHAP and cleanlab expect them.
 
         Args:
@@ -187,14 +203,14 @@ class Classifier:
             >>> classifier.predict_proba(["Good.", "Bad."]).shape
             (2, 2)
         """
-        _check(texts)
+        all_texts = _checked(texts)
         parts = [
-            self.score(texts[start : start + _SLICE], start).probabilities
-            for start in range(0, len(texts), _SLICE)
+            self.score(all_texts[start : start + _SLICE], start).probabilities
+            for start in range(0, len(all_texts), _SLICE)
         ]
         return np.concatenate([np.empty((0, len(self.labels))), *parts])
 
-    def score(self, texts: Sequence[str], first: int = 0) -> ScoredTexts:
+    def score(self, texts: Iterable[str], first: int = 0) -> ScoredTexts:
         """Return the scores of a few texts before and after calibration.
 
         Args:
@@ -211,8 +227,7 @@ class Classifier:
             >>> classifier.score(["A wonderful film."]).tokens.tolist()
             [4]
         """
-        _check(texts, first)
-        outputs = self._pipeline.cached_outputs(texts, CallContext())
+        outputs = self._pipeline.cached_outputs(_checked(texts, first), CallContext())
         for position, output in enumerate(outputs, start=first):
             if output is None:
                 raise _unreadable(position)
@@ -258,7 +273,7 @@ class Classifier:
                 code="invalid-budget",
             )
         thresholds, context = decision_thresholds(self.manifest, risk), context or CallContext()
-        _check([text])
+        _checked([text])
         with context.tokenizing():
             cleaned = clean_with_offsets(text)
         occlusion = self._pipeline.occlusion(cleaned.text, context)
@@ -287,13 +302,13 @@ class Classifier:
         )
 
     def _predict(
-        self, texts: Sequence[str], thresholds: Thresholds, context: CallContext | None
+        self, texts: Sequence[object], thresholds: Thresholds, context: CallContext | None
     ) -> Iterator[Prediction | TextError]:
         context = context or CallContext()
-        errors_of_all = _errors(texts)
         for start in range(0, len(texts), _SLICE):
-            batch, errors = texts[start : start + _SLICE], errors_of_all[start : start + _SLICE]
-            valid = [text for text, error in zip(batch, errors, strict=True) if not error]
+            batch = texts[start : start + _SLICE]
+            errors = [text_error(text, position) for position, text in enumerate(batch, start)]
+            valid = [str(text) for text, error in zip(batch, errors, strict=True) if not error]
             computed = iter(self._pipeline.cached_outputs(valid, context))
             outputs = [None if error else next(computed) for error in errors]
             predictions = self._predictions([output for output in outputs if output], thresholds)
@@ -336,26 +351,13 @@ def _parts(contributions: Sequence[Contribution], cleaned: CleanedText) -> tuple
     )
 
 
-def _errors(texts: Sequence[str], first: int = 0) -> list[TextError | None]:
-    """Return why texts cannot be scored, as far as that is known before tokenization."""
-    if isinstance(texts, str):
-        raise InputError(
-            "invalid texts: expected a list of strings, not one string", code="not-a-list"
-        )
-    return [_error(text, position) for position, text in enumerate(texts, first)]
-
-
-def _error(text: object, position: int) -> TextError | None:
-    if not isinstance(text, str):
-        reason = f"is not a string but {type(text).__name__}"
-        return TextError(position, reason, code="not-a-string")
-    return None if text.strip() else TextError(position, "is blank", code="blank")
-
-
-def _check(texts: Sequence[str], first: int = 0) -> None:
-    for error in _errors(texts, first):
-        if error:
+def _checked(texts: Iterable[object], first: int = 0) -> list[str]:
+    """Return the texts, counted from `first`. Raises the TextError of the first invalid one."""
+    checked = text_list(texts)
+    for position, text in enumerate(checked, first):
+        if error := text_error(text, position):
             raise error
+    return [str(text) for text in checked]
 
 
 def _unreadable(position: int) -> TextError:
