@@ -10,7 +10,7 @@ import numpy as np
 from reelsense.errors import InputError, TextError
 
 
-def text_list(texts: Iterable[object]) -> list[object]:
+def text_list(texts: object) -> list[object]:
     """Return the elements of `texts` in the order of iteration.
 
     A Series is iterated, not indexed: its index may be shuffled or have gaps.
