@@ -35,7 +35,7 @@ tests:
       - {series: 'up{job="reelsense", instance="c"}', values: 0x30}
       - {series: 'reelsense_workers{instance="a", state="waiting"}', values: 0x30}
       - {series: 'reelsense_workers{instance="b", state="waiting"}', values: 1x30}
-      - {series: 'reelsense_model_loads_total{instance="a", outcome="refused"}', values: _x9 1x20}
+      - {series: 'reelsense_model_loads_total{instance="a", outcome="rejected"}', values: _x9 1x20}
       - {series: 'reelsense_requests_total{route="/v1/predict", status="200"}', values: 0+80x30}
       - {series: 'reelsense_requests_total{route="/v1/predict", status="500"}', values: 0+10x30}
       - {series: 'reelsense_requests_total{route="/v1/predict", status="504"}', values: 0+10x30}
@@ -51,7 +51,7 @@ tests:
         exp_samples:
           - {labels: '{alertname="ReelsenseDown", instance="c"}', value: 1}
           - {labels: '{alertname="ReelsenseNotReady", instance="b"}', value: 1}
-          - {labels: '{alertname="ReelsenseModelRefused", instance="a"}', value: 1}
+          - {labels: '{alertname="ReelsenseModelRejected", instance="a"}', value: 1}
           - {labels: '{alertname="ReelsenseErrors"}', value: 1}
           - {labels: '{alertname="ReelsenseSheds"}', value: 1}
           - {labels: '{alertname="ReelsenseExpires"}', value: 1}
@@ -88,13 +88,13 @@ tests:
           - {labels: '{alertname="ReelsenseExpires"}', value: 1}
 
   # All is well: a little fails, is shed and expires, one client is in a loop, explanations take
-  # long, and what was refused was refused yesterday.
+  # long, and what was rejected was rejected yesterday.
   - interval: 1m
     input_series:
       - {series: 'up{job="reelsense", instance="a"}', values: 1x30}
       - {series: 'reelsense_workers{instance="a", state="ready"}', values: 1x30}
       - {series: 'reelsense_workers{instance="a", state="waiting"}', values: 0x30}
-      - {series: 'reelsense_model_loads_total{instance="a", outcome="refused"}', values: 2x30}
+      - {series: 'reelsense_model_loads_total{instance="a", outcome="rejected"}', values: 2x30}
       - {series: 'reelsense_requests_total{route="/v1/predict", status="200"}', values: 0+1000x30}
       - {series: 'reelsense_requests_total{route="/v1/predict", status="500"}', values: 0+5x30}
       - {series: 'reelsense_requests_total{route="/v1/predict", status="504"}', values: 0+10x30}

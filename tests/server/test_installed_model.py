@@ -52,7 +52,7 @@ def test_server_loads_model_by_name_and_reloads_changes(
         wait_until(lambda: ask(f"{address}/readyz").body["model"]["version"] == version, 20)
         assert label(address) == "negative"
         (accurate / "model.onnx.data-2").write_bytes(b"")  # in place, and damaged
-        wait_until(lambda: loads(address, "refused") == 1, 20)
+        wait_until(lambda: loads(address, "rejected") == 1, 20)
         assert label(address) == "negative"
 
 
