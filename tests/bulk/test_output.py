@@ -123,7 +123,7 @@ def test_file_names_with_special_characters_are_used_as_they_are(tmp_path: Path)
 
 def test_output_is_locked(tmp_path: Path) -> None:
     source = write_as(tmp_path, ".csv")
-    task = plan(find_files(str(source)), CLASSIFIER.manifest)
+    task, _ = plan(find_files(str(source)), CLASSIFIER.manifest)
     with (
         Output(f"{tmp_path}/out.csv", task),
         pytest.raises(DatasetError) as error,

@@ -109,7 +109,7 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
         assert written.column(name).to_pylist() == table.column(name).to_pylist()
     assert written.column("when").cast(table.schema.field("when").type) == table.column("when")
     assert written.column("predicted_label").to_pylist() == ["positive", None, "negative"]
-    assert written.column("error").to_pylist() == [None, "'text' is not a text but null", None]
+    assert written.column("error").to_pylist() == [None, "'text' is blank", None]
     score_file(CLASSIFIER, tmp_path / "in.parquet", tmp_path / "out.jsonl")
     first = read_back(tmp_path / "out.jsonl")[0]
     assert (first["raw"], first["when"]) == ("/w==", "1970-01-01 00:00:00+00:00")
@@ -137,7 +137,7 @@ def test_jsonl_row_with_a_late_key_is_a_bad_row_of_a_table(tmp_path: Path) -> No
     score_file(CLASSIFIER, source, tmp_path / "out.csv")
     written = read_back(tmp_path / "out.csv")
     assert [row["label"] for row in written[-3:]] == ["positive", "", "negative"]
-    assert str(written[-2]["error"]).startswith("no column for late: ")
+    assert str(written[-2]["error"]).startswith("no column for 'late': ")
     [bad] = read_back(tmp_path / "out.csv.bad-rows.jsonl")
     assert (bad["line"], bad["row"]) == (1001, {"text": "bad", "late": "x"})
 
@@ -159,7 +159,7 @@ def test_bad_rows_are_collected_in_another_file(
         {
             "file": str(source),
             "line": 4,
-            "error": "1 fields where the first line has 2",
+            "error": "1 fields where the header has 2",
             "row": {"id": "3", "text": ""},
         },
     ]
@@ -396,7 +396,7 @@ def test_output_rejects_damaged_state(tmp_path: Path, content: str) -> None:
 
 
 def test_text_column_must_be_a_key_of_jsonl(tmp_path: Path) -> None:
-    source = write_jsonl(tmp_path / "in.jsonl", [{"review": "good"}, {"review": "bad", "id": "1"}])
+    source = write_jsonl(tmp_path / "in.jsonl", [{"film": "good"}, {"film": "bad", "id": "1"}])
     with pytest.raises(DatasetError) as error:
         score_file(CLASSIFIER, source, tmp_path / "out.jsonl")
     assert error.value.code == "no-such-column"

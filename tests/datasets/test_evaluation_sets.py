@@ -134,7 +134,7 @@ HEADER = "Sentiment\tText\n"
     [
         ("cad/new_dev.tsv", "Sentiment\tWords\nPositive\ta\n", "no-such-column"),
         ("cad/new_dev.tsv", HEADER + "Mixed\ta b\n", "invalid-data"),
-        ("cad/new_dev.tsv", HEADER + "Positive\t\n", "invalid-data"),
+        ("cad/new_dev.tsv", HEADER + "Positive\t\n", "too-many-bad-rows"),
         ("cad/new_dev.tsv", HEADER + "Positive\ta b\n", "unpaired-reviews"),
         (
             "cad/new_dev.tsv",  # only one of them is an edit of the negative original

@@ -16,7 +16,7 @@ from reelsense.jobs.job import check_ended
 from reelsense.jobs.models import job_answers, job_rows
 from reelsense.jobs.models import jobs as job_table
 from reelsense.jobs.repository import JobRepository
-from reelsense.tables.delimited import Row
+from reelsense.tables.row import Row
 from tests import tiny
 from tests.jobs.conftest import KEEP, Time
 from tests.jobs.work import ADDED, LEASE, added_values, answer, answered, claimed, new, rows, step

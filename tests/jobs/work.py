@@ -9,14 +9,15 @@ from reelsense.inference.classifier import Classifier
 from reelsense.jobs.job import Job, NewJob
 from reelsense.jobs.repository import JobRepository
 from reelsense.prediction import Prediction, TokenCounts
-from reelsense.tables.delimited import Row
+from reelsense.tables.row import Row
 
 ADDED = ("label", "score", "positive", "verdict", "stars")
 LEASE = 30.0
 
 
 def new(suffix: str = ".csv", column: str = "text") -> NewJob:
-    return NewJob(f"in{suffix}", suffix, column, None, "tiny")
+    header = None if suffix == ".jsonl" else ("id", "text")
+    return NewJob(f"in{suffix}", suffix, column, header, None, "tiny")
 
 
 def rows(*texts: object) -> list[Row]:

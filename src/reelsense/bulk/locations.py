@@ -26,6 +26,13 @@ def check_locations(inputs: str, output: str | None, output_format: str | None) 
             storage.absolute(address)
 
 
+def input_format_of(source: str, name: str | None) -> FileFormat | None:
+    """Return the format of the input; None: derive it from the file names."""
+    if name:
+        return file_format_of(f"format .{name.lstrip('.')}")
+    return FileFormat(".txt") if source == STANDARD_INPUT else None
+
+
 def output_format_of(output: str | None, name: str | None) -> FileFormat | None:
     """Return the format of the output; None: derive it from the input."""
     requested = file_format_of(f"format .{name.lstrip('.')}") if name else None
@@ -60,10 +67,12 @@ def check_stream(source: str, output: str | None, *, on_cluster: bool) -> None:
         )
 
 
-def find_inputs(source: str, output: str | None) -> tuple[list[FileInfo], list[str]]:
+def find_inputs(
+    source: str, output: str | None, input_format: FileFormat | None = None
+) -> tuple[list[FileInfo], list[str]]:
     """Return the files to score, and the names of those that are not tables.
 
-    Files that the output may overwrite are in neither.
+    With `input_format`, all files are tables. Files that the output may overwrite are in neither.
     """
     if source == STANDARD_INPUT:
         return [FileInfo(STANDARD_INPUT, STANDARD_INPUT, None)], []
@@ -82,10 +91,10 @@ def find_inputs(source: str, output: str | None) -> tuple[list[FileInfo], list[s
                 f"{source} would be overwritten: choose another output", code="output-is-input"
             )
         return files, []
-    tables = [file for file in files if is_table(file.name)]
+    tables = [file for file in files if input_format or is_table(file.name)]
     if not tables:
         raise DatasetError(f"{source} contains no tables", code="no-tables")
-    return tables, [file.name for file in files if not is_table(file.name)]
+    return tables, [file.name for file in files if file not in tables]
 
 
 def is_one_file(source: str, files: Sequence[FileInfo]) -> bool:

@@ -30,7 +30,7 @@ from reelsense.bulk.shards import ScoredShard, ShardRecord
 from reelsense.errors import DatasetError
 from reelsense.tables import storage
 from reelsense.tables.storage import OutputFolder
-from reelsense.tables.writing import empty, join
+from reelsense.tables.writing import count_rows, empty, join
 
 _RUN, MANIFEST, _LOCK = "run.json", "manifest.json", ".lock"
 _RECORD = re.compile(r"record-(\d+-\d+)\.json")
@@ -93,13 +93,33 @@ class Output:
         self.records[scored.name] = scored.record
 
     def finish(self, names: Sequence[str]) -> None:
-        """Complete the output: it consists of the shards `names`, in this order."""
+        """Complete the output: it consists of the shards `names`, in this order.
+
+        Raises DatasetError if a local output does not have as many rows as were read.
+        """
         if self.is_folder:
+            self._check_rows(names, self._parts(names), header=self._task.shard_header)
             self.folder.write(MANIFEST, _json(self._manifest(names), indent=1))
             self._remove_except(names)
         else:
             self._join(names)
+            with storage.open_file(self.address) as file:
+                self._check_rows(names, [file], header=self._task.schema.has_columns)
             self._remove_except(())
+
+    def _check_rows(
+        self, names: Sequence[str], files: Iterable[IO[bytes]], *, header: bool
+    ) -> None:
+        if not names or not storage.is_local(self.address):  # not transferred back from a store
+            return
+        written_rows = sum(count_rows(self._task.schema, file, header=header) for file in files)
+        rows = sum(self.records[name].rows for name in names)
+        if written_rows != rows:
+            raise DatasetError(
+                f"{self.address} has {written_rows:,} rows, but {rows:,} rows were read: please "
+                "report this as a bug",
+                code="rows-lost",
+            )
 
     def discard_if_empty(self) -> None:
         """Remove the folder of the shards if no shard was completed."""
@@ -112,6 +132,7 @@ class Output:
         return {
             "run": self._run(),
             "files": [file.name for file in self._task.files],
+            "dialects": self._task.dialects,
             "rows": sum(record.rows for _, record in records),
             "bad_rows": sum(record.bad_rows for _, record in records),
             "shards": [

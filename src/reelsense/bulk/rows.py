@@ -14,7 +14,7 @@ from typing import Any
 from reelsense.bundle import Manifest
 from reelsense.errors import TextError
 from reelsense.prediction import Explanation, Part, Prediction
-from reelsense.tables.delimited import Row
+from reelsense.tables.row import BLANK, Row, quoted, row_text, value_of
 from reelsense.text.clean import clean
 
 # Ten seconds on two cores. Longer texts are mistakes, such as a file without line breaks.
@@ -32,7 +32,7 @@ def answer_rows(predict: Predict, rows: Sequence[Row], column: str) -> list[Answ
     """Return the prediction for the text in `column` of each row, or why it cannot be scored."""
     answers: list[Answer] = [row_error(row, column) for row in rows]
     valid = [n for n, error in enumerate(answers) if not error]
-    texts = [str(rows[n].values[column]) for n in valid]
+    texts = [row_text(rows[n], column) for n in valid]
     for n, answer in zip(valid, predict(texts), strict=True):
         answers[n] = answer.reason if isinstance(answer, TextError) else answer
     return answers
@@ -42,14 +42,23 @@ def row_error(row: Row, column: str) -> str:
     """Return why the row cannot be scored; blank if it can."""
     if row.error:
         return row.error
-    if column not in row.values:
-        return f"no column {column!r}; there are: {', '.join(row.values)}"
-    value = row.values[column]
+    try:
+        value = value_of(row, column)
+    except KeyError:
+        return f"no column {column[:100]!r}; there are: {quoted(list(row.values))}"
+    name = repr(column[:100])
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            return f"{name} is not UTF-8 text"
+    if value is None:
+        return f"{name} is blank"
     if not isinstance(value, str):
-        return f"{column!r} is not a text but {json.dumps(value, default=str)[:40]}"
+        return f"{name} is not a text but {json.dumps(value, default=str)[:40]}"
     if len(value) > _MAX_CHARACTERS:
-        return f"{column!r} is longer than {_MAX_CHARACTERS:,} characters"
-    return "" if value.strip() else f"{column!r} is blank"
+        return f"{name} is longer than {_MAX_CHARACTERS:,} characters"
+    return f"{name} is blank" if value.strip().casefold() in BLANK else ""
 
 
 def added_columns(manifest: Manifest) -> list[str]:

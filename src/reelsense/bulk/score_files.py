@@ -7,7 +7,7 @@ are still scored. An interrupted run resumes when it is started again. Prints no
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import IO, Protocol
@@ -16,6 +16,7 @@ from reelsense.bulk.locations import (
     check_locations,
     check_stream,
     find_inputs,
+    input_format_of,
     is_one_file,
     output_format_of,
 )
@@ -34,7 +35,8 @@ from reelsense.bundle import Manifest
 from reelsense.errors import DatasetError, InputError
 from reelsense.inference.classifier import Classifier
 from reelsense.tables import storage
-from reelsense.tables.reading import PARQUET, STANDARD_INPUT, FileFormat
+from reelsense.tables.reading import PARQUET, STANDARD_INPUT, FileFormat, ReadOptions
+from reelsense.tables.records import Quoting
 from reelsense.tables.writing import empty
 
 
@@ -55,15 +57,21 @@ def score_files(
     *,
     model: Classifier | str | os.PathLike[str] | None = None,
     column: str | None = None,
+    input_format: str | None = None,
     encoding: str | None = None,
+    delimiter: str | None = None,
+    quoting: Quoting | None = None,
+    header: bool = True,
+    sheet: str | None = None,
     risk: float | None = None,
     explain: bool = False,
     shard_rows: int = SHARD_ROWS,
     output_format: str | None = None,
     on_progress: OnProgress | None = None,
+    on_message: Callable[[str], object] = lambda _: None,
     executor: Executor | None = None,
 ) -> ScoringSummary:
-    """Score every text of .csv, .tsv, .jsonl, .txt or Parquet files.
+    """Score every text of .csv, .tsv, .jsonl, .json, .txt, .xlsx or Parquet files.
 
     The output has the columns of the input and label, score, positive, verdict, stars and error, as
     far as the model provides them. If the input has a column of the same name, the added one is
@@ -77,14 +85,24 @@ def score_files(
             file per shard; or a binary stream, which cannot be resumed.
         model: A classifier, the name of an installed model, or the folder of a bundle; None: the
             bundled model.
-        column: The text column; by default the only column, or "text".
+        column: Name or number (from 1) of the text column, or a path such as "review.text" into
+            nested JSON; by default the only column, or one with a usual name (text, review, ...).
+        input_format: Format of the input, such as "csv.gz"; None: from its name. For .json and
+            .jsonl, the content decides between an array of objects and JSON Lines.
         encoding: Of text files, such as "windows-1252"; None: UTF-8.
+        delimiter: Character between the columns of a .csv or .tsv; None: detect it.
+        quoting: How a .csv or .tsv writes a quote inside a quoted field: "doubled", "backslash",
+            or "none" if it has no quoted fields; None: detect it.
+        header: Whether the first line of a .csv, .tsv or .xlsx contains the column names.
+        sheet: Of an .xlsx file; None: the first one.
         risk: Target error rate, 0 to 1; less certain verdicts are "unsure". None: the default of
             the model.
         explain: Whether to add the columns because and explanation. About 20 times slower.
         shard_rows: Rows that are scored and stored together.
         output_format: Format of a folder or a stream, such as "jsonl.gz"; None: that of the input.
         on_progress: Called whenever rows have been scored, in the calling thread.
+        on_message: Called with what the user should know about the files: their dialect, or that
+            the first line does not look like a header.
         executor: Scores the shards elsewhere, instead of `model` in this process. For Ray:
             `reelsense.cluster.score_files.RayExecutor`.
 
@@ -112,18 +130,18 @@ def score_files(
     source = os.fspath(inputs)
     path = os.fspath(output) if isinstance(output, str | os.PathLike) else None
     check_locations(source, path, output_format)
-    files, ignored = find_inputs(source, path)
+    file_format = input_format_of(source, input_format)
+    files, ignored = find_inputs(source, path, file_format)
     is_stream = path is None or files[0].size is None
     if is_stream:
         check_stream(source, path, on_cluster=executor is not None)
         shard_rows = min(shard_rows, batch_rows(explain=explain))
     scorer = executor or _classifier(model)
-    task = plan(
+    task, messages = plan(
         files,
         scorer.manifest,
-        input_format=FileFormat(".txt") if source == STANDARD_INPUT else None,
+        options=ReadOptions(file_format, encoding, delimiter, quoting, header, sheet),
         output_format=output_format_of(path, output_format),
-        encoding=encoding,
         column=column,
         shard_rows=shard_rows,
         risk=risk,
@@ -131,6 +149,11 @@ def score_files(
         shard_header=path is not None and storage.is_folder(path),
         file_column=source != STANDARD_INPUT and not is_one_file(source, files),
     )
+    if is_stream and getattr(output, "isatty", bool)():
+        schema = replace(task.schema, format=FileFormat(task.schema.format.suffix))
+        task = replace(task, schema=schema)  # a terminal shows no gzip
+    for message in messages:
+        on_message(message)
     tracker = ProgressTracker(task.total_bytes, on_progress)
     bad_rows_output = None
     if is_stream and isinstance(scorer, Classifier):

@@ -17,8 +17,10 @@ from reelsense.bulk.rows import Answer, Predict, added, answer_rows
 from reelsense.errors import TextError
 from reelsense.inference.classifier import Classifier
 from reelsense.prediction import Explanation
-from reelsense.tables.delimited import UNDECODED, Row
-from reelsense.tables.reading import read_rows
+from reelsense.tables import parquet
+from reelsense.tables.reading import JSON, open_table
+from reelsense.tables.row import Row, row_text
+from reelsense.tables.text import UNDECODED
 from reelsense.tables.writing import encode, json_line
 
 _SHARD_CHARACTERS = 32_000_000  # a shard also ends after these: they bound memory for long rows
@@ -89,11 +91,10 @@ def _rows(task: ScoringTask, number: int) -> Iterator[tuple[Row, float]]:
     finished_bytes = 0
     for file in task.input_groups[number]:
         size = file.size or 0
-        rows = read_rows(file, task.input_format, task.encoding)
-        for n, (row, fraction_read) in enumerate(rows):
-            if n == 0:
-                check_columns(tuple(row.values), file, task)
-            yield replace(row, file=file.name), finished_bytes + fraction_read * size
+        with open_table(file, task.options) as table:
+            check_columns(table.columns, file, task)
+            for row, fraction_read in table.rows:
+                yield replace(row, file=file.name), finished_bytes + fraction_read * size
         finished_bytes += size
 
 
@@ -122,7 +123,7 @@ def score_shard(
         predict = partial(_explain_each, classifier, risk=task.risk)
     rows = [_with_column_error(row, task) for row in shard.rows]
     # Rows of similar length share a batch, which saves padding.
-    order = sorted(range(len(rows)), key=lambda n: len(str(rows[n].values.get(task.column))))
+    order = sorted(range(len(rows)), key=lambda n: len(row_text(rows[n], task.column)))
     size = batch_rows(explain=task.explain)
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     answers: list[Answer] = [""] * len(rows)
@@ -146,7 +147,7 @@ def _encode(task: ScoringTask, shard: Shard, rows: list[Row], answers: list[Answ
     table: list[tuple[Row, dict[str, object]]] = []
     bad_rows: list[str] = []
     for row, answer in zip(rows, answers, strict=True):
-        cells = {"file": row.file} | added(answer, str(row.values.get(task.column)), names)
+        cells = {"file": row.file} | added(answer, row_text(row, task.column), names)
         table.append((row, {name: cells[name] for name in task.schema.added}))
         if isinstance(answer, str):
             bad_rows.append(
@@ -162,13 +163,17 @@ def _encode(task: ScoringTask, shard: Shard, rows: list[Row], answers: list[Answ
 
 
 def _with_column_error(row: Row, task: ScoringTask) -> Row:
-    """Mark a row as bad if it has keys for which the output table has no column."""
-    if task.input_format.suffix != ".jsonl" or not task.schema.has_columns or row.error:
+    """Mark a row as bad if the output table has no column for one of its values."""
+    if task.input_suffix not in JSON or not task.schema.has_columns or row.error:
         return row
-    unknown = [name for name in row.values if name not in task.schema.columns]
-    if not unknown:
-        return row
-    return replace(row, error=f"no column for {', '.join(unknown)}: write .jsonl to keep such keys")
+    hint = "write .jsonl to keep it"
+    for name, value in row.values.items():
+        if name not in task.schema.columns:
+            return replace(row, error=f"no column for {name[:100]!r}: {hint}")
+        types = task.schema.types
+        if types is not None and not parquet.fits(value, types.field(name).type):
+            return replace(row, error=f"{name[:100]!r} has another type than before: {hint}")
+    return row
 
 
 def _explain_each(

@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from reelsense.bundle import Manifest
+    from reelsense.tables.records import Quoting
 
 PATH = click.Path(path_type=Path)
 
@@ -43,32 +44,108 @@ validation_sets = click.option(
 )
 
 
+def read_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add options on how tables are written; the command gets their values by name."""
+    for option in reversed(_READ_OPTIONS):
+        command = option(command)
+    return command
+
+
+_READ_OPTIONS = (
+    click.option(
+        "--input-format",
+        help="Format of the files, for example csv.gz. Default: that of their names.",
+    ),
+    click.option(
+        "--encoding", help="Encoding of text files, for example windows-1252. Default: UTF-8."
+    ),
+    click.option(
+        "--delimiter",
+        callback=lambda _context, _parameter, value: {"\\t": "\t", "tab": "\t"}.get(value, value),
+        help="Character between the columns of a .csv or .tsv, for example ';' or tab. Default: "
+        "detected.",
+    ),
+    click.option(
+        "--quoting",
+        type=click.Choice(["doubled", "backslash", "none"]),
+        help='How a .csv or .tsv writes a quote inside a quoted field: doubled (""), with a '
+        "backslash, or none if it has no quoted fields. Default: detected.",
+    ),
+    click.option(
+        "--no-header",
+        "header",
+        flag_value=False,
+        default=True,
+        help="The first line is a row, not the names of the columns: select columns by number.",
+    ),
+    click.option("--sheet", help="Sheet of an .xlsx file. Default: the first."),
+)
+
+
 def labelled_data(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --data, --text-column and --label-column; the command gets them as `source`."""
+    """Add --data and options for its columns, labels and format; the command gets a `source`."""
 
     @click.option(
         "--data",
         type=PATH,
         required=True,
-        help="Folder of the Large Movie Review Dataset, or a .csv, .tsv or .jsonl table.",
+        help="Folder of the Large Movie Review Dataset, or a table (.csv, .tsv, .jsonl, .json, "
+        ".xlsx or .parquet).",
     )
     @click.option(
         "--text-column",
-        default="text",
-        show_default=True,
-        help="Column that contains the texts, if --data is a table.",
+        help="Column that contains the texts, by name or number. Default: the one with a usual "
+        "name, such as text or review.",
     )
     @click.option(
         "--label-column",
-        default="label",
-        show_default=True,
-        help="Column that contains the labels, if --data is a table.",
+        help="Column that contains the labels. Default: the one with a usual name, such as label.",
     )
+    @click.option(
+        "--label-map",
+        default="",
+        help="Other names for labels, for example 1=positive,0=negative. A blank name (n/a=) "
+        "means no label.",
+    )
+    @click.option(
+        "--max-bad-rows",
+        type=click.FloatRange(0, 1),
+        default=0.01,
+        show_default=True,
+        help="Share of rows without a usable text up to which these rows are skipped.",
+    )
+    @read_options
     @wraps(command)
-    def with_source(data: Path, text_column: str, label_column: str, **options: Any) -> None:
+    def with_source(  # one argument per option
+        data: Path,
+        text_column: str | None,
+        label_column: str | None,
+        label_map: str,
+        max_bad_rows: float,
+        input_format: str | None,
+        encoding: str | None,
+        delimiter: str | None,
+        quoting: Quoting | None,
+        header: bool,  # an option
+        sheet: str | None,
+        **options: Any,
+    ) -> None:
+        from reelsense.bulk.locations import input_format_of
         from reelsense.datasets.labelled import LabelledData
+        from reelsense.datasets.labelled_table import Labels
+        from reelsense.tables.reading import ReadOptions
 
-        command(source=LabelledData(data, text_column, label_column), **options)
+        file_format = input_format_of(str(data), input_format)
+        source = LabelledData(
+            data,
+            text_column,
+            label_column,
+            ReadOptions(file_format, encoding, delimiter, quoting, header, sheet),
+            Labels.parse(label_map),
+            max_bad_rows,
+            on_message=lambda message: click.echo(message, err=True),
+        )
+        command(source=source, **options)
 
     return with_source
 

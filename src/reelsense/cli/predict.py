@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     "--input",
     "inputs",
     multiple=True,
-    help="A .csv, .tsv, .jsonl or .txt file (one review per line), each also as .gz, or .parquet; "
+    help="A .csv, .tsv, .jsonl, .json or .txt file (one review per line), each also as .gz, an "
+    ".xlsx or .parquet file; "
     "a folder or a quoted pattern of such files; a URL such as s3://...; or - for standard input, "
     "one text per line.",
 )
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
     "per shard. Default: standard output. Run the same command again to resume after an "
     "interruption.",
 )
-@click.option("--column", help='Text column of a table. Default: the only column, or "text".')
 @click.option(
-    "--encoding", help="Encoding of text files, for example windows-1252. Default: UTF-8."
+    "--column",
+    help="Text column of a table: its name, its number (from 1), or a path such as review.text "
+    "into nested JSON. Default: the only column, or one with a usual name such as text or review.",
 )
+@options.read_options
 @click.option(
     "--format",
     "output_format",
@@ -156,16 +159,17 @@ def _check_options(
     )
     require(output != "-", "omit --output to write to standard output")
     require(
-        column is None or source != "-",
-        "--column cannot be combined with standard input (-), which has one text per line",
+        column is None or source != "-" or scoring["input_format"],
+        "standard input (-) has one text per line: for a table, add --input-format, such as csv",
     )
     require(
         cluster or not (address or cores), "--address and --cores-per-actor require --cluster ray"
     )
-    for_files = (cluster, scoring["encoding"], scoring["output_format"], column)
+    names = ("encoding", "output_format", "input_format", "delimiter", "quoting", "sheet")
+    for_files = (cluster, column, not scoring["header"] or None, *map(scoring.get, names))
     require(
         source is not None or not any(value is not None for value in for_files),
-        "--column, --encoding, --format and --cluster require --input",
+        "options for files require --input, for example --input reviews.csv",
     )
 
 

@@ -22,7 +22,7 @@ def predict_files(inputs: str, output: str | None, **options: Any) -> bool:
     """
     with ProgressBar() as progress, _printed_notes():
         target = sys.stdout.buffer if output is None else output
-        summary = score_files(inputs, target, on_progress=progress, **options)
+        summary = score_files(inputs, target, on_progress=progress, on_message=_print, **options)
     if summary.ignored:
         more = f" and {len(summary.ignored) - 5:,} more" if len(summary.ignored) > 5 else ""
         _print(f"skipped (not a table): {', '.join(summary.ignored[:5])}{more}")

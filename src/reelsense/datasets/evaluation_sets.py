@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 
 from reelsense.datasets import imdb
-from reelsense.datasets.labelled import read_table
+from reelsense.datasets.labelled_table import read_table
 from reelsense.datasets.reviews import Review, Split, split_validation
 from reelsense.errors import DatasetError
 from reelsense.files import read_text
@@ -194,7 +194,7 @@ def _read_pairs(name: str, originals_file: Path, edits_file: Path) -> PairedRevi
 
 
 def _read_reviews(path: Path) -> list[Review]:
-    reviews = read_table(path, text_column="Text", label_column="Sentiment")
+    reviews = read_table(path, "Text", "Sentiment", max_bad_rows=0)
     try:
         return [replace(review, label=_LABELS[review.label or ""]) for review in reviews]
     except KeyError as error:

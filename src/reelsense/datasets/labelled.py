@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from reelsense.datasets import imdb
+from reelsense.datasets.labelled_table import Labels, read_table
 from reelsense.datasets.reviews import Review, Split, labels_of, split_validation
 from reelsense.errors import DatasetError
 from reelsense.prediction import UNSURE
-from reelsense.tables import delimited
-from reelsense.tables.delimited import Row, rows, text_lines
+from reelsense.tables.reading import ReadOptions, is_table
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LabelledData:
-    """A source of labelled reviews. The columns apply to tables only."""
+    """A source of labelled reviews. All but the path applies to tables only."""
 
     path: Path
-    text_column: str = "text"
-    label_column: str = "label"
+    text_column: str | None = None  # None: the one with a usual name
+    label_column: str | None = None
+    options: ReadOptions = field(default_factory=ReadOptions)
+    labels: Labels = field(default_factory=Labels)
+    max_bad_rows: float = 0.01  # share of rows without a usable text or label
+    on_message: Callable[[str], object] = lambda _: None
 
     @property
     def is_imdb(self) -> bool:
         """Whether this is the Large Movie Review Dataset."""
-        return self.path.suffix.lower() not in delimited.SUFFIXES
+        return not (self.options.input_format or is_table(self.path.name))
 
     @property
     def name(self) -> str:
@@ -52,7 +57,7 @@ class LabelledData:
         if self.is_imdb:
             reviews, labels = imdb.read_split(self.path, "train"), list(imdb.LABELS)
         else:
-            reviews = self._table()
+            reviews = self._table
             labels = labels_of(reviews)
         if len(labels) < 2:
             raise DatasetError(
@@ -73,7 +78,7 @@ class LabelledData:
     def unlabelled_texts(self) -> list[str]:
         """Return the texts without labels, except held-out ones."""
         if not self.is_imdb:
-            return [review.text for review in self._table() if review.label is None]
+            return [review.text for review in self._table if review.label is None]
         held_out = self.held_out_texts()
         texts = dict.fromkeys(review.text for review in imdb.read_split(self.path, "unsup"))
         return [text for text in texts if text not in held_out]
@@ -102,48 +107,18 @@ class LabelledData:
                 raise DatasetError(
                     "--split all is for tables: use train, validation or test", code="no-such-part"
                 )
-            return self._table()
+            return self._table
         split, _ = self.for_training()
         return split.train if name == "train" else split.validation
 
+    @cached_property
     def _table(self) -> list[Review]:
-        return read_table(self.path, self.text_column, self.label_column)
-
-
-def read_table(path: Path, text_column: str = "text", label_column: str = "label") -> list[Review]:
-    """Read the reviews of a .csv, .tsv or .jsonl file in order.
-
-    Rows with the same text form one group; a blank label means no label. Raises DatasetError if the
-    file cannot be read or a row is invalid.
-    """
-    try:
-        with path.open("rb") as raw, text_lines(raw) as file:
-            table = rows(file, path.suffix.lower(), name=str(path))
-            return [_review(row, path, text_column, label_column) for row in table]
-    except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror}", code="unreadable") from error
-
-
-def _review(row: Row, path: Path, text_column: str, label_column: str) -> Review:
-    where = f"{path}, line {row.line}"
-    if row.error:
-        raise DatasetError(f"{where}: {row.error}")
-    for column in (text_column, label_column):
-        if column not in row.values:
-            columns = ", ".join(row.values)
-            raise DatasetError(
-                f"{where}: no column {column!r} among {columns}: pass --text-column and "
-                "--label-column",
-                code="no-such-column",
-            )
-    text, label = row.values[text_column], row.values[label_column]
-    if not isinstance(text, str):
-        raise DatasetError(f"{where}: {text_column!r} is {json.dumps(text)[:40]}: expected a text")
-    if not text.strip():
-        raise DatasetError(f"{where}: {text_column!r} is blank")
-    if not isinstance(label, str | int | None):
-        raise DatasetError(
-            f"{where}: {label_column!r} is {json.dumps(label)[:40]}: expected a label"
+        return read_table(
+            self.path,
+            self.text_column,
+            self.label_column,
+            self.options,
+            self.labels,
+            self.max_bad_rows,
+            self.on_message,
         )
-    name = "" if label is None else str(label).strip()
-    return Review(f"{path.name}:{row.line}", text, name or None, None, group=text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reelsense.errors import JobStateError
+from reelsense.tables.row import Columns
 
 RECEIVING = "receiving"  # hidden from users, like DELETED
 WAITING = "waiting"
@@ -28,8 +29,14 @@ class NewJob:
     name: str  # of the file
     suffix: str  # of the file; determines the format
     column: str  # contains the texts
+    header: tuple[str, ...] | None  # columns as in the file; None: each row has its own (JSON)
     risk: float | None  # target error rate; None: the default of the model
     model: str  # name of the model that scores the job
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Unique names of the columns; none if each row has its own."""
+        return Columns(self.header or ()).names
 
 
 @dataclass(frozen=True, slots=True)

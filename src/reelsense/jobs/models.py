@@ -45,6 +45,7 @@ jobs = Table(
     Column("name", Json, nullable=False),
     Column("suffix", String(8), nullable=False),
     Column("column", Json, nullable=False),
+    Column("header", Json),
     Column("risk", Double),
     Column("model", Text, nullable=False),
     Column("version", String(64)),
@@ -77,7 +78,8 @@ job_rows = Table(
     Column("text", Text),
     Column("fault", Json),
 )
-"""`text` is null in `values`, to store it once. `fault`: why the row could not be read."""
+"""`values` is a list in the order of the job's `header`, otherwise an object. `text` is null in it,
+to store it once. `fault`: why the row could not be read."""
 
 job_answers = Table(
     "job_answers",

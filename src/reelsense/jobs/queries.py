@@ -12,6 +12,7 @@ from reelsense.jobs.job import ERROR, Job
 from reelsense.jobs.models import job_answers as answers
 from reelsense.jobs.models import job_rows as rows
 from reelsense.jobs.serialization import is_storable, row_from_record
+from reelsense.tables.row import row_text
 from reelsense.text.clean import printable
 
 Sort = Literal["n", "score", "positive", "stars", "verdict"]
@@ -89,7 +90,7 @@ def page(database: Database, job: Job, query: RowQuery) -> Page:
             answers.c.job == job.id, answers.c.n.in_(numbers)
         )
         by_number = {record["n"]: record for record in connection.execute(records).mappings()}
-    return Page(total, [_listed_row(by_number[n], job.column) for n in numbers])
+    return Page(total, [_listed_row(by_number[n], job) for n in numbers])
 
 
 def most_common_error(database: Database, job: Job) -> ErrorCount | None:
@@ -107,11 +108,11 @@ def most_common_error(database: Database, job: Job) -> ErrorCount | None:
     return ErrorCount(printable(record[0]), record[1]) if record else None
 
 
-def _listed_row(record: Any, column: str) -> ListedRow:
+def _listed_row(record: Any, job: Job) -> ListedRow:
     names = ("n", "line", "label", "score", "positive", "verdict", "stars")
-    text, error = row_from_record(record, column).values.get(column), record["error"]
+    text, error = row_text(row_from_record(record, job), job.column), record["error"]
     return ListedRow(
         **{name: record[name] for name in names},
-        text=printable(text) if isinstance(text, str) else "",
+        text=printable(text),
         error=None if error is None else printable(error),
     )

@@ -33,7 +33,7 @@ from reelsense.jobs.job import (
 )
 from reelsense.jobs.models import job_answers, job_rows, jobs
 from reelsense.jobs.serialization import answer_record, row_from_record, row_length, row_record
-from reelsense.tables.delimited import Row
+from reelsense.tables.row import Row, row_text
 from reelsense.tables.writing import RowWithAdded
 
 _HIDDEN = (RECEIVING, DELETED)
@@ -101,7 +101,7 @@ class JobRepository:
         name, column = new_job.name, new_job.column
         count = characters = cells = 0
         while chunk := list(islice(rows, _CHUNK_ROWS)):
-            records = [row_record(job_id, n, row, column) for n, row in enumerate(chunk, count)]
+            records = [row_record(job_id, n, row, new_job) for n, row in enumerate(chunk, count)]
             count += len(chunk)
             if count > max_rows:
                 raise DatasetError(f"{name} has more than {max_rows:,} rows", code="too-many-rows")
@@ -168,8 +168,8 @@ class JobRepository:
     def text(self, job: Job, n: int) -> str:
         """Return the text of row `n`, counted from 0. Raises NoJobError if it has no text."""
         rows = self._rows(job, n, 1) if n < job.rows else []
-        text = rows[0].values.get(job.column) if rows else None
-        if not isinstance(text, str):
+        text = row_text(rows[0], job.column) if rows else ""
+        if not text:
             raise NoJobError(f"row {n} does not exist or contains no text", code="no-such-row")
         return text
 
@@ -282,7 +282,7 @@ class JobRepository:
             if len(records) < count:
                 raise NoJobError("the job was deleted while its result was read")
             yield [
-                (row_from_record(record, job.column), {name: record[name] for name in names})
+                (row_from_record(record, job), {name: record[name] for name in names})
                 for record in records
             ]
             start += count
@@ -294,7 +294,7 @@ class JobRepository:
         query = _slice(select(job_rows), job, start, count)
         with self.database.reading() as connection:
             records = connection.execute(query).mappings()
-            return [row_from_record(record, job.column) for record in records]
+            return [row_from_record(record, job) for record in records]
 
     def _end(self, job_id: str, states: Sequence[str], state: str) -> bool:
         with self.database.writing() as connection:
@@ -327,7 +327,12 @@ def _job(
     record = connection.execute(query.with_for_update() if lock else query).mappings().first()
     if record is None:
         raise NoJobError("no such job: the id is wrong, or the job was deleted")
-    return Job(**{**record, "added": tuple(record["added"] or ())})
+    header = record["header"]
+    lists = {
+        "added": tuple(record["added"] or ()),
+        "header": None if header is None else tuple(header),
+    }
+    return Job(**{**record, **lists})
 
 
 def _check_owner(connection: Connection, job: Job) -> None:

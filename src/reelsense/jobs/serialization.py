@@ -5,32 +5,35 @@ from __future__ import annotations
 from typing import Any
 
 from reelsense.bulk.rows import Answer
-from reelsense.jobs.job import Job
+from reelsense.jobs.job import Job, NewJob
 from reelsense.jobs.models import job_answers
 from reelsense.prediction import Prediction
-from reelsense.tables.delimited import Row
+from reelsense.tables.row import Row, row_text
 from reelsense.text.clean import LONE_SURROGATE
 
 
-def row_record(job_id: str, n: int, row: Row, column: str) -> dict[str, object]:
-    """Return the record of `job_rows` for row `n` of a job; `column` contains the text."""
-    text = row.values.get(column)
+def row_record(job_id: str, n: int, row: Row, job: NewJob) -> dict[str, object]:
+    """Return the record of `job_rows` for row `n` of a job."""
+    text = row.values.get(job.column)
     is_separate = isinstance(text, str) and is_storable(text)
+    values = row.values | {job.column: None} if is_separate else row.values
     return {
         "job": job_id,
         "n": n,
         "line": row.line,
-        "values": row.values | {column: None} if is_separate else row.values,
+        "values": values if job.header is None else [values.get(name) for name in job.names],
         "text": text if is_separate else None,
         "fault": row.error,
     }
 
 
-def row_from_record(record: Any, column: str) -> Row:
+def row_from_record(record: Any, job: NewJob) -> Row:
     """Return the row of a record of `job_rows`."""
     values = record["values"]
+    if isinstance(values, list):
+        values = dict(zip(job.names, values, strict=True))
     if record["text"] is not None:
-        values[column] = record["text"]
+        values[job.column] = record["text"]
     return Row(record["line"], values, record["fault"])
 
 
@@ -51,5 +54,4 @@ def is_storable(text: str) -> bool:
 
 def row_length(row: Row, column: str) -> int:
     """Return the work for a row, in characters, with a fixed cost for every row."""
-    text = row.values.get(column)
-    return 20 + (len(text) if isinstance(text, str) else 0)
+    return 20 + len(row_text(row, column))

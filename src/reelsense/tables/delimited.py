@@ -1,233 +1,116 @@
-"""Read rows of .csv, .tsv and .jsonl files, and of .txt files with one text per line.
-
-Does not know what the columns mean.
-"""
+"""Read .csv and .tsv files as rows."""
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from encodings import aliases, normalize_encoding
-from functools import partial
-from io import TextIOWrapper
-from itertools import chain, islice
-from typing import IO, TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 
 from reelsense.errors import DatasetError
+from reelsense.tables.dialect import SAMPLE_CHARACTERS, SAMPLE_LINES, Layout, detect, has_columns
+from reelsense.tables.records import Quoting, Record, read_records
+from reelsense.tables.row import MAX_COLUMNS, Columns, Row
+from reelsense.tables.text import undecoded, undecoded_header
 
-if TYPE_CHECKING:
-    from _csv import Reader
-
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
-
-UNDECODED = "not UTF-8 text"  # error of a row that cannot be decoded, without an explicit encoding
-
-_MAX_FIELD = 100_000_000  # characters; the default of the csv module is less than a long review
-_MAX_NESTING = 100  # levels of JSON: deeper values can be read, but not written or pickled
-
-_SEPARATORS = {".csv": ",;\t", ".tsv": "\t"}  # of columns, the most likely first
-
-_QUOTED = re.compile(r'"[^"]*(?:"|$)')
-_ESCAPED = re.compile(r"[\udc80-\udcff]")  # undecodable bytes (errors="surrogateescape")
-_UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # the start of a UTF-16 file, read as UTF-8
-
-_REMEDY = "set the encoding (--encoding or ?encoding=), for example {}, or save the file as UTF-8"
+_LONG_NAME = 60  # characters of a column name from which on it looks like a review
+_SENTENCE = re.compile(r"\S+\s.*[.!?]\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A row: its values by column, or an error."""
+class DelimitedTable:
+    """A delimited table that is being read."""
 
-    line: int  # counted from 1; the last one if the row spans several lines
-    values: dict[str, object]
-    error: str | None = None
-    file: str | None = None  # if rows of several files are combined
+    columns: Columns
+    rows: Iterator[Row]
+    layout: Layout
+
+    @property
+    def warning(self) -> str | None:
+        """Why the first line may not be a header."""
+        for title in self.columns.header:
+            if len(title) > _LONG_NAME or _SENTENCE.fullmatch(title):
+                return (
+                    f"the first line looks like a review ({title[:40]!r}): if it is not a header, "
+                    "pass --no-header"
+                )
+        return None
 
 
-def codec(encoding: str | None) -> str:
-    """Return the Python codec for text in `encoding`; None: UTF-8.
+def read_delimited(
+    lines: Iterable[str],
+    suffix: str,
+    name: str,
+    *,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    quoting: Quoting | None = None,
+    has_header: bool = True,
+) -> DelimitedTable:
+    """Read a table. Rows that cannot be read have an error; no line is lost.
 
-    Raises DatasetError if the encoding is unknown.
+    Args:
+        lines: From `text.text_lines`, so that undecodable bytes are errors of their rows.
+        suffix: ".csv" or ".tsv".
+        name: Of the table, for errors.
+        encoding: As chosen by the user, for errors.
+        delimiter: None: detect it.
+        quoting: None: detect it.
+        has_header: Whether the first line contains the column names.
+
+    Raises:
+        DatasetError: The header cannot be read, or has too many columns.
     """
-    # Not codecs.lookup, which caches every name without limit.
-    name = normalize_encoding(encoding or "utf-8").lower()
-    name = aliases.aliases.get(name, name)
-    if name in ("utf_8", "utf_8_sig"):
-        return "utf-8-sig"  # with or without a byte order mark
-    is_text = not name.endswith("_codec") and name not in ("mbcs", "rot_13")
-    if name in aliases.aliases.values() and is_text:
-        return name
-    raise DatasetError(
-        f"unknown encoding {encoding!r}: expected a Python codec name such as windows-1252 or "
-        "utf-16",
-        code="unknown-encoding",
-    )
-
-
-def text_lines(raw: IO[bytes], encoding: str | None = None) -> TextIOWrapper:
-    """Return the lines of `raw` as `rows` expects them. Raises DatasetError like `codec`."""
-    return TextIOWrapper(raw, encoding=codec(encoding), errors="surrogateescape", newline="")
-
-
-def rows(
-    lines: Iterable[str], suffix: str, name: str, encoding: str | None = None
-) -> Iterator[Row]:
-    """Yield the rows of the table `name`. A row that cannot be read has an error.
-
-    With `lines` from `text_lines`, undecodable bytes are errors of their rows; `encoding` is only
-    used in messages. Raises DatasetError if the suffix is unknown, two columns have the same name,
-    or a quoted field is not terminated.
-    """
-    readers: dict[str, Callable[[Iterable[str]], Iterator[Row]]] = {
-        ".csv": partial(_delimited, separators=_SEPARATORS[".csv"]),
-        ".tsv": partial(_delimited, separators=_SEPARATORS[".tsv"]),
-        ".jsonl": _json_lines,
-        ".txt": _text_lines,
-    }
-    if suffix not in readers:
+    lines = iter(lines)
+    sample, is_cut = _sample(lines)
+    layout = detect(sample, suffix, delimiter=delimiter, quoting=quoting, is_cut=is_cut)
+    rest = chain(sample[layout.first_line :], lines)
+    records = read_records(rest, layout.dialect, layout.is_row)
+    first = next(records, None)
+    header: tuple[str, ...] = ()
+    if first and has_header:
+        header = _header(first, name, encoding)
+    elif first:
+        header = tuple(f"column {n}" for n, _ in enumerate(first.fields, start=1))
+        records = chain([first], records)
+    if len(header) > MAX_COLUMNS:
         raise DatasetError(
-            f"{name}: unknown format: expected {', '.join(SUFFIXES)}{conversion_hint(name)}",
-            code="unknown-format",
+            f"{name} has {len(header):,} columns: the limit is {MAX_COLUMNS:,}",
+            code="too-many-columns",
         )
-    with _format_errors(name, encoding):
-        for row in readers[suffix](_checked(lines)):
-            is_other_encoding = encoding and row.error == UNDECODED
-            yield replace(row, error=f"not {encoding} text") if is_other_encoding else row
+    columns = Columns(header)
+    return DelimitedTable(columns, _rows(records, columns, layout.first_line, encoding), layout)
 
 
-def conversion_hint(name: str) -> str:
-    """Return how to convert a spreadsheet file to CSV; blank for other names."""
-    is_spreadsheet = name.lower().endswith((".xlsx", ".xls", ".ods"))
-    return "; in Excel: Save As, CSV UTF-8" if is_spreadsheet else ""
+def _sample(lines: Iterator[str]) -> tuple[list[str], bool]:
+    """Return the first lines, and whether there may be more."""
+    sample: list[str] = []
+    characters = 0
+    for line in lines:
+        sample.append(line)
+        characters += len(line)
+        if len(sample) == SAMPLE_LINES or characters >= SAMPLE_CHARACTERS:
+            return sample, True
+    return sample, False
 
 
-def header(
-    lines: Iterable[str], suffix: str, name: str, encoding: str | None = None
-) -> tuple[str, ...]:
-    """Return the columns of a .csv or .tsv; none if empty. Raises DatasetError like `rows`."""
-    with _format_errors(name, encoding):
-        return tuple(_header(_reader(_checked(lines), _SEPARATORS[suffix])))
+def _header(record: Record, name: str, encoding: str | None) -> tuple[str, ...]:
+    if record.error:
+        raise DatasetError(f"{name}, line {record.line}: {record.error}", code="malformed-table")
+    if undecoded(record.fields, encoding):
+        raise undecoded_header(name)
+    return tuple(record.fields)
 
 
-@contextmanager
-def _format_errors(name: str, encoding: str | None) -> Iterator[None]:
-    try:
-        yield
-    except csv.Error as error:
-        raise DatasetError(f"{name}, {error}", code="malformed-table") from error
-    except UnicodeError as error:
-        raise DatasetError(
-            f"{name} is not text in {encoding}: {error}", code="wrong-encoding"
-        ) from error
-
-
-def _checked(lines: Iterable[str]) -> Iterator[str]:
-    """Return `lines`. Raises csv.Error if they are UTF-16 that is read as UTF-8."""
-    lines = iter(lines)
-    first = list(islice(lines, 1))
-    if first and first[0].startswith(_UTF_16):
-        raise csv.Error(f"line 1: the file is UTF-16, not UTF-8: {_REMEDY.format('utf-16')}")
-    return chain(first, lines)
-
-
-def _delimited(lines: Iterable[str], separators: str) -> Iterator[Row]:
-    reader = _reader(lines, separators)
-    header = _header(reader)
-    while True:
-        first_line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if unterminated := _unterminated(error):
-                raise csv.Error(f"line {first_line}: {unterminated}") from error
-            yield Row(reader.line_num, dict.fromkeys(header, ""), str(error))
-            continue
-        if fields:
-            yield _delimited_row(reader.line_num, header, fields)
-
-
-def _reader(lines: Iterable[str], separators: str) -> Reader:
-    """Return a reader of `lines`, with the first of `separators` that the first line contains."""
-    csv.field_size_limit(_MAX_FIELD)
-    lines = iter(lines)
-    first = list(islice(lines, 1))
-    if first and "\0" in first[0]:
-        raise csv.Error("line 1 contains NUL bytes: the file is not a text file")
-    unquoted = _QUOTED.sub("", "".join(first))
-    used = next((separator for separator in separators if separator in unquoted), separators[0])
-    return csv.reader(chain(first, lines), delimiter=used, strict=True)
-
-
-def _header(reader: Reader) -> list[str]:
-    try:
-        header = next(reader, [])
-    except csv.Error as error:
-        raise csv.Error(f"line 1: {_unterminated(error) or error}") from error
-    if len(set(header)) < len(header):
-        [(name, _)] = Counter(header).most_common(1)
-        raise csv.Error(f"line 1: two columns have the same name: {name[:100]!r}")
-    if _undecoded(*header):
-        remedy = _REMEDY.format("windows-1252")
-        raise csv.Error(f"line 1: the column names are not text: {remedy}")
-    return header
-
-
-def _unterminated(error: csv.Error) -> str | None:
-    """Return the message for a quoted field that extends to the end of the file, if it is that."""
-    if "unexpected end" in str(error):
-        return "unterminated quoted field"
-    if "field larger" in str(error):
-        return f"unterminated quoted field, or a field longer than {_MAX_FIELD:,} characters"
-    return None
-
-
-def _delimited_row(line: int, header: list[str], fields: list[str]) -> Row:
-    values: dict[str, object] = dict.fromkeys(header, "")
-    values.update(zip(header, fields, strict=False))
-    if len(fields) != len(header):
-        return Row(line, values, f"{len(fields)} fields where the first line has {len(header)}")
-    return Row(line, values, _undecoded(*fields))
-
-
-def _undecoded(*texts: str) -> str | None:
-    return UNDECODED if any(map(_ESCAPED.search, texts)) else None
-
-
-def _json_lines(lines: Iterable[str]) -> Iterator[Row]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        if undecoded := _undecoded(line):
-            yield Row(number, {}, undecoded)
-            continue
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield Row(number, {}, f"line {number} is not JSON: {error}")
-            continue
-        if _is_deep(values):
-            yield Row(number, {}, f"line {number} is nested more than {_MAX_NESTING} levels deep")
-        elif isinstance(values, dict):
-            yield Row(number, values)
-        else:
-            yield Row(number, {}, f"line {number} is not a JSON object")
-
-
-def _is_deep(value: object, levels: int = _MAX_NESTING) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    children = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deep(child, levels - 1) for child in children)
-
-
-def _text_lines(lines: Iterable[str]) -> Iterator[Row]:
-    for number, line in enumerate(lines, start=1):
-        text = line.rstrip("\r\n")
-        yield Row(number, {"text": text}, _undecoded(text))
+def _rows(
+    records: Iterable[Record], columns: Columns, lines_before: int, encoding: str | None
+) -> Iterator[Row]:
+    names = columns.names
+    for record in records:
+        fields = record.fields
+        error = record.error or undecoded(fields, encoding)
+        if not error and not has_columns(fields, len(names)):
+            error = f"{len(fields)} fields where the header has {len(names)}"
+        values: dict[str, object] = dict.fromkeys(names, "")
+        values.update(zip(names, fields, strict=False))
+        yield Row(lines_before + record.line, values, error)

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from reelsense.errors import DatasetError
 from reelsense.extras import importable
-from reelsense.tables.delimited import Row
+from reelsense.tables.row import Columns, Row
 from reelsense.tables.storage import io_errors
 from reelsense.text.clean import LONE_SURROGATE
 
@@ -36,9 +36,39 @@ def rows(file: IO[bytes], name: str) -> Iterator[tuple[Row, float]]:
                 yield Row(number, values), number / opened.metadata.num_rows
 
 
+def columns(file: IO[bytes], name: str) -> Columns:
+    """Return the columns of a Parquet file."""
+    return Columns(tuple(_open(file, name).schema_arrow.names))
+
+
 def schema(file: IO[bytes], name: str) -> pa.Schema:
     """Return the Arrow schema of the rows of a Parquet file."""
     return _readable(_open(file, name).schema_arrow).remove_metadata()
+
+
+def inferred(rows: Sequence[dict[str, object]], names: Sequence[str]) -> pa.Schema:
+    """Return an Arrow schema for JSON values: text where the values of a column have no type."""
+    import pyarrow as pa
+
+    fields = []
+    for name in names:
+        try:
+            found = pa.array([row.get(name) for row in rows]).type
+        except (pa.ArrowException, TypeError, OverflowError):
+            found = pa.string()
+        fields.append(pa.field(name, pa.string() if pa.types.is_null(found) else found))
+    return pa.schema(fields)
+
+
+def fits(value: object, type_: pa.DataType) -> bool:
+    """Return whether a value can be stored in a column of this Arrow type."""
+    import pyarrow as pa
+
+    try:
+        pa.scalar(value, type_)
+    except (pa.ArrowException, TypeError, OverflowError):
+        return bool(pa.types.is_string(type_))  # stored as JSON
+    return True
 
 
 def encode(
@@ -57,11 +87,15 @@ def encode(
 
     kept = types or pa.schema([(name, pa.string()) for name in columns])
     ours = pa.schema([(new, _type(name)) for name, new in added.items()])
-    convert = (lambda value: value) if types else _text
     lists: dict[str, list[object]] = {name: [] for name in [*kept.names, *ours.names]}
     for row, values in rows:
-        for name in kept.names:
-            lists[name].append(convert(row.values.get(name)))
+        for field in kept:
+            value = row.values.get(field.name)
+            if pa.types.is_string(field.type):
+                value = _text(value)
+            elif row.error and not fits(value, field.type):
+                value = None
+            lists[field.name].append(value)
         for name, new in added.items():
             lists[new].append(values[name] if name in _NUMBERS else _text(values[name]))
     full_schema = pa.unify_schemas([kept, ours])
@@ -84,6 +118,11 @@ def join(pieces: Iterable[IO[bytes]], target: IO[bytes]) -> None:
         writer.write_table(table)
     if writer:
         writer.close()
+
+
+def count_rows(file: IO[bytes]) -> int:
+    """Return the number of rows of a Parquet file."""
+    return int(imported().ParquetFile(file).metadata.num_rows)
 
 
 def imported() -> Any:

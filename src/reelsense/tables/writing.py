@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from reelsense.tables import parquet, reading
-from reelsense.tables.delimited import Row
 from reelsense.tables.reading import FileFormat
+from reelsense.tables.records import MAX_FIELD
+from reelsense.tables.row import Row
 from reelsense.text.clean import LONE_SURROGATE
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class OutputSchema:
     format: FileFormat
     added: tuple[str, ...]  # names of the columns that are added to every row
     columns: tuple[str, ...] = ()  # names of the columns of the rows; unused for .jsonl and .txt
-    types: pa.Schema | None = None  # Arrow schema of the rows, if they come from Parquet
+    types: pa.Schema | None = None  # Arrow schema of the rows, for Parquet
+    header: tuple[str, ...] = ()  # the columns of the rows as written: names may occur twice
 
     @property
     def has_columns(self) -> bool:
@@ -64,6 +66,22 @@ def encode(schema: OutputSchema, rows: Sequence[RowWithAdded], *, header: bool) 
     return _compressed(schema, text)
 
 
+def count_rows(schema: OutputSchema, file: IO[bytes], *, header: bool) -> int:
+    """Return the number of rows in a file that `encode` or `join` wrote."""
+    if schema.format.suffix == reading.PARQUET:
+        return parquet.count_rows(file)
+    content = gzip.GzipFile(fileobj=file) if schema.format.compressed else file
+    text = io.TextIOWrapper(content, "utf-8", newline="")
+    if schema.has_columns:
+        csv.field_size_limit(MAX_FIELD)
+        delimiter = "\t" if schema.format.suffix == ".tsv" else ","
+        count = sum(1 for _ in csv.reader(text, delimiter=delimiter)) - header
+    else:
+        count = sum(1 for _ in text)
+    text.detach()  # the caller closes the file
+    return count
+
+
 def empty(schema: OutputSchema) -> bytes:
     """Return the content of a file without rows: a header, if the columns are known."""
     return encode(schema, [], header=bool(schema.columns))
@@ -81,7 +99,7 @@ def join(schema: OutputSchema, pieces: Iterable[IO[bytes]], target: IO[bytes]) -
 
 
 def _header(schema: OutputSchema) -> str:
-    return _delimited(schema, [map(_cell, [*schema.columns, *_names(schema)])])
+    return _delimited(schema, [map(_cell, [*(schema.header or schema.columns), *_names(schema)])])
 
 
 def _delimited(schema: OutputSchema, rows: Iterable[Iterable[object]]) -> str:
@@ -100,7 +118,8 @@ def _cells(schema: OutputSchema, row: Row, added: dict[str, object]) -> list[obj
 
 def _names(schema: OutputSchema) -> list[str]:
     """Return the output names of the added columns."""
-    return list(_renamed(dict.fromkeys(schema.added), dict.fromkeys(schema.columns)))
+    taken = dict.fromkeys([*schema.columns, *schema.header])
+    return list(_renamed(dict.fromkeys(schema.added), taken))
 
 
 def _compressed(schema: OutputSchema, text: str) -> bytes:
@@ -123,7 +142,12 @@ def json_line(values: dict[str, object]) -> str:
 
 def _plain(value: object) -> str:
     """Return a JSON value for a Parquet value that JSON does not have."""
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()
 
 
 def _string(value: object) -> str:

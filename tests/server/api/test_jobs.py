@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select
@@ -142,18 +143,21 @@ def test_result_in_other_format(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("query", "body", "status", "detail"),
     [
-        ({"column": "text"}, TABLE, 422, "columns: 'id', 'review', 'label'"),
+        ({"column": "text"}, TABLE, 422, "one of 'id', 'review', 'label'"),
         ({}, "", 422, "contains no rows"),
         ({}, "review\n", 422, "contains no rows"),
-        ({}, 'review\n"open', 422, "unterminated"),
-        ({}, "review,review\na,b\n", 422, "two columns have the same name"),
-        ({"name": "a.xlsx"}, TABLE, 415, ".jsonl, .txt; in Excel: Save As, CSV UTF-8"),
+        ({}, "review,review\na,b\n", 422, "several columns are called 'review'"),
+        ({}, "film,id\na,b\n", 422, "no column 'review'"),
+        ({"name": "a.xls"}, TABLE, 415, ".xlsx, .txt"),
+        ({"name": "a.xlsx"}, TABLE, 422, "not a readable .xlsx file"),
+        ({"name": "a.json"}, '{"text": {"0": "good"}}', 422, 'orient="records"'),
         ({}, "PK\3\4\0\n", 422, "not a text file"),
         ({"name": ""}, TABLE, 415, "unknown file format"),
         ({"risk": "2"}, TABLE, 400, "less than 1"),
         ({"risk": "0.1"}, TABLE, 422, "no decision thresholds"),
         ({"rsik": "0.1"}, TABLE, 400, "not a field"),
-        ({}, "review" + "," * 100_000, 422, "line 1 is longer than 100,000 characters"),
+        ({}, "review" + "," * 100_000, 422, "has 100,001 columns"),
+        ({}, "review\n" + "x" * 10_000_001, 422, "line 2 is longer than 10,000,000 characters"),
         ({}, "review\n" + "," * 10_000_001, 422, "line 2 is longer than 10,000,000 characters"),
     ],
 )
@@ -235,7 +239,7 @@ def test_rows_are_filtered_and_sorted(client: FlaskClient) -> None:
     page = client.get(f"/v1/jobs/{name}/rows?verdict=error").get_json()
     assert [row["error"] for row in page["rows"]] == [
         "'review' is blank",
-        "4 fields where the first line has 3",
+        "4 fields where the header has 3",
     ]
     wrong = client.get(f"/v1/jobs/{name}/rows?sort=sideways")
     [error] = wrong.get_json()["errors"]
@@ -388,7 +392,7 @@ def test_unusual_urls(client: FlaskClient) -> None:
 
 
 def test_limits_of_columns_and_text_length(client: FlaskClient) -> None:
-    wide = ",".join(["review", *map(str, range(1000))]) + "\ngood\n"
+    wide = ",".join(["review", *map(str, range(1000))]) + "\ngood" + "," * 1000 + "\n"
     assert "has 1,001 columns" in send(client, wide).get_json()["detail"]
     repeated = ",".join(["review", *["x" * 5000] * 2]) + "\n"
     assert len(send(client, repeated).text) < 1000
@@ -453,12 +457,14 @@ def test_preview_returns_columns_and_rows(client: FlaskClient) -> None:
     assert complete["suggested"] == "review"
     assert complete["rows"][2] == ["3", 'a bad, "awful" film', "z"]
     cut = preview('n,words\n1,some words\n2,more words\n3,"half of i', cut="true")
-    assert [row[1] for row in cut["rows"]] == ["some words"]
+    assert [row[1] for row in cut["rows"]] == ["some words", "more words"]
     assert cut["suggested"] == "words"
     assert len(preview("a\n" + "x\n" * 50)["rows"]) == 5
     assert "no rows" in preview("a\n")["detail"]
     assert preview("id;review\n1;a, b\n")["rows"] == [["1", "a, b"]]
-    assert "unterminated" in preview('a\n"')["detail"]
+    assert preview("id;review\n1;a\n")["dialect"] == "columns separated by semicolons"
+    assert "--no-header" in preview("Great film.\nBad film.\n")["warning"]
+    assert preview("1;a\n", header="false")["rows"] == [["1", "a"]]
     assert preview("one\ntwo\n", name="a.txt")["columns"] == ["text"]
     assert preview('{"a": 1}\n{"b": "x"}\n', name="a.jsonl")["columns"] == ["a", "b"]
 
@@ -484,3 +490,48 @@ def test_create_with_encoding(client: FlaskClient) -> None:
     assert ended(client, name)["verdicts"] == {"positive": 1}
     [error] = send(client, body, encoding="klingon").get_json()["errors"]
     assert (error["pointer"], error["code"]) == ("?encoding", "no-such-encoding")
+
+
+def test_curl_without_binary_data_is_explained(client: FlaskClient) -> None:
+    answer = client.post(
+        "/v1/jobs?name=films.csv",
+        data=TABLE.replace("\n", ""),
+        content_type="application/x-www-form-urlencoded",
+    )
+    assert answer.status_code == 415
+    assert "--data-binary" in answer.get_json()["detail"]
+
+
+def test_charset_of_the_media_type_is_the_default_encoding(client: FlaskClient) -> None:
+    body = "review\ngood caf\u00e9\n".encode("cp1252")
+    answer = client.post("/v1/jobs", data=body, content_type="text/csv; charset=windows-1252")
+    name = answer.get_json()["id"]
+    assert ended(client, name)["verdicts"] == {"positive": 1}
+    assert "good caf\u00e9,positive" in client.get(f"/v1/jobs/{name}/result").text
+
+
+@pytest.mark.parametrize("header", ["v1,v2,,,", "v2,v1,v2"])
+def test_result_has_the_header_of_the_file(client: FlaskClient, header: str) -> None:
+    row = ",".join(["good film"] * len(header.split(",")))
+    job = send(client, f"{header}\n{row}\n", column="2").get_json()
+    assert ended(client, job["id"])["state"] == "done"
+    result = client.get(f"/v1/jobs/{job['id']}/result").text.splitlines()
+    assert result[0].startswith(f"{header},label,")
+    assert result[1].startswith(f"{row},positive,")
+
+
+def test_excel_and_json_files_are_scored(client: FlaskClient) -> None:
+    workbook = openpyxl.Workbook()
+    workbook.create_sheet("reviews").append(["id", "review"])
+    workbook["reviews"].append([1, "a good film"])
+    excel = io.BytesIO()
+    workbook.save(excel)
+    array = json.dumps([{"id": 1, "review": "a good film"}])
+    for name, body, expected in (
+        ("a.xlsx", excel.getvalue(), "1,a good film,positive"),
+        ("a.json", array.encode(), '"review": "a good film", "label": "positive"'),
+    ):
+        query = {"sheet": "reviews"} if name == "a.xlsx" else {}
+        job = send(client, body, name=name, **query).get_json()
+        assert ended(client, job["id"])["state"] == "done"
+        assert expected in client.get(f"/v1/jobs/{job['id']}/result").text

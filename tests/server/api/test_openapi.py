@@ -70,7 +70,8 @@ def test_document_contains_limits_of_server() -> None:
 # Small limits, so that cases beyond them are generated quickly.
 SMALL = Settings(max_characters=40, max_texts=4, max_body=100_000, max_jobs=100_000)
 
-for media_type in ("application/jsonl", "application/x-ndjson"):
+SPREADSHEET = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+for media_type in ("application/jsonl", "application/x-ndjson", SPREADSHEET):
     schemathesis.serializer.alias(media_type, "text/plain")
 
 schema = schemathesis.openapi.from_wsgi(

@@ -271,7 +271,7 @@ def test_job_works_without_javascript(
         browser.get(f"{address}/jobs")
         browser.find_element(By.ID, "file").send_keys(str(file))
         browser.find_element(By.XPATH, "//button[text()='Analyse file']").click()
-        assert "no column 'text'" in shown(browser, "problem")
+        assert "no column is called text or review" in shown(browser, "problem")
         browser.find_element(By.ID, "file").send_keys(str(file))
         browser.find_element(By.ID, "column").send_keys("their words")
         browser.find_element(By.XPATH, "//button[text()='Analyse file']").click()
@@ -301,7 +301,7 @@ def test_unusable_files_are_rejected(browser: webdriver.Chrome, address: str, fo
     (folder / "a.xlsx").write_bytes(b"PK\x03\x04")
     (folder / "empty.csv").write_text("")
     for name, problem in (
-        ("a.xlsx", "a.xlsx should be one of .csv"),
+        ("a.xlsx", "a.xlsx is not a readable .xlsx file"),
         ("empty.csv", "contains no rows"),
     ):
         browser.get(f"{address}/jobs")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -39,7 +38,8 @@ from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import threshold
 from reelsense.server.state import get_state
-from reelsense.tables.reading import FileFormat
+from reelsense.tables.reading import FileFormat, ReadOptions
+from reelsense.tables.records import Quoting
 from reelsense.tables.writing import OutputSchema, encode
 from reelsense.text.clean import printable
 
@@ -70,31 +70,53 @@ class JobPath(QueryModel):
     id: str = Field(description="Id of the job. Anyone who knows it can read the job.")
 
 
-_ENCODING: Any = Field(
-    default=None,
-    description="Encoding of the file, such as windows-1252 or utf-16. Default: UTF-8.",
-)
-
-
-class CreateJobQuery(QueryModel):
-    """Parameters of a new job."""
+class FileQuery(QueryModel):
+    """How an uploaded file is written."""
 
     name: str = Field(
         default="", description="File name. Its extension, such as .csv, determines the format."
     )
+    encoding: str | None = Field(
+        default=None,
+        description="Encoding of the file, such as windows-1252 or utf-16. Default: the charset of "
+        "Content-Type, otherwise UTF-8.",
+    )
+    delimiter: str | None = Field(
+        default=None, description="Character between the columns of a .csv. Default: detected."
+    )
+    quoting: Quoting | None = Field(
+        default=None,
+        description="How a .csv writes a quote inside a quoted field: doubled, backslash, or none "
+        "if it has no quoted fields. Default: detected.",
+    )
+    header: bool = Field(
+        default=True, description="Whether the first line contains the names of the columns."
+    )
+    sheet: str | None = Field(default=None, description="Sheet of an .xlsx. Default: the first.")
+
+    def open(self) -> Upload:
+        """Open the body of the request."""
+        options = ReadOptions(
+            None, self.encoding, self.delimiter, self.quoting, self.header, self.sheet
+        )
+        charset = request.mimetype_params.get("charset")
+        return open_upload(self.name, request.mimetype, request.stream, options, charset)
+
+
+class CreateJobQuery(FileQuery):
+    """Parameters of a new job."""
+
     column: str | None = Field(
         default=None,
-        description="The column that contains the texts. Default: text, or the only column.",
+        description="Name or number (from 1) of the column that contains the texts. Default: the "
+        "only column, or one with a usual name such as text or review.",
     )
     risk: Risk | None = Field(default=None, description="Target error rate, as in /v1/predict.")
-    encoding: str | None = _ENCODING
 
 
-class PreviewQuery(QueryModel):
+class PreviewQuery(FileQuery):
     """Parameters of a preview."""
 
-    name: str = ""
-    encoding: str | None = _ENCODING
     cut: bool = Field(
         default=False,
         description="Set to true if the body is only the beginning of the file: its last row may "
@@ -158,18 +180,17 @@ def create(query: CreateJobQuery) -> Response:
     the job until its state is done, then download its result.
     """
     request.max_content_length = get_state().settings.max_upload
-    upload = open_upload(query.name, request.mimetype, request.stream, query.encoding)
-    job = receive(upload, query.column, query.risk)
+    job = receive(query.open, query.column, query.risk)
     response = _job_response(job)
     response.status_code = 202
     response.headers["Location"] = url_for("jobs.show", id=job.id)
     return response
 
 
-def receive(upload: Upload, column: str | None, risk: float | None) -> Job:
-    """Store an upload as a new job.
+def receive(open_file: Callable[[], Upload], column: str | None, risk: float | None) -> Job:
+    """Store the upload that `open_file` opens as a new job.
 
-    `column` contains the texts (None: text, or the only column); `risk` is the target error rate
+    `column` contains the texts (None: one with a usual name); `risk` is the target error rate
     (None: the default of the model). Raises InvalidRequestError, TooManyJobsError or StoreError.
     """
     worker, settings = get_jobs_worker(), get_state().settings
@@ -177,8 +198,11 @@ def receive(upload: Upload, column: str | None, risk: float | None) -> Job:
     manifest = classifier(call_context().remaining or 0).manifest
     threshold(manifest, risk, "?risk")
     try:
+        upload = open_file()
         column, rows = resolve_column(upload, column)
-        new_job = NewJob(upload.name, upload.suffix, column, risk, manifest.name)
+        columns = upload.table.columns
+        header = columns.header if columns else None
+        new_job = NewJob(upload.name, upload.suffix, column, header, risk, manifest.name)
         if not worker.receiving.acquire(timeout=_UPLOAD_WAIT):
             raise TooManyJobsError("another upload is in progress: try again later", 10)
         try:
@@ -210,9 +234,9 @@ def _unusable_file(error: DatasetError) -> InvalidRequestError:
 def preview(query: PreviewQuery) -> Response:
     """Return the columns and first rows of a file, given its beginning."""
     get_jobs_worker()
-    upload = open_upload(query.name, request.mimetype, request.stream, query.encoding)
+    request.max_content_length = get_state().settings.max_upload  # a whole .xlsx
     try:
-        return json_response(preview_upload(upload, cut=query.cut))
+        return json_response(preview_upload(query.open(), cut=query.cut))
     except DatasetError as error:
         raise _unusable_file(error) from error
 
@@ -273,12 +297,12 @@ def result(path: JobPath, query: ResultQuery) -> Response:
     jobs = get_jobs()
     job = jobs.job(path.id)
     check_ended(job)
-    default_suffix = ".csv" if job.suffix == ".txt" else job.suffix
+    default_suffix = ".jsonl" if job.header is None else ".csv"
+    if job.suffix == ".tsv":
+        default_suffix = ".tsv"
     suffix = f".{query.format}" if query.format else default_suffix
-    if job.suffix == ".jsonl" and suffix != ".jsonl":
-        detail = (
-            f"should be jsonl, not {suffix[1:]}: rows of a JSON Lines file may have different keys"
-        )
+    if job.header is None and suffix != ".jsonl":
+        detail = f"should be jsonl, not {suffix[1:]}: rows of a JSON file may have different keys"
         field = FieldError(pointer="?format", code="wrong-value", detail=detail)
         raise InvalidRequestError([field])
     media_type = next(name for name in MEDIA_TYPES if MEDIA_TYPES[name] == suffix)
@@ -295,9 +319,7 @@ def _attachment(name: str) -> str:
 
 
 def _result_chunks(jobs: JobRepository, job: Job, suffix: str) -> Iterator[bytes]:
-    schema = OutputSchema(FileFormat(suffix), (*job.added, "error"))
+    added = (*job.added, "error")
+    schema = OutputSchema(FileFormat(suffix), added, job.names, header=job.header or ())
     for n, chunk in enumerate(jobs.results(job)):
-        if n == 0:
-            first_row, _ = chunk[0]
-            schema = replace(schema, columns=tuple(first_row.values))
         yield encode(schema, chunk, header=n == 0)

@@ -274,6 +274,10 @@ class PreviewSchema(ResponseModel):
         description="Rows of the uploaded data that are not valid UTF-8. If there are any, set "
         "encoding."
     )
+    dialect: str | None = Field(
+        description="How the columns of a .csv or .tsv are written, in words, as detected."
+    )
+    warning: str | None = Field(description="Why the first line may not be a header.")
 
 
 class ModelInfo(ModelSchema):

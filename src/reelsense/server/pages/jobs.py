@@ -31,6 +31,7 @@ from reelsense.server.model_holder import classifier
 from reelsense.server.pages import review
 from reelsense.server.pages.risks import risk_choices, selected_risk
 from reelsense.server.state import get_state
+from reelsense.tables.reading import ReadOptions
 
 blueprint = Blueprint("job_pages", __name__)
 
@@ -58,8 +59,12 @@ def sent() -> AnyResponse | tuple[str, int]:
     risk = None
     try:
         risk = selected_risk()
-        upload = open_upload(file.filename, file.mimetype, file.stream)
-        job = receive(upload, request.form.get("column") or None, risk)
+        name, charset = file.filename, file.mimetype_params.get("charset")
+        job = receive(
+            lambda: open_upload(name, file.mimetype, file.stream, ReadOptions(), charset),
+            request.form.get("column") or None,
+            risk,
+        )
     except DatasetError as error:
         return _upload_page(str(error), risk), 422
     except InvalidRequestError as error:

@@ -45,10 +45,11 @@ function header(column, suggested) {
 
 async function preview() {
   const previewed = file;
-  const query = new URLSearchParams({ name: file.name, cut: file.size > PREVIEW_BYTES });
-  const response = await fetch(`${form.dataset.preview}?${query}`, { method: "POST", body: file.slice(0, PREVIEW_BYTES) });
+  const bytes = file.name.toLowerCase().endsWith(".xlsx") ? file.size : PREVIEW_BYTES; // a part of it cannot be read
+  const query = new URLSearchParams({ name: file.name, cut: file.size > bytes });
+  const response = await fetch(`${form.dataset.preview}?${query}`, { method: "POST", body: file.slice(0, bytes) });
   if (!response.ok) throw new Error(errorText(response.status, await response.json().catch(() => null)));
-  const { columns, rows, suggested, undecoded } = await response.json();
+  const { columns, rows, suggested, undecoded, dialect, warning } = await response.json();
   if (file !== previewed) return; // the user has selected another file meanwhile
   const head = create("tr");
   head.append(...columns.map((column) => header(column, suggested)));
@@ -60,6 +61,7 @@ async function preview() {
   }));
   selectColumn(suggested);
   element("undecoded").hidden = undecoded === 0;
+  element("dialect").textContent = [dialect, warning].filter(Boolean).join("; ");
   element("preview").hidden = false;
   element("preview-title").textContent = columns.length > 1 ? "Which column contains the reviews?" : "Preview";
   element("send").focus();
