@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import reelsense
 from reelsense import ScoringProgress, score_files
+from reelsense.bulk import shards
 from reelsense.bulk.output import Output
 from reelsense.bulk.plan import ScoringTask
 from reelsense.bulk.progress import ProgressTracker
@@ -155,3 +158,56 @@ def test_import_reelsense_is_lazy() -> None:
     assert set(dir(reelsense)) == set(reelsense.__all__)
     with pytest.raises(AttributeError):
         _ = reelsense.no_such_name
+
+
+def test_parquet_is_streamed_as_csv(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": [b"a good film", b"\xff"]}), tmp_path / "in.parquet")
+    stream = io.BytesIO()
+    summary = score_files(tmp_path / "in.parquet", stream, model=CLASSIFIER)
+    lines = stream.getvalue().decode().splitlines()
+    assert lines[1].startswith("a good film,positive")
+    assert (summary.rows, summary.bad_rows) == (2, 1)
+
+
+def test_messages_describe_the_dialects_of_files(tmp_path: Path) -> None:
+    for name, content in (("a.csv", "id,text\n1,good\n"), ("b.csv", "text;id\nbad;2\n")):
+        (tmp_path / name).write_text(content)
+    messages: list[str] = []
+    output = tmp_path / "out" / ""
+    summary = score_files(tmp_path, f"{output}/", model=CLASSIFIER, on_message=messages.append)
+    assert summary.rows == 2
+    assert [message.partition(": ")[2] for message in messages] == [
+        "columns separated by commas",
+        "columns separated by semicolons",
+    ]
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert list(manifest["dialects"].values()) == [
+        "columns separated by commas",
+        "columns separated by semicolons",
+    ]
+
+
+def test_lost_rows_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in.txt").write_text("good\nbad\n")
+    encode = shards.encode
+    monkeypatch.setattr(
+        shards, "encode", lambda schema, rows, *, header: encode(schema, rows[:1], header=header)
+    )
+    with pytest.raises(DatasetError) as error:
+        score_files(tmp_path / "in.txt", tmp_path / "out.csv", model=CLASSIFIER)
+    assert error.value.code == "rows-lost"
+
+
+def test_types_of_json_are_kept_in_parquet(tmp_path: Path) -> None:
+    rows = [
+        {"text": "good", "n": 1, "stars": 4.5, "flag": True, "tags": ["a"]},
+        {"text": "bad", "n": 2, "stars": None, "flag": False, "tags": []},
+    ]
+    late = {"text": "good", "n": "three", "stars": 1.0, "flag": True, "tags": []}
+    lines = [*rows, *[rows[0]] * 1000, late]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    score_files(tmp_path / "in.jsonl", tmp_path / "out.parquet", model=CLASSIFIER)
+    written = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [{name: row[name] for name in rows[0]} for row in written[:2]] == rows
+    assert "'n' has another type" in written[-1]["error"]
+    assert (written[-1]["n"], written[-1]["stars"]) == (None, 1.0)

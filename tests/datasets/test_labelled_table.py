@@ -91,6 +91,7 @@ def test_read_table_skips_and_lists_a_few_bad_rows(tmp_path: Path) -> None:
     assert len(read(path, on_message=messages.append)) == 300
     [_, skipped] = messages
     assert "3 of 303 rows" in skipped
+    assert "--encoding" not in skipped
     assert "line 302" in skipped
 
 
@@ -119,6 +120,7 @@ def test_read_table_suggests_the_encoding(tmp_path: Path) -> None:
     ("labels", "code", "advice"),
     [
         (["pos", "Pos", "neg"], "label-variants", "Pos=pos"),
+        (["pos", "Pos", "Pos", "neg"], "label-variants", "pos=Pos"),
         (["good film", "good  film"], "label-variants", "good  film=good film"),
         (["pos", "nan", "neg"], "missing-labels", "nan="),
     ],
@@ -140,6 +142,7 @@ def test_read_table_rejects_doubtful_labels(
         (["0", "1", "0", "1"], "--label-map 1=positive,0=negative"),
         (["True", "False"] * 2, "--label-map True=positive,False=negative"),
         (["pos", "neg", "pos"], "a single row: neg"),
+        (["pos", "pos"], "all rows have the label pos"),
     ],
 )
 def test_read_table_reports_unusual_labels(tmp_path: Path, labels: list[str], message: str) -> None:

@@ -35,8 +35,15 @@ from reelsense.bundle import Manifest
 from reelsense.errors import DatasetError, InputError
 from reelsense.inference.classifier import Classifier
 from reelsense.tables import storage
-from reelsense.tables.reading import PARQUET, STANDARD_INPUT, FileFormat, ReadOptions
+from reelsense.tables.reading import (
+    PARQUET,
+    STANDARD_INPUT,
+    FileFormat,
+    ReadOptions,
+    file_format_of,
+)
 from reelsense.tables.records import Quoting
+from reelsense.tables.storage import FileInfo
 from reelsense.tables.writing import empty
 
 
@@ -141,7 +148,8 @@ def score_files(
         files,
         scorer.manifest,
         options=ReadOptions(file_format, encoding, delimiter, quoting, header, sheet),
-        output_format=output_format_of(path, output_format),
+        output_format=output_format_of(path, output_format)
+        or (_stream_format(files[0], file_format) if path is None else None),
         column=column,
         shard_rows=shard_rows,
         risk=risk,
@@ -173,6 +181,12 @@ def score_files(
         output=path,
         bad_rows_output=bad_rows_output,
     )
+
+
+def _stream_format(file: FileInfo, file_format: FileFormat | None) -> FileFormat | None:
+    """Return the default format of a stream, which cannot be Parquet; None: that of the input."""
+    is_parquet = (file_format or file_format_of(file.name)).suffix == PARQUET
+    return FileFormat(".csv") if is_parquet else None
 
 
 def _classifier(model: Classifier | str | os.PathLike[str] | None) -> Classifier:

@@ -147,12 +147,13 @@ def _report_bad_rows(
     listed = "; ".join(problems[:_LISTED]) + more
     summary = f"{path}: {len(problems):,} of {count:,} rows cannot be used: {listed}"
     # One bad row is tolerated: it is more than 1 % of a small table.
+    encoding = ""
+    if any(UNDECODED in problem for problem in problems):
+        encoding = "pass the encoding of the file, for example --encoding windows-1252"
     if not max_bad_rows or len(problems) > max(1, max_bad_rows * count):
-        advice = f"correct them, or raise --max-bad-rows (now {max_bad_rows:.0%})"
-        if any(UNDECODED in problem for problem in problems):
-            advice = "pass the encoding of the file, for example --encoding windows-1252"
+        advice = encoding or f"correct them, or raise --max-bad-rows (now {max_bad_rows:.0%})"
         raise DatasetError(f"{summary}. Remedy: {advice}", code="too-many-bad-rows")
-    on_message(f"skipped: {summary}")
+    on_message(f"skipped: {summary}" + f"; {encoding}" * bool(encoding))
 
 
 def _check_labels(
@@ -162,7 +163,10 @@ def _check_labels(
     by_folded: dict[str, list[str]] = {}
     for label in counts:
         by_folded.setdefault(" ".join(label.casefold().split()), []).append(label)
-    variants = [f"{other}={labels[0]}" for labels in by_folded.values() for other in labels[1:]]
+    variants = []
+    for labels in by_folded.values():
+        usual = max(labels, key=lambda label: (counts[label], label.islower()))
+        variants += [f"{label}={usual}" for label in labels if label != usual]
     if variants:
         raise DatasetError(
             f"{path} has labels that differ only in case or spaces: pass --label-map "
@@ -173,8 +177,8 @@ def _check_labels(
     if missing:
         rows = sum(counts[label] for label in missing)
         raise DatasetError(
-            f"{path} has {rows:,} rows with the label {missing[0]!r}: if it means that there is no "
-            f"label, pass --label-map {missing[0]}=",
+            f"{path}: the label of {rows:,} row{'s' * (rows > 1)} is {missing[0]!r}: if it means "
+            f"that there is no label, pass --label-map {missing[0]}=",
             code="missing-labels",
         )
     if set(map(str.casefold, counts)) in ({"0", "1"}, {"true", "false"}):
@@ -183,5 +187,7 @@ def _check_labels(
             f"{path}: the labels are {no} and {yes}: to name them, pass for example --label-map "
             f"{yes}=positive,{no}=negative"
         )
+    if len(counts) == 1:
+        on_message(f"{path}: all rows have the label {next(iter(counts))}")
     if single := [label for label, count in counts.items() if count == 1]:
         on_message(f"{path}: labels with a single row: {', '.join(sorted(single)[:_LISTED])}")
