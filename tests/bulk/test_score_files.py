@@ -12,11 +12,11 @@ import pytest
 
 import reelsense
 from reelsense import ScoringProgress, score_files
-from reelsense.bulk import shards
 from reelsense.bulk.output import Output
 from reelsense.bulk.plan import ScoringTask
 from reelsense.bulk.progress import ProgressTracker
 from reelsense.errors import DatasetError, InputError
+from reelsense.tables import writing
 from tests import tiny, tiny_network
 
 CLASSIFIER = tiny.classifier()
@@ -189,9 +189,10 @@ def test_messages_describe_the_dialects_of_files(tmp_path: Path) -> None:
 
 def test_lost_rows_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in.txt").write_text("good\nbad\n")
-    encode = shards.encode
+    encode = writing.encode
     monkeypatch.setattr(
-        shards, "encode", lambda schema, rows, *, header: encode(schema, rows[:1], header=header)
+        "reelsense.bulk.shards.encode",
+        lambda schema, rows, *, header: encode(schema, rows[:1], header=header),
     )
     with pytest.raises(DatasetError) as error:
         score_files(tmp_path / "in.txt", tmp_path / "out.csv", model=CLASSIFIER)

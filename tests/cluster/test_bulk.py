@@ -16,6 +16,7 @@ from reelsense.bulk.progress import ScoringProgress, ScoringSummary
 from reelsense.bulk.score_files import score_files
 from reelsense.bundle import read_bundle
 from reelsense.errors import ClusterError, DatasetError
+from reelsense.tables.text import MAX_LINE
 from tests import tiny_network
 from tests.cluster.conftest import Machines, processes
 from tests.waiting import wait_until
@@ -133,7 +134,7 @@ def test_error_of_a_file_is_the_same_as_locally(
     tmp_path: Path, model: Path, machines: Machines
 ) -> None:
     source = tmp_path / "in.csv"
-    source.write_text('text\ngood\nbad\n"unterminated\n')
+    source.write_text("text\ngood\nbad\n" + "x" * (MAX_LINE + 1) + "\n")
     with pytest.raises(DatasetError) as local:
         score_files(source, tmp_path / "local.csv", model=model, shard_rows=1)
     with pytest.raises(DatasetError) as remote:

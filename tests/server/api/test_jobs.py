@@ -17,6 +17,7 @@ import openpyxl
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select
+from werkzeug.test import TestResponse
 
 from reelsense.errors import NoJobError
 from reelsense.inference.classifier import Classifier
@@ -493,13 +494,17 @@ def test_create_with_encoding(client: FlaskClient) -> None:
 
 
 def test_curl_without_binary_data_is_explained(client: FlaskClient) -> None:
-    answer = client.post(
-        "/v1/jobs?name=films.csv",
-        data=TABLE.replace("\n", ""),
-        content_type="application/x-www-form-urlencoded",
-    )
-    assert answer.status_code == 415
+    def post(body: str) -> TestResponse:
+        # What curl sends with -d and with --data-binary.
+        return client.post(
+            "/v1/jobs?name=films.txt", data=body, content_type="application/x-www-form-urlencoded"
+        )
+
+    answer = post("Great film.Bad film.")
+    assert answer.status_code == 422
     assert "--data-binary" in answer.get_json()["detail"]
+    assert post("Great film.\nBad film.\n").get_json()["rows"] == 2
+    assert post("Great film. " * 2000).get_json()["rows"] == 1
 
 
 def test_charset_of_the_media_type_is_the_default_encoding(client: FlaskClient) -> None:

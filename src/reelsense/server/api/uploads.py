@@ -70,16 +70,17 @@ def open_upload(
             "forms are not supported: send the file itself as the body (curl --data-binary "
             "@small.csv)"
         )
-    if media_type == "application/x-www-form-urlencoded":
-        raise UnsupportedMediaType(
-            "forms are not supported, and curl -d removes line breaks: send the file with curl "
-            "--data-binary @small.csv"
-        )
     # Browsers on Windows may send the folders, too.
     name = PurePosixPath(name.replace("\\", "/")).name.strip()[-_MAX_NAME:]
     file_format = _format(name, media_type)
     name = name or f"texts{file_format}"
     buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
+    if media_type == "application/x-www-form-urlencoded" and _has_one_line(buffered):
+        raise DatasetError(
+            f"{name} is a single line without a line break: curl -d removes line breaks, use curl "
+            "--data-binary @small.csv",
+            code="no-line-breaks",
+        )
     options = replace(options, encoding=options.encoding or charset)
     if file_format.suffix == EXCEL:
         content = io.BytesIO(buffered.read())  # limited by the maximum size of an upload
@@ -91,6 +92,12 @@ def open_upload(
         raise InvalidRequestError([field]) from error
     table = reading.read_text(lines, file_format.suffix, name, options)
     return Upload(name, file_format.suffix, table)
+
+
+def _has_one_line(stream: IO[bytes]) -> bool:
+    """Return whether the body is short and has no line break. Does not consume it."""
+    start = stream.peek(1) if isinstance(stream, io.BufferedReader) else b""
+    return 0 < len(start) < io.DEFAULT_BUFFER_SIZE and not {b"\n"[0], b"\r"[0]} & set(start)
 
 
 def _format(name: str, media_type: str) -> FileFormat:
