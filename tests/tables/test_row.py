@@ -16,6 +16,7 @@ from reelsense.tables.row import Columns, Row, value_of
         (("review", "id", "review"), "3", "review (2)"),
         (("review", "id", "review"), "review (2)", "review (2)"),
         (("Review\n(please)", "id"), "1", "Review\n(please)"),
+        (("Review\n(please)", "id"), "Review (please)", "Review\n(please)"),
         (("v1", "v2", "", ""), "v2", "v2"),
         (("anything",), None, "anything"),
         (("id", "Review"), None, "Review"),

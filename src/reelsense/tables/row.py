@@ -102,7 +102,7 @@ def _unique(header: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _normal(title: str) -> str:
-    return title.strip().casefold()
+    return " ".join(title.split()).casefold()  # pages show line breaks as spaces
 
 
 def value_of(row: Row, column: str) -> object:

@@ -61,7 +61,8 @@ async function preview() {
   }));
   selectColumn(suggested);
   element("undecoded").hidden = undecoded === 0;
-  element("dialect").textContent = [dialect, warning].filter(Boolean).join("; ");
+  const detected = [dialect, warning].filter(Boolean).join("; ");
+  element("dialect").textContent = detected.charAt(0).toUpperCase() + detected.slice(1);
   element("preview").hidden = false;
   element("preview-title").textContent = columns.length > 1 ? "Which column contains the reviews?" : "Preview";
   element("send").focus();
