@@ -67,7 +67,7 @@ class ScoringTask:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What the beginnings of the files show."""
+    """The columns and dialects of the files, from their first rows."""
 
     columns: Columns = field(default_factory=lambda: Columns(()))
     types: object = None  # Arrow schema of the rows, for an output in Parquet
@@ -103,9 +103,14 @@ def plan(
     output_format = output_format or _output_format(input_format)
     _check_formats(input_format, output_format, options, first)
     is_text = input_format.suffix == ".txt"
-    content = _Content() if is_pipe else _content(files, options, output_format)
     if is_text:
         content = _Content(Columns(("text",)))
+    else:
+        content = _Content() if is_pipe else _content(files, options, output_format)
+    if is_pipe and not is_text:
+        text_column = column or ""
+    else:
+        text_column = _text_column(content.columns, column, first, input_format)
     names = content.columns.names
     added = (
         *(["file"] if file_column else []),
@@ -116,9 +121,7 @@ def plan(
     task = ScoringTask(
         input_groups=tuple(_input_groups(files)),
         options=options,
-        column=column or ""
-        if is_pipe and not is_text
-        else _text_column(content.columns, column, first, input_format),
+        column=text_column,
         schema=OutputSchema(output_format, added, names, content.types, content.columns.header),
         shard_rows=shard_rows,
         risk=risk,
@@ -194,7 +197,7 @@ def _check_formats(
 def _content(
     files: Sequence[FileInfo], options: ReadOptions, output_format: FileFormat
 ) -> _Content:
-    """Read the beginnings of the files. Columns are none if all of them are empty."""
+    """Read the first rows of the files. If all files are empty, they have no columns."""
     input_format = options.input_format
     if input_format and input_format.suffix in JSON:
         rows = list(islice(_all_rows(files[:_MAX_FILES], options), _JSON_ROWS))

@@ -177,8 +177,8 @@ def _check_labels(
     if missing:
         rows = sum(counts[label] for label in missing)
         raise DatasetError(
-            f"{path}: the label of {rows:,} row{'s' * (rows > 1)} is {missing[0]!r}: if it means "
-            f"that there is no label, pass --label-map {missing[0]}=",
+            f"{path}: the label of {rows:,} row{'s' * (rows > 1)} is {missing[0]!r}: if these "
+            f"rows are unlabelled, pass --label-map {missing[0]}=",
             code="missing-labels",
         )
     if set(map(str.casefold, counts)) in ({"0", "1"}, {"true", "false"}):

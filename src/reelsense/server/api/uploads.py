@@ -97,7 +97,8 @@ def open_upload(
 def _has_one_line(stream: IO[bytes]) -> bool:
     """Return whether the body is short and has no line break. Does not consume it."""
     start = stream.peek(1) if isinstance(stream, io.BufferedReader) else b""
-    return 0 < len(start) < io.DEFAULT_BUFFER_SIZE and not {b"\n"[0], b"\r"[0]} & set(start)
+    is_whole = 0 < len(start) < io.DEFAULT_BUFFER_SIZE
+    return is_whole and b"\n" not in start and b"\r" not in start
 
 
 def _format(name: str, media_type: str) -> FileFormat:
