@@ -17,6 +17,7 @@ from reelsense.server.middleware import (
     cross_site,
     load_shedding,
     problems,
+    proxies,
     rate_limit,
     request_context,
 )
@@ -29,7 +30,7 @@ from reelsense.server.settings import Settings
 from reelsense.server.state import AppState, get_state
 
 _MIDDLEWARE = (
-    auth.trust_proxies,
+    proxies.register,
     request_context.register,  # request id and deadline; log and metrics at the end
     cross_site.register_headers,
     auth.register_identification,

@@ -26,11 +26,15 @@ PREFIX = "REELSENSE_"  # of environment variables
 
 _ONE_RATE = r"[1-9][0-9]{0,8}/(second|minute|hour|day)"
 RATE_FORMAT = "N/second, N/minute, N/hour or N/day"
+ROOT_PATH = r"(/[A-Za-z0-9._~-]+)+"
 RATE = re.compile(rf"{_ONE_RATE}(,{_ONE_RATE})*")
 
 # The settings by topic, for the help.
 GROUPS = {
-    "Listening": ("host", "port", "max_connections", "read_timeout", "trusted_proxies"),
+    "Listening": (
+        *("host", "port", "max_connections", "read_timeout"),
+        *("trusted_proxies", "root_path"),
+    ),
     "Model": ("model", "cache_size", "workers"),
     "Request limits": (
         *("max_concurrent_requests", "max_concurrent_bytes", "deadline"),
@@ -108,7 +112,11 @@ class Settings(BaseModel):
     """Secret that signs session cookies, at least 16 characters; by default random at each start,
     so that sessions end with a restart."""
     trusted_proxies: NonNegativeInt = 0
-    """Number of reverse proxies whose X-Forwarded-For, -Proto and -Host headers are trusted."""
+    """Number of reverse proxies whose X-Forwarded-For, -Proto, -Host and -Prefix headers are
+    trusted."""
+    root_path: str = ""
+    """Path prefix under which a reverse proxy serves the pages and the API, for example
+    /reviews."""
     cors_origins: str = ""
     """Origins allowed by CORS, separated by spaces or commas, for example https://a.example
     https://b.example."""
@@ -134,6 +142,13 @@ class Settings(BaseModel):
                     "origins", "Input should be origins, for example https://a.example"
                 )
         return origins
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, path: str) -> str:
+        if not re.fullmatch(rf"({ROOT_PATH})?/?", path):
+            raise PydanticCustomError("path", "Input should be a path, for example /reviews")
+        return path.rstrip("/")
 
     @field_validator("rate_limit")
     @classmethod

@@ -9,7 +9,6 @@ from flask import Flask, g, redirect, request, session, url_for
 from flask.sessions import SecureCookieSessionInterface
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, Unauthorized
-from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense.errors import SettingsError
@@ -23,6 +22,9 @@ from reelsense.server.state import get_state, state_of
 class _Sessions(SecureCookieSessionInterface):
     def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002  # Flask's signature
         return request.is_secure  # also behind a proxy that ends TLS, through ProxyFix
+
+    def get_cookie_path(self, app: Flask) -> str:  # noqa: ARG002  # Flask's signature
+        return request.script_root or "/"  # not the paths of other servers behind the same proxy
 
 
 def check_access(settings: Settings) -> None:
@@ -42,14 +44,6 @@ def check_access(settings: Settings) -> None:
         "or pass --insecure-public to allow it",
         code="public-without-keys",
     )
-
-
-def trust_proxies(app: Flask) -> None:
-    """Take client address, scheme and host from the headers of trusted proxies."""
-    if count := state_of(app).settings.trusted_proxies:
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=count, x_proto=count, x_host=count
-        )
 
 
 def register_identification(app: Flask) -> None:
@@ -105,8 +99,9 @@ def _authorize() -> AnyResponse | None:
         return None
     if "key" not in g:
         if is_page():
-            path = request.full_path.rstrip("?")
-            return redirect(url_for("pages.sign_in", next=None if path == "/" else path))
+            path = request.script_root + request.full_path.rstrip("?")
+            is_start = request.path == "/" and not request.query_string
+            return redirect(url_for("pages.sign_in", next=None if is_start else path))
         raise unauthorized()
     needs_admin = (request.endpoint or "").startswith("admin.")
     if g.key.admin != needs_admin:

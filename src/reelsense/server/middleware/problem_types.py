@@ -18,11 +18,6 @@ class ProblemType:
     title: str
     advice: str
 
-    @property
-    def uri(self) -> str:
-        """Path of its explanation on this server; about:blank if the status is the explanation."""
-        return f"/docs/errors#{self.code}" if self.code in PROBLEM_TYPES else "about:blank"
-
 
 PROBLEM_TYPES = {code: ProblemType(code, **fields) for code, fields in _TABLES["problems"].items()}
 FIELD_CODES: dict[str, str] = _TABLES["field-codes"]

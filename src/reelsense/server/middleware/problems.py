@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from flask import Flask, Response, g, render_template, request
+from flask import Flask, Response, g, has_request_context, render_template, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import BadRequest, HTTPException
@@ -251,7 +251,11 @@ def _respond(
     get_state().metrics.record_problem(metrics_code or problem.code)
     if _is_for_browser():
         page = render_template(
-            "problem.html", problem_type=problem, detail=detail, request_id=request_id()
+            "problem.html",
+            problem_type=problem,
+            type_uri=_type_uri(problem),
+            detail=detail,
+            request_id=request_id(),
         )
         return Response(page, status=problem.status)
     more: dict[str, Any] = {"errors": list(errors)} if errors else {}
@@ -269,9 +273,17 @@ def _is_for_browser() -> bool:
     return request.accept_mimetypes.best_match([_MEDIA_TYPE, "text/html"]) == "text/html"
 
 
+def _type_uri(problem: ProblemType) -> str:
+    """Return where this server explains `problem`; about:blank if the status says all."""
+    if problem.code not in PROBLEM_TYPES:
+        return "about:blank"
+    root_path = request.script_root if has_request_context() else ""
+    return f"{root_path}/docs/errors#{problem.code}"
+
+
 def _document(problem: ProblemType, detail: str, request_id: str, **more: Any) -> str:
     document = Problem(
-        type=problem.uri,
+        type=_type_uri(problem),
         title=problem.title,
         status=problem.status,
         detail=detail,

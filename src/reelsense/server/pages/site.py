@@ -99,7 +99,10 @@ def openapi_document() -> Response:
     app = cast(OpenAPI, current_app)
     if "reelsense.openapi" not in app.extensions:
         app.extensions["reelsense.openapi"] = openapi.document(app)
-    return jsonify(app.extensions["reelsense.openapi"])
+    document = app.extensions["reelsense.openapi"]
+    if request.script_root:  # Swagger UI and generated clients send requests to this URL
+        document = {**document, "servers": [{"url": request.script_root}]}
+    return jsonify(document)
 
 
 @blueprint.get("/docs")

@@ -30,7 +30,7 @@ _MAX_CHUNK_OVERHEAD = 64 * 1024
 _LINGER = 2.0
 
 # Paths of file uploads, which may be larger than other bodies and may take longer.
-_UPLOADS = {"/v1/jobs", "/jobs"}
+_UPLOADS = ("/v1/jobs", "/jobs")  # a path prefix may come first
 
 
 class _TooSlowError(Error):  # type: ignore[misc]  # waitress has no type hints
@@ -68,7 +68,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
         if b"\r\n " in header_plus or b"\r\n\t" in header_plus:
             raise ParsingError("obsolete header folding is not supported")
         super().parse_header(header_plus)
-        if self.command == "POST" and self.path in _UPLOADS:
+        if self.command == "POST" and self.path.endswith(_UPLOADS):
             self.adj = self.adj.for_uploads
         # Request smuggling: with two lengths of the body, or one that HTTP/1.0 does not know, a
         # proxy may have seen another end of the request (RFC 9112, 6.1).
