@@ -462,7 +462,7 @@ def test_deeply_nested_row_is_a_bad_row(tmp_path: Path) -> None:
 
 
 def test_shard_ends_after_many_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reelsense.bulk.shards._SHARD_CHARACTERS", 100)
+    monkeypatch.setattr("reelsense.bulk.shards._MAX_SHARD_SIZE", 200)
     source = write_jsonl(tmp_path / "in.jsonl", [{"text": "good", "other": "x" * 60}] * 6)
     score_file(CLASSIFIER, source, f"{tmp_path}/out/")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())

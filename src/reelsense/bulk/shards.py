@@ -23,7 +23,7 @@ from reelsense.tables.row import Row, row_text
 from reelsense.tables.text import UNDECODED
 from reelsense.tables.writing import encode, json_line
 
-_SHARD_CHARACTERS = 32_000_000  # a shard also ends after these: they bound memory for long rows
+_MAX_SHARD_SIZE = 8_000_000  # characters after which a shard ends, to limit memory for long rows
 
 _THREADS = 2  # batches in flight: one is tokenized or finished while the network runs the other
 
@@ -66,7 +66,7 @@ def cut_shards(
     Raises DatasetError if a file cannot be read to its end.
     """
     rows: list[Row] = []
-    characters = count = 0
+    size = count = 0
     shard_start = position = 0.0
 
     def shard() -> Shard:
@@ -76,12 +76,10 @@ def cut_shards(
 
     for row, position in _rows(task, number):
         rows.append(row)
-        characters += sum(
-            len(value) for value in row.values.values() if isinstance(value, str | bytes)
-        )
-        if len(rows) == task.shard_rows or characters >= _SHARD_CHARACTERS:
+        size += row.size
+        if len(rows) == task.shard_rows or size >= _MAX_SHARD_SIZE:
             yield shard()
-            rows, characters, count, shard_start = [], 0, count + 1, position
+            rows, size, count, shard_start = [], 0, count + 1, position
     if rows:
         yield shard()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from reelsense.tables.records import Dialect, Quoting, Record, read_records
+from reelsense.tables.row import MAX_COLUMNS
 
 SAMPLE_LINES = 1000
 SAMPLE_CHARACTERS = 300_000
@@ -101,6 +102,8 @@ def detect(
 def _reading(dialect: Dialect, lines: Sequence[str], is_cut: bool) -> tuple[Layout, float]:
     """Return the layout of `lines` if they are written in `dialect`, and a cost: 0 is perfect."""
     header, rows = _records(dialect, lines, is_cut, None)
+    if header and len(header[0].fields) > MAX_COLUMNS:
+        return Layout(dialect, 0, len(header[0].fields), (), {}), 0.0  # rejected later
     layout = _layout(dialect, header, rows)
     if any(row.last_line > row.line for row in rows):  # rows may be hidden in quoted fields
         header, rows = _records(dialect, lines, is_cut, layout.is_row)

@@ -1,21 +1,27 @@
-"""Read the rows of a sheet of an Excel file (.xlsx) with python-calamine."""
+"""Read the rows of a sheet of an Excel file (.xlsx) with openpyxl, which streams them.
+
+Faster readers store a sheet as a dense grid: two cells at opposite corners would need terabytes.
+"""
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
-from typing import IO
+from typing import IO, Any
+from xml.etree.ElementTree import ParseError
 
 from reelsense.errors import DatasetError
 from reelsense.extras import importable
 
-_MAX_BYTES = 500_000_000
-"""Of the uncompressed file: a sheet is read into memory as a whole."""
+_MAX_BYTES = 200_000_000
+"""Of the uncompressed file: the texts of all its sheets are read into memory."""
 
 
 def sheet_rows(raw: IO[bytes], name: str, sheet: str | None = None) -> Iterator[list[object]]:
-    """Return the cells of each row that is not blank, the header first.
+    """Yield the cells of each row that is not blank, the header first.
 
     Args:
         raw: The file.
@@ -24,25 +30,47 @@ def sheet_rows(raw: IO[bytes], name: str, sheet: str | None = None) -> Iterator[
 
     Raises:
         DatasetError: The file is damaged or too large, or has no such sheet.
-        MissingExtraError: python-calamine is not installed.
+        MissingExtraError: openpyxl is not installed.
     """
-    importable("python_calamine", "excel", "Excel")
-    import python_calamine as calamine
+    with _excel_errors(name):
+        for cells in _open_sheet(raw, name, sheet).iter_rows(values_only=True):
+            row = [_plain(cell) for cell in cells]
+            while row and row[-1] == "":
+                row.pop()
+            if row:
+                yield row
 
+
+def _open_sheet(raw: IO[bytes], name: str, sheet: str | None) -> Any:
+    importable("openpyxl", "excel", "Excel")
+    import openpyxl
+
+    _check_size(raw, name)
+    warnings.filterwarnings("ignore", module="openpyxl")  # about styles
+    sheets = openpyxl.load_workbook(raw, read_only=True, data_only=True).worksheets
+    titles = [candidate.title for candidate in sheets]
+    if not titles or (sheet is not None and sheet not in titles):
+        raise DatasetError(
+            f"{name}: no sheet {sheet!r}; there are: {', '.join(map(repr, titles))}",
+            code="no-such-sheet",
+        )
+    opened = sheets[0 if sheet is None else titles.index(sheet)]
+    opened.reset_dimensions()  # those in the file may be wrong
+    return opened
+
+
+@contextmanager
+def _excel_errors(name: str) -> Iterator[None]:
     try:
-        _check_size(raw, name)
-        workbook = calamine.CalamineWorkbook.from_filelike(raw)
-        names = workbook.sheet_names
-        if not names or (sheet is not None and sheet not in names):
-            raise DatasetError(
-                f"{name}: no sheet {sheet!r}; there are: {', '.join(map(repr, names))}",
-                code="no-such-sheet",
-            )
-        rows = workbook.get_sheet_by_name(names[0] if sheet is None else sheet).iter_rows()
-    except (calamine.CalamineError, zipfile.BadZipFile, OSError) as error:
-        raise DatasetError(f"{name} is not a readable .xlsx file: {error}",
+        yield
+    except DatasetError:
+        raise
+    # What openpyxl raises for damaged files.
+    except (zipfile.BadZipFile, ParseError, OSError, EOFError, LookupError, ValueError,
+            TypeError, AttributeError, ArithmeticError, NotImplementedError) as error:  # fmt: skip
+        reason = str(error) or type(error).__name__
+        raise DatasetError(f"{name} is not a readable .xlsx file: {reason}",
                            code="damaged-file") from error  # fmt: skip
-    return ([_plain(cell) for cell in row] for row in rows if any(cell != "" for cell in row))
 
 
 def _check_size(raw: IO[bytes], name: str) -> None:
@@ -59,10 +87,10 @@ def _check_size(raw: IO[bytes], name: str) -> None:
 
 def _plain(cell: object) -> object:
     """Return the value as it would be in JSON; whole numbers without a fraction."""
+    if cell is None:
+        return ""
     if isinstance(cell, float) and cell.is_integer():
         return int(cell)
     if isinstance(cell, datetime | date | time):
         return cell.isoformat()
-    if isinstance(cell, timedelta):
-        return str(cell)
-    return cell
+    return str(cell) if isinstance(cell, timedelta) else cell

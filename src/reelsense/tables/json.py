@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from io import TextIOBase
-from itertools import chain
+from itertools import chain, islice
 
 from reelsense.errors import DatasetError
 from reelsense.tables.row import Row
@@ -16,10 +17,17 @@ _MAX_NESTING = 100  # levels: deeper values can be read, but not written or pick
 _CHUNK = 65_536  # characters of an array that are read at a time
 _MAX_ELEMENT = 10_000_000  # characters
 
+_MAX_VALUES = 100_000
+"""Approximate number of values in an object: they need 28 times the memory of their characters."""
+
+_VALUE_START = re.compile(r"[\[{,]")
+
 _BETWEEN = " \t\r\n,"
 
-# What pandas writes with another `orient` than "records".
-_OTHER_ORIENTS = ({"columns", "index", "data"}, {"schema", "data"})
+# How a data frame begins that pandas wrote with another `orient` than "records".
+_OTHER_ORIENT = re.compile(
+    r"""\s*\{\s*"(columns"\s*:\s*\[|schema"\s*:\s*\{|\d+"\s*:\s*\{|[^"]*"\s*:\s*\{\s*"\d+"\s*:)"""
+)
 
 
 def json_rows(file: TextIOBase, name: str, encoding: str | None) -> Iterator[Row]:
@@ -35,7 +43,7 @@ def json_rows(file: TextIOBase, name: str, encoding: str | None) -> Iterator[Row
         return
     lines = limited_lines(file, name)
     first = start if start.endswith("\n") else start + next(lines, "")
-    if first.strip() == "{" or _is_other_orient(first):
+    if first.strip() == "{" or _OTHER_ORIENT.match(first):
         raise DatasetError(
             f"{name} is a single JSON object: expected an array of objects or JSON Lines; with "
             'pandas, use df.to_json(path, orient="records")',
@@ -52,27 +60,15 @@ def is_deep(value: object, levels: int = _MAX_NESTING) -> bool:
     return levels == 0 or any(is_deep(child, levels - 1) for child in children)
 
 
-def _is_other_orient(line: str) -> bool:
-    """Return whether a line is a data frame as pandas writes it by default."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    if not isinstance(value, dict) or not value:
-        return False
-    if set(value) in _OTHER_ORIENTS:
-        return True
-    nested = [child for child in value.values() if isinstance(child, dict) and child]
-    has_rows = all(key.isdecimal() for child in nested for key in child)
-    return len(nested) == len(value) and (has_rows or all(key.isdecimal() for key in value))
-
-
 def _json_lines(lines: Iterable[str], encoding: str | None) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         if undecodable := undecoded([line], encoding):
             yield Row(number, {}, undecodable)
+            continue
+        if len(_affordable(line)) < len(line):
+            yield Row(number, {}, f"line {number} has more than {_MAX_VALUES:,} values")
             continue
         try:
             value = json.loads(line)
@@ -85,7 +81,7 @@ def _json_lines(lines: Iterable[str], encoding: str | None) -> Iterator[Row]:
 def _array(file: TextIOBase, text: str, name: str, encoding: str | None) -> Iterator[Row]:
     """Yield the elements of an array; `text` is its beginning, without the bracket."""
     decoder = json.JSONDecoder()
-    number, start = 1, 0
+    number, start, pending = 1, 0, ""
     while True:
         while start < len(text) and text[start] in _BETWEEN:
             start += 1
@@ -96,20 +92,33 @@ def _array(file: TextIOBase, text: str, name: str, encoding: str | None) -> Iter
             if end == len(text) and not isinstance(value, dict):  # 12 may continue as 123
                 raise ValueError("unexpected end")
         except (ValueError, RecursionError) as error:
+            reason = str(error)
+            if pending and start == 0:
+                reason = f"it has more than {_MAX_VALUES:,} values"
+            rest = text[start:] + pending
             # Read at least as much again, so that a long element takes linear time.
-            text, start = text[start:], 0
-            more = file.read(max(_CHUNK, len(text)))
-            if not more or len(text) > _MAX_ELEMENT:
+            more = "" if pending else file.read(max(_CHUNK, len(rest)))
+            if (pending and start == 0) or not (pending or more) or len(rest) > _MAX_ELEMENT:
                 raise DatasetError(
-                    f"{name}: element {number} of the array cannot be read: {error}",
+                    f"{name}: element {number} of the array cannot be read: {reason}",
                     code="damaged-file",
                 ) from error
-            text += more
+            rest += more
+            text, start = _affordable(rest), 0
+            pending = rest[len(text) :]
             continue
         row = _row(number, value, f"element {number}")
         error_text = undecoded([text[start:end]], encoding)
         yield Row(number, {}, error_text) if error_text else row
         number, start = number + 1, end
+
+
+def _affordable(text: str) -> str:
+    """Return the beginning of `text` that has at most `_MAX_VALUES` values."""
+    if sum(map(text.count, "[{,")) <= _MAX_VALUES:
+        return text
+    first_beyond = next(islice(_VALUE_START.finditer(text), _MAX_VALUES, None))
+    return text[: first_beyond.start()]
 
 
 def _row(number: int, value: object, place: str) -> Row:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH_ROWS = 1024
+_BATCH_BYTES = 8_000_000  # approximate memory of the rows that are read at a time
 
 _NUMBERS = ("score", "positive", "stars")  # added columns that contain numbers
 
@@ -26,14 +27,15 @@ def rows(file: IO[bytes], name: str) -> Iterator[tuple[Row, float]]:
 
     Raises DatasetError if the file is damaged.
     """
-    opened = _open(file, name)
+    opened = _open(file, name, keep_dictionaries=True)
     readable = _readable(opened.schema_arrow)
     number = 0
     with _parquet_errors(name):
-        for batch in opened.iter_batches(batch_size=_BATCH_ROWS):
-            for values in batch.cast(readable).to_pylist():
-                number += 1
-                yield Row(number, values), number / opened.metadata.num_rows
+        for batch in opened.iter_batches(batch_size=_batch_rows(opened.metadata)):
+            for part in _parts(batch):
+                for values in part.cast(readable).to_pylist():
+                    number += 1
+                    yield Row(number, values), number / opened.metadata.num_rows
 
 
 def columns(file: IO[bytes], name: str) -> Columns:
@@ -133,16 +135,61 @@ def imported() -> Any:
     return pyarrow.parquet
 
 
-def _open(file: IO[bytes], name: str) -> Any:
+def _batch_rows(metadata: Any) -> int:
+    """Return the number of rows of average length that fit into a batch."""
+    groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
+    row_bytes = max(
+        (group.total_byte_size // max(1, group.num_rows) for group in groups), default=0
+    )
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, row_bytes)))
+
+
+def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Split a batch: a file of a kilobyte can repeat one value of a megabyte in every row."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    dictionaries = [
+        array.dictionary for array in batch.columns if pa.types.is_dictionary(array.type)
+    ]
+    longest = sum(
+        pc.max(pc.binary_length(values)).as_py() or 0
+        for values in dictionaries
+        if _is_text(values.type)
+    )
+    rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, longest)))
+    return (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))
+
+
+def _open(file: IO[bytes], name: str, *, keep_dictionaries: bool = False) -> Any:
+    """Open a file; with `keep_dictionaries`, repeated texts are in memory once."""
     parquet = imported()
     with _parquet_errors(name):
         opened = parquet.ParquetFile(file)
+        if keep_dictionaries:
+            texts = [field.name for field in opened.schema_arrow if _is_text(field.type)]
+            opened = parquet.ParquetFile(file, metadata=opened.metadata, read_dictionary=texts)
     names = opened.schema_arrow.names
     if repeated := [column for column in names if names.count(column) > 1]:
         raise DatasetError(
             f"{name}: two columns have the same name: {repeated[0]!r}", code="duplicate-column"
         )
     return opened
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    types = pa.types
+    return any(
+        is_type(type_)
+        for is_type in (
+            types.is_string,
+            types.is_binary,
+            types.is_large_string,
+            types.is_large_binary,
+        )
+    )
 
 
 def _readable(schema: pa.Schema) -> pa.Schema:

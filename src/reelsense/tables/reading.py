@@ -161,11 +161,18 @@ def read_excel(raw: IO[bytes], name: str, options: ReadOptions) -> Table:
         columns = Columns(tuple(f"column {n}" for n in range(1, len(first) + 1)))
         cells = chain([first], cells)
     start = 2 if options.has_header else 1
-    rows = (
-        (Row(number, dict(zip(columns.names, values, strict=False))), 0.0)
-        for number, values in enumerate(cells, start)
-    )
+    rows = ((_excel_row(columns, number, row), 0.0) for number, row in enumerate(cells, start))
     return Table(rows, columns)
+
+
+def _excel_row(columns: Columns, number: int, cells: list[object]) -> Row:
+    names = columns.names
+    error = None
+    if len(cells) > len(names):
+        error = f"{len(cells)} cells where the header has {len(names)}"
+    values: dict[str, object] = dict.fromkeys(names, "")
+    values.update(zip(names, cells, strict=False))
+    return Row(number, values, error)
 
 
 def _safe(rows: Iterator[Row], name: str, encoding: str | None) -> Iterator[tuple[Row, float]]:

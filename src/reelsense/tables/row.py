@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,9 @@ BLANK = frozenset({"", "n/a", "#n/a", "na", "<na>", "nan", "null", "none"})
 TEXT_COLUMNS = ("text", "review", "reviews", "body", "content", "comment", "sentence", "message")
 
 
+_VALUE_SIZE = 50  # memory of a value apart from its characters
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A row: its values by column, or an error."""
@@ -25,6 +29,11 @@ class Row:
     values: dict[str, object]
     error: str | None = None
     file: str | None = None  # if rows of several files are combined
+
+    @property
+    def size(self) -> int:
+        """Approximate memory of the values, in characters."""
+        return sum(_VALUE_SIZE + _length(value) for value in self.values.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +101,20 @@ class Columns:
 def _unique(header: tuple[str, ...]) -> tuple[str, ...]:
     titles = set(header)
     names: dict[str, None] = {}
+    last_number: Counter[str] = Counter(titles)  # each 1; kept so that this takes linear time
     for number, title in enumerate(header, start=1):
-        first = title or f"column {number}"
-        name, n = first, 2
+        name = first = title or f"column {number}"
         while name in names or (name != title and name in titles):
-            name, n = f"{first} ({n})", n + 1
+            last_number[first] += 1
+            name = f"{first} ({last_number[first]})"
         names[name] = None
     return tuple(names)
+
+
+def _length(value: object) -> int:
+    if isinstance(value, str | bytes):
+        return len(value)
+    return len(repr(value)) if isinstance(value, dict | list) else 0
 
 
 def _normal(title: str) -> str:

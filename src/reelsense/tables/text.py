@@ -21,6 +21,12 @@ MAX_LINE = (
 _ESCAPED = re.compile(r"[\udc80-\udcff]")  # undecodable bytes (errors="surrogateescape")
 _UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # the start of a UTF-16 file, read as UTF-8
 
+# Encodings that are decoded in linear time; utf-7, for example, is not.
+_SUPPORTED = re.compile(
+    r"ascii|utf_(8|16|32)(_[bl]e)?|latin_1|(iso8859|koi8|cp|mac|euc|shift)_?\w+|big5\w*|gb2312|gbk"
+    r"|gb18030|johab|kz1048|ptcp154|tis_620|hp_roman8"
+)
+
 _REMEDY = "set the encoding (--encoding or ?encoding=), for example {}, or save the file as UTF-8"
 
 
@@ -34,12 +40,11 @@ def codec(encoding: str | None) -> str:
     name = aliases.aliases.get(name, name)
     if name in ("utf_8", "utf_8_sig"):
         return "utf-8-sig"  # with or without a byte order mark
-    is_text = not name.endswith("_codec") and name not in ("mbcs", "rot_13")
-    if name in aliases.aliases.values() and is_text:
+    if name in aliases.aliases.values() and _SUPPORTED.fullmatch(name):
         return name
     raise DatasetError(
-        f"unknown encoding {encoding!r}: expected a Python codec name such as windows-1252 or "
-        "utf-16",
+        f"unknown encoding {(encoding or '')[:40]!r}: expected, for example, utf-8, utf-16, "
+        "windows-1252, gb18030 or shift_jis",
         code="unknown-encoding",
     )
 

@@ -38,7 +38,7 @@ from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import threshold
 from reelsense.server.state import get_state
-from reelsense.tables.reading import FileFormat, ReadOptions
+from reelsense.tables.reading import EXCEL, FileFormat, ReadOptions
 from reelsense.tables.records import Quoting
 from reelsense.tables.writing import OutputSchema, encode
 from reelsense.text.clean import printable
@@ -99,8 +99,14 @@ class FileQuery(QueryModel):
         options = ReadOptions(
             None, self.encoding, self.delimiter, self.quoting, self.header, self.sheet
         )
-        charset = request.mimetype_params.get("charset")
-        return open_upload(self.name, request.mimetype, request.stream, options, charset)
+        return open_upload(
+            self.name,
+            request.mimetype,
+            request.stream,
+            options,
+            charset=request.mimetype_params.get("charset"),
+            check=call_context().check,
+        )
 
 
 class CreateJobQuery(FileQuery):
@@ -234,7 +240,8 @@ def _unusable_file(error: DatasetError) -> InvalidRequestError:
 def preview(query: PreviewQuery) -> Response:
     """Return the columns and first rows of a file, given its beginning."""
     get_jobs_worker()
-    request.max_content_length = get_state().settings.max_upload  # a whole .xlsx
+    if query.name.lower().endswith(EXCEL):  # a part of it cannot be read
+        request.max_content_length = get_state().settings.max_upload
     try:
         return json_response(preview_upload(query.open(), cut=query.cut))
     except DatasetError as error:

@@ -271,7 +271,7 @@ class PreviewSchema(ResponseModel):
     rows: list[list[str]] = Field(description="The first rows, with long values truncated.")
     suggested: str = Field(description="The column that probably contains the texts.")
     undecoded: int = Field(
-        description="Rows of the uploaded data that are not valid UTF-8. If there are any, set "
+        description="Lines of the uploaded data that are not valid UTF-8. If there are any, set "
         "encoding."
     )
     dialect: str | None = Field(

@@ -6,12 +6,12 @@ Does not know jobs or predictions.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from werkzeug.exceptions import UnsupportedMediaType
 
@@ -19,9 +19,10 @@ from reelsense.errors import DatasetError
 from reelsense.server.api.schemas import PreviewSchema
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError
 from reelsense.tables import reading
+from reelsense.tables.dialect import SAMPLE_LINES
 from reelsense.tables.reading import EXCEL, JSON, FileFormat, ReadOptions, Table, file_format_of
 from reelsense.tables.row import TEXT_COLUMNS, Columns, Row
-from reelsense.tables.text import UNDECODED, text_lines
+from reelsense.tables.text import UNDECODED, text_lines, undecoded
 from reelsense.text.clean import printable
 
 MEDIA_TYPES = {
@@ -49,21 +50,43 @@ class Upload:
     name: str
     suffix: str
     table: Table
+    rows: Iterator[Row]
+    """The rows; they can be read once."""
+    lines: io.TextIOWrapper | None = None
+    """From which the rows are read, except those of Excel."""
 
-    @property
-    def rows(self) -> Iterator[Row]:
-        """The rows; they can be read once."""
-        return (row for row, _ in self.table.rows)
+
+class _CheckedStream(io.RawIOBase):
+    """A stream that calls `check` before it reads: reading a table takes as long as its loops."""
+
+    def __init__(self, stream: IO[bytes], check: Callable[[], None]) -> None:
+        self._stream, self._check = stream, check
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._check()
+        content = self._stream.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
 
 
 def open_upload(
-    name: str, media_type: str, stream: IO[bytes], options: ReadOptions, charset: str | None = None
+    name: str,
+    media_type: str,
+    stream: IO[bytes],
+    options: ReadOptions,
+    *,
+    charset: str | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Upload:
     """Return the table in `stream`, whose default encoding is `charset`, otherwise UTF-8.
 
     The format is that of the file name, which may be empty, otherwise that of the media type.
-    Raises UnsupportedMediaType for other formats and forms, InvalidRequestError for an invalid
-    option, and DatasetError if the table cannot be opened.
+    `check` is called repeatedly while the table is read, and may raise an error. Raises
+    UnsupportedMediaType for other formats and forms, InvalidRequestError for an invalid option, and
+    DatasetError if the table cannot be opened.
     """
     if media_type == "multipart/form-data":
         raise UnsupportedMediaType(
@@ -74,7 +97,7 @@ def open_upload(
     name = PurePosixPath(name.replace("\\", "/")).name.strip()[-_MAX_NAME:]
     file_format = _format(name, media_type)
     name = name or f"texts{file_format}"
-    buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
+    buffered = io.BufferedReader(_CheckedStream(stream, check))
     if media_type == "application/x-www-form-urlencoded" and _has_one_line(buffered):
         raise DatasetError(
             f"{name} is a single line without a line break: curl -d removes line breaks, use curl "
@@ -84,19 +107,26 @@ def open_upload(
     options = replace(options, encoding=options.encoding or charset)
     if file_format.suffix == EXCEL:
         content = io.BytesIO(buffered.read())  # limited by the maximum size of an upload
-        return Upload(name, EXCEL, reading.read_excel(content, name, options))
+        table = reading.read_excel(content, name, options)
+        return Upload(name, EXCEL, table, _checked_rows(table, check))
     try:
         lines = text_lines(buffered, options.encoding)
     except DatasetError as error:
         field = FieldError(pointer="?encoding", code="no-such-encoding", detail=str(error))
         raise InvalidRequestError([field]) from error
     table = reading.read_text(lines, file_format.suffix, name, options)
-    return Upload(name, file_format.suffix, table)
+    return Upload(name, file_format.suffix, table, (row for row, _ in table.rows), lines)
 
 
-def _has_one_line(stream: IO[bytes]) -> bool:
+def _checked_rows(table: Table, check: Callable[[], None]) -> Iterator[Row]:
+    for row, _ in table.rows:
+        check()
+        yield row
+
+
+def _has_one_line(stream: io.BufferedReader) -> bool:
     """Return whether the body is short and has no line break. Does not consume it."""
-    start = stream.peek(1) if isinstance(stream, io.BufferedReader) else b""
+    start = stream.peek(1)
     is_whole = 0 < len(start) < io.DEFAULT_BUFFER_SIZE
     return is_whole and b"\n" not in start and b"\r" not in start
 
@@ -160,11 +190,13 @@ def preview_upload(upload: Upload, *, cut: bool) -> PreviewSchema:
     except DatasetError:
         if not (cut and first_rows):
             raise
-    undecoded = [row.error == UNDECODED for row in first_rows]
+    is_undecoded = [row.error == UNDECODED for row in first_rows]
     with suppress(DatasetError):  # reported when the complete file is uploaded
-        undecoded.extend(row.error == UNDECODED for row in rows)
+        is_undecoded.extend(row.error == UNDECODED for row in islice(rows, SAMPLE_LINES))
+        # The other lines are not parsed: that would take 20 times as long.
+        is_undecoded.extend(undecoded([line], None) is not None for line in upload.lines or ())
     if cut:  # the last character may be incomplete
-        del undecoded[-1:]
+        del is_undecoded[-1:]
     if cut and 1 < len(first_rows) <= _PREVIEW_ROWS:
         first_rows.pop()
     if not first_rows:
@@ -181,7 +213,7 @@ def preview_upload(upload: Upload, *, cut: bool) -> PreviewSchema:
         columns=list(map(printable, columns)),
         rows=cells,
         suggested=printable(suggested),
-        undecoded=sum(undecoded),
+        undecoded=sum(is_undecoded),
         dialect=upload.table.dialect,
         warning=upload.table.warning,
     )

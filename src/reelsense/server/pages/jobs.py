@@ -27,6 +27,7 @@ from reelsense.server.api.jobs import (
 )
 from reelsense.server.api.uploads import open_upload
 from reelsense.server.middleware.problems import InvalidRequestError
+from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
 from reelsense.server.pages import review
 from reelsense.server.pages.risks import risk_choices, selected_risk
@@ -61,7 +62,14 @@ def sent() -> AnyResponse | tuple[str, int]:
         risk = selected_risk()
         name, charset = file.filename, file.mimetype_params.get("charset")
         job = receive(
-            lambda: open_upload(name, file.mimetype, file.stream, ReadOptions(), charset),
+            lambda: open_upload(
+                name,
+                file.mimetype,
+                file.stream,
+                ReadOptions(),
+                charset=charset,
+                check=call_context().check,
+            ),
             request.form.get("column") or None,
             risk,
         )

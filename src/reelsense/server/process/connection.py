@@ -30,7 +30,7 @@ _MAX_CHUNK_OVERHEAD = 64 * 1024
 _LINGER = 2.0
 
 # Paths of file uploads, which may be larger than other bodies and may take longer.
-_UPLOADS = ("/v1/jobs", "/jobs")  # a path prefix may come first
+_UPLOADS = ("/v1/jobs", "/v1/preview", "/jobs")  # a path prefix may come first
 
 
 class _TooSlowError(Error):  # type: ignore[misc]  # waitress has no type hints
