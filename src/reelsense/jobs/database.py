@@ -29,6 +29,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from reelsense.errors import StoreError
+from reelsense.text.urls import without_secrets
 
 REVISION = "0002"
 """The latest migration, repeated here because importing Alembic is slow."""
@@ -63,7 +64,7 @@ class Database:
         Raises StoreError if the URL is invalid or the database cannot be opened or is too new.
         """
         self._engine = _create_engine(url)
-        self._name = self._engine.url.render_as_string(hide_password=True)
+        self._name = without_secrets(url)
         try:
             self._migrate()
         except BaseException:
@@ -212,7 +213,7 @@ def _create_engine(url: str) -> Engine:
         engine = create_engine(parsed, pool_pre_ping=not is_sqlite)
     except ImportError as error:
         raise StoreError(
-            f"the driver of database {parsed.render_as_string(hide_password=True)} is not "
+            f"the driver of database {without_secrets(url)} is not "
             f"installed ({error}): install it with pip; the extra postgres contains psycopg",
             code="missing-driver",
         ) from error

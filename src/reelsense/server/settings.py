@@ -48,6 +48,8 @@ GROUPS = {
     "Log": ("log_level", "log_format", "log_texts"),
 }
 
+URL_SETTINGS = ("database", "rate_limit_storage")
+"""Settings whose value may contain a password."""
 
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
 

@@ -15,11 +15,10 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from reelsense.errors import SettingsError
-from reelsense.server.settings import PREFIX, Settings, flag, is_secret, variable
+from reelsense.server.settings import PREFIX, URL_SETTINGS, Settings, flag, is_secret, variable
+from reelsense.text.urls import without_secrets
 
 _FILE = f"{PREFIX}CONFIG"  # environment variable with the path of the file
-
-_PASSWORD_IN_URL = re.compile(r"://[^/@]*:[^/@]*@")
 
 # Variables that Kubernetes sets for a service named reelsense.
 _KUBERNETES = re.compile(rf"{PREFIX}(SERVICE_HOST|(SERVICE_)?PORT(_.*)?)")
@@ -46,10 +45,10 @@ class EffectiveSettings:
 def _line(name: str, value: object, original: object) -> str:
     if value is None:
         return f"# {name}: not set"
-    if isinstance(original, SecretStr) or (
-        isinstance(original, str) and _PASSWORD_IN_URL.search(original)
-    ):
+    if isinstance(original, SecretStr):
         return f"# {name}: set, but not shown"
+    if name in URL_SETTINGS and (shown := without_secrets(str(value))) != value:
+        return f"# {name}: {shown}"
     # JSON is valid TOML for these values, except for one character that needs an escape.
     toml = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return f"{name} = {toml}"

@@ -124,7 +124,7 @@ def _checked_rows(table: Table, check: Callable[[], None]) -> Iterator[Row]:
         yield row
 
 
-def _has_one_line(stream: io.BufferedReader) -> bool:
+def _has_one_line(stream: io.BufferedReader[Any]) -> bool:
     """Return whether the body is short and has no line break. Does not consume it."""
     start = stream.peek(1)
     is_whole = 0 < len(start) < io.DEFAULT_BUFFER_SIZE

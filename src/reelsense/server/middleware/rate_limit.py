@@ -14,6 +14,7 @@ from reelsense.server.middleware.endpoints import is_unlimited
 from reelsense.server.middleware.keys import Key
 from reelsense.server.settings import Settings, flag
 from reelsense.server.state import state_of
+from reelsense.text.urls import without_secrets
 
 _DEFAULT = "1200/minute"
 
@@ -31,11 +32,13 @@ def check_storage(settings: Settings) -> None:
     try:
         storage_from_string(settings.rate_limit_storage, **_storage_options(settings))
     except (ConfigurationError, ValueError) as error:  # ValueError: an invalid port
-        reason = str(error)
-        if "prerequisite" in reason:
+        reason = "expected memory:// or a URL such as redis://HOST:6379"  # errors may quote the URL
+        if "prerequisite" in str(error):
             reason = "Redis needs another package: pip install 'reelsense[redis]'"
+        url = without_secrets(settings.rate_limit_storage)
         raise SettingsError(
-            f"{flag('rate_limit_storage')}: {reason}", code="invalid-rate-limit-storage"
+            f"{flag('rate_limit_storage')} {url}: {reason}",
+            code="invalid-rate-limit-storage",
         ) from error
 
 
