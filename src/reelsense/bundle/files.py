@@ -21,6 +21,7 @@ from reelsense.bundle.manifest import (
     parse,
     serialize,
 )
+from reelsense.bundle.validation import check
 from reelsense.errors import BundleError
 from reelsense.onnx_files import write_split
 
@@ -60,27 +61,42 @@ class Bundle:
     @property
     def size(self) -> int:
         """Size of the network in bytes."""
-        parts = self.network_files.values()
-        return sum(part.stat().st_size if isinstance(part, Path) else len(part) for part in parts)
+        return sum(map(_size, self.network_files.values()))
 
     def in_memory(self) -> Bundle:
-        """Return the bundle with its network in memory, to send it to other machines."""
-        weights: dict[str, bytes | Path] = {n: _content(part) for n, part in self.weights.items()}
-        return replace(self, network=_content(self.network), weights=weights)
+        """Return the bundle with its network in memory, to send it to other machines.
+
+        Raises BundleError like `read_bundle`.
+        """
+        weights: dict[str, bytes | Path] = {
+            name: self.network_content(name) for name in self.weights
+        }
+        return replace(self, network=self.network_content(NETWORK), weights=weights)
 
     @contextmanager
     def loadable(self) -> Iterator[bytes | Path]:
         """Yield the network in a form that engines can load: bytes, or the path of its file.
 
-        Engines find external data by the path of the network, so a network in memory that has
-        external data is written to a temporary folder until the block ends.
+        These are the bytes that were verified: a file can change meanwhile, and a network can refer
+        to files that are not part of the bundle. Engines find external data by the path of the
+        network, so a network that has some is copied to a temporary folder until the block ends.
+        Raises BundleError like `read_bundle`.
         """
-        if isinstance(self.network, Path) or not self.weights:
-            yield self.network
+        if not self.weights:
+            yield self.network_content(NETWORK)
             return
         with TemporaryDirectory(prefix="reelsense-") as folder:
             _write_network(Path(folder), self)
             yield Path(folder) / NETWORK
+
+    def network_content(self, name: str) -> bytes:
+        """Return the content of a file of the network, verified if it is read now."""
+        part = self.network_files[name]
+        if isinstance(part, bytes):
+            return part
+        content = _read(part)
+        _check_digest(part, hashlib.sha256(content).hexdigest(), self.manifest)
+        return content
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -97,23 +113,35 @@ def read_bundle(folder: Path) -> Bundle:
     if not (folder / MANIFEST).exists():
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}", code="no-bundle")
     manifest = parse(folder / MANIFEST, _read(folder / MANIFEST))
+    check(manifest)
     names = [name for name in manifest.files if _is_bundle_file(name)]
-    for name in {*_REQUIRED, *names}:
-        if _digest(folder / name) != manifest.files.get(name):
-            raise BundleError(
-                f"{folder / name} was changed after the bundle was written (its SHA-256 differs "
-                f"from {MANIFEST}): copy the bundle again",
-                code="bundle-changed",
-            )
+    weights = {name for name in names if WEIGHTS.fullmatch(name)}
+    for name in {NETWORK, _OLD_REPORT, *weights} & {NETWORK, *names}:
+        _check_digest(folder / name, _digest(folder / name), manifest)
+
+    def text(name: str) -> str:
+        content = _read(folder / name)
+        _check_digest(folder / name, hashlib.sha256(content).hexdigest(), manifest)
+        return content.decode()
+
     folder = folder.absolute()
     return Bundle(
         manifest,
         folder / NETWORK,
-        tokenizer=_read(folder / TOKENIZER).decode(),
-        card=_read(folder / CARD).decode(),
-        evaluation=_read(folder / EVALUATION).decode() if EVALUATION in names else None,
-        weights={name: folder / name for name in names if WEIGHTS.fullmatch(name)},
+        tokenizer=text(TOKENIZER),
+        card=text(CARD),
+        evaluation=text(EVALUATION) if EVALUATION in names else None,
+        weights={name: folder / name for name in sorted(weights)},
     )
+
+
+def _check_digest(path: Path, digest: str, manifest: Manifest) -> None:
+    if digest != manifest.files.get(path.name):
+        raise BundleError(
+            f"{path} was changed after the bundle was written (its SHA-256 differs from "
+            f"{MANIFEST}): copy the bundle again",
+            code="bundle-changed",
+        )
 
 
 def bundle_paths(folder: Path) -> list[Path]:
@@ -178,7 +206,7 @@ def _write_files(folder: Path, bundle: Bundle, max_file_size: int) -> Manifest:
     for name, text in texts.items():
         (folder / name).write_bytes(text.encode())
     if not bundle.weights and bundle.size > max_file_size:
-        network = write_split(_content(bundle.network), folder / NETWORK, max_file_size)
+        network = write_split(bundle.network_content(NETWORK), folder / NETWORK, max_file_size)
     else:
         network = _write_network(folder, bundle)
     simple = len(network) == 1 and not bundle.manifest.length_groups
@@ -195,11 +223,8 @@ def _write_files(folder: Path, bundle: Bundle, max_file_size: int) -> Manifest:
 
 
 def _write_network(folder: Path, bundle: Bundle) -> list[str]:
-    for name, part in bundle.network_files.items():
-        if isinstance(part, Path):
-            shutil.copyfile(part, folder / name)
-        else:
-            (folder / name).write_bytes(part)
+    for name in bundle.network_files:
+        (folder / name).write_bytes(bundle.network_content(name))
     return list(bundle.network_files)
 
 
@@ -221,8 +246,13 @@ def _digest(path: Path) -> str:
         raise _unreadable(path, error) from error
 
 
-def _content(part: bytes | Path) -> bytes:
-    return _read(part) if isinstance(part, Path) else part
+def _size(part: bytes | Path) -> int:
+    if isinstance(part, bytes):
+        return len(part)
+    try:
+        return part.stat().st_size
+    except OSError as error:
+        raise _unreadable(part, error) from error
 
 
 def _read(path: Path) -> bytes:

@@ -181,7 +181,7 @@ def parse(path: Path, raw: bytes) -> Manifest:
     Raises BundleError (`invalid-bundle`, `bundle-changed`, `bundle-too-new`).
     """
     try:
-        content = json.loads(raw)
+        content = json.loads(raw, parse_constant=_reject_constant)
         version = content["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{path} is not the manifest of a bundle: {error!r}") from error
@@ -199,10 +199,14 @@ def parse(path: Path, raw: bytes) -> Manifest:
     del content["format"]
     try:
         return _manifest(**content)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(
-            f"missing or unknown key in {path}: {error}: copy the bundle again"
+            f"missing, unknown or invalid key in {path}: {error}: copy the bundle again"
         ) from error
+
+
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _manifest(

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelsense.bundle import Bundle
-from reelsense.errors import BundleError
 from reelsense.inference.batching import BatchQueue, Network, OnBatch
 from reelsense.inference.cache import AnswerCache
 from reelsense.inference.calibration import (
@@ -75,12 +74,6 @@ class Pipeline:
         manifest = bundle.manifest
         self._labels, self._ratings = manifest.labels, manifest.ratings
         self._window, self._groups = manifest.window, manifest.groups
-        if self._window < 3:
-            raise BundleError(
-                f"invalid window {self._window} in manifest.json: expected at least 3 tokens, two "
-                "of which are special",
-                code="invalid-window",
-            )
         self._tokenizer = ReviewTokenizer(bundle.tokenizer)
         self._queue = BatchQueue(
             engine.throughput_networks,
