@@ -142,6 +142,12 @@ def test_open_inference_protocol(address: str) -> None:
     assert [output["shape"] for output in metadata["outputs"]] == [[-1], [-1], [-1], [-1, 2]]
 
 
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_tritonclient_may_compress_requests(address: str, algorithm: str) -> None:
+    result = infer(address, ["a good film", "bad"], request_compression_algorithm=algorithm)
+    assert result.as_numpy("label").tolist() == ["positive", "negative"]
+
+
 def test_open_inference_returns_requested_outputs(address: str) -> None:
     outputs = [triton.InferRequestedOutput("score", binary_data=False)]
     response = infer(address, ["good"], outputs=outputs).get_response()
