@@ -56,7 +56,7 @@ def test_cross_site_request_with_cookie_is_rejected(
 ) -> None:
     assert client.post("/sign-in", data={"key": SHOP}, headers=headers).status_code == 403
     sign_in(client, SHOP)
-    for path in ("/v1/predict", "/models/default", "/sign-out"):
+    for path in ("/v1/predict", "/models/default", "/", "/invocations", "/sign-out"):
         answer = client.post(path, json=GOOD, headers=headers)
         assert answer.status_code == 403
         assert problem_code(answer) == "forbidden"
@@ -200,12 +200,15 @@ PREFLIGHT = {
 }
 
 
+TEI = ("/predict", "/invocations", "/")
+
+
 def cross_origin(answer: TestResponse) -> dict[str, str]:
     return {name: value for name, value in answer.headers if name.startswith("Access-Control-")}
 
 
 def test_cors_is_disabled_by_default(client: FlaskClient) -> None:
-    for path in ("/v1/predict", "/v2/models/default/infer", "/models/default", "/predict"):
+    for path in ("/v1/predict", "/v2/models/default/infer", "/models/default", *TEI):
         assert cross_origin(client.options(path, headers=FROM_A | PREFLIGHT)) == {}
         assert cross_origin(client.post(path, headers=FROM_A | bearer(SHOP))) == {}
 
@@ -217,7 +220,7 @@ def test_cors_is_disabled_by_default(client: FlaskClient) -> None:
 )
 def test_cors_allows_configured_origins(settings: dict[str, str], origins: str) -> None:
     client = ready_app(cors_origins=origins, **settings).test_client()
-    for path in ("/v1/predict", "/v2/models/default/infer", "/models/default", "/predict"):
+    for path in (*("/v1/predict", "/v2/models/default/infer", "/models/default"), *TEI[:2]):
         answer = client.options(path, headers=FROM_A | PREFLIGHT)
         assert answer.status_code == 200
         headers = cross_origin(answer)

@@ -45,7 +45,8 @@ def register_cors(app: Flask) -> None:
     CORS(
         app,
         origins=[re.compile(re.escape(origin) + r"\Z", re.I) for origin in origins],
-        resources=[r"/v1/.*", r"/v2(/.*)?", "/models/.*", "/predict"],
+        # Not /, where the page is.
+        resources=[r"/v1/.*", r"/v2(/.*)?", "/models/.*", "/predict", "/invocations"],
         expose_headers=[
             *("X-Request-ID", "Server-Timing", "Retry-After"),
             *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),

@@ -36,13 +36,14 @@ EXAMPLES = {
 }
 
 
+@blueprint.get("/review")  # the address bar shows it after the form was sent without JavaScript
 @blueprint.get("/")
 def index() -> str:
     """Show the form; `?example=` fills in an example."""
     return page(EXAMPLES.get(request.args.get("example", ""), ""))
 
 
-@blueprint.post("/")
+@blueprint.post("/review")
 @limit_concurrency
 def analyse() -> str | tuple[str, int]:
     """Show the form with prediction and explanation, for browsers without JavaScript."""
