@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import zlib
-from typing import IO, Any
+from typing import IO, Any, cast
 
-from flask import Flask, Request, request
+from flask import Flask, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.wrappers import Request
 from werkzeug.wsgi import get_input_stream
 
 _GZIP, _DEFLATE = "gzip", "deflate"
@@ -42,7 +43,7 @@ def _decode() -> None:
             "or identity"
         )
     # Replaces a cached property: everything that reads the body uses it.
-    request.stream = _DecodedBody(request, coding)
+    request.stream = cast(IO[bytes], _DecodedBody(request, coding))
 
 
 def body_size() -> int:
