@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,27 @@ def test_predict_exits_with_1_if_no_row_is_scored(runner: CliRunner, tmp_path: P
 def test_predict_requires_text_or_input(runner: CliRunner) -> None:
     assert runner.invoke(cli, ["predict"]).exit_code == 2
     assert runner.invoke(cli, ["predict", "text", "--input", "a.txt"]).exit_code == 2
+
+
+@pytest.mark.parametrize("command", [["predict"], ["explain"], ["explain", "--json"]])
+@pytest.mark.parametrize(
+    "text", ["-1 stars. Awful.", "-1", "-awful", "-h as in horrible", "--great movie", "-it's bad"]
+)
+def test_error_for_text_with_dash_suggests_double_dash(
+    runner: CliRunner, command: list[str], text: str
+) -> None:
+    result = runner.invoke(cli, [*command, text], prog_name="reelsense")
+    assert result.exit_code == 2
+    suggestion = result.stderr.partition("put -- before it: ")[2]
+    assert shlex.split(suggestion) == ["reelsense", command[0], "--", text]
+    assert runner.invoke(cli, [*command, "--", text]).exit_code == 0
+
+
+def test_error_for_mistyped_option_suggests_no_text(runner: CliRunner) -> None:
+    result = runner.invoke(cli, ["predict", "--exlain", "good"])
+    assert result.exit_code == 2
+    assert "'--explain'" in result.stderr
+    assert "put --" not in result.stderr
 
 
 def test_evaluate_writes_metrics_of_a_table(runner: CliRunner, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import pickle
 import threading
@@ -284,6 +285,16 @@ def test_too_large_body_is_not_read_to_its_end(asgi: Ingress) -> None:
     chunks = [b" " * 200]
     assert ask(asgi, chunks, (b"content-length", b"200"))[0] == 413
     assert len(chunks) == 1
+
+
+def test_compressed_body_is_decompressed_up_to_limit(asgi: Ingress) -> None:
+    gzipped = (b"content-encoding", b"gzip")
+    assert ask(asgi, [gzip.compress(b'{"text": "good"}')], gzipped)[0] == 200
+    status, _, body = ask(asgi, [gzip.compress(b" " * 10_000)], gzipped)
+    assert (status, body["code"]) == (413, "body-too-large")
+    status, headers, body = ask(asgi, [b"{}"], (b"content-encoding", b"br"))
+    assert (status, body["code"]) == (415, "unsupported-media-type")
+    assert (b"accept-encoding", b"gzip, deflate") in headers
 
 
 def test_slow_body_gets_408(asgi: Ingress) -> None:

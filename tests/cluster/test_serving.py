@@ -181,7 +181,7 @@ def test_page_and_its_files_are_served(client: Client) -> None:
     assert "text/html" in page.content_type
     for asset in re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text):
         assert client.get(asset).status_code == 200
-    result = client.post("/", data={"text": "a good film"})
+    result = client.post("/review", data={"text": "a good film"})
     assert "positive" in result.text.lower()
     assert client.get("/model").status_code == 200
     assert client.post("/explanation", data={"text": "a good film"}).status_code == 200

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from reelsense.prediction import Explanation
 
 
-@click.command(short_help="Show which sentences and words contribute most to a prediction.")
+@click.command(
+    cls=options.TextCommand,
+    short_help="Show which sentences and words contribute most to a prediction.",
+)
 @click.argument("text")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole explanation as JSON.")
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -42,6 +43,26 @@ validation_sets = click.option(
     help="Also calibrate single sentences, on the SST-2 validation set in this folder (see "
     "`reelsense data fetch evaluation-sets`).",
 )
+
+
+class TextCommand(click.Command):
+    """A command whose argument is a text, which may start with a dash."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line. The error for an unknown option says how to pass a text."""
+        candidates = [arg for arg in args if arg.startswith("-")]  # the parser consumes `args`
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = error.option_name
+            text = max(candidates, key=lambda arg: (" " in arg, arg.startswith(name)))
+            if error.possibilities and " " not in text:  # a typing error
+                raise
+            raise click.UsageError(
+                f"{error.format_message()} If it is a text, put -- before it: {ctx.command_path} "
+                f"-- {shlex.quote(text)}",
+                ctx,
+            ) from error
 
 
 def read_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reelsense.inference.classifier import Classifier
 
 
-@click.command(short_help="Classify a text, or every text of a file.")
+@click.command(cls=options.TextCommand, short_help="Classify a text, or every text of a file.")
 @click.argument("text", required=False)
 @click.option(
     "--input",

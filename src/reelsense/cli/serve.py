@@ -50,6 +50,11 @@ def serve(
                 "--workers cannot be combined with --cluster: use --replicas",
                 code="conflicting-settings",
             )
+        if settings.socket_path:
+            raise SettingsError(
+                "--host unix:PATH cannot be combined with --cluster: use an IP address",
+                code="conflicting-settings",
+            )
         limits = _parse_replicas(replicas) if replicas else None
         from reelsense.cluster import serving
 

@@ -14,6 +14,7 @@ from reelsense.server.api.json_body import JsonRequest
 from reelsense.server.api.openapi import INFO
 from reelsense.server.middleware import (
     auth,
+    content_encoding,
     cross_site,
     load_shedding,
     problems,
@@ -37,6 +38,7 @@ _MIDDLEWARE = (
     rate_limit.register,  # also counts requests with a wrong key, by address
     auth.register_authorization,
     cross_site.register_cors,
+    content_encoding.register,
     load_shedding.register,
     problems.register,
 )

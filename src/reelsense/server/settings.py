@@ -24,6 +24,8 @@ from reelsense.inference.cache import CACHE_SIZE
 
 PREFIX = "REELSENSE_"  # of environment variables
 
+_UNIX = "unix:"  # prefix of the path of a socket
+
 _ONE_RATE = r"[1-9][0-9]{0,8}/(second|minute|hour|day)"
 RATE_FORMAT = "N/second, N/minute, N/hour or N/day"
 ROOT_PATH = r"(/[A-Za-z0-9._~-]+)+"
@@ -60,7 +62,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
-    """Address to listen on."""
+    """Address to listen on: a name, an IP address, or unix:PATH for a Unix domain socket."""
     port: Annotated[int, Field(ge=0, le=65535)] = 5000
     """Port to listen on; 0 selects a free one."""
     model: str | None = None
@@ -130,9 +132,27 @@ class Settings(BaseModel):
     """Log the texts that are scored."""
 
     @property
+    def socket_path(self) -> str | None:
+        """Path of the Unix domain socket to listen on; None: `host` and `port` are used."""
+        return self.host.removeprefix(_UNIX) if self.host.startswith(_UNIX) else None
+
+    @property
     def is_reachable(self) -> bool:
         """Whether other machines can reach the server."""
         return bool(self.trusted_proxies) or not is_loopback(self.host)
+
+    @field_validator("host")
+    @classmethod
+    def _normalize_host(cls, host: str) -> str:
+        """Remove the brackets of an IPv6 address, and slashes as in unix:///PATH."""
+        if not host.startswith(_UNIX):
+            return re.sub(r"\A\[([^][]*:[^][]*)\]\Z", r"\1", host)
+        path = re.sub(r"^/+", "/", host.removeprefix(_UNIX))
+        if not path or "\0" in path:
+            raise PydanticCustomError(
+                "socket", "Input should be unix:PATH, such as unix:/run/x.sock"
+            )
+        return f"{_UNIX}{path}"
 
     @field_validator("cors_origins")
     @classmethod
@@ -182,6 +202,8 @@ def split_list(text: str) -> list[str]:
 
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach `host`."""
+    if host.startswith(_UNIX):
+        return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

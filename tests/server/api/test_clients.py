@@ -74,9 +74,13 @@ def test_hugging_face_batches(address: str) -> None:
     ]
 
 
-def test_text_embeddings_inference(address: str) -> None:
+EMBEDDINGS_ROUTES = ("/predict", "/", "/invocations")
+
+
+@pytest.mark.parametrize("path", EMBEDDINGS_ROUTES)
+def test_text_embeddings_inference(address: str, path: str) -> None:
     def predict(**body: object) -> requests.Response:
-        return post(f"{address}/predict", body)
+        return post(f"{address}{path}", body)
 
     one = [{"label": "positive", "score": POSITIVE}, {"label": "negative", "score": NEGATIVE}]
     assert predict(inputs="a good film").json() == one
@@ -85,6 +89,8 @@ def test_text_embeddings_inference(address: str) -> None:
     batch = predict(inputs=[["a good film"], ["a bad film"]]).json()
     assert batch[0] == one
     assert [label["label"] for label in batch[1]] == ["negative", "positive"]
+    flat = predict(inputs=["a good film", "a bad film", "a good film"]).json()
+    assert flat == [*batch, one]
     raw = predict(inputs="a good film", raw_scores=True).json()
     assert [label["score"] for label in raw] == pytest.approx([1, -1])
 
@@ -97,6 +103,10 @@ def test_text_embeddings_inference(address: str) -> None:
         ([["good"], [" "]], "#/inputs/1/0", "blank"),
         ([["good"], ["\u200b"]], "#/inputs/1/0", "unreadable"),
         ([["good"], "bad"], "#/inputs/1", "wrong-type"),
+        (["good", "bad", " "], "#/inputs/2", "blank"),
+        (["good", "bad", "\u200b"], "#/inputs/2", "unreadable"),
+        (["good", "bad", ["good"]], "#/inputs/2", "wrong-type"),
+        (["good"] * 5, "#/inputs", "too-many"),
         ([["good"]] * 5, "#/inputs", "too-many"),
         ([], "#/inputs", "wrong-value"),
         (7, "#/inputs", "wrong-type"),
@@ -106,12 +116,20 @@ def test_text_embeddings_inference(address: str) -> None:
 def test_text_embeddings_inference_errors(
     address: str, inputs: object, pointer: str, code: str
 ) -> None:
-    answer = post(f"{address}/predict", {"inputs": inputs})
-    assert answer.status_code == 422
-    body = answer.json()
-    assert [(error["pointer"], error["code"]) for error in body["errors"]] == [(pointer, code)]
-    assert body["error"] == body["detail"]
-    assert body["error_type"] == "validation"
+    for path in EMBEDDINGS_ROUTES:
+        answer = post(f"{address}{path}", {"inputs": inputs})
+        assert answer.status_code == 422
+        body = answer.json()
+        assert [(error["pointer"], error["code"]) for error in body["errors"]] == [(pointer, code)]
+        assert body["error"] == body["detail"]
+        assert body["error_type"] == "validation"
+
+
+def test_root_is_a_page_for_get_and_json_for_post(address: str) -> None:
+    page = requests.get(f"{address}/", timeout=10)
+    assert page.headers["Content-Type"].startswith("text/html")
+    answer = requests.post(f"{address}/", data={"text": "good"}, timeout=10)
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-media-type")
 
 
 def infer(address: str, texts: list[str], **more: object) -> triton.InferResult:
@@ -140,6 +158,12 @@ def test_open_inference_protocol(address: str) -> None:
     outputs = result.get_response()["outputs"]
     assert [(output["name"], output["datatype"]) for output in outputs] == described
     assert [output["shape"] for output in metadata["outputs"]] == [[-1], [-1], [-1], [-1, 2]]
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_tritonclient_may_compress_requests(address: str, algorithm: str) -> None:
+    result = infer(address, ["a good film", "bad"], request_compression_algorithm=algorithm)
+    assert result.as_numpy("label").tolist() == ["positive", "negative"]
 
 
 def test_open_inference_returns_requested_outputs(address: str) -> None:

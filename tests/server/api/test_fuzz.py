@@ -19,7 +19,15 @@ from tests.server.conftest import wait_until_ready
 from tests.server.listening import answer_to, connect, listening
 
 PATHS = [
-    *("/", "/v1/predict", "/predict", "/models/default", "/v2/models/default/infer", "/v1/info"),
+    *(
+        "/",
+        "/v1/predict",
+        "/predict",
+        "/invocations",
+        "/models/default",
+        "/v2/models/default/infer",
+        "/v1/info",
+    ),
     *("/sign-in", "/metrics", "/admin/reload", "/openapi.json", "/static/review.js", "/healthz"),
     *("*", "//", "/%00", "/..;/", "/\xff", "http://x:99999/", "/v1/predict?sentence=%ff"),
 ]

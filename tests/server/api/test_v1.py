@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from reelsense.server.app import create_app
 from reelsense.server.settings import Settings
 from tests import tiny
-from tests.server.conftest import wait_until_ready
+from tests.server.conftest import Make, wait_until_ready
 
 JSON = "application/json"
 DEFAULTS = Settings()
@@ -256,3 +256,28 @@ def test_predict_returns_stars() -> None:
     (prediction,) = client.post("/v1/predict", json={"text": "good"}).get_json()["predictions"]
     assert prediction["stars"] == pytest.approx(7.966, abs=0.001)
     assert prediction["positive"] == pytest.approx(0.8808, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["inputs", "input", "review", "sentence", "Text"])
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v1/predict", ["text", "texts", "risk", "strict"]),
+        ("/v1/explain", ["text", "risk", "budget"]),
+    ],
+)
+def test_unknown_field_error_names_known_fields(
+    client: FlaskClient, name: str, path: str, expected: list[str]
+) -> None:
+    answer = client.post(path, json={name: "a good film"})
+    assert answer.status_code == 422
+    (error,) = [e for e in answer.get_json()["errors"] if e["code"] == "unknown-field"]
+    assert error["pointer"] == f"#/{name}"
+    assert error["detail"].endswith(f"expected {', '.join(expected)}")
+
+
+def test_unknown_parameter_error_names_known_parameters(make: Make) -> None:
+    client = make(start=False).test_client()
+    answer = client.post("/v1/jobs?nmae=a.csv", data=b"review\ngood\n")
+    assert [error["code"] for error in answer.get_json()["errors"]] == ["unknown-field"]
+    assert "expected name, encoding," in answer.get_json()["detail"]

@@ -48,7 +48,7 @@ def client(app: Flask) -> FlaskClient:
     return app.test_client()
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "::1", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "::1", "localhost", "unix:/run/x"])
 def test_loopback_host_needs_no_keys(host: str) -> None:
     assert is_loopback(host)
     check_access(Settings(host=host))

@@ -56,10 +56,14 @@ def test_cross_site_request_with_cookie_is_rejected(
 ) -> None:
     assert client.post("/sign-in", data={"key": SHOP}, headers=headers).status_code == 403
     sign_in(client, SHOP)
-    for path in ("/v1/predict", "/models/default", "/sign-out"):
+    for path in ("/v1/predict", "/models/default", "/", "/invocations", "/sign-out"):
         answer = client.post(path, json=GOOD, headers=headers)
         assert answer.status_code == 403
         assert problem_code(answer) == "forbidden"
+        detail = answer.get_json()["detail"]
+        assert headers.get("Origin", "") in detail
+        assert "--cors-origins" in detail
+        assert "Authorization: Bearer KEY" in detail
     assert client.get("/").status_code == 200
     # Browsers never add this header by themselves.
     sent = headers | bearer(SHOP)
@@ -200,12 +204,15 @@ PREFLIGHT = {
 }
 
 
+TEI = ("/predict", "/invocations", "/")
+
+
 def cross_origin(answer: TestResponse) -> dict[str, str]:
     return {name: value for name, value in answer.headers if name.startswith("Access-Control-")}
 
 
 def test_cors_is_disabled_by_default(client: FlaskClient) -> None:
-    for path in ("/v1/predict", "/v2/models/default/infer", "/models/default", "/predict"):
+    for path in ("/v1/predict", "/v2/models/default/infer", "/models/default", *TEI):
         assert cross_origin(client.options(path, headers=FROM_A | PREFLIGHT)) == {}
         assert cross_origin(client.post(path, headers=FROM_A | bearer(SHOP))) == {}
 
@@ -217,7 +224,7 @@ def test_cors_is_disabled_by_default(client: FlaskClient) -> None:
 )
 def test_cors_allows_configured_origins(settings: dict[str, str], origins: str) -> None:
     client = ready_app(cors_origins=origins, **settings).test_client()
-    for path in ("/v1/predict", "/v2/models/default/infer", "/models/default", "/predict"):
+    for path in (*("/v1/predict", "/v2/models/default/infer", "/models/default"), *TEI[:2]):
         answer = client.options(path, headers=FROM_A | PREFLIGHT)
         assert answer.status_code == 200
         headers = cross_origin(answer)
@@ -275,3 +282,16 @@ def test_cors_excludes_pages_and_metrics() -> None:
 def test_cors_includes_root_of_v2() -> None:
     client = ready_app(cors_origins="https://a.example").test_client()
     assert cross_origin(client.get("/v2", headers=FROM_A)) != {}
+
+
+@pytest.mark.parametrize("origins", ["", "https://b.example"])
+def test_cross_origin_error_without_keys_names_origin_and_setting(origins: str) -> None:
+    client = ready_app(cors_origins=origins).test_client()
+    for path in ("/v1/predict", "/predict", "/", "/answer"):
+        answer = client.post(path, json=GOOD, headers=FROM_A)
+        assert (answer.status_code, problem_code(answer)) == (403, "forbidden")
+        detail = answer.get_json()["detail"]
+        assert "from https://a.example rejected" in detail
+        assert "--cors-origins" in detail
+    long = client.post("/v1/predict", json=GOOD, headers={"Origin": "https://a" + "a" * 9000})
+    assert len(long.get_json()["detail"]) < 500

@@ -151,7 +151,9 @@ REQUESTS: list[tuple[str, str, object]] = [
     ("POST", "/v2/models/default/infer", infer("good")),
     ("POST", "/v2/models/default/infer", infer("good", "bad")),
     ("GET", "/predict?sentence=good", None),
-    ("POST", "/", FORM),
+    ("POST", "/", {"inputs": "good"}),
+    ("POST", "/invocations", {"inputs": "good"}),
+    ("POST", "/review", FORM),
     ("POST", "/answer", FORM),
     ("POST", "/explanation", FORM),
 ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import html
 import io
 import re
 from datetime import datetime
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from flask.testing import FlaskClient
@@ -140,3 +142,35 @@ def test_markup_in_file_is_escaped(client: FlaskClient) -> None:
     name = send(client, f"review,{evil}\n{evil} good,x\n", name=f"{evil}.csv").get_json()["id"]
     ended(client, name)
     assert evil not in client.get(f"/jobs/{name}").text
+
+
+def test_row_page_links_back_to_job_with_its_filters(make: Make) -> None:
+    client = make(tiny.cautious_classifier()).test_client()
+    name = send(client, "review\n" + "a good film\n" * 60, name="<films>.csv").get_json()["id"]
+    ended(client, name)
+    query = {
+        "verdict": "unsure",
+        "search": "a good",
+        "sort": "positive",
+        "descending": "1",
+        "page": "2",
+    }
+    for part in ("", "/table"):
+        page = client.get(f"/jobs/{name}{part}", query_string=query).text
+        rows = re.findall(r'href="(/jobs/[^"]+/rows/\d+\?[^"]+)"', page)
+        assert len(rows) == 25
+        row = client.get(html.unescape(rows[0])).text
+        (back,) = re.findall(r'<a href="([^"]+)">Back to &lt;films&gt;.csv</a>', row)
+        address = urlsplit(html.unescape(back))
+        assert address.path == f"/jobs/{name}"
+        assert dict(parse_qsl(address.query)) == query
+        assert ' aria-sort="descending"' in client.get(html.unescape(back)).text
+    assert "Back to" not in client.get("/").text
+
+
+def test_row_page_without_filters_links_to_first_page_of_job(client: FlaskClient) -> None:
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    row = client.get(f"/jobs/{name}/rows/0?page=x&sort=wrong").text
+    assert f'<a href="/jobs/{name}?sort=n&amp;page=1">Back to' in row
+    assert "row 1)" in row

@@ -14,7 +14,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 GOOD_AND_BAD = "A good film. The end is bad."
 
 
-def page(client: FlaskClient, text: str, path: str = "/", status: int = 200) -> str:
+def page(client: FlaskClient, text: str, path: str = "/review", status: int = 200) -> str:
     response = client.post(path, data={"text": text}, headers=BROWSER)
     assert response.status_code == status
     return response.text
@@ -125,11 +125,11 @@ def test_threshold_note_matches_risk(
     cautious: FlaskClient, risk: str, verdict: str, note: str
 ) -> None:
     form = {"text": "good film", "risk": risk}
-    for path in ("/", "/answer"):
+    for path in ("/review", "/answer"):
         text = cautious.post(path, data=form).text
         assert f'<p class="verdict" id="verdict">{verdict}</p>' in text
         assert note in text
-    text = cautious.post("/", data=form).text
+    text = cautious.post("/review", data=form).text
     assert f'<option value="{risk}" selected>' in text
     assert cautious.post("/explanation", data=form).status_code == 200
 
@@ -187,7 +187,7 @@ def test_form_offers_risks_that_model_can_meet_for_some_lengths(
 
 @pytest.mark.parametrize("risk", ["2", "nan", "much", "0"])
 def test_invalid_risk_is_rejected(cautious: FlaskClient, risk: str) -> None:
-    answer = cautious.post("/", data={"text": "good film", "risk": risk})
+    answer = cautious.post("/review", data={"text": "good film", "risk": risk})
     assert answer.status_code == 422
     assert f"invalid risk &#34;{risk}&#34;" in answer.text
 
@@ -202,7 +202,7 @@ def test_model_without_thresholds_is_never_unsure(
     client: FlaskClient,
 ) -> None:
     assert "nsure" not in page(client, "good bad film").partition('id="answer"')[2]
-    response = client.post("/", data={"text": "good film", "risk": "0.1"})
+    response = client.post("/review", data={"text": "good film", "risk": "0.1"})
     assert (response.status_code, "no decision thresholds" in response.text) == (422, True)
 
 
@@ -247,3 +247,10 @@ def test_sign_in_redirects_to_requested_local_page(client: FlaskClient) -> None:
     assert redirected("/jobs/some?verdict=unsure") == "/jobs/some?verdict=unsure"
     for target in ("//evil.example", "/\\evil.example", "https://evil.example", "", "/a\r\nb"):
         assert redirected(target) == "/"
+
+
+def test_page_of_sent_form_can_be_reloaded(client: FlaskClient) -> None:
+    form = page(client, "good")
+    assert 'action="/review"' in form
+    assert client.get("/review").text == client.get("/").text
+    assert '<a class="brand" href="/">' in form

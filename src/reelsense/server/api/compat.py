@@ -6,7 +6,8 @@ Unknown fields of requests are ignored, because these clients send them to every
 from __future__ import annotations
 
 import time
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from flask import Response
@@ -18,6 +19,7 @@ from werkzeug.exceptions import NotFound
 from reelsense.prediction import Prediction
 from reelsense.server.api.constraints import (
     WHOLE,
+    FlatBatch,
     SingleText,
     Text,
     TextBatch,
@@ -27,14 +29,25 @@ from reelsense.server.api.constraints import (
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import RequestModel
 from reelsense.server.middleware.load_shedding import limit_concurrency
-from reelsense.server.middleware.problems import A_BATCH, A_LIST, A_TEXT, ResponseModel
+from reelsense.server.middleware.problems import (
+    A_BATCH,
+    A_FLAT_BATCH,
+    A_LIST,
+    A_TEXT,
+    ResponseModel,
+)
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import answer_all
 
 blueprint = APIBlueprint("compat", __name__)
 
+_View = TypeVar("_View", bound=Callable[..., Response])
+
 _HUGGING_FACE = Tag(name="Hugging Face", description="For huggingface_hub.InferenceClient.")
-_TEI = Tag(name="text-embeddings-inference", description="For clients of its /predict.")
+_TEI = Tag(
+    name="text-embeddings-inference",
+    description="For clients of its routes /predict, / and /invocations.",
+)
 _ORIGINAL_API = Tag(
     name="original Flask API",
     description="For clients of VikasSingh-DS/Movies-Reviews-Bert-Sentiment-Flask-API.",
@@ -59,7 +72,9 @@ class TextOrBatchLabelScores(RootModel[list[LabelScore] | list[list[LabelScore]]
 def _input_tag(value: object) -> str:
     if not isinstance(value, list):
         return A_TEXT
-    return A_BATCH if is_batch(value) else A_LIST
+    if is_batch(value):
+        return A_BATCH
+    return A_FLAT_BATCH if len(value) > 2 else A_LIST
 
 
 class InferenceParameters(RequestModel):
@@ -93,9 +108,15 @@ class EmbeddingsPredictRequest(RequestModel):
     )
 
     inputs: Annotated[
-        Annotated[Text, UnionTag(A_TEXT)] | Annotated[SingleText, UnionTag(A_LIST)] | TextBatch,
+        Annotated[Text, UnionTag(A_TEXT)]
+        | Annotated[SingleText, UnionTag(A_LIST)]
+        | FlatBatch
+        | TextBatch,
         Discriminator(_input_tag),
-    ] = Field(description='A text, or a batch: [["..."], ["..."]].')
+    ] = Field(
+        description='A text, a list of one text, or a batch: [["..."], ["..."]], or at least three '
+        'texts as ["...", "...", "..."]. Two texts in a list are a pair, which this model rejects.'
+    )
     raw_scores: bool = Field(default=False, description="Return logits instead of probabilities.")
     truncate: bool | None = Field(
         default=None, description="Ignored: texts of any length are read completely."
@@ -123,26 +144,33 @@ def hugging_face(body: InferenceRequest) -> Response:
     return json_response(BatchLabelScores(scores))
 
 
-@blueprint.post(
-    "/predict",
-    tags=[_TEI],
-    operation_id="text_embeddings_inference",
-    responses=json_responses(TextOrBatchLabelScores, 400, 413, 415, 422, 503, 504),
-)
+def _embeddings_route(rule: str, name: str) -> Callable[[_View], _View]:
+    """Register a view for the POST requests to `rule`."""
+    return blueprint.post(
+        rule,
+        tags=[_TEI],
+        endpoint=name,
+        operation_id=name,
+        responses=json_responses(TextOrBatchLabelScores, 400, 413, 415, 422, 503, 504),
+    )
+
+
+@_embeddings_route("/invocations", "text_embeddings_inference_invocations")
+@_embeddings_route("/", "text_embeddings_inference_root")
+@_embeddings_route("/predict", "text_embeddings_inference")
 @limit_concurrency
 def text_embeddings_inference(body: EmbeddingsPredictRequest) -> Response:
     """Classify texts, compatible with /predict of text-embeddings-inference."""
-    tag = _input_tag(body.inputs)
-    if tag == A_TEXT:
-        texts, pointers = [str(body.inputs)], ["#/inputs"]
-    elif tag == A_LIST:
-        texts, pointers = [str(body.inputs[0])], ["#/inputs/0"]
+    if isinstance(body.inputs, str):
+        texts, pointers = [body.inputs], ["#/inputs"]
     else:
-        texts = [single[0] for single in body.inputs]
-        pointers = [f"#/inputs/{n}/0" for n in range(len(texts))]
+        nested = is_batch(body.inputs)
+        texts = [entry if isinstance(entry, str) else entry[0] for entry in body.inputs]
+        pointers = [f"#/inputs/{n}{'/0' * nested}" for n in range(len(texts))]
     function = "none" if body.raw_scores else "softmax"
     scores = [_label_scores(prediction, function) for prediction in answer_all(texts, pointers)]
-    return json_response(TextOrBatchLabelScores(scores if tag == A_BATCH else scores[0]))
+    is_single = _input_tag(body.inputs) in (A_TEXT, A_LIST)
+    return json_response(TextOrBatchLabelScores(scores[0] if is_single else scores))
 
 
 def _label_scores(prediction: Prediction, function: str | None) -> list[LabelScore]:

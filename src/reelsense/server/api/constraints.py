@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchema
 from pydantic import Tag as UnionTag
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from reelsense.server.middleware.problems import A_BATCH, A_LIST
+from reelsense.server.middleware.problems import A_BATCH, A_FLAT_BATCH, A_LIST
 from reelsense.server.settings import Settings
 from reelsense.text.clean import printable
 
@@ -70,8 +70,8 @@ def _reject_pair(value: object) -> object:
     if isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value):
         raise PydanticCustomError(
             "pair",
-            "Input should not be a pair: this model scores single texts. Send a batch as "
-            '[["..."], ["..."]]',
+            "Input should not be a pair: this model scores single texts. Send two "
+            'texts as [["..."], ["..."]]',
         )
     return value
 
@@ -96,6 +96,10 @@ TextList = Annotated[list[Text], Field(min_length=1), MaxLength("max_texts"), Un
 
 SingleText = Annotated[list[Text], Field(min_length=1, max_length=1), BeforeValidator(_reject_pair)]
 """A list of one text."""
+
+FlatBatch = Annotated[
+    list[Text], Field(min_length=3), MaxLength("max_texts"), UnionTag(A_FLAT_BATCH)
+]
 
 TextBatch = Annotated[
     list[SingleText], Field(min_length=1), MaxLength("max_texts"), UnionTag(A_BATCH)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from flask import Response, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import HTTPException, NotFound
 
 from reelsense.errors import DatasetError, TooManyJobsError
 from reelsense.jobs import queries
@@ -225,7 +225,9 @@ def receive(open_file: Callable[[], Upload], column: str | None, risk: float | N
     return job
 
 
-def _unusable_file(error: DatasetError) -> InvalidRequestError:
+def _unusable_file(error: DatasetError) -> InvalidRequestError | HTTPException:
+    if isinstance(error.__cause__, HTTPException):  # the body is too large or damaged
+        return error.__cause__
     return InvalidRequestError(
         [FieldError(pointer="#", code="unusable-file", detail=printable(str(error)))]
     )

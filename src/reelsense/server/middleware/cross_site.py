@@ -23,6 +23,8 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 
+_MAX_ORIGIN = 300  # characters of an origin in an error
+
 
 def register_headers(app: Flask) -> None:
     """Let `app` add the security headers to every response."""
@@ -45,7 +47,8 @@ def register_cors(app: Flask) -> None:
     CORS(
         app,
         origins=[re.compile(re.escape(origin) + r"\Z", re.I) for origin in origins],
-        resources=[r"/v1/.*", r"/v2(/.*)?", "/models/.*", "/predict"],
+        # Not /, where the page is.
+        resources=[r"/v1/.*", r"/v2(/.*)?", "/models/.*", "/predict", "/invocations"],
         expose_headers=[
             *("X-Request-ID", "Server-Timing", "Retry-After"),
             *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
@@ -89,22 +92,32 @@ def reject_foreign_origin() -> None:
         return
     origin = request.headers.get("Origin")
     from_browser = request.headers.get("Sec-Fetch-Site") or origin
-    if from_browser and origin not in split_list(get_state().settings.cors_origins):
-        require_same_origin()
+    if not from_browser or origin in split_list(get_state().settings.cors_origins):
+        return
+    if not _is_same_origin():
+        raise Forbidden(
+            f"{_cross_origin_request()} rejected: to allow it, start the server with the origin in "
+            "--cors-origins"
+        )
 
 
 def require_same_origin() -> None:
-    """Raise Forbidden if a page of another site sends the request, with the session cookie.
+    """Raise Forbidden if a page of another site sends the request, with the session cookie."""
+    if not _is_same_origin():
+        raise Forbidden(
+            f"{_cross_origin_request()} rejected: send it from a page of this server, or with "
+            "Authorization: Bearer KEY from an origin in --cors-origins"
+        )
 
-    Uses the fetch metadata if the browser sends it, otherwise the header Origin.
-    """
+
+def _is_same_origin() -> bool:
+    """Use the fetch metadata if the browser sends it, otherwise the header Origin."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
-        same = site in ("same-origin", "none")
-    else:
-        same = request.headers.get("Origin", "").partition("://")[2] == request.host
-    if not same:
-        raise Forbidden(
-            "cross-site request rejected (Sec-Fetch-Site or Origin is another site): send it from "
-            "a page of this server or with Authorization: Bearer KEY"
-        )
+        return site in ("same-origin", "none")
+    return request.headers.get("Origin", "").partition("://")[2] == request.host
+
+
+def _cross_origin_request() -> str:
+    origin = request.headers.get("Origin", "")[:_MAX_ORIGIN]
+    return f"cross-origin request from {origin}" if origin else "cross-origin request"

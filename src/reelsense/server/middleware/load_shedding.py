@@ -1,4 +1,4 @@
-"""Load shedding: requests beyond capacity get 429 before their body is read."""
+"""Load shedding: requests beyond capacity get 429 before their body is parsed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TypeVar
 from flask import Flask, Response, current_app, g, request
 
 from reelsense.errors import OverloadedError
+from reelsense.server.middleware.content_encoding import body_size
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
 from reelsense.server.state import get_state
@@ -91,8 +92,7 @@ def _enter() -> None:
     view = current_app.view_functions.get(request.endpoint or "")
     if not getattr(view, "limit_concurrency", False):
         return
-    # Without a Content-Length the size is unknown; a web server that buffers bodies sets it.
-    _accept(get_state().load_shedder, (request.content_length or 0) + len(request.query_string))
+    _accept(get_state().load_shedder, body_size() + len(request.query_string))
     # A worker that just replaced another may still be loading its model.
     classifier(call_context().remaining or 0)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_type_hints
 
-from flask import Flask, Response, g, has_request_context, render_template, request
+from flask import Flask, Response, current_app, g, has_request_context, render_template, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import BadRequest, HTTPException
@@ -33,14 +34,14 @@ from reelsense.server.state import get_state, state_of
 _log = logging.getLogger(__name__)
 
 # Tags of the alternatives of a union. They are not part of the pointer to a field.
-A_TEXT, A_LIST, A_BATCH = _TAGS = ("a text", "a list", "a batch")
+A_TEXT, A_LIST, A_FLAT_BATCH, A_BATCH = _TAGS = ("a text", "a list", "a flat batch", "a batch")
 
 _MAX_ERRORS = 100  # invalid fields listed in a response; a request may have a million
 
 _MEDIA_TYPE = "application/problem+json"
 
 # Paths of the interfaces of other servers, whose clients expect more fields.
-_COMPATIBLE = ("/models/", "/predict", "/v2")
+_COMPATIBLE = ("/models/", "/predict", "/invocations", "/v2")
 
 _BY_STATUS: dict[int, ProblemType] = {
     problem.status: problem for problem in reversed(PROBLEM_TYPES.values())
@@ -148,12 +149,20 @@ def _field_error(error: ErrorDetails) -> FieldError:
     if kind == "missing":
         code, detail = "missing", "is missing"
     elif kind == "extra_forbidden":
-        code, detail = "unknown-field", "is not a field of this request"
+        code = "unknown-field"
+        detail = f"is not a field of this request: expected {', '.join(_known_fields())}"
     elif kind.endswith("_type"):
         code, detail = "wrong-type", f"{detail}, not {_json_type(error['input'])}"
     else:
         code = kind if kind in FIELD_CODES else "wrong-value"
     return FieldError(pointer=_pointer(error["loc"]), code=code, detail=detail)
+
+
+def _known_fields() -> list[str]:
+    """Return the fields of the model that validates the current request."""
+    view = inspect.unwrap(current_app.view_functions[request.endpoint or ""])
+    model: type[BaseModel] = get_type_hints(view)["query" if _has_query() else "body"]
+    return list(model.model_fields)
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:
@@ -259,7 +268,7 @@ def _respond(
         )
         return Response(page, status=problem.status)
     more: dict[str, Any] = {"errors": list(errors)} if errors else {}
-    if request.path.startswith(_COMPATIBLE):
+    if request.blueprint == "compat" or request.path.startswith(_COMPATIBLE):
         more["error"] = detail
         more["error_type"] = "validation" if problem.status < 500 else "backend"
     document = _document(problem, detail, request_id(), **more)

@@ -111,9 +111,12 @@ def table(name: str) -> str:
 
 @blueprint.get("/jobs/<name>/rows/<int:n>")
 def row(name: str, n: int) -> str:
-    """Show the page for one review, filled in with row `n` and analysed."""
+    """Show the page for one review, filled in with row `n` and analysed; it links to the job."""
     job = get_jobs().job(name)
-    return review.page(get_jobs().text(job, n), job.risk, analyse=True)
+    filters = _given(_rows_query(), page=_page_number())
+    back = url_for("job_pages.show", name=name, **filters)
+    text = get_jobs().text(job, n)
+    return review.page(text, job.risk, analyse=True, job=job, row=n + 1, back=back)
 
 
 @blueprint.post("/jobs/<name>/cancel")
@@ -177,20 +180,17 @@ def _table_view(job: Job) -> dict[str, Any]:
         return listed_rows(job, query.model_copy(update=window))
 
     # A page number beyond the last page shows the last page.
-    number = min(max(1, request.args.get("page", 1, type=int)), ceil(job.rows / _ROWS_PER_PAGE))
+    number = min(_page_number(), ceil(job.rows / _ROWS_PER_PAGE))
     results = page(number)
     if results.total and not results.rows:
         number = ceil(results.total / _ROWS_PER_PAGE)
         results = page(number)
 
     def link(**changes: object) -> str:
-        parameters = (
-            query.model_dump(exclude={"offset", "limit"})
-            | {"descending": int(query.descending)}
-            | changes
-        )
-        given = {name: value for name, value in parameters.items() if value}
-        return url_for("job_pages.show", name=job.id, **given)
+        return url_for("job_pages.show", name=job.id, **_given(query, **changes))
+
+    def row_link(n: int) -> str:
+        return url_for("job_pages.row", name=job.id, n=n, **_given(query, page=number))
 
     return {
         "job": job,
@@ -200,7 +200,22 @@ def _table_view(job: Job) -> dict[str, Any]:
         "pages": max(1, ceil(results.total / _ROWS_PER_PAGE)),
         "labels": classifier().labels,
         "link": link,
+        "row_link": row_link,
     }
+
+
+def _page_number() -> int:
+    return max(1, request.args.get("page", 1, type=int))
+
+
+def _given(query: RowsQuery, **changes: object) -> dict[str, Any]:
+    """Return the query parameters for the filters and the order of `query`, with `changes`."""
+    parameters = (
+        query.model_dump(exclude={"offset", "limit"})
+        | {"descending": int(query.descending)}
+        | changes
+    )
+    return {name: value for name, value in parameters.items() if value}
 
 
 def _rows_query() -> RowsQuery:

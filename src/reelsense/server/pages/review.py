@@ -36,13 +36,14 @@ EXAMPLES = {
 }
 
 
+@blueprint.get("/review")  # the address bar shows it after the form was sent without JavaScript
 @blueprint.get("/")
 def index() -> str:
     """Show the form; `?example=` fills in an example."""
     return page(EXAMPLES.get(request.args.get("example", ""), ""))
 
 
-@blueprint.post("/")
+@blueprint.post("/review")
 @limit_concurrency
 def analyse() -> str | tuple[str, int]:
     """Show the form with prediction and explanation, for browsers without JavaScript."""
@@ -77,8 +78,9 @@ def explanation_part() -> str:
 def page(text: str, risk: float | None = None, **context: Any) -> str:
     """Return the page with `text` in the form and `risk` selected (None: that of the model).
 
-    `context` has more variables for the template: `problem`, `why`, those of the prediction, and
-    `analyse`, with which the page submits the form by itself.
+    `context` has more variables for the template: `problem`, `why`, those of the prediction,
+    `analyse`, with which the page submits the form by itself, and `job`, `row` and `back` (a URL)
+    for a row of a job.
     """
     return render_template(
         "index.html", text=text, examples=EXAMPLES, risks=risk_choices(risk), **context

@@ -78,6 +78,21 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type hi
     def connections(self) -> list[Connection]:
         return list(self.active_channels.values())
 
+    def getsockname(self) -> tuple[str, str]:
+        """Return host and port for requests without the header Host."""
+        if self.family == socket.AF_UNIX:
+            return "localhost", "80"
+        host, port = super().getsockname()
+        return host, port
+
+    def fix_addr(self, addr: Any) -> Any:
+        """Return the address of a client. Those of a Unix domain socket have none."""
+        return ("unix", 0) if self.family == socket.AF_UNIX else addr
+
+    def set_socket_options(self, conn: socket.socket) -> None:
+        if self.family != socket.AF_UNIX:  # the options are those of TCP
+            super().set_socket_options(conn)
+
     def readable(self) -> bool:
         return bool(super().readable() and time.monotonic() >= self.pause_until)
 

@@ -5,11 +5,9 @@ Each worker has its own queue and engine, and the engine has its share of the co
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,14 +20,20 @@ from pydantic import SecretStr
 
 from reelsense import registry
 from reelsense.bundle import Manifest, read_bundle
-from reelsense.errors import ReelsenseError, SettingsError
+from reelsense.errors import SettingsError
 from reelsense.server.app import create_app
 from reelsense.server.middleware import metrics
 from reelsense.server.middleware.auth import check_access
 from reelsense.server.middleware.keys import read_keys
 from reelsense.server.middleware.logging import log_settings
+from reelsense.server.process.address import (
+    bind_address,
+    check_free,
+    check_host,
+    client_address,
+)
 from reelsense.server.process.worker import ServingWorker, Supervisor
-from reelsense.server.settings import Settings, variable
+from reelsense.server.settings import Settings
 
 _AFTER_DEADLINE = 5  # seconds between the deadline of the last request and the end of the process
 
@@ -58,7 +62,7 @@ def prepared(settings: Settings) -> Settings:
         from reelsense.jobs.database import Database
 
         Database(settings.database).close()  # raises StoreError if it cannot be used
-    _check_port(settings.host, settings.port)
+    check_free(settings)
     # Symbolic links are not resolved: pointing one to another bundle updates the model.
     shared: dict[str, Any] = {"model": str(_folder(settings).absolute())}
     if settings.secret is None:
@@ -80,7 +84,7 @@ def _folder(settings: Settings) -> Path:
 
 
 def _check(settings: Settings) -> None:
-    _resolve(settings.host, settings.port)
+    check_host(settings)
     check_access(settings)
     if settings.database and settings.max_jobs:
         from reelsense.jobs.database import check_url  # slow to import
@@ -93,45 +97,9 @@ def announce(settings: Settings, manifest: Manifest, port: int) -> None:
     with suppress(OSError):  # such as a full disk: serve nevertheless
         print(
             f"reelsense serves {manifest.name} {manifest.version} on "
-            f"http://{in_address(settings.host)}:{port} (process {os.getpid()}; Ctrl-C stops it)",
+            f"{client_address(settings, port)} (process {os.getpid()}; Ctrl-C stops it)",
             flush=True,
         )
-
-
-def in_address(host: str) -> str:
-    """Return `host` as part of a URL: IPv6 addresses get brackets."""
-    return f"[{host}]" if ":" in host else host
-
-
-def _check_port(host: str, port: int) -> None:
-    """Raise ReelsenseError if the port is in use: gunicorn would first retry for five seconds."""
-    family, kind, _, _, address = _resolve(host, port)
-    try:
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        hint = (
-            f"; choose another port with --port or {variable('port')}"
-            if error.errno == errno.EADDRINUSE
-            else ""
-        )
-        raise ReelsenseError(
-            f"cannot listen on {host}, port {port}: {error.strerror}{hint}",
-            code="cannot-listen",
-        ) from error
-
-
-def _resolve(host: str, port: int) -> tuple[Any, ...]:
-    """Return the first result of `getaddrinfo`. Raises ReelsenseError if the host is unknown."""
-    try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except UnicodeError as error:
-        raise SettingsError(f"invalid host {host!r}: expected a name or an IP address") from error
-    except socket.gaierror as error:
-        raise ReelsenseError(
-            f"cannot listen on {host}: unknown host ({error.strerror})", code="unknown-host"
-        ) from error
 
 
 @contextmanager
@@ -170,7 +138,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     def load_config(self) -> None:
         settings = self._settings
         options = {
-            "bind": f"{in_address(settings.host)}:{settings.port}",
+            "bind": bind_address(settings),
+            "umask": _umask(),  # of a Unix domain socket
             "workers": settings.workers,
             "worker_class": ServingWorker,
             "worker_tmp_dir": self._scratch,
@@ -197,8 +166,16 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         Supervisor(self).run()
 
     def _announce(self, supervisor: Any) -> None:
-        port = supervisor.LISTENERS[0].sock.getsockname()[1]
-        announce(self._settings, self._manifest, port)
+        settings = self._settings
+        port = 0 if settings.socket_path else supervisor.LISTENERS[0].sock.getsockname()[1]
+        announce(settings, self._manifest, port)
+
+
+def _umask() -> int:
+    """Return the umask of this process, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _remove_metrics(_supervisor: Any, worker: Any) -> None:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 from gunicorn.arbiter import Arbiter
@@ -50,6 +51,13 @@ class Supervisor(Arbiter):  # type: ignore[misc]  # gunicorn ships no types
 
     def _ignore(self) -> None:
         _log.warning("ignoring a signal: only TERM, INT, QUIT and HUP are supported")
+
+    def stop(self, graceful: bool = True) -> None:
+        """Stop the workers and remove the socket file. gunicorn fails if that is missing."""
+        names = [listener.getsockname() for listener in self.LISTENERS]
+        if any(isinstance(name, str) and not Path(name).exists() for name in names):
+            self.systemd = True  # gunicorn does not remove sockets of systemd
+        super().stop(graceful)
 
     handle_ttin = handle_ttou = handle_usr1 = handle_usr2 = handle_winch = _ignore
 
