@@ -177,7 +177,7 @@ def test_upload_may_be_compressed(make: Make, encoding: str) -> None:
     for compress in COMPRESS[encoding]:
         answer = send(client, compress(table), encoding, "/v1/jobs?name=a.csv", "text/csv")
         assert (answer.status_code, answer.get_json()["rows"]) == (202, 1000)
-        answer = send(client, compress(table), encoding, "/v1/preview?name=a.csv", "text/csv")
+        answer = send(client, compress(table[:800]), encoding, "/v1/preview?name=a.csv", "text/csv")
         assert answer.get_json()["columns"] == ["review"]
 
 
