@@ -12,7 +12,7 @@ BASE ?=
 RUNS ?= runs
 BUNDLE ?= $(RUNS)/$(MODEL)-bundle
 
-.PHONY: help serve test-fast test test-slow test-next check hooks fix docs bench bench-quick soak train sbom release clean
+.PHONY: help serve test-fast test test-slow test-next check hooks fix requirements docs bench bench-quick soak train sbom release clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -70,6 +70,16 @@ hooks: .venv/dev ## run the checks before each commit (pre-commit)
 fix: .venv/dev ## fix formatting and lint errors
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The image is built from these files: every version is that of constraints.txt, with its hashes.
+UV_COMPILE := pip compile --quiet --constraint constraints.txt --python-version 3.13 \
+    --python-platform linux --generate-hashes --no-emit-index-url --no-annotate --no-header
+
+requirements: .venv/dev ## write the hashed requirements of the image, in deploy/
+	$(PIP) uv
+	$(BIN)/uv $(UV_COMPILE) --extra serve --extra redis --extra postgres pyproject.toml \
+	    --output-file deploy/requirements.txt
+	echo hatchling | $(BIN)/uv $(UV_COMPILE) - --output-file deploy/requirements-build.txt
 
 docs: .venv/dev ## write docs/openapi.json and test the examples in the documentation
 	$(BIN)/python -c 'import json; from reelsense.server.api import openapi; from reelsense.server.app import create_app; \

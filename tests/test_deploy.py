@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,10 @@ def test_image_context_has_only_the_needed_files() -> None:
     lines = text("Dockerfile.dockerignore").splitlines()
     assert "*" in lines
     included = {line[1:] for line in lines if line.startswith("!")}
-    assert included == {"constraints.txt", "LICENSE", "pyproject.toml", "README.md", "src"}
+    assert included == {
+        *("constraints.txt", "deploy/requirements.txt", "deploy/requirements-build.txt"),
+        *("LICENSE", "pyproject.toml", "README.md", "src"),
+    }
     assert all((ROOT / name).exists() for name in included)
 
 
@@ -231,10 +235,8 @@ def test_secrets_are_mounted_at_the_configured_paths() -> None:
     (container,) = pod["containers"]
     mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     keys = next(volume for volume in pod["volumes"] if volume["name"] == "keys")["secret"]
-    assert container["env"][0] == {
-        "name": "REELSENSE_KEYS_FILE",
-        "value": f"{mounted['keys']}/{keys['items'][0]['path']}",
-    }
+    variables = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert variables["REELSENSE_KEYS_FILE"] == f"{mounted['keys']}/{keys['items'][0]['path']}"
 
 
 def test_stop_timeouts_exceed_the_deadline() -> None:
@@ -265,3 +267,53 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     assert not run("systemd-analyze", "verify", unit, cwd=tmp_path)  # warnings mean ignored lines
     # 0 is no exposure, 100 is full exposure.
     run("systemd-analyze", "security", "--offline=true", "--threshold=20", unit, cwd=tmp_path)
+
+
+REQUIREMENT = re.compile(
+    r"([\w.-]+)==(\S+)((?: ;[^\\]*)?)((?: \\\n +--hash=sha256:[0-9a-f]{64})+)\n"
+)
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-build.txt"])
+def test_image_installs_tested_versions_by_hash(name: str) -> None:
+    content = text(name)
+    assert REQUIREMENT.sub("", content) == ""
+    required = {match[1]: match[2] for match in REQUIREMENT.finditer(content)}
+    constraints = (ROOT / "constraints.txt").read_text().lower().replace("_", "-")
+    tested = dict(line.split("==") for line in constraints.splitlines() if "==" in line)
+    assert {package: tested.get(package) for package in required} == required
+
+
+@pytest.mark.security
+def test_image_requirements_cover_the_server() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [project["dependencies"], extras["serve"], extras["redis"], extras["postgres"]]
+    names = {re.split(r"[\[><=;]", requirement)[0] for part in wanted for requirement in part}
+    required = {match[1] for match in REQUIREMENT.finditer(text("requirements.txt"))}
+    assert names - {"reelsense"} <= required
+    assert "openpyxl" in required
+
+
+@pytest.mark.security
+def test_images_have_digests() -> None:
+    images = [service["image"] for service in documents("compose.yaml")[0]["services"].values()]
+    images.remove("reelsense")  # built here
+    images += re.findall(r"^ARG PYTHON=(.*)$", text("Dockerfile"), re.MULTILINE)
+    assert len(images) == 3
+    assert all(re.search(r"@sha256:[0-9a-f]{64}$", image) for image in images)
+    froms = re.findall(r"^FROM (\S+)", text("Dockerfile"), re.MULTILINE)
+    assert set(froms) == {"$PYTHON"}
+
+
+@pytest.mark.security
+def test_deployments_limit_memory_processes_and_network() -> None:
+    for service in documents("compose.yaml")[0]["services"].values():
+        assert service["mem_limit"]
+        assert service["pids_limit"]
+    assert re.search(r"^MemoryMax=", text("reelsense.service"), re.MULTILINE)
+    assert re.search(r"^TasksMax=", text("reelsense.service"), re.MULTILINE)
+    (policy,) = (item for item in documents("kubernetes.yaml") if item["kind"] == "NetworkPolicy")
+    assert policy["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "reelsense"}
+    assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
