@@ -33,6 +33,7 @@ from reelsense.server.state import AppState, get_state
 _MIDDLEWARE = (
     proxies.register,
     request_context.register,  # request id and deadline; log and metrics at the end
+    cross_site.register_host_check,
     cross_site.register_headers,
     auth.register_identification,
     rate_limit.register,  # also counts requests with a wrong key, by address

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import Forbidden
+from werkzeug.exceptions import BadRequest, Forbidden
 
+from reelsense.server.middleware.endpoints import is_page, runs_model
 from reelsense.server.settings import split_list
 from reelsense.server.state import get_state, state_of
+
+# A name, an IPv4 address or an IPv6 address in brackets, and a port.
+_HOST = re.compile(
+    r"(?:(?P<name>[a-z0-9_][a-z0-9_.-]{0,252})|\[(?P<address>[0-9a-f:.]{2,45})\])(?::[0-9]{1,5})?",
+    re.IGNORECASE | re.ASCII,
+)
 
 # Defaults for every response; a view can override them.
 SECURITY_HEADERS = {
@@ -20,6 +26,7 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 
@@ -57,6 +64,25 @@ def register_cors(app: Flask) -> None:
     )
 
 
+def register_host_check(app: Flask) -> None:
+    """Let `app` reject requests whose header Host is not a host."""
+    app.before_request(_reject_invalid_host)
+
+
+def _reject_invalid_host() -> None:
+    if (host := request.environ.get("HTTP_HOST")) is not None and not _HOST.fullmatch(host):
+        raise BadRequest("invalid header Host: expected the name or address of this server")
+
+
+def _host() -> str:
+    """Return host and port of the request in lower case; blank without the header.
+
+    Not `request.host`, which werkzeug leaves blank for some names that browsers accept.
+    """
+    host: str = request.environ.get("HTTP_HOST", "")
+    return host.lower()
+
+
 def reject_foreign_host() -> None:
     """Raise Forbidden if a server for this machine only is addressed by an internet host name.
 
@@ -64,9 +90,10 @@ def reject_foreign_host() -> None:
     their page, which then has the same origin as the server.
     """
     settings = get_state().settings
-    if settings.insecure_public or settings.is_reachable:
+    match = _HOST.fullmatch(_host())
+    if settings.insecure_public or settings.is_reachable or not match:  # browsers send the header
         return
-    name = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
+    name = (match["name"] or match["address"]).rstrip(".")
     if "." not in name or name.endswith(".localhost") or _is_address(name):
         return
     raise Forbidden(
@@ -84,11 +111,13 @@ def _is_address(host: str) -> bool:
 
 
 def reject_foreign_origin() -> None:
-    """Raise Forbidden if a page of a site that is not allowed sends a request that changes state.
+    """Raise Forbidden if a page of a site that is not allowed changes state or runs the model.
 
-    Protects servers without keys: there, reaching the server is enough to use it.
+    Protects servers without keys: there, reaching the server is enough to use it. The duration of a
+    prediction would tell a page whether someone else has asked for the same text.
     """
-    if request.method in ("GET", "HEAD", "OPTIONS"):
+    changes_state = request.method not in ("GET", "HEAD", "OPTIONS")
+    if not changes_state and (is_page() or not runs_model()):  # other sites may link to pages
         return
     origin = request.headers.get("Origin")
     from_browser = request.headers.get("Sec-Fetch-Site") or origin
@@ -115,7 +144,8 @@ def _is_same_origin() -> bool:
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site in ("same-origin", "none")
-    return request.headers.get("Origin", "").partition("://")[2] == request.host
+    scheme, _, host = request.headers.get("Origin", "").lower().partition("://")
+    return scheme in ("http", "https") and bool(_HOST.fullmatch(host)) and host == _host()
 
 
 def _cross_origin_request() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import request
+from flask import current_app, request
 
 # They are cheap and disclose nothing about texts. All other endpoints need a key.
 _PUBLIC = {
@@ -28,6 +28,12 @@ def is_public() -> bool:
 def is_unlimited() -> bool:
     """Return whether rate limits do not apply to the current request. They do to sign-in."""
     return is_public() and request.endpoint not in (None, "pages.signed_in")
+
+
+def runs_model() -> bool:
+    """Return whether the current request runs the model."""
+    view = current_app.view_functions.get(request.endpoint or "")
+    return getattr(view, "limit_concurrency", False)
 
 
 def is_page() -> bool:

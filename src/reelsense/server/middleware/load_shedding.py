@@ -8,10 +8,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 
 from reelsense.errors import OverloadedError
 from reelsense.server.middleware.content_encoding import body_size
+from reelsense.server.middleware.endpoints import runs_model
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
 from reelsense.server.state import get_state
@@ -89,8 +90,7 @@ def _enter() -> None:
     if request.blueprint in _JOB_BLUEPRINTS:
         _accept(get_state().jobs_load_shedder, 0)
         return
-    view = current_app.view_functions.get(request.endpoint or "")
-    if not getattr(view, "limit_concurrency", False):
+    if not runs_model():
         return
     _accept(get_state().load_shedder, body_size() + len(request.query_string))
     # A worker that just replaced another may still be loading its model.

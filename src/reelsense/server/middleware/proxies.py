@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def register(app: Flask) -> None:
     """Let `app` use the headers of trusted proxies, and serve below a path prefix."""
     settings = state_of(app).settings
-    application = _PathPrefix(app.wsgi_app, settings.root_path)
+    application = _Forwarded(app.wsgi_app, settings.root_path)
     app.wsgi_app = application  # type: ignore[method-assign]
     if count := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
@@ -27,8 +28,8 @@ def register(app: Flask) -> None:
         )
 
 
-class _PathPrefix:
-    """Sets the path prefix of requests, so that links lead back through the proxy.
+class _Forwarded:
+    """Sets the path prefix of requests, so that links lead back through the proxy, and the address.
 
     The prefix is that of X-Forwarded-Prefix (from ProxyFix) or `root_path`. Proxies may remove it
     from the path or not.
@@ -42,7 +43,20 @@ class _PathPrefix:
         # A proxy may pass on the header of a client: "//host" would lead links to another host.
         prefix = forwarded if re.fullmatch(ROOT_PATH, forwarded) else ""
         environ["SCRIPT_NAME"] = prefix = prefix or self._root_path
+        environ["REMOTE_ADDR"] = _address(environ.get("REMOTE_ADDR", ""))
         path = environ["PATH_INFO"]
         if prefix and f"{path}/".startswith(f"{prefix}/"):
             environ["PATH_INFO"] = path[len(prefix) :]
         return self._application(environ, start_response)
+
+
+def _address(forwarded: str) -> str:
+    """Return an address without a port, which some proxies add; IPv4 instead of mapped IPv6."""
+    text = forwarded.strip()
+    if match := re.fullmatch(r"\[(.*)\](?::\d+)?|([\d.]+):\d+", text):
+        text = match[1] or match[2] or ""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return forwarded
+    return str(getattr(address, "ipv4_mapped", None) or address)

@@ -62,6 +62,8 @@ def register(app: Flask) -> None:
         # While the storage is unavailable, each process counts separately.
         in_memory_fallback_enabled=settings.rate_limit_storage != "memory://",
         headers_enabled=True,
+        # Requests for URLs that do not exist count, too.
+        request_identifier=lambda: request.endpoint or "unmatched",
     )
     limiter.request_filter(is_unlimited)
 
@@ -73,7 +75,7 @@ def _network() -> str:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    if isinstance(parsed, ipaddress.IPv6Address) and not parsed.ipv4_mapped:
+    if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return address
 
