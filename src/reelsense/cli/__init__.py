@@ -21,6 +21,7 @@ from reelsense.cli.serve import serve
 from reelsense.cli.train import train
 from reelsense.errors import ReelsenseError
 from reelsense.files import NO_ROOM
+from reelsense.text.controls import escape_controls
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -59,5 +60,5 @@ def main() -> None:
 
 
 def _exit(reason: str) -> None:
-    click.echo(f"reelsense: {reason}", err=True)
+    click.echo(f"reelsense: {escape_controls(reason)}", err=True)
     sys.exit(1)

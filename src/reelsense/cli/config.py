@@ -9,6 +9,7 @@ import click
 
 from reelsense.cli.setting_flags import WithSettings, config_file, effective_settings
 from reelsense.errors import ReelsenseError
+from reelsense.text.controls import escape_controls
 
 
 @click.command(cls=WithSettings, short_help="Show the settings of the server and their origins.")
@@ -26,5 +27,5 @@ def config(file: Path | None, **flags: str | None) -> None:
     try:
         check_start(effective.settings)
     except ReelsenseError as error:
-        click.echo(f"the server would not start: {error}", err=True)
+        click.echo(f"the server would not start: {escape_controls(str(error))}", err=True)
         sys.exit(1)

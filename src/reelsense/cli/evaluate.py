@@ -10,6 +10,7 @@ import click
 
 from reelsense.cli import options
 from reelsense.cli.options import require
+from reelsense.text.controls import escape_controls
 
 if TYPE_CHECKING:
     from reelsense.bundle import Bundle, Manifest
@@ -143,7 +144,8 @@ def _write(
     bundle = read_bundle(folder)
     name = registry.published_name(folder)
     card = render_card(record, bundle.manifest, on_imdb=on_imdb, published_as=name)
-    click.echo(f"{record.model} {record.version} on {record.data}\n\n{as_text(record.evaluation)}")
+    head = escape_controls(f"{record.model} {record.version} on {record.data}")
+    click.echo(f"{head}\n\n{as_text(record.evaluation)}")
     if report:
         write_atomically(report / "index.html", render_report(record, bundle.manifest))
         write_atomically(report / CARD, card)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reelsense.text.controls import escape_controls
+
 if TYPE_CHECKING:
     from reelsense.registry import InstalledModel
 
@@ -45,7 +47,7 @@ def models(as_json: bool) -> None:
         click.echo("  ".join(cells).rstrip())
     for model in found:
         if model.error:
-            click.echo(f"\n{model.name} cannot be loaded: {model.error}")
+            click.echo(escape_controls(f"\n{model.name} cannot be loaded: {model.error}"))
 
 
 def _as_dict(model: InstalledModel) -> dict[str, object]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reelsense.text.controls import escape_controls
+
 if TYPE_CHECKING:
     from reelsense.bundle import Manifest
     from reelsense.tables.records import Quoting
@@ -164,7 +166,7 @@ def labelled_data(command: Callable[..., None]) -> Callable[..., None]:
             ReadOptions(file_format, encoding, delimiter, quoting, header, sheet),
             Labels.parse(label_map),
             max_bad_rows,
-            on_message=lambda message: click.echo(message, err=True),
+            on_message=lambda message: click.echo(escape_controls(message), err=True),
         )
         command(source=source, **options)
 

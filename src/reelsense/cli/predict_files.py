@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from reelsense.bulk.progress import ScoringProgress, ScoringSummary
 from reelsense.bulk.score_files import score_files
+from reelsense.text.controls import escape_controls
 
 
 def predict_files(inputs: str, output: str | None, **options: Any) -> bool:
@@ -99,7 +100,7 @@ def _rows(count: int) -> str:
 
 
 def _print(message: str) -> None:
-    click.echo(message, err=True)
+    click.echo(escape_controls(message), err=True)
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from reelsense.server.settings import Settings
+from reelsense.text.controls import escape_controls
 
 _JOB_PATH = re.compile(r"(/jobs/[\w-]{6})[\w-]+", re.ASCII)
 
@@ -63,6 +64,13 @@ def log_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _escape_event(_logger: object, _method: str, event: EventDict) -> EventDict:
+    return {
+        name: escape_controls(value) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
+
+
 def _formatter(*, for_people: bool) -> dict[str, Any]:
     renderers: list[Processor] = [
         structlog.processors.format_exc_info,
@@ -70,9 +78,10 @@ def _formatter(*, for_people: bool) -> dict[str, Any]:
     ]
     if for_people:
         renderers = [
+            _escape_event,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+            ),
         ]
     return {
         "()": structlog.stdlib.ProcessorFormatter,
