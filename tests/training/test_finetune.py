@@ -16,7 +16,8 @@ from reelsense.datasets.reviews import Split
 from reelsense.errors import RecipeError, StoppedError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training import checkpoint, loop
-from reelsense.training.examples import Example
+from reelsense.training.examples import Example, hard_examples
+from reelsense.training.finetune import FineTuning
 from reelsense.training.model import load_model, logits
 from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage
@@ -352,6 +353,27 @@ def test_moving_average_is_saved_and_resumed(
     finetune(recipe, base, split, LABELS, tmp_path / "parts", resume=True)
     written = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("whole", "parts")]
     assert written[0] == written[1]
+
+
+def test_validation_loss_does_not_depend_on_confidence(
+    base: Path, split: Split, tmp_path: Path
+) -> None:
+    finetune(RECIPE, base, split, LABELS, tmp_path / "trained")
+    task = FineTuning(
+        RECIPE,
+        tmp_path / "out",
+        Processes(1),
+        base=tmp_path / "trained",
+        labels=LABELS,
+        examples=hard_examples(split.train, LABELS),
+        validation=split.validation,
+    )
+    plain = task.evaluate(task.model)
+    assert plain["loss"] < 0.69
+    with torch.no_grad():
+        for parameter in task.model.classifier.parameters():
+            parameter *= 2  # twice the logits, so the same labels with more confidence
+    assert task.evaluate(task.model) == pytest.approx(plain, abs=1e-3)
 
 
 def test_weight_decay_is_for_matrices_only(base: Path) -> None:

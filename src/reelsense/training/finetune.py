@@ -30,6 +30,8 @@ from reelsense.training.pretrained import read_tokenizer
 from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage, check_lengths
 
+_TEMPERATURES = np.geomspace(0.5, 4, 13)  # 1 is one of them
+
 
 class FineTuning:
     """A `TrainingTask`: a classifier, its texts and the loss over them."""
@@ -95,31 +97,38 @@ class FineTuning:
 
     @torch.no_grad()
     def evaluate(self, model: PreTrainedModel) -> dict[str, float]:
-        """Return loss, accuracy and star MAE on the validation set; each process scores a share."""
+        """Return loss, accuracy and star MAE on the validation set; each process scores a share.
+
+        The loss is that at the best temperature, because an export calibrates the model: otherwise,
+        a later epoch that is more accurate but overconfident would be discarded.
+        """
         model.train(False)
         texts, length = self.validation, max(self.stage.lengths)
         lengths = texts.lengths(length)
         order = sorted(range(len(lengths)), key=lambda n: lengths[n])
         batches = self.processes.shard(fill(order, lengths, self.stage.tokens_per_batch))
-        sums = np.zeros(5)
+        sums = np.zeros(len(_TEMPERATURES) + 4)
         for indices in self.processes.progress_bar(iterable=batches, desc="validation"):
             batch = texts.select(indices)
             outputs = self.compute_logits(partial(logits, model), batch, length).cpu()
             sums += self._sums(outputs, batch)
-        loss, correct, star_error, rated, scored = self.processes.sum(sums.tolist())
+        *losses, correct, star_error, rated, scored = self.processes.sum(sums.tolist())
         if scored != len(lengths):
             raise TrainingError(
                 f"{scored:.0f} of {len(lengths)} validation texts were scored",
                 code="validation-incomplete",
             )
-        metrics = {"loss": loss / scored, "accuracy": correct / scored}
+        metrics = {"loss": min(losses) / scored, "accuracy": correct / scored}
         return metrics | ({"star_mae": star_error / rated} if rated else {})
 
     def _sums(self, outputs: Tensor, texts: _Texts) -> NDArray[np.float64]:
-        """Return loss, correct labels, star errors, rated texts and texts, summed over `texts`."""
+        """Return sums over `texts`: losses by temperature, correct labels, star errors, counts."""
         label_logits, star_logits = outputs.tensor_split([len(self.labels)], dim=1)
         targets = torch.tensor([example.target for example in texts.examples]).argmax(1)
-        loss = functional.cross_entropy(label_logits, targets, reduction="sum")
+        losses = [
+            functional.cross_entropy(label_logits / temperature, targets, reduction="sum").item()
+            for temperature in _TEMPERATURES
+        ]
         correct = (label_logits.argmax(1) == targets).sum()
         star_errors: list[float] = []
         if self.ratings:
@@ -129,7 +138,7 @@ class FineTuning:
                 for predicted, example in zip(stars.tolist(), texts.examples, strict=True)
                 if example.rating
             ]
-        sums = (loss.item(), correct.item(), sum(star_errors), len(star_errors), len(outputs))
+        sums = (*losses, correct.item(), sum(star_errors), len(star_errors), len(outputs))
         return np.array(sums, np.float64)
 
     def save(self, model: PreTrainedModel, metrics: dict[str, float]) -> None:
