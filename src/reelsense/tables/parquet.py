@@ -22,12 +22,16 @@ _BATCH_BYTES = 8_000_000  # approximate memory of the rows that are read at a ti
 _NUMBERS = ("score", "positive", "stars")  # added columns that contain numbers
 
 
-def rows(file: IO[bytes], name: str) -> Iterator[tuple[Row, float]]:
-    """Yield the rows of a Parquet file, each with the fraction of the file that has been read.
+def read(file: IO[bytes], name: str) -> tuple[Columns, Iterator[tuple[Row, float]]]:
+    """Return the columns and rows of a Parquet file, each row with the fraction that has been read.
 
-    Raises DatasetError if the file is damaged.
+    Raises DatasetError if the file is damaged, also while the rows are read.
     """
     opened = _open(file, name, keep_dictionaries=True)
+    return Columns(tuple(opened.schema_arrow.names)), _rows(opened, name)
+
+
+def _rows(opened: Any, name: str) -> Iterator[tuple[Row, float]]:
     readable = _readable(opened.schema_arrow)
     number = 0
     with _parquet_errors(name):
@@ -36,11 +40,6 @@ def rows(file: IO[bytes], name: str) -> Iterator[tuple[Row, float]]:
                 for values in part.cast(readable).to_pylist():
                     number += 1
                     yield Row(number, values), number / opened.metadata.num_rows
-
-
-def columns(file: IO[bytes], name: str) -> Columns:
-    """Return the columns of a Parquet file."""
-    return Columns(tuple(_open(file, name).schema_arrow.names))
 
 
 def schema(file: IO[bytes], name: str) -> pa.Schema:

@@ -102,7 +102,8 @@ def open_table(file: FileInfo, options: ReadOptions) -> Iterator[Table]:
     file_format = options.input_format or file_format_of(file.name)
     with _open(file, file_format) as raw:
         if file_format.suffix == PARQUET:
-            yield Table(parquet.rows(raw, file.name), parquet.columns(raw, file.name))
+            columns, rows = parquet.read(raw, file.name)
+            yield Table(rows, columns)
         elif file_format.suffix == EXCEL:
             yield read_excel(raw, file.name, options)
         else:
