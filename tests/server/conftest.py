@@ -73,6 +73,19 @@ class BundleSource:
         return create_classifier(self._bundle, self._settings, on_batch)
 
 
+class ChangingSource:
+    """A model source whose classifier the tests change."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+
+    def poll(self) -> object:
+        return self.classifier
+
+    def load(self, on_batch: OnBatch) -> Classifier:
+        return self.classifier
+
+
 class Gate:
     """A network that waits while it is closed, and counts the rows that it reads."""
 
