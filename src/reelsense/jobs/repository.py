@@ -394,9 +394,8 @@ def _job(
     if record is None:
         raise NoJobError("no such job: the id is wrong, or the job was deleted")
     lists = {name: tuple(record[name] or ()) for name in ("labels", "ratings", "added")}
-    header = record["header"]
-    lists["header"] = None if header is None else tuple(header)
-    return Job(**{**record, **lists})
+    header = None if record["header"] is None else tuple(record["header"])
+    return Job(**{**record, **lists, "header": header})
 
 
 def _check_owner(connection: Connection, job: Job) -> None:
