@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from reelsense.jobs.job import Job, ModelId
 from reelsense.jobs.repository import JobRepository
+from reelsense.tables.row import Row
 from tests import tiny
 from tests.jobs.conftest import Time
 from tests.jobs.work import LEASE, TINY, claimed, manifest, new, rows, step
@@ -129,3 +130,11 @@ def test_replaced_model_is_needed_by_waiting_jobs_of_its_name(
     assert not jobs.needs(model, "tiny")  # its new version scores them
     jobs.delete(waiting.id)
     assert not jobs.needs(model, "other")
+
+
+def test_replaced_model_is_needed_by_upload_in_progress(jobs: JobRepository) -> None:
+    def upload() -> Iterator[Row]:
+        assert jobs.needs(TINY[0], "other")
+        yield from rows("good")
+
+    jobs.receive(new(), upload(), 9)

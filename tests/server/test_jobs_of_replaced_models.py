@@ -142,6 +142,22 @@ def test_job_waits_for_its_model(
 
 
 @pytest.mark.usefixtures("quick")
+def test_job_starts_again_if_replaced_model_stops_working(make: Make) -> None:
+    slow = Slow()
+    source = ChangingSource(slow.classifier)
+    app = make(source)
+    client = app.test_client()
+    worker_of(app).keeps_replaced_models = False
+    slow.gate.open.clear()
+    job_id = send(client, MANY).get_json()["id"]
+    wait_until(lambda: client.get(f"/v1/jobs/{job_id}").get_json()["version"] == "0")
+    swap(source, client, version="1")
+    slow.gate.open.set()
+    job = ended(client, job_id)
+    assert (job["state"], job["version"], job["done"]) == ("done", "1", 300)
+
+
+@pytest.mark.usefixtures("quick")
 def test_job_starts_again_with_new_version(
     make: Make, begun: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from tests import tiny_network
 from tests.processes import ask, server
-from tests.server.process.test_faults import done, metrics, posted
+from tests.server.process.test_faults import done, metrics, posted, workers
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -78,7 +80,7 @@ def test_job_ends_with_its_model_while_labels_change(
     first = models.serve("first", "negative", "positive")
     if allowed:
         options.append("--allow-label-change")
-    with server(*options) as (address, _):
+    with server(*options) as (address, process):
         job_id = begin(address)
         second = models.serve("second", "bad", "good")
         if allowed:
@@ -95,6 +97,18 @@ def test_job_ends_with_its_model_while_labels_change(
         assert labels_in_result(address, job_id) == expected
         [prediction] = ask(f"{address}/v1/predict", {"text": "good"}).body["predictions"]
         assert prediction["label"] == ("good" if allowed else "positive")
+
+        # A new worker of the same server serves no other labels either.
+        [worker] = workers(process)
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: workers(process) not in ([], [worker]), 20)
+        if not allowed:
+            message = "labels bad, good, expected negative, positive"
+            wait_until(lambda: message in str(ask(f"{address}/readyz").body), 20)
+            models.serve("first", "negative", "positive")
+        wait_until(lambda: ask(f"{address}/readyz").status == 200, 20)
+        version = ask(f"{address}/readyz").body["model"]["version"]
+        assert version == (second if allowed else first)
 
 
 def test_job_fails_after_restart_with_other_labels(models: Models, options: list[str]) -> None:
