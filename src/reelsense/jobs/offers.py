@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, false, insert, or_
+from sqlalchemy import ColumnElement, Connection, delete, exists, false, insert, or_
 
 from reelsense.jobs.job import ModelId
 from reelsense.jobs.models import jobs, offers
@@ -33,10 +33,8 @@ def scored_by(models: Iterable[ModelId]) -> ColumnElement[bool]:
     return or_(
         false(),
         *(
-            and_(
-                jobs.c.model == model.name,
-                or_(jobs.c.version.is_(None), jobs.c.version == model.version),
-            )
+            (jobs.c.model == model.name)
+            & or_(jobs.c.version.is_(None), jobs.c.version == model.version)
             for model in models
         ),
     )

@@ -13,18 +13,7 @@ from dataclasses import asdict, fields, replace
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    and_,
-    delete,
-    func,
-    insert,
-    not_,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
 from reelsense.bulk.rows import Answer, added_columns
 from reelsense.bundle import Manifest
@@ -178,11 +167,8 @@ class JobRepository:
         may be able to start the job again. Returns None if no job is free.
         """
         has_other_name = jobs.c.model.not_in({model.name for model in models})
-        is_orphan = and_(
-            not_(offers.scored_by(models)),
-            not_(offers.is_offered(self._now() - missing, other_versions=has_other_name)),
-        )
-        return self._claim(owner, seconds, is_orphan)
+        is_offered = offers.is_offered(self._now() - missing, other_versions=has_other_name)
+        return self._claim(owner, seconds, ~offers.scored_by(models) & ~is_offered)
 
     def _claim(self, owner: str, seconds: float, condition: ColumnElement[bool]) -> Job | None:
         now = self._now()
