@@ -88,6 +88,18 @@ def test_orphan_is_claimed_after_its_model_is_missing(
     assert jobs.claim_orphan("c", OTHER, MISSING, LEASE) is None  # b has the lease
 
 
+def test_withdrawn_model_is_missing_at_once_but_not_given_up(
+    jobs: JobRepository, begun: Job, now: Time
+) -> None:
+    jobs.offer("a", TINY)
+    jobs.withdraw("a")
+    assert jobs.job(begun.id).waiting_for == "tiny 1"
+    now.now += MISSING - 60
+    assert jobs.claim_orphan("b", OTHER, MISSING, LEASE) is None
+    now.now += 60
+    assert jobs.claim_orphan("b", OTHER, MISSING, LEASE) is not None
+
+
 def test_orphan_is_left_to_server_of_its_name(jobs: JobRepository, begun: Job, now: Time) -> None:
     now.now += MISSING
     jobs.offer("newer", NEWER)

@@ -124,15 +124,11 @@ def begun(make: Make, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("fields", [SWAPPED, {"version": "1"}])
-def test_job_waits_for_its_model(
-    make: Make, begun: str, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
-) -> None:
-    monkeypatch.setattr("reelsense.jobs.repository._OFFER_LIFE", 0.5)
-    monkeypatch.setattr("reelsense.server.jobs_worker._LEASE", 0.3)
+def test_job_waits_for_its_model(make: Make, begun: str, fields: dict[str, Any]) -> None:
     client = make(model(**fields)).test_client()
-    wait_until(lambda: client.get(f"/v1/jobs/{begun}").get_json()["waiting_for"] == "tiny 0")
     job = client.get(f"/v1/jobs/{begun}").get_json()
-    assert (job["state"], job["seconds_left"]) == ("waiting", None)
+    waiting = ("waiting", "tiny 0", None)
+    assert (job["state"], job["waiting_for"], job["seconds_left"]) == waiting
     page = client.get(f"/jobs/{begun}").text
     assert "Waiting for model tiny 0" in page
     assert " left<" not in page

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, false, insert, or_
+from sqlalchemy import ColumnElement, Connection, delete, exists, false, insert, or_, update
 
 from reelsense.jobs.job import ModelId
 from reelsense.jobs.models import jobs, offers
@@ -26,6 +26,11 @@ def record(connection: Connection, owner: str, models: Iterable[ModelId], now: f
         for model in models
     ]
     connection.execute(insert(offers), records)
+
+
+def record_absence(connection: Connection, owner: str, since: float) -> None:
+    """Record that `owner` was last seen at the time `since`."""
+    connection.execute(update(offers).where(offers.c.owner == owner).values(seen=since))
 
 
 def scored_by(models: Iterable[ModelId]) -> ColumnElement[bool]:

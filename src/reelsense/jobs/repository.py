@@ -138,6 +138,11 @@ class JobRepository:
         with self.database.writing() as connection:
             offers.record(connection, owner, models, self._now())
 
+    def withdraw(self, owner: str) -> None:
+        """Record that `owner` stops: its jobs wait for another server, but are not given up yet."""
+        with self.database.writing() as connection:
+            offers.record_absence(connection, owner, self._now() - _OFFER_LIFE)
+
     def needs(self, model: ModelId, current: str) -> bool:
         """Return whether a job needs `model` after that named `current` has replaced it.
 

@@ -123,6 +123,8 @@ class JobsWorker:
             if thread.is_alive():
                 thread.join(seconds)
         if self._jobs:
+            with suppress(StoreError):
+                self._jobs.withdraw(self._owner)
             self._jobs.close()
 
     def _run(self) -> None:
