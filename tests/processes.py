@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,15 +37,18 @@ def ask(url: str, body: object = None) -> Answer:
 
 
 @contextmanager
-def server(*options: str, ready: bool = True) -> Iterator[tuple[str, int]]:
+def server(
+    *options: str, ready: bool = True, python: Sequence[str] = ("-m", "reelsense")
+) -> Iterator[tuple[str, int]]:
     """Run `reelsense serve` on a free port; yields its address and process id.
 
-    Its jobs are in a separate database, unless `options` set one.
+    Its jobs are in a separate database, unless `options` set one. `python` are the options of
+    Python that run the command.
     """
     with tempfile.TemporaryDirectory() as state:
         environment = {**os.environ, "PYTHONWARNINGS": "error", "XDG_STATE_HOME": state}
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "reelsense", "serve", "--port", "0", *options],
+            [sys.executable, *python, "serve", "--port", "0", *options],
             stdout=subprocess.PIPE,
             text=True,
             env=environment,

@@ -55,8 +55,15 @@ def network(weight: float = 1.0, *, tables: int = 1, rows: int = len(tiny.VOCABU
     return serialized
 
 
-def write(folder: Path, name: str, *, temperature: float = 1.0, weight: float = 1.0) -> Manifest:
+def write(
+    folder: Path,
+    name: str,
+    *,
+    labels: tuple[str, str] = ("negative", "positive"),
+    temperature: float = 1.0,
+    weight: float = 1.0,
+) -> Manifest:
     """Write such a bundle to `folder`; a lower `temperature` makes it more confident."""
-    base = tiny.bundle(network=network(weight))
+    base = tiny.bundle(labels, network=network(weight))
     manifest = replace(base.manifest, name=name, calibration=Calibration(temperature=temperature))
     return write_bundle(folder, replace(base, manifest=manifest))

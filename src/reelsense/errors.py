@@ -58,6 +58,10 @@ class LostJobError(ReelsenseError, code="job-lost"):
     """The job was cancelled, deleted or taken over during the work on it."""
 
 
+class ModelGoneError(ReelsenseError, code="model-gone"):
+    """No server has the model that a job needs any more."""
+
+
 class StoreError(ReelsenseError, code="storage"):
     """The database of jobs cannot be read or written."""
 

@@ -298,7 +298,7 @@ def test_changed_bundle_replaces_model_without_failures(
     assert scores == {("0", 0.881), (new, 0.998)}
 
 
-def test_broken_bundle_is_rejected(
+def test_unusable_bundle_is_rejected(
     deployed: ServeDeployment, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = Path(str(deployed._settings.model))
@@ -309,6 +309,9 @@ def test_broken_bundle_is_rejected(
     invalid = tiny_network.write(folder, "tiny", temperature=float("nan")).version
     deployed.poll()
     assert "self-test of the model" in caplog.text
+    tiny_network.write(folder, "tiny", labels=("bad", "good"))
+    deployed.poll()
+    assert "has the labels bad, good, expected negative, positive" in caplog.text
     time.sleep(1.5)
     assert client.get("/readyz").get_json() == before
     assert before["model"]["version"] != invalid

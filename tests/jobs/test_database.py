@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import insert, select, text
+from sqlalchemy import create_engine, insert, select, text
 
 from reelsense.errors import StoreError
 from reelsense.jobs import database
 from reelsense.jobs.database import REVISION, Database, check_url, default_url
 from reelsense.jobs.models import jobs, metadata
+from reelsense.jobs.repository import JobRepository
 
 on_sqlite = pytest.mark.skipif("REELSENSE_TEST_DATABASE" in os.environ, reason="tests SQLite files")
 
@@ -52,6 +55,26 @@ def test_migrations_match_tables(url: str) -> None:
     opened = Database(url)
     with opened.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    opened.close()
+
+
+def test_migration_reads_labels_and_ratings_from_results(url: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", folder())
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        verdicts, stars = {"b": 2, "unsure": 1, "a": 1, "error": 1}, {"10": 2, "2": 2}
+        for name, ended in (("done", 1.0), ("running", None)):
+            values = JOB | {"id": name, "ended": ended, "verdicts": verdicts, "stars": stars}
+            connection.execute(insert(jobs).values(values))
+    engine.dispose()
+    opened = Database(url)
+    repository = JobRepository(opened, 1.0, lambda: 0.0)
+    done, running = repository.job("done"), repository.job("running")
+    assert (done.labels, done.ratings) == (("a", "b"), (2, 10))
+    assert (running.labels, running.ratings) == ((), ())
     opened.close()
 
 

@@ -19,7 +19,18 @@ from reelsense.jobs.repository import JobRepository
 from reelsense.tables.row import Row
 from tests import tiny
 from tests.jobs.conftest import KEEP, Time
-from tests.jobs.work import ADDED, LEASE, added_values, answer, answered, claimed, new, rows, step
+from tests.jobs.work import (
+    LEASE,
+    TINY,
+    added_values,
+    answer,
+    answered,
+    claimed,
+    manifest,
+    new,
+    rows,
+    step,
+)
 
 CLASSIFIER = tiny.star_classifier()
 
@@ -59,7 +70,7 @@ def test_job_lifecycle(jobs: JobRepository, now: Time) -> None:
     assert job.seconds_left is None
     check_ended(job)
     assert jobs.job(job.id) == job
-    assert jobs.claim("me", "tiny", LEASE) is None
+    assert jobs.claim("me", TINY, LEASE) is None
     errors = [added["error"] for added in added_values(jobs, job)]
     assert errors == [None, None, "'text' is blank"]
 
@@ -87,12 +98,12 @@ def test_interrupted_upload_stores_nothing(jobs: JobRepository) -> None:
     def broken() -> Iterator[Row]:
         yield from rows(*["good"] * 1500)
         assert stored(jobs)[:2] == [1, 1000]  # the first rows are stored already
-        assert jobs.claim("me", "tiny", LEASE) is None
+        assert jobs.claim("me", TINY, LEASE) is None
         raise DatasetError("a quote is never closed")
 
     with pytest.raises(DatasetError, match="never closed"):
         jobs.receive(new(), broken(), 10_000)
-    assert jobs.claim("me", "tiny", LEASE) is None
+    assert jobs.claim("me", TINY, LEASE) is None
     assert jobs.count() == 0
     assert jobs.sweep() == 1
     assert stored(jobs) == [0, 0, 0]
@@ -103,11 +114,11 @@ def test_claim_prefers_oldest_job_of_model(jobs: JobRepository, now: Time) -> No
     for _ in range(3):
         received.append(jobs.receive(new(), rows("good"), 9).id)
         now.now += 1
-    assert jobs.claim("me", "another", LEASE) is None
-    assert [jobs.claim(owner, "tiny", LEASE) for owner in "abc"] == [
+    jobs.offer("me", TINY)
+    assert [jobs.claim(owner, TINY, LEASE) for owner in "abc"] == [
         jobs.job(job_id) for job_id in received
     ]
-    assert jobs.claim("d", "tiny", LEASE) is None
+    assert jobs.claim("d", TINY, LEASE) is None
 
 
 def test_job_continues_after_restart(more: Callable[[], JobRepository]) -> None:
@@ -116,9 +127,9 @@ def test_job_continues_after_restart(more: Callable[[], JobRepository]) -> None:
     step(before, claimed(before), CLASSIFIER, 2)
     before.close()
     after = more()
-    job = after.claim("me", "tiny", LEASE)
+    job = after.claim("me", TINY, LEASE)
     assert job
-    assert after.begin(job, "1", ADDED).done == 2
+    assert after.begin(job, manifest()).done == 2
     assert texts(after.next_rows(job, 9)) == ["great"]
     assert step(after, job, CLASSIFIER, 9).state == "done"
 
@@ -128,7 +139,7 @@ def test_released_job_is_claimed_immediately(
 ) -> None:
     jobs.receive(new(), rows("good", "bad"), 9)
     job = step(jobs, claimed(jobs, "first"), CLASSIFIER, 1)
-    assert more().claim("second", "tiny", LEASE) is None
+    assert more().claim("second", TINY, LEASE) is None
     jobs.release(job)
     assert claimed(more(), "second").done == 1
     with pytest.raises(LostJobError):
@@ -141,7 +152,7 @@ def test_claim_tolerates_clock_set_back(jobs: JobRepository, now: Time) -> None:
     claimed(jobs, "second")  # and dies
     now.now -= 3600
     assert claimed(jobs, "third").done == 1
-    assert jobs.claim("fourth", "tiny", LEASE) is None
+    assert jobs.claim("fourth", TINY, LEASE) is None
 
 
 def test_lost_lease_leaves_one_answer_per_row(
@@ -154,18 +165,19 @@ def test_lost_lease_leaves_one_answer_per_row(
     jobs.renew(slow, LEASE)
     now.now += LEASE - 1
     other = more()
-    assert other.claim("quick", "tiny", LEASE) is None
+    assert other.claim("quick", TINY, LEASE) is None
     now.now += 2
     quick = step(other, claimed(other, "quick"), CLASSIFIER, 1)
     for late in (
         lambda: jobs.record(slow, batch, [answer(0.9)] * 2, 1.0),
         lambda: jobs.renew(slow, LEASE),
-        lambda: jobs.begin(slow, "2", ADDED),
+        lambda: jobs.begin(slow, manifest("2")),
     ):
         with pytest.raises(LostJobError):
             late()
+    jobs.offer("quick", TINY)
     jobs.release(slow)
-    jobs.fail(slow, "the machine is on fire")
+    jobs.fail(slow, "the machine is on fire", "fire")
     assert jobs.job(slow.id) == quick  # the slow owner changes nothing
     quick = step(other, quick, CLASSIFIER, 9)
     assert (quick.state, stored(jobs)) == ("done", [1, 3, 3])
@@ -182,9 +194,9 @@ def test_record_rejects_repeated_rows(jobs: JobRepository) -> None:
 def test_new_model_version_discards_predictions(jobs: JobRepository) -> None:
     jobs.receive(new(), rows("good", "bad"), 9)
     job = step(jobs, claimed(jobs), CLASSIFIER, 1)
-    jobs.release(job)
-    job = claimed(jobs, version="2")
+    job = jobs.begin(job, manifest("2"))
     assert (job.version, job.done, job.characters_done, job.worked) == ("2", 0, 0, 0.0)
+    assert (job.verdicts, job.stars) == ({}, {})
     assert stored(jobs) == [1, 2, 0]
     assert step(jobs, job, CLASSIFIER, 9).state == "done"
 
@@ -198,7 +210,7 @@ def test_cancelled_job_keeps_predictions(jobs: JobRepository, now: Time) -> None
     assert (cancelled.state, cancelled.ended) == ("cancelled", 1005.25)
     with pytest.raises(LostJobError):
         step(jobs, job, CLASSIFIER, 1)
-    assert jobs.claim("me", "tiny", LEASE) is None
+    assert jobs.claim("me", TINY, LEASE) is None
     now.now += 5
     assert not jobs.cancel(job.id)
     assert jobs.job(job.id) == cancelled
@@ -208,9 +220,10 @@ def test_cancelled_job_keeps_predictions(jobs: JobRepository, now: Time) -> None
 
 def test_failed_job_has_reason(jobs: JobRepository) -> None:
     jobs.receive(new(), rows("good"), 9)
-    jobs.fail(claimed(jobs), "no thresholds")
+    jobs.fail(claimed(jobs), "no thresholds", "invalid-input")
     [job] = [jobs.job(job_id) for job_id in all_ids(jobs)]
     assert (job.state, job.error, job.owner) == ("failed", "no thresholds", None)
+    assert job.error_code == "invalid-input"
 
 
 def all_ids(jobs: JobRepository) -> list[str]:
@@ -293,9 +306,9 @@ def test_concurrent_claims_get_different_jobs(
     def claim(n: int) -> list[str]:
         barrier.wait(30)
         ids = []
-        while job := opened[n].claim(str(n), "tiny", LEASE):
+        while job := opened[n].claim(str(n), TINY, LEASE):
             ids.append(job.id)
-            job = opened[n].begin(job, "1", ADDED)
+            job = opened[n].begin(job, manifest())
             opened[n].record(job, opened[n].next_rows(job, 1), [answer(0.9)], 1.0)
         return ids
 
@@ -317,10 +330,10 @@ def test_expiring_leases_leave_one_answer_per_row(
         repository, choose = opened[n], random.Random(n)
         while repository.job(job.id).is_open:
             try:
-                own = repository.claim(str(n), "tiny", -1.0)
+                own = repository.claim(str(n), TINY, -1.0)
                 if own is None:
                     continue
-                own = repository.begin(own, "1", ADDED)
+                own = repository.begin(own, manifest())
                 batch = repository.next_rows(own, choose.randint(1, 4))
                 repository.record(own, batch, [str(row.values["text"]) for row in batch], 1.0)
             except LostJobError:
@@ -425,9 +438,9 @@ def test_character_counts_exceed_32_bits(jobs: JobRepository) -> None:
 
 def test_record_stores_only_added_columns(jobs: JobRepository) -> None:
     jobs.receive(new(), rows("good"), 9)
-    job = jobs.claim("me", "tiny", LEASE)
+    job = jobs.claim("me", TINY, LEASE)
     assert job
-    job = jobs.begin(job, "1", ["label", "score", "verdict"])
+    job = jobs.begin(job, manifest(labels=("bad", "good"), ratings=()))
     job = jobs.record(job, jobs.next_rows(job, 1), [answer(0.9)], 1.0)
     [added] = added_values(jobs, job)
     assert added == {"label": "positive", "score": 0.9, "verdict": "positive", "error": None}

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reelsense.bulk.rows import answer_rows
+from reelsense.bundle import Manifest
 from reelsense.inference.classifier import Classifier
-from reelsense.jobs.job import Job, NewJob
+from reelsense.jobs.job import Job, ModelId, NewJob
 from reelsense.jobs.repository import JobRepository
 from reelsense.prediction import Prediction, TokenCounts
 from reelsense.tables.row import Row
+from tests import tiny
 
-ADDED = ("label", "score", "positive", "verdict", "stars")
+LABELS = ("negative", "positive")
 LEASE = 30.0
+TINY = [ModelId("tiny", "1")]
+
+
+def manifest(
+    version: str = "1", *, labels: tuple[str, ...] = LABELS, ratings: tuple[int, ...] = tiny.STARS
+) -> Manifest:
+    return Manifest(name="tiny", version=version, labels=labels, window=16, ratings=ratings)
 
 
 def new(suffix: str = ".csv", column: str = "text") -> NewJob:
@@ -38,9 +47,9 @@ def answer(positive: float, stars: float | None = None, verdict: str = "") -> Pr
 
 
 def claimed(jobs: JobRepository, owner: str = "me", version: str = "1") -> Job:
-    job = jobs.claim(owner, "tiny", LEASE)
+    job = jobs.claim(owner, [ModelId("tiny", version)], LEASE)
     assert job
-    return jobs.begin(job, version, ADDED)
+    return jobs.begin(job, manifest(version))
 
 
 def answered(

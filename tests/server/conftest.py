@@ -15,7 +15,7 @@ from reelsense.inference.batching import OnBatch
 from reelsense.inference.classifier import Classifier
 from reelsense.server.app import create_app
 from reelsense.server.jobs_worker import JobsWorker
-from reelsense.server.model_source import create_classifier
+from reelsense.server.model_source import ModelSource, create_classifier
 from reelsense.server.settings import Settings
 from tests import tiny
 
@@ -46,7 +46,9 @@ def make(tmp_path: Path) -> Iterator[Make]:
     """Create applications with running jobs that share a database."""
     workers: list[JobsWorker] = []
 
-    def make(model: Classifier | None = None, *, start: bool = True, **settings: Any) -> Flask:
+    def make(
+        model: Classifier | ModelSource | None = None, *, start: bool = True, **settings: Any
+    ) -> Flask:
         values = {"database": f"sqlite:///{tmp_path / 'jobs.db'}"} | settings
         app = create_app(Settings.model_validate(values), model or tiny.star_classifier())
         wait_until_ready(app.test_client())
@@ -71,6 +73,19 @@ class BundleSource:
 
     def load(self, on_batch: OnBatch) -> Classifier:
         return create_classifier(self._bundle, self._settings, on_batch)
+
+
+class ChangingSource:
+    """A model source whose classifier the tests change."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+
+    def poll(self) -> object:
+        return self.classifier
+
+    def load(self, on_batch: OnBatch) -> Classifier:
+        return self.classifier
 
 
 class Gate:

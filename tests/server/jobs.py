@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from reelsense.inference.batching import Network
 from reelsense.inference.classifier import Classifier
 from tests import tiny
 from tests.server.conftest import Gate
@@ -33,9 +35,15 @@ def ended(client: FlaskClient, name: str) -> dict[str, Any]:
     return job()
 
 
+def model(network: Network = tiny.count_moods, **fields: Any) -> Classifier:
+    """Return a classifier with these fields of the manifest."""
+    base = tiny.bundle()
+    return Classifier(replace(base, manifest=replace(base.manifest, **fields)), network=network)
+
+
 class Slow:
     """A classifier whose network waits while its gate is closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, **fields: Any) -> None:
         self.gate = Gate()
-        self.classifier = Classifier(tiny.bundle(), network=self.gate)
+        self.classifier = model(self.gate, **fields)

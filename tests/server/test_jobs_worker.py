@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from reelsense.inference.classifier import Classifier
+from reelsense.jobs.job import ModelId
 from reelsense.server.jobs_worker import JobsWorker
 from tests import tiny
 from tests.server.conftest import Make
@@ -160,7 +161,7 @@ def test_lease_is_renewed_during_long_batch(make: Make, monkeypatch: pytest.Monk
     wait_until(lambda: slow.gate.rows > 0)
     time.sleep(1)
     jobs = client.application.extensions["reelsense"].jobs_worker.jobs
-    assert jobs.claim("another", "tiny", 10) is None
+    assert jobs.claim("another", [ModelId("tiny", "0")], 10) is None
     slow.gate.open.set()
     assert ended(client, name)["done"] == 300
 

@@ -83,6 +83,8 @@ class Ingress:
         logging.setLogRecordFactory(logging.LogRecord)
         self._settings = settings
         self._app = create_app(settings, ServeModelSource(), keys)
+        # The replicas of a model end soon after it has been replaced.
+        state_of(self._app).jobs_worker.keeps_replaced_models = False
         self._wsgi = WSGIMiddleware(
             _WsgiEnvironment(self._app), workers=settings.max_concurrent_requests + _SPARE_THREADS
         )

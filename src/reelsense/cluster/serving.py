@@ -29,7 +29,7 @@ from reelsense.errors import BundleError, ClusterError, ReelsenseError, Settings
 from reelsense.inference.classifier import Classifier
 from reelsense.server.middleware.keys import Key, read_keys
 from reelsense.server.middleware.logging import log_settings
-from reelsense.server.model_source import poll, self_test, unchanged
+from reelsense.server.model_source import check_labels, poll, self_test, unchanged
 from reelsense.server.process.run import announce, prepared
 from reelsense.server.settings import Settings
 
@@ -125,6 +125,7 @@ class ServeDeployment:
         self._cores, self._bounds, self._max_per_machine = _distribution(plan)
         self._folder = Path(str(settings.model))
         self._version: object = None
+        self._labels: tuple[str, ...] = ()
         self._number = 0
         self._retired: list[tuple[float, str]] = []  # earliest time to delete, application
         self.port = settings.port or _free_port(settings.host)
@@ -161,6 +162,8 @@ class ServeDeployment:
                 return
             self._version = version
             bundle = load_checked_bundle(self._folder)
+            if not self._settings.allow_label_change:
+                check_labels(bundle.manifest, self._labels)
             self._deploy(bundle)
         except Exception as error:  # noqa: BLE001  # whatever it is, the current model stays
             _log.error(
@@ -214,6 +217,7 @@ class ServeDeployment:
             serve.delete(name)
             self._number -= 1
             raise
+        self._labels = bundle.manifest.labels
         if previous:
             due = time.monotonic() + settings.deadline + _AFTER_DEADLINE
             self._retired.append((due, previous))

@@ -31,7 +31,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from reelsense.errors import StoreError
 from reelsense.text.urls import without_secrets
 
-REVISION = "0002"
+REVISION = "0003"
 """The latest migration, repeated here because importing Alembic is slow."""
 
 _LOCK_TIMEOUT = 30  # seconds that a writer waits for another

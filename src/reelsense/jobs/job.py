@@ -23,6 +23,17 @@ ERROR = "error"  # takes the place of the verdict for rows that could not be sco
 
 
 @dataclass(frozen=True, slots=True)
+class ModelId:
+    """A version of a model."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """The fields of a job that are known before its rows are read."""
 
@@ -45,6 +56,8 @@ class Job(NewJob):
 
     id: str  # secret: anyone who knows it can read the job
     version: str | None  # of the model; None: not started yet
+    labels: tuple[str, ...]  # of the model, in its order; empty: not started yet
+    ratings: tuple[int, ...]  # of the model; empty: not started yet, or no stars
     added: tuple[str, ...]  # the columns that are added to the file, without `error`
     state: str
     rows: int
@@ -56,9 +69,11 @@ class Job(NewJob):
     ended: float | None
     expires: float | None  # when the job is deleted; None: not ended yet
     error: str | None  # why the job failed
+    error_code: str | None  # stable identifier of the error
     owner: str | None  # the process that works on the job
     verdicts: dict[str, int]  # number of rows per verdict, including ERROR
     stars: dict[str, int]  # number of rows per star rating, rounded
+    waiting_for: str | None = None  # the model, if no server offers it at present
 
     @property
     def is_open(self) -> bool:
@@ -66,9 +81,14 @@ class Job(NewJob):
         return self.state in OPEN
 
     @property
+    def needed_model(self) -> str:
+        """The model that can score the job: its name and, once the job has begun, its version."""
+        return f"{self.model} {self.version}" if self.version else self.model
+
+    @property
     def seconds_left(self) -> float | None:
-        """Estimated remaining time. None: nothing is done yet, or the job has ended."""
-        if not self.characters_done or not self.is_open:
+        """Estimated remaining time. None: nothing is done yet, no work is possible, or it ended."""
+        if not self.characters_done or not self.is_open or self.waiting_for:
             return None
         remaining = self.characters - self.characters_done
         return self.worked * remaining / self.characters_done

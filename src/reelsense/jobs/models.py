@@ -49,6 +49,8 @@ jobs = Table(
     Column("risk", Double),
     Column("model", Text, nullable=False),
     Column("version", String(64)),
+    Column("labels", Json),
+    Column("ratings", Json),
     Column("added", Json),
     Column("state", String(16), nullable=False),
     Column("rows", Integer, nullable=False, default=0),
@@ -60,6 +62,7 @@ jobs = Table(
     Column("ended", Double),
     Column("expires", Double),
     Column("error", Json),
+    Column("error_code", Text),
     Column("owner", Text),
     Column("lease", Double, nullable=False, default=0.0),
     Column("verdicts", Json, nullable=False, default=dict),
@@ -67,6 +70,16 @@ jobs = Table(
     Index("jobs_by_state", "state", "created"),
 )
 """The fields of `Job`, and `lease`: until when `owner` may work on it, in seconds since 1970."""
+
+offers = Table(
+    "offers",
+    metadata,
+    Column("owner", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("seen", Double, nullable=False),
+)
+"""The models that the server `owner` offered when it was last `seen`, in seconds since 1970."""
 
 job_rows = Table(
     "job_rows",

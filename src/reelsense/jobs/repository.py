@@ -8,15 +8,17 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, fields, replace
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
-from reelsense.bulk.rows import Answer
+from reelsense.bulk.rows import Answer, added_columns
+from reelsense.bundle import Manifest
 from reelsense.errors import DatasetError, LostJobError, NoJobError
+from reelsense.jobs import offers
 from reelsense.jobs.database import Database
 from reelsense.jobs.job import (
     CANCELLED,
@@ -29,6 +31,7 @@ from reelsense.jobs.job import (
     RUNNING,
     WAITING,
     Job,
+    ModelId,
     NewJob,
 )
 from reelsense.jobs.models import job_answers, job_rows, jobs
@@ -44,11 +47,13 @@ _CHUNK_CHARACTERS = 1_000_000  # approximate number that is read of a result at 
 _MAX_CELLS = 20_000_000  # a short file can have very many, because short rows are filled up
 _UPLOAD_TIMEOUT = 3600.0  # seconds after which an unfinished upload is considered dead
 
+_OFFER_LIFE = 30.0  # seconds after which a server that has not renewed its offer is absent
+
 _MAX_LEASES_AHEAD = 4
 """A lease that ends later than this many lease times from now is invalid: the clock was set back.
 Differences between the clocks of several machines must stay below this."""
 
-_JOB_COLUMNS = [jobs.c[field.name] for field in fields(Job)]
+_JOB_COLUMNS = [jobs.c[field.name] for field in fields(Job) if field.name in jobs.c]
 
 
 class JobRepository:
@@ -118,20 +123,64 @@ class JobRepository:
         return count, characters
 
     def job(self, job_id: str) -> Job:
-        """Return a job. Raises NoJobError."""
+        """Return a job. Its state is WAITING if no server offers its model. Raises NoJobError."""
+        now = self._now()
+        is_offered = offers.is_offered(now - _OFFER_LIFE)
         with self.database.reading() as connection:
-            return _job(connection, job_id, expires_after=self._now())
+            job = _job(connection, job_id, expires_after=now)
+            query = select(jobs.c.id).where(jobs.c.id == job_id, is_offered)
+            if not job.is_open or connection.scalar(query):
+                return job
+        return replace(job, state=WAITING, waiting_for=job.needed_model)
 
-    def claim(self, owner: str, model: str, seconds: float) -> Job | None:
-        """Lease the job of `model` whose last turn was longest ago, or that never had one.
+    def offer(self, owner: str, models: Iterable[ModelId]) -> None:
+        """Record that `owner` can now score jobs with `models`, and no longer with others."""
+        with self.database.writing() as connection:
+            offers.record(connection, owner, models, self._now())
+
+    def withdraw(self, owner: str) -> None:
+        """Record that `owner` stops: its jobs wait for another server, but are not given up yet."""
+        with self.database.writing() as connection:
+            offers.record_absence(connection, owner, self._now() - _OFFER_LIFE)
+
+    def needs(self, model: ModelId, current: str) -> bool:
+        """Return whether a job needs `model` after that named `current` has replaced it.
+
+        These are jobs that have begun with it, and jobs of its name if `current` has another name.
+        """
+        query = select(func.count()).where(
+            jobs.c.state.in_((RECEIVING, *OPEN)),
+            offers.scored_by([model]),
+            or_(jobs.c.version.is_not(None), jobs.c.model != current),
+        )
+        with self.database.reading() as connection:
+            return bool(connection.scalar(query))
+
+    def claim(self, owner: str, models: Iterable[ModelId], seconds: float) -> Job | None:
+        """Lease the job of `models` whose last turn was longest ago, or that never had one.
 
         Returns None if no job is free.
         """
+        return self._claim(owner, seconds, offers.scored_by(models))
+
+    def claim_orphan(
+        self, owner: str, models: Collection[ModelId], missing: float, seconds: float
+    ) -> Job | None:
+        """Lease a job whose model no server has offered for `missing` seconds, nor is in `models`.
+
+        If `models` has no version of its model, no other server must have offered one either: it
+        may be able to start the job again. Returns None if no job is free.
+        """
+        has_other_name = jobs.c.model.not_in({model.name for model in models})
+        is_offered = offers.is_offered(self._now() - missing, other_versions=has_other_name)
+        return self._claim(owner, seconds, ~offers.scored_by(models) & ~is_offered)
+
+    def _claim(self, owner: str, seconds: float, condition: ColumnElement[bool]) -> Job | None:
         now = self._now()
         latest = now + _MAX_LEASES_AHEAD * seconds
         is_free = (
             jobs.c.state.in_(OPEN),
-            jobs.c.model == model,
+            condition,
             or_(jobs.c.lease <= now, jobs.c.owner == owner, jobs.c.lease > latest),
         )
         oldest = select(jobs.c.id).where(*is_free).order_by(jobs.c.lease, jobs.c.created).limit(1)
@@ -148,18 +197,26 @@ class JobRepository:
                 if claimed.rowcount:
                     return _job(connection, job_id)
 
-    def begin(self, job: Job, version: str, added: Sequence[str]) -> Job:
-        """Record the version of the model that scores a job, and the columns it adds.
+    def begin(self, job: Job, manifest: Manifest) -> Job:
+        """Record the model that scores a job. Predictions of another version are discarded.
 
-        Predictions of another version are discarded. Raises LostJobError.
+        Raises LostJobError.
         """
-        if job.version == version:
+        if (job.version, job.labels) == (manifest.version, manifest.labels):
             return job
+        changes: dict[str, Any] = {
+            "version": manifest.version,
+            "labels": manifest.labels,
+            "ratings": manifest.ratings,
+            "added": added_columns(manifest),
+        }
         with self.database.writing() as connection:
             _check_owner(connection, job)
-            connection.execute(delete(job_answers).where(job_answers.c.job == job.id))
-            progress = {"done": 0, "characters_done": 0, "worked": 0.0, "verdicts": {}, "stars": {}}
-            return _update(connection, job, version=version, added=list(added), **progress)
+            if job.version != manifest.version:
+                connection.execute(delete(job_answers).where(job_answers.c.job == job.id))
+                changes |= {"done": 0, "characters_done": 0, "worked": 0.0}
+                changes |= {"verdicts": {}, "stars": {}}
+            return _update(connection, job, **changes)
 
     def next_rows(self, job: Job, count: int) -> list[Row]:
         """Return the next rows to score, at most `count`."""
@@ -209,9 +266,9 @@ class JobRepository:
         """Release `job`, so that it can be claimed immediately."""
         self._change_owned(job, owner=None, lease=self._now())
 
-    def fail(self, job: Job, reason: str) -> None:
+    def fail(self, job: Job, reason: str, code: str) -> None:
         """End `job` as failed, unless another owner has it."""
-        self._change_owned(job, error=reason, **self._ended(FAILED))
+        self._change_owned(job, error=reason, error_code=code, **self._ended(FAILED))
 
     def _change_owned(self, job: Job, **values: object) -> bool:
         with self.database.writing() as connection:
@@ -327,12 +384,9 @@ def _job(
     record = connection.execute(query.with_for_update() if lock else query).mappings().first()
     if record is None:
         raise NoJobError("no such job: the id is wrong, or the job was deleted")
-    header = record["header"]
-    lists = {
-        "added": tuple(record["added"] or ()),
-        "header": None if header is None else tuple(header),
-    }
-    return Job(**{**record, **lists})
+    lists = {name: tuple(record[name] or ()) for name in ("labels", "ratings", "added")}
+    header = None if record["header"] is None else tuple(record["header"])
+    return Job(**{**record, **lists, "header": header})
 
 
 def _check_owner(connection: Connection, job: Job) -> None:

@@ -50,6 +50,7 @@ def create_app(
     settings: Settings | None = None,
     model: Classifier | ModelSource | None = None,
     known_keys: Sequence[Key] | None = None,
+    labels: Sequence[str] | None = None,
 ) -> OpenAPI:
     """Return the Flask application. The model is loaded in the background.
 
@@ -57,6 +58,7 @@ def create_app(
         settings: Settings of the server; by default, those of `Settings()`.
         model: The model, or where to load it from; by default the folder in `settings`.
         known_keys: API keys to use while those in `settings` cannot be read.
+        labels: Labels that the server already serves; by default those of the first model.
 
     Raises:
         SettingsError: The keys in `settings` cannot be read, and there are no `known_keys`.
@@ -66,7 +68,7 @@ def create_app(
     source = FixedSource(model) if isinstance(model, Classifier) else model
     app = _create_flask(settings)
     app.extensions[state.KEY] = _create_state(
-        settings, source or FolderSource(settings), known_keys
+        settings, source or FolderSource(settings), known_keys, labels
     )
     # Imported while the model is loading: SQLAlchemy takes 0.2 s to import.
     from reelsense.server.api import admin, compat, health, jobs, open_inference, v1
@@ -101,7 +103,10 @@ def _create_flask(settings: Settings) -> OpenAPI:
 
 
 def _create_state(
-    settings: Settings, source: ModelSource, known_keys: Sequence[Key] | None
+    settings: Settings,
+    source: ModelSource,
+    known_keys: Sequence[Key] | None,
+    labels: Sequence[str] | None,
 ) -> AppState:
     metrics = ServerMetrics()
     authenticator = Authenticator(settings, known_keys)
@@ -110,6 +115,8 @@ def _create_state(
         on_batch=metrics.record_batch,
         on_load=metrics.record_load,
         on_reload=authenticator.reload,
+        labels=labels,
+        allow_label_change=settings.allow_label_change,
     )
     from reelsense.server.jobs_worker import JobsWorker  # imports SQLAlchemy
 

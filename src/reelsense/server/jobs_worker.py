@@ -12,12 +12,21 @@ import secrets
 import socket
 import threading
 import time
+from contextlib import suppress
 
-from reelsense.bulk.rows import added_columns, answer_rows
-from reelsense.errors import AbandonedError, LostJobError, NotReadyError, StoreError
+from reelsense.bulk.rows import answer_rows
+from reelsense.bundle import Manifest
+from reelsense.errors import (
+    AbandonedError,
+    LostJobError,
+    ModelGoneError,
+    NotReadyError,
+    ReelsenseError,
+    StoreError,
+)
 from reelsense.inference.call_context import CallContext
 from reelsense.jobs.database import Database, default_url
-from reelsense.jobs.job import CANCELLED, DONE, FAILED, Job
+from reelsense.jobs.job import CANCELLED, DONE, FAILED, Job, ModelId
 from reelsense.jobs.repository import JobRepository
 from reelsense.prediction import Prediction
 from reelsense.server.middleware.metrics import ServerMetrics
@@ -36,6 +45,9 @@ _BATCHES_PER_TURN = 32
 # Seconds after which another process may take over the job of a process that died.
 _LEASE = 30.0
 
+# Seconds after which a job does not wait any more for a server that offers its model.
+_GIVE_UP_AFTER = 300.0
+
 # Seconds between two checks for jobs that other processes received or released.
 _POLL_EVERY = 1.0
 
@@ -44,7 +56,13 @@ _RETRY_AFTER_ERROR = 10.0
 
 
 class JobsWorker:
-    """The jobs of a server and the threads that score them. Opens the database on first use."""
+    """The jobs of a server and the threads that score them. Opens the database on first use.
+
+    A job is scored by the model that it has begun with. If that model is replaced, it stays in
+    memory as long as jobs need it.
+    """
+
+    keeps_replaced_models = True  # False: they stop working
 
     def __init__(
         self, settings: Settings, model_holder: ModelHolder, metrics: ServerMetrics
@@ -59,9 +77,12 @@ class JobsWorker:
             threading.Thread(target=target, name=name, daemon=True)
             for name, target in (("jobs", self._run), ("leases", self._renew_leases))
         ]
+        self._current_model: ClassifierProtocol | None = None
+        self._models: dict[ModelId, ClassifierProtocol] = {}  # also the replaced ones that are kept
         self._current_job: Job | None = None
         self._lease_lost = False  # whether another process has taken over the current job
         self._last_sweep = -math.inf
+        self._started = 0.0
 
     @property
     def jobs(self) -> JobRepository:
@@ -74,6 +95,7 @@ class JobsWorker:
 
     def start(self) -> None:
         """Start the threads, unless jobs are disabled."""
+        self._started = time.monotonic()
         if self._settings.max_jobs:
             for thread in self._threads:
                 thread.start()
@@ -101,6 +123,8 @@ class JobsWorker:
             if thread.is_alive():
                 thread.join(seconds)
         if self._jobs:
+            with suppress(StoreError):
+                self._jobs.withdraw(self._owner)
             self._jobs.close()
 
     def _run(self) -> None:
@@ -124,16 +148,19 @@ class JobsWorker:
                 pause, last_error = _RETRY_AFTER_ERROR, str(error)
 
     def _renew_leases(self) -> None:
-        """Renew the lease of the current job, however long a batch takes."""
+        """Renew the lease of the current job and the offered models, however long a batch takes."""
         while not self._closing.wait(_LEASE / 3):
             job = self._current_job
             try:
                 if job:
                     self.jobs.renew(job, _LEASE)
+                if self._models:
+                    self.jobs.offer(self._owner, self._models)
             except LostJobError:
                 self._lease_lost = job is self._current_job
             except StoreError as error:
-                _log.warning("job %s: the lease was not renewed: %s", _short_id(job), error)
+                if job:
+                    _log.warning("job %s: the lease was not renewed: %s", _short_id(job), error)
 
     def _sweep(self) -> None:
         if (now := time.monotonic()) > self._last_sweep + _SWEEP_EVERY:
@@ -144,12 +171,19 @@ class JobsWorker:
     def _take_turn(self) -> bool:
         """Work on a job for one turn. Return False if there is nothing to do."""
         try:
-            classifier = self._model_holder.classifier()
+            current = self._model_holder.classifier()
         except NotReadyError:
             return False
-        job = self.jobs.claim(self._owner, classifier.manifest.name, _LEASE)
+        self._update_models(current)
+        self._end_waiting(current.manifest)
+        job = self.jobs.claim(self._owner, self._models, _LEASE)
         if job is None:
             return False
+        classifier = next(
+            classifier
+            for model, classifier in self._models.items()
+            if model.name == job.model and job.version in (None, model.version)
+        )
         _log.debug("job %s: %d of %d rows done", _short_id(job), job.done, job.rows)
         self._current_job, self._lease_lost = job, False
         try:
@@ -161,16 +195,58 @@ class JobsWorker:
             raise
         except Exception as error:  # noqa: BLE001  # any other error is a failure of the job
             _log.error("job %s failed", _short_id(job), exc_info=error)
-            self.jobs.fail(job, str(error) or type(error).__name__)
-            self._metrics.record_job_end(FAILED)
+            self._fail(job, error)
         finally:
             self._current_job = None
         return True
 
+    def _fail(self, job: Job, error: Exception) -> None:
+        code = error.code if isinstance(error, ReelsenseError) else "internal-error"
+        self.jobs.fail(job, str(error) or type(error).__name__, code)
+        self._metrics.record_job_end(FAILED)
+
+    def _update_models(self, classifier: ClassifierProtocol) -> None:
+        """Offer the current model `classifier`, and replaced ones as long as jobs need them."""
+        current = ModelId(classifier.manifest.name, classifier.manifest.version)
+        models = {current: classifier}
+        for model, replaced in self._models.items():
+            if model == current:
+                continue
+            is_needed = self.keeps_replaced_models and self.jobs.needs(model, current.name)
+            if is_needed:
+                models[model] = replaced
+            if replaced is self._current_model and is_needed:
+                _log.info("keeping model %s in memory until its jobs have ended", model)
+            elif replaced is not self._current_model and not is_needed:
+                _log.info("released model %s: its jobs have ended", model)
+        if models.keys() != self._models.keys():
+            self.jobs.offer(self._owner, models)
+        self._current_model, self._models = classifier, models
+
+    def _end_waiting(self, manifest: Manifest) -> None:
+        """Start jobs again, or fail them, whose model no server has offered for a long time.
+
+        `manifest` is that of the current model.
+        """
+        if time.monotonic() < self._started + _GIVE_UP_AFTER:
+            return  # other servers may be starting at the same time
+        while job := self.jobs.claim_orphan(self._owner, self._models, _GIVE_UP_AFTER, _LEASE):
+            with suppress(LostJobError):
+                if job.model == manifest.name and job.labels in ((), manifest.labels):
+                    self.jobs.begin(job, manifest)
+                    self.jobs.release(job)
+                    _log.info(
+                        "job %s starts again with version %s: no server has version %s any more",
+                        *(_short_id(job), manifest.version, job.version),
+                    )
+                else:
+                    error = _model_gone(job, manifest)
+                    _log.error("job %s failed: %s", _short_id(job), error)
+                    self._fail(job, error)
+
     def _score_batches(self, job: Job, classifier: ClassifierProtocol) -> None:
         """Score the next batches of `job`, then end or release it."""
-        manifest = classifier.manifest
-        job = self.jobs.begin(job, manifest.version, added_columns(manifest))
+        job = self.jobs.begin(job, classifier.manifest)
         for _ in range(_BATCHES_PER_TURN):
             job = self._score_batch(job, classifier)
             self._sweep()
@@ -178,7 +254,7 @@ class JobsWorker:
                 _log.info("job %s done: %d rows, %.0f s", _short_id(job), job.rows, job.worked)
                 self._metrics.record_job_end(DONE)
                 return
-            if self._model_holder.classifier() is not classifier:  # the model was reloaded
+            if self._model_holder.classifier() is not self._current_model:  # it was replaced
                 break
         self.jobs.release(job)
 
@@ -196,6 +272,15 @@ class JobsWorker:
         scored = sum(isinstance(answer, Prediction) for answer in answers)
         self._metrics.record_job_rows(scored, len(rows))
         return job
+
+
+def _model_gone(job: Job, manifest: Manifest) -> ModelGoneError:
+    labels = f" with the labels {', '.join(job.labels)}" if job.labels else ""
+    return ModelGoneError(
+        f"no server has the model {job.needed_model}{labels} any more; this one has "
+        f"{manifest.name} {manifest.version} with the labels {', '.join(manifest.labels)}: upload "
+        "the file again to score it with that model"
+    )
 
 
 def _short_id(job: Job | None) -> str:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flask import g
 
 from reelsense.errors import BundleError, NotReadyError
 from reelsense.inference.batching import OnBatch
-from reelsense.server.model_source import ClassifierProtocol, ModelSource, self_test
+from reelsense.server.model_source import (
+    ClassifierProtocol,
+    ModelSource,
+    check_labels,
+    self_test,
+)
 from reelsense.server.state import get_state
 
 _log = logging.getLogger(__name__)
@@ -30,6 +35,9 @@ class ModelHolder:
         on_batch: Called after each batch.
         on_load: Called with each loaded model, and with None when loading fails.
         on_reload: Called when `reload` was requested.
+        labels: Labels that the server already serves, in other processes; None: those of the first
+            model. A model with other labels is rejected.
+        allow_label_change: Accept other labels.
     """
 
     def __init__(
@@ -39,11 +47,14 @@ class ModelHolder:
         on_batch: OnBatch,
         on_load: Callable[[ClassifierProtocol | None], None],
         on_reload: Callable[[], None],
+        labels: Sequence[str] | None = None,
+        allow_label_change: bool = False,
     ) -> None:
         self.draining = False  # whether the process is shutting down
         self.reload_everywhere = self.reload  # like `reload`, in all processes of the server
         self._source = source
         self._on_batch, self._on_load, self._on_reload = on_batch, on_load, on_reload
+        self._labels, self._allow_label_change = labels, allow_label_change
         self._classifier: ClassifierProtocol | None = None
         self._status = "the model is being loaded"
         self._load_attempted = threading.Event()
@@ -92,12 +103,14 @@ class ModelHolder:
         start = time.monotonic()
         try:
             classifier = self._source.load(self._on_batch)
+            if self._labels and not self._allow_label_change:
+                check_labels(classifier.manifest, self._labels)
             self_test(classifier)
         except Exception as error:  # noqa: BLE001  # the log and /readyz report any error
             self._report_failure(error)
             return
         self._on_load(classifier)  # first: the metrics name a model before it answers requests
-        self._classifier = classifier
+        self._classifier, self._labels = classifier, classifier.labels
         manifest, seconds = classifier.manifest, time.monotonic() - start
         _log.info("serving %s %s, loaded in %.1f s", manifest.name, manifest.version, seconds)
 

@@ -121,6 +121,18 @@ def unchanged(folder: Path) -> Iterator[Path]:
         )
 
 
+def check_labels(manifest: Manifest, served: Sequence[str]) -> None:
+    """Raise BundleError if a new model has other labels than `served`, or in another order."""
+    if manifest.labels != tuple(served):
+        raise BundleError(
+            f"{manifest.name} {manifest.version} has the labels {', '.join(manifest.labels)}, "
+            f"expected {', '.join(served)}, as served now: clients may depend on them. Use a model "
+            "with these labels, or restart the server with the new one; with --allow-label-change, "
+            "the server accepts such updates",
+            code="labels-changed",
+        )
+
+
 _TEST_TEXTS = [
     "A joy from the first scene to the last.",  # a single window
     "A bore, and long: " + "dull " * 400,  # several windows

@@ -13,8 +13,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests import tiny
-from tests.server.conftest import Make
+from tests.server.conftest import ChangingSource, Make
 from tests.server.jobs import TABLE, ended, send
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -174,3 +175,19 @@ def test_row_page_without_filters_links_to_first_page_of_job(client: FlaskClient
     row = client.get(f"/jobs/{name}/rows/0?page=x&sort=wrong").text
     assert f'<a href="/jobs/{name}?sort=n&amp;page=1">Back to' in row
     assert "row 1)" in row
+
+
+def test_job_page_uses_labels_and_ratings_of_its_model(make: Make) -> None:
+    source = ChangingSource(tiny.star_classifier())
+    client = make(source, allow_label_change=True).test_client()
+    name = send(client).get_json()["id"]
+    ended(client, name)
+    before = client.get(f"/jobs/{name}").text
+    bars = re.findall(r'<dt>(?:<a[^>]*>)?([\w ]+).*?<dd class="number">(\d+)', before, re.DOTALL)
+    counts = {"positive": 1, "negative": 1, "unsure": 0, "not scored": 2}
+    stars = {str(n): int(n in (2, 8)) for n in range(10, 0, -1)}
+    assert [(label, int(count)) for label, count in bars] == [*counts.items(), *stars.items()]
+    assert re.findall(r"<option>(\w+)</option>", before) == ["positive", "negative", "unsure"]
+    source.classifier = tiny.classifier(("bad", "good"))
+    wait_until(lambda: client.get("/v1/info").get_json()["model"]["labels"] == ["bad", "good"])
+    assert client.get(f"/jobs/{name}").text == before

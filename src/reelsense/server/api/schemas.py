@@ -223,14 +223,19 @@ class JobSchema(ResponseModel):
     rows: int
     done: int = Field(description="Rows processed, including rows that could not be scored.")
     seconds_left: float | None = Field(
-        description="Estimated remaining time. null before the first rows are done and after the "
-        "end."
+        description="Estimated remaining time. null before the first rows are done, while the job "
+        "waits for a model, and after the end."
+    )
+    waiting_for: str | None = Field(
+        description="The model that the job waits for, because no server has it at present: its "
+        "name and, once the job has started, its version. null: none."
     )
     risk: float | None = Field(
         description="The requested target error rate. null: the default of the model."
     )
     model: str
     version: str | None = Field(description="Version of the model. null: not started yet.")
+    labels: list[str] = Field(description="Labels of the model. Empty: not started yet.")
     verdicts: dict[str, int] = Field(
         description="Number of rows per verdict. error: rows that could not be scored."
     )
@@ -241,6 +246,9 @@ class JobSchema(ResponseModel):
         description="When the job will be deleted. null: not ended yet."
     )
     error: PrintableText | None = Field(description="Why the job failed.")
+    error_code: str | None = Field(
+        description="Stable identifier of the error, such as model-gone. null: no error."
+    )
 
 
 class JobRow(ResponseModel):

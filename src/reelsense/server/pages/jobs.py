@@ -28,7 +28,6 @@ from reelsense.server.api.jobs import (
 from reelsense.server.api.uploads import open_upload
 from reelsense.server.middleware.problems import InvalidRequestError
 from reelsense.server.middleware.request_context import call_context
-from reelsense.server.model_holder import classifier
 from reelsense.server.pages import review
 from reelsense.server.pages.risks import risk_choices, selected_risk
 from reelsense.server.state import get_state
@@ -157,7 +156,7 @@ def _progress_view(job: Job) -> dict[str, Any]:
 
 def _verdict_counts(job: Job) -> dict[str, int]:
     """Count the rows of each verdict, in the order of the chart; rows not scored come last."""
-    verdicts = [*reversed(classifier().labels), UNSURE]
+    verdicts = [*reversed(job.labels), UNSURE]
     if ERROR in job.verdicts:
         verdicts.append(ERROR)
     return {verdict: job.verdicts.get(verdict, 0) for verdict in verdicts}
@@ -165,10 +164,9 @@ def _verdict_counts(job: Job) -> dict[str, int]:
 
 def _star_counts(job: Job) -> dict[str, int]:
     """Count the rows of each star rating, highest first; empty if the model has no ratings."""
-    ratings = classifier().manifest.ratings
-    if not ratings:
+    if not job.ratings:
         return {}
-    stars = map(str, range(max(ratings), min(ratings) - 1, -1))
+    stars = map(str, range(max(job.ratings), min(job.ratings) - 1, -1))
     return {star: job.stars.get(star, 0) for star in stars}
 
 
@@ -198,7 +196,6 @@ def _table_view(job: Job) -> dict[str, Any]:
         "results": results,
         "number": number,
         "pages": max(1, ceil(results.total / _ROWS_PER_PAGE)),
-        "labels": classifier().labels,
         "link": link,
         "row_link": row_link,
     }

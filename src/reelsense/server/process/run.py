@@ -155,7 +155,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        return create_app(self._settings, known_keys=self._keys)
+        # The labels for workers that start later: all workers must serve the same ones.
+        labels = self._manifest.labels
+        return create_app(self._settings, known_keys=self._keys, labels=labels)
 
     def read_keys(self) -> None:
         """Reload the keys, for workers that start later and may not have access to the file."""
