@@ -123,6 +123,10 @@ class TooManyJobsError(OverloadedError, code="too-many-jobs"):
     """The limit of jobs or uploads is reached."""
 
 
+class StorageLimitError(ReelsenseError, code="storage-limit"):
+    """The limit of stored bytes is reached."""
+
+
 class NotReadyError(ReelsenseError, code="not-ready"):
     """The model is not loaded yet, or the server is shutting down."""
 

@@ -14,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy import Column, MetaData, Table, create_engine, insert, inspect, select, text
 
 from reelsense.errors import StoreError
 from reelsense.jobs import database
@@ -68,7 +68,14 @@ def test_migration_reads_labels_and_ratings_from_results(url: str) -> None:
         verdicts, stars = {"b": 2, "unsure": 1, "a": 1, "error": 1}, {"10": 2, "2": 2}
         for name, ended in (("done", 1.0), ("running", None)):
             values = JOB | {"id": name, "ended": ended, "verdicts": verdicts, "stars": stars}
-            connection.execute(insert(jobs).values(values))
+            known = {column["name"] for column in inspect(connection).get_columns("jobs")}
+            columns = [
+                Column(column.name, column.type, default=getattr(column.default, "arg", None))
+                for column in jobs.c
+                if column.name in known
+            ]
+            before = Table("jobs", MetaData(), *columns)
+            connection.execute(insert(before).values(values))
     engine.dispose()
     opened = Database(url)
     repository = JobRepository(opened, 1.0, lambda: 0.0)

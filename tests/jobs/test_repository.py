@@ -462,7 +462,7 @@ def test_claim_alternates_between_jobs(jobs: JobRepository, now: Time) -> None:
 def test_receive_rejects_too_many_cells(
     jobs: JobRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reelsense.jobs.repository._MAX_CELLS", 7)
+    monkeypatch.setattr("reelsense.jobs.contents._MAX_CELLS", 7)
     jobs.receive(new(), rows("a", "b", "c"), 9)
     with pytest.raises(DatasetError) as caught:
         jobs.receive(new(), rows("a", "b", "c", "d"), 9)

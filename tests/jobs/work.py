@@ -26,7 +26,7 @@ def manifest(
 
 def new(suffix: str = ".csv", column: str = "text") -> NewJob:
     header = None if suffix == ".jsonl" else ("id", "text")
-    return NewJob(f"in{suffix}", suffix, column, header, None, "tiny")
+    return NewJob(f"in{suffix}", suffix, column, header, None, "tiny", None)
 
 
 def rows(*texts: object) -> list[Row]:

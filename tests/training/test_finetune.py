@@ -5,7 +5,7 @@ import signal
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -371,7 +371,7 @@ def test_validation_loss_does_not_depend_on_confidence(
     plain = task.evaluate(task.model)
     assert plain["loss"] < 0.69
     with torch.no_grad():
-        for parameter in task.model.classifier.parameters():
+        for parameter in cast(Any, task.model).classifier.parameters():
             parameter *= 2  # twice the logits, so the same labels with more confidence
     assert task.evaluate(task.model) == pytest.approx(plain, abs=1e-3)
 

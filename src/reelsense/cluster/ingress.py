@@ -101,6 +101,8 @@ class Ingress:
         jobs, model = state_of(self._app).jobs_worker, state_of(self._app).model_holder
         await receive()
         jobs.start()
+        if state_of(self._app).authenticator.keys:
+            state_of(self._app).ended_sessions.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         model.draining = True

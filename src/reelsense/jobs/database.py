@@ -6,6 +6,7 @@ SQLite needs no setup. Any other database that SQLAlchemy supports is selected b
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -31,9 +32,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from reelsense.errors import StoreError
 from reelsense.text.urls import without_secrets
 
-REVISION = "0003"
+REVISION = "0004"
 """The latest migration, repeated here because importing Alembic is slow."""
 
+_RESERVE = 128 * 1024 * 1024  # bytes of the disk that jobs leave free
 _LOCK_TIMEOUT = 30  # seconds that a writer waits for another
 _MIGRATION_TIMEOUT = 20.0  # seconds in which another process should finish a migration
 _MIGRATION_LOCK = threading.Lock()  # Alembic keeps global state
@@ -88,6 +90,16 @@ class Database:
         with self._mapping_errors(), connect().execution_options(writes=True) as connection:
             yield connection
             connection.commit()
+
+    def check_space(self) -> None:
+        """Raise StoreError (`disk-full`) before the disk of an SQLite file is full."""
+        if self._engine.dialect.name != "sqlite":
+            return
+        free = shutil.disk_usage(Path(str(self._engine.url.database)).parent).free
+        if free < _RESERVE:
+            raise StoreError(
+                f"database {self._name}: the disk has only {free:,} bytes left", code="disk-full"
+            )
 
     def contains(self, column: ColumnElement[str], part: str) -> ColumnElement[bool]:
         """Return the condition that `column` contains `part`, ignoring case."""

@@ -34,6 +34,15 @@ class ModelId:
 
 
 @dataclass(frozen=True, slots=True)
+class JobLimits:
+    """Limits for all jobs in the database."""
+
+    jobs: int
+    jobs_per_key: int
+    bytes: int  # of their rows
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """The fields of a job that are known before its rows are read."""
 
@@ -43,6 +52,7 @@ class NewJob:
     header: tuple[str, ...] | None  # columns as in the file; None: each row has its own (JSON)
     risk: float | None  # target error rate; None: the default of the model
     model: str  # name of the model that scores the job
+    key: str | None  # name of the API key that created the job
 
     @property
     def names(self) -> tuple[str, ...]:

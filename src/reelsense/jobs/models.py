@@ -67,9 +67,12 @@ jobs = Table(
     Column("lease", Double, nullable=False, default=0.0),
     Column("verdicts", Json, nullable=False, default=dict),
     Column("stars", Json, nullable=False, default=dict),
+    Column("key", Text),
+    Column("bytes", BigInteger, nullable=False, default=0),
     Index("jobs_by_state", "state", "created"),
 )
-"""The fields of `Job`, and `lease`: until when `owner` may work on it, in seconds since 1970."""
+"""The fields of `Job`, and `lease`: until when `owner` may work on it, in seconds since 1970;
+`bytes`: size of its rows."""
 
 offers = Table(
     "offers",
@@ -80,6 +83,14 @@ offers = Table(
     Column("seen", Double, nullable=False),
 )
 """The models that the server `owner` offered when it was last `seen`, in seconds since 1970."""
+
+ended_sessions = Table(
+    "ended_sessions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("expires", Double, nullable=False),
+)
+"""Sessions of the pages that ended before they expired."""
 
 job_rows = Table(
     "job_rows",

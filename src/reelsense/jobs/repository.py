@@ -10,15 +10,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
-from itertools import islice
+from math import inf
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, true, update
 
 from reelsense.bulk.rows import Answer, added_columns
 from reelsense.bundle import Manifest
-from reelsense.errors import DatasetError, LostJobError, NoJobError
+from reelsense.errors import LostJobError, NoJobError, StorageLimitError, TooManyJobsError
 from reelsense.jobs import offers
+from reelsense.jobs.contents import erase, read_results, read_rows, store_rows
 from reelsense.jobs.database import Database
 from reelsense.jobs.job import (
     CANCELLED,
@@ -31,20 +32,17 @@ from reelsense.jobs.job import (
     RUNNING,
     WAITING,
     Job,
+    JobLimits,
     ModelId,
     NewJob,
 )
-from reelsense.jobs.models import job_answers, job_rows, jobs
-from reelsense.jobs.serialization import answer_record, row_from_record, row_length, row_record
+from reelsense.jobs.models import job_answers, jobs
+from reelsense.jobs.serialization import answer_record, row_length
 from reelsense.tables.row import Row, row_text
 from reelsense.tables.writing import RowWithAdded
 
 _HIDDEN = (RECEIVING, DELETED)
 
-_CHUNK_ROWS = 1000  # rows written or read in one transaction, so that others do not wait long
-_FIRST_CHUNK_ROWS = 16  # rows of a result in the first chunk
-_CHUNK_CHARACTERS = 1_000_000  # approximate number that is read of a result at a time
-_MAX_CELLS = 20_000_000  # a short file can have very many, because short rows are filled up
 _UPLOAD_TIMEOUT = 3600.0  # seconds after which an unfinished upload is considered dead
 
 _OFFER_LIFE = 30.0  # seconds after which a server that has not renewed its offer is absent
@@ -76,51 +74,61 @@ class JobRepository:
 
     def count(self) -> int:
         """Return the number of jobs, including uploads in progress."""
-        with self.database.reading() as connection:
-            query = select(func.count()).where(jobs.c.state != DELETED).select_from(jobs)
-            return int(connection.scalar(query) or 0)
+        return self._usage(true())[0]
 
-    def receive(self, new_job: NewJob, rows: Iterable[Row], max_rows: int) -> Job:
+    def check_capacity(self, limits: JobLimits, key: str | None) -> None:
+        """Raise TooManyJobsError or StorageLimitError if no other job of `key` may be stored."""
+        count, size = self._usage(true())
+        if count >= limits.jobs:
+            raise TooManyJobsError(
+                f"job limit reached ({limits.jobs}): delete a job or try again later", 60
+            )
+        if key is not None and self._usage(jobs.c.key == key)[0] >= limits.jobs_per_key:
+            raise TooManyJobsError(
+                f"job limit of this key reached ({limits.jobs_per_key}): delete a job or try again "
+                "later",
+                60,
+            )
+        if size >= limits.bytes:
+            raise StorageLimitError(
+                f"the jobs of this server need {size:,} bytes, the limit is {limits.bytes:,}: "
+                "delete a job or try again later"
+            )
+
+    def _usage(self, condition: ColumnElement[bool]) -> tuple[int, int]:
+        """Return the number of jobs that satisfy `condition`, and the size of their rows."""
+        query = select(func.count(), func.coalesce(func.sum(jobs.c.bytes), 0))
+        query = query.select_from(jobs).where(jobs.c.state != DELETED, condition)
+        with self.database.reading() as connection:
+            count, size = connection.execute(query).one()
+        return int(count), int(size)
+
+    def receive(
+        self,
+        new_job: NewJob,
+        rows: Iterable[Row],
+        max_rows: int,
+        max_bytes: Callable[[int], float] = lambda _: inf,
+    ) -> Job:
         """Store a new job, ready to be claimed. If `rows` raises an error, nothing is stored.
 
-        Raises DatasetError if there are no rows, or too many rows or cells.
+        `max_bytes` returns the bytes that a number of rows may need. Raises DatasetError if there
+        are no rows, or too many rows, cells or bytes.
         """
         job_id = secrets.token_urlsafe(16)
         with self.database.writing() as connection:
             values = asdict(new_job) | {"id": job_id, "state": RECEIVING, "created": self._now()}
             connection.execute(insert(jobs).values(values))
         try:
-            count, characters = self._receive_rows(job_id, new_job, iter(rows), max_rows)
+            stored = store_rows(self.database, job_id, new_job, rows, max_rows, max_bytes)
         except BaseException:
             self._end(job_id, (RECEIVING,), DELETED)
             raise
+        size = {"rows": stored.rows, "characters": stored.characters, "bytes": stored.bytes}
         with self.database.writing() as connection:
             change = update(jobs).where(jobs.c.id == job_id, jobs.c.state == RECEIVING)
-            connection.execute(change.values(state=WAITING, rows=count, characters=characters))
+            connection.execute(change.values(state=WAITING, **size))
         return self.job(job_id)
-
-    def _receive_rows(
-        self, job_id: str, new_job: NewJob, rows: Iterator[Row], max_rows: int
-    ) -> tuple[int, int]:
-        """Store the rows. Return their number and total length."""
-        name, column = new_job.name, new_job.column
-        count = characters = cells = 0
-        while chunk := list(islice(rows, _CHUNK_ROWS)):
-            records = [row_record(job_id, n, row, new_job) for n, row in enumerate(chunk, count)]
-            count += len(chunk)
-            if count > max_rows:
-                raise DatasetError(f"{name} has more than {max_rows:,} rows", code="too-many-rows")
-            cells += sum(len(row.values) for row in chunk)
-            if cells > _MAX_CELLS:
-                raise DatasetError(
-                    f"{name} has more than {_MAX_CELLS:,} cells", code="too-many-cells"
-                )
-            characters += sum(row_length(row, column) for row in chunk)
-            with self.database.writing() as connection:
-                connection.execute(insert(job_rows), records)
-        if not count:
-            raise DatasetError(f"{name} contains no rows", code="no-rows")
-        return count, characters
 
     def job(self, job_id: str) -> Job:
         """Return a job. Its state is WAITING if no server offers its model. Raises NoJobError."""
@@ -220,11 +228,11 @@ class JobRepository:
 
     def next_rows(self, job: Job, count: int) -> list[Row]:
         """Return the next rows to score, at most `count`."""
-        return self._rows(job, job.done, count)
+        return read_rows(self.database, job, job.done, count)
 
     def text(self, job: Job, n: int) -> str:
         """Return the text of row `n`, counted from 0. Raises NoJobError if it has no text."""
-        rows = self._rows(job, n, 1) if n < job.rows else []
+        rows = read_rows(self.database, job, n, 1) if n < job.rows else []
         text = row_text(rows[0], job.column) if rows else ""
         if not text:
             raise NoJobError(f"row {n} does not exist or contains no text", code="no-such-row")
@@ -304,54 +312,16 @@ class JobRepository:
             job_ids = connection.scalars(select(jobs.c.id).where(is_garbage)).all()
         for job_id in job_ids:
             self._end(job_id, (RECEIVING, *OPEN, DONE, CANCELLED, FAILED), DELETED)
-            self._erase(job_id)
+            erase(self.database, job_id)
+            with self.database.writing() as connection:
+                connection.execute(delete(jobs).where(jobs.c.id == job_id))
         if job_ids:
             self.database.shrink()
         return len(job_ids)
 
-    def _erase(self, job_id: str) -> None:
-        for table in (job_answers, job_rows):
-            chunk = select(table.c.n).where(table.c.job == job_id).limit(5 * _CHUNK_ROWS)
-            change = delete(table).where(
-                table.c.job == job_id, table.c.n.in_(chunk.scalar_subquery())
-            )
-            is_left = True
-            while is_left:
-                with self.database.writing() as connection:
-                    is_left = connection.execute(change).rowcount > 0
-        with self.database.writing() as connection:
-            connection.execute(delete(jobs).where(jobs.c.id == job_id))
-
     def results(self, job: Job) -> Iterator[list[RowWithAdded]]:
-        """Yield the rows that are done, in order and in chunks of about a million characters.
-
-        Raises NoJobError if the job is deleted meanwhile: a partial result would look complete.
-        """
-        names = (*job.added, "error")
-        same_row = (job_answers.c.job == job_rows.c.job) & (job_answers.c.n == job_rows.c.n)
-        query = select(job_rows, *(job_answers.c[name] for name in names))
-        query = query.join(job_answers, same_row)
-        start, count = 0, _FIRST_CHUNK_ROWS
-        while start < job.done:
-            count = min(count, job.done - start)
-            with self.database.reading() as connection:
-                records = connection.execute(_slice(query, job, start, count)).mappings().all()
-            if len(records) < count:
-                raise NoJobError("the job was deleted while its result was read")
-            yield [
-                (row_from_record(record, job), {name: record[name] for name in names})
-                for record in records
-            ]
-            start += count
-            # A row may have ten characters or a million: read more short rows at a time.
-            size = sum(len(str(value)) for record in records for value in record.values())
-            count = max(1, min(2 * count, count * _CHUNK_CHARACTERS // size, _CHUNK_ROWS))
-
-    def _rows(self, job: Job, start: int, count: int) -> list[Row]:
-        query = _slice(select(job_rows), job, start, count)
-        with self.database.reading() as connection:
-            records = connection.execute(query).mappings()
-            return [row_from_record(record, job) for record in records]
+        """Yield the rows that are done, in order and in chunks. Raises NoJobError."""
+        return read_results(self.database, job)
 
     def _end(self, job_id: str, states: Sequence[str], state: str) -> bool:
         with self.database.writing() as connection:
@@ -362,11 +332,6 @@ class JobRepository:
         now = self._now()
         ended = {"state": state, "ended": now, "expires": now + self._retention}
         return ended | {"owner": None, "lease": 0.0}
-
-
-def _slice(query: Any, job: Job, start: int, count: int) -> Any:
-    n = job_rows.c.n
-    return query.where(job_rows.c.job == job.id, n >= start, n < start + count).order_by(n)
 
 
 def _job(

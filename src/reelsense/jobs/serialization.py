@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from reelsense.bulk.rows import Answer
@@ -10,6 +11,8 @@ from reelsense.jobs.models import job_answers
 from reelsense.prediction import Prediction
 from reelsense.tables.row import Row, row_text
 from reelsense.text.clean import LONE_SURROGATE
+
+_MAX_ERROR = 300  # characters: it is stored for every row that cannot be scored
 
 
 def row_record(job_id: str, n: int, row: Row, job: NewJob) -> dict[str, object]:
@@ -23,7 +26,7 @@ def row_record(job_id: str, n: int, row: Row, job: NewJob) -> dict[str, object]:
         "line": row.line,
         "values": values if job.header is None else [values.get(name) for name in job.names],
         "text": text if is_separate else None,
-        "fault": row.error,
+        "fault": row.error[:_MAX_ERROR] if row.error else None,
     }
 
 
@@ -37,11 +40,17 @@ def row_from_record(record: Any, job: NewJob) -> Row:
     return Row(record["line"], values, record["fault"])
 
 
+def record_bytes(record: dict[str, Any]) -> int:
+    """Return the size of a record of `job_rows` in the database."""
+    parts = (record["text"], json.dumps(record["values"]), record["fault"])
+    return sum(len(part.encode(errors="surrogatepass")) for part in parts if part)
+
+
 def answer_record(job: Job, n: int, answer: Answer) -> dict[str, Any]:
     """Return the record of `job_answers` for row `n` of `job`."""
     record: dict[str, Any] = dict.fromkeys(job_answers.c.keys()) | {"job": job.id, "n": n}
     if isinstance(answer, str):
-        return record | {"error": answer}
+        return record | {"error": answer[:_MAX_ERROR]}
     if not isinstance(answer, Prediction):
         raise TypeError("explanations are not stored")
     return record | {name: getattr(answer, name) for name in job.added}

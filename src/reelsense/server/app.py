@@ -118,14 +118,18 @@ def _create_state(
         labels=labels,
         allow_label_change=settings.allow_label_change,
     )
-    from reelsense.server.jobs_worker import JobsWorker  # imports SQLAlchemy
+    # These import SQLAlchemy.
+    from reelsense.server.ended_sessions import EndedSessions
+    from reelsense.server.jobs_worker import JobsWorker
 
+    jobs_worker = JobsWorker(settings, model_holder, metrics)
     return AppState(
         settings=settings,
         metrics=metrics,
         authenticator=authenticator,
         model_holder=model_holder,
-        jobs_worker=JobsWorker(settings, model_holder, metrics),
+        jobs_worker=jobs_worker,
+        ended_sessions=EndedSessions(lambda: jobs_worker.jobs.database),
         load_shedder=LoadShedder(
             settings.max_concurrent_requests,
             settings.max_concurrent_bytes,

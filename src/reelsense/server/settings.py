@@ -42,7 +42,10 @@ GROUPS = {
         *("max_concurrent_requests", "max_concurrent_bytes", "deadline"),
         *("max_texts", "max_characters", "max_body"),
     ),
-    "Jobs": ("max_upload", "max_rows", "max_jobs", "job_retention_hours", "database"),
+    "Jobs": (
+        *("max_upload", "max_rows", "max_jobs", "max_jobs_per_key", "max_jobs_bytes"),
+        *("job_retention_hours", "database"),
+    ),
     "Access": (
         *("keys_file", "keys", "insecure_public", "rate_limit", "rate_limit_storage"),
         *("secret", "cors_origins"),
@@ -92,6 +95,10 @@ class Settings(BaseModel):
     """Maximum rows of a file that is uploaded as a job."""
     max_jobs: NonNegativeInt = 100
     """Maximum number of jobs in the database; more get 429. 0 disables jobs."""
+    max_jobs_per_key: PositiveInt = 25
+    """Maximum number of jobs in the database that one API key has created; more get 429."""
+    max_jobs_bytes: PositiveInt = 10 * 1024**3
+    """Maximum size of the rows of all jobs, in bytes; beyond it, uploads get 507."""
     job_retention_hours: Annotated[float, Field(gt=0, le=87_600)] = 24.0
     """Hours after the end of a job until it is deleted with its texts."""
     database: str | None = None

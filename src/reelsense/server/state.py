@@ -13,6 +13,7 @@ from flask import Flask, current_app
 from reelsense.server.settings import Settings
 
 if TYPE_CHECKING:
+    from reelsense.server.ended_sessions import EndedSessions
     from reelsense.server.jobs_worker import JobsWorker
     from reelsense.server.middleware.keys import Authenticator
     from reelsense.server.middleware.load_shedding import LoadShedder
@@ -31,6 +32,7 @@ class AppState:
     authenticator: Authenticator
     model_holder: ModelHolder
     jobs_worker: JobsWorker
+    ended_sessions: EndedSessions
     load_shedder: LoadShedder  # for requests that run the model
     jobs_load_shedder: LoadShedder  # for requests that use the database of jobs
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from flask import Response, request, url_for
+from flask import Response, g, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from werkzeug.exceptions import HTTPException, NotFound
 
 from reelsense.errors import DatasetError, TooManyJobsError
 from reelsense.jobs import queries
-from reelsense.jobs.job import Job, NewJob, check_ended
+from reelsense.jobs.job import Job, JobLimits, NewJob, check_ended
 from reelsense.jobs.repository import JobRepository
 from reelsense.server.api.constraints import Risk
 from reelsense.server.api.openapi import (
@@ -114,6 +115,7 @@ class CreateJobQuery(FileQuery):
 
     column: str | None = Field(
         default=None,
+        max_length=1000,
         description="Name or number (from 1) of the column that contains the texts. Default: the "
         "only column, or one with a usual name such as text or review.",
     )
@@ -197,32 +199,39 @@ def receive(open_file: Callable[[], Upload], column: str | None, risk: float | N
     """Store the upload that `open_file` opens as a new job.
 
     `column` contains the texts (None: one with a usual name); `risk` is the target error rate
-    (None: the default of the model). Raises InvalidRequestError, TooManyJobsError or StoreError.
+    (None: the default of the model). Raises InvalidRequestError, TooManyJobsError,
+    StorageLimitError or StoreError.
     """
     worker, settings = get_jobs_worker(), get_state().settings
+    limits = JobLimits(settings.max_jobs, settings.max_jobs_per_key, settings.max_jobs_bytes)
+    key = g.key.name if "key" in g else None
     # After a restart of the process the model may still be loading.
     manifest = classifier(call_context().remaining or 0).manifest
     threshold(manifest, risk, "?risk")
-    try:
-        upload = open_file()
-        column, rows = resolve_column(upload, column)
-        columns = upload.table.columns
-        header = columns.header if columns else None
-        new_job = NewJob(upload.name, upload.suffix, column, header, risk, manifest.name)
-        if not worker.receiving.acquire(timeout=_UPLOAD_WAIT):
-            raise TooManyJobsError("another upload is in progress: try again later", 10)
+    with _one_at_a_time(worker):
+        worker.jobs.check_capacity(limits, key)
         try:
-            if worker.jobs.count() >= settings.max_jobs:
-                raise TooManyJobsError(
-                    f"job limit reached ({settings.max_jobs}): delete a job or try again later", 60
-                )
-            job = worker.jobs.receive(new_job, rows, settings.max_rows)
-        finally:
-            worker.receiving.release()
-    except DatasetError as error:
-        raise _unusable_file(error) from error
+            upload = open_file()
+            column, rows = resolve_column(upload, column)
+            columns = upload.table.columns
+            header = columns.header if columns else None
+            new_job = NewJob(upload.name, upload.suffix, column, header, risk, manifest.name, key)
+            job = worker.jobs.receive(new_job, rows, settings.max_rows, upload.max_bytes)
+        except DatasetError as error:
+            raise _unusable_file(error) from error
     worker.wake()
     return job
+
+
+@contextmanager
+def _one_at_a_time(worker: JobsWorker) -> Iterator[None]:
+    """Limit the memory for files that are being read. Raises TooManyJobsError."""
+    if not worker.receiving.acquire(timeout=_UPLOAD_WAIT):
+        raise TooManyJobsError("another upload is in progress: try again later", 10)
+    try:
+        yield
+    finally:
+        worker.receiving.release()
 
 
 def _unusable_file(error: DatasetError) -> InvalidRequestError | HTTPException:
@@ -241,11 +250,13 @@ def _unusable_file(error: DatasetError) -> InvalidRequestError | HTTPException:
 )
 def preview(query: PreviewQuery) -> Response:
     """Return the columns and first rows of a file, given its beginning."""
-    get_jobs_worker()
-    if query.name.lower().endswith(EXCEL):  # a part of it cannot be read
+    worker = get_jobs_worker()
+    is_excel = query.name.lower().endswith(EXCEL)
+    if is_excel:  # a part of it cannot be read
         request.max_content_length = get_state().settings.max_upload
     try:
-        return json_response(preview_upload(query.open(), cut=query.cut))
+        with _one_at_a_time(worker) if is_excel else nullcontext():
+            return json_response(preview_upload(query.open(), cut=query.cut))
     except DatasetError as error:
         raise _unusable_file(error) from error
 

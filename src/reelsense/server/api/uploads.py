@@ -41,6 +41,25 @@ FORMATS = tuple(dict.fromkeys(MEDIA_TYPES.values()))
 _PREVIEW_ROWS = 5
 _MAX_NAME = 200  # characters
 _MAX_COLUMNS = 1000
+_MAX_EXPANSION = {EXCEL: 100}  # how many times the size of a file its rows may need
+
+
+class _CheckedStream(io.RawIOBase):
+    """A stream that calls `check` before it reads: reading a table takes as long as its loops."""
+
+    def __init__(self, stream: IO[bytes], check: Callable[[], None]) -> None:
+        self._stream, self._check = stream, check
+        self.bytes_read = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._check()
+        content = self._stream.read(len(buffer))
+        buffer[: len(content)] = content
+        self.bytes_read += len(content)
+        return len(content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +71,16 @@ class Upload:
     table: Table
     rows: Iterator[Row]
     """The rows; they can be read once."""
+    stream: _CheckedStream
     lines: io.TextIOWrapper | None = None
     """From which the rows are read, except those of Excel."""
 
+    def max_bytes(self, rows: int) -> int:
+        """Return the bytes that may be stored of the first `rows`: a multiple of those read.
 
-class _CheckedStream(io.RawIOBase):
-    """A stream that calls `check` before it reads: reading a table takes as long as its loops."""
-
-    def __init__(self, stream: IO[bytes], check: Callable[[], None]) -> None:
-        self._stream, self._check = stream, check
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._check()
-        content = self._stream.read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
+        Short rows are filled up, and characters are escaped. Excel files are compressed.
+        """
+        return self.stream.bytes_read * _MAX_EXPANSION.get(self.suffix, 10) + 100 * rows
 
 
 def open_upload(
@@ -97,7 +108,8 @@ def open_upload(
     name = PurePosixPath(name.replace("\\", "/")).name.strip()[-_MAX_NAME:]
     file_format = _format(name, media_type)
     name = name or f"texts{file_format}"
-    buffered = io.BufferedReader(_CheckedStream(stream, check))
+    checked = _CheckedStream(stream, check)
+    buffered = io.BufferedReader(checked)
     if media_type == "application/x-www-form-urlencoded" and _has_one_line(buffered):
         raise DatasetError(
             f"{name} is a single line without a line break: curl -d removes line breaks, use curl "
@@ -108,14 +120,14 @@ def open_upload(
     if file_format.suffix == EXCEL:
         content = io.BytesIO(buffered.read())  # limited by the maximum size of an upload
         table = reading.read_excel(content, name, options)
-        return Upload(name, EXCEL, table, _checked_rows(table, check))
+        return Upload(name, EXCEL, table, _checked_rows(table, check), checked)
     try:
         lines = text_lines(buffered, options.encoding)
     except DatasetError as error:
         field = FieldError(pointer="?encoding", code="no-such-encoding", detail=str(error))
         raise InvalidRequestError([field]) from error
     table = reading.read_text(lines, file_format.suffix, name, options)
-    return Upload(name, file_format.suffix, table, (row for row, _ in table.rows), lines)
+    return Upload(name, file_format.suffix, table, (row for row, _ in table.rows), checked, lines)
 
 
 def _checked_rows(table: Table, check: Callable[[], None]) -> Iterator[Row]:

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
-from datetime import timedelta
-
-from flask import Flask, g, redirect, request, session, url_for
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, g, redirect, request, url_for
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, Unauthorized
 from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense.errors import SettingsError
-from reelsense.server.middleware import cross_site, rate_limit
+from reelsense.server.middleware import cross_site, rate_limit, sessions
 from reelsense.server.middleware.endpoints import is_page, is_public
-from reelsense.server.middleware.keys import Authenticator, Key, read_keys
+from reelsense.server.middleware.keys import read_keys
 from reelsense.server.settings import Settings, is_loopback
-from reelsense.server.state import get_state, state_of
-
-
-class _Sessions(SecureCookieSessionInterface):
-    def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002  # Flask's signature
-        return request.is_secure  # also behind a proxy that ends TLS, through ProxyFix
-
-    def get_cookie_path(self, app: Flask) -> str:  # noqa: ARG002  # Flask's signature
-        return request.script_root or "/"  # not the paths of other servers behind the same proxy
+from reelsense.server.state import get_state
 
 
 def check_access(settings: Settings) -> None:
@@ -48,15 +36,7 @@ def check_access(settings: Settings) -> None:
 
 def register_identification(app: Flask) -> None:
     """Let `app` determine which key each request uses, without rejecting any."""
-    secret = state_of(app).settings.secret
-    app.secret_key = secret.get_secret_value() if secret else secrets.token_urlsafe(32)
-    app.session_interface = _Sessions()
-    app.config.update(
-        SESSION_COOKIE_NAME="reelsense",
-        SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Strict",
-        PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
-    )
+    sessions.register(app)
     app.before_request(_identify)
 
 
@@ -71,17 +51,11 @@ def _identify() -> None:
         return
     sent = request.authorization
     if sent is None:
-        key = _signed_in(authenticator)
+        key = sessions.key_of_session(authenticator)
     else:
         key = authenticator.find(sent.token) if sent.type == "bearer" and sent.token else None
     if key:
         g.key = key
-
-
-def _signed_in(authenticator: Authenticator) -> Key | None:
-    """Return the key that the browser signed in with, if it is still active."""
-    known = session.get("key")
-    return next((key for key in authenticator.keys if [key.name, key.digest[:16]] == known), None)
 
 
 def _authorize() -> AnyResponse | None:

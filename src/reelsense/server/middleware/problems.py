@@ -23,6 +23,7 @@ from reelsense.errors import (
     NotReadyError,
     OverloadedError,
     ReelsenseError,
+    StorageLimitError,
     StoreError,
     TooManyJobsError,
 )
@@ -51,6 +52,7 @@ _BY_ERROR: dict[type[ReelsenseError], ProblemType] = {
     NoJobError: PROBLEM_TYPES["not-found"],
     JobStateError: PROBLEM_TYPES["not-ended"],
     StoreError: PROBLEM_TYPES["storage"],
+    StorageLimitError: PROBLEM_TYPES["storage-limit"],
     NotReadyError: PROBLEM_TYPES["not-ready"],
     DeadlineError: PROBLEM_TYPES["deadline-exceeded"],
     AbandonedError: PROBLEM_TYPES["abandoned"],

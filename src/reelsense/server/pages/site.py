@@ -17,7 +17,6 @@ from flask import (
     render_template,
     request,
     send_from_directory,
-    session,
     url_for,
 )
 from flask_openapi3 import OpenAPI
@@ -25,6 +24,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense import __version__
 from reelsense.server.api import openapi
+from reelsense.server.middleware import sessions
 from reelsense.server.middleware.auth import unauthorized
 from reelsense.server.middleware.cross_site import require_same_origin
 from reelsense.server.middleware.problem_types import FIELD_CODES, PROBLEM_TYPES
@@ -68,8 +68,8 @@ def signed_in() -> AnyResponse:
     """Exchange an API key for a session cookie."""
     require_same_origin()
     key = get_state().authenticator.find(request.form.get("key", "").strip())
-    session.clear()
     if key is None or key.admin:
+        sessions.end()
         problem = (
             "This is an admin key, valid for /metrics and /admin only. Use another key."
             if key
@@ -79,17 +79,16 @@ def signed_in() -> AnyResponse:
         response.headers.extend(unauthorized().get_headers())
         response.content_type = "text/html; charset=utf-8"
         return response
-    session.permanent = True
-    session["key"] = [key.name, key.digest[:16]]
+    sessions.begin(key)
     target = request.form.get("next", "")
     return redirect(target if _LOCAL_PATH.fullmatch(target) else url_for("review_page.index"))
 
 
 @blueprint.post("/sign-out")
 def sign_out() -> AnyResponse:
-    """Delete the session cookie."""
+    """End the session, also for copies of its cookie."""
     require_same_origin()
-    session.clear()
+    sessions.end()
     return redirect(url_for("pages.sign_in"))
 
 

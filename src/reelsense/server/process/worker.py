@@ -104,6 +104,8 @@ class ServingWorker(Worker):  # type: ignore[misc]
             _max_connections(state.settings.max_connections),
         )
         jobs.start()
+        if state.authenticator.keys:
+            state.ended_sessions.start()
         model.reload_everywhere = lambda: os.kill(self.ppid, signal.SIGHUP)
         last_heartbeat = 0.0
         while self.alive and self.ppid == os.getppid():

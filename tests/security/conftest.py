@@ -1,0 +1,3 @@
+from tests.server.conftest import make
+
+__all__ = ["make"]
