@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from flask import g
 
-from reelsense.errors import BundleError, NotReadyError
+from reelsense.errors import BundleError, NotReadyError, ReelsenseError
 from reelsense.inference.batching import OnBatch
 from reelsense.server.model_source import (
     ClassifierProtocol,
@@ -115,11 +115,13 @@ class ModelHolder:
         _log.info("serving %s %s, loaded in %.1f s", manifest.name, manifest.version, seconds)
 
     def _report_failure(self, error: Exception) -> None:
-        self._status = f"the model could not be loaded: {error}"
+        # Not the message, which may contain paths: anyone can request /readyz.
+        code = error.code if isinstance(error, ReelsenseError) else "internal-error"
+        self._status = f"the model could not be loaded ({code}): see the log of the server"
         version = self._classifier.manifest.version if self._classifier else None
         _log.error(
-            "%s; %s",
-            self._status,
+            "the model could not be loaded: %s; %s",
+            error,
             f"still serving version {version}" if version else "requests get status 503",
             exc_info=not isinstance(error, BundleError | NotReadyError),
         )
