@@ -141,6 +141,11 @@ def test_result_in_other_format(client: FlaskClient) -> None:
         assert (error["pointer"], error["code"]) == ("?format", "wrong-value")
 
 
+def test_created_job_does_not_wait_for_the_model_of_its_server(make: Make) -> None:
+    client = make(start=False).test_client()
+    assert send(client, TABLE, name="a.csv").get_json()["waiting_for"] is None
+
+
 @pytest.mark.parametrize(
     ("query", "body", "status", "detail"),
     [

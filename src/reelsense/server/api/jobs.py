@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -220,7 +221,7 @@ def receive(open_file: Callable[[], Upload], column: str | None, risk: float | N
         except DatasetError as error:
             raise _unusable_file(error) from error
     worker.wake()
-    return job
+    return replace(job, waiting_for=None)  # this server has the model, and soon offers it to jobs
 
 
 @contextmanager
