@@ -33,8 +33,9 @@ def test_predict_applies_risk(runner: CliRunner, monkeypatch: pytest.MonkeyPatch
     result = runner.invoke(cli, ["predict", "good good film", "--risk", "0.01"])
     assert result.stdout == "unsure  (positive 98.2%)\n"
     assert result.stderr == (
-        "warning: the model cannot meet a target error rate of 1.00%: every verdict is unsure; "
-        "choose a higher --risk\n"
+        "warning: Every verdict is unsure: on its validation data, the model cannot meet a target "
+        "error rate of 1 %. The lowest rate that it can meet is 2 %. Choose another rate with "
+        "--risk.\n"
     )
     table = runner.invoke(cli, ["predict", "-"], input="good film\ngreat good film\n").stdout
     assert [line.split(",")[4] for line in table.splitlines()] == ["verdict", "unsure", "positive"]
@@ -44,7 +45,7 @@ def test_predict_applies_risk(runner: CliRunner, monkeypatch: pytest.MonkeyPatch
     ("risk", "verdicts"),
     [
         ("0.02", "every verdict in length group sentence is unsure"),
-        ("0.01", "every verdict is unsure"),
+        ("0.01", "Every verdict is unsure"),
         ("0.1", ""),
     ],
 )

@@ -254,6 +254,21 @@ def test_calibrate_writes_a_bundle(model: Path, table: Path, tmp_path: Path) -> 
     assert "calibrated on these reviews" in CliRunner().invoke(cli, command).stderr
 
 
+@pytest.mark.parametrize(("options", "warned"), [((), True), (("--default-risk", "0.2"), False)])
+def test_calibrate_warns_if_every_verdict_is_unsure(
+    model: Path, table: Path, tmp_path: Path, options: tuple[str, ...], warned: bool
+) -> None:
+    """41 texts cannot prove an error rate of 5 %."""
+    new = str(tmp_path / "new")
+    command = ["calibrate", "--data", str(table), "--split", "all", "--output", new, *options]
+    result = CliRunner().invoke(cli, command)
+    assert ("warning: Every verdict is unsure" in result.stderr) == warned
+    assert ("every verdict is unsure" in result.stdout) == warned
+    result = CliRunner().invoke(cli, ["predict", "--model", new, "good good good film"])
+    assert ("warning: Every verdict is unsure" in result.stderr) == warned
+    assert result.stdout.startswith("unsure" if warned else "positive")
+
+
 def test_calibrate_fits_length_groups(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -231,21 +231,48 @@ def test_every_text_is_in_one_length_group(tokens: list[int], min_texts: int) ->
         ({"sentence": (None, 0.9, 0.8), "long": (0.9, 0.8, 0.7)}, 0.03),
         ({"sentence": (0.95, 0.9, 0.8), "long": (0.9, 0.8, 0.7)}, 0.02),
         ({"sentence": (None, None, None), "long": (None, 0.8, 0.7)}, 0.03),
-        ({"sentence": (0.9, 0.9, 0.9), "long": (None, None, None)}, None),
+        ({"sentence": (0.9, 0.9, 0.9), "long": (None, None, None)}, 0.05),
+        ({"all": (None, None, 0.9)}, 0.05),
+        ({"all": (None, None, None, 0.9)}, 0.05),  # not 10 %: the user has to choose it
+        ({"all": (None, None, None, None)}, 0.05),
     ],
 )
-def test_default_risk_is_reachable_in_every_length_group(
-    scores: dict[str, tuple[float | None, ...]], risk: float | None
+def test_default_risk_is_reachable_in_every_length_group_or_low(
+    scores: dict[str, tuple[float | None, ...]], risk: float
 ) -> None:
     groups = [
         LengthGroup(
             name=name,
             max_tokens=None,
-            thresholds=tuple(map(Threshold, (0.02, 0.03, 0.05), group_scores)),
+            thresholds=tuple(map(Threshold, (0.02, 0.03, 0.05, 0.1), group_scores)),
         )
         for name, group_scores in scores.items()
     ]
     assert calibrating._default_risk(groups) == risk
+
+
+@pytest.mark.parametrize(
+    ("right", "chosen", "default", "lowest", "verdict"),
+    [
+        (0.46, None, 0.05, None, "unsure"),
+        (0.9, None, 0.05, "20 %", "unsure"),
+        (0.9, 0.2, 0.2, None, "positive"),
+        (0.99, None, 0.03, None, "positive"),
+    ],
+)
+def test_calibrated_model_is_unsure_without_evidence(
+    right: float, chosen: float | None, default: float, lowest: str | None, verdict: str
+) -> None:
+    sets = [ValidationSet("films", noisy(500, 5, right))]
+    calibrated = calibrate(tiny.bundle(), tiny.classifier(), sets, default_risk=chosen)
+    manifest = calibrated.manifest
+    assert manifest.risk_control is not None
+    assert manifest.risk_control.default_risk == default
+    [prediction] = Classifier(calibrated, network=tiny.count_moods).predict(["good good good film"])
+    assert prediction.verdict == verdict
+    reason = manifest.abstention()
+    assert bool(reason) == (verdict == "unsure")
+    assert ("The lowest rate that it can meet is 20 %." in reason) == (lowest is not None)
 
 
 def test_calibrate_rejects_sentences_that_the_model_was_trained_on() -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from reelsense.datasets.evaluation_sets import PHRASES
 from reelsense.evaluation.card import render_card
+from reelsense.report.page import render_report
 from reelsense.report.record import EvaluationRecord
+from tests import tiny
 from tests.evaluation import records
 from tests.evaluation.records import BERT, MANIFEST, negation
 
@@ -44,6 +46,15 @@ def test_card_states_origin_and_licences(record: EvaluationRecord) -> None:
     assert "Maas et al. 2011" in terms
     assert "states no licence" in terms
     assert f"{BERT}, Apache-2.0" in terms
+
+
+def test_card_and_report_say_that_every_verdict_is_unsure(record: EvaluationRecord) -> None:
+    manifest = replace(MANIFEST, risk_control=replace(tiny.RISKS, default_risk=0.01))
+    reason = manifest.abstention()
+    limits = render_card(record, manifest).partition("## Limits")[2].partition("##")[0]
+    assert reason in limits
+    assert reason in render_report(record, manifest)
+    assert "Every verdict is unsure" not in render_card(record, MANIFEST)
 
 
 def test_card_lists_additional_training_data(record: EvaluationRecord) -> None:

@@ -111,7 +111,7 @@ class RiskControl:
     method: str
     confidence: float  # probability, over validation sets, that a threshold keeps its error rate
     reviews: int  # number of validation reviews that the thresholds were fitted on
-    default_risk: float | None  # default target error rate; None: no verdict is unsure by default
+    default_risk: float | None  # default target error rate; None (older bundles): never unsure
     thresholds: tuple[Threshold, ...]  # in ascending order of risk
 
 
@@ -153,6 +153,28 @@ class Manifest:
             thresholds=self.risk_control.thresholds if self.risk_control else (),
         )
         return (*self.length_groups, last)
+
+    def abstention(self, risk: float | None = None) -> str:
+        """Return why every verdict is "unsure" at the target error rate `risk`; empty if not all.
+
+        `risk` None: the default of the model.
+        """
+        if risk is None and self.risk_control:
+            risk = self.risk_control.default_risk
+        if risk is None or any(group.threshold(risk) is not None for group in self.groups):
+            return ""
+        rows = [row for group in self.groups for row in group.thresholds]
+        if met := [row.risk for row in rows if row.score is not None]:
+            rest = f"The lowest rate that it can meet is {min(met) * 100:g} %."
+        else:
+            rest = (
+                "It cannot meet a higher one either: it is not accurate enough, or was calibrated "
+                "on too few texts."
+            )
+        return (
+            "Every verdict is unsure: on its validation data, the model cannot meet a target error "
+            f"rate of {risk * 100:g} %. {rest}"
+        )
 
 
 def manifest_content(manifest: Manifest) -> dict[str, Any]:

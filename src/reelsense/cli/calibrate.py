@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     help="Part of the data. Use all for a table that the model was not trained on.",
 )
 @options.validation_sets
+@options.default_risk
 @click.option("--output", type=options.PATH, required=True, help="Folder of the new bundle.")
 @options.model
 def calibrate(
     source: LabelledData,
     split: str,
     sets_folder: Path | None,
+    default_risk: float | None,
     output: Path,
     model: str | None,
 ) -> None:
@@ -49,5 +51,7 @@ def calibrate(
     sets = [ValidationSet(source.title(split), source.part(split))]
     if sets_folder:
         sets.append(sentence_set(sets_folder))
-    manifest = write_bundle(output, fit(bundle, Classifier(bundle), sets))
+    calibrated = fit(bundle, Classifier(bundle), sets, default_risk=default_risk)
+    manifest = write_bundle(output, calibrated)
     click.echo(f"{output}: {manifest.name} {manifest.version}\n{calibration_as_text(manifest)}")
+    options.warn_if_always_unsure(manifest)

@@ -31,6 +31,13 @@ risk = click.option(
     "unsure. Default: the target error rate of the model.",
 )
 
+default_risk = click.option(
+    "--default-risk",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Target error rate of requests that do not set one. Default: 0.02, or the next higher one "
+    "up to 0.05 that the model can meet; if it cannot meet any, every verdict is unsure.",
+)
+
 address = click.option(
     "--address",
     metavar="HOST",
@@ -190,16 +197,22 @@ def warn_if_unreachable(manifest: Manifest, risk: float | None) -> None:
         for group, threshold in zip(manifest.groups, thresholds, strict=True)
         if threshold is None
     ]
-    if unreachable:
-        rate = (
-            "its default target error rate"
-            if risk is None
-            else f"a target error rate of {risk:.2%}"
-        )
-        all_groups = len(unreachable) == len(thresholds)
-        where = "" if all_groups else f" in length group {', '.join(unreachable)}"
+    if reason := manifest.abstention(risk):
+        click.echo(f"warning: {reason} Choose another rate with --risk.", err=True)
+    elif unreachable:
+        rate = "its default" if risk is None else f"a target error rate of {risk:.2%}"
         click.echo(
-            f"warning: the model cannot meet {rate}: every verdict{where} is {UNSURE}; choose a "
-            "higher --risk",
+            f"warning: the model cannot meet {rate}: every verdict in length group "
+            f"{', '.join(unreachable)} is {UNSURE}; choose a higher --risk",
+            err=True,
+        )
+
+
+def warn_if_always_unsure(manifest: Manifest) -> None:
+    """Warn after calibration if every verdict is unsure by default."""
+    if reason := manifest.abstention():
+        click.echo(
+            f"warning: {reason} Use more texts or a more accurate model, or choose a default with "
+            "--default-risk.",
             err=True,
         )

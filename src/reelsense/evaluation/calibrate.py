@@ -30,7 +30,9 @@ from reelsense.evaluation.selective import CONFIDENCE, METHOD, RISKS, find_thres
 from reelsense.inference.calibration import probabilities
 from reelsense.inference.classifier import Classifier
 
-USUAL_RISK = 0.02  # default target error rate, or the next higher one that every group can keep
+# Range of the default target error rate. At a higher one, "positive" would be wrong too often for
+# a verdict that nobody asked for; users have to choose it themselves.
+USUAL_RISK, MAX_DEFAULT_RISK = 0.02, 0.05
 
 # Length groups and their `max_tokens`, except the last group. All sentences of SST-2 and 3% of the
 # reviews of IMDb have at most 64 tokens.
@@ -87,7 +89,13 @@ class _Logits:
         return probabilities(self.logits, self.windows, calibration)
 
 
-def calibrate(bundle: Bundle, classifier: Classifier, sets: Sequence[ValidationSet]) -> Bundle:
+def calibrate(
+    bundle: Bundle,
+    classifier: Classifier,
+    sets: Sequence[ValidationSet],
+    *,
+    default_risk: float | None = None,
+) -> Bundle:
     """Return `bundle` with calibration and thresholds fitted by length group on all of `sets`.
 
     The stated confidence holds for each threshold separately: for texts of its length group, from
@@ -100,6 +108,9 @@ def calibrate(bundle: Bundle, classifier: Classifier, sets: Sequence[ValidationS
         bundle: The bundle; an earlier calibration is replaced.
         classifier: The classifier of the bundle.
         sets: Texts that the model was not trained on.
+        default_risk: Target error rate of requests that do not set one; None: the lowest from
+            USUAL_RISK to MAX_DEFAULT_RISK that can be kept. If it cannot be kept, every verdict of
+            these requests is "unsure".
 
     Returns:
         The bundle without its evaluation, which belongs to the earlier calibration.
@@ -124,7 +135,7 @@ def calibrate(bundle: Bundle, classifier: Classifier, sets: Sequence[ValidationS
         method=METHOD,
         confidence=CONFIDENCE,
         reviews=int(parts[-1][1].sum()),
-        default_risk=_default_risk(groups),
+        default_risk=default_risk or _default_risk(groups),
         thresholds=longest.thresholds,
     )
     manifest = replace(
@@ -171,18 +182,19 @@ def _fit_group(
     return replace(group, calibration=calibration, thresholds=thresholds)
 
 
-def _default_risk(groups: Sequence[LengthGroup]) -> float | None:
-    """Return the lowest of RISKS, at least USUAL_RISK, that every group can keep.
+def _default_risk(groups: Sequence[LengthGroup]) -> float:
+    """Return the lowest of RISKS from USUAL_RISK to MAX_DEFAULT_RISK that every group can keep.
 
-    If there is none, that of the longest texts; None if these cannot keep any.
+    If there is none, the lowest that the longest texts can keep; else MAX_DEFAULT_RISK, which makes
+    their verdicts "unsure".
     """
     for candidates in (groups, groups[-1:]):
         for risk in RISKS:
-            if risk >= USUAL_RISK and all(
+            if USUAL_RISK <= risk <= MAX_DEFAULT_RISK and all(
                 group.threshold(risk) is not None for group in candidates
             ):
                 return risk
-    return None
+    return MAX_DEFAULT_RISK
 
 
 def _counted(names: NDArray[np.str_]) -> str:

@@ -104,7 +104,8 @@ def summary_sentences(record: EvaluationRecord, manifest: Manifest) -> list[str]
     """Return the most important results, good and bad, as sentences."""
     evaluation, control = record.evaluation, manifest.risk_control
     metrics = evaluation.metrics
-    sentences = [
+    sentences = [manifest.abstention()] if manifest.abstention() else []
+    sentences += [
         f"Accuracy: {percent(metrics.accuracy)} on {metrics.reviews:,} reviews; "
         f"{percent(evaluation.accuracy_at_80_coverage.value)} at 80% coverage.",
         f"Expected calibration error: {percent(metrics.ece, 2)}.",

@@ -71,6 +71,7 @@ def export(
     *,
     data: str,
     calibrate_on: Sequence[ValidationSet] = (),
+    default_risk: float | None = None,
 ) -> Parity:
     """Write the checkpoint in `folder` as a bundle to `output`.
 
@@ -81,6 +82,7 @@ def export(
         output: Folder of the bundle.
         data: Name of the training data.
         calibrate_on: Further sets for calibration.
+        default_risk: As for `calibrate`.
 
     Raises:
         TrainingError: The checkpoint has other labels, or the labels of bundle and checkpoint agree
@@ -102,7 +104,8 @@ def export(
     bundle = Bundle(manifest, quantize(to_onnx(model)), tokenizer, card="")
     bundle, parity = _fastest_exact_bundle(bundle, _Comparison(model, bundle, validation))
     sets = [ValidationSet(f"the validation set of {data}", validation), *calibrate_on]
-    bundle = calibrate(bundle, Classifier(bundle, gpu=False), sets)
+    classifier = Classifier(bundle, gpu=False)
+    bundle = calibrate(bundle, classifier, sets, default_risk=default_risk)
     write_bundle(output, replace(bundle, card=_card(bundle.manifest)))
     return parity
 
@@ -232,9 +235,10 @@ def _card(manifest: Manifest) -> str:
     provenance, measured = manifest.provenance, manifest.metrics["validation"]
     base, network = provenance["recipe"]["base"], provenance["network"]
     int8, fp32 = measured["accuracy_int8"], measured["accuracy_fp32"]
+    warning = f"\n**{reason}**\n" if (reason := manifest.abstention()) else ""
     return f"""# {manifest.name}
 Classifies texts as {", ".join(manifest.labels)}.
-
+{warning}
 - **Network**: {base} ({provenance["architecture"]}), fine-tuned. ONNX, {network}.
 - **Input**: texts of any length, in even windows of at most {manifest.window} tokens. The
   prediction is the mean of their logits, calibrated.

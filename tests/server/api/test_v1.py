@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reelsense.inference.classifier import Classifier
 from reelsense.server.app import create_app
 from reelsense.server.settings import Settings
 from tests import tiny
@@ -50,6 +52,24 @@ def test_predict_applies_risk() -> None:
     assert predict() == predict(risk=0.02) == (0.02, 0.9, ["unsure", "positive"])
     assert predict(risk=0.2) == (0.2, 0.0, ["positive", "positive"])
     assert predict(risk=0.01) == (0.01, None, ["unsure", "unsure"])
+
+
+@pytest.mark.parametrize(("default", "warned"), [(0.01, True), (0.02, False), (None, False)])
+def test_responses_warn_of_a_default_risk_that_the_model_cannot_meet(
+    default: float | None, warned: bool
+) -> None:
+    control = replace(tiny.RISKS, default_risk=default)
+    bundle = tiny.bundle()
+    bundle = replace(bundle, manifest=replace(bundle.manifest, risk_control=control))
+    client = create_app(model=Classifier(bundle, network=tiny.count_moods)).test_client()
+    wait_until_ready(client)
+    reason = bundle.manifest.abstention() if warned else None
+    assert client.get("/v1/info").get_json()["model"].get("warning") == reason
+    body = client.post("/v1/predict", json={"text": "a good film"}).get_json()
+    assert body.get("warning") == reason
+    body = client.post("/v1/predict", json={"text": "a good film", "risk": 0.005}).get_json()
+    assert "0.5 %. The lowest rate that it can meet is 2 %" in body["warning"]
+    assert (body["threshold"], body["predictions"][0]["verdict"]) == (None, "unsure")
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 import re
+from dataclasses import replace
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from reelsense.inference.classifier import Classifier
 from reelsense.server.app import create_app
 from reelsense.server.middleware import keys
 from reelsense.server.settings import Settings
@@ -110,6 +112,17 @@ def test_form_offers_risks_that_model_can_meet(
     assert choices(cautious.get(path).text) == CHOICES
     assert '<option value="" selected>' in cautious.get(path).text
     assert 'name="risk"' not in client.get(path).text  # it has no thresholds
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs", "/model"])
+def test_pages_say_that_every_verdict_is_unsure(cautious: FlaskClient, path: str) -> None:
+    bundle = tiny.bundle()
+    control = replace(tiny.RISKS, default_risk=0.01)
+    bundle = replace(bundle, manifest=replace(bundle.manifest, risk_control=control))
+    client = create_app(model=Classifier(bundle, network=tiny.count_moods)).test_client()
+    wait_until_ready(client)
+    assert bundle.manifest.abstention() in client.get(path).text
+    assert "Every verdict is unsure" not in cautious.get(path).text
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from reelsense.server.api.constraints import WHOLE, AnyText, MaxLength, Risk, Te
 from reelsense.server.middleware.problems import ResponseModel, TextErrorSchema, optional
 from reelsense.text.clean import printable
 
+ALWAYS_UNSURE = "Why every verdict is unsure, if the model cannot meet the target error rate."
+
 MAX_BUDGET = 1000  # forward passes: about ten seconds on two cores
 
 # A string from a file, without characters that UTF-8 cannot encode.
@@ -112,6 +114,7 @@ class PredictResponse(ResponseModel):
         description="Decision threshold for the longest texts; that of each text is in its "
         "prediction. null: no threshold meets the target error rate."
     )
+    warning: str = optional(ALWAYS_UNSURE)
     predictions: list[PredictionSchema | FailedPrediction]
 
 
@@ -297,6 +300,7 @@ class ModelInfo(ModelSchema):
     risk: float | None = Field(
         description="Target error rate of requests that do not set one. null: none."
     )
+    warning: str = optional(f"{ALWAYS_UNSURE} For requests that do not set one.")
     thresholds: list[ThresholdSchema] = Field(
         description="Decision thresholds for the longest texts."
     )

@@ -10,6 +10,7 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from reelsense import __version__
 from reelsense.bulk.rows import as_dict
+from reelsense.bundle import Manifest
 from reelsense.errors import TextError
 from reelsense.prediction import Prediction
 from reelsense.server.api.openapi import json_response, json_responses
@@ -61,6 +62,7 @@ def predict(body: PredictRequest) -> Response:
             model=ModelSchema.model_validate(manifest),
             risk=effective_risk(manifest, body.risk),
             threshold=decision_threshold,
+            **_warning(manifest, body.risk),
             predictions=[
                 _prediction_schema(answer)
                 if isinstance(answer, Prediction)
@@ -98,6 +100,12 @@ def explain(body: ExplainRequest) -> Response:
     return json_response(ExplainResponse.model_validate(fields))
 
 
+def _warning(manifest: Manifest, risk: float | None) -> dict[str, str]:
+    """Return the optional field `warning` of a response."""
+    warning = manifest.abstention(risk)
+    return {"warning": warning} if warning else {}
+
+
 def _prediction_schema(prediction: Prediction) -> PredictionSchema:
     names = ["verdict", "label", "score", "threshold", "tokens"]
     if prediction.stars is not None:
@@ -123,6 +131,7 @@ def info() -> Response:
         "risk": effective_risk(manifest, None),
         "thresholds": manifest.groups[-1].thresholds,
         "length_groups": manifest.groups,
+        **_warning(manifest, None),
     }
     return json_response(
         InfoResponse(

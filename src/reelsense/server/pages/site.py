@@ -23,11 +23,14 @@ from flask_openapi3 import OpenAPI
 from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense import __version__
+from reelsense.bundle import Manifest
+from reelsense.errors import NotReadyError
 from reelsense.server.api import openapi
 from reelsense.server.middleware import sessions
 from reelsense.server.middleware.auth import unauthorized
 from reelsense.server.middleware.cross_site import require_same_origin
 from reelsense.server.middleware.problem_types import FIELD_CODES, PROBLEM_TYPES
+from reelsense.server.model_holder import classifier
 from reelsense.server.pages import formatting
 from reelsense.server.state import get_state, state_of
 
@@ -50,9 +53,18 @@ _SWAGGER_UI = resources.files("flask_openapi3_swagger") / "templates" / "swagger
 
 def configure_templates(app: Flask) -> None:
     """Add the filters and global variables of the templates to `app`."""
+    app.context_processor(lambda: {"model": _served_model()})
     app.jinja_env.filters |= _FILTERS
     app.jinja_env.globals["version"] = __version__
     app.jinja_env.globals["jobs_enabled"] = bool(state_of(app).settings.max_jobs)
+
+
+def _served_model() -> Manifest | None:
+    """Return the manifest of the served model; None while no model is ready."""
+    try:
+        return classifier().manifest
+    except NotReadyError:
+        return None
 
 
 @blueprint.get("/sign-in")
