@@ -2,6 +2,8 @@ import hashlib
 import json
 import pickle
 import re
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +14,16 @@ from hypothesis import strategies as st
 from reelsense.bundle import (
     EVALUATION,
     FORMAT,
+    NETWORK,
     Calibration,
     LengthGroup,
     Manifest,
     RiskControl,
     Threshold,
+    check_target,
+    files,
     read_bundle,
+    retry_if_replaced,
     write_bundle,
 )
 from reelsense.bundle.manifest import serialize
@@ -121,10 +127,86 @@ def test_manifest_without_a_key_is_an_error(written: Path, tmp_path: Path) -> No
         read_bundle(folder)
 
 
-def test_write_bundle_replaces_earlier_bundle(written: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+def test_write_bundle_replaces_earlier_bundle(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    if not at_once:
+        monkeypatch.setattr("reelsense.bundle.files.exchange", lambda *_: False)
     folder = copy(written, tmp_path / "bundle")
     write_bundle(folder, tiny.bundle(network=b"new"))
     assert (folder / "model.onnx").read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_write_bundle_replaces_the_target_of_a_link(written: Path, tmp_path: Path) -> None:
+    folder, link = copy(written, tmp_path / "bundle"), tmp_path / "link"
+    link.symlink_to(folder)
+    write_bundle(link, tiny.bundle(network=b"new"))
+    assert link.is_symlink()
+    assert (folder / "model.onnx").read_bytes() == b"new"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the swap of two folders is a call of Linux")
+def test_readers_see_one_whole_bundle_while_it_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    versions = [
+        replace(tiny.bundle(network=bytes([n]) * 50_000), card=f"# {n}\n") for n in range(2)
+    ]
+    write_bundle(folder, versions[0])
+    stop, missing = threading.Event(), 0
+
+    def look() -> None:
+        nonlocal missing
+        while not stop.is_set():
+            missing += not folder.is_dir()
+
+    def load() -> tuple[str, bytes]:
+        bundle = read_bundle(folder)
+        return bundle.card, bundle.network_content(NETWORK)
+
+    def replace_often() -> None:
+        for n in range(150):
+            write_bundle(folder, versions[n % 2])
+        stop.set()
+
+    threads = [threading.Thread(target=target) for target in (look, replace_often)]
+    for thread in threads:
+        thread.start()
+    seen = set()
+    while not stop.is_set():
+        card, network = retry_if_replaced(folder, load)
+        assert network == bytes([int(card[2])]) * 50_000
+        seen.add(card)
+    for thread in threads:
+        thread.join()
+    assert (missing, seen) == (0, {"# 0\n", "# 1\n"})
+
+
+def test_read_bundle_reads_again_if_the_folder_was_replaced(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy(written, tmp_path / "bundle")
+    parse = files.parse
+
+    def replaced_after_the_manifest(path: Path, raw: bytes) -> Manifest:
+        monkeypatch.undo()
+        write_bundle(folder, tiny.bundle(network=b"new"))
+        return parse(path, raw)
+
+    monkeypatch.setattr(files, "parse", replaced_after_the_manifest)
+    assert read_bundle(folder).network_content(NETWORK) == b"new"
+
+
+def test_check_target_rejects_a_bundle_unless_it_may_be_replaced(
+    written: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError) as raised:
+        check_target(written, overwrite=False)
+    assert raised.value.code == "bundle-exists"
+    check_target(written, overwrite=True)
+    for folder in (tmp_path, tmp_path / "new"):
+        check_target(folder, overwrite=False)
 
 
 def test_evaluation_does_not_change_the_version(written: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Reading of text files, and atomic file writes."""
+"""Reading of text files, and atomic writes of files and folders."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import IO
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.EPERM}  # EPERM: a sandbox
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Error numbers of a full disk, quota or file size limit."""
@@ -28,6 +32,27 @@ def read_text(path: Path, error_class: Callable[..., Exception]) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise error_class(f"{path}, line {line}: not UTF-8 text", code="unreadable") from error
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Swap two files or folders atomically, with renameat2(2) of Linux.
+
+    Returns:
+        False if the system or the file system cannot do that; then nothing was changed.
+
+    Raises:
+        OSError: One of them does not exist, or cannot be renamed.
+    """
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):  # another system, or an old C library
+        return False
+    if rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
+        return True
+    error = ctypes.get_errno()
+    if error in _NO_EXCHANGE:
+        return False
+    raise OSError(error, os.strerror(error), str(first), None, str(second))
 
 
 @contextmanager

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from reelsense.bundle import DEFAULT_BUNDLE, FORMAT, Provenance, read_bundle, wr
 from reelsense.cli import cli, main
 from reelsense.datasets import imdb
 from reelsense.datasets.evaluation_sets import PHRASES
+from reelsense.errors import BundleError
 from reelsense.report.record import EvaluationRecord
 from tests import tiny
 from tests.datasets.test_evaluation_sets import write
@@ -153,6 +155,20 @@ def test_update_card_writes_card_and_evaluation(model: Path, table: Path, named:
     manifest = replace(before.manifest, files=before.manifest.files | new)
     assert after == replace(before, card=after.card, evaluation=after.evaluation, manifest=manifest)
     assert (PACKAGED / "MODEL_CARD.md").read_bytes() == packaged
+    backup = model.with_name("model.backup")
+    assert {path.name for path in backup.iterdir()} == {"MODEL_CARD.md", "manifest.json"}
+    shutil.copytree(backup, model, dirs_exist_ok=True)
+    assert read_bundle(model) == before
+
+
+def test_update_card_keeps_a_folder_with_the_name_of_its_backup(model: Path, table: Path) -> None:
+    mine = model.with_name("model.backup") / "mine"
+    mine.parent.mkdir()
+    mine.touch()
+    result = CliRunner().invoke(cli, ["evaluate", "--data", str(table), "--update-card"])
+    assert isinstance(result.exception, BundleError)
+    assert result.exception.code == "not-a-bundle-folder"
+    assert mine.exists()
 
 
 def test_evaluate_uses_evaluation_sets_on_the_test_set(model: Path, tmp_path: Path) -> None:
@@ -252,6 +268,34 @@ def test_calibrate_writes_a_bundle(model: Path, table: Path, tmp_path: Path) -> 
     assert (calibration.data, calibration.reviews) == ("mine.csv", 41)
     command = ["evaluate", "--data", str(table), "--model", str(tmp_path / "new"), "--quick"]
     assert "calibrated on these reviews" in CliRunner().invoke(cli, command).stderr
+
+
+def test_calibrate_keeps_an_existing_bundle(model: Path, table: Path) -> None:
+    """Before it reads the data."""
+    before = read_bundle(model)
+    command = ["calibrate", "--split", "all", "--output", str(model), "--data"]
+    result = CliRunner().invoke(cli, [*command, "none.csv"])
+    assert isinstance(result.exception, BundleError)
+    assert result.exception.code == "bundle-exists"
+    assert read_bundle(model) == before
+    result = CliRunner().invoke(cli, [*command, str(table), "--overwrite"])
+    assert result.exit_code == 0, result.output
+    assert read_bundle(model).manifest.version != before.manifest.version
+
+
+def test_calibrate_keeps_an_evaluation_that_still_applies(model: Path, table: Path) -> None:
+    command = ["calibrate", "--data", str(table), "--split", "all", "--output", str(model)]
+    write_bundle(model, replace(read_bundle(model), evaluation="of the earlier calibration"))
+    result = CliRunner().invoke(cli, [*command, "--overwrite"])
+    assert "has no evaluation.json" in result.stderr
+    calibrated = read_bundle(model)
+    assert calibrated.evaluation is None
+    evaluated = replace(calibrated, evaluation="of this calibration")
+    write_bundle(model, evaluated)
+    result = CliRunner().invoke(cli, [*command, "--overwrite"])
+    assert "has no evaluation.json" not in result.stderr
+    assert read_bundle(model).evaluation == "of this calibration"
+    assert read_bundle(model).card == calibrated.card
 
 
 @pytest.mark.parametrize(("options", "warned"), [((), True), (("--default-risk", "0.2"), False)])

@@ -25,6 +25,7 @@ from reelsense.bundle.files import (
     bundle_paths,
     check_target,
     read_bundle,
+    retry_if_replaced,
     write_bundle,
 )
 from reelsense.bundle.manifest import (

@@ -6,11 +6,12 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from reelsense.bundle.manifest import (
     FORMAT,
@@ -23,7 +24,10 @@ from reelsense.bundle.manifest import (
 )
 from reelsense.bundle.validation import check
 from reelsense.errors import BundleError
+from reelsense.files import exchange
 from reelsense.onnx_files import write_split
+
+T = TypeVar("T")
 
 DEFAULT_BUNDLE = Path(__file__).parent.parent / "models" / "default"  # bundled with the package
 
@@ -102,11 +106,40 @@ class Bundle:
 def read_bundle(folder: Path) -> Bundle:
     """Read the bundle in `folder` and verify every byte of it.
 
+    All of it comes from one bundle, even if `write_bundle` replaces the folder in the meantime.
+
     Raises:
         BundleError: `folder` is not a bundle (code `no-bundle`), a file is missing or unreadable
             (`bundle-incomplete`) or was changed (`bundle-changed`), or the format is too new
             (`bundle-too-new`). The message names the file.
     """
+    return retry_if_replaced(folder, lambda: _read_bundle(folder))
+
+
+def retry_if_replaced(folder: Path, load: Callable[[], T]) -> T:
+    """Return `load()`, which reads the bundle in `folder`.
+
+    If it raises BundleError because the folder was replaced in the meantime, it is called again.
+    """
+    while True:
+        before = _identity(folder)
+        try:
+            return load()
+        except BundleError:
+            if _identity(folder) == before:
+                raise
+
+
+def _identity(folder: Path) -> tuple[int, int, int] | None:
+    """Return what differs between two folders of this name, one after the other."""
+    try:
+        stat = folder.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_ctime_ns
+
+
+def _read_bundle(folder: Path) -> Bundle:
     if not folder.is_dir():
         problem = "is not a folder" if folder.exists() else "does not exist"
         raise BundleError(f"{folder} {problem}: expected the folder of a bundle", code="no-bundle")
@@ -149,8 +182,12 @@ def bundle_paths(folder: Path) -> list[Path]:
     return [*(folder / name for name in FILES), *sorted(folder.glob(f"{NETWORK}.data-*"))]
 
 
-def check_target(folder: Path) -> None:
-    """Raise BundleError (`not-a-bundle-folder`) unless `folder` is missing, empty or a bundle."""
+def check_target(folder: Path, *, overwrite: bool = True) -> None:
+    """Raise BundleError unless a bundle can be written to `folder`.
+
+    That is, it is missing, empty or a bundle (code `not-a-bundle-folder`); a bundle only with
+    `overwrite` (code `bundle-exists`).
+    """
     code = "not-a-bundle-folder"
     if folder.exists() and not folder.is_dir():
         raise BundleError(f"{folder} is a file: choose a folder for the bundle", code=code)
@@ -158,6 +195,11 @@ def check_target(folder: Path) -> None:
         raise BundleError(
             f"{folder} contains files that are not part of a bundle: choose another folder",
             code=code,
+        )
+    if not overwrite and folder.exists() and any(folder.iterdir()):
+        raise BundleError(
+            f"{folder} contains a bundle: choose another folder, or replace it with --overwrite",
+            code="bundle-exists",
         )
 
 
@@ -169,7 +211,8 @@ def write_bundle(folder: Path, bundle: Bundle, *, max_file_size: int = MAX_FILE_
     """Write `bundle` to `folder` atomically.
 
     Args:
-        folder: The folder to write. An earlier bundle there is replaced.
+        folder: The folder to write. An earlier bundle there is replaced: in one step on Linux, on
+            other systems with a moment in which the folder does not exist.
         bundle: The bundle. Its network is not split if it already has external data.
         max_file_size: A network of more bytes is split into files of at most this size; a larger
             single matrix gets its own file.
@@ -181,7 +224,7 @@ def write_bundle(folder: Path, bundle: Bundle, *, max_file_size: int = MAX_FILE_
         BundleError: `folder` is a file, or contains files that are not part of a bundle.
         MissingExtraError: The network has to be split, which needs onnx.
     """
-    folder = folder.absolute()
+    folder = folder.resolve()  # a link stays
     check_target(folder)
     new, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("part", "before"))
     shutil.rmtree(new, ignore_errors=True)
@@ -191,10 +234,13 @@ def write_bundle(folder: Path, bundle: Bundle, *, max_file_size: int = MAX_FILE_
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        os.replace(folder, old)
-    os.replace(new, folder)
+    if folder.exists() and exchange(new, folder):
+        old = new
+    else:
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(folder, old)
+        os.replace(new, folder)
     shutil.rmtree(old, ignore_errors=True)
     return manifest
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @options.validation_sets
 @options.default_risk
 @click.option("--output", type=options.PATH, required=True, help="Folder of the new bundle.")
+@options.overwrite
 @options.model
 def calibrate(
     source: LabelledData,
@@ -32,6 +33,7 @@ def calibrate(
     sets_folder: Path | None,
     default_risk: float | None,
     output: Path,
+    overwrite: bool,
     model: str | None,
 ) -> None:
     """Fit the calibration and the decision thresholds of a model, and write a new bundle.
@@ -40,18 +42,25 @@ def calibrate(
     Single sentences, short and long texts are calibrated separately if there are enough of each.
     """
     from reelsense import registry
-    from reelsense.bundle import check_target, read_bundle, write_bundle
+    from reelsense.bundle import EVALUATION, check_target, read_bundle, write_bundle
     from reelsense.evaluation.calibrate import ValidationSet, sentence_set
     from reelsense.evaluation.calibrate import calibrate as fit
     from reelsense.evaluation.summary import calibration_as_text
     from reelsense.inference.classifier import Classifier
 
-    check_target(output)
+    check_target(output, overwrite=overwrite)
     bundle = read_bundle(registry.find(model))
     sets = [ValidationSet(source.title(split), source.part(split))]
     if sets_folder:
         sets.append(sentence_set(sets_folder))
     calibrated = fit(bundle, Classifier(bundle), sets, default_risk=default_risk)
+    if bundle.evaluation and not calibrated.evaluation:
+        click.echo(
+            f"note: {output} has no {EVALUATION}: that of {bundle.manifest.name} "
+            f"{bundle.manifest.version} describes its earlier calibration; run `reelsense evaluate "
+            "--update-card` for a new one",
+            err=True,
+        )
     manifest = write_bundle(output, calibrated)
     click.echo(f"{output}: {manifest.name} {manifest.version}\n{calibration_as_text(manifest)}")
     options.warn_if_always_unsure(manifest)

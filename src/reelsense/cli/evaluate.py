@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +67,8 @@ BAG_OF_WORDS = "bag-of-words"
 @click.option(
     "--update-card",
     is_flag=True,
-    help="Write evaluation.json and the model card to the bundle, without texts of reviews.",
+    help="Write evaluation.json and the model card to the bundle, without texts of reviews. The "
+    "earlier ones are kept in FOLDER.backup.",
 )
 @options.model
 def evaluate(
@@ -96,6 +98,7 @@ def evaluate(
     folder = registry.find(model)
     if update_card:
         check_target(folder)
+        check_target(_backup(folder))
     part = split or source.default_part
     other = _other_model(compare_to, source, part) if compare_to else None
     classifier = Classifier.load(folder)
@@ -154,14 +157,23 @@ def _write(
         write_atomically(json_file, replace(record, plots=()).to_json())
     if update_card:
         _update_bundle(folder, replace(bundle, card=card), record, official=official)
-        click.echo(f"\nmodel card: {folder / CARD}")
+        click.echo(f"\nmodel card: {folder / CARD}\nearlier one: {_backup(folder) / CARD}")
 
 
 def _update_bundle(
     folder: Path, bundle: Bundle, record: EvaluationRecord, *, official: bool
 ) -> None:
-    """Write `record` to the bundle; the manifest gets the accuracy on the `official` test set."""
-    from reelsense.bundle import OfficialTestMetrics, write_bundle
+    """Write `record` to the bundle; the manifest gets the accuracy on the `official` test set.
+
+    The files that this changes are copied first, so that they can be copied back.
+    """
+    from reelsense.bundle import CARD, EVALUATION, MANIFEST, OfficialTestMetrics, write_bundle
+
+    shutil.rmtree(_backup(folder), ignore_errors=True)
+    _backup(folder).mkdir()
+    for name in (CARD, EVALUATION, MANIFEST):
+        if (folder / name).exists():
+            shutil.copy2(folder / name, _backup(folder))
 
     manifest, metrics = bundle.manifest, record.evaluation.metrics
     if official:
@@ -169,6 +181,11 @@ def _update_bundle(
         manifest = replace(manifest, metrics=manifest.metrics | {"test": test})
     evaluation = record.without_texts().to_json()
     write_bundle(folder, replace(bundle, manifest=manifest, evaluation=evaluation))
+
+
+def _backup(folder: Path) -> Path:
+    folder = folder.resolve()
+    return folder.with_name(f"{folder.name}.backup")
 
 
 def _gradients(checkpoint: Path) -> tuple[str, Scores]:

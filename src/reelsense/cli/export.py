@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 @options.validation_sets
 @options.default_risk
 @click.option("--output", type=options.PATH, required=True, help="Folder for the bundle.")
+@options.overwrite
 def export(
     checkpoint: Path,
     source: LabelledData,
     sets_folder: Path | None,
     default_risk: float | None,
     output: Path,
+    overwrite: bool,
 ) -> None:
     """Convert a checkpoint to a bundle.
 
@@ -32,10 +34,11 @@ def export(
     bundle has int8 weights. Its predicted labels are compared with those of the checkpoint on the
     validation set; too many differences are an error.
     """
-    from reelsense.bundle import read_bundle
+    from reelsense.bundle import check_target, read_bundle
     from reelsense.evaluation.calibrate import sentence_set
     from reelsense.training import export as exporter
 
+    check_target(output, overwrite=overwrite)
     split, labels = source.for_training()
     calibrate_on = [sentence_set(sets_folder)] if sets_folder else []
     parity = exporter.export(

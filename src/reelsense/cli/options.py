@@ -38,6 +38,10 @@ default_risk = click.option(
     "up to 0.05 that the model can meet; if it cannot meet any, every verdict is unsure.",
 )
 
+overwrite = click.option(
+    "--overwrite", is_flag=True, help="Replace the bundle in --output, in one step."
+)
+
 address = click.option(
     "--address",
     metavar="HOST",

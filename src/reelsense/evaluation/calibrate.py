@@ -113,7 +113,8 @@ def calibrate(
             these requests is "unsure".
 
     Returns:
-        The bundle without its evaluation, which belongs to the earlier calibration.
+        The bundle. If its calibration or thresholds have changed, without its evaluation, which
+        belongs to the earlier ones, and with a note in its card.
 
     Raises:
         InputError: A set has no labels, an unknown label, a text that cannot be scored, or texts
@@ -144,6 +145,8 @@ def calibrate(
         risk_control=control,
         length_groups=tuple(shorter),
     )
+    if manifest == bundle.manifest:
+        return bundle
     card = _with_note(bundle.card, f"{_counted(names)} ({len(reviews):,} reviews)")
     return replace(bundle, manifest=manifest, card=card, evaluation=None)
 

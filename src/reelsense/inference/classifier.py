@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelsense import registry
-from reelsense.bundle import Bundle, read_bundle
+from reelsense.bundle import Bundle, read_bundle, retry_if_replaced
 from reelsense.errors import InputError, TextError
 from reelsense.inference.batching import Network, OnBatch
 from reelsense.inference.calibration import decision_thresholds, verdict
@@ -112,7 +112,9 @@ class Classifier:
             >>> Classifier.load("runs/my-model/bundle").labels
             ('negative', 'positive')
         """
-        return cls(read_bundle(registry.find(name_or_path)), threads=threads)
+        folder = registry.find(name_or_path)
+        # Again if the folder is replaced between the manifest and the network.
+        return retry_if_replaced(folder, lambda: cls(read_bundle(folder), threads=threads))
 
     @property
     def _pipeline(self) -> Pipeline:
