@@ -108,7 +108,8 @@ soak: .venv/dev | $(DATA) ## measure memory over half an hour with 64 clients
 train: .venv/dev | $(DATA) $(SETS) ## train a model: MODEL=default or accurate (DATA=, SETS=, BASE=, RUNS=, BUNDLE=)
 	$(BIN)/reelsense train --recipe recipes/$(MODEL).toml --data $(DATA) --evaluation-sets $(SETS) \
 	    $(if $(BASE),--base-model $(BASE)) --output $(RUNS)/$(MODEL) --resume
-	$(BIN)/reelsense export $(RUNS)/$(MODEL) --data $(DATA) --evaluation-sets $(SETS) --output $(BUNDLE) --overwrite
+	$(BIN)/reelsense export $(RUNS)/$(MODEL) --data $(DATA) --evaluation-sets $(SETS) --output $(BUNDLE) --overwrite \
+	    --title 'Is this review positive or negative?' --unit review --examples recipes/examples.json
 
 # Lists a server (the extra [serve]) in a separate environment, without development tools.
 sbom: build/sbom.json ## write the software bill of materials (CycloneDX) to build/sbom.json

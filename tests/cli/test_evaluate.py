@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from reelsense.bundle import DEFAULT_BUNDLE, FORMAT, Provenance, read_bundle, write_bundle
+from reelsense.bundle import DEFAULT_BUNDLE, Provenance, read_bundle, write_bundle
 from reelsense.cli import cli, main
 from reelsense.datasets import imdb
 from reelsense.datasets.evaluation_sets import PHRASES
@@ -191,7 +191,7 @@ def test_evaluate_uses_evaluation_sets_on_the_test_set(model: Path, tmp_path: Pa
     output = run("--data", root, "--evaluation-sets", sets)
     assert f" on the official test set of {imdb.NAME}\n" in output
     for line in (
-        r"reviews +6",
+        r"texts +6",
         r"accuracy, audited labels +83\.33%",
         r"accuracy, .* the 2 texts that also occur in train +100\.00%",
         r"single sentences \(SST-2\)\naccuracy +50\.0% .*",
@@ -259,15 +259,15 @@ def test_calibrate_writes_a_bundle(model: Path, table: Path, tmp_path: Path) -> 
     command = ["calibrate", "--data", str(table), "--split", "all", "--output", output]
     result = CliRunner().invoke(cli, command)
     assert result.exit_code == 0, result.output
-    assert re.search(r"^validation reviews +41$", result.stdout, re.MULTILINE)
+    assert re.search(r"^validation texts +41$", result.stdout, re.MULTILINE)
     made = read_bundle(tmp_path / "new")
     calibration = made.manifest.calibration
-    assert made.card.startswith("# tiny\n> Recalibrated on mine.csv (41 reviews)")
+    assert made.card.startswith("# tiny\n> Recalibrated on mine.csv (41 texts)")
     assert made.evaluation is None
     assert calibration is not None
     assert (calibration.data, calibration.reviews) == ("mine.csv", 41)
     command = ["evaluate", "--data", str(table), "--model", str(tmp_path / "new"), "--quick"]
-    assert "calibrated on these reviews" in CliRunner().invoke(cli, command).stderr
+    assert "calibrated on these texts" in CliRunner().invoke(cli, command).stderr
 
 
 def test_calibrate_keeps_an_existing_bundle(model: Path, table: Path) -> None:
@@ -336,9 +336,9 @@ def test_calibrate_fits_length_groups(
     assert result.exit_code == 0, result.output
     for group in ("sentence (up to 64 tokens)", "long"):
         assert re.search(
-            rf"^calibration, {re.escape(group)}\nvalidation reviews +400$", result.stdout, re.M
+            rf"^calibration, {re.escape(group)}\nvalidation texts +400$", result.stdout, re.M
         )
-    assert json.loads((new / "manifest.json").read_text())["format"] == FORMAT
+    assert json.loads((new / "manifest.json").read_text())["format"] == 3
     command = ["predict", "--model", new, "--risk", "0.05"]
     short, long = (
         CliRunner().invoke(cli, list(map(str, [*command, text]))).stdout

@@ -19,7 +19,7 @@ def has_line(text: str, pattern: str) -> bool:
 def test_summary_of_evaluation() -> None:
     text = as_text(records.make().evaluation)
     for line in (
-        r"reviews +20",
+        r"texts +20",
         r"accuracy +90\.00%",
         r"accuracy, audited labels +95\.00%",
         r"negative +9 +1",
@@ -43,7 +43,7 @@ def test_summary_of_evaluation() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        r"validation reviews +77",
+        r"validation texts +77",
         r"temperature +1\.250",
         r"calibration error before +6\.00%",
         r"threshold, target error rate 1\.0% +unreachable: all unsure",

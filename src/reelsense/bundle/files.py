@@ -14,11 +14,10 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from reelsense.bundle.manifest import (
-    FORMAT,
-    SIMPLE_FORMAT,
     Manifest,
     decisive_content,
     manifest_content,
+    needed_format,
     parse,
     serialize,
 )
@@ -255,11 +254,10 @@ def _write_files(folder: Path, bundle: Bundle, max_file_size: int) -> Manifest:
         network = write_split(bundle.network_content(NETWORK), folder / NETWORK, max_file_size)
     else:
         network = _write_network(folder, bundle)
-    simple = len(network) == 1 and not bundle.manifest.length_groups
     raw = serialize(
         manifest_content(bundle.manifest)
         | {
-            "format": SIMPLE_FORMAT if simple else FORMAT,
+            "format": needed_format(bundle.manifest, split_network=len(network) > 1),
             "version": _version(bundle.manifest, [folder / name for name in sorted(network)]),
             "files": {name: _digest(folder / name) for name in (*network, *texts)},
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,15 +13,19 @@ from typing import Any, TypedDict
 from reelsense.errors import BundleError
 
 # Newest format this version reads. Format 1 had no calibration; format 2 had one calibration for
-# texts of every length, and the network in one file.
-FORMAT = 3
-SIMPLE_FORMAT = 2  # of bundles that need no more, so that older versions can read them
+# texts of every length, and the network in one file; format 3 had no title, unit and examples.
+# Bundles get the lowest format that has all they need, so that older versions can read them.
+FORMAT, GROUPED_FORMAT, SIMPLE_FORMAT = 4, 3, 2
 
 # Keys that the first bundles of their format did not have; omitted if empty.
 _LATER_KEYS = ("ratings", "int8_activations", "length_groups")
 
+_PRESENTATION_KEYS = ("title", "unit", "examples")  # likewise, for people only
+
 # Keys that affect predictions, and therefore the version.
 _DECISIVE_KEYS = ("labels", "window", "calibration", "risk_control", *_LATER_KEYS)
+
+_MAX_LISTED = 4  # labels in a heading
 
 
 class OfficialTestMetrics(TypedDict, total=False):
@@ -128,6 +133,9 @@ class Manifest:
     risk_control: RiskControl | None = None
     # For shorter texts, in ascending order of `max_tokens`; empty in formats 1 and 2.
     length_groups: tuple[LengthGroup, ...] = ()
+    title: str = ""  # of the page for one text; empty: made from `unit` and `labels`
+    unit: str = ""  # what is classified, a singular noun such as "review"; empty: "text"
+    examples: dict[str, str] = field(default_factory=dict)  # texts to try, by name
     int8_activations: bool = False  # whether inputs of linear layers may be rounded to int8 too
     metrics: BundleMetrics = field(default_factory=BundleMetrics)
     provenance: Provenance = field(default_factory=Provenance)
@@ -142,6 +150,24 @@ class Manifest:
         test: object = self.metrics.get("test")
         accuracy = test.get("accuracy") if isinstance(test, dict) else None
         return accuracy if isinstance(accuracy, float) else None
+
+    @property
+    def noun(self) -> str:
+        """What the model classifies, such as "review"."""
+        return self.unit or "text"
+
+    @property
+    def nouns(self) -> str:
+        """Plural of `noun`."""
+        return plural(self.noun)
+
+    @property
+    def heading(self) -> str:
+        """Title of the page for one text."""
+        if self.title or len(self.labels) > _MAX_LISTED:
+            return self.title or f"Which label fits this {self.noun}?"
+        *labels, last = self.labels
+        return f"Is this {self.noun} {', '.join(labels)} or {last}?"
 
     @property
     def groups(self) -> tuple[LengthGroup, ...]:
@@ -177,10 +203,25 @@ class Manifest:
         )
 
 
+def plural(noun: str) -> str:
+    """Return the plural of a regular English noun."""
+    if re.search(r"[^aeiou]y$", noun):
+        return f"{noun[:-1]}ies"
+    return noun + ("es" if re.search(r"(s|x|z|ch|sh)$", noun) else "s")
+
+
+def needed_format(manifest: Manifest, *, split_network: bool) -> int:
+    """Return the lowest format of a bundle with this manifest."""
+    if any(getattr(manifest, key) for key in _PRESENTATION_KEYS):
+        return FORMAT
+    return GROUPED_FORMAT if split_network or manifest.length_groups else SIMPLE_FORMAT
+
+
 def manifest_content(manifest: Manifest) -> dict[str, Any]:
     """Return the content of manifest.json, without empty keys unknown to older versions."""
     content = asdict(manifest)
-    return {key: value for key, value in content.items() if value or key not in _LATER_KEYS}
+    optional = (*_LATER_KEYS, *_PRESENTATION_KEYS)
+    return {key: value for key, value in content.items() if value or key not in optional}
 
 
 def decisive_content(manifest: Manifest) -> bytes:

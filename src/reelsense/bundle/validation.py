@@ -11,6 +11,7 @@ from reelsense.errors import BundleError
 _MAX_NAME = 200  # characters
 _MAX_LABELS = 1000
 _MAX_WINDOW = 100_000  # tokens
+_MAX_EXAMPLES, _MAX_EXAMPLE = 20, 2000  # texts, and characters of each
 _MAX_COUNT = 10**12
 
 
@@ -26,6 +27,7 @@ def check(manifest: Manifest) -> None:
     if manifest.risk_control is not None:
         _risk_control(manifest.risk_control)
     _length_groups(manifest.length_groups)
+    _presentation(manifest)
     _type("int8_activations", manifest.int8_activations, bool)
     _type("metrics", manifest.metrics, dict)
     _type("provenance", manifest.provenance, dict)
@@ -34,6 +36,19 @@ def check(manifest: Manifest) -> None:
     for name, digest in manifest.files.items():
         _name("files", name)
         _text("files", digest, r"[0-9a-f]{64}")
+
+
+def _presentation(manifest: Manifest) -> None:
+    for key, value in (("title", manifest.title), ("unit", manifest.unit)):
+        if value != "":
+            _name(key, value)
+    _type("examples", manifest.examples, dict)
+    if len(manifest.examples) > _MAX_EXAMPLES:
+        raise _invalid("examples", list(manifest.examples), f"at most {_MAX_EXAMPLES} texts")
+    for name, text in manifest.examples.items():
+        _name("name of an example", name)
+        if not isinstance(text, str) or not text.strip() or len(text) > _MAX_EXAMPLE:
+            raise _invalid("example", text, f"a text of 1 to {_MAX_EXAMPLE:,} characters")
 
 
 def _labels(labels: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ from reelsense.text.controls import escape_controls
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="reelsense")
 def cli() -> None:
-    """Classify the sentiment of movie reviews with a BERT model."""
+    """Classify texts with a BERT model, by default the sentiment of movie reviews."""
 
 
 for _command in (

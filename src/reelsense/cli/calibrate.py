@@ -38,7 +38,7 @@ def calibrate(
 ) -> None:
     """Fit the calibration and the decision thresholds of a model, and write a new bundle.
 
-    Needs labelled reviews that the model was not trained on. `reelsense export` calibrates too.
+    Needs labelled texts that the model was not trained on. `reelsense export` calibrates too.
     Single sentences, short and long texts are calibrated separately if there are enough of each.
     """
     from reelsense import registry

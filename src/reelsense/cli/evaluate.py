@@ -52,7 +52,7 @@ BAG_OF_WORDS = "bag-of-words"
     f"or {BAG_OF_WORDS}, which is first trained on --data.",
 )
 @click.option("--quick", is_flag=True, help="Skip robustness, behaviours and fairness.")
-@click.option("--explanations", is_flag=True, help="Evaluate explanations too, on 500 reviews.")
+@click.option("--explanations", is_flag=True, help="Evaluate explanations too, on 500 texts.")
 @click.option(
     "--checkpoint",
     type=options.PATH,
@@ -61,13 +61,13 @@ BAG_OF_WORDS = "bag-of-words"
 @click.option(
     "--texts/--no-texts",
     default=True,
-    help="Include the texts of reviews in the report and the metrics. Use --no-texts for reports "
+    help="Include the evaluated texts in the report and the metrics. Use --no-texts for reports "
     "that you publish.",
 )
 @click.option(
     "--update-card",
     is_flag=True,
-    help="Write evaluation.json and the model card to the bundle, without texts of reviews. The "
+    help="Write evaluation.json and the model card to the bundle, without the evaluated texts. The "
     "earlier ones are kept in FOLDER.backup.",
 )
 @options.model
@@ -85,7 +85,7 @@ def evaluate(
     update_card: bool,
     model: str | None,
 ) -> None:
-    """Evaluate a model on labelled reviews."""
+    """Evaluate a model on labelled texts."""
     _check_output(json_file, report)
     require(not (update_card and quick), "--update-card cannot be combined with --quick")
     require(explanations or not checkpoint, "--checkpoint requires --explanations")
@@ -222,7 +222,7 @@ def _warn_if_optimistic(manifest: Manifest, source: LabelledData, part: str) -> 
     calibrated_on = [group.calibration.data for group in manifest.groups if group.calibration]
     if any(source.title(part) in data for data in calibrated_on):
         click.echo(
-            f"warning: {manifest.name} was calibrated on these reviews; its calibration error and "
+            f"warning: {manifest.name} was calibrated on these texts; its calibration error and "
             "selective error are optimistic",
             err=True,
         )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "--input",
     "inputs",
     multiple=True,
-    help="A .csv, .tsv, .jsonl, .json or .txt file (one review per line), each also as .gz, an "
+    help="A .csv, .tsv, .jsonl, .json or .txt file (one text per line), each also as .gz, an "
     ".xlsx or .parquet file; "
     "a folder or a quoted pattern of such files; a URL such as s3://...; or - for standard input, "
     "one text per line.",

@@ -147,7 +147,7 @@ def calibrate(
     )
     if manifest == bundle.manifest:
         return bundle
-    card = _with_note(bundle.card, f"{_counted(names)} ({len(reviews):,} reviews)")
+    card = _with_note(bundle.card, f"{_counted(names)} ({len(reviews):,} {bundle.manifest.nouns})")
     return replace(bundle, manifest=manifest, card=card, evaluation=None)
 
 

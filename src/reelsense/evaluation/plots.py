@@ -245,7 +245,7 @@ def counterfactual_sizes(sizes: Sequence[int]) -> Figure:
     figure, (axes,) = _figure(5, 2.6)
     counts = np.bincount(sizes)
     axes.bar(range(len(counts)), counts, color=_BLUE)
-    axes.set(xlabel="deleted sentences", ylabel="reviews", xlim=(0.4, len(counts) - 0.4))
+    axes.set(xlabel="deleted sentences", ylabel="texts", xlim=(0.4, len(counts) - 0.4))
     return figure
 
 

@@ -52,7 +52,7 @@ def labelled(
     known = [review for review in reviews if review.label is not None]
     if not known:
         raise InputError(
-            f"none of the {len(reviews):,} reviews has a label: set the column with the labels",
+            f"none of the {len(reviews):,} texts has a label: set the column with the labels",
             code="no-labels",
         )
     for review in known:

@@ -82,7 +82,7 @@ def in_batches(
     Raises TextError if a text cannot be scored; its position counts from the first of `texts`.
     """
     results = []
-    with tqdm(total=len(texts), unit=" reviews", desc=title) as bar:
+    with tqdm(total=len(texts), unit=" texts", desc=title) as bar:
         for start in range(0, len(texts), _BATCH):
             batch = texts[start : start + _BATCH]
             try:

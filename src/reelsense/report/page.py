@@ -26,7 +26,7 @@ SECTIONS = {
     "probabilities": "Calibration",
     "unsure": "Coverage and selective error",
     "labels": "Label errors",
-    "slices": "Accuracy by length and stars",
+    "slices": "Accuracy by length",
     "robustness": "Robustness",
     "behaviours": "Behaviours",
     "fairness": "Fairness",
@@ -106,7 +106,7 @@ def summary_sentences(record: EvaluationRecord, manifest: Manifest) -> list[str]
     metrics = evaluation.metrics
     sentences = [manifest.abstention()] if manifest.abstention() else []
     sentences += [
-        f"Accuracy: {percent(metrics.accuracy)} on {metrics.reviews:,} reviews; "
+        f"Accuracy: {percent(metrics.accuracy)} on {metrics.reviews:,} {manifest.nouns}; "
         f"{percent(evaluation.accuracy_at_80_coverage.value)} at 80% coverage.",
         f"Expected calibration error: {percent(metrics.ece, 2)}.",
     ]

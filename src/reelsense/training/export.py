@@ -6,10 +6,12 @@ more exact.
 
 from __future__ import annotations
 
+import logging
 import random
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +32,7 @@ from reelsense.bundle import (
     check_target,
     write_bundle,
 )
+from reelsense.bundle.validation import check
 from reelsense.datasets.reviews import Review
 from reelsense.errors import TrainingError
 from reelsense.evaluation.calibrate import ValidationSet, calibrate, check_unseen
@@ -52,6 +55,9 @@ _HISTORY = ("read", "earlier_recipes", "extra_examples")
 
 _PARITY_REVIEWS = 1000
 
+# Of an example: characters, and the number of texts of a label to choose from, shortest first.
+_MIN_EXAMPLE, _MAX_EXAMPLE, _CANDIDATES = 40, 500, 50
+
 
 @dataclass(frozen=True, slots=True)
 class Parity:
@@ -63,6 +69,15 @@ class Parity:
     accuracy_int8: float
 
 
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """What the pages say about a model: see `Manifest`."""
+
+    title: str = ""
+    unit: str = ""
+    examples: Mapping[str, str] | None = None  # None: `example_texts` of the validation set
+
+
 def export(
     folder: Path,
     validation: Sequence[Review],
@@ -72,6 +87,7 @@ def export(
     data: str,
     calibrate_on: Sequence[ValidationSet] = (),
     default_risk: float | None = None,
+    presentation: Presentation = Presentation(),
 ) -> Parity:
     """Write the checkpoint in `folder` as a bundle to `output`.
 
@@ -83,6 +99,7 @@ def export(
         data: Name of the training data.
         calibrate_on: Further sets for calibration.
         default_risk: As for `calibrate`.
+        presentation: Title, unit and examples of the bundle.
 
     Raises:
         TrainingError: The checkpoint has other labels, or the labels of bundle and checkpoint agree
@@ -99,6 +116,13 @@ def export(
     model = load_model(folder, labels, ratings=metadata.get("ratings", ())).train(False)
     curves = checkpoint.training_curves(folder)
     manifest = _manifest(metadata, data, model.config.model_type, curves)
+    manifest = replace(
+        manifest,
+        title=presentation.title,
+        unit=presentation.unit,
+        examples=dict(presentation.examples or {}),
+    )
+    check(manifest)
     check_unseen(manifest, calibrate_on)
     tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
     bundle = Bundle(manifest, quantize(to_onnx(model)), tokenizer, card="")
@@ -106,6 +130,9 @@ def export(
     sets = [ValidationSet(f"the validation set of {data}", validation), *calibrate_on]
     classifier = Classifier(bundle, gpu=False)
     bundle = calibrate(bundle, classifier, sets, default_risk=default_risk)
+    if presentation.examples is None:
+        examples = example_texts(classifier, validation)
+        bundle = replace(bundle, manifest=replace(bundle.manifest, examples=examples))
     write_bundle(output, replace(bundle, card=_card(bundle.manifest)))
     return parity
 
@@ -158,6 +185,22 @@ def _fastest_exact_bundle(bundle: Bundle, compare: _Comparison) -> tuple[Bundle,
     return replace(bundle, manifest=manifest), parity
 
 
+def example_texts(classifier: Classifier, validation: Sequence[Review]) -> dict[str, str]:
+    """Return a short text for each label that the classifier predicts with confidence, if any."""
+    examples = {}
+    for label in classifier.labels:
+        texts = {" ".join(review.text.split()) for review in validation if review.label == label}
+        fitting = sorted((text for text in texts if len(text) <= _MAX_EXAMPLE), key=len)
+        texts_of_label = [text for text in fitting if len(text) >= _MIN_EXAMPLE] or fitting
+        if candidates := texts_of_label[:_CANDIDATES]:
+            probabilities = classifier.predict_proba(candidates)
+            column = classifier.labels.index(label)
+            best = int(probabilities[:, column].argmax())
+            if probabilities[best].argmax() == column:
+                examples[label] = candidates[best]
+    return examples
+
+
 class _OnnxInterface(nn.Module):
     """The inputs and outputs of a bundle's network: ids and mask in, logits out."""
 
@@ -177,8 +220,7 @@ def to_onnx(model: PreTrainedModel) -> onnx.ModelProto:
     tabulate_positions(model.base_model, padded(max_length(model)))
     ids = torch.zeros(2, 16, dtype=torch.int64)
     axes = {0: "batch", 1: "length"}
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")  # the exporter warns about its own code
+    with _without_exporter_warnings(), tempfile.TemporaryDirectory() as folder:
         program = torch.onnx.export(
             _OnnxInterface(model),
             (ids, torch.ones_like(ids)),
@@ -194,6 +236,20 @@ def to_onnx(model: PreTrainedModel) -> onnx.ModelProto:
         path = Path(folder) / "model.onnx"
         program.save(path)
         return onnx.load(path)
+
+
+@contextmanager
+def _without_exporter_warnings() -> Iterator[None]:
+    """Hide the warnings of torch.onnx about its own code and about packages it does not need."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 class _Comparison:
@@ -237,7 +293,7 @@ def _card(manifest: Manifest) -> str:
     int8, fp32 = measured["accuracy_int8"], measured["accuracy_fp32"]
     warning = f"\n**{reason}**\n" if (reason := manifest.abstention()) else ""
     return f"""# {manifest.name}
-Classifies texts as {", ".join(manifest.labels)}.
+Classifies {manifest.nouns} as {", ".join(manifest.labels)}.
 {warning}
 - **Network**: {base} ({provenance["architecture"]}), fine-tuned. ONNX, {network}.
 - **Input**: texts of any length, in even windows of at most {manifest.window} tokens. The

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from reelsense.bundle import MANIFEST
 from reelsense.errors import BundleError, DownloadError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
 
@@ -62,10 +63,14 @@ def read_config(folder: Path, dropout: float, attention_dropout: float) -> Any:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     if not (folder / "config.json").is_file():
-        raise TrainingError(
-            f"{folder} contains no pre-trained model: expected a config.json",
-            code="invalid-base-model",
-        )
+        if (folder / MANIFEST).is_file():
+            problem = (
+                "is a bundle, which cannot be trained: pass the checkpoint that it was exported "
+                "from (--output of `reelsense train`); for the bundled model, checkpoints/default"
+            )
+        else:
+            problem = "contains no pre-trained model: expected a config.json"
+        raise TrainingError(f"{folder} {problem}", code="invalid-base-model")
     try:
         config = AutoConfig.from_pretrained(folder, **_LOCAL)
     except Exception as error:  # transformers passes on errors of its dependencies

@@ -68,9 +68,9 @@ def test_answer_and_explanation_return_parts_of_page(client: FlaskClient) -> Non
 
 @pytest.mark.parametrize("text", ["", "  \n"])
 def test_blank_review_is_rejected(client: FlaskClient, text: str) -> None:
-    assert "Write or paste a review first" in page(client, text, status=422)
+    assert "Write or paste the text first" in page(client, text, status=422)
     answer = client.post("/answer", data={"text": text})
-    assert answer.get_json()["errors"][0]["detail"] == "Write or paste a review first."
+    assert answer.get_json()["errors"][0]["detail"] == "Write or paste the text first."
 
 
 def test_too_long_or_unreadable_review_is_rejected(app: Flask) -> None:

@@ -21,7 +21,7 @@ from reelsense.server.state import state_of
 INFO = Info(
     title="reelsense",
     version=__version__,
-    description="Sentiment of movie reviews, classified by BERT. Errors are problem documents "
+    description="Classification of texts with BERT. Errors are problem documents "
     "(RFC 9457); /docs/errors describes their types.",
     license=License(name="Apache-2.0", identifier="Apache-2.0"),
 )

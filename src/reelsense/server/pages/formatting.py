@@ -7,9 +7,11 @@ import re
 from dataclasses import dataclass
 
 from reelsense.prediction import Explanation, Part, Prediction
+from reelsense.server.pages.labels import display_order
 from reelsense.text.clean import clean
 
 _SHADES = 4
+_MAX_LISTED = 10  # labels with their probabilities
 _MIN_RELATIVE_WEIGHT = 0.05  # parts with less than this fraction of the largest weight are plain
 _BINARY = {"positive", "negative"}
 _MEGABYTE = 1 << 20
@@ -64,6 +66,15 @@ def gauge_zone(prediction: Prediction) -> float | None:
     if set(prediction.probabilities) != _BINARY:
         return None
     return 0.0 if prediction.threshold is None else 1 - max(prediction.threshold, 0.5)
+
+
+def shown_probabilities(prediction: Prediction) -> dict[str, float]:
+    """Return the probabilities to list: all, or the highest if the model has many labels."""
+    probabilities = prediction.probabilities
+    if len(probabilities) <= _MAX_LISTED:
+        return {label: probabilities[label] for label in display_order(list(probabilities))}
+    highest = sorted(probabilities, key=probabilities.__getitem__, reverse=True)[:_MAX_LISTED]
+    return {label: probabilities[label] for label in highest}
 
 
 def threshold_note(prediction: Prediction, risk: float | None) -> str:

@@ -29,6 +29,7 @@ from reelsense.server.api.uploads import open_upload
 from reelsense.server.middleware.problems import InvalidRequestError
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.pages import review
+from reelsense.server.pages.labels import display_order
 from reelsense.server.pages.risks import risk_choices, selected_risk
 from reelsense.server.state import get_state
 from reelsense.tables.reading import ReadOptions
@@ -156,7 +157,7 @@ def _progress_view(job: Job) -> dict[str, Any]:
 
 def _verdict_counts(job: Job) -> dict[str, int]:
     """Count the rows of each verdict, in the order of the chart; rows not scored come last."""
-    verdicts = [*reversed(job.labels), UNSURE]
+    verdicts = [*display_order(job.labels), UNSURE]
     if ERROR in job.verdicts:
         verdicts.append(ERROR)
     return {verdict: job.verdicts.get(verdict, 0) for verdict in verdicts}

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Blueprint, render_template, request
 
+from reelsense.errors import NotReadyError
 from reelsense.inference.explain import BUDGET
 from reelsense.prediction import Explanation, Prediction
 from reelsense.server.middleware.load_shedding import limit_concurrency
@@ -13,34 +14,19 @@ from reelsense.server.middleware.problems import FieldError, InvalidRequestError
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
 from reelsense.server.pages import formatting
+from reelsense.server.pages.labels import display_order
 from reelsense.server.pages.risks import risk_choices, selected_risk
 from reelsense.server.scoring import answer_all, effective_risk, explain_one
 from reelsense.server.state import get_state
 
 blueprint = Blueprint("review_page", __name__)
 
-# Written for this page.
-EXAMPLES = {
-    "Positive": "I went in expecting little, and left having laughed more than all year. The two "
-    "leads are a joy together, the script never wastes a line, and the last ten minutes had the "
-    "whole row in tears. See it with someone you love.",
-    "Negative": "Two hours of my life that I will not get back. The plot makes no sense, the jokes "
-    "were old when my father told them, and the sound is so bad that you miss half of what is "
-    "said. The dog is good. Avoid.",
-    "Mixed": "The first half is as good as anything she has made: quiet, funny, beautifully "
-    "shot. Then it loses its nerve, and an hour of noise follows. I do not regret going, and I "
-    "will not go again.",
-    "Ironic": "Oh, wonderful, another sequel nobody asked for. What a treat to see the same three "
-    "jokes again, only louder. I could hardly wait for the end, and when it came it was the best "
-    "part.",
-}
-
 
 @blueprint.get("/review")  # the address bar shows it after the form was sent without JavaScript
 @blueprint.get("/")
 def index() -> str:
     """Show the form; `?example=` fills in an example."""
-    return page(EXAMPLES.get(request.args.get("example", ""), ""))
+    return page(_examples().get(request.args.get("example", ""), ""))
 
 
 @blueprint.post("/review")
@@ -83,8 +69,20 @@ def page(text: str, risk: float | None = None, **context: Any) -> str:
     for a row of a job.
     """
     return render_template(
-        "index.html", text=text, examples=EXAMPLES, risks=risk_choices(risk), **context
+        "index.html", text=text, examples=_examples(), risks=risk_choices(risk), **context
     )
+
+
+def _examples() -> dict[str, str]:
+    """Return the examples of the model, by name; none while no model is ready."""
+    try:
+        manifest = classifier().manifest
+    except NotReadyError:
+        return {}
+    named_after_labels = [
+        name for name in display_order(manifest.labels) if name in manifest.examples
+    ]
+    return {name: manifest.examples[name] for name in [*named_after_labels, *manifest.examples]}
 
 
 def _text() -> str:
@@ -96,10 +94,11 @@ def _checked(text: str) -> str:
     """Return `text`. Raises InvalidRequestError if it is blank or too long."""
     limit = get_state().settings.max_characters
     if not text.strip():
-        code, detail = "blank", "Write or paste a review first."
+        code, detail = "blank", f"Write or paste the {classifier().manifest.noun} first."
     elif len(text) > limit:
         code = "too-long"
-        detail = f"The review has {len(text):,} characters; the limit is {limit:,}. Shorten it."
+        noun = classifier().manifest.noun
+        detail = f"The {noun} has {len(text):,} characters; the limit is {limit:,}. Shorten it."
     else:
         return text
     raise invalid([FieldError(pointer="#/text", code=code, detail=detail)])
@@ -115,5 +114,6 @@ def _prediction_view(prediction: Prediction, risk: float | None) -> dict[str, An
         "prediction": prediction,
         "threshold_note": formatting.threshold_note(prediction, risk),
         "gauge_zone": formatting.gauge_zone(prediction),
+        "shown": formatting.shown_probabilities(prediction),
         "milliseconds": call_context().elapsed * 1000,
     }

@@ -23,7 +23,6 @@ from flask_openapi3 import OpenAPI
 from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense import __version__
-from reelsense.bundle import Manifest
 from reelsense.errors import NotReadyError
 from reelsense.server.api import openapi
 from reelsense.server.middleware import sessions
@@ -32,6 +31,7 @@ from reelsense.server.middleware.cross_site import require_same_origin
 from reelsense.server.middleware.problem_types import FIELD_CODES, PROBLEM_TYPES
 from reelsense.server.model_holder import classifier
 from reelsense.server.pages import formatting
+from reelsense.server.pages.labels import display_order, label_class
 from reelsense.server.state import get_state, state_of
 
 blueprint = Blueprint("pages", __name__)
@@ -42,6 +42,8 @@ _FILTERS = {
     "signed": formatting.signed,
     "duration": formatting.duration,
     "file_size": formatting.file_size,
+    "display_order": display_order,
+    "label_class": label_class,
     "timestamp": lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%-d %B, %H:%M} UTC",
 }
 
@@ -53,18 +55,23 @@ _SWAGGER_UI = resources.files("flask_openapi3_swagger") / "templates" / "swagger
 
 def configure_templates(app: Flask) -> None:
     """Add the filters and global variables of the templates to `app`."""
-    app.context_processor(lambda: {"model": _served_model()})
+    app.context_processor(_model_variables)
     app.jinja_env.filters |= _FILTERS
     app.jinja_env.globals["version"] = __version__
     app.jinja_env.globals["jobs_enabled"] = bool(state_of(app).settings.max_jobs)
 
 
-def _served_model() -> Manifest | None:
-    """Return the manifest of the served model; None while no model is ready."""
+def _model_variables() -> dict[str, object]:
+    """Return the variables on the served model that all templates have.
+
+    `model` is its manifest; None while no model is ready.
+    """
     try:
-        return classifier().manifest
+        manifest = classifier().manifest
     except NotReadyError:
-        return None
+        return {"model": None, "noun": "text", "nouns": "texts", "labels": []}
+    labels = display_order(manifest.labels)
+    return {"model": manifest, "noun": manifest.noun, "nouns": manifest.nouns, "labels": labels}
 
 
 @blueprint.get("/sign-in")

@@ -64,7 +64,7 @@ async function preview() {
   const detected = [dialect, warning].filter(Boolean).join("; ");
   element("dialect").textContent = detected.charAt(0).toUpperCase() + detected.slice(1);
   element("preview").hidden = false;
-  element("preview-title").textContent = columns.length > 1 ? "Which column contains the reviews?" : "Preview";
+  element("preview-title").textContent = columns.length > 1 ? element("preview-title").dataset.question : "Preview";
   element("send").focus();
 }
 

@@ -64,7 +64,7 @@ element("risk")?.addEventListener("change", () => {
   if (element("answer").childElementCount > 0) form.requestSubmit();
 });
 
-element("examples").addEventListener("click", (event) => {
+element("examples")?.addEventListener("click", (event) => {
   const { text } = event.target.dataset;
   if (text === undefined) return;
   event.preventDefault();
