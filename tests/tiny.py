@@ -20,13 +20,13 @@ _MOOD[[VOCABULARY["good"], VOCABULARY["great"]]] = 1
 _MOOD[[VOCABULARY["bad"], VOCABULARY["awful"]]] = -1
 
 
-def tokenizer_json(unknown: str = "the") -> str:
-    """Return the tokenizer.json of a BERT with VOCABULARY; other words become `unknown`."""
-    tokenizer = Tokenizer(models.WordPiece(vocab=VOCABULARY, unk_token=unknown))
+def tokenizer_json(unknown: str = "the", vocabulary: dict[str, int] = VOCABULARY) -> str:
+    """Return the tokenizer.json of a BERT with `vocabulary`; other words become `unknown`."""
+    tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token=unknown))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.add_special_tokens(SPECIAL)
-    ends = [(token, VOCABULARY[token]) for token in ("[SEP]", "[CLS]")]
+    ends = [(token, vocabulary[token]) for token in ("[SEP]", "[CLS]")]
     tokenizer.post_processor = processors.BertProcessing(*ends)
     return tokenizer.to_str()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from reelsense.bundle import Calibration, Manifest, write_bundle
@@ -24,7 +25,11 @@ def large_network(weight: float = 1.0) -> bytes:
 def network(weight: float = 1.0, *, tables: int = 1, rows: int = len(tiny.VOCABULARY)) -> bytes:
     """`tiny.count_moods` as ONNX; every good word counts `weight`."""
     moods = np.stack([-tiny._MOOD, tiny._MOOD], axis=1) * np.float32(weight)
-    moods = np.pad(moods, ((0, rows - len(moods)), (0, 0)))
+    return sum_of_rows(np.pad(moods, ((0, rows - len(moods)), (0, 0))), tables=tables)
+
+
+def sum_of_rows(moods: NDArray[np.float32], *, tables: int = 1) -> bytes:
+    """A network whose logits are the sum of the row in `moods` (words, labels) of each token."""
     names = [f"moods_{n}" for n in range(tables)]
     shares = [np.float32(2**n / (2**tables - 1)) for n in range(tables)]  # no two alike
     parts = zip(names, shares, strict=True)
@@ -46,7 +51,7 @@ def network(weight: float = 1.0, *, tables: int = 1, rows: int = len(tiny.VOCABU
             helper.make_tensor_value_info(name, TensorProto.INT64, shape)
             for name in ("input_ids", "attention_mask")
         ],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["texts", 2])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["texts", moods.shape[1]])],
         [*(numpy_helper.from_array(moods * part, name) for name, part in parts), axes, last],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

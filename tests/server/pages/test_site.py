@@ -9,7 +9,7 @@ from reelsense.inference.classifier import Classifier
 from reelsense.server.app import create_app
 from reelsense.server.middleware import keys
 from reelsense.server.settings import Settings
-from tests import tiny
+from tests import any_labels, tiny
 from tests.server.conftest import wait_until_ready
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -229,9 +229,31 @@ def test_other_labels_have_bars_instead_of_gauge() -> None:
     assert "supports" in text
 
 
-def test_example_parameter_fills_form(client: FlaskClient) -> None:
-    assert "I went in expecting little" in client.get("/?example=Positive").text
+@pytest.fixture
+def tickets() -> FlaskClient:
+    client = create_app(model=Classifier(any_labels.tickets())).test_client()
+    wait_until_ready(client)
+    return client
+
+
+def test_example_parameter_fills_form(tickets: FlaskClient, client: FlaskClient) -> None:
+    text = tickets.get("/?example=bug").text
+    assert f">\n{any_labels.EXAMPLES['bug']}</textarea>" in text
+    assert re.findall(r"example=(\w+)", text) == ["billing", "bug", "praise"]
     assert client.get("/?example=none").status_code == 200
+    assert "example=" not in client.get("/").text  # the model has none
+
+
+def test_pages_use_title_and_unit_of_the_model(tickets: FlaskClient) -> None:
+    assert "<h1>Who answers this ticket?</h1>" in tickets.get("/").text
+    assert "Analyse a file of tickets" in tickets.get("/jobs").text
+    assert "Write or paste the ticket first" in page(tickets, "", status=422)
+    for path in ("/", "/jobs", "/model"):
+        assert not re.search(r"review|positive|negative", shown_text(tickets.get(path).text))
+
+
+def shown_text(html: str) -> str:
+    return re.sub(r"<script.*?</script>|<[^>]*>", " ", html, flags=re.DOTALL)
 
 
 def test_errors_are_html_for_browsers_only(client: FlaskClient) -> None:

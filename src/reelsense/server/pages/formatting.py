@@ -72,7 +72,7 @@ def shown_probabilities(prediction: Prediction) -> dict[str, float]:
     """Return the probabilities to list: all, or the highest if the model has many labels."""
     probabilities = prediction.probabilities
     if len(probabilities) <= _MAX_LISTED:
-        return {label: probabilities[label] for label in display_order(list(probabilities))}
+        return {label: probabilities[label] for label in display_order(probabilities)}
     highest = sorted(probabilities, key=probabilities.__getitem__, reverse=True)[:_MAX_LISTED]
     return {label: probabilities[label] for label in highest}
 
