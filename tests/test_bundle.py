@@ -6,6 +6,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,7 @@ from reelsense.bundle import (
     retry_if_replaced,
     write_bundle,
 )
-from reelsense.bundle.manifest import serialize
+from reelsense.bundle.manifest import plural, serialize
 from reelsense.errors import BundleError
 from tests import tiny, tiny_network
 
@@ -80,6 +81,46 @@ def test_calibration_and_thresholds_are_read_as_written(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", replace(bundle, manifest=manifest))
     read = read_bundle(tmp_path / "bundle").manifest
     assert (read.calibration, read.risk_control) == (calibration, control)
+
+
+def test_title_unit_and_examples_do_not_change_the_version(written: Path, tmp_path: Path) -> None:
+    bundle = tiny.bundle(network=bytes(range(256)))
+    fields: dict[str, Any] = {"title": "Which team?", "unit": "story", "examples": {"a": "b\nc"}}
+    manifest = replace(bundle.manifest, **fields)
+    described = write_bundle(tmp_path / "described", replace(bundle, manifest=manifest))
+    plain = read_bundle(written).manifest
+    assert described.version == plain.version
+    assert (format_of(tmp_path / "described"), format_of(written)) == (FORMAT, 2)
+    assert read_bundle(tmp_path / "described").manifest == described
+    assert (described.heading, described.noun, described.nouns) == (
+        "Which team?",
+        "story",
+        "stories",
+    )
+    assert (plain.title, plain.unit, plain.examples) == ("", "", {})
+    assert plain.heading == "Is this text negative or positive?"
+    assert (plain.noun, plain.nouns) == ("text", "texts")
+
+
+@pytest.mark.parametrize(
+    ("noun", "nouns"),
+    [("review", "reviews"), ("story", "stories"), ("essay", "essays"), ("box", "boxes")],
+)
+def test_plural(noun: str, nouns: str) -> None:
+    assert plural(noun) == nouns
+
+
+@pytest.mark.parametrize(
+    ("count", "heading"),
+    [
+        (2, "Is this text 0 or 1?"),
+        (4, "Is this text 0, 1, 2 or 3?"),
+        (5, "Which label fits this text?"),
+    ],
+)
+def test_heading_lists_few_labels(count: int, heading: str) -> None:
+    labels = tuple(map(str, range(count)))
+    assert Manifest(name="tiny", labels=labels, window=16).heading == heading
 
 
 def test_bundle_of_format_1_is_read(written: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 from reelsense import Classifier, __version__
 from reelsense.cli import cli
 from reelsense.errors import DatasetError, InputError
-from tests import tiny
+from tests import any_labels, tiny
 
 
 @pytest.fixture
@@ -57,6 +58,20 @@ def test_predict_warns_of_length_groups_that_cannot_meet_the_risk(
     assert result.exit_code == 0
     assert verdicts in result.stderr
     assert bool(result.stderr) == bool(verdicts)
+
+
+def test_commands_use_the_labels_of_the_model(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classifier, "load", lambda _path: Classifier(any_labels.bundle()))
+    assert runner.invoke(cli, ["predict", "a crash and an error"]).output == "bug  96.4%\n"
+    text = runner.invoke(
+        cli, ["explain", "It is broken. Thanks. Send the invoice, a refund."]
+    ).output
+    assert "log-odds of billing" in text
+    table = runner.invoke(cli, ["predict", "-"], input="thanks\n").stdout
+    assert table.splitlines()[0].split(",")[1:] == ["label", "score", "verdict", "error"]
+    assert not re.search("positive|negative|stars", text + table)
 
 
 def test_predict_exits_with_1_if_no_row_is_scored(runner: CliRunner, tmp_path: Path) -> None:

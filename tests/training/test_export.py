@@ -1,4 +1,6 @@
 import json
+import logging
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +17,10 @@ from onnx.reference import ReferenceEvaluator
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from reelsense import Classifier
-from reelsense.bundle import Bundle
+from reelsense.bundle import Bundle, Manifest
 from reelsense.datasets.evaluation_sets import PHRASES, VALIDATION_SENTENCES
-from reelsense.datasets.reviews import Split
-from reelsense.errors import InputError
+from reelsense.datasets.reviews import Review, Split
+from reelsense.errors import BundleError, InputError
 from reelsense.evaluation.calibrate import ValidationSet
 from reelsense.inference.batching import Network
 from reelsense.inference.engine import Engine
@@ -27,6 +29,7 @@ from reelsense.training import export as exports
 from reelsense.training.model import load_model
 from reelsense.training.quantize import quantize
 from reelsense.training.recipe import Stage
+from tests import tiny
 from tests.conftest import LABELS
 from tests.training.conftest import code, finetune, pretrain
 
@@ -151,6 +154,57 @@ def test_to_onnx_transposes_only_queries_keys_values_and_context(base: Path) -> 
     network = exports.to_onnx(model.train(False))
     transposes = [node for node in network.graph.node if node.op_type == "Transpose"]
     assert len(transposes) == 4 * model.config.num_hidden_layers
+
+
+def test_export_writes_title_unit_and_examples(trained: Path, split: Split, tmp_path: Path) -> None:
+    def exported(presentation: exports.Presentation) -> Manifest:
+        arguments = trained, split.validation, LABELS, tmp_path / "bundle"
+        exports.export(*arguments, data="films.csv", presentation=presentation)
+        return Classifier.load(tmp_path / "bundle").manifest
+
+    manifest = exported(exports.Presentation("Which?", "film", {"Short": "Good."}))
+    assert (manifest.title, manifest.unit, manifest.examples) == (
+        "Which?",
+        "film",
+        {"Short": "Good."},
+    )
+    examples = exported(exports.Presentation()).examples
+    assert set(examples) == set(LABELS)
+    texts = {" ".join(review.text.split()): review.label for review in split.validation}
+    assert all(texts[text] == label for label, text in examples.items())
+    assert exported(exports.Presentation(examples={})).examples == {}
+
+
+def test_examples_are_short_and_predicted_with_confidence() -> None:
+    texts = {
+        "good film was good and good and good, the best": "positive",
+        "a good film in which nothing at all happens": "positive",
+        "good": "positive",  # too short
+        "good " * 200: "positive",  # too long
+        "a great film with the wrong label in this file": "negative",
+    }
+    reviews = [Review(text, text, label, None, "") for text, label in texts.items()]
+    examples = exports.example_texts(tiny.classifier(), reviews)
+    assert examples == {"positive": "good film was good and good and good, the best"}
+
+
+def test_export_rejects_an_invalid_unit_before_it_converts(
+    trained: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(exports, "to_onnx")
+    unit = exports.Presentation(unit="two\nlines")
+    arguments = trained, split.validation, LABELS, tmp_path / "bundle"
+    with code("invalid-manifest", BundleError):
+        exports.export(*arguments, data="films.csv", presentation=unit)
+
+
+def test_export_hides_warnings_of_the_exporter() -> None:
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    assert log.isEnabledFor(logging.WARNING)
+    with exports._without_exporter_warnings():
+        assert not log.isEnabledFor(logging.WARNING)
+        warnings.warn("a warning, which is an error in tests", stacklevel=1)
+    assert log.isEnabledFor(logging.WARNING)
 
 
 def test_export_rejects_other_labels(trained: Path, split: Split, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,11 +15,12 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, XLMRobertaConfig
 
+from reelsense.bundle import write_bundle
 from reelsense.errors import DownloadError, TrainingError
 from reelsense.training import checkpoint
 from reelsense.training.model import load_encoder, load_masked_lm, load_model, output_layer
 from reelsense.training.pretrained import find_base, read_tokenizer
-from tests import tiny_tokenizers
+from tests import tiny, tiny_tokenizers
 from tests.conftest import LABELS
 from tests.training.conftest import code
 from tests.training.families import tiny_config, write_family
@@ -49,10 +51,16 @@ def cut(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def as_bundle(folder: Path) -> None:
+    shutil.rmtree(folder)
+    write_bundle(folder, tiny.bundle())
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (removed("config.json"), "config.json"),
+        (as_bundle, "checkpoints/default"),
         (written("config.json", "{"), "valid JSON"),
         (configured(model_type=None), "model_type"),
         (configured(model_type="nonsense"), "nonsense"),
