@@ -22,12 +22,11 @@ from reelsense.bundle import (
     RiskControl,
     Threshold,
     check_target,
-    files,
     read_bundle,
     retry_if_replaced,
     write_bundle,
 )
-from reelsense.bundle.manifest import plural, serialize
+from reelsense.bundle.manifest import parse, plural, serialize
 from reelsense.errors import BundleError
 from tests import tiny, tiny_network
 
@@ -228,14 +227,13 @@ def test_read_bundle_reads_again_if_the_folder_was_replaced(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = copy(written, tmp_path / "bundle")
-    parse = files.parse
 
     def replaced_after_the_manifest(path: Path, raw: bytes) -> Manifest:
         monkeypatch.undo()
         write_bundle(folder, tiny.bundle(network=b"new"))
         return parse(path, raw)
 
-    monkeypatch.setattr(files, "parse", replaced_after_the_manifest)
+    monkeypatch.setattr("reelsense.bundle.files.parse", replaced_after_the_manifest)
     assert read_bundle(folder).network_content(NETWORK) == b"new"
 
 

@@ -210,7 +210,7 @@ def test_pasting_20_000_characters_stays_smooth(page: webdriver.Chrome) -> None:
 
 def test_blank_review_shows_problem_until_next_review(page: webdriver.Chrome) -> None:
     analyse(page, "   ")
-    assert shown(page, "problem") == "Write or paste a review first."
+    assert shown(page, "problem") == "Write or paste the review first."
     page.find_element(By.ID, "text").clear()
     analyse(page, "Wonderful!")
     assert shown(page, "verdict") == "positive"
