@@ -33,6 +33,7 @@ from reelsense.server.api.uploads import (
     open_upload,
     preview_upload,
     resolve_column,
+    upload_format,
 )
 from reelsense.server.jobs_worker import JobsWorker
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError
@@ -252,7 +253,7 @@ def _unusable_file(error: DatasetError) -> InvalidRequestError | HTTPException:
 def preview(query: PreviewQuery) -> Response:
     """Return the columns and first rows of a file, given its beginning."""
     worker = get_jobs_worker()
-    is_excel = query.name.lower().endswith(EXCEL)
+    is_excel = upload_format(query.name, request.mimetype).suffix == EXCEL
     if is_excel:  # a part of it cannot be read
         request.max_content_length = get_state().settings.max_upload
     try:

@@ -106,7 +106,7 @@ def open_upload(
         )
     # Browsers on Windows may send the folders, too.
     name = PurePosixPath(name.replace("\\", "/")).name.strip()[-_MAX_NAME:]
-    file_format = _format(name, media_type)
+    file_format = upload_format(name, media_type)
     name = name or f"texts{file_format}"
     checked = _CheckedStream(stream, check)
     buffered = io.BufferedReader(checked)
@@ -119,8 +119,8 @@ def open_upload(
     options = replace(options, encoding=options.encoding or charset)
     if file_format.suffix == EXCEL:
         content = io.BytesIO(buffered.read())  # limited by the maximum size of an upload
-        table = reading.read_excel(content, name, options)
-        return Upload(name, EXCEL, table, _checked_rows(table, check), checked)
+        table = reading.read_excel(content, name, options, check)
+        return Upload(name, EXCEL, table, (row for row, _ in table.rows), checked)
     try:
         lines = text_lines(buffered, options.encoding)
     except DatasetError as error:
@@ -130,12 +130,6 @@ def open_upload(
     return Upload(name, file_format.suffix, table, (row for row, _ in table.rows), checked, lines)
 
 
-def _checked_rows(table: Table, check: Callable[[], None]) -> Iterator[Row]:
-    for row, _ in table.rows:
-        check()
-        yield row
-
-
 def _has_one_line(stream: io.BufferedReader[Any]) -> bool:
     """Return whether the body is short and has no line break. Does not consume it."""
     start = stream.peek(1)
@@ -143,7 +137,11 @@ def _has_one_line(stream: io.BufferedReader[Any]) -> bool:
     return is_whole and b"\n" not in start and b"\r" not in start
 
 
-def _format(name: str, media_type: str) -> FileFormat:
+def upload_format(name: str, media_type: str) -> FileFormat:
+    """Return the format of an upload: that of its name, otherwise that of the media type.
+
+    Raises UnsupportedMediaType.
+    """
     with suppress(DatasetError):
         file_format = file_format_of(name)
         if file_format.suffix in FORMATS and not file_format.compressed:
