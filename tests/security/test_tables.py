@@ -20,7 +20,7 @@ import pytest
 
 from reelsense.bulk.plan import plan
 from reelsense.bulk.shards import cut_shards
-from reelsense.errors import AbandonedError, DatasetError, ReelsenseError
+from reelsense.errors import DatasetError, DeadlineError, ReelsenseError
 from reelsense.server.api.uploads import open_upload, preview_upload, resolve_column
 from reelsense.tables import storage
 from reelsense.tables.reading import ReadOptions
@@ -126,9 +126,9 @@ def test_reading_stops_when_the_client_is_gone(content: bytes) -> None:
 
     def check() -> None:
         if next(calls) == 4:
-            raise AbandonedError("gone")
+            raise DeadlineError("too late")
 
-    with pytest.raises(AbandonedError):
+    with pytest.raises(DeadlineError):
         read("a.csv", content, check)
     assert next(calls) == 5
 
@@ -185,14 +185,34 @@ def test_gzip_of_many_values_takes_little_memory(tmp_path: Path) -> None:
         assert cut(path) == 100
 
 
-def test_parquet_of_repeated_values_takes_little_memory(tmp_path: Path) -> None:
+REPEATED = {
+    "texts": ["a" * 1_600_000] * 1000,
+    "lists": [["a" * 1_600_000]] * 1000,
+    "structs": [{"b": {"c": "a" * 1_600_000}}] * 1000,
+    "long-lists": [["a" * 1_600_000] * 20] * 50,
+}
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_parquet_of_repeated_values_takes_little_memory(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"text": ["a" * 1_600_000] * 1000}), path, compression="zstd")
+    values = REPEATED[name]
+    table = pa.table({"text": ["good"] * len(values), "other": values})
+    pq.write_table(table, path, compression="zstd")
+    del table
     assert path.stat().st_size < 10_000
     before = pa.default_memory_pool().max_memory()
-    with memory_limit(100_000_000):
-        assert cut(path) == 1000
-    assert pa.default_memory_pool().max_memory() - before < 100_000_000
+    with memory_limit(200_000_000):
+        assert cut(path) == len(values)
+    assert pa.default_memory_pool().max_memory() - before < 200_000_000
+
+
+def test_parquet_row_that_expands_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["good"], "other": [["a" * 1_600_000] * 1000]}), path)
+    with pytest.raises(DatasetError) as error, memory_limit(100_000_000):
+        cut(path)
+    assert error.value.code == "row-too-large"
 
 
 SPREADSHEET = {
@@ -268,9 +288,9 @@ def test_reading_a_spreadsheet_stops_when_the_client_is_gone() -> None:
 
     def check() -> None:
         if next(calls) == 20:
-            raise AbandonedError("gone")
+            raise DeadlineError("too late")
 
-    with pytest.raises(AbandonedError):
+    with pytest.raises(DeadlineError):
         read("a.xlsx", SPREADSHEETS["blank-rows"], check)
     assert next(calls) == 21
 

@@ -17,7 +17,7 @@ from posixpath import join, normpath
 from typing import IO, cast
 from xml.etree.ElementTree import Element, ParseError, XMLPullParser
 
-from reelsense.errors import DatasetError
+from reelsense.errors import DatasetError, ReelsenseError
 from reelsense.tables.row import MAX_COLUMNS
 
 _MAX_BYTES = 200_000_000  # of the uncompressed file
@@ -68,6 +68,8 @@ def sheet_rows(
 def _excel_errors(name: str) -> Iterator[None]:
     try:
         yield
+    except ReelsenseError:  # such as a deadline, which is an OSError
+        raise
     # RuntimeError: an encrypted part
     except (zipfile.BadZipFile, zlib.error, ParseError, OSError, EOFError, LookupError, ValueError,
             OverflowError, RuntimeError) as error:  # fmt: skip
