@@ -185,7 +185,7 @@ def test_gzip_of_many_values_takes_little_memory(tmp_path: Path) -> None:
         assert cut(path) == 100
 
 
-REPEATED = {
+REPEATED: dict[str, list[object]] = {
     "texts": ["a" * 1_600_000] * 1000,
     "lists": [["a" * 1_600_000]] * 1000,
     "structs": [{"b": {"c": "a" * 1_600_000}}] * 1000,

@@ -109,18 +109,23 @@ class JobRepository:
         rows: Iterable[Row],
         max_rows: int,
         max_bytes: Callable[[int], float] = lambda _: inf,
+        max_total_bytes: float = inf,
     ) -> Job:
         """Store a new job, ready to be claimed. If `rows` raises an error, nothing is stored.
 
-        `max_bytes` returns the bytes that a number of rows may need. Raises DatasetError if there
-        are no rows, or too many rows, cells or bytes.
+        `max_bytes` returns the bytes that a number of rows may need, and `max_total_bytes` is the
+        limit for all jobs. Raises DatasetError if there are no rows, or too many rows, cells or
+        bytes, and StorageLimitError.
         """
+        free_bytes = max_total_bytes - self._usage(true())[1]
         job_id = secrets.token_urlsafe(16)
         with self.database.writing() as connection:
             values = asdict(new_job) | {"id": job_id, "state": RECEIVING, "created": self._now()}
             connection.execute(insert(jobs).values(values))
         try:
-            stored = store_rows(self.database, job_id, new_job, rows, max_rows, max_bytes)
+            stored = store_rows(
+                self.database, job_id, new_job, rows, max_rows, max_bytes, free_bytes
+            )
         except BaseException:
             self._end(job_id, (RECEIVING,), DELETED)
             raise
@@ -260,6 +265,7 @@ class JobRepository:
         }
         if job.done + len(rows) >= job.rows:
             changes |= self._ended(DONE)
+        self.database.check_space()
         with self.database.writing() as connection:
             _check_owner(connection, job)
             connection.execute(insert(job_answers), records)

@@ -41,11 +41,12 @@ FORMATS = tuple(dict.fromkeys(MEDIA_TYPES.values()))
 _PREVIEW_ROWS = 5
 _MAX_NAME = 200  # characters
 _MAX_COLUMNS = 1000
+_MAX_COLUMN_NAME = 1000  # characters: names are repeated in every row of a .jsonl
 _MAX_EXPANSION = {EXCEL: 100}  # how many times the size of a file its rows may need
 
 
 class _CheckedStream(io.RawIOBase):
-    """A stream that calls `check` before it reads: reading a table takes as long as its loops."""
+    """A stream that calls `check` before every read, so that reading stops at the deadline."""
 
     def __init__(self, stream: IO[bytes], check: Callable[[], None]) -> None:
         self._stream, self._check = stream, check
@@ -56,10 +57,12 @@ class _CheckedStream(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         self._check()
-        content = self._stream.read(len(buffer))
-        buffer[: len(content)] = content
-        self.bytes_read += len(content)
-        return len(content)
+        size = 0
+        while size < len(buffer) and (content := self._stream.read(len(buffer) - size)):
+            buffer[size : size + len(content)] = content
+            size += len(content)
+        self.bytes_read += size
+        return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Upload:
 
         Short rows are filled up, and characters are escaped. Excel files are compressed.
         """
-        return self.stream.bytes_read * _MAX_EXPANSION.get(self.suffix, 10) + 100 * rows
+        return self.stream.bytes_read * _MAX_EXPANSION.get(self.suffix, 10) + 300 * rows
 
 
 def open_upload(
@@ -174,6 +177,12 @@ def resolve_column(upload: Upload, column: str | None) -> tuple[str, Iterator[Ro
         raise DatasetError(
             f"{upload.name} has {len(columns.header):,} columns; the limit is {_MAX_COLUMNS:,}",
             code="too-many-columns",
+        )
+    if any(len(name) > _MAX_COLUMN_NAME for name in (*columns.header, column or "")):
+        raise DatasetError(
+            f"{upload.name}: a column name has more than {_MAX_COLUMN_NAME:,} characters: if the "
+            "first line is not a header, set ?header=false",
+            code="column-name-too-long",
         )
     if column is not None and upload.suffix in JSON:  # rows may have different keys
         return column, rows
