@@ -22,7 +22,7 @@ from reelsense.bulk.plan import plan
 from reelsense.bulk.shards import cut_shards
 from reelsense.errors import DatasetError, DeadlineError, ReelsenseError
 from reelsense.server.api.uploads import open_upload, preview_upload, resolve_column
-from reelsense.tables import storage
+from reelsense.tables import excel, storage
 from reelsense.tables.reading import ReadOptions
 from reelsense.tables.row import Columns
 from reelsense.tables.text import codec
@@ -236,7 +236,9 @@ SPREADSHEET = {
 MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 
 
-def spreadsheet(rows: str, texts: Sequence[str] = ("text",), styles: str = "") -> bytes:
+def spreadsheet(
+    rows: str, texts: Sequence[str] = ("text",), styles: str = "", shared: bytes | None = None
+) -> bytes:
     """Return an .xlsx with these rows, whose cells can refer to shared texts."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -244,8 +246,8 @@ def spreadsheet(rows: str, texts: Sequence[str] = ("text",), styles: str = "") -
             archive.writestr(name, content)
         sheet = f"<worksheet {MAIN}><sheetData>{rows}</sheetData></worksheet>"
         archive.writestr("xl/sheet.xml", sheet)
-        shared = "".join(f"<si><t>{text}</t></si>" for text in texts)
-        archive.writestr("xl/strings.xml", f"<sst {MAIN}>{shared}</sst>")
+        items = "".join(f"<si><t>{text}</t></si>" for text in texts)
+        archive.writestr("xl/strings.xml", shared or f"<sst {MAIN}>{items}</sst>")
         formats = f"<styleSheet {MAIN}><cellXfs>{styles}</cellXfs></styleSheet>"
         archive.writestr("xl/styles.xml", formats)
     return file.getvalue()
@@ -281,6 +283,23 @@ def test_spreadsheet_takes_little_time_and_memory(name: str) -> None:
     with memory_limit(200_000_000), suppress(ReelsenseError):
         read("a.xlsx", SPREADSHEETS[name])
     assert time.process_time() - start < CPU_SECONDS
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp037"])
+def test_spreadsheet_with_entities_is_rejected(encoding: str) -> None:
+    """Seven kilobytes of references once needed a gigabyte."""
+    text = (
+        f'<!DOCTYPE sst [<!ENTITY a "{"a" * 250}">]>'
+        f"<sst {MAIN}><si><t>{'&a;' * 200_000}</t></si></sst>"
+    )
+    declaration = f'<?xml version="1.0" encoding="{encoding}"?>'
+    content = declaration.encode() + text.encode("cp037")
+    if encoding != "cp037":
+        content = (declaration + text).encode(encoding)
+    bomb = spreadsheet(f"<row>{cell('A1')}</row>", shared=content)
+    with pytest.raises(DatasetError) as error, memory_limit(50_000_000):
+        list(excel.sheet_rows(io.BytesIO(bomb), "a.xlsx"))
+    assert error.value.code == "damaged-file"
 
 
 def test_reading_a_spreadsheet_stops_when_the_client_is_gone() -> None:

@@ -15,7 +15,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from posixpath import join, normpath
 from typing import IO, cast
-from xml.etree.ElementTree import Element, ParseError, XMLPullParser
+from xml.etree.ElementTree import (  # nosec B405  # see _check_prolog
+    Element,
+    ParseError,
+    XMLPullParser,
+)
 
 from reelsense.errors import DatasetError, ReelsenseError
 from reelsense.tables.row import MAX_COLUMNS
@@ -29,6 +33,7 @@ _MAX_TEXT_BYTES = 10_000_000
 _CHUNK = 64 * 1024
 
 _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")  # of characters that XML does not allow
+_ENCODING = re.compile(rb"<\?xml[^>]*?encoding\s*=\s*[\"']([^\"']*)")
 _COLUMN = re.compile(r"([A-Z]{1,3})[0-9]*")
 # Built-in formats of dates and times (ECMA-376, 18.8.30), and letters of such custom formats.
 _DATE_FORMATS = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}
@@ -99,20 +104,37 @@ class _Events:
     def __iter__(self) -> Iterator[tuple[str, str, Element]]:
         """Yield "start" or "end", the name without namespace, and the element."""
         parser: XMLPullParser[Element] = XMLPullParser(("start", "end"))
+        prolog: bytes | None = b""
         bytes_without_event = 0
         while chunk := self.file.read(_CHUNK):
             self.check()
+            if prolog is not None:
+                prolog += chunk
+                _check_prolog(prolog)
             parser.feed(chunk)
             bytes_without_event += len(chunk)
-            for event, element in cast("Iterator[tuple[str, Element]]", parser.read_events()):
-                bytes_without_event = 0
-                self.elements += event == "start"
-                if self.elements > _MAX_ELEMENTS:
-                    raise ValueError("it has too many elements")
-                yield event, element.tag.rpartition("}")[2], element
+            for event in self._counted(parser):
+                prolog, bytes_without_event = None, 0
+                yield event
             if bytes_without_event > _MAX_TEXT_BYTES:
                 raise ValueError(f"a text has more than {_MAX_TEXT_BYTES:,} bytes")
         parser.close()
+        yield from self._counted(parser)
+
+    def _counted(self, parser: XMLPullParser[Element]) -> Iterator[tuple[str, str, Element]]:
+        for event, element in cast("Iterator[tuple[str, Element]]", parser.read_events()):
+            self.elements += event == "start"
+            if self.elements > _MAX_ELEMENTS:
+                raise ValueError("it has too many elements")
+            yield event, element.tag.rpartition("}")[2], element
+
+
+def _check_prolog(start: bytes) -> None:
+    """Raise ValueError if entities could be declared, which expand to many times their size."""
+    text = start.replace(b"\0", b"")  # of UTF-16
+    encoding = _ENCODING.match(text.lstrip(b"\xef\xbb\xbf\xff\xfe"))
+    if b"<!DOCTYPE" in text or (encoding and encoding[1].lower() not in (b"utf-8", b"utf-16")):
+        raise ValueError("it has a document type or an encoding that .xlsx files do not have")
 
 
 @dataclass
