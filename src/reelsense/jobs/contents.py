@@ -21,7 +21,7 @@ _CHUNK_ROWS = 1000
 _CHUNK_SIZE = 1_000_000  # approximate number of characters
 _FIRST_CHUNK_ROWS = 16  # of a result
 
-_MAX_CELLS = 20_000_000  # a short file can have very many, because short rows are filled up
+_MAX_CELLS = 20_000_000  # short rows are padded to the header, so a small file can have many
 
 
 @dataclass(slots=True)

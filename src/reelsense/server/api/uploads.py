@@ -42,7 +42,7 @@ _PREVIEW_ROWS = 5
 _MAX_NAME = 200  # characters
 _MAX_COLUMNS = 1000
 _MAX_COLUMN_NAME = 1000  # characters: names are repeated in every row of a .jsonl
-_MAX_EXPANSION = {EXCEL: 100}  # how many times the size of a file its rows may need
+_MAX_EXPANSION = {EXCEL: 100}  # maximum ratio of stored bytes to bytes read
 
 
 class _CheckedStream(io.RawIOBase):
@@ -76,10 +76,10 @@ class Upload:
     """The rows; they can be read once."""
     stream: _CheckedStream
     lines: io.TextIOWrapper | None = None
-    """From which the rows are read, except those of Excel."""
+    """The text behind `rows`; None for Excel."""
 
     def max_bytes(self, rows: int) -> int:
-        """Return the bytes that may be stored of the first `rows`: a multiple of those read.
+        """Return the maximum stored size of the first `rows` in bytes: a multiple of those read.
 
         Short rows are filled up, and characters are escaped. Excel files are compressed.
         """
