@@ -46,8 +46,8 @@ def store_rows(
     """Store the rows of a job.
 
     `max_bytes` returns the bytes that a number of rows may need, at most `free_bytes`. Raises
-    DatasetError if there are no rows, or too many rows, cells or bytes, and StorageLimitError if
-    they do not fit into `free_bytes`.
+    DatasetError without rows, or with too many rows, cells or bytes, and StorageLimitError if they
+    do not fit into `free_bytes`.
     """
     stored = Stored()
     for chunk in _chunks(rows):

@@ -114,8 +114,8 @@ class JobRepository:
         """Store a new job, ready to be claimed. If `rows` raises an error, nothing is stored.
 
         `max_bytes` returns the bytes that a number of rows may need, and `max_total_bytes` is the
-        limit for all jobs. Raises DatasetError if there are no rows, or too many rows, cells or
-        bytes, and StorageLimitError.
+        limit for all jobs. Raises DatasetError without rows, or with too many rows, cells or bytes,
+        and StorageLimitError.
         """
         free_bytes = max_total_bytes - self._usage(true())[1]
         job_id = secrets.token_urlsafe(16)

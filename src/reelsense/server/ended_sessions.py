@@ -27,7 +27,7 @@ class EndedSessions:
     unavailable, and without one, only the sessions that this process has ended are known.
 
     Args:
-        open_database: Returns the database; may raise StoreError. None: there is none.
+        open_database: Returns the database; may raise StoreError. None without a database.
     """
 
     def __init__(self, open_database: Callable[[], Database] | None) -> None:

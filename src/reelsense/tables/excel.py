@@ -139,7 +139,7 @@ def _check_prolog(start: bytes) -> None:
 
 @dataclass
 class _Workbook:
-    """What the cells of a sheet refer to."""
+    """The sheets, and the shared texts and styles that their cells refer to."""
 
     sheets: dict[str, str] = field(default_factory=dict)  # parts by name
     texts: list[str] = field(default_factory=list)

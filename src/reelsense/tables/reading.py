@@ -47,7 +47,7 @@ class FileFormat:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What the user says about files. None: detect it."""
+    """Options for reading files. None: detect the value."""
 
     input_format: FileFormat | None = None
     encoding: str | None = None  # None: UTF-8

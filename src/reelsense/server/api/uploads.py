@@ -72,11 +72,14 @@ class Upload:
     name: str
     suffix: str
     table: Table
-    rows: Iterator[Row]
-    """The rows; they can be read once."""
     stream: _CheckedStream
     lines: io.TextIOWrapper | None = None
     """The text behind `rows`; None for Excel."""
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        """The rows; they can be read once."""
+        return (row for row, _ in self.table.rows)
 
     def max_bytes(self, rows: int) -> int:
         """Return the maximum stored size of the first `rows` in bytes: a multiple of those read.
@@ -123,14 +126,14 @@ def open_upload(
     if file_format.suffix == EXCEL:
         content = io.BytesIO(buffered.read())  # limited by the maximum size of an upload
         table = reading.read_excel(content, name, options, check)
-        return Upload(name, EXCEL, table, (row for row, _ in table.rows), checked)
+        return Upload(name, EXCEL, table, checked)
     try:
         lines = text_lines(buffered, options.encoding)
     except DatasetError as error:
         field = FieldError(pointer="?encoding", code="no-such-encoding", detail=str(error))
         raise InvalidRequestError([field]) from error
     table = reading.read_text(lines, file_format.suffix, name, options)
-    return Upload(name, file_format.suffix, table, (row for row, _ in table.rows), checked, lines)
+    return Upload(name, file_format.suffix, table, checked, lines)
 
 
 def _has_one_line(stream: io.BufferedReader[Any]) -> bool:
