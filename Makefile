@@ -38,8 +38,8 @@ test-fast: .venv/dev ## run the quick tests of every package, without coverage
 test: .venv/dev ## run all tests except the slow ones, with coverage; page tests need chromium and chromedriver
 	$(BIN)/python -m pytest --cov=reelsense --cov-report=term:skip-covered
 
-test-slow: .venv/dev ## run the slow tests
-	$(BIN)/python -m pytest -m slow
+test-slow: .venv/dev ## run the slow tests, and all attacks
+	$(BIN)/python -m pytest -m "slow or security"
 
 # Installs versions that pyproject.toml and constraints.txt exclude, in a separate environment. The
 # environment is rebuilt each time: "newest" changes without a change of a file that make could check.

@@ -303,8 +303,8 @@ def test_images_have_digests() -> None:
     images += re.findall(r"^ARG PYTHON=(.*)$", text("Dockerfile"), re.MULTILINE)
     assert len(images) == 3
     assert all(re.search(r"@sha256:[0-9a-f]{64}$", image) for image in images)
-    froms = re.findall(r"^FROM (\S+)", text("Dockerfile"), re.MULTILINE)
-    assert set(froms) == {"$PYTHON"}
+    stages = re.findall(r"^FROM (\S+)", text("Dockerfile"), re.MULTILINE)
+    assert set(stages) == {"$PYTHON"}
 
 
 @pytest.mark.security

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from reelsense.bundle import write_bundle
 from reelsense.server.app import create_app
 from reelsense.server.settings import Settings
 from tests import tiny
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.security
 
@@ -24,8 +24,7 @@ def test_readyz_names_the_kind_of_failure_only(
     (folder / "tokenizer.json").write_text("changed")
     with caplog.at_level(logging.ERROR):
         client = create_app(Settings(model=str(folder))).test_client()
-        while "could not be loaded" not in client.get("/readyz").text:
-            time.sleep(0.01)
+        wait_until(lambda: "could not be loaded" in client.get("/readyz").text)
     for path in ("/readyz", "/v2/health/ready", "/v1/info"):
         answer = client.get(path)
         assert "private-folder" not in answer.text

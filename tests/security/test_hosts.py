@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.server.listening import answer_to, listening
-from tests.server.secured import ALL_ADDRESSES, GOOD, ready_app
+from tests.server.secured import ALL_ADDRESSES, GOOD, KEYS, SHOP, TILL, bearer, ready_app
 
 pytestmark = pytest.mark.security
 
@@ -237,6 +237,43 @@ def test_rate_limit_counts_spellings_of_an_address_together(addresses: list[str]
         for address in addresses
     ]
     assert statuses == [200, 429, 429, 429]
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("intranet:80", "http://intranet"),
+        ("intranet", "http://intranet:80"),
+        ("intranet:443", "https://intranet"),
+    ],
+)
+def test_default_ports_are_the_same_origin(local: FlaskClient, host: str, origin: str) -> None:
+    headers, environ = {"Origin": origin}, {"HTTP_HOST": host}
+    answer = local.post("/v1/predict", json=GOOD, headers=headers, environ_overrides=environ)
+    assert answer.status_code == 200
+
+
+def test_unmatched_urls_count_for_the_key() -> None:
+    client = ready_app(keys=KEYS).test_client()
+    assert client.get("/nowhere", headers=bearer(TILL)).status_code == 404
+    assert client.get("/v1/info", headers=bearer(TILL)).status_code == 429
+    assert client.get("/v1/info", headers=bearer(SHOP)).status_code == 200
+
+
+@pytest.mark.parametrize("value", ["", " ", ",", "chunked, chunked", "gzip, chunked"])
+def test_ambiguous_transfer_encoding_is_rejected(value: str) -> None:
+    with listening(ready_app()) as (port, _):
+        request = (
+            "POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            f"Transfer-Encoding: {value}\r\nContent-Length: 5\r\n\r\nhello"
+        )
+        assert answer_to(port, request.encode())[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 501")
+
+
+def test_forwarded_scheme_is_http_or_https() -> None:
+    client = ready_app(trusted_proxies=1, insecure_public=True).test_client()
+    headers = {"X-Forwarded-Proto": "javascript", "X-Forwarded-Host": "evil.example"}
+    assert client.get("/v1//info", headers=headers).location.startswith("http://")
 
 
 def test_rate_limit_counts_unmatched_urls() -> None:

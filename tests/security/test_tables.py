@@ -9,7 +9,7 @@ import json
 import time
 import tracemalloc
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from encodings import aliases
 from pathlib import Path
@@ -20,9 +20,9 @@ import pytest
 
 from reelsense.bulk.plan import plan
 from reelsense.bulk.shards import cut_shards
-from reelsense.errors import AbandonedError, DatasetError, ReelsenseError
+from reelsense.errors import DatasetError, DeadlineError, ReelsenseError
 from reelsense.server.api.uploads import open_upload, preview_upload, resolve_column
-from reelsense.tables import storage
+from reelsense.tables import excel, storage
 from reelsense.tables.reading import ReadOptions
 from reelsense.tables.row import Columns
 from reelsense.tables.text import codec
@@ -126,9 +126,9 @@ def test_reading_stops_when_the_client_is_gone(content: bytes) -> None:
 
     def check() -> None:
         if next(calls) == 4:
-            raise AbandonedError("gone")
+            raise DeadlineError("too late")
 
-    with pytest.raises(AbandonedError):
+    with pytest.raises(DeadlineError):
         read("a.csv", content, check)
     assert next(calls) == 5
 
@@ -185,27 +185,37 @@ def test_gzip_of_many_values_takes_little_memory(tmp_path: Path) -> None:
         assert cut(path) == 100
 
 
-def test_parquet_of_repeated_values_takes_little_memory(tmp_path: Path) -> None:
+REPEATED: dict[str, list[object]] = {
+    "texts": ["a" * 1_600_000] * 1000,
+    "lists": [["a" * 1_600_000]] * 1000,
+    "structs": [{"b": {"c": "a" * 1_600_000}}] * 1000,
+    "long-lists": [["a" * 1_600_000] * 20] * 50,
+}
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_parquet_of_repeated_values_takes_little_memory(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"text": ["a" * 1_600_000] * 1000}), path, compression="zstd")
+    values = REPEATED[name]
+    table = pa.table({"text": ["good"] * len(values), "other": values})
+    pq.write_table(table, path, compression="zstd")
+    del table
     assert path.stat().st_size < 10_000
     before = pa.default_memory_pool().max_memory()
-    with memory_limit(100_000_000):
-        assert cut(path) == 1000
-    assert pa.default_memory_pool().max_memory() - before < 100_000_000
+    with memory_limit(200_000_000):
+        assert cut(path) == len(values)
+    assert pa.default_memory_pool().max_memory() - before < 200_000_000
+
+
+def test_parquet_row_that_expands_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["good"], "other": [["a" * 1_600_000] * 1000]}), path)
+    with pytest.raises(DatasetError) as error, memory_limit(100_000_000):
+        cut(path)
+    assert error.value.code == "row-too-large"
 
 
 SPREADSHEET = {
-    "[Content_Types].xml": """<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">
-        <Default Extension="rels"
-            ContentType="application/vnd.openxmlformats-package.relationships+xml"/>
-        <Override PartName="/xl/workbook.xml"
-            ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>
-        <Override PartName="/xl/sheet.xml"
-            ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/>
-        <Override PartName="/xl/strings.xml"
-            ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"/>
-        </Types>""",
     "_rels/.rels": """<Relationships
         xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="a"
         Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"
@@ -219,20 +229,27 @@ SPREADSHEET = {
         Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet"
         Target="sheet.xml"/><Relationship Id="b"
         Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/sharedStrings"
-        Target="strings.xml"/></Relationships>""",
+        Target="strings.xml"/><Relationship Id="c"
+        Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/styles"
+        Target="styles.xml"/></Relationships>""",
 }
 MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 
 
-def spreadsheet(rows: str, text: str = "text") -> bytes:
-    """Return an .xlsx with these rows, whose cells can refer to one shared text."""
+def spreadsheet(
+    rows: str, texts: Sequence[str] = ("text",), styles: str = "", shared: bytes | None = None
+) -> bytes:
+    """Return an .xlsx with these rows, whose cells can refer to shared texts."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in SPREADSHEET.items():
             archive.writestr(name, content)
         sheet = f"<worksheet {MAIN}><sheetData>{rows}</sheetData></worksheet>"
         archive.writestr("xl/sheet.xml", sheet)
-        archive.writestr("xl/strings.xml", f"<sst {MAIN}><si><t>{text}</t></si></sst>")
+        items = "".join(f"<si><t>{text}</t></si>" for text in texts)
+        archive.writestr("xl/strings.xml", shared or f"<sst {MAIN}>{items}</sst>")
+        formats = f"<styleSheet {MAIN}><cellXfs>{styles}</cellXfs></styleSheet>"
+        archive.writestr("xl/styles.xml", formats)
     return file.getvalue()
 
 
@@ -240,16 +257,61 @@ def cell(place: str) -> str:
     return f'<c r="{place}" t="s"><v>0</v></c>'
 
 
-def test_spreadsheet_with_cells_at_opposite_corners_takes_little_memory() -> None:
-    rows = f'<row r="1">{cell("A1")}</row><row r="1048576">{cell("XFD1048576")}</row>'
-    with memory_limit(100_000_000):
-        read("a.xlsx", spreadsheet(rows))
+SPREADSHEETS = {
+    "opposite-corners": spreadsheet(
+        f'<row r="1">{cell("A1")}</row><row r="1048576">{cell("XFD1048576")}</row>'
+    ),
+    "gap": spreadsheet(f'<row r="1">{cell("A1")}</row><row r="99999999999">{cell("A9")}</row>'),
+    "blank-rows": spreadsheet(f'<row r="1">{cell("A1")}</row>' + "<row/>" * 300_000),
+    "wide-rows": spreadsheet(f"<row>{cell('XFD1')}</row>" * 500),
+    "cells": spreadsheet("<row>" + "<c/>" * 1_000_000 + "</row>"),
+    "columns": spreadsheet("<x/>" * 1_000_000),
+    "hidden-rows": spreadsheet("<row>" + "<c/><!--</row>-->" * 300_000 + "</row>"),
+    "shared-text": spreadsheet(
+        "".join(f'<row r="{n}">{cell(f"A{n}")}</row>' for n in range(1, 5000)), ["a" * 1_000_000]
+    ),
+    "texts": spreadsheet(f"<row>{cell('A1')}</row>", [""] * 200_000),
+    "long-text": spreadsheet(f"<row>{cell('A1')}</row>", ["a" * 100_000_000]),
+    "runs": spreadsheet(f"<row>{cell('A1')}</row>", ["<r/>" * 300_000]),
+    "styles": spreadsheet(f"<row>{cell('A1')}</row>", styles="<xf/>" * 1_000_000),
+}
 
 
-def test_spreadsheet_with_shared_texts_takes_little_memory() -> None:
-    rows = "".join(f'<row r="{n}">{cell(f"A{n}")}</row>' for n in range(1, 5000))
-    with memory_limit(100_000_000):
-        read("a.xlsx", spreadsheet(rows, "a" * 1_000_000))
+@pytest.mark.parametrize("name", SPREADSHEETS)
+def test_spreadsheet_takes_little_time_and_memory(name: str) -> None:
+    start = time.process_time()
+    with memory_limit(200_000_000), suppress(ReelsenseError):
+        read("a.xlsx", SPREADSHEETS[name])
+    assert time.process_time() - start < CPU_SECONDS
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp037"])
+def test_spreadsheet_with_entities_is_rejected(encoding: str) -> None:
+    """Seven kilobytes of references once needed a gigabyte."""
+    text = (
+        f'<!DOCTYPE sst [<!ENTITY a "{"a" * 250}">]>'
+        f"<sst {MAIN}><si><t>{'&a;' * 200_000}</t></si></sst>"
+    )
+    declaration = f'<?xml version="1.0" encoding="{encoding}"?>'
+    content = declaration.encode() + text.encode("cp037")
+    if encoding != "cp037":
+        content = (declaration + text).encode(encoding)
+    bomb = spreadsheet(f"<row>{cell('A1')}</row>", shared=content)
+    with pytest.raises(DatasetError) as error, memory_limit(50_000_000):
+        list(excel.sheet_rows(io.BytesIO(bomb), "a.xlsx"))
+    assert error.value.code == "damaged-file"
+
+
+def test_reading_a_spreadsheet_stops_when_the_client_is_gone() -> None:
+    calls = itertools.count(1)
+
+    def check() -> None:
+        if next(calls) == 20:
+            raise DeadlineError("too late")
+
+    with pytest.raises(DeadlineError):
+        read("a.xlsx", SPREADSHEETS["blank-rows"], check)
+    assert next(calls) == 21
 
 
 def test_spreadsheet_that_expands_is_rejected() -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -190,7 +191,16 @@ class Output:
 
     def _lock_folder(self) -> None:
         self.folder.create()
-        lock = (Path(self.folder.address) / _LOCK).open("w")
+        # Neither through a link nor truncated: another user may have prepared the folder.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        try:
+            lock = os.fdopen(os.open(Path(self.folder.address) / _LOCK, flags, 0o644), "r+")
+        except OSError as error:
+            raise DatasetError(
+                f"{self.folder.address}/{_LOCK} cannot be opened: {error.strerror}: choose another "
+                "output",
+                code="unwritable-file",
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends
         except BlockingIOError:

@@ -154,7 +154,10 @@ def _read_bundle(folder: Path) -> Bundle:
     def text(name: str) -> str:
         content = _read(folder / name)
         _check_digest(folder / name, hashlib.sha256(content).hexdigest(), manifest)
-        return content.decode()
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise BundleError(f"{folder / name} is not UTF-8 text") from error
 
     folder = folder.absolute()
     return Bundle(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -248,7 +247,9 @@ def parse(path: Path, raw: bytes) -> Manifest:
         version = content["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{path} is not the manifest of a bundle: {error!r}") from error
-    if isinstance(version, int) and version > FORMAT:
+    if type(version) is not int or version < 1:
+        raise BundleError(f"{path} has format {version!r}: expected a number from 1 to {FORMAT}")
+    if version > FORMAT:
         raise BundleError(
             f"{path} has format {version}, expected at most {FORMAT}: upgrade reelsense",
             code="bundle-too-new",
@@ -274,22 +275,28 @@ def _reject_constant(name: str) -> None:
 
 def _manifest(
     labels: list[str],
-    ratings: Sequence[int] = (),
+    ratings: list[int] | None = None,
     calibration: dict[str, Any] | None = None,
     risk_control: dict[str, Any] | None = None,
-    length_groups: Sequence[dict[str, Any]] = (),
+    length_groups: list[dict[str, Any]] | None = None,
     **rest: Any,
 ) -> Manifest:
+    for value, type_ in (
+        *((value, list) for value in (labels, ratings, length_groups)),
+        *((value, dict) for value in (calibration, risk_control)),
+    ):
+        if value is not None and not isinstance(value, type_):
+            raise TypeError(f"{value!r:.100} is not a {type_.__name__}")
     return Manifest(
         labels=tuple(labels),
-        ratings=tuple(ratings),
+        ratings=tuple(ratings or ()),
         calibration=_calibration(calibration),
         risk_control=RiskControl(**_with_thresholds(risk_control)) if risk_control else None,
         length_groups=tuple(
             LengthGroup(
                 **_with_thresholds(group) | {"calibration": _calibration(group["calibration"])}
             )
-            for group in length_groups
+            for group in length_groups or ()
         ),
         **rest,
     )

@@ -1,4 +1,4 @@
-"""Check the types and ranges of a manifest: a hash does not make its values sensible."""
+"""Check the types and ranges of a manifest. Its hash detects damage only."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def models(as_json: bool) -> None:
         click.echo("  ".join(cells).rstrip())
     for model in found:
         if model.error:
-            click.echo(escape_controls(f"\n{model.name} cannot be loaded: {model.error}"))
+            click.echo(f"\n{escape_controls(f'{model.name} cannot be loaded: {model.error}')}")
 
 
 def _as_dict(model: InstalledModel) -> dict[str, object]:

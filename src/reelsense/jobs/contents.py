@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select
 
-from reelsense.errors import DatasetError, NoJobError
+from reelsense.errors import DatasetError, NoJobError, StorageLimitError
 from reelsense.jobs.database import Database
 from reelsense.jobs.job import Job, NewJob
 from reelsense.jobs.models import job_answers, job_rows
@@ -21,15 +21,15 @@ _CHUNK_ROWS = 1000
 _CHUNK_SIZE = 1_000_000  # approximate number of characters
 _FIRST_CHUNK_ROWS = 16  # of a result
 
-_MAX_CELLS = 20_000_000  # a short file can have very many, because short rows are filled up
+_MAX_CELLS = 20_000_000  # short rows are padded to the header, so a small file can have many
 
 
 @dataclass(slots=True)
 class Stored:
-    """What the rows of a job amount to."""
+    """Number and size of the stored rows of a job."""
 
     rows: int = 0
-    characters: int = 0  # of the texts, and a constant for each
+    characters: int = 0  # sum of `row_length`
     bytes: int = 0  # in the database
     cells: int = 0
 
@@ -41,11 +41,13 @@ def store_rows(
     rows: Iterable[Row],
     max_rows: int,
     max_bytes: Callable[[int], float],
+    free_bytes: float,
 ) -> Stored:
     """Store the rows of a job.
 
-    `max_bytes` returns the bytes that a number of rows may need. Raises DatasetError if there are
-    no rows, or too many rows, cells or bytes.
+    `max_bytes` returns the bytes that a number of rows may need, at most `free_bytes`. Raises
+    DatasetError without rows, or with too many rows, cells or bytes, and StorageLimitError if they
+    do not fit into `free_bytes`.
     """
     stored = Stored()
     for chunk in _chunks(rows):
@@ -55,6 +57,11 @@ def store_rows(
         stored.bytes += sum(map(record_bytes, records))
         stored.cells += sum(len(row.values) for row in chunk)
         _check(stored, new_job.name, max_rows, max_bytes(stored.rows))
+        if stored.bytes > free_bytes:
+            raise StorageLimitError(
+                f"{new_job.name} needs more than the {free_bytes:,.0f} bytes that are left for "
+                "jobs: delete a job or try again later"
+            )
         database.check_space()
         with database.writing() as connection:
             connection.execute(insert(job_rows), records)
@@ -98,7 +105,8 @@ def read_rows(database: Database, job: Job, start: int, count: int) -> list[Row]
 def read_results(database: Database, job: Job) -> Iterator[list[RowWithAdded]]:
     """Yield the rows that are done, in order and in chunks of about a million characters.
 
-    Raises NoJobError if the job is deleted meanwhile: a partial result would look complete.
+    Raises NoJobError if the job is deleted while it is being read: a partial result would look
+    complete.
     """
     names = (*job.added, "error")
     same_row = (job_answers.c.job == job_rows.c.job) & (job_answers.c.n == job_rows.c.n)

@@ -92,13 +92,20 @@ class Database:
             connection.commit()
 
     def check_space(self) -> None:
-        """Raise StoreError (`disk-full`) before the disk of an SQLite file is full."""
+        """Raise StoreError (`disk-full`) if less than 128 MiB are free next to an SQLite file."""
         if self._engine.dialect.name != "sqlite":
             return
-        free = shutil.disk_usage(Path(str(self._engine.url.database)).parent).free
+        try:
+            free = shutil.disk_usage(Path(str(self._engine.url.database)).parent).free
+        except OSError as error:
+            raise StoreError(
+                f"database {self._name} failed: {error}", code="database-failed"
+            ) from error
         if free < _RESERVE:
             raise StoreError(
-                f"database {self._name}: the disk has only {free:,} bytes left", code="disk-full"
+                f"database {self._name}: expected at least {_RESERVE:,} free bytes on its disk, "
+                f"found {free:,}: delete jobs or free disk space",
+                code="disk-full",
             )
 
     def contains(self, column: ColumnElement[str], part: str) -> ColumnElement[bool]:

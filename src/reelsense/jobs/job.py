@@ -83,7 +83,7 @@ class Job(NewJob):
     owner: str | None  # the process that works on the job
     verdicts: dict[str, int]  # number of rows per verdict, including ERROR
     stars: dict[str, int]  # number of rows per star rating, rounded
-    waiting_for: str | None = None  # the model, if no server offers it at present
+    waiting_for: str | None = None  # the model that it waits for; None if a server offers it
 
     @property
     def is_open(self) -> bool:
@@ -97,7 +97,7 @@ class Job(NewJob):
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated remaining time. None: nothing is done yet, no work is possible, or it ended."""
+        """Estimated remaining time. None: no rows are done, no model is available, or it ended."""
         if not self.characters_done or not self.is_open or self.waiting_for:
             return None
         remaining = self.characters - self.characters_done

@@ -1,7 +1,7 @@
 """The models that servers offer to jobs, and conditions that select jobs by them.
 
-Servers record their models regularly, so that a model of a server that died is soon missing. A job
-that has begun needs its version of the model; one that has not, any version.
+Servers renew their offers regularly, so the offers of a crashed server expire. A job that has begun
+needs the same version of its model; any other job accepts any version.
 """
 
 from __future__ import annotations

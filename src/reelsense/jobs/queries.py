@@ -15,6 +15,8 @@ from reelsense.jobs.serialization import is_storable, row_from_record
 from reelsense.tables.row import row_text
 from reelsense.text.clean import printable
 
+_MAX_TEXT = 2000  # characters: a page may have 500 rows
+
 Sort = Literal["n", "score", "positive", "stars", "verdict"]
 
 
@@ -35,8 +37,8 @@ class ListedRow:
     """A row and its prediction. Characters that UTF-8 cannot encode are replaced."""
 
     n: int  # row number, starting at 0
-    line: int  # line of the file in which the row ends
-    text: str
+    line: int  # first line of the row in the file
+    text: str  # at most 2,000 characters
     label: str | None
     score: float | None
     positive: float | None
@@ -80,7 +82,8 @@ def page(database: Database, job: Job, query: RowQuery) -> Page:
         order = [sort.is_(None), *order, answers.c.n]  # rows without a value last
     matching = select(answers.c.n).select_from(source).where(*conditions)
     # Read the wide rows only of the page.
-    records = select(answers, rows.c.line, rows.c["values"], rows.c.text, rows.c.fault)
+    text = func.substr(rows.c.text, 1, _MAX_TEXT).label("text")
+    records = select(answers, rows.c.line, rows.c["values"], text, rows.c.fault)
     with database.reading() as connection:
         total = connection.scalar(select(func.count()).select_from(matching.subquery())) or 0
         numbers = list(
@@ -113,6 +116,6 @@ def _listed_row(record: Any, job: Job) -> ListedRow:
     text, error = row_text(row_from_record(record, job), job.column), record["error"]
     return ListedRow(
         **{name: record[name] for name in names},
-        text=printable(text),
+        text=printable(text[:_MAX_TEXT]),
         error=None if error is None else printable(error),
     )

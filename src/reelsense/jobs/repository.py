@@ -109,18 +109,23 @@ class JobRepository:
         rows: Iterable[Row],
         max_rows: int,
         max_bytes: Callable[[int], float] = lambda _: inf,
+        max_total_bytes: float = inf,
     ) -> Job:
         """Store a new job, ready to be claimed. If `rows` raises an error, nothing is stored.
 
-        `max_bytes` returns the bytes that a number of rows may need. Raises DatasetError if there
-        are no rows, or too many rows, cells or bytes.
+        `max_bytes` returns the bytes that a number of rows may need, and `max_total_bytes` is the
+        limit for all jobs. Raises DatasetError without rows, or with too many rows, cells or bytes,
+        and StorageLimitError.
         """
+        free_bytes = max_total_bytes - self._usage(true())[1]
         job_id = secrets.token_urlsafe(16)
         with self.database.writing() as connection:
             values = asdict(new_job) | {"id": job_id, "state": RECEIVING, "created": self._now()}
             connection.execute(insert(jobs).values(values))
         try:
-            stored = store_rows(self.database, job_id, new_job, rows, max_rows, max_bytes)
+            stored = store_rows(
+                self.database, job_id, new_job, rows, max_rows, max_bytes, free_bytes
+            )
         except BaseException:
             self._end(job_id, (RECEIVING,), DELETED)
             raise
@@ -142,17 +147,17 @@ class JobRepository:
         return replace(job, state=WAITING, waiting_for=job.needed_model)
 
     def offer(self, owner: str, models: Iterable[ModelId]) -> None:
-        """Record that `owner` can now score jobs with `models`, and no longer with others."""
+        """Replace the models that `owner` offers with `models`."""
         with self.database.writing() as connection:
             offers.record(connection, owner, models, self._now())
 
     def withdraw(self, owner: str) -> None:
-        """Record that `owner` stops: its jobs wait for another server, but are not given up yet."""
+        """Mark the offers of `owner` as expired. Its jobs fail only after the usual delay."""
         with self.database.writing() as connection:
             offers.record_absence(connection, owner, self._now() - _OFFER_LIFE)
 
     def needs(self, model: ModelId, current: str) -> bool:
-        """Return whether a job needs `model` after that named `current` has replaced it.
+        """Return whether a job still needs `model`, which that named `current` has replaced.
 
         These are jobs that have begun with it, and jobs of its name if `current` has another name.
         """
@@ -174,10 +179,10 @@ class JobRepository:
     def claim_orphan(
         self, owner: str, models: Collection[ModelId], missing: float, seconds: float
     ) -> Job | None:
-        """Lease a job whose model no server has offered for `missing` seconds, nor is in `models`.
+        """Lease a job whose model is not in `models` and was not offered for `missing` seconds.
 
-        If `models` has no version of its model, no other server must have offered one either: it
-        may be able to start the job again. Returns None if no job is free.
+        If `models` has no version of that model, jobs are skipped while another server offers one:
+        that server can restart them. Returns None if no job is free.
         """
         has_other_name = jobs.c.model.not_in({model.name for model in models})
         is_offered = offers.is_offered(self._now() - missing, other_versions=has_other_name)
@@ -260,6 +265,7 @@ class JobRepository:
         }
         if job.done + len(rows) >= job.rows:
             changes |= self._ended(DONE)
+        self.database.check_space()
         with self.database.writing() as connection:
             _check_owner(connection, job)
             connection.execute(insert(job_answers), records)

@@ -12,6 +12,8 @@ from reelsense.prediction import Prediction
 from reelsense.tables.row import Row, row_text
 from reelsense.text.clean import LONE_SURROGATE
 
+_ROW_BYTES = 200  # of keys, line number, prediction and indexes
+
 _MAX_ERROR = 300  # characters: it is stored for every row that cannot be scored
 
 
@@ -41,9 +43,9 @@ def row_from_record(record: Any, job: NewJob) -> Row:
 
 
 def record_bytes(record: dict[str, Any]) -> int:
-    """Return the size of a record of `job_rows` in the database."""
+    """Return the approximate size of a record of `job_rows`, and of its prediction."""
     parts = (record["text"], json.dumps(record["values"]), record["fault"])
-    return sum(len(part.encode(errors="surrogatepass")) for part in parts if part)
+    return _ROW_BYTES + sum(len(part.encode(errors="surrogatepass")) for part in parts if part)
 
 
 def answer_record(job: Job, n: int, answer: Answer) -> dict[str, Any]:

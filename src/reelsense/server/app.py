@@ -129,7 +129,9 @@ def _create_state(
         authenticator=authenticator,
         model_holder=model_holder,
         jobs_worker=jobs_worker,
-        ended_sessions=EndedSessions(lambda: jobs_worker.jobs.database),
+        ended_sessions=EndedSessions(
+            (lambda: jobs_worker.jobs.database) if settings.max_jobs else None
+        ),
         load_shedder=LoadShedder(
             settings.max_concurrent_requests,
             settings.max_concurrent_bytes,

@@ -45,7 +45,7 @@ _BATCHES_PER_TURN = 32
 # Seconds after which another process may take over the job of a process that died.
 _LEASE = 30.0
 
-# Seconds after which a job does not wait any more for a server that offers its model.
+# Seconds that a job waits for a server with its model before it restarts or fails.
 _GIVE_UP_AFTER = 300.0
 
 # Seconds between two checks for jobs that other processes received or released.
@@ -62,7 +62,7 @@ class JobsWorker:
     memory as long as jobs need it.
     """
 
-    keeps_replaced_models = True  # False: they stop working
+    keeps_replaced_models = True  # False on a cluster, which deletes the replicas of such models
 
     def __init__(
         self, settings: Settings, model_holder: ModelHolder, metrics: ServerMetrics
@@ -224,7 +224,7 @@ class JobsWorker:
         self._current_model, self._models = classifier, models
 
     def _end_waiting(self, manifest: Manifest) -> None:
-        """Start jobs again, or fail them, whose model no server has offered for a long time.
+        """Restart or fail jobs whose model has not been offered for `_GIVE_UP_AFTER` seconds.
 
         `manifest` is that of the current model.
         """

@@ -18,7 +18,7 @@ _CHUNK = 65_536  # characters of an array that are read at a time
 _MAX_ELEMENT = 10_000_000  # characters
 
 _MAX_VALUES = 100_000
-"""Approximate number of values in an object: they need 28 times the memory of their characters."""
+"""Maximum values per object (estimate): one can need 28 times the memory of its characters."""
 
 _VALUE_START = re.compile(r"[\[{,]")
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 8_000_000  # approximate memory of the rows that are read at a time
+_MAX_ROW_BYTES = 100_000_000
 
 _NUMBERS = ("score", "positive", "stars")  # added columns that contain numbers
 
@@ -144,20 +145,37 @@ def _batch_rows(metadata: Any) -> int:
 
 
 def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Split a batch: a file of a kilobyte can repeat one value of a megabyte in every row."""
+    """Split a batch: a file of a kilobyte can repeat one value of a megabyte in every row.
+
+    Raises DatasetError if a single row is too large.
+    """
+    size = sum(map(_value_bytes, batch.columns))
+    if size <= _BATCH_BYTES or batch.num_rows == 1:
+        if size > _MAX_ROW_BYTES:
+            raise DatasetError(
+                f"a row has {size:,} bytes: the limit is {_MAX_ROW_BYTES:,}", code="row-too-large"
+            )
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _parts(batch.slice(0, half))
+    yield from _parts(batch.slice(half))
+
+
+def _value_bytes(array: pa.Array) -> int:
+    """Return the size of the values; those of a dictionary count as often as they occur."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    dictionaries = [
-        array.dictionary for array in batch.columns if pa.types.is_dictionary(array.type)
-    ]
-    longest = sum(
-        pc.max(pc.binary_length(values)).as_py() or 0
-        for values in dictionaries
-        if _is_text(values.type)
-    )
-    rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, longest)))
-    return (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))
+    types = pa.types
+    if types.is_dictionary(array.type) and _is_text(array.type.value_type):
+        lengths = pc.binary_length(array.dictionary)
+        return pc.sum(pc.take(lengths, array.indices)).as_py() or 0
+    if types.is_list(array.type) or types.is_large_list(array.type) or types.is_map(array.type):
+        return _value_bytes(array.flatten() if not types.is_map(array.type) else array.items)
+    if types.is_struct(array.type):
+        return sum(map(_value_bytes, array.flatten()))
+    return int(array.nbytes)
 
 
 def _open(file: IO[bytes], name: str, *, keep_dictionaries: bool = False) -> Any:
@@ -166,7 +184,8 @@ def _open(file: IO[bytes], name: str, *, keep_dictionaries: bool = False) -> Any
     with _parquet_errors(name):
         opened = parquet.ParquetFile(file)
         if keep_dictionaries:
-            texts = [field.name for field in opened.schema_arrow if _is_text(field.type)]
+            columns = [opened.schema.column(n) for n in range(len(opened.schema.names))]
+            texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
             opened = parquet.ParquetFile(file, metadata=opened.metadata, read_dictionary=texts)
     names = opened.schema_arrow.names
     if repeated := [column for column in names if names.count(column) > 1]:

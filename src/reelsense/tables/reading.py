@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO, TextIOWrapper
@@ -47,7 +47,7 @@ class FileFormat:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What the user says about files. None: detect it."""
+    """Options for reading files. None: detect the value."""
 
     input_format: FileFormat | None = None
     encoding: str | None = None  # None: UTF-8
@@ -152,9 +152,11 @@ def read_text(lines: TextIOWrapper, suffix: str, name: str, options: ReadOptions
     return Table(rows, table.columns, str(table.layout.dialect), table.warning)
 
 
-def read_excel(raw: IO[bytes], name: str, options: ReadOptions) -> Table:
-    """Read a sheet of an Excel file."""
-    cells = iter(excel.sheet_rows(raw, name, options.sheet))
+def read_excel(
+    raw: IO[bytes], name: str, options: ReadOptions, check: Callable[[], None] = lambda: None
+) -> Table:
+    """Read a sheet of an Excel file. `check` is called repeatedly, and may raise an error."""
+    cells = excel.sheet_rows(raw, name, options.sheet, check)
     first = next(cells, [])
     if options.has_header:
         columns = Columns(tuple(map(str, first)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import encodings
+import pkgutil
 import re
 from collections.abc import Iterable, Iterator
 from encodings import aliases, normalize_encoding
@@ -20,6 +22,8 @@ MAX_LINE = (
 
 _ESCAPED = re.compile(r"[\udc80-\udcff]")  # undecodable bytes (errors="surrogateescape")
 _UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")  # the start of a UTF-16 file, read as UTF-8
+
+_CODECS = {module.name for module in pkgutil.iter_modules(encodings.__path__)}
 
 # Encodings that are decoded in linear time; utf-7, for example, is not.
 _SUPPORTED = re.compile(
@@ -40,7 +44,7 @@ def codec(encoding: str | None) -> str:
     name = aliases.aliases.get(name, name)
     if name in ("utf_8", "utf_8_sig"):
         return "utf-8-sig"  # with or without a byte order mark
-    if name in aliases.aliases.values() and _SUPPORTED.fullmatch(name):
+    if name in _CODECS and _SUPPORTED.fullmatch(name):
         return name
     raise DatasetError(
         f"unknown encoding {(encoding or '')[:40]!r}: expected, for example, utf-8, utf-16, "

@@ -99,8 +99,8 @@ class FineTuning:
     def evaluate(self, model: PreTrainedModel) -> dict[str, float]:
         """Return loss, accuracy and star MAE on the validation set; each process scores a share.
 
-        The loss is that at the best temperature, because an export calibrates the model: otherwise,
-        a later epoch that is more accurate but overconfident would be discarded.
+        The loss is computed at the best temperature, because export calibrates the model. Without
+        this, an epoch that is more accurate but overconfident would be discarded.
         """
         model.train(False)
         texts, length = self.validation, max(self.stage.lengths)

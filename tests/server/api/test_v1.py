@@ -298,6 +298,6 @@ def test_unknown_field_error_names_known_fields(
 
 def test_unknown_parameter_error_names_known_parameters(make: Make) -> None:
     client = make(start=False).test_client()
-    answer = client.post("/v1/jobs?nmae=a.csv", data=b"review\ngood\n")
+    answer = client.post("/v1/jobs?naem=a.csv", data=b"review\ngood\n")
     assert [error["code"] for error in answer.get_json()["errors"]] == ["unknown-field"]
     assert "expected name, encoding," in answer.get_json()["detail"]

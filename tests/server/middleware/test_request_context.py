@@ -99,7 +99,9 @@ def test_log_of_interrupted_response_cuts_job_id(
 
     app.view_functions["jobs.result"] = broken
     with listening(app) as (port, _), connect(port) as connection:
-        connection.sendall(b"GET /v1/jobs/0123456789abcdef/result HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(
+            b"GET /v1/jobs/0123456789abcdefABCDEF/result HTTP/1.1\r\nHost: x\r\n\r\n"
+        )
         rest_of(connection)
     text = "\n".join(log())
     assert "Exception while serving /v1/jobs/012345.../result" in text

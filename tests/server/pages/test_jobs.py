@@ -102,7 +102,8 @@ def test_form_creates_job(client: FlaskClient) -> None:
     wrong = client.post("/jobs", data=form)
     assert wrong.status_code == 422
     assert "films.csv: no column is called text or review" in wrong.text
-    assert "Choose a file first" in client.post("/jobs", data={}).text
+    empty = client.post("/jobs", data={"column": "text"}, content_type="multipart/form-data")
+    assert "Choose a file first" in empty.text
 
 
 def test_form_without_disk_space_is_507(

@@ -33,6 +33,7 @@ from reelsense.server.api.uploads import (
     open_upload,
     preview_upload,
     resolve_column,
+    upload_format,
 )
 from reelsense.server.jobs_worker import JobsWorker
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError
@@ -189,7 +190,8 @@ def create(query: CreateJobQuery) -> Response:
     the job until its state is done, then download its result.
     """
     request.max_content_length = get_state().settings.max_upload
-    job = receive(query.open, query.column, query.risk)
+    with upload_slot():
+        job = receive(query.open, query.column, query.risk)
     response = _job_response(job)
     response.status_code = 202
     response.headers["Location"] = url_for("jobs.show", id=job.id)
@@ -204,29 +206,44 @@ def receive(open_file: Callable[[], Upload], column: str | None, risk: float | N
     StorageLimitError or StoreError.
     """
     worker, settings = get_jobs_worker(), get_state().settings
-    limits = JobLimits(settings.max_jobs, settings.max_jobs_per_key, settings.max_jobs_bytes)
-    key = g.key.name if "key" in g else None
     # After a restart of the process the model may still be loading.
     manifest = classifier(call_context().remaining or 0).manifest
     threshold(manifest, risk, "?risk")
-    with _one_at_a_time(worker):
-        worker.jobs.check_capacity(limits, key)
-        try:
-            upload = open_file()
-            column, rows = resolve_column(upload, column)
-            columns = upload.table.columns
-            header = columns.header if columns else None
-            new_job = NewJob(upload.name, upload.suffix, column, header, risk, manifest.name, key)
-            job = worker.jobs.receive(new_job, rows, settings.max_rows, upload.max_bytes)
-        except DatasetError as error:
-            raise _unusable_file(error) from error
+    try:
+        upload = open_file()
+        column, rows = resolve_column(upload, column)
+        columns = upload.table.columns
+        header = columns.header if columns else None
+        key = _key_name()
+        new_job = NewJob(upload.name, upload.suffix, column, header, risk, manifest.name, key)
+        job = worker.jobs.receive(
+            new_job, rows, settings.max_rows, upload.max_bytes, settings.max_jobs_bytes
+        )
+    except DatasetError as error:
+        raise _unusable_file(error) from error
     worker.wake()
     return replace(job, waiting_for=None)  # this server has the model, and soon offers it to jobs
 
 
+def _key_name() -> str | None:
+    return g.key.name if "key" in g else None
+
+
+@contextmanager
+def upload_slot() -> Iterator[None]:
+    """Receive one upload at a time, to limit memory, and only if another job may be stored.
+
+    Raises TooManyJobsError, StorageLimitError or StoreError.
+    """
+    worker, settings = get_jobs_worker(), get_state().settings
+    limits = JobLimits(settings.max_jobs, settings.max_jobs_per_key, settings.max_jobs_bytes)
+    with _one_at_a_time(worker):
+        worker.jobs.check_capacity(limits, _key_name())
+        yield
+
+
 @contextmanager
 def _one_at_a_time(worker: JobsWorker) -> Iterator[None]:
-    """Limit the memory for files that are being read. Raises TooManyJobsError."""
     if not worker.receiving.acquire(timeout=_UPLOAD_WAIT):
         raise TooManyJobsError("another upload is in progress: try again later", 10)
     try:
@@ -252,7 +269,7 @@ def _unusable_file(error: DatasetError) -> InvalidRequestError | HTTPException:
 def preview(query: PreviewQuery) -> Response:
     """Return the columns and first rows of a file, given its beginning."""
     worker = get_jobs_worker()
-    is_excel = query.name.lower().endswith(EXCEL)
+    is_excel = upload_format(query.name, request.mimetype).suffix == EXCEL
     if is_excel:  # a part of it cannot be read
         request.max_content_length = get_state().settings.max_upload
     try:

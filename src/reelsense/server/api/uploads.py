@@ -41,11 +41,12 @@ FORMATS = tuple(dict.fromkeys(MEDIA_TYPES.values()))
 _PREVIEW_ROWS = 5
 _MAX_NAME = 200  # characters
 _MAX_COLUMNS = 1000
-_MAX_EXPANSION = {EXCEL: 100}  # how many times the size of a file its rows may need
+_MAX_COLUMN_NAME = 1000  # characters: names are repeated in every row of a .jsonl
+_MAX_EXPANSION = {EXCEL: 100}  # maximum ratio of stored bytes to bytes read
 
 
 class _CheckedStream(io.RawIOBase):
-    """A stream that calls `check` before it reads: reading a table takes as long as its loops."""
+    """A stream that calls `check` before every read, so that reading stops at the deadline."""
 
     def __init__(self, stream: IO[bytes], check: Callable[[], None]) -> None:
         self._stream, self._check = stream, check
@@ -56,10 +57,12 @@ class _CheckedStream(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         self._check()
-        content = self._stream.read(len(buffer))
-        buffer[: len(content)] = content
-        self.bytes_read += len(content)
-        return len(content)
+        size = 0
+        while size < len(buffer) and (content := self._stream.read(len(buffer) - size)):
+            buffer[size : size + len(content)] = content
+            size += len(content)
+        self.bytes_read += size
+        return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +72,21 @@ class Upload:
     name: str
     suffix: str
     table: Table
-    rows: Iterator[Row]
-    """The rows; they can be read once."""
     stream: _CheckedStream
     lines: io.TextIOWrapper | None = None
-    """From which the rows are read, except those of Excel."""
+    """The text behind `rows`; None for Excel."""
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        """The rows; they can be read once."""
+        return (row for row, _ in self.table.rows)
 
     def max_bytes(self, rows: int) -> int:
-        """Return the bytes that may be stored of the first `rows`: a multiple of those read.
+        """Return the maximum stored size of the first `rows` in bytes: a multiple of those read.
 
         Short rows are filled up, and characters are escaped. Excel files are compressed.
         """
-        return self.stream.bytes_read * _MAX_EXPANSION.get(self.suffix, 10) + 100 * rows
+        return self.stream.bytes_read * _MAX_EXPANSION.get(self.suffix, 10) + 300 * rows
 
 
 def open_upload(
@@ -106,7 +112,7 @@ def open_upload(
         )
     # Browsers on Windows may send the folders, too.
     name = PurePosixPath(name.replace("\\", "/")).name.strip()[-_MAX_NAME:]
-    file_format = _format(name, media_type)
+    file_format = upload_format(name, media_type)
     name = name or f"texts{file_format}"
     checked = _CheckedStream(stream, check)
     buffered = io.BufferedReader(checked)
@@ -119,21 +125,15 @@ def open_upload(
     options = replace(options, encoding=options.encoding or charset)
     if file_format.suffix == EXCEL:
         content = io.BytesIO(buffered.read())  # limited by the maximum size of an upload
-        table = reading.read_excel(content, name, options)
-        return Upload(name, EXCEL, table, _checked_rows(table, check), checked)
+        table = reading.read_excel(content, name, options, check)
+        return Upload(name, EXCEL, table, checked)
     try:
         lines = text_lines(buffered, options.encoding)
     except DatasetError as error:
         field = FieldError(pointer="?encoding", code="no-such-encoding", detail=str(error))
         raise InvalidRequestError([field]) from error
     table = reading.read_text(lines, file_format.suffix, name, options)
-    return Upload(name, file_format.suffix, table, (row for row, _ in table.rows), checked, lines)
-
-
-def _checked_rows(table: Table, check: Callable[[], None]) -> Iterator[Row]:
-    for row, _ in table.rows:
-        check()
-        yield row
+    return Upload(name, file_format.suffix, table, checked, lines)
 
 
 def _has_one_line(stream: io.BufferedReader[Any]) -> bool:
@@ -143,7 +143,11 @@ def _has_one_line(stream: io.BufferedReader[Any]) -> bool:
     return is_whole and b"\n" not in start and b"\r" not in start
 
 
-def _format(name: str, media_type: str) -> FileFormat:
+def upload_format(name: str, media_type: str) -> FileFormat:
+    """Return the format of an upload: that of its name, otherwise that of the media type.
+
+    Raises UnsupportedMediaType.
+    """
     with suppress(DatasetError):
         file_format = file_format_of(name)
         if file_format.suffix in FORMATS and not file_format.compressed:
@@ -176,6 +180,12 @@ def resolve_column(upload: Upload, column: str | None) -> tuple[str, Iterator[Ro
         raise DatasetError(
             f"{upload.name} has {len(columns.header):,} columns; the limit is {_MAX_COLUMNS:,}",
             code="too-many-columns",
+        )
+    if any(len(name) > _MAX_COLUMN_NAME for name in (*columns.header, column or "")):
+        raise DatasetError(
+            f"{upload.name}: a column name has more than {_MAX_COLUMN_NAME:,} characters: if the "
+            "first line is not a header, set ?header=false",
+            code="column-name-too-long",
         )
     if column is not None and upload.suffix in JSON:  # rows may have different keys
         return column, rows

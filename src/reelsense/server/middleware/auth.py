@@ -47,7 +47,8 @@ def register_authorization(app: Flask) -> None:
 
 def _identify() -> None:
     authenticator = get_state().authenticator
-    if not authenticator.keys or is_public():
+    # A key is identified for URLs that do not exist, too: they count towards its rate limit.
+    if not authenticator.keys or (request.endpoint is not None and is_public()):
         return
     sent = request.authorization
     if sent is None:

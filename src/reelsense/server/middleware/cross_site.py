@@ -71,7 +71,9 @@ def register_host_check(app: Flask) -> None:
 
 def _reject_invalid_host() -> None:
     if (host := request.environ.get("HTTP_HOST")) is not None and not _HOST.fullmatch(host):
-        raise BadRequest("invalid header Host: expected the name or address of this server")
+        raise BadRequest(
+            f"invalid header Host {host[:100]!r}: expected the name or address of this server"
+        )
 
 
 def _host() -> str:
@@ -145,7 +147,10 @@ def _is_same_origin() -> bool:
     if site is not None:
         return site in ("same-origin", "none")
     scheme, _, host = request.headers.get("Origin", "").lower().partition("://")
-    return scheme in ("http", "https") and bool(_HOST.fullmatch(host)) and host == _host()
+    default_port = {"http": ":80", "https": ":443"}.get(scheme)
+    if default_port is None or not _HOST.fullmatch(host):
+        return False
+    return host.removesuffix(default_port) == _host().removesuffix(default_port)
 
 
 def _cross_origin_request() -> str:

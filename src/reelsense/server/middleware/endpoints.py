@@ -12,6 +12,8 @@ _PUBLIC = {
     *("pages.sign_in", "pages.sign_out", "pages.signed_in"),
 }
 
+_PUBLIC_BUT_LIMITED = {None, "pages.sign_in", "pages.signed_in", "pages.sign_out"}
+
 # The other endpoints of these blueprints answer scripts of the pages.
 _PAGES = {
     *("job_pages.index", "job_pages.row", "job_pages.show"),
@@ -26,8 +28,8 @@ def is_public() -> bool:
 
 
 def is_unlimited() -> bool:
-    """Return whether rate limits do not apply to the current request. They do to sign-in."""
-    return is_public() and request.endpoint not in (None, "pages.signed_in")
+    """Return whether rate limits do not apply to the current request. They do to signing in."""
+    return is_public() and request.endpoint not in _PUBLIC_BUT_LIMITED
 
 
 def runs_model() -> bool:

@@ -14,7 +14,7 @@ from structlog.typing import EventDict, Processor
 from reelsense.server.settings import Settings
 from reelsense.text.controls import escape_controls
 
-_JOB_PATH = re.compile(r"(/jobs/[\w-]{6})[\w-]+", re.ASCII)
+_JOB_ID = re.compile(r"(?<![\w-])([\w-]{6})[\w-]{16}(?![\w-])", re.ASCII)  # wherever it is
 
 _MAX_LENGTH = 200
 
@@ -24,7 +24,7 @@ def loggable(text: str) -> str:
 
     Whoever knows the complete id of a job can read the job.
     """
-    text = _JOB_PATH.sub(r"\1...", text)
+    text = _JOB_ID.sub(r"\1...", text)
     return quote(text[:_MAX_LENGTH]) + ("..." if len(text) > _MAX_LENGTH else "")
 
 
@@ -32,7 +32,7 @@ class _CutJobIds(logging.Filter):
     """Cuts job ids in messages of waitress, which logs the path of an interrupted response."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = _JOB_PATH.sub(r"\1...", str(record.msg))
+        record.msg = _JOB_ID.sub(r"\1...", str(record.msg))
         return True
 
 
@@ -66,7 +66,7 @@ def log_settings(settings: Settings) -> dict[str, Any]:
 
 def _escape_event(_logger: object, _method: str, event: EventDict) -> EventDict:
     return {
-        name: escape_controls(value) if isinstance(value, str) else value
+        name: escape_controls(value) if isinstance(value, str) and name != "exception" else value
         for name, value in event.items()
     }
 

@@ -44,6 +44,8 @@ class _Forwarded:
         prefix = forwarded if re.fullmatch(ROOT_PATH, forwarded) else ""
         environ["SCRIPT_NAME"] = prefix = prefix or self._root_path
         environ["REMOTE_ADDR"] = _address(environ.get("REMOTE_ADDR", ""))
+        if environ["wsgi.url_scheme"] not in ("http", "https"):
+            environ["wsgi.url_scheme"] = "http"
         path = environ["PATH_INFO"]
         if prefix and f"{path}/".startswith(f"{prefix}/"):
             environ["PATH_INFO"] = path[len(prefix) :]

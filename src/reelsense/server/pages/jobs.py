@@ -6,11 +6,14 @@ Every page works without JavaScript; with it, parts of the pages are reloaded.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from math import ceil
 from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from pydantic import ValidationError
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import UnsupportedMediaType
 from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense.errors import DatasetError, NoJobError, StoreError
@@ -24,8 +27,9 @@ from reelsense.server.api.jobs import (
     get_jobs_worker,
     listed_rows,
     receive,
+    upload_slot,
 )
-from reelsense.server.api.uploads import open_upload
+from reelsense.server.api.uploads import Upload, open_upload
 from reelsense.server.middleware.problems import InvalidRequestError
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.pages import review
@@ -50,7 +54,14 @@ def index() -> str:
 @blueprint.post("/jobs")
 def sent() -> AnyResponse | tuple[str, int]:
     """Create a job from a form, for browsers without JavaScript."""
+    if request.mimetype != "multipart/form-data":  # other forms would be parsed in memory
+        raise UnsupportedMediaType("send a form of the type multipart/form-data")
     request.max_content_length = get_state().settings.max_upload
+    with upload_slot():
+        return _received()
+
+
+def _received() -> AnyResponse | tuple[str, int]:
     try:
         file = request.files.get("file")
     except OSError as error:  # a large upload is buffered on disk
@@ -60,24 +71,23 @@ def sent() -> AnyResponse | tuple[str, int]:
     risk = None
     try:
         risk = selected_risk()
-        name, charset = file.filename, file.mimetype_params.get("charset")
-        job = receive(
-            lambda: open_upload(
-                name,
-                file.mimetype,
-                file.stream,
-                ReadOptions(),
-                charset=charset,
-                check=call_context().check,
-            ),
-            request.form.get("column") or None,
-            risk,
-        )
+        job = receive(partial(_open, file), request.form.get("column") or None, risk)
     except DatasetError as error:
         return _upload_page(str(error), risk), 422
     except InvalidRequestError as error:
         return _upload_page(error.errors[0].detail, risk), 422
     return redirect(url_for("job_pages.show", name=job.id), 303)
+
+
+def _open(file: FileStorage) -> Upload:
+    return open_upload(
+        file.filename or "",
+        file.mimetype,
+        file.stream,
+        ReadOptions(),
+        charset=file.mimetype_params.get("charset"),
+        check=call_context().check,
+    )
 
 
 @blueprint.get("/jobs/recent")

@@ -50,6 +50,8 @@ _FILTERS = {
 # A path on this server. "//host" and "/\host" would lead to another one.
 _LOCAL_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 
+_MAX_FORM = 8192  # bytes of the sign-in form
+
 _SWAGGER_UI = resources.files("flask_openapi3_swagger") / "templates" / "swagger"
 
 
@@ -86,6 +88,8 @@ def sign_in() -> str | AnyResponse:
 def signed_in() -> AnyResponse:
     """Exchange an API key for a session cookie."""
     require_same_origin()
+    # Anyone can send this form, also compressed.
+    request.max_content_length = request.max_form_memory_size = _MAX_FORM
     key = get_state().authenticator.find(request.form.get("key", "").strip())
     if key is None or key.admin:
         sessions.end()

@@ -7,6 +7,7 @@ neither the other connections nor the application.
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import time
 from http import HTTPStatus
@@ -30,7 +31,10 @@ _MAX_CHUNK_OVERHEAD = 64 * 1024
 _LINGER = 2.0
 
 # Paths of file uploads, which may be larger than other bodies and may take longer.
-_UPLOADS = ("/v1/jobs", "/v1/preview", "/jobs")  # a path prefix may come first
+_UPLOADS = ("/jobs", "/v1/preview")  # a path prefix may come first
+
+
+_TRANSFER_ENCODING = re.compile(rb"^transfer-encoding[ \t]*:(.*)$", re.IGNORECASE | re.MULTILINE)
 
 
 class _TooSlowError(Error):  # type: ignore[misc]  # waitress has no type hints
@@ -72,7 +76,10 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
             self.adj = self.adj.for_uploads
         # Request smuggling: with two lengths of the body, or one that HTTP/1.0 does not know, a
         # proxy may have seen another end of the request (RFC 9112, 6.1).
-        encoded = self.chunked or "TRANSFER_ENCODING" in self.headers
+        codings = _TRANSFER_ENCODING.findall(header_plus)  # waitress removes some of these lines
+        if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
+            raise ParsingError("expected Transfer-Encoding: chunked, once")
+        encoded = self.chunked or bool(codings)
         if encoded and (self.version != "1.1" or "CONTENT_LENGTH" in self.headers):
             raise ParsingError("ambiguous body length")
         host = self.headers.get("HOST")  # several are joined with commas (RFC 9112, 3.2)

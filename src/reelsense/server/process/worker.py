@@ -128,6 +128,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
         connections.drain(self.cfg.graceful_timeout - 2, self.notify)
         if unfinished := connections.count:
             _log.warning("shutdown timeout reached: closing %d connections", unfinished)
+        state_of(self.wsgi).ended_sessions.close()
         jobs.close(max(0.0, end - time.monotonic()))
         model.close(max(0.0, end - time.monotonic()))
         if self.ppid != os.getppid():  # the supervisor, which would do it, has died
