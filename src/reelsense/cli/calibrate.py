@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 )
 @options.validation_sets
 @click.option("--output", type=options.PATH, required=True, help="Folder of the new bundle.")
+@options.force
 @options.model
 def calibrate(
     source: LabelledData,
     split: str,
     sets_folder: Path | None,
     output: Path,
+    force: bool,
     model: str | None,
 ) -> None:
     """Fit the calibration and the decision thresholds of a model, and write a new bundle.
@@ -46,8 +48,9 @@ def calibrate(
 
     check_target(output)
     bundle = read_bundle(registry.find(model))
+    source = source.split_as(bundle.manifest.provenance.get("recipe", {}))
     sets = [ValidationSet(source.title(split), source.part(split))]
     if sets_folder:
         sets.append(sentence_set(sets_folder))
-    manifest = write_bundle(output, fit(bundle, Classifier(bundle), sets))
+    manifest = write_bundle(output, fit(bundle, Classifier(bundle), sets, force=force))
     click.echo(f"{output}: {manifest.name} {manifest.version}\n{calibration_as_text(manifest)}")

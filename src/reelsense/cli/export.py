@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 @options.labelled_data
 @options.validation_sets
 @click.option("--output", type=options.PATH, required=True, help="Folder for the bundle.")
-def export(checkpoint: Path, source: LabelledData, sets_folder: Path | None, output: Path) -> None:
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Export a model that is not clearly better than the majority class, and accept training "
+    "texts in the validation set.",
+)
+def export(
+    checkpoint: Path, source: LabelledData, sets_folder: Path | None, output: Path, force: bool
+) -> None:
     """Convert a checkpoint to a bundle.
 
     CHECKPOINT is a folder that `reelsense train` wrote, --data the data that it was trained on. The
@@ -27,7 +35,9 @@ def export(checkpoint: Path, source: LabelledData, sets_folder: Path | None, out
     """
     from reelsense.evaluation.calibrate import sentence_set
     from reelsense.training import export as exporter
+    from reelsense.training.checkpoint import read_classifier_metadata
 
+    source = source.split_as(read_classifier_metadata(checkpoint)["recipe"])
     split, labels = source.for_training()
     calibrate_on = [sentence_set(sets_folder)] if sets_folder else []
     parity = exporter.export(
@@ -37,6 +47,7 @@ def export(checkpoint: Path, source: LabelledData, sets_folder: Path | None, out
         output,
         data=source.name,
         calibrate_on=calibrate_on,
+        force=force,
     )
     click.echo(
         f"{output}: same label as the checkpoint on {parity.agreement:.2%} of {parity.reviews} "

@@ -31,6 +31,12 @@ risk = click.option(
     "unsure. Default: the target error rate of the model.",
 )
 
+force = click.option(
+    "--force",
+    is_flag=True,
+    help="Accept texts that the model was trained on: the results are too optimistic.",
+)
+
 address = click.option(
     "--address",
     metavar="HOST",

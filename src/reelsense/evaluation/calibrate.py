@@ -15,18 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from reelsense.bundle import Bundle, Calibration, LengthGroup, Manifest, RiskControl
-from reelsense.datasets.evaluation_sets import (
-    PHRASES,
-    VALIDATION_SENTENCES,
-    read_validation_sentences,
-)
+from reelsense.bundle import Bundle, Calibration, LengthGroup, RiskControl
+from reelsense.datasets.evaluation_sets import VALIDATION_SENTENCES, read_validation_sentences
 from reelsense.datasets.reviews import Review
-from reelsense.errors import InputError, TextError
+from reelsense.errors import TextError
 from reelsense.evaluation.metrics import calibration_error
 from reelsense.evaluation.predictions import labelled, unreadable
 from reelsense.evaluation.scorer import in_batches
 from reelsense.evaluation.selective import CONFIDENCE, METHOD, RISKS, find_thresholds
+from reelsense.evaluation.unseen import check_unseen
 from reelsense.inference.calibration import probabilities
 from reelsense.inference.classifier import Classifier
 
@@ -58,17 +55,6 @@ def sentence_set(folder: Path) -> ValidationSet:
     return ValidationSet(VALIDATION_SENTENCES, read_validation_sentences(folder))
 
 
-def check_unseen(manifest: Manifest, sets: Sequence[ValidationSet]) -> None:
-    """Raise InputError (code `trained-on-validation`) if the model was trained on one of `sets`."""
-    trained_on = manifest.provenance.get("extra_examples", {})
-    if PHRASES in trained_on and any(part.name == VALIDATION_SENTENCES for part in sets):
-        raise InputError(
-            f"{manifest.name} was trained on {VALIDATION_SENTENCES}: "
-            "omit --evaluation-sets or calibrate on your own sentences",
-            code="trained-on-validation",
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class _Logits:
     """Logits of labelled texts (n), before calibration."""
@@ -87,7 +73,9 @@ class _Logits:
         return probabilities(self.logits, self.windows, calibration)
 
 
-def calibrate(bundle: Bundle, classifier: Classifier, sets: Sequence[ValidationSet]) -> Bundle:
+def calibrate(
+    bundle: Bundle, classifier: Classifier, sets: Sequence[ValidationSet], *, force: bool = False
+) -> Bundle:
     """Return `bundle` with calibration and thresholds fitted by length group on all of `sets`.
 
     The stated confidence holds for each threshold separately: for texts of its length group, from
@@ -100,6 +88,7 @@ def calibrate(bundle: Bundle, classifier: Classifier, sets: Sequence[ValidationS
         bundle: The bundle; an earlier calibration is replaced.
         classifier: The classifier of the bundle.
         sets: Texts that the model was not trained on.
+        force: Accept texts that it was trained on.
 
     Returns:
         The bundle without its evaluation, which belongs to the earlier calibration.
@@ -108,7 +97,8 @@ def calibrate(bundle: Bundle, classifier: Classifier, sets: Sequence[ValidationS
         InputError: A set has no labels, an unknown label, a text that cannot be scored, or texts
             that the model was trained on.
     """
-    check_unseen(bundle.manifest, sets)
+    for part in () if force else sets:
+        check_unseen(bundle, part.name, part.reviews)
     known = [labelled(part.reviews, classifier.labels) for part in sets]
     reviews = [review for part, _ in known for review in part]
     targets = np.concatenate([part for _, part in known])
