@@ -16,6 +16,7 @@ from reelsense.bundle import (
     EVALUATION,
     FORMAT,
     NETWORK,
+    TRAINING_TEXTS,
     Calibration,
     LengthGroup,
     Manifest,
@@ -273,6 +274,20 @@ def test_changed_or_missing_evaluation_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"evaluation\.json") as missing:
         read_bundle(folder)
     assert missing.value.code == "bundle-incomplete"
+
+
+def test_training_texts_are_verified_and_do_not_change_the_version(
+    written: Path, tmp_path: Path
+) -> None:
+    bundle = replace(tiny.bundle(network=bytes(range(256))), training_texts=b"\x00\xff\r\n")
+    manifest = write_bundle(tmp_path / "tiny", bundle)
+    assert manifest.version == read_bundle(written).manifest.version
+    assert read_bundle(tmp_path / "tiny").training_texts == b"\x00\xff\r\n"
+    assert read_bundle(written).training_texts is None
+    (tmp_path / "tiny" / TRAINING_TEXTS).write_bytes(b"\x00\xff\r\r")
+    with pytest.raises(BundleError) as error:
+        read_bundle(tmp_path / "tiny")
+    assert error.value.code == "bundle-changed"
 
 
 def test_unlisted_evaluation_is_not_read(written: Path, tmp_path: Path) -> None:

@@ -210,6 +210,37 @@ def test_labelled_data_splits_a_table(tmp_path: Path) -> None:
     assert error.value.code == "no-such-part"
 
 
+def grouped(tmp_path: Path) -> Path:
+    """A table of five customers with twenty tickets each; all of them wrote "thanks"."""
+    rows = [f"ticket {n},{'ab'[n % 2]},{n // 20}\n" for n in range(100)]
+    thanks = [f"Thanks,a,{n}\n" for n in range(5)]
+    return table(tmp_path, "text,label,customer\n" + "".join([*rows, *thanks]))
+
+
+@pytest.mark.parametrize("column", ["customer", "3"])
+def test_labelled_data_splits_by_a_group_column(tmp_path: Path, column: str) -> None:
+    split, _ = LabelledData(grouped(tmp_path), group_column=column).for_training()
+    train, validation = ({r.group for r in part} for part in (split.train, split.validation))
+    assert train | validation == {"0", "1", "2", "3", "4"}
+    assert validation
+    assert not train & validation
+    assert "Thanks" in {r.text for r in split.validation}
+    assert "Thanks" not in {r.text for r in split.train}
+
+
+def test_labelled_data_rejects_missing_group_columns(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError) as error:
+        LabelledData(grouped(tmp_path), group_column="film").for_training()
+    assert error.value.code == "no-such-column"
+
+
+def test_labelled_data_splits_as_a_recipe(tmp_path: Path) -> None:
+    source = LabelledData(grouped(tmp_path)).split_as({"validation_share": 0.5})
+    assert len(source.part("validation")) == pytest.approx(50, abs=3)
+    default = LabelledData(grouped(tmp_path))
+    assert default.split_as({}).part("train") == default.part("train")
+
+
 def test_labelled_data_requires_two_labels(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as error:
         LabelledData(table(tmp_path, "text,label\nfine,pos\nbest,pos\n")).for_training()

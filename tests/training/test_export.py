@@ -1,6 +1,7 @@
 import json
 import logging
 import warnings
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from onnx.reference import ReferenceEvaluator
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from reelsense import Classifier
-from reelsense.bundle import Bundle, Manifest
+from reelsense.bundle import Bundle, Manifest, read_bundle
 from reelsense.datasets.evaluation_sets import PHRASES, VALIDATION_SENTENCES
 from reelsense.datasets.reviews import Review, Split
+from reelsense.datasets.text_hashes import hash_texts
 from reelsense.errors import BundleError, InputError
 from reelsense.evaluation.calibrate import ValidationSet
 from reelsense.inference.batching import Network
@@ -91,6 +93,34 @@ def test_export_rejects_calibration_sets_of_the_training_data(
             trained, split.validation, LABELS, tmp_path / "bundle", data="f.csv", calibrate_on=more
         )
     assert not (tmp_path / "bundle").exists()
+
+
+def test_export_rejects_training_texts_in_the_validation_set(
+    trained: Path, split: Split, tmp_path: Path
+) -> None:
+    with code("trained-on-texts", InputError):
+        exports.export(trained, split.train, LABELS, tmp_path / "bundle", data="films.csv")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_export_rejects_models_like_the_majority_class_without_force(
+    trained: Path, split: Split, tmp_path: Path
+) -> None:
+    path = trained / checkpoint.METADATA
+    metadata = json.loads(path.read_text())
+    majority = Counter(review.label for review in split.train).most_common(1)[0][0]
+    assert metadata["validation_set"] == {
+        "reviews": len(split.validation),
+        "majority": sum(review.label == majority for review in split.validation),
+    }
+    path.write_text(json.dumps(metadata | {"validation_set": {"reviews": 40, "majority": 38}}))
+    arguments = (trained, split.validation, LABELS, tmp_path / "bundle")
+    with code("not-better-than-majority"):
+        exports.export(*arguments, data="films.csv")
+    assert not (tmp_path / "bundle").exists()
+    exports.export(*arguments, data="films.csv", force=True)
+    hashes = read_bundle(tmp_path / "bundle").training_texts
+    assert hashes == hash_texts(review.text for review in split.train)
 
 
 def test_export_falls_back_to_int8_weights(
@@ -233,7 +263,12 @@ def test_export_keeps_stars(base: Path, rated: Split, tmp_path: Path) -> None:
     calm = replace(RECIPE, lengths=(16,) * 6, learning_rate=5e-3, dropout=0.0, stars_weight=1.0)
     finetune(calm, base, rated, LABELS, tmp_path / "checkpoint")
     exports.export(
-        tmp_path / "checkpoint", rated.validation, LABELS, tmp_path / "bundle", data="films.csv"
+        tmp_path / "checkpoint",
+        rated.validation,
+        LABELS,
+        tmp_path / "bundle",
+        data="films.csv",
+        force=True,  # some of the short texts occur in both parts
     )
     classifier = Classifier.load(tmp_path / "bundle")
     assert classifier.manifest.ratings == (1, 3, 8, 10)

@@ -7,22 +7,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from reelsense.datasets.reviews import Split
+from reelsense.datasets.text_hashes import hash_texts
 from reelsense.errors import RecipeError, StoppedError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
-from reelsense.training import checkpoint, loop
+from reelsense.training import checkpoint, loop, speed
 from reelsense.training.examples import Example, hard_examples
-from reelsense.training.finetune import FineTuning
+from reelsense.training.finetune import FineTuning, class_weights
 from reelsense.training.model import load_model, logits
 from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage
 from tests.conftest import LABELS
-from tests.training.conftest import code, finetune, without_speed
+from tests.training.conftest import code, finetune, pretrain, without_speed
 
 RECIPE = Stage(
     name="tiny",
@@ -385,11 +391,76 @@ def test_weight_decay_is_for_matrices_only(base: Path) -> None:
     assert len(decayed["params"]) + len(others["params"]) == len(list(model.parameters()))
 
 
+def test_patience_stops_a_run_that_does_not_improve(
+    base: Path, split: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = replace(RECIPE, lengths=(16,), epochs=9, patience=2, learning_rate=1e-7)
+    assert len(finetune(slow, base, split, LABELS, tmp_path / "out")) == 3
+    assert "stopped early: 2 epochs" in capsys.readouterr().out
+    assert len(finetune(slow, base, split, LABELS, tmp_path / "out", resume=True)) == 3
+    whole = replace(slow, patience=0)
+    assert len(finetune(whole, base, split, LABELS, tmp_path / "whole")) == 9
+
+
+@given(arrays(float, (5, 3), elements=st.floats(0.01, 1)), st.floats(0, 1))
+def test_class_weights_have_a_mean_of_1(targets: NDArray[np.float64], exponent: float) -> None:
+    targets = targets / targets.sum(axis=1, keepdims=True)
+    weights = class_weights(targets, exponent)
+    assert (targets @ weights).mean() == pytest.approx(1)
+    order = targets.mean(axis=0).argsort()
+    assert (np.diff(weights[order]) <= 1e-9).all()
+
+
+def test_class_weights_of_rare_and_missing_labels() -> None:
+    targets = np.eye(3)[[0, 0, 0, 0, 1]]
+    assert class_weights(targets, 1.0)[:2] == pytest.approx([0.625, 2.5])
+    assert np.isfinite(class_weights(targets, 1.0)).all()
+
+
+def test_class_weights_change_the_loss(base: Path, split: Split, tmp_path: Path) -> None:
+    rare = [review for review in split.train if review.label == "positive"][:6]
+    common = [review for review in split.train if review.label == "negative"]
+    imbalanced = Split([*common, *rare], split.validation)
+    plain = replace(RECIPE, lengths=(16,), max_steps=2)
+    for name, exponent in (("plain", 0.0), ("weighted", 1.0)):
+        stage = replace(plain, class_weights=exponent)
+        finetune(stage, base, imbalanced, LABELS, tmp_path / name)
+    losses = [
+        json.loads((tmp_path / name / checkpoint.METRICS).read_text().splitlines()[0])["loss"]
+        for name in ("plain", "weighted")
+    ]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+
+
+def test_truncation_is_reported(
+    base: Path, split: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finetune(replace(RECIPE, lengths=(16,), max_steps=1), base, split, LABELS, tmp_path / "out")
+    tokens = [len(review.text.split()) for review in split.train]
+    cut = sum(count > 14 for count in tokens) / len(tokens)
+    lost = sum(max(0, count - 14) for count in tokens) / sum(tokens)
+    line = f"{cut:.1%} of the training texts are cut to 16 tokens: {lost:.1%} of all text"
+    assert line in capsys.readouterr().out
+
+
+def test_hashes_of_earlier_training_texts_are_kept(
+    base: Path, split: Split, tmp_path: Path
+) -> None:
+    quick = replace(RECIPE, lengths=(16,), max_steps=1)
+    first, second = split.train[:60], split.train[60:]
+    finetune(quick, base, Split(first, split.validation), LABELS, tmp_path / "first")
+    pretrained = tmp_path / "pretrained"
+    pretrain(replace(quick, kind="pretrain"), tmp_path / "first", ["a film was " * 9], pretrained)
+    finetune(quick, pretrained, Split(second, split.validation), LABELS, tmp_path / "second")
+    hashes = checkpoint.read_training_texts(tmp_path / "second")
+    assert hashes == hash_texts(review.text for review in split.train)
+
+
 def test_throughput_counts_tokens_without_padding(
     base: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: list[int] = []
-    throughput = loop.throughput
+    throughput = speed.throughput
 
     def recorded(model: Any, tokens: int, *arguments: Any) -> dict[str, float]:
         counts.append(tokens)
@@ -424,10 +495,10 @@ def test_throughput_relates_to_the_peak_of_the_gpu(
     model, processes = load_model(base, LABELS), Processes()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: gpu)
-    speed = loop.throughput(model, 10**15, 2.0, processes)
-    assert speed["tokens_per_second"] == 10**15 // 2
-    assert ("share_of_peak" in speed) == (peak is not None)
+    measured = speed.throughput(model, 10**15, 2.0, processes)
+    assert measured["tokens_per_second"] == 10**15 // 2
+    assert ("share_of_peak" in measured) == (peak is not None)
     if peak:
         layers = {name: part.numel() for name, part in model.named_parameters()}
         weights = sum(size for name, size in layers.items() if "embeddings" not in name)
-        assert speed["share_of_peak"] == pytest.approx(6 * weights * 10**15 / 2 / peak, rel=1e-3)
+        assert measured["share_of_peak"] == pytest.approx(6 * weights * 10**15 / 2 / peak, rel=1e-3)

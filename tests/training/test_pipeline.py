@@ -70,12 +70,12 @@ def test_run_writes_every_stage_and_the_model(
     output = tmp_path / "runs" / "out"
     pipeline.run(RECIPE, data, output, base=str(base))
     finetuned, distilled = metadata(output / "stages" / "finetuned"), metadata(output)
-    assert finetuned["read"] == distilled["read"] == {"texts": 56, "steps": 2}
+    assert finetuned["read"] == distilled["read"] == {"texts": 48, "steps": 2}
     stages = [recipe["stage"] for recipe in distilled["earlier_recipes"]]  # type: ignore[attr-defined]  # of JSON
     assert stages == ["pretrained", "finetuned"]
     assert distilled["recipe"]["base"] == "base"  # type: ignore[index]  # of JSON
     store = read_logits(tmp_path / "runs" / "out-teacher-logits.npz")
-    assert len(store.rows) == 56
+    assert len(store.rows) == 48
     assert store.teachers == ("accurate", "bag-of-words")
 
 
@@ -148,7 +148,8 @@ def test_earlier_stage_can_be_a_teacher(
 ) -> None:
     exported: list[Path] = []
 
-    def export(checkpoint: Path, *_: object, data: str) -> None:
+    def export(checkpoint: Path, *_: object, data: str, force: bool) -> None:
+        assert force
         exported.append(checkpoint)
         assert data == "mine.csv"
 

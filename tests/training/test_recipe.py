@@ -1,9 +1,12 @@
+import json
+import re
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 
 import pytest
 
 from reelsense.errors import RecipeError
-from reelsense.training.recipe import read_recipe
+from reelsense.training.recipe import Stage, override, read_recipe
 from tests.training.conftest import code
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -17,7 +20,13 @@ def test_recipes_of_the_repository_are_valid(path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("epochs = 3", "unknown-key"),
+        ("epoch = 3", "unknown-key"),
+        ("epochs = -1", "invalid-value"),
+        ("epochs = 1.5", "invalid-value"),
+        ("class_weights = 2", "invalid-value"),
+        ("validation_share = 0.6", "invalid-value"),
+        ("group_column = 1", "invalid-value"),
+        ("patience = -1", "invalid-value"),
         ("seed = 1.5", "invalid-value"),
         ("seed = true", "invalid-value"),
         ("lengths = [128, 'x']", "invalid-value"),
@@ -58,6 +67,81 @@ def test_read_recipe_rejects_wrong_keys(tmp_path: Path, line: str, expected: str
     with code(expected, RecipeError) as caught:
         read_recipe(path)
     assert line.partition(" ")[0] in str(caught.value) or expected == "unreadable"
+
+
+def test_recipe_epochs_repeat_the_length(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    base = 'name = "x"\nbase = "y"\n'
+    path.write_text(f"{base}lengths = [128]\nepochs = 3\n")
+    assert read_recipe(path).last.epoch_lengths == (128, 128, 128)
+    path.write_text(f"{base}lengths = [64, 128]\n")
+    assert read_recipe(path).last.epoch_lengths == (64, 128)
+    path.write_text(f"{base}lengths = [64, 128]\nepochs = 3\n")
+    with code("invalid-value", RecipeError) as caught:
+        read_recipe(path)
+    assert "epochs" in str(caught.value)
+
+
+STAGES = """
+name = "x"
+base = "y"
+lengths = [64]
+
+[[stage]]
+name = "read"
+kind = "pretrain"
+learning_rate = 3e-4
+
+[[stage]]
+name = "learn"
+base = "read"
+"""
+
+
+def test_override_changes_the_settings_of_stages(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(STAGES)
+    settings = {"epochs": 3, "learning_rate": 1e-5, "seed": 7, "name": None, "max_steps": 9}
+    recipe = read_recipe(path)
+    read, learn = override(recipe, settings).stages
+    assert (read.epochs, read.learning_rate, read.seed, read.max_steps) == (0, 3e-4, 7, 9)
+    assert (learn.epochs, learn.learning_rate, learn.seed, learn.max_steps) == (3, 1e-5, 7, 9)
+    assert (learn.name, learn.stage, learn.base) == ("x", "learn", "read")
+    assert override(recipe, {"seed": None}) == recipe
+    with code("invalid-value", RecipeError):
+        override(recipe, {"tokens_per_batch": 32})
+
+
+def test_read_recipe_rejects_stages_with_other_validation_sets(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(STAGES + "validation_share = 0.2\n")
+    with code("invalid-value", RecipeError) as caught:
+        read_recipe(path)
+    assert "validation_share" in str(caught.value)
+
+
+PAGE = RECIPES.parent / "docs" / "recipes.md"
+_ROW = re.compile(r"^\| `(\w+)` \| .+ \| (.+) \| .+ \|$", re.MULTILINE)
+
+
+def test_documentation_lists_every_recipe_key_with_its_default() -> None:
+    documented = dict(_ROW.findall(PAGE.read_text()))
+    assert documented == {setting.name: default(setting) for setting in fields(Stage)}
+
+
+def default(setting: Field[object]) -> str:
+    """Return the default of a setting as in TOML."""
+    if setting.default_factory is not MISSING:
+        values = setting.default_factory()
+        assert isinstance(values, dict)
+        return "`{ " + ", ".join(f"{key} = {value:g}" for key, value in values.items()) + " }`"
+    if setting.default is MISSING:
+        return "required"
+    if isinstance(setting.default, float):
+        return f"`{setting.default:.3g}`"
+    if setting.default == ():
+        return "`[]`"
+    return "`" + json.dumps(setting.default) + "`"
 
 
 def test_read_recipe_rejects_missing_files_and_keys(tmp_path: Path) -> None:

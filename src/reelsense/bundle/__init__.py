@@ -4,6 +4,7 @@
     tokenizer.json   its tokenizer
     MODEL_CARD.md    the model card
     evaluation.json  optional: results and plots of `reelsense evaluate`
+    training-texts.bin  optional: hashes of the training texts
     manifest.json    format version, labels, window, calibration, thresholds, metrics, provenance,
                      SHA-256 of every file
 
@@ -20,6 +21,7 @@ from reelsense.bundle.files import (
     MANIFEST,
     NETWORK,
     TOKENIZER,
+    TRAINING_TEXTS,
     WEIGHTS,
     Bundle,
     bundle_paths,

@@ -35,9 +35,16 @@ TOKENIZER = "tokenizer.json"
 CARD = "MODEL_CARD.md"
 MANIFEST = "manifest.json"
 EVALUATION = "evaluation.json"  # optional
+TRAINING_TEXTS = "training-texts.bin"  # optional
 _REQUIRED = (NETWORK, TOKENIZER, CARD)
 _OLD_REPORT = "report.html"  # in older bundles; verified but not used
-FILES = (*_REQUIRED, EVALUATION, MANIFEST, _OLD_REPORT)  # all except those that match WEIGHTS
+FILES = (
+    *_REQUIRED,
+    EVALUATION,
+    TRAINING_TEXTS,
+    MANIFEST,
+    _OLD_REPORT,
+)  # all except those that match WEIGHTS
 WEIGHTS = re.compile(re.escape(NETWORK) + r"\.data-[1-9]\d*")  # external data of the network
 MAX_FILE_SIZE = 90_000_000  # bytes, for files of the network: Git hosts reject more than 100 MB
 
@@ -53,6 +60,7 @@ class Bundle:
     tokenizer: str  # JSON of a Hugging Face tokenizer
     card: str
     evaluation: str | None = None  # content of evaluation.json
+    training_texts: bytes | None = None  # their hashes (see `datasets.text_hashes`), if known
     # External data of the network by file name, in memory or in the folder of `network`.
     weights: dict[str, bytes | Path] = field(default_factory=dict)
 
@@ -151,11 +159,14 @@ def _read_bundle(folder: Path) -> Bundle:
     for name in {NETWORK, _OLD_REPORT, *weights} & {NETWORK, *names}:
         _check_digest(folder / name, _digest(folder / name), manifest)
 
+    def content(name: str) -> bytes:
+        read = _read(folder / name)
+        _check_digest(folder / name, hashlib.sha256(read).hexdigest(), manifest)
+        return read
+
     def text(name: str) -> str:
-        content = _read(folder / name)
-        _check_digest(folder / name, hashlib.sha256(content).hexdigest(), manifest)
         try:
-            return content.decode()
+            return content(name).decode()
         except UnicodeDecodeError as error:
             raise BundleError(f"{folder / name} is not UTF-8 text") from error
 
@@ -166,6 +177,7 @@ def _read_bundle(folder: Path) -> Bundle:
         tokenizer=text(TOKENIZER),
         card=text(CARD),
         evaluation=text(EVALUATION) if EVALUATION in names else None,
+        training_texts=content(TRAINING_TEXTS) if TRAINING_TEXTS in names else None,
         weights={name: folder / name for name in sorted(weights)},
     )
 
@@ -248,11 +260,13 @@ def write_bundle(folder: Path, bundle: Bundle, *, max_file_size: int = MAX_FILE_
 
 
 def _write_files(folder: Path, bundle: Bundle, max_file_size: int) -> Manifest:
-    texts = {TOKENIZER: bundle.tokenizer, CARD: bundle.card}
+    others = {TOKENIZER: bundle.tokenizer.encode(), CARD: bundle.card.encode()}
     if bundle.evaluation is not None:
-        texts[EVALUATION] = bundle.evaluation
-    for name, text in texts.items():
-        (folder / name).write_bytes(text.encode())
+        others[EVALUATION] = bundle.evaluation.encode()
+    if bundle.training_texts is not None:
+        others[TRAINING_TEXTS] = bundle.training_texts
+    for name, content in others.items():
+        (folder / name).write_bytes(content)
     if not bundle.weights and bundle.size > max_file_size:
         network = write_split(bundle.network_content(NETWORK), folder / NETWORK, max_file_size)
     else:
@@ -262,7 +276,7 @@ def _write_files(folder: Path, bundle: Bundle, max_file_size: int) -> Manifest:
         | {
             "format": needed_format(bundle.manifest, split_network=len(network) > 1),
             "version": _version(bundle.manifest, [folder / name for name in sorted(network)]),
-            "files": {name: _digest(folder / name) for name in (*network, *texts)},
+            "files": {name: _digest(folder / name) for name in (*network, *others)},
         }
     )
     (folder / MANIFEST).write_bytes(raw)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @options.default_risk
 @click.option("--output", type=options.PATH, required=True, help="Folder of the new bundle.")
 @options.overwrite
+@options.force
 @options.model
 def calibrate(
     source: LabelledData,
@@ -34,6 +35,7 @@ def calibrate(
     default_risk: float | None,
     output: Path,
     overwrite: bool,
+    force: bool,
     model: str | None,
 ) -> None:
     """Fit the calibration and the decision thresholds of a model, and write a new bundle.
@@ -50,10 +52,11 @@ def calibrate(
 
     check_target(output, overwrite=overwrite)
     bundle = read_bundle(registry.find(model))
+    source = source.split_as(bundle.manifest.provenance.get("recipe", {}))
     sets = [ValidationSet(source.title(split), source.part(split))]
     if sets_folder:
         sets.append(sentence_set(sets_folder))
-    calibrated = fit(bundle, Classifier(bundle), sets, default_risk=default_risk)
+    calibrated = fit(bundle, Classifier(bundle), sets, default_risk=default_risk, force=force)
     if bundle.evaluation and not calibrated.evaluation:
         click.echo(
             f"note: {output} has no {EVALUATION}: that of {bundle.manifest.name} "

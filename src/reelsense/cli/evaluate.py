@@ -14,7 +14,7 @@ from reelsense.cli.options import require
 from reelsense.text.controls import escape_controls
 
 if TYPE_CHECKING:
-    from reelsense.bundle import Bundle, Manifest
+    from reelsense.bundle import Bundle
     from reelsense.datasets.labelled import LabelledData
     from reelsense.evaluation.evaluate import EvaluationData
     from reelsense.evaluation.explanations import Scores
@@ -70,6 +70,7 @@ BAG_OF_WORDS = "bag-of-words"
     help="Write evaluation.json and the model card to the bundle, without the evaluated texts. The "
     "earlier ones are kept in FOLDER.backup.",
 )
+@options.force
 @options.model
 def evaluate(
     source: LabelledData,
@@ -83,6 +84,7 @@ def evaluate(
     checkpoint: Path | None,
     texts: bool,
     update_card: bool,
+    force: bool,
     model: str | None,
 ) -> None:
     """Evaluate a model on labelled texts."""
@@ -91,8 +93,9 @@ def evaluate(
     require(explanations or not checkpoint, "--checkpoint requires --explanations")
 
     from reelsense import registry
-    from reelsense.bundle import check_target
+    from reelsense.bundle import check_target, read_bundle
     from reelsense.evaluation import evaluate as evaluation
+    from reelsense.evaluation.unseen import check_unseen
     from reelsense.inference.classifier import Classifier
 
     folder = registry.find(model)
@@ -100,12 +103,17 @@ def evaluate(
         check_target(folder)
         check_target(_backup(folder))
     part = split or source.default_part
+    bundle = read_bundle(folder)
+    source = source.split_as(bundle.manifest.provenance.get("recipe", {}))
+    data = _evaluation_data(source, part, sets_folder)
+    if not force:
+        check_unseen(bundle, source.title(part), data.reviews)
     other = _other_model(compare_to, source, part) if compare_to else None
     classifier = Classifier.load(folder)
-    _warn_if_optimistic(classifier.manifest, source, part)
+    _warn_if_optimistic(bundle, source, part)
     results, predictions = evaluation.evaluate(
         classifier,
-        _evaluation_data(source, part, sets_folder),
+        data,
         classifier.manifest.groups,
         evaluation.EvaluationOptions(
             quick=quick,
@@ -212,9 +220,14 @@ def _check_output(json_file: Path | None, report: Path | None) -> None:
         raise click.UsageError(f"--report {report} is a file: choose a folder") from error
 
 
-def _warn_if_optimistic(manifest: Manifest, source: LabelledData, part: str) -> None:
-    """Warn if the model was trained or calibrated on the data it is evaluated on."""
-    if part in ("all", "train") and manifest.provenance.get("data") == source.name:
+def _warn_if_optimistic(bundle: Bundle, source: LabelledData, part: str) -> None:
+    """Warn if the model was calibrated on the data it is evaluated on.
+
+    Also if it was trained on data of that name and its training texts are unknown.
+    """
+    manifest, is_known = bundle.manifest, bundle.training_texts is not None
+    is_training_part = part in ("all", "train") and not is_known
+    if is_training_part and manifest.provenance.get("data") == source.name:
         click.echo(
             f"warning: {manifest.name} was trained on {source.name}; these figures are optimistic",
             err=True,

@@ -36,6 +36,12 @@ if TYPE_CHECKING:
     "read.",
 )
 @click.option("--no-examples", is_flag=True, help="Add no examples to the bundle.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Export a model that is not clearly better than the majority class, and accept training "
+    "texts in the validation set.",
+)
 def export(
     checkpoint: Path,
     source: LabelledData,
@@ -47,6 +53,7 @@ def export(
     unit: str,
     examples_file: Path | None,
     no_examples: bool,
+    force: bool,
 ) -> None:
     """Convert a checkpoint to a bundle.
 
@@ -57,12 +64,14 @@ def export(
     from reelsense.bundle import check_target, read_bundle
     from reelsense.evaluation.calibrate import sentence_set
     from reelsense.training import export as exporter
+    from reelsense.training.checkpoint import read_classifier_metadata
 
     check_target(output, overwrite=overwrite)
     options.require(
         not (no_examples and examples_file), "--examples cannot be combined with --no-examples"
     )
     examples = {} if no_examples else _read_examples(examples_file) if examples_file else None
+    source = source.split_as(read_classifier_metadata(checkpoint)["recipe"])
     split, labels = source.for_training()
     calibrate_on = [sentence_set(sets_folder)] if sets_folder else []
     parity = exporter.export(
@@ -74,6 +83,7 @@ def export(
         calibrate_on=calibrate_on,
         default_risk=default_risk,
         presentation=exporter.Presentation(title, unit, examples),
+        force=force,
     )
     click.echo(
         f"{output}: same label as the checkpoint on {parity.agreement:.2%} of {parity.reviews} "

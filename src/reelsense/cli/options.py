@@ -42,6 +42,12 @@ overwrite = click.option(
     "--overwrite", is_flag=True, help="Replace the bundle in --output, in one step."
 )
 
+force = click.option(
+    "--force",
+    is_flag=True,
+    help="Accept texts that the model was trained on: the results are too optimistic.",
+)
+
 address = click.option(
     "--address",
     metavar="HOST",

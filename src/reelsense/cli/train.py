@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from reelsense.cli import options
+from reelsense.text.controls import escape_controls
 
 if TYPE_CHECKING:
     from reelsense.datasets.labelled import LabelledData
+    from reelsense.training.processes import Processes
+    from reelsense.training.recipe import Recipe
+    from reelsense.training.sources import TrainingData
 
 
 @click.command()
 @options.labelled_data
 @click.option(
-    "--recipe", "recipe_file", type=options.PATH, required=True, help="TOML file with the stages."
+    "--recipe",
+    "recipe_file",
+    type=options.PATH,
+    help="TOML file with the stages. Default: fine-tuning with settings derived from the data.",
 )
 @click.option(
     "--evaluation-sets",
@@ -27,7 +35,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--base-model",
-    help="Pre-trained encoder: a hub id or a folder. Default: the recipe's.",
+    help="Pre-trained encoder: a hub id or a folder. Default: that of the recipe; without one, the "
+    "checkpoint of the default model for sentiments, and a MiniLM-L6 for other labels.",
 )
 @click.option(
     "--extra-data",
@@ -37,6 +46,30 @@ if TYPE_CHECKING:
     '{"text": "...", "target": {"negative": 0.1, "positive": 0.9}}. Repeatable.',
 )
 @click.option("--output", type=options.PATH, required=True, help="Folder for the checkpoint.")
+@click.option("--name", help="Name of the model. Default: that of the recipe or of the data.")
+@click.option("--epochs", type=click.IntRange(1), help="Number of epochs of the last stage.")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Highest learning rate of the last stage.",
+)
+@click.option(
+    "--batch-tokens",
+    "tokens_per_batch",
+    type=click.IntRange(8),
+    help="Maximum number of tokens in a batch: fewer need less memory.",
+)
+@click.option("--seed", type=int, help="Seed of the random numbers. It does not change the split.")
+@click.option(
+    "--validation-share",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    help="Share of the rows of each label for validation. Default: 10 %, at least 30 rows of each "
+    "label if possible, at most about 2,500 rows.",
+)
+@click.option(
+    "--group-column",
+    help="Column whose values are not split between training and validation, such as a customer.",
+)
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in --output.")
 @click.option(
     "--max-steps", type=click.IntRange(1), help="Stop every stage after this many training steps."
@@ -56,31 +89,61 @@ def train(
     extra_data: tuple[Path, ...],
     output: Path,
     resume: bool,
-    max_steps: int | None,
     gradient_accumulation_steps: int,
+    **settings: str | float | None,
 ) -> None:
-    """Train a model: run the stages of a recipe.
+    """Train a model on labelled texts, with settings derived from them or by a recipe.
 
-    Stages continue the pre-training of an encoder, fine-tune it on labelled texts, or distil
-    teachers into it. On several processes: `torchrun --nproc-per-node N -m reelsense train ...`.
+    The stages of a recipe continue the pre-training of an encoder, fine-tune it on labelled texts,
+    or distil teachers into it. On several processes: `torchrun --nproc-per-node N -m reelsense
+    train ...`.
     """
-    from reelsense.training import pipeline
+    from reelsense.datasets.checks import describe_data
+    from reelsense.training import checkpoint, pipeline
+    from reelsense.training.outcome import describe_outcome, read_outcome
     from reelsense.training.processes import Processes
-    from reelsense.training.recipe import Recipe, read_recipe
+    from reelsense.training.recipe import override, read_recipe
     from reelsense.training.sources import TrainingData
 
     processes = Processes(gradient_accumulation_steps)
-    recipe = read_recipe(recipe_file)
-    if max_steps:
-        recipe = Recipe(tuple(replace(stage, max_steps=max_steps) for stage in recipe.stages))
+    recipe = override(read_recipe(recipe_file), settings) if recipe_file else None
+    source = source.split_as(asdict(recipe.last) if recipe else settings)
+    data = TrainingData(source, evaluation_sets, extra_data)
+    _print(processes, describe_data(source.labelled(), data.split))
     pipeline.run(
-        recipe,
-        TrainingData(source, evaluation_sets, extra_data),
+        recipe or _derive_recipe(data, base_model, settings, processes),
+        data,
         output,
-        recipe_folder=recipe_file.parent,
+        recipe_folder=recipe_file.parent if recipe_file else Path(),
         base=base_model,
         resume=resume,
         processes=processes,
     )
+    outcome = read_outcome(checkpoint.read_metadata(output))
+    if outcome and processes.is_main:
+        _print(processes, describe_outcome(outcome, data))
     processes.print(f"the checkpoint is in {output}")
     processes.shut_down()
+
+
+def _derive_recipe(
+    data: TrainingData,
+    base: str | None,
+    settings: Mapping[str, object],
+    processes: Processes,
+) -> Recipe:
+    """Return and print the recipe for `data`, with the `settings` of the command."""
+    from reelsense.training.defaults import default_base, derive_recipe, describe_settings
+    from reelsense.training.recipe import override
+
+    base, reason = (base, "--base-model") if base else default_base(data.labels)
+    name = data.source.path.name.partition(".")[0]
+    recipe = override(derive_recipe(name, base, data.split.train), settings)
+    _print(processes, describe_settings(recipe.last, reason, len(data.split.train)))
+    return recipe
+
+
+def _print(processes: Processes, lines: Iterable[str]) -> None:
+    """Print lines with texts of the user in the main process."""
+    for line in lines:
+        processes.print(escape_controls(line))

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from reelsense.datasets import imdb
 from reelsense.datasets.labelled_table import Labels, read_table
-from reelsense.datasets.reviews import Review, Split, labels_of, split_validation
+from reelsense.datasets.reviews import (
+    VALIDATION_SHARE,
+    Review,
+    Split,
+    labels_of,
+    split_stratified,
+    split_validation,
+    text_key,
+)
 from reelsense.errors import DatasetError
 from reelsense.prediction import UNSURE
 from reelsense.tables.reading import ReadOptions, is_table
@@ -25,6 +34,8 @@ class LabelledData:
     options: ReadOptions = field(default_factory=ReadOptions)
     labels: Labels = field(default_factory=Labels)
     max_bad_rows: float = 0.01  # share of rows without a usable text or label
+    validation_share: float | None = None  # None: see `split_stratified`
+    group_column: str | None = None  # whose values are in one part only; None: texts are
     on_message: Callable[[str], object] = lambda _: None
 
     @property
@@ -49,16 +60,28 @@ class LabelledData:
         titles = {"validation": "the validation set of", "test": "the official test set of"}
         return f"{titles.get(part, f'the {part} part of')} {self.name}"
 
+    def split_as(self, recipe: Mapping[str, Any]) -> LabelledData:
+        """Return this source with the validation set of a checkpoint's or bundle's `recipe`."""
+        return replace(
+            self,
+            validation_share=recipe.get("validation_share") or None,
+            group_column=recipe.get("group_column") or None,
+        )
+
+    def labelled(self) -> list[Review]:
+        """Return all reviews with a label, except official test data."""
+        reviews = imdb.read_split(self.path, "train") if self.is_imdb else self._table
+        return [review for review in reviews if review.label is not None]
+
     def for_training(self) -> tuple[Split, list[str]]:
         """Return training and validation set, split by group, and the labels in order.
 
+        With a group column, a text can be in several groups: it is in the validation set only.
+
         Raises DatasetError if there are too few reviews or labels, or a label has a reserved name.
         """
-        if self.is_imdb:
-            reviews, labels = imdb.read_split(self.path, "train"), list(imdb.LABELS)
-        else:
-            reviews = self._table
-            labels = labels_of(reviews)
+        reviews = self.labelled()
+        labels = list(imdb.LABELS) if self.is_imdb else labels_of(reviews)
         if len(labels) < 2:
             raise DatasetError(
                 f"{self.path} has the labels {labels}: expected two or more", code="too-few-labels"
@@ -67,10 +90,22 @@ class LabelledData:
             raise DatasetError(
                 f"{self.path}: the label {UNSURE!r} is reserved: rename it", code="reserved-label"
             )
-        split = split_validation([review for review in reviews if review.label is not None])
+        if self.is_imdb and self.group_column:
+            raise DatasetError(
+                f"--group-column {self.group_column} is for tables: {imdb.NAME} is split by film",
+                code="no-such-column",
+            )
+        if self.is_imdb:
+            split = split_validation(reviews, self.validation_share or VALIDATION_SHARE)
+        else:
+            split = split_stratified(reviews, self.validation_share)
+        if self.group_column:
+            held_out = {text_key(review.text) for review in split.validation}
+            train = [review for review in split.train if text_key(review.text) not in held_out]
+            split = replace(split, train=train)
         if not (split.train and split.validation):
             raise DatasetError(
-                f"{self.path} has too few distinct reviews for a validation set: add reviews",
+                f"{self.path} has too few distinct reviews or groups for a validation set",
                 code="too-few-reviews",
             )
         return split, labels
@@ -121,4 +156,5 @@ class LabelledData:
             self.labels,
             self.max_bad_rows,
             self.on_message,
+            self.group_column,
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reelsense.datasets.reviews import Review
+from reelsense.datasets.reviews import Review, text_key
 from reelsense.errors import DatasetError
 from reelsense.tables.reading import ReadOptions, open_table
 from reelsense.tables.row import BLANK, Columns, Row, row_text, value_of
@@ -69,10 +69,12 @@ def read_table(
     labels: Labels | None = None,
     max_bad_rows: float = 0.01,
     on_message: Callable[[str], object] = lambda _: None,
+    group_column: str | None = None,
 ) -> list[Review]:
     """Read the reviews of a table in order.
 
-    Rows with the same text form one group; a blank label means no label.
+    Rows with the same value of `group_column`, or with the same text, form one group. A blank label
+    means no label.
 
     Args:
         path: The table.
@@ -82,6 +84,8 @@ def read_table(
         labels: How its labels are read.
         max_bad_rows: Share of rows without a usable text or label up to which they are skipped.
         on_message: Called with what was skipped or is doubtful.
+        group_column: Name or number of a column such as a customer; None, or a blank value: rows
+            with the same text form a group.
 
     Raises:
         DatasetError: The file cannot be read, too many rows are bad, or labels are doubtful.
@@ -92,11 +96,11 @@ def read_table(
     file = FileInfo(str(path), str(path), path.stat().st_size)
     reviews, problems, count = [], [], 0
     with open_table(file, options or ReadOptions()) as table:
-        names: tuple[str, str] | None = None
+        names: tuple[str, str, str | None] | None = None
         for row, _ in table.rows:
             count += 1
             columns = table.columns or Columns(tuple(row.values))
-            names = names or _columns(columns, path, text_column, label_column)
+            names = names or _columns(columns, path, text_column, label_column, group_column)
             try:
                 reviews.append(_review(row, path, *names, labels))
             except ValueError as error:
@@ -109,18 +113,30 @@ def read_table(
 
 
 def _columns(
-    columns: Columns, path: Path, text_column: str | None, label_column: str | None
-) -> tuple[str, str]:
+    columns: Columns,
+    path: Path,
+    text_column: str | None,
+    label_column: str | None,
+    group_column: str | None,
+) -> tuple[str, str, str | None]:
     if label_column is None:
         titles = [title.strip().casefold() for title in columns.header]
         label_column = next((name for name in LABEL_COLUMNS if name in titles), "label")
     return (
         columns.choose(text_column, str(path), "--text-column"),
         columns.choose(label_column, str(path), "--label-column"),
+        group_column and columns.choose(group_column, str(path), "--group-column"),
     )
 
 
-def _review(row: Row, path: Path, text_column: str, label_column: str, labels: Labels) -> Review:
+def _review(
+    row: Row,
+    path: Path,
+    text_column: str,
+    label_column: str,
+    group_column: str | None,
+    labels: Labels,
+) -> Review:
     """Return the review of a row. Raises ValueError if the row is not usable."""
     if row.error:
         raise ValueError(row.error)
@@ -131,7 +147,17 @@ def _review(row: Row, path: Path, text_column: str, label_column: str, labels: L
         value = value_of(row, label_column)
     except KeyError:
         raise ValueError(f"no column {label_column!r}") from None
-    return Review(f"{path.name}:{row.line}", text, labels.name(value), None, group=text)
+    group = _group(row, group_column) or text_key(text)
+    return Review(f"{path.name}:{row.line}", text, labels.name(value), None, group)
+
+
+def _group(row: Row, column: str | None) -> str:
+    """Return the group of a row; blank if it has none."""
+    try:
+        value = value_of(row, column) if column else None
+    except KeyError:
+        return ""
+    return "" if value is None else str(value).strip()
 
 
 def _report_bad_rows(

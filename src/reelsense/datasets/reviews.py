@@ -1,4 +1,4 @@
-"""Labelled reviews, and the split that keeps the reviews of a film together.
+"""Labelled reviews, and splits that keep the reviews of a film or of another group together.
 
 Knows no file formats: `imdb` and `labelled` read files.
 """
@@ -9,6 +9,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from reelsense.text.clean import clean
+
+VALIDATION_SHARE = 0.1
+MAX_VALIDATION = 2500  # rows: their accuracy has a 95 % interval of about 2 points
+MIN_PER_LABEL = 30  # validation rows, for labels with three times as many rows or more
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,7 @@ class Split:
     validation: list[Review]
 
 
-def split_validation(reviews: Sequence[Review], share: float = 0.1) -> Split:
+def split_validation(reviews: Sequence[Review], share: float = VALIDATION_SHARE) -> Split:
     """Hold out about `share` of `reviews` by group: no group is in both parts.
 
     The choice depends on the group names alone (by their SHA-256), so it is the same on every
@@ -46,10 +52,58 @@ def split_validation(reviews: Sequence[Review], share: float = 0.1) -> Split:
             break
         held_out.add(group)
         count += sizes[group]
+    return _split(reviews, held_out)
+
+
+def split_stratified(reviews: Sequence[Review], share: float | None = None) -> Split:
+    """Hold out `share` of the rows of every label by group: no group is in both parts.
+
+    Like `split_validation`, it depends on groups and labels alone. At least half of the rows of
+    every label stay in the training set. A part of a group is never held out, so groups with
+    several rows can add some to the share.
+
+    Args:
+        reviews: With labels.
+        share: Of each label, at most 0.5; at least one row of a label with two or more. None:
+            `VALIDATION_SHARE`, but at least `MIN_PER_LABEL` rows (a third of a rare label), and at
+            most `MAX_VALIDATION` in total.
+    """
+    sizes = Counter(review.label for review in reviews)
+    quotas = {label: _quota(size, len(reviews), len(sizes), share) for label, size in sizes.items()}
+    groups: dict[str, Counter[str | None]] = {}
+    for review in reviews:
+        groups.setdefault(review.group, Counter())[review.label] += 1
+    held_out: set[str] = set()
+    counts: Counter[str | None] = Counter()
+    for group in sorted(groups, key=_digest):
+        labels = groups[group]
+        needed = any(counts[label] < quotas[label] for label in labels)
+        if needed and all(
+            2 * (counts[name] + size) <= sizes[name] for name, size in labels.items()
+        ):
+            held_out.add(group)
+            counts += labels
+    return _split(reviews, held_out)
+
+
+def _quota(size: int, total: int, labels: int, share: float | None) -> int:
+    """Return how many of the `size` rows of a label are held out."""
+    if share is not None:
+        return max(1, round(share * size))
+    proportional = round(size * min(VALIDATION_SHARE, MAX_VALIDATION / total))
+    return max(1, proportional, min(MIN_PER_LABEL, size // 3, MAX_VALIDATION // labels))
+
+
+def _split(reviews: Sequence[Review], held_out: set[str]) -> Split:
     return Split(
         train=[review for review in reviews if review.group not in held_out],
         validation=[review for review in reviews if review.group in held_out],
     )
+
+
+def text_key(text: str) -> str:
+    """Return `text` without differences in case, spaces and markup: equal for duplicates."""
+    return " ".join(clean(text).casefold().split())
 
 
 def labels_of(reviews: Iterable[Review]) -> list[str]:

@@ -15,18 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from reelsense.bundle import Bundle, Calibration, LengthGroup, Manifest, RiskControl
-from reelsense.datasets.evaluation_sets import (
-    PHRASES,
-    VALIDATION_SENTENCES,
-    read_validation_sentences,
-)
+from reelsense.bundle import Bundle, Calibration, LengthGroup, RiskControl
+from reelsense.datasets.evaluation_sets import VALIDATION_SENTENCES, read_validation_sentences
 from reelsense.datasets.reviews import Review
-from reelsense.errors import InputError, TextError
+from reelsense.errors import TextError
 from reelsense.evaluation.metrics import calibration_error
 from reelsense.evaluation.predictions import labelled, unreadable
 from reelsense.evaluation.scorer import in_batches
 from reelsense.evaluation.selective import CONFIDENCE, METHOD, RISKS, find_thresholds
+from reelsense.evaluation.unseen import check_unseen
 from reelsense.inference.calibration import probabilities
 from reelsense.inference.classifier import Classifier
 
@@ -60,17 +57,6 @@ def sentence_set(folder: Path) -> ValidationSet:
     return ValidationSet(VALIDATION_SENTENCES, read_validation_sentences(folder))
 
 
-def check_unseen(manifest: Manifest, sets: Sequence[ValidationSet]) -> None:
-    """Raise InputError (code `trained-on-validation`) if the model was trained on one of `sets`."""
-    trained_on = manifest.provenance.get("extra_examples", {})
-    if PHRASES in trained_on and any(part.name == VALIDATION_SENTENCES for part in sets):
-        raise InputError(
-            f"{manifest.name} was trained on {VALIDATION_SENTENCES}: "
-            "omit --evaluation-sets or calibrate on your own sentences",
-            code="trained-on-validation",
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class _Logits:
     """Logits of labelled texts (n), before calibration."""
@@ -95,6 +81,7 @@ def calibrate(
     sets: Sequence[ValidationSet],
     *,
     default_risk: float | None = None,
+    force: bool = False,
 ) -> Bundle:
     """Return `bundle` with calibration and thresholds fitted by length group on all of `sets`.
 
@@ -111,6 +98,7 @@ def calibrate(
         default_risk: Target error rate of requests that do not set one; None: the lowest from
             USUAL_RISK to MAX_DEFAULT_RISK that can be kept. If it cannot be kept, every verdict of
             these requests is "unsure".
+        force: Accept texts that it was trained on.
 
     Returns:
         The bundle. If its calibration or thresholds have changed, without its evaluation, which
@@ -120,7 +108,8 @@ def calibrate(
         InputError: A set has no labels, an unknown label, a text that cannot be scored, or texts
             that the model was trained on.
     """
-    check_unseen(bundle.manifest, sets)
+    for part in () if force else sets:
+        check_unseen(bundle, part.name, part.reviews)
     known = [labelled(part.reviews, classifier.labels) for part in sets]
     reviews = [review for part, _ in known for review in part]
     targets = np.concatenate([part for _, part in known])

@@ -21,6 +21,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from reelsense.bundle import TRAINING_TEXTS
 from reelsense.errors import TrainingError
 from reelsense.files import atomic_bytes, write_atomically
 from reelsense.inference.tokenizer import ReviewTokenizer
@@ -197,10 +198,20 @@ def read_classifier_metadata(folder: Path) -> dict[str, Any]:
     return metadata
 
 
+def read_training_texts(folder: Path) -> bytes | None:
+    """Return the hashes of the texts that the model in `folder` was trained on, if known."""
+    path = folder / TRAINING_TEXTS
+    return path.read_bytes() if path.is_file() else None
+
+
 def save_model(
-    output: Path, model: PreTrainedModel, tokenizer: ReviewTokenizer, metadata: dict[str, Any]
+    output: Path,
+    model: PreTrainedModel,
+    tokenizer: ReviewTokenizer,
+    metadata: dict[str, Any],
+    training_texts: bytes | None = None,
 ) -> None:
-    """Write a standard transformers checkpoint with its tokenizer and `metadata`.
+    """Write a standard transformers checkpoint with its tokenizer, `metadata` and text hashes.
 
     Weights are stored in float16, which halves the file and changes logits by about 0.001. Its
     config makes transformers load them as float32.
@@ -217,6 +228,8 @@ def save_model(
         **tokenizer.special_tokens,
     ).save_pretrained(temporary)
     (temporary / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+    if training_texts is not None:
+        (temporary / TRAINING_TEXTS).write_bytes(training_texts)
     for path in sorted(temporary.iterdir()):
         os.replace(path, output / path.name)
     temporary.rmdir()

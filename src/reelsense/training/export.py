@@ -35,13 +35,15 @@ from reelsense.bundle import (
 from reelsense.bundle.validation import check
 from reelsense.datasets.reviews import Review
 from reelsense.errors import TrainingError
-from reelsense.evaluation.calibrate import ValidationSet, calibrate, check_unseen
+from reelsense.evaluation.calibrate import ValidationSet, calibrate
 from reelsense.evaluation.scorer import likeliest_labels
+from reelsense.evaluation.unseen import check_unseen
 from reelsense.inference.batching import Network, padded
 from reelsense.inference.classifier import Classifier
 from reelsense.training import checkpoint
 from reelsense.training.encoders import tabulate_positions
 from reelsense.training.model import load_model, logits, max_length
+from reelsense.training.outcome import read_outcome
 from reelsense.training.quantize import quantize
 
 MIN_AGREEMENT = 0.995
@@ -88,6 +90,7 @@ def export(
     calibrate_on: Sequence[ValidationSet] = (),
     default_risk: float | None = None,
     presentation: Presentation = Presentation(),
+    force: bool = False,
 ) -> Parity:
     """Write the checkpoint in `folder` as a bundle to `output`.
 
@@ -100,10 +103,13 @@ def export(
         calibrate_on: Further sets for calibration.
         default_risk: As for `calibrate`.
         presentation: Title, unit and examples of the bundle.
+        force: Accept a useless model, and calibration on training texts.
 
     Raises:
-        TrainingError: The checkpoint has other labels, or the labels of bundle and checkpoint agree
-            on less than MIN_AGREEMENT of the reviews. Nothing is written.
+        TrainingError: The checkpoint has other labels, is not clearly better than the majority
+            class, or its labels agree with those of the bundle on less than MIN_AGREEMENT of the
+            reviews. Nothing is written.
+        InputError: A set for calibration contains training texts.
     """
     check_target(output)
     metadata = checkpoint.read_classifier_metadata(folder)
@@ -112,6 +118,15 @@ def export(
             f"{folder} has the labels {metadata['labels']}, the data {list(labels)}: pass the data "
             "that it was trained on",
             code="labels-differ",
+        )
+    outcome = read_outcome(metadata)
+    if outcome and not outcome.is_useful and not force:
+        raise TrainingError(
+            f"{folder} is not clearly better than the majority class: accuracy "
+            f"{outcome.accuracy.value:.1%} (95 % interval from {outcome.accuracy.low:.1%}), "
+            f"majority class {outcome.majority.value:.1%} of {outcome.accuracy.total:,} validation "
+            "texts: check the labels, add texts, or pass --force",
+            code="not-better-than-majority",
         )
     model = load_model(folder, labels, ratings=metadata.get("ratings", ())).train(False)
     curves = checkpoint.training_curves(folder)
@@ -123,13 +138,17 @@ def export(
         examples=dict(presentation.examples or {}),
     )
     check(manifest)
-    check_unseen(manifest, calibrate_on)
     tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
-    bundle = Bundle(manifest, quantize(to_onnx(model)), tokenizer, card="")
-    bundle, parity = _fastest_exact_bundle(bundle, _Comparison(model, bundle, validation))
+    bundle = Bundle(
+        manifest, b"", tokenizer, card="", training_texts=checkpoint.read_training_texts(folder)
+    )
     sets = [ValidationSet(f"the validation set of {data}", validation), *calibrate_on]
+    for part in () if force else sets:
+        check_unseen(bundle, part.name, part.reviews)
+    bundle = replace(bundle, network=quantize(to_onnx(model)))
+    bundle, parity = _fastest_exact_bundle(bundle, _Comparison(model, bundle, validation))
     classifier = Classifier(bundle, gpu=False)
-    bundle = calibrate(bundle, classifier, sets, default_risk=default_risk)
+    bundle = calibrate(bundle, classifier, sets, default_risk=default_risk, force=force)
     if presentation.examples is None:
         examples = example_texts(classifier, validation)
         bundle = replace(bundle, manifest=replace(bundle.manifest, examples=examples))

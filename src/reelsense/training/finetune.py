@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from reelsense.datasets.reviews import Review
+from reelsense.datasets.text_hashes import hash_texts, merge_hashes
 from reelsense.errors import TrainingError
 from reelsense.inference.batching import fill, stack
 from reelsense.inference.tokenizer import ReviewTokenizer, head_and_tail
@@ -60,10 +61,14 @@ class FineTuning:
         if stage.shared_identity_embeddings:
             share_identity_embeddings(self.model, self.tokenizer)
         self.texts = _tokenize(examples, self.tokenizer, processes)
+        self._report_truncation(max(stage.lengths))
+        targets = np.array([example.target for example in examples])
+        self.class_weights = torch.from_numpy(class_weights(targets, stage.class_weights)).float()
+        self.majority = int(targets.sum(axis=0).argmax())  # index of the most frequent label
         self.validation = _tokenize(hard_examples(validation, labels), self.tokenizer, processes)
         self.epochs = [
             plan_epoch(self.texts.lengths(limit), stage, epoch)
-            for epoch, limit in enumerate(stage.lengths)
+            for epoch, limit in enumerate(stage.epoch_lengths)
         ]
         self.base_sha256 = checkpoint.weights_sha256(base)
         content = [
@@ -75,13 +80,29 @@ class FineTuning:
             asdict(stage), self.base_sha256, self.labels, *content
         )
 
+    def _report_truncation(self, limit: int) -> None:
+        lengths = np.array([len(ids) for ids in self.texts.ids])
+        lost = np.maximum(lengths + 2 - limit, 0).sum() / max(1, lengths.sum())
+        if lost:
+            cut = (lengths + 2 > limit).mean()
+            self.processes.print(
+                f"{cut:.1%} of the training texts are cut to {limit} tokens: {lost:.1%} of all "
+                "text is not read"
+            )
+
+    @cached_property
+    def text_hashes(self) -> bytes:
+        """Hashes of the training texts, and of those of earlier training."""
+        texts = {example.text for example in self.texts.examples}
+        return merge_hashes(hash_texts(texts), checkpoint.read_training_texts(self.base) or b"")
+
     def forward(self, model: Any, *inputs: Tensor) -> Tensor:
         """Return logits (batch, labels + ratings)."""
         return logits(model, *inputs)
 
     def batch(self, indices: list[int], progress: checkpoint.TrainingProgress) -> _Batch:
         """Return the examples at `indices`, cut to the length of the epoch."""
-        return _Batch(self, self.texts.select(indices), self.stage.lengths[progress.epoch])
+        return _Batch(self, self.texts.select(indices), self.stage.epoch_lengths[progress.epoch])
 
     def compute_logits(self, forward: Any, texts: _Texts, length: int) -> Tensor:
         """Return float32 logits (texts, labels + ratings) of `texts`, cut to `length` tokens."""
@@ -153,11 +174,18 @@ class FineTuning:
             "labels": self.labels,
             "ratings": self.ratings,
             "validation": metrics,
+            "validation_set": self._validation_set(),
             "read": before.get("read", {}),
             "earlier_recipes": [*before.get("earlier_recipes", []), *earlier_recipe],
             "extra_examples": texts_by_source | Counter(before.get("extra_examples", {})),
         }
-        checkpoint.save_model(self.output, model, self.tokenizer, metadata)
+        checkpoint.save_model(self.output, model, self.tokenizer, metadata, self.text_hashes)
+
+    def _validation_set(self) -> dict[str, int]:
+        """Return the rows of the validation set, and those with the label that is most frequent."""
+        targets = np.array([example.target for example in self.validation.examples])
+        majority = int((targets.argmax(axis=1) == self.majority).sum())
+        return {"reviews": len(targets), "majority": majority}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +230,23 @@ class _Batch:
         label_logits, star_logits = outputs[: len(indices)].tensor_split([len(task.labels)], dim=1)
         examples = self.texts.select(indices).examples
         losses = label_losses(label_logits, examples, task.stage)
+        if task.stage.class_weights:
+            targets = losses.new_tensor([example.target for example in examples])
+            losses = losses * (targets.reshape(len(examples), -1) @ task.class_weights.to(losses))
         if task.ratings:
             stars = star_losses(star_logits, examples, task.ratings)
             losses = losses + task.stage.stars_weight * stars
         return losses.sum() / len(self.texts.ids)
+
+
+def class_weights(targets: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:
+    """Return the weight of each label: its inverse frequency in `targets`, to the `exponent`.
+
+    The mean weight of all examples is 1. `targets` are (examples, labels).
+    """
+    frequency = targets.mean(axis=0)
+    weights = np.where(frequency > 0, frequency, 1.0) ** -exponent
+    return np.asarray(weights / (frequency @ weights))
 
 
 def label_losses(logits: Tensor, examples: Sequence[Example], stage: Stage) -> Tensor:

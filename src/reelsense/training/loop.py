@@ -23,13 +23,14 @@ from reelsense.training import checkpoint
 from reelsense.training.checkpoint import TrainingProgress
 from reelsense.training.processes import Interrupt, Processes, interruptible, keep_freed_memory
 from reelsense.training.recipe import Stage
+from reelsense.training.speed import StepTimer, throughput
 
 CHECKPOINT_EVERY = 180.0
 """Seconds between two saved states."""
 
-_PEAKS = {"NVIDIA A100": 312e12, "NVIDIA H100 80GB HBM3": 989.4e12, "NVIDIA H200": 989.4e12}
-"""Dense bf16 operations per second by the start of the GPU's name, from NVIDIA's data sheets. The
-variants PCIe and NVL have less."""
+
+_MIN_GAIN = 0.005
+"""Smaller decreases of the validation loss do not delay early stopping."""
 
 
 class Batch(Protocol):
@@ -115,9 +116,13 @@ def train(
     else:
         run.save_state()
     with interruptible() as interrupt:
-        while run.progress.epoch < len(task.epochs):
+        while run.progress.epoch < len(task.epochs) and not run.is_out_of_patience():
             speed = run.train_epoch(interrupt, checkpoint_every)
             run.finish_epoch(speed)
+    if run.progress.epoch < len(task.epochs):
+        processes.print(
+            f"stopped early: {stage.patience} epochs hardly lowered the validation loss"
+        )
     return run.progress.history
 
 
@@ -152,6 +157,16 @@ class _Run:
         if processes.rank:  # from here on, each process has its own dropout
             torch.manual_seed(stage.seed + processes.rank)
         self.progress = TrainingProgress()
+        self.timer = StepTimer()
+
+    def is_out_of_patience(self) -> bool:
+        """Return whether the last epochs, as many as `patience`, hardly lowered the loss."""
+        losses = [metrics["loss"] for metrics in self.progress.history]
+        patience = self.stage.patience
+        return (
+            0 < patience < len(losses)
+            and min(losses[:-patience]) - min(losses[-patience:]) < _MIN_GAIN
+        )
 
     def train_epoch(self, interrupt: Interrupt, checkpoint_every: float) -> dict[str, float]:
         """Take the remaining steps of the current epoch; return the training speed."""
@@ -174,6 +189,8 @@ class _Run:
                 progress.steps_done += 1
                 self.log({"step": progress.steps_done, "loss": loss, "rate": rate})
                 bar.update()
+                if message := self.timer.estimate(self.total_steps - progress.steps_done):
+                    self.processes.print(message)
 
                 save_is_due = time.monotonic() - self.last_save > checkpoint_every
                 stop, save = self.processes.any(interrupt.requested, save_is_due)
@@ -283,21 +300,3 @@ def learning_rate(step: int, total_steps: int, stage: Stage) -> float:
     rise = (step + 1) / warmup_steps
     decay = (total_steps - step) / max(1, total_steps - warmup_steps)
     return stage.learning_rate * max(0.0, min(rise, decay, 1.0))
-
-
-def throughput(
-    model: PreTrainedModel, tokens: int, seconds: float, processes: Processes
-) -> dict[str, float]:
-    """Return `tokens_per_second` of all processes and, on GPUs in _PEAKS, `share_of_peak`.
-
-    Operations are estimated as 6 per token and weight outside of the embeddings.
-    """
-    rate = tokens / max(seconds, 1e-9)
-    speed: dict[str, float] = {"tokens_per_second": round(rate)}
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    peaks = [peak for name, peak in _PEAKS.items() if gpu.startswith(name)]
-    if peaks and not gpu.endswith("NVL"):
-        named_weights = model.named_parameters()
-        weights = sum(part.numel() for name, part in named_weights if "embeddings" not in name)
-        speed["share_of_peak"] = round(6 * weights * rate / peaks[0] / processes.world_size, 4)
-    return speed

@@ -170,5 +170,5 @@ def _load_teacher(name: str, data: TrainingData, earlier_stages: Mapping[str, Pa
     stage = earlier_stages[name]
     bundle = stage.with_name(f"{stage.name}-bundle")
     if not bundle.exists():
-        export(stage, data.split.validation, data.labels, bundle, data=data.source.name)
+        export(stage, data.split.validation, data.labels, bundle, data=data.source.name, force=True)
     return Classifier.load(bundle)

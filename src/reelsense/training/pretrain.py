@@ -50,6 +50,7 @@ class MaskedLanguageModelling:
     ) -> None:
         """Load the model in the folder `base` and tokenize the texts."""
         self.stage, self.output, self.processes = stage, output, processes
+        self.labelled_texts = checkpoint.read_training_texts(base)
         self.tokenizer = read_tokenizer(base)
         self.text_count = len(texts)
         self.model = load_masked_lm(base)
@@ -66,7 +67,9 @@ class MaskedLanguageModelling:
         count = min(_MAX_VALIDATION_WINDOWS, int(_VALIDATION_SHARE * len(rows)))
         self.validation, self.rows = rows[:count], rows[count:]
         lengths = list(map(len, self.rows))
-        self.epochs = [plan_epoch(lengths, stage, epoch) for epoch in range(len(stage.lengths))]
+        self.epochs = [
+            plan_epoch(lengths, stage, epoch) for epoch in range(len(stage.epoch_lengths))
+        ]
         self.fingerprint = checkpoint.fingerprint(
             asdict(stage), checkpoint.weights_sha256(base), *rows
         )
@@ -125,7 +128,9 @@ class MaskedLanguageModelling:
         """Write the encoder without the head."""
         read = {"texts": self.text_count, "steps": sum(map(len, self.epochs))}
         metadata = {"recipe": asdict(self.stage), "read": read, "validation": metrics}
-        checkpoint.save_model(self.output, model.base_model, self.tokenizer, metadata)
+        checkpoint.save_model(
+            self.output, model.base_model, self.tokenizer, metadata, self.labelled_texts
+        )
 
 
 @dataclass(frozen=True, slots=True)

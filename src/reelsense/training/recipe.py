@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from dataclasses import field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,6 +37,7 @@ Source = Literal[
 Length = Annotated[int, Field(ge=8)]  # tokens
 Share = Annotated[float, Field(ge=0, le=1)]
 ShareBelow1 = Annotated[float, Field(ge=0, lt=1)]
+ValidationShare = Annotated[float, Field(ge=0, le=0.5)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]  # not strict: TOML has lists
 
 _CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -47,8 +49,9 @@ class Stage:
 
     name: str  # of the model
     base: str  # the pre-trained encoder: a hub id, a folder, or the name of an earlier stage
-    # The length that texts are cut to in each epoch; their number is the number of epochs.
+    # The length that texts are cut to in each epoch. Without `epochs`, one epoch for each.
     lengths: Annotated[tuple[Length, ...], Field(min_length=1, strict=False)]
+    epochs: NonNegativeInt = 0  # of the same length: `lengths` has one
     stage: str = "train"  # its name
     # "distill" is fine-tuning with the logits of teachers as additional targets.
     kind: Literal["finetune", "distill", "pretrain"] = "finetune"
@@ -79,12 +82,25 @@ class Stage:
     # Weight of the initial weights when they are averaged with the trained ones; 0: no average.
     base_share: ShareBelow1 = 0.0
     mask_share: Annotated[float, Field(gt=0, lt=1)] = 0.2  # of the tokens, in pre-training
+    # Exponent of the weight of a label, its inverse frequency: 0: all texts count the same, 1: all
+    # labels do.
+    class_weights: Share = 0.0
+    validation_share: ValidationShare = 0.0  # of each label; 0: see `datasets.reviews`
+    group_column: str = ""  # of a table: its values are in one part only; "": texts are
+    patience: NonNegativeInt = 0  # stop after so many epochs without a lower loss; 0: never
     seed: int = 1
     max_steps: NonNegativeInt = 0  # 0: all epochs
     window: Length = 512  # of the bundle, which cuts texts into windows
 
+    @property
+    def epoch_lengths(self) -> tuple[int, ...]:
+        """The length that texts are cut to in each epoch."""
+        return self.lengths * max(1, self.epochs)
+
     @model_validator(mode="after")
     def _check(self) -> Stage:
+        if self.epochs and len(self.lengths) > 1:
+            raise ValueError("epochs: expected one length in lengths, which all epochs have")
         if max(self.lengths) > self.tokens_per_batch:
             raise ValueError("tokens_per_batch: expected the longest of lengths or more")
         if self.kind == "distill" and not (self.teachers or self.teacher_logits):
@@ -136,6 +152,33 @@ def read_recipe(path: Path) -> Recipe:
     [(name, count)] = Counter(stage.stage for stage in stages).most_common(1)
     if count > 1:
         raise RecipeError(f"{path}: {count} stages have the name {name!r}", code="duplicate-stage")
+    if len({(stage.validation_share, stage.group_column) for stage in stages}) > 1:
+        raise RecipeError(
+            f"{path}: stages have different validation sets: move validation_share and "
+            "group_column above the stages",
+            code="invalid-value",
+        )
+    return Recipe(tuple(stages))
+
+
+LAST_STAGE_SETTINGS = ("epochs", "learning_rate")
+
+
+def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """Return `recipe` with other `settings`; None keeps a value.
+
+    `LAST_STAGE_SETTINGS` apply to the last stage, the others to all of them. Raises RecipeError if
+    a value is invalid.
+    """
+    given = {key: value for key, value in settings.items() if value is not None}
+    shared = {key: value for key, value in given.items() if key not in LAST_STAGE_SETTINGS}
+    stages = [
+        _parse_stage(
+            asdict(stage) | (given if stage is recipe.last else shared),
+            f"stage {stage.stage} with the options of the command",
+        )
+        for stage in recipe.stages
+    ]
     return Recipe(tuple(stages))
 
 
