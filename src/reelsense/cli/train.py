@@ -92,11 +92,11 @@ def train(
     gradient_accumulation_steps: int,
     **settings: str | float | None,
 ) -> None:
-    """Train a model on labelled texts, with settings derived from them or by a recipe.
+    """Train a model on labelled texts.
 
-    The stages of a recipe continue the pre-training of an encoder, fine-tune it on labelled texts,
-    or distil teachers into it. On several processes: `torchrun --nproc-per-node N -m reelsense
-    train ...`.
+    The settings are derived from the texts, or come from a recipe. The stages of a recipe continue
+    the pre-training of an encoder, fine-tune it on labelled texts, or distil teachers into it. On
+    several processes: `torchrun --nproc-per-node N -m reelsense train ...`.
     """
     from reelsense.datasets.checks import describe_data
     from reelsense.training import checkpoint, pipeline

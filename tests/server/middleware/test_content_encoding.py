@@ -59,7 +59,12 @@ def app() -> Flask:
         ("gzip", gzip.compress(BODY, mtime=0)),
         ("GZIP", gzip.compress(BODY, mtime=0)),
         ("x-gzip", gzip.compress(BODY, mtime=0)),
-        ("gzip", gzip.compress(BODY[:5], mtime=0) + gzip.compress(BODY[5:]) + gzip.compress(b"")),
+        (
+            "gzip",
+            gzip.compress(BODY[:5], mtime=0)
+            + gzip.compress(BODY[5:], mtime=0)
+            + gzip.compress(b"", mtime=0),
+        ),
         ("deflate", zlib.compress(BODY)),
         ("deflate", raw_deflate(BODY)),
         ("identity", BODY),
@@ -218,7 +223,7 @@ def test_load_shedding_counts_decompressed_bytes() -> None:
     [
         (gzip.compress(BODY, mtime=0), b"200"),
         (gzip.compress(BODY, mtime=0)[:-1], b"400"),
-        (gzip.compress(BODY.ljust(MAX_BODY + 1)), b"413"),
+        (gzip.compress(BODY.ljust(MAX_BODY + 1), mtime=0), b"413"),
     ],
 )
 def test_compressed_body_over_real_connection(app: Flask, body: bytes, status: bytes) -> None:

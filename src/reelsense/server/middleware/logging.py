@@ -71,6 +71,11 @@ def _escape_event(_logger: object, _method: str, event: EventDict) -> EventDict:
     }
 
 
+def _drop_private_fields(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Drop fields that libraries add for themselves: Ray does, to every record."""
+    return {name: value for name, value in event.items() if not name.startswith("_")}
+
+
 def _formatter(*, for_people: bool) -> dict[str, Any]:
     renderers: list[Processor] = [
         structlog.processors.format_exc_info,
@@ -93,5 +98,9 @@ def _formatter(*, for_people: bool) -> dict[str, Any]:
                 fmt="%H:%M:%S" if for_people else "iso", utc=not for_people
             ),
         ],
-        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+        "processors": [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _drop_private_fields,
+            *renderers,
+        ],
     }
