@@ -306,7 +306,7 @@ def test_unusable_bundle_is_rejected(
     (folder / NETWORK).write_bytes(b"damaged")
     deployed.poll()
     assert "was changed after the bundle was written" in caplog.text
-    invalid = tiny_network.write(folder, "tiny", temperature=float("nan")).version
+    invalid = tiny_network.write(folder, "tiny", weight=float("nan")).version
     deployed.poll()
     assert "self-test of the model" in caplog.text
     tiny_network.write(folder, "tiny", labels=("bad", "good"))

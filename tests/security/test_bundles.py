@@ -158,7 +158,7 @@ KEYS = st.sampled_from(
 
 
 @given(key=KEYS, value=VALUES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_manifest_is_read_or_rejected(folder: Path, key: str, value: object) -> None:
     before = (folder / "manifest.json").read_bytes()
     try:

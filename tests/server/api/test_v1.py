@@ -239,7 +239,7 @@ def test_unusual_texts_get_200_or_422(client: FlaskClient, text: str) -> None:
     assert answer.status_code in (200, 422)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(), max_size=200))
 def test_predict_survives_any_text(client: FlaskClient, text: str) -> None:
     answer = client.post("/v1/predict", data=json.dumps({"text": text}), content_type=JSON)
@@ -253,7 +253,7 @@ Json = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(Json | st.fixed_dictionaries({}, optional={"text": Json, "texts": Json}))
 def test_predict_survives_any_json(client: FlaskClient, body: object) -> None:
     answer = client.post("/v1/predict", data=json.dumps(body), content_type=JSON)
