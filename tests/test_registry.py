@@ -1,4 +1,3 @@
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,14 +76,14 @@ def test_unknown_name_lists_the_installed_models(accurate: Path, name: str) -> N
         registry.find(name)
 
 
-def test_model_of_uninstalled_package_is_listed_with_an_error(accurate: Path, site: Path) -> None:
-    shutil.rmtree(site / "reelsense_accurate")
-    with pytest.raises(BundleError, match="'reelsense_accurate' cannot be found"):
-        registry.find("accurate")
-    default, gone = registry.installed()
+def test_model_of_uninstalled_package_is_listed_with_an_error(site: Path) -> None:
+    installed.install(site, {"gone": "reelsense_gone"})
+    with pytest.raises(BundleError, match="'reelsense_gone' cannot be found"):
+        registry.find("gone")
+    default, *_, gone = registry.installed()
     assert default.bundle
     assert not default.error
-    assert (gone.name, gone.folder, gone.bundle) == ("accurate", None, None)
+    assert (gone.name, gone.folder, gone.bundle) == ("gone", None, None)
     assert gone.error
 
 
