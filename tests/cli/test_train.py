@@ -81,7 +81,7 @@ def test_own_table_without_a_recipe(tmp_path: Path) -> None:
     assert max(steps) >= 90
 
     assert "already finished" in run("train", *data, *map(str, options), *split, "--resume")
-    assert "60 validation reviews; accuracy 100.00%" in run(
+    assert "60 validation texts; accuracy 100.00%" in run(
         "export", output, *data, "--output", bundle
     )
     command = ("evaluate", *data, "--model", bundle, "--quick")

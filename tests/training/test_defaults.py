@@ -1,4 +1,5 @@
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from reelsense.datasets.reviews import Review
 from reelsense.training import defaults
 from reelsense.training.defaults import default_base, derive_recipe, names_sentiment
+from reelsense.training.model import load_model
 from reelsense.training.recipe import Stage
 
 WORDS = ["good", "bad", "great", "awful", "film", "the", "a", "was", "not"]
@@ -26,7 +28,7 @@ def derived(base: Path, train: list[Review]) -> Stage:
 
 
 def steps(stage: Stage, count: int) -> int:
-    return stage.epochs * -(-count // stage.texts_per_batch)
+    return stage.epochs * round(-(-count // stage.texts_per_batch) * stage.data["reviews"])
 
 
 def test_small_data_get_small_batches_and_enough_steps(base: Path) -> None:
@@ -35,14 +37,31 @@ def test_small_data_get_small_batches_and_enough_steps(base: Path) -> None:
     assert stage.lengths == (32,)  # 22 tokens
     assert stage.texts_per_batch == 16
     assert stage.tokens_per_batch == 16 * 32
-    assert 300 <= steps(stage, 210) < 330
-    assert (stage.patience + 1) * 14 > 90  # steps before an early stop
+    assert 87 <= steps(stage, 210) < 130
+    assert stage.epochs <= 6
+    assert stage.fit_output_layer
+    assert stage.frozen_embeddings
     assert stage.class_weights == 0
 
 
-@pytest.mark.parametrize(("count", "epochs"), [(6, 50), (24, 50), (2000, 5), (22_500, 2)])
-def test_epochs_depend_on_the_number_of_rows(base: Path, count: int, epochs: int) -> None:
-    assert derived(base, rows(count, 5)).epochs == epochs
+@pytest.mark.parametrize(
+    ("count", "epochs", "passes"), [(6, 5, 3), (24, 5, 2), (2000, 5, 1), (22_500, 3, 1)]
+)
+def test_epochs_depend_on_the_number_of_rows(
+    base: Path, count: int, epochs: int, passes: int
+) -> None:
+    stage = derived(base, rows(count, 5))
+    assert (stage.epochs, stage.data) == (epochs, {"reviews": passes})
+    assert stage.frozen_embeddings == (count < 2000)
+
+
+def test_new_encoders_read_the_mean_and_classifiers_the_first_token(
+    base: Path, tmp_path: Path
+) -> None:
+    assert derived(base, rows(20, 5)).sentence_vector == "mean"
+    load_model(base, ["x", "y"]).save_pretrained(tmp_path / "classifier")
+    shutil.copy(base / "tokenizer.json", tmp_path / "classifier")
+    assert derived(tmp_path / "classifier", rows(20, 5)).sentence_vector == ""
 
 
 def test_length_is_limited_by_the_model(base: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,7 @@ from reelsense.text.clean import Span, clean_with_offsets, sentences
 from reelsense.training import attribution
 from reelsense.training.attribution import integrated_gradients
 from reelsense.training.export import MIN_AGREEMENT, Parity, export
-from reelsense.training.model import (
-    load_model,
-    logits_of_embeddings,
-)
+from reelsense.training.model import load_model, logits, logits_of_embeddings
 from reelsense.training.pretrained import read_tokenizer
 from tests.conftest import LABELS
 from tests.server.conftest import wait_until_ready
@@ -70,11 +67,11 @@ def reviews() -> Split:
 @pytest.fixture(
     scope="module",
     params=[
-        *("mpnet", "deberta-v2", "modernbert"),
+        *("mpnet", "deberta-v2", "modernbert", "bert mean"),
         # The export of these has no part that those above or BERT in test_export.py do not have.
         *(
             pytest.param(family, marks=pytest.mark.slow)
-            for family in ("bert", "roberta", "distilbert", "electra")
+            for family in ("bert", "roberta", "distilbert", "electra", "mpnet mean", "roberta mean")
         ),
     ],
 )
@@ -83,21 +80,23 @@ def trained(
 ) -> Iterator[Trained]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp(request.param)
+    family, _, vector = request.param.partition(" ")
+    folder = tmp_path_factory.mktemp(family)
     base = write_family(
         folder / "base",
-        request.param,
+        family,
         hidden_size=32,
         pooler_hidden_size=32,
         initializer_range=0.1,
         num_hidden_layers=1,
         layer_types=["sliding_attention"],
     )
-    history = finetune(RECIPE, base, reviews(), LABELS, folder / "checkpoint")
+    stage = replace(RECIPE, sentence_vector=vector, fit_output_layer=bool(vector))
+    history = finetune(stage, base, reviews(), LABELS, folder / "checkpoint")
     bundle = folder / "bundle"
     parity = export(folder / "checkpoint", reviews().validation, LABELS, bundle, data="films.csv")
     classifier = Classifier.load(bundle, threads=1)
-    yield Trained(request.param, history, folder / "checkpoint", parity, bundle, classifier)
+    yield Trained(family, history, folder / "checkpoint", parity, bundle, classifier)
     torch.set_num_threads(threads)
 
 
@@ -110,11 +109,16 @@ def test_finetuning_learns(trained: Trained) -> None:
 def test_bundle_predicts_as_its_checkpoint(trained: Trained) -> None:
     assert trained.parity.agreement >= MIN_AGREEMENT
     assert trained.classifier.manifest.provenance["architecture"] == trained.family
-    model = AutoModelForSequenceClassification.from_pretrained(trained.checkpoint)
     tokenizer = AutoTokenizer.from_pretrained(trained.checkpoint)
     texts = [review.text for review in reviews().validation]
+    inputs = tokenizer(texts, padding=True, return_tensors="pt")
+    model: Any = AutoModelForSequenceClassification.from_pretrained(trained.checkpoint)
     with torch.no_grad():
-        exact = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits.numpy()
+        if model.config.sentence_vector == "mean":  # which transformers does not know
+            model = load_model(trained.checkpoint, LABELS).train(False)
+            exact = logits(model, inputs["input_ids"], inputs["attention_mask"]).numpy()
+        else:
+            exact = model(**inputs).logits.numpy()
     int8 = trained.classifier.score(texts).logits
     assert np.abs(int8 - exact).mean() < 0.05 * np.abs(exact).mean()
 

@@ -54,6 +54,36 @@ def test_pooled_model_does_not_depend_on_padding(tmp_path: Path) -> None:
         assert torch.allclose(padded, alone, atol=1e-5)
 
 
+def test_mean_of_hidden_states_ignores_padding_and_is_what_the_output_layer_reads(
+    base: Path,
+) -> None:
+    model: Any = load_model(base, ["a", "b"], sentence_vector="mean").train(False)
+    ids, mask = torch.randint(5, 17, (3, 20)), torch.ones(3, 20, dtype=torch.long)
+    mask[1, 7:] = 0
+    with torch.no_grad():
+        hidden = model.bert(input_ids=ids, attention_mask=mask).last_hidden_state
+        means = [hidden[0].mean(0), hidden[1, :7].mean(0), hidden[2].mean(0)]
+        expected = model.classifier(torch.stack(means))
+        assert torch.allclose(logits(model, ids, mask), expected, atol=1e-5)
+        alone = logits(model, ids[1:2, :7], mask[1:2, :7])
+    assert torch.allclose(alone, expected[1:2], atol=1e-5)
+
+
+def test_checkpoint_keeps_what_its_output_layer_reads(base: Path) -> None:
+    load_model(base, ["a", "b"], sentence_vector="mean").save_pretrained(base)
+    assert load_model(base, ["a", "b"]).config.sentence_vector == "mean"
+    assert load_model(base, ["a", "b"], sentence_vector="first").config.sentence_vector == "first"
+
+
+@pytest.mark.parametrize(("family", "pool_after"), [("electra", 0), ("bert", 1)])
+def test_load_model_rejects_mean_where_it_is_not_supported(
+    tmp_path: Path, family: str, pool_after: int
+) -> None:
+    write_family(tmp_path, family)
+    with code("unsupported-model"):
+        load_model(tmp_path, ["a", "b"], pool_after=pool_after, sentence_vector="mean")
+
+
 def test_pooled_checkpoint_stays_pooled(tmp_path: Path) -> None:
     model = load_model(write_base(tmp_path / "base", layers=3), ["a", "b"], pool_after=1).train(
         False

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from transformers import PreTrainedModel
 
 from reelsense.datasets.reviews import Review
-from reelsense.training.model import load_encoder, max_length
+from reelsense.training.checkpoint import read_metadata
+from reelsense.training.model import load_encoder, max_length, supports_mean
 from reelsense.training.pretrained import find_base, read_tokenizer
 from reelsense.training.recipe import Recipe, Stage
 
@@ -24,12 +26,16 @@ _OTHER_SENTIMENT = {"neutral", "mixed", "very positive", "very negative"}
 _STARS = re.compile(r"(10|[1-9])( stars?)?")
 
 _SAMPLE = 2000  # texts whose tokens are counted
-_STEPS = 300  # enough for a few hundred texts; early stopping ends a run that needs fewer
-_EPOCHS = (2, 50)
+# Training steps are this number times the square root of the number of texts: 24 for 16 texts, 190
+# for 1,000, 950 for 25,000. Early stopping ends a run that needs fewer.
+_STEPS = 6
+_MIN_PASSES = 2
+_EVALUATIONS = 6  # at most: on few texts they take more time than the steps
 _TEXTS_PER_BATCH = (8, 64)
 _TOKENS_PER_BATCH = 6144
 _MAX_LENGTH = 512  # longer texts are cut: a step takes time in proportion
 _MIN_WINDOW = 128
+_FEW = 2000  # texts: with fewer, word embeddings are not trained
 _IMBALANCE = 3  # ratio of the most to the least frequent label from which labels are weighted
 
 # MiniLM-L6 with this many weights is trained best with this learning rate. Larger models need a
@@ -76,14 +82,18 @@ def derive_recipe(name: str, base: str, train: Sequence[Review]) -> Recipe:
     texts = _between(_TEXTS_PER_BATCH, 2 ** round(math.log2(len(train)) / 2))  # about its root
     batch = max(length, min(_TOKENS_PER_BATCH, texts * length))
     mean = np.minimum(tokens, length).mean()
-    steps_per_epoch = math.ceil(len(train) * max(1 / texts, mean / batch))
-    epochs = _between(_EPOCHS, math.ceil(_STEPS / steps_per_epoch))
+    steps_per_pass = math.ceil(len(train) * max(1 / texts, mean / batch))
+    passes = max(_MIN_PASSES, math.ceil(_STEPS * math.sqrt(len(train)) / steps_per_pass))
+    passes_per_epoch = math.ceil(passes / _EVALUATIONS)
+    epochs = math.ceil(passes / passes_per_epoch)
     counts = Counter(review.label for review in train).values()
+    reads_mean = supports_mean(encoder.config) and not _is_classifier(folder, encoder)
     stage = Stage(
         name=name,
         base=base,
         lengths=(length,),
         epochs=epochs,
+        data={"reviews": float(passes_per_epoch)},
         tokens_per_batch=batch,
         texts_per_batch=texts,
         learning_rate=_learning_rate(encoder.num_parameters()),
@@ -91,8 +101,17 @@ def derive_recipe(name: str, base: str, train: Sequence[Review]) -> Recipe:
         class_weights=0.5 if max(counts) >= _IMBALANCE * min(counts) else 0.0,
         patience=max(2, math.ceil(epochs / 3)),
         window=min(limit, max(length, _MIN_WINDOW)),
+        sentence_vector="mean" if reads_mean else "",
+        fit_output_layer=True,
+        frozen_embeddings=len(train) < _FEW,
     )
     return Recipe((stage,))
+
+
+def _is_classifier(folder: Path, encoder: PreTrainedModel) -> bool:
+    """Return whether the model in `folder` has learned a vector of the first token for labels."""
+    names = encoder.config.architectures or []
+    return "labels" in read_metadata(folder) or any("SequenceClass" in name for name in names)
 
 
 def _between(bounds: tuple[int, int], value: int) -> int:

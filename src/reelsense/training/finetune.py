@@ -26,11 +26,19 @@ from reelsense.inference.batching import fill, stack
 from reelsense.inference.tokenizer import ReviewTokenizer, head_and_tail
 from reelsense.training import checkpoint
 from reelsense.training.examples import Example, hard_examples, plan_epoch, tokenize
-from reelsense.training.model import load_model, logits, max_length, share_identity_embeddings
+from reelsense.training.model import (
+    load_model,
+    logits,
+    max_length,
+    output_layer,
+    share_identity_embeddings,
+)
+from reelsense.training.output_layer import fit_output_layer, inputs_of
 from reelsense.training.pretrained import read_tokenizer
 from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage, check_lengths
 
+_FITTED = 4000  # texts that the output layer is fitted to
 _TEMPERATURES = np.geomspace(0.5, 4, 13)  # 1 is one of them
 
 
@@ -54,7 +62,13 @@ class FineTuning:
         ratings = {example.rating for example in examples if stage.stars_weight}
         self.ratings = sorted(rating for rating in ratings if rating)
         self.model = load_model(
-            base, labels, stage.dropout, stage.attention_dropout, self.ratings, stage.pool_after
+            base,
+            labels,
+            stage.dropout,
+            stage.attention_dropout,
+            self.ratings,
+            stage.pool_after,
+            stage.sentence_vector,
         )
         check_lengths(max_length(self.model), lengths=max(stage.lengths), window=stage.window)
         self.tokenizer = read_tokenizer(base)
@@ -64,6 +78,10 @@ class FineTuning:
         self._report_truncation(max(stage.lengths))
         targets = np.array([example.target for example in examples])
         self.class_weights = torch.from_numpy(class_weights(targets, stage.class_weights)).float()
+        if stage.frozen_embeddings:
+            self.model.base_model.embeddings.requires_grad_(False)
+        if stage.fit_output_layer:
+            self._fit_output_layer(targets)
         self.majority = int(targets.sum(axis=0).argmax())  # index of the most frequent label
         self.validation = _tokenize(hard_examples(validation, labels), self.tokenizer, processes)
         self.epochs = [
@@ -79,6 +97,23 @@ class FineTuning:
         self.fingerprint = checkpoint.fingerprint(
             asdict(stage), self.base_sha256, self.labels, *content
         )
+
+    @torch.no_grad()
+    def _fit_output_layer(self, targets: NDArray[np.float64]) -> None:
+        """Fit the output layer to the most likely labels of up to _FITTED texts."""
+        labels = targets.argmax(axis=1)
+        if len(set(labels)) < 2:
+            return
+        sample = np.random.default_rng(self.stage.seed).permutation(len(labels))[:_FITTED]
+        texts = self.texts.select(sample.tolist())
+        model, (_, layer) = self.model.train(False), output_layer(self.model)
+        model.to(self.processes.accelerator.device)
+        batches = self._batches(texts)
+        with inputs_of(layer) as inputs:
+            for indices in self.processes.progress_bar(iterable=batches, desc="output layer"):
+                self._score(model, texts.select(indices))
+        rows = sample[[n for indices in batches for n in indices]]
+        fit_output_layer(layer, torch.cat(inputs).numpy(), labels[rows])
 
     def _report_truncation(self, limit: int) -> None:
         lengths = np.array([len(ids) for ids in self.texts.ids])
@@ -124,23 +159,31 @@ class FineTuning:
         this, an epoch that is more accurate but overconfident would be discarded.
         """
         model.train(False)
-        texts, length = self.validation, max(self.stage.lengths)
-        lengths = texts.lengths(length)
-        order = sorted(range(len(lengths)), key=lambda n: lengths[n])
-        batches = self.processes.shard(fill(order, lengths, self.stage.tokens_per_batch))
+        texts = self.validation
+        batches = self.processes.shard(self._batches(texts))
         sums = np.zeros(len(_TEMPERATURES) + 4)
         for indices in self.processes.progress_bar(iterable=batches, desc="validation"):
             batch = texts.select(indices)
-            outputs = self.compute_logits(partial(logits, model), batch, length).cpu()
-            sums += self._sums(outputs, batch)
+            sums += self._sums(self._score(model, batch), batch)
         *losses, correct, star_error, rated, scored = self.processes.sum(sums.tolist())
-        if scored != len(lengths):
+        if scored != len(texts.ids):
             raise TrainingError(
-                f"{scored:.0f} of {len(lengths)} validation texts were scored",
+                f"{scored:.0f} of {len(texts.ids)} validation texts were scored",
                 code="validation-incomplete",
             )
         metrics = {"loss": min(losses) / scored, "accuracy": correct / scored}
         return metrics | ({"star_mae": star_error / rated} if rated else {})
+
+    def _batches(self, texts: _Texts) -> list[list[int]]:
+        """Return batches of indices of `texts` for scoring, from the shortest to the longest."""
+        lengths = texts.lengths(max(self.stage.lengths))
+        order = sorted(range(len(lengths)), key=lambda n: lengths[n])
+        return fill(order, lengths, self.stage.tokens_per_batch)
+
+    def _score(self, model: PreTrainedModel, texts: _Texts) -> Tensor:
+        """Return the logits of a batch, (texts, labels + ratings), on the CPU."""
+        length = max(self.stage.lengths)
+        return self.compute_logits(partial(logits, model), texts, length).cpu()
 
     def _sums(self, outputs: Tensor, texts: _Texts) -> NDArray[np.float64]:
         """Return sums over `texts`: losses by temperature, correct labels, star errors, counts."""

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 
@@ -41,14 +43,17 @@ def load_model(
     attention_dropout: float = 0.0,
     ratings: Sequence[int] = (),
     pool_after: int = 0,
+    sentence_vector: str = "",
 ) -> PreTrainedModel:
     """Load the encoder in `folder` with an output for each of `labels`, then of `ratings`.
 
     An output layer for the same number of labels keeps its weights; others are replaced.
-    `pool_after` is for checkpoints that do not pool already, and for BERT only.
+    `pool_after` is for checkpoints that do not pool already, and for BERT only. `sentence_vector`
+    is the input of the output layer: see `Stage`; "": that of the checkpoint.
 
     Raises:
-        TrainingError: The folder contains no encoder that transformers can load as a classifier.
+        TrainingError: The folder contains no encoder that transformers can load as a classifier, or
+            one that does not support `pool_after` or `sentence_vector`.
     """
     config = read_config(folder, dropout, attention_dropout)
     config.num_labels = len(labels)
@@ -62,11 +67,23 @@ def load_model(
             "the recipe",
             code="unsupported-model",
         )
+    config.sentence_vector = sentence_vector or getattr(config, "sentence_vector", "first")
+    if config.sentence_vector == "mean" and not supports_mean(config):
+        raise TrainingError(
+            f'sentence_vector = "mean" is supported for {", ".join(SHORTENED)} without pool_after, '
+            f"not for {config.model_type}: remove it from the recipe",
+            code="unsupported-model",
+        )
     model = load_pretrained(AutoModelForSequenceClassification, folder, config)
     _freeze_position_bias(model)
     if ratings:
         _add_stars(model, len(ratings), folder / WEIGHTS)
     return model
+
+
+def supports_mean(config: PreTrainedConfig) -> bool:
+    """Return whether the output layer of a model with this configuration can read a mean."""
+    return config.model_type in SHORTENED and not getattr(config, "pool_after", 0)
 
 
 def load_encoder(folder: Path) -> PreTrainedModel:
@@ -144,7 +161,7 @@ def output_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
     return [
         (name, part)
         for name, part in model.named_modules()
-        if isinstance(part, nn.Linear) and not name.startswith(encoder)
+        if isinstance(part, nn.Linear) and not name.startswith(encoder) and "stars" not in name
     ][-1]
 
 
@@ -202,6 +219,12 @@ def logits_of_embeddings(model: Any, embeddings: Tensor, mask: Tensor) -> Tensor
 
 
 def _classify(model: Any, embedded: Tensor, mask: Tensor) -> Tensor:
+    if getattr(model.config, "sentence_vector", "") == "mean":
+        hidden, weights = encode(model.base_model, embedded, mask), mask[..., None]
+        mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+        dropped = functional.dropout(mean, model.config.hidden_dropout_prob, model.training)
+        outputs: Tensor = output_layer(model)[1](dropped)
+        return outputs
     pool_after = getattr(model.config, "pool_after", 0)
     first = encode(model.base_model, embedded, mask, first_only=True, pool_after=pool_after)
     if model.config.model_type == "bert":

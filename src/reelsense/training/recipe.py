@@ -75,6 +75,12 @@ class Stage:
     stars_weight: NonNegativeFloat = 0.0  # of the loss over star ratings; 0: stars are not learned
     # Average neighbouring hidden states in pairs after this many layers (BERT only); 0: never.
     pool_after: NonNegativeInt = 0
+    # What the output layer reads: what the head makes of the "first" token, or the "mean" of the
+    # last hidden states (BERT, MPNet, RoBERTa); "": as the checkpoint, or "first".
+    sentence_vector: Literal["", "first", "mean"] = ""
+    # Whether the output layer starts from a logistic regression on the vectors that it reads.
+    fit_output_layer: bool = False
+    frozen_embeddings: bool = False  # word embeddings stay as they are: faster on few texts
     # Whether the identity terms of a category start from one embedding, their mean.
     shared_identity_embeddings: bool = False
     # Decay of the moving average of the weights, which is saved; 0: the last weights are saved.
