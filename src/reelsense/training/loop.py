@@ -21,7 +21,13 @@ from transformers import PreTrainedModel, set_seed
 from reelsense.errors import TrainingError
 from reelsense.training import checkpoint
 from reelsense.training.checkpoint import TrainingProgress
-from reelsense.training.processes import Interrupt, Processes, interruptible, keep_freed_memory
+from reelsense.training.processes import (
+    Interrupt,
+    Processes,
+    interruptible,
+    keep_freed_memory,
+    return_freed_memory,
+)
 from reelsense.training.recipe import Stage
 from reelsense.training.speed import StepTimer, throughput
 
@@ -264,6 +270,7 @@ class _Run:
         checkpoint.save_state(
             self.output, self.task.fingerprint, self._parts(), self.progress, self.processes
         )
+        return_freed_memory()
         self.last_save = time.monotonic()
 
     def load_state(self) -> None:

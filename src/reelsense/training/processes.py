@@ -186,6 +186,18 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_TOP_PAD, 64 * 2**20)
 
 
+def return_freed_memory() -> None:
+    """Return the memory that glibc has kept to the kernel.
+
+    Batches of many shapes leave gaps between blocks: without this, the process grew from 5 to 12.5
+    GB in an hour.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "malloc_trim"):
+            libc.malloc_trim(0)
+
+
 class Interrupt:
     """Whether the user has requested a stop."""
 
