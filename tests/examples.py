@@ -38,6 +38,7 @@ _VARYING = "|".join(
         r"\"timestamp\": \"[^\"]+",
         r"ms\": [\d.]+",
         r"RateLimit-Reset: \d+",
+        r"\"created\":\d+",
         r"\"(?:id|created|ended|expires)\": ?\"[^\"]+",
     )
 )
