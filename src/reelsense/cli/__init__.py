@@ -11,6 +11,7 @@ from reelsense.cli.baseline import baseline
 from reelsense.cli.calibrate import calibrate
 from reelsense.cli.config import config
 from reelsense.cli.data import data
+from reelsense.cli.doctor import doctor
 from reelsense.cli.evaluate import evaluate
 from reelsense.cli.explain import explain
 from reelsense.cli.export import export
@@ -37,6 +38,7 @@ for _command in (
     config,
     key,
     models,
+    doctor,
     evaluate,
     calibrate,
     data,
