@@ -21,6 +21,7 @@ from reelsense.server.middleware import (
     proxies,
     rate_limit,
     request_context,
+    tracing,
 )
 from reelsense.server.middleware.keys import Authenticator, Key
 from reelsense.server.middleware.load_shedding import MAX_JOB_REQUESTS, LoadShedder
@@ -33,6 +34,7 @@ from reelsense.server.state import AppState, get_state
 _MIDDLEWARE = (
     proxies.register,
     request_context.register,  # request id and deadline; log and metrics at the end
+    tracing.register,
     cross_site.register_host_check,
     cross_site.register_headers,
     auth.register_identification,
@@ -126,6 +128,7 @@ def _create_state(
     return AppState(
         settings=settings,
         metrics=metrics,
+        tracer=tracing.create_tracer(settings),
         authenticator=authenticator,
         model_holder=model_holder,
         jobs_worker=jobs_worker,

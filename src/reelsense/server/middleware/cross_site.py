@@ -57,7 +57,7 @@ def register_cors(app: Flask) -> None:
         # Not /, where the page is.
         resources=[r"/v1/.*", r"/v2(/.*)?", "/models/.*", "/predict", "/invocations", "/classify"],
         expose_headers=[
-            *("X-Request-ID", "Server-Timing", "Retry-After"),
+            *("X-Request-ID", "Server-Timing", "traceparent", "Retry-After"),
             *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
         ],
         max_age=3600,
