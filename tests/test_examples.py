@@ -51,6 +51,14 @@ def test_links_have_a_target(document: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+def test_llms_txt_lists_every_page_of_the_documentation() -> None:
+    text = (PAGES / "llms.txt").read_text()
+    assert text.startswith("# reelsense\n\n> ")
+    links = set(re.findall(r"\]\(([^)]*)\)", text))
+    assert all((PAGES / link).is_file() for link in links)
+    assert {path.name for path in PAGES.glob("*.md")} <= links
+
+
 def test_make_help_lists_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text()
     (targets,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)

@@ -16,6 +16,7 @@ from reelsense.cli.evaluate import evaluate
 from reelsense.cli.explain import explain
 from reelsense.cli.export import export
 from reelsense.cli.key import key
+from reelsense.cli.mcp import mcp
 from reelsense.cli.models import models
 from reelsense.cli.predict import predict
 from reelsense.cli.serve import serve
@@ -37,6 +38,7 @@ for _command in (
     serve,
     config,
     key,
+    mcp,
     models,
     doctor,
     evaluate,
