@@ -183,7 +183,7 @@ def test_command_serves_standard_input_and_output(model: Path, folder: Path) -> 
 def test_command_serves_streamable_http(model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "reelsense", "mcp", "--model", model, "--http", str(port)]
+    command = [sys.executable, "-m", "reelsense", "mcp", "--model", str(model), "--http", str(port)]
     process = subprocess.Popen(command)  # noqa: S603
     try:
         deadline = time.monotonic() + 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_pipeline_of_transformers_returns_the_labels_of_the_bundle() -> None:
     texts = [*POSITIVE, *NEGATIVE, "word. " * 600 + "A dull, lazy mess. I left early. " * 40]
     with quiet_transformers():
         classify = pipeline("text-classification", model=str(CHECKPOINT), device="cpu")
-        answers = classify(texts, truncation=True, top_k=1, batch_size=4)
+        answers: Any = classify(texts, truncation=True, top_k=1, batch_size=4)
     predictions = Classifier.load().predict(texts)
     assert [answer[0]["label"] for answer in answers] == [
         prediction.label for prediction in predictions
