@@ -107,7 +107,7 @@ class SentenceVectors(
 class SentimentClassifier(ClassifierMixin, _TextEstimator):  # type: ignore[misc]
     """Classifier for your own labels: logistic regression on `SentenceVectors`.
 
-    Trains in seconds, and is less accurate than fine-tuning with `reelsense train`. Probabilities
+    Faster to train and usually less accurate than fine-tuning with `reelsense train`. Probabilities
     are those of the logistic regression; there are no decision thresholds.
 
     Args:
