@@ -31,6 +31,7 @@ _COMMAND = re.compile(r"^\$ (?:.*\\\n)*.*\n", re.MULTILINE)
 # Parts that vary between runs. Numbers vary slightly between processors.
 _VARYING = "|".join(
     (
+        r"\b00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]\b",
         r"\b[0-9a-f]{32}\b",
         r"dur=[\d.]+",
         r"Content-Length: \d+",
@@ -38,6 +39,7 @@ _VARYING = "|".join(
         r"\"timestamp\": \"[^\"]+",
         r"ms\": [\d.]+",
         r"RateLimit-Reset: \d+",
+        r"\"created\":\d+",
         r"\"(?:id|created|ended|expires)\": ?\"[^\"]+",
     )
 )

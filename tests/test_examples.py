@@ -23,7 +23,9 @@ DOCUMENTS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["api.md", "explanations.md", "operations.md", "python.md"])
+@pytest.mark.parametrize(
+    "page", ["api.md", "explanations.md", "integrations.md", "operations.md", "python.md"]
+)
 def test_examples_print_the_documented_output(page: str) -> None:
     wrong = [example for example in examples.run(PAGES / page) if not example.holds()]
     assert not wrong, "python -m tests.examples updates the outputs of a page"
@@ -47,6 +49,14 @@ def test_links_have_a_target(document: Path) -> None:
         target = document.parent / path if path else document
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_llms_txt_lists_every_page_of_the_documentation() -> None:
+    text = (PAGES / "llms.txt").read_text()
+    assert text.startswith("# reelsense\n\n> ")
+    links = set(re.findall(r"\]\(([^)]*)\)", text))
+    assert all((PAGES / link).is_file() for link in links)
+    assert {path.name for path in PAGES.glob("*.md")} <= links
 
 
 def test_make_help_lists_every_target() -> None:

@@ -15,6 +15,8 @@ from reelsense.errors import MissingExtraError
     [
         ("reelsense.cluster", "ray", "ray"),
         ("reelsense.evaluation", "cleanlab", "eval"),
+        ("reelsense.integrations.mcp", "mcp", "mcp"),
+        ("reelsense.integrations.sklearn", "sklearn", "sklearn"),
         ("reelsense.server", "flask", "serve"),
         ("reelsense.training", "torch", "train"),
     ],
@@ -25,6 +27,8 @@ def test_missing_extra_names_the_pip_command(
     if package == "reelsense.cluster":
         pytest.importorskip("ray")
         pytest.importorskip("a2wsgi")
+    if package == "reelsense.integrations.mcp":
+        pytest.importorskip("mcp")
     loaded = importlib.import_module(package)
 
     def find_all_but_missing(name: str) -> ModuleSpec | None:

@@ -60,6 +60,25 @@ def sum_of_rows(moods: NDArray[np.float32], *, tables: int = 1) -> bytes:
     return serialized
 
 
+def layered_network() -> bytes:
+    """A network with one output layer for labels and one for `tiny.STARS`.
+
+    Both read the sentence vector (mood, -mood), where mood is as in `tiny.count_moods`.
+    """
+    vectors = onnx.load_from_string(sum_of_rows(np.stack([tiny._MOOD, -tiny._MOOD], axis=1)))
+    graph = vectors.graph
+    graph.node[-1].output[0] = "vectors"
+    for name, outputs in (("labels", 2), ("stars", len(tiny.STARS))):
+        weights = np.linspace(-1, 1, 2 * outputs, dtype=np.float32).reshape(2, outputs)
+        graph.initializer.append(numpy_helper.from_array(weights, f"{name}_weights"))
+        graph.node.append(helper.make_node("MatMul", ["vectors", f"{name}_weights"], [name]))
+    graph.node.append(helper.make_node("Concat", ["labels", "stars"], ["logits"], axis=1))
+    del graph.output[0].type.tensor_type.shape.dim[1]
+    onnx.checker.check_model(vectors)
+    serialized: bytes = vectors.SerializeToString()
+    return serialized
+
+
 def write(
     folder: Path,
     name: str,

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from reelsense.bulk.frames import predict_frame
     from reelsense.bulk.progress import ScoringProgress, ScoringSummary
     from reelsense.bulk.score_files import score_files
     from reelsense.inference.classifier import Classifier
@@ -21,6 +22,7 @@ __all__ = [
     "ScoringProgress",
     "ScoringSummary",
     "__version__",
+    "predict_frame",
     "score_files",
 ]
 
@@ -32,6 +34,7 @@ _MODULES = {
     "Prediction": "reelsense.prediction",
     "ScoringProgress": "reelsense.bulk.progress",
     "ScoringSummary": "reelsense.bulk.progress",
+    "predict_frame": "reelsense.bulk.frames",
     "score_files": "reelsense.bulk.score_files",
 }
 

@@ -8,12 +8,19 @@ from reelsense.errors import MissingExtraError
 
 
 def importable(module: str, extra: str, purpose: str = "this") -> None:
-    """Check that the top-level `module` of the extra `extra` is installed, without importing it.
+    """Check that `module` of the extra `extra` is installed, without importing it.
 
     Raises MissingExtraError with the pip command; `purpose` is the subject of its message.
     """
-    if importlib.util.find_spec(module) is None:
+    if not _is_installed(module):
         raise MissingExtraError(
             f"{purpose} needs {module}, which is not installed: pip install 'reelsense[{extra}]', "
             f"or in a clone: pip install --constraint constraints.txt '.[{extra}]'"
         )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package that contains it
+        return False

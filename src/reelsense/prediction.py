@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +63,18 @@ class Prediction:
         """The probability of "negative". Raises KeyError for a model without that label."""
         return self.probabilities["negative"]
 
+    def _repr_html_(self) -> str:
+        """Return the prediction as notebooks show it."""
+        verdict = f"<strong>{_html(self.verdict)}</strong>"
+        if self.verdict == UNSURE:
+            verdict += f" ({_html(self.label)}?)"
+        parts = [f"{verdict} {_percent(self.score)}"]
+        if self.stars is not None:
+            parts.append(f"{self.stars:.1f} of 10 stars")
+        if self.threshold is not None:
+            parts.append(f"decision threshold {_percent(self.threshold)}")
+        return f"<div>{' &middot; '.join(parts)}</div>"
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -117,9 +131,48 @@ class Explanation:
     budget: int
     """Maximum forward passes in addition to those of the text itself and of the verification of
     the counterfactual."""
+    text: str = field(repr=False)
+    """The explained text, which the parts refer to."""
 
     @property
     def support(self) -> list[float]:
         """How much each sentence supports the predicted label (nats); below 0: opposes it."""
         sign = 1 if self.prediction.label == self.target_label else -1
         return [sign * sentence.weight for sentence in self.sentences]
+
+    def _repr_html_(self) -> str:
+        """Return prediction, weighted text and counterfactual as notebooks show them."""
+        largest = max((abs(sentence.weight) for sentence in self.sentences), default=0.0) or 1.0
+        text = "".join(
+            f'<span style="background: rgb({_HUES[sentence.weight > 0]} / '
+            f'{0.5 * abs(sentence.weight) / largest:.2f})" title="weight {sentence.weight:+.2f}">'
+            f"{_html(self.text[sentence.start : sentence.end])}</span> "
+            for sentence in self.sentences
+        )
+        return (
+            f"{self.prediction._repr_html_()}"
+            f'<p style="white-space: pre-wrap">{text}</p>'
+            f"<div>Blue sentences support <em>{_html(self.target_label)}</em>, orange ones oppose "
+            f"it.</div><div>{self._counterfactual_html()}</div>"
+        )
+
+    def _counterfactual_html(self) -> str:
+        if self.counterfactual is None:
+            return "No removal that changes the label was found."
+        parts = self.counterfactual.parts
+        removed = ", ".join(f"<q>{_html(self.text[part.start : part.end])}</q>" for part in parts)
+        label = _html(self.counterfactual.prediction.label)
+        return f"Without {removed}: <strong>{label}</strong>"
+
+
+_HUES = {True: "59 130 246", False: "245 158 11"}  # blue and orange, as on the pages
+
+
+def _html(text: str) -> str:
+    """Escape `text` for HTML, without control characters."""
+    return escape("".join(c if c.isprintable() or c in "\n\t" else " " for c in text))
+
+
+def _percent(fraction: float) -> str:
+    """Return `fraction` in percent, rounded down, so that only certainty reads 100 %."""
+    return f"{math.floor(fraction * 1000) / 10:.1f} %"

@@ -48,6 +48,7 @@ class Inverted:
             None,
             explanation.forward_passes,
             200,
+            text,
         )
 
 

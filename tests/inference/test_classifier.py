@@ -42,7 +42,7 @@ def test_predict_scores_all_windows_of_a_long_text() -> None:
 
 
 def test_predict_scores_long_lists_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifiers, "_SLICE", 3)
+    monkeypatch.setattr(classifiers, "SLICE", 3)
     texts = [f"{'good ' * (n % 4)}bad film" for n in range(10)]
     expected = [tiny.classifier().predict([text])[0] for text in texts]
     assert CLASSIFIER.predict(texts) == expected
@@ -56,7 +56,7 @@ def test_predict_scores_long_lists_in_slices(monkeypatch: pytest.MonkeyPatch) ->
 def test_predict_names_position_of_invalid_text(
     bad: object, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classifiers, "_SLICE", 2)
+    monkeypatch.setattr(classifiers, "SLICE", 2)
     texts = ["good film"] * 5 + [bad]
     for method in (CLASSIFIER.predict, CLASSIFIER.predict_proba):
         with pytest.raises(TextError) as caught:

@@ -53,6 +53,7 @@ PUBLIC = {
     "open_inference.ready",
     "pages.docs",
     "pages.errors",
+    "pages.llms",
     "pages.openapi",
     "pages.sign_in",
     "pages.sign_out",

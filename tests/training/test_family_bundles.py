@@ -18,13 +18,19 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from reelsense import Classifier
 from reelsense.bundle import NETWORK
 from reelsense.datasets.reviews import Review, Split
+from reelsense.inference.embedding import Encoder
 from reelsense.prediction import Part
 from reelsense.server.app import create_app
 from reelsense.text.clean import Span, clean_with_offsets, sentences
 from reelsense.training import attribution
 from reelsense.training.attribution import integrated_gradients
 from reelsense.training.export import MIN_AGREEMENT, Parity, export
-from reelsense.training.model import load_model, logits, logits_of_embeddings
+from reelsense.training.model import (
+    load_model,
+    logits,
+    logits_of_embeddings,
+    output_layer,
+)
 from reelsense.training.pretrained import read_tokenizer
 from tests.conftest import LABELS
 from tests.server.conftest import wait_until_ready
@@ -121,6 +127,20 @@ def test_bundle_predicts_as_its_checkpoint(trained: Trained) -> None:
             exact = model(**inputs).logits.numpy()
     int8 = trained.classifier.score(texts).logits
     assert np.abs(int8 - exact).mean() < 0.05 * np.abs(exact).mean()
+
+
+def test_encoder_returns_the_input_of_the_output_layer(trained: Trained) -> None:
+    model = load_model(trained.checkpoint, LABELS, ratings=sorted(STARS.values())).train(False)
+    name, stars = output_layer(model)
+    layer = model.get_submodule(name.removesuffix(".stars"))
+    texts = [review.text for review in reviews().validation]
+    vectors = Encoder.load(trained.bundle).vectors(texts)
+    assert vectors.shape == (len(texts), stars.in_features)
+    with torch.no_grad():
+        outputs = layer(torch.from_numpy(vectors).float()).numpy()
+    scored = trained.classifier.score(texts)
+    int8 = np.concatenate([scored.logits, scored.star_logits], axis=1)
+    assert np.abs(outputs - int8).mean() < 0.02 * np.abs(int8).mean()
 
 
 def test_bundle_stores_matrices_in_8_bits_and_positions_as_tables(trained: Trained) -> None:

@@ -89,6 +89,7 @@ def added(answer: Answer, text: str, columns: Sequence[str]) -> dict[str, object
 def as_dict(text: str, explanation: Explanation) -> dict[str, Any]:
     """Return an explanation of `text` as JSON values. Each part includes its text."""
     fields = asdict(explanation)
+    del fields["text"]  # the caller has it
     counterfactual = fields["counterfactual"]
     removed = counterfactual["parts"] if counterfactual else ()
     for part in chain(fields["sentences"], fields["words"], removed):

@@ -11,10 +11,12 @@ from reelsense.cli.baseline import baseline
 from reelsense.cli.calibrate import calibrate
 from reelsense.cli.config import config
 from reelsense.cli.data import data
+from reelsense.cli.doctor import doctor
 from reelsense.cli.evaluate import evaluate
 from reelsense.cli.explain import explain
 from reelsense.cli.export import export
 from reelsense.cli.key import key
+from reelsense.cli.mcp import mcp
 from reelsense.cli.models import models
 from reelsense.cli.predict import predict
 from reelsense.cli.serve import serve
@@ -36,7 +38,9 @@ for _command in (
     serve,
     config,
     key,
+    mcp,
     models,
+    doctor,
     evaluate,
     calibrate,
     data,

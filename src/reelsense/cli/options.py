@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from reelsense.text.controls import escape_controls
 
@@ -18,8 +19,20 @@ if TYPE_CHECKING:
 
 PATH = click.Path(path_type=Path)
 
+
+def _complete_model(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete names of installed models; the shell completes folders."""
+    from reelsense.registry import names
+
+    found = [name for name in names() if name.startswith(incomplete)]
+    return [*map(CompletionItem, found), CompletionItem(incomplete, type="dir")]
+
+
 model = click.option(
     "--model",
+    shell_complete=_complete_model,
     help="Name of an installed model (see `reelsense models`) or folder of a bundle. Default: the "
     "bundled model.",
 )

@@ -20,7 +20,7 @@ from reelsense.inference.calibration import decision_thresholds, verdict
 from reelsense.inference.call_context import CallContext
 from reelsense.inference.explain import BUDGET, MIN_BUDGET, Contribution, attribute
 from reelsense.inference.pipeline import Pipeline, SingleNetwork, TextOutput, load_engine
-from reelsense.inference.texts import text_error, text_list
+from reelsense.inference.texts import SLICE, checked_texts, text_error, text_list, unreadable
 from reelsense.prediction import (
     Counterfactual,
     Explanation,
@@ -31,8 +31,6 @@ from reelsense.prediction import (
     without,
 )
 from reelsense.text.clean import CleanedText, clean_with_offsets
-
-_SLICE = 512  # texts scored at a time, so that memory does not grow with the length of a list
 
 # The decision threshold of each length group; None: every verdict of the group is unsure.
 Thresholds = Sequence[float | None]
@@ -157,7 +155,7 @@ class Classifier:
         """
         predictions = []
         thresholds = decision_thresholds(self.manifest, risk)
-        for prediction in self._predict(_checked(texts), thresholds, context):
+        for prediction in self._predict(checked_texts(texts), thresholds, context):
             if isinstance(prediction, TextError):
                 raise prediction
             predictions.append(prediction)
@@ -205,10 +203,10 @@ class Classifier:
             >>> classifier.predict_proba(["Good.", "Bad."]).shape
             (2, 2)
         """
-        all_texts = _checked(texts)
+        all_texts = checked_texts(texts)
         parts = [
-            self.score(all_texts[start : start + _SLICE], start).probabilities
-            for start in range(0, len(all_texts), _SLICE)
+            self.score(all_texts[start : start + SLICE], start).probabilities
+            for start in range(0, len(all_texts), SLICE)
         ]
         return np.concatenate([np.empty((0, len(self.labels))), *parts])
 
@@ -229,10 +227,10 @@ class Classifier:
             >>> classifier.score(["A wonderful film."]).tokens.tolist()
             [4]
         """
-        outputs = self._pipeline.cached_outputs(_checked(texts, first), CallContext())
+        outputs = self._pipeline.cached_outputs(checked_texts(texts, first), CallContext())
         for position, output in enumerate(outputs, start=first):
             if output is None:
-                raise _unreadable(position)
+                raise unreadable(position)
         return self._pipeline.calibrate([output for output in outputs if output])
 
     def explain(
@@ -275,12 +273,12 @@ class Classifier:
                 code="invalid-budget",
             )
         thresholds, context = decision_thresholds(self.manifest, risk), context or CallContext()
-        _checked([text])
+        checked_texts([text])
         with context.tokenizing():
             cleaned = clean_with_offsets(text)
         occlusion = self._pipeline.occlusion(cleaned.text, context)
         if occlusion is None:
-            raise _unreadable(0)
+            raise unreadable(0)
         [prediction] = self._predictions([TextOutput.of(occlusion)], thresholds)
         target_label = "positive" if "positive" in self.labels else prediction.label
         target = self.labels.index(target_label)
@@ -301,21 +299,22 @@ class Classifier:
             counterfactual=counterfactual,
             forward_passes=occlusion.forward_passes,
             budget=budget,
+            text=text,
         )
 
     def _predict(
         self, texts: Sequence[object], thresholds: Thresholds, context: CallContext | None
     ) -> Iterator[Prediction | TextError]:
         context = context or CallContext()
-        for start in range(0, len(texts), _SLICE):
-            batch = texts[start : start + _SLICE]
+        for start in range(0, len(texts), SLICE):
+            batch = texts[start : start + SLICE]
             errors = [text_error(text, position) for position, text in enumerate(batch, start)]
             valid = [str(text) for text, error in zip(batch, errors, strict=True) if not error]
             computed = iter(self._pipeline.cached_outputs(valid, context))
             outputs = [None if error else next(computed) for error in errors]
             predictions = self._predictions([output for output in outputs if output], thresholds)
             for n, (output, error) in enumerate(zip(outputs, errors, strict=True), start):
-                yield next(predictions) if output else error or _unreadable(n)
+                yield next(predictions) if output else error or unreadable(n)
 
     def _predictions(
         self, outputs: Sequence[TextOutput], thresholds: Thresholds
@@ -351,16 +350,3 @@ def _parts(contributions: Sequence[Contribution], cleaned: CleanedText) -> tuple
         Part(span.start, span.end, contribution.weight)
         for span, contribution in zip(spans, contributions, strict=True)
     )
-
-
-def _checked(texts: Iterable[object], first: int = 0) -> list[str]:
-    """Return the texts, counted from `first`. Raises the TextError of the first invalid one."""
-    checked = text_list(texts)
-    for position, text in enumerate(checked, first):
-        if error := text_error(text, position):
-            raise error
-    return [str(text) for text in checked]
-
-
-def _unreadable(position: int) -> TextError:
-    return TextError(position, "contains no readable characters", code="unreadable")

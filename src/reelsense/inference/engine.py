@@ -47,11 +47,13 @@ class Engine:
         threads: int | None = None,
         *,
         int8_activations: bool = False,
+        sentence_vectors: bool = False,
     ) -> None:
         """Compile `network` (ONNX) for `threads` cores, by default all.
 
-        `int8_activations` quantizes activations dynamically. Raises BundleError (`invalid-network`)
-        if the inputs are not token ids and mask.
+        `int8_activations` quantizes activations dynamically. `sentence_vectors` returns the input
+        of the output layer instead of logits. Raises BundleError (`invalid-network`) if the inputs
+        are not token ids and mask.
         """
         without_telemetry()
         import openvino  # takes 0.2 seconds, not needed for `reelsense --help`
@@ -61,6 +63,8 @@ class Engine:
         # (docs/decisions/0012-large-models.md).
         core.set_property({"ENABLE_MMAP": False})
         model = _read_model(core, network)
+        if sentence_vectors:
+            model = openvino.Model([_output_layer_input(model)], model.get_parameters())
         cores = threads or available_cores()
         settings = {
             "INFERENCE_NUM_THREADS": cores,
@@ -79,7 +83,8 @@ class Engine:
             compiled = core.compile_model(model, "CPU", settings | {"NUM_STREAMS": cores})
             self.throughput_networks = [Network(compiled) for _ in range(cores)]
         # The first call of a process initializes the array bridge; two concurrent ones deadlocked.
-        self.latency_network(np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
+        first = self.latency_network(np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
+        self.outputs = first.shape[1]  # of the network, for each window
 
 
 def _read_model(core: Any, network: bytes | Path) -> Any:
@@ -94,6 +99,39 @@ def _read_model(core: Any, network: bytes | Path) -> Any:
             code="invalid-network",
         )
     return model
+
+
+def _output_layer_input(model: Any) -> Any:
+    """Return the port (n, dimensions) that the output layer of `model` multiplies by its weights.
+
+    Follows the graph backwards from the logits to the first products with constant weights. Labels
+    and stars are two products of the same port.
+    """
+    varying = {node.get_friendly_name() for node in model.get_parameters()}
+    for node in model.get_ordered_ops():
+        if _sources(node, varying):
+            varying.add(node.get_friendly_name())
+    ports, pending = set(), list(model.get_results())
+    while pending:
+        node = pending.pop()
+        sources = _sources(node, varying)
+        if node.get_type_name() == "MatMul" and len(sources) == 1:
+            ports |= set(sources)
+        else:
+            pending += [port.get_node() for port in sources]
+    if len(ports) != 1:
+        raise BundleError(
+            f"the network has {len(ports)} inputs of output layers: expected one, of a linear "
+            "layer. Sentence vectors need such a network",
+            code="no-output-layer",
+        )
+    return ports.pop()
+
+
+def _sources(node: Any, names: set[str]) -> list[Any]:
+    """Return the ports that `node` reads, if they belong to a node in `names`."""
+    ports = [port.get_source_output() for port in node.inputs()]
+    return [port for port in ports if port.get_node().get_friendly_name() in names]
 
 
 def unreadable_network(error: Exception) -> BundleError:

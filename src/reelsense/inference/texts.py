@@ -9,6 +9,8 @@ import numpy as np
 
 from reelsense.errors import InputError, TextError
 
+SLICE = 512  # texts scored at a time, so that memory does not grow with the length of a list
+
 
 def text_list(texts: object) -> list[object]:
     """Return the elements of `texts` in the order of iteration.
@@ -43,3 +45,17 @@ def text_error(text: object, position: int) -> TextError | None:
     if text is None or is_nan or type(text).__name__ == "NAType":  # that of pandas
         return TextError(position, f"is missing ({text})", code="missing")
     return TextError(position, f"is not a string but {type(text).__name__}", code="not-a-string")
+
+
+def checked_texts(texts: Iterable[object], first: int = 0) -> list[str]:
+    """Return the texts, counted from `first`. Raises the TextError of the first invalid one."""
+    checked = text_list(texts)
+    for position, text in enumerate(checked, first):
+        if error := text_error(text, position):
+            raise error
+    return [str(text) for text in checked]
+
+
+def unreadable(position: int) -> TextError:
+    """Return the error of a text without readable tokens."""
+    return TextError(position, "contains no readable characters", code="unreadable")

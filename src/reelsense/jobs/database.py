@@ -180,6 +180,28 @@ def _upgrade(connection: Connection, name: str) -> None:
         ) from error
 
 
+def stored_revision(url: str) -> str | None:
+    """Return the revision of the schema in the database at `url`, without changing it.
+
+    None: the database has no tables, or it is an SQLite file that does not exist. Raises StoreError
+    if it cannot be opened.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
+        return None
+    engine = _engine_of(parsed)
+    try:
+        with engine.connect() as connection:
+            return _revision(connection)
+    except SQLAlchemyError as error:
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        raise StoreError(
+            f"database {without_secrets(url)} failed: {reason}", code="database-failed"
+        ) from error
+    finally:
+        engine.dispose()
+
+
 def check_url(url: str) -> None:
     """Check that `url` can be a database, without opening it. Raises StoreError if not."""
     _parse(url)
@@ -228,18 +250,22 @@ def _create_engine(url: str) -> Engine:
     is_sqlite = parsed.get_backend_name() == "sqlite"
     if is_sqlite:
         _create_file(Path(str(parsed.database)))
-    try:
-        engine = create_engine(parsed, pool_pre_ping=not is_sqlite)
-    except ImportError as error:
-        raise StoreError(
-            f"the driver of database {without_secrets(url)} is not "
-            f"installed ({error}): install it with pip; the extra postgres contains psycopg",
-            code="missing-driver",
-        ) from error
+    engine = _engine_of(parsed)
     if is_sqlite:
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _engine_of(url: URL) -> Engine:
+    try:
+        return create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
+    except ImportError as error:
+        raise StoreError(
+            f"the driver of database {without_secrets(str(url))} is not "
+            f"installed ({error}): install it with pip; the extra postgres contains psycopg",
+            code="missing-driver",
+        ) from error
 
 
 def _create_file(path: Path) -> None:

@@ -21,6 +21,7 @@ from reelsense.server.middleware import (
     proxies,
     rate_limit,
     request_context,
+    tracing,
 )
 from reelsense.server.middleware.keys import Authenticator, Key
 from reelsense.server.middleware.load_shedding import MAX_JOB_REQUESTS, LoadShedder
@@ -33,6 +34,7 @@ from reelsense.server.state import AppState, get_state
 _MIDDLEWARE = (
     proxies.register,
     request_context.register,  # request id and deadline; log and metrics at the end
+    tracing.register,
     cross_site.register_host_check,
     cross_site.register_headers,
     auth.register_identification,
@@ -71,13 +73,13 @@ def create_app(
         settings, source or FolderSource(settings), known_keys, labels
     )
     # Imported while the model is loading: SQLAlchemy takes 0.2 s to import.
-    from reelsense.server.api import admin, compat, health, jobs, open_inference, v1
+    from reelsense.server.api import admin, compat, health, jobs, open_inference, v1, vllm
     from reelsense.server.pages import jobs as job_pages
     from reelsense.server.pages import model as model_page
     from reelsense.server.pages import review, site
 
     app.before_request(_set_limits)
-    for interface in (v1, compat, open_inference, jobs, health):
+    for interface in (v1, compat, vllm, open_inference, jobs, health):
         app.register_api(interface.blueprint)
     for views in (admin, site, review, job_pages, model_page):
         app.register_blueprint(views.blueprint)
@@ -126,6 +128,7 @@ def _create_state(
     return AppState(
         settings=settings,
         metrics=metrics,
+        tracer=tracing.create_tracer(settings),
         authenticator=authenticator,
         model_holder=model_holder,
         jobs_worker=jobs_worker,

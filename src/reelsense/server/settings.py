@@ -50,10 +50,10 @@ GROUPS = {
         *("keys_file", "keys", "insecure_public", "rate_limit", "rate_limit_storage"),
         *("secret", "cors_origins"),
     ),
-    "Log": ("log_level", "log_format", "log_texts"),
+    "Log and traces": ("log_level", "log_format", "log_texts", "otlp_endpoint"),
 }
 
-URL_SETTINGS = ("database", "rate_limit_storage")
+URL_SETTINGS = ("database", "otlp_endpoint", "rate_limit_storage")
 """Settings whose value may contain a password."""
 
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -139,6 +139,9 @@ class Settings(BaseModel):
     """Format of the log; auto: console on a terminal, otherwise json."""
     log_texts: bool = False
     """Log the texts that are scored."""
+    otlp_endpoint: str | None = None
+    """Base URL of an OpenTelemetry collector that gets spans for each request, for example
+    http://localhost:4318 (OTLP over HTTP; needs the extra otel)."""
 
     @property
     def socket_path(self) -> str | None:
@@ -180,6 +183,15 @@ class Settings(BaseModel):
         if not re.fullmatch(rf"({ROOT_PATH})?/?", path):
             raise PydanticCustomError("path", "Input should be a path, for example /reviews")
         return path.rstrip("/")
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_endpoint(cls, url: str | None) -> str | None:
+        if url and not re.fullmatch(r"https?://[^/\s]+\S*", url):
+            raise PydanticCustomError(
+                "url", "Input should be a URL, for example http://localhost:4318"
+            )
+        return url
 
     @field_validator("rate_limit")
     @classmethod

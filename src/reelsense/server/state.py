@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from reelsense.server.middleware.keys import Authenticator
     from reelsense.server.middleware.load_shedding import LoadShedder
     from reelsense.server.middleware.metrics import ServerMetrics
+    from reelsense.server.middleware.tracing import Tracer
     from reelsense.server.model_holder import ModelHolder
 
 KEY = "reelsense"  # of the state in `Flask.extensions`
@@ -29,6 +30,7 @@ class AppState:
 
     settings: Settings
     metrics: ServerMetrics
+    tracer: Tracer | None
     authenticator: Authenticator
     model_holder: ModelHolder
     jobs_worker: JobsWorker

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -123,6 +125,51 @@ def test_text_embeddings_inference_errors(
         assert [(error["pointer"], error["code"]) for error in body["errors"]] == [(pointer, code)]
         assert body["error"] == body["detail"]
         assert body["error_type"] == "validation"
+
+
+@pytest.mark.parametrize("path", ["/v1/classify", "/classify"])
+def test_vllm_classify(address: str, path: str) -> None:
+    """With requests, as in vLLM's example client."""
+
+    def classify(**body: object) -> requests.Response:
+        return post(f"{address}{path}", body)
+
+    answer = classify(model="x", input=["a good film", "bad"], priority=3).json()
+    assert re.fullmatch(r"classify-\w+", answer.pop("id"))
+    assert time.time() - 60 < answer.pop("created") < time.time() + 1
+    data = answer.pop("data")
+    assert answer == {
+        "object": "list",
+        "model": "tiny",
+        "usage": {"prompt_tokens": 4, "total_tokens": 4, "completion_tokens": 0},
+    }
+    assert data == [
+        {"index": 0, "label": "positive", "probs": [NEGATIVE, POSITIVE], "num_classes": 2},
+        {"index": 1, "label": "negative", "probs": [POSITIVE, NEGATIVE], "num_classes": 2},
+    ]
+    assert classify(input="a good film").json()["data"] == data[:1]
+    [logits] = classify(input="a good film", use_activation=False).json()["data"]
+    assert logits["probs"] == pytest.approx([-1, 1])
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "code"),
+    [
+        ({}, "#/input", "missing"),
+        ({"input": []}, "#/input", "wrong-value"),
+        ({"input": [1, 2]}, "#/input/0", "wrong-type"),
+        ({"input": [[1, 2]]}, "#/input/0", "wrong-type"),
+        ({"input": ["good", " "]}, "#/input/1", "blank"),
+        ({"input": "\u200b"}, "#/input", "unreadable"),
+        ({"input": ["good"] * 5}, "#/input", "too-many"),
+        ({"input": "good", "model": 3}, "#/model", "wrong-type"),
+    ],
+)
+def test_vllm_classify_errors(address: str, body: object, pointer: str, code: str) -> None:
+    answer = post(f"{address}/v1/classify", body)
+    assert answer.status_code == 422
+    found = [(error["pointer"], error["code"]) for error in answer.json()["errors"]]
+    assert found[0] == (pointer, code)
 
 
 def test_root_is_a_page_for_get_and_json_for_post(address: str) -> None:

@@ -24,6 +24,7 @@ PATHS = [
         "/v1/predict",
         "/predict",
         "/invocations",
+        "/v1/classify",
         "/models/default",
         "/v2/models/default/infer",
         "/v1/info",

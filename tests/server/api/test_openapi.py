@@ -55,6 +55,7 @@ def test_document_is_openapi_3_1_with_valid_references() -> None:
 def test_document_contains_every_route() -> None:
     app = create_app(model=tiny.classifier())
     pages = {"/review", "/openapi.json", "/docs", "/docs/errors", "/docs/swagger-ui/<path:name>"}
+    pages |= {"/llms.txt"}
     pages |= {"/model", "/model/report", "/model/plots/<name>.svg", "/model/MODEL_CARD.md"}
     pages |= {"/answer", "/explanation", "/jobs", "/jobs/recent", "/jobs/<name>"}
     pages |= {"/jobs/<name>/progress", "/jobs/<name>/table", "/jobs/<name>/rows/<int:n>"}

@@ -204,7 +204,7 @@ PREFLIGHT = {
 }
 
 
-TEI = ("/predict", "/invocations", "/")
+TEI = ("/predict", "/invocations", "/classify", "/")
 
 
 def cross_origin(answer: TestResponse) -> dict[str, str]:

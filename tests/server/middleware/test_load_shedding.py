@@ -153,6 +153,8 @@ REQUESTS: list[tuple[str, str, object]] = [
     ("GET", "/predict?sentence=good", None),
     ("POST", "/", {"inputs": "good"}),
     ("POST", "/invocations", {"inputs": "good"}),
+    ("POST", "/classify", {"input": "good"}),
+    ("POST", "/v1/classify", {"input": ["good", "bad"]}),
     ("POST", "/review", FORM),
     ("POST", "/answer", FORM),
     ("POST", "/explanation", FORM),

@@ -289,3 +289,18 @@ def test_page_of_sent_form_can_be_reloaded(client: FlaskClient) -> None:
     assert 'action="/review"' in form
     assert client.get("/review").text == client.get("/").text
     assert '<a class="brand" href="/">' in form
+
+
+@pytest.mark.parametrize("root", ["", "/reviews"])
+def test_llms_txt_links_to_pages_of_this_server(root: str) -> None:
+    client = create_app(Settings(root_path=root), tiny.classifier()).test_client()
+    wait_until_ready(client)
+    answer = client.get("/llms.txt")
+    assert answer.mimetype == "text/plain"
+    assert answer.text.startswith("# reelsense\n\n> ")
+    assert f"`POST {root}/v1/predict`" in answer.text
+    links = re.findall(r"\]\((.*?)\)", answer.text)
+    assert len(links) == 6
+    for link in links:
+        assert link.startswith(f"{root}/")
+        assert client.get(link.removeprefix(root)).status_code == 200

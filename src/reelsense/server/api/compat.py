@@ -132,16 +132,19 @@ class EmbeddingsPredictRequest(RequestModel):
 @limit_concurrency
 def hugging_face(body: InferenceRequest) -> Response:
     """Classify texts, compatible with Hugging Face text classification."""
-    if isinstance(body.inputs, list):
-        texts, pointers = body.inputs, [f"#/inputs/{n}" for n in range(len(body.inputs))]
-    else:
-        texts, pointers = [body.inputs], ["#/inputs"]
     parameters = body.parameters or InferenceParameters()
     scores = [
         _label_scores(prediction, parameters.function_to_apply)[: parameters.top_k]
-        for prediction in answer_all(texts, pointers)
+        for prediction in answer_one_or_all(body.inputs, "#/inputs")
     ]
     return json_response(BatchLabelScores(scores))
+
+
+def answer_one_or_all(texts: str | list[str], pointer: str) -> list[Prediction]:
+    """Return the predictions for the field at `pointer`, which has a text or a list of texts."""
+    if isinstance(texts, str):
+        return answer_all([texts], [pointer])
+    return answer_all(texts, [f"{pointer}/{n}" for n in range(len(texts))])
 
 
 def _embeddings_route(rule: str, name: str) -> Callable[[_View], _View]:
@@ -174,7 +177,16 @@ def text_embeddings_inference(body: EmbeddingsPredictRequest) -> Response:
 
 
 def _label_scores(prediction: Prediction, function: str | None) -> list[LabelScore]:
-    """Return the labels with their scores, highest first.
+    """Return the labels with their scores, highest first."""
+    labels = zip(prediction.probabilities, scores_of(prediction, function), strict=True)
+    return sorted(
+        (LabelScore(label=label, score=score) for label, score in labels),
+        key=lambda label_score: -label_score.score,
+    )
+
+
+def scores_of(prediction: Prediction, function: str | None) -> list[float]:
+    """Return the scores in the order of the labels.
 
     The logits are calibrated and centred, so that their softmax is the probabilities.
     """
@@ -184,11 +196,8 @@ def _label_scores(prediction: Prediction, function: str | None) -> list[LabelSco
         scores -= scores.mean()
     if function == "sigmoid":
         scores = 1 / (1 + np.exp(-scores))
-    labels = zip(prediction.probabilities, scores.tolist(), strict=True)
-    return sorted(
-        (LabelScore(label=label, score=score) for label, score in labels),
-        key=lambda label_score: -label_score.score,
-    )
+    values: list[float] = scores.tolist()
+    return values
 
 
 class SentenceQuery(BaseModel):

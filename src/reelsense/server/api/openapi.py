@@ -29,6 +29,7 @@ INFO = Info(
 _REFERENCE = "#/components/schemas/{model}"
 _HEADERS = {
     "X-Request-ID": "Id of the request: the one the client sent, or a new one.",
+    "traceparent": "W3C trace context: the trace that the client sent, or a new one.",
     "Server-Timing": "For scored texts, milliseconds spent waiting for the model (queue), in "
     "tokenization (tokenize) and in the model (network).",
 }

@@ -55,9 +55,9 @@ def register_cors(app: Flask) -> None:
         app,
         origins=[re.compile(re.escape(origin) + r"\Z", re.I) for origin in origins],
         # Not /, where the page is.
-        resources=[r"/v1/.*", r"/v2(/.*)?", "/models/.*", "/predict", "/invocations"],
+        resources=[r"/v1/.*", r"/v2(/.*)?", "/models/.*", "/predict", "/invocations", "/classify"],
         expose_headers=[
-            *("X-Request-ID", "Server-Timing", "Retry-After"),
+            *("X-Request-ID", "Server-Timing", "traceparent", "Retry-After"),
             *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
         ],
         max_age=3600,

@@ -8,7 +8,7 @@ from flask import current_app, request
 _PUBLIC = {
     *("health.healthz", "health.readyz", "health.startedz"),
     *("open_inference.live", "open_inference.ready"),
-    *("pages.docs", "pages.errors", "pages.openapi", "pages.swagger_ui", "static"),
+    *("pages.docs", "pages.errors", "pages.llms", "pages.openapi", "pages.swagger_ui", "static"),
     *("pages.sign_in", "pages.sign_out", "pages.signed_in"),
 }
 

@@ -44,6 +44,11 @@ def request_id() -> str:
     return g.get("request_id", "-") if has_request_context() else "-"
 
 
+def is_polled() -> bool:
+    """Return whether machines send the current request every few seconds."""
+    return request.path in _POLLED
+
+
 def _begin() -> None:
     sent = request.headers.get("X-Request-ID", "")
     g.request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
@@ -79,7 +84,7 @@ def _end(response: Response) -> Response:
 
 
 def _level(status: int) -> int:
-    if request.path in _POLLED:
+    if is_polled():
         return logging.DEBUG
     return logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
 

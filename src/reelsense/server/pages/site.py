@@ -127,6 +127,12 @@ def openapi_document() -> Response:
     return jsonify(document)
 
 
+@blueprint.get("/llms.txt")
+def llms() -> Response:
+    """Describe the server to language models (llmstxt.org)."""
+    return Response(render_template("llms.txt"), mimetype="text/plain")
+
+
 @blueprint.get("/docs")
 def docs() -> str:
     """Show the interactive API documentation."""

@@ -22,7 +22,7 @@ from reelsense import registry
 from reelsense.bundle import Manifest, read_bundle
 from reelsense.errors import SettingsError
 from reelsense.server.app import create_app
-from reelsense.server.middleware import metrics
+from reelsense.server.middleware import metrics, tracing
 from reelsense.server.middleware.auth import check_access
 from reelsense.server.middleware.keys import read_keys
 from reelsense.server.middleware.logging import log_settings
@@ -86,6 +86,8 @@ def _folder(settings: Settings) -> Path:
 def _check(settings: Settings) -> None:
     check_host(settings)
     check_access(settings)
+    if settings.otlp_endpoint:
+        tracing.check_extra()
     if settings.database and settings.max_jobs:
         from reelsense.jobs.database import check_url  # slow to import
 

@@ -1,0 +1,1 @@
+"""Interfaces for other libraries and for agents. Each module needs its own extra."""
