@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from reelsense.bundle import CARD, read_bundle
+from reelsense.bundle import CARD, Calibration, read_bundle, write_bundle
 from reelsense.cli import cli
+from reelsense.datasets.feedback import is_held_out
+from reelsense.datasets.text_hashes import hash_texts
 from reelsense.errors import ModelDirectoryError, ReelsenseError, SettingsError
 from reelsense.model_directory import ModelDirectory
 from reelsense.server.process.run import check_start
@@ -165,3 +168,144 @@ def test_server_follows_the_champion_without_failed_requests(
             ended.set()
             client.join()
     assert set(answers) == {(200, first, "positive"), (200, second, "negative")}
+
+
+LABELS = ("bad", "good")  # not those of sentiment, which add thousands of generated sentences
+
+
+def films(path: Path, count: int = 60) -> Path:
+    rows = [f"a {word} film {n},{word}" for n in range(count // 2) for word in LABELS]
+    path.write_text("\n".join(["text,label", *rows]))
+    return path
+
+
+@pytest.fixture
+def pair(directory: ModelDirectory, tmp_path: Path) -> tuple[str, str]:
+    """The versions of a champion, and of a challenger that takes good words for bad ones."""
+    source = tmp_path / "source"
+    tiny_network.write(source, "tiny", labels=LABELS)
+    champion = directory.add(source)
+    directory.promote(champion, None, {}, accepted=True)
+    tiny_network.write(source, "tiny", labels=LABELS, weight=-1)
+    return champion, directory.add(source, "challenger")
+
+
+def test_promote_rejects_a_regression_and_records_it(
+    directory: ModelDirectory, pair: tuple[str, str], tmp_path: Path
+) -> None:
+    champion, challenger = pair
+    result = invoke("promote", "--data", films(tmp_path / "films.csv"), "--json", "-")
+    assert result.exit_code == 1
+    assert code(result) == "regression"
+    rejected = json.loads(result.stdout)
+    assert {key: rejected[key] for key in ("accepted", "champion", "version", "forced")} == {
+        "accepted": False, "champion": champion, "version": challenger, "forced": False
+    }  # fmt: skip
+    assert rejected["rejected_by"] == ["films.csv: correct labels"]
+    [check] = [c for c in rejected["checks"] if c["name"] == "films.csv: correct labels"]
+    assert (check["champion"], check["challenger"], check["outcome"]) == (1, 0, "regressed")
+    assert check["regressed"][0]["text"] == "a bad film 0"
+    assert directory.aliases() == {"champion": champion, "challenger": challenger}
+    recorded = directory.decisions()[-1]
+    assert (recorded["accepted"], recorded["rejected_by"]) == (False, rejected["rejected_by"])
+    assert recorded["checks"][0]["p_value"] == check["p_value"]
+    assert "a bad film" not in json.dumps(recorded)
+
+
+def test_promote_prints_figures_and_examples(pair: tuple[str, str], tmp_path: Path) -> None:
+    result = invoke("promote", "--data", films(tmp_path / "films.csv"))
+    row = next(line for line in result.stdout.splitlines() if line.startswith("films.csv: corr"))
+    assert row.split()[3:] == ["60", "100.0%", "0.0%", "-100.0%", "(-100.0%", "to", "-100.0%)", "0.000", "regressed"]  # fmt: skip  # noqa: E501
+    assert "films.csv: correct labels: 0 better, 60 worse\n" in result.stdout
+    assert "  worse: bad 88% -> good 88%: a bad film 0\n" in result.stdout
+    assert f"rejected: {pair[1]}\n" in result.stdout
+
+
+def test_promote_with_force_records_that(
+    directory: ModelDirectory, pair: tuple[str, str], tmp_path: Path
+) -> None:
+    champion, challenger = pair
+    promoted = run("promote", "--data", films(tmp_path / "films.csv"), "--force")
+    assert (promoted["accepted"], promoted["forced"]) == (True, True)
+    assert promoted["rejected_by"] == ["films.csv: correct labels"]
+    assert directory.aliases() == {"champion": challenger}
+    assert directory.decisions()[-1]["forced"] is True
+    assert run("rollback") == {"champion": champion}
+    assert run("promote", challenger, "--force")["checks"] == []
+
+
+def test_promote_accepts_an_improvement(
+    directory: ModelDirectory, pair: tuple[str, str], tmp_path: Path
+) -> None:
+    champion, challenger = pair
+    data = films(tmp_path / "films.csv")
+    directory.promote(challenger, champion, {"forced": True}, accepted=True)
+    sets = ("--data", data, "--data", films(tmp_path / "more.csv"))
+    # A typo hides the only word that this network reads.
+    assert code(invoke("promote", champion, *sets)) == "regression"
+    promoted = run("promote", champion, *sets, "--robustness-margin", "0.5")
+    assert (promoted["accepted"], promoted["forced"]) == (True, False)
+    outcomes = {check["name"]: check["outcome"] for check in promoted["checks"]}
+    assert outcomes["films.csv: correct labels"] == "improved"
+    assert outcomes["more.csv: correct labels"] == "improved"
+    assert directory.aliases() == {"champion": champion}
+
+
+def test_promote_uses_held_out_feedback_only(pair: tuple[str, str], tmp_path: Path) -> None:
+    rows = [{"text": f"a good film {n}", "label": "good"} for n in range(200)]
+    feedback = tmp_path / "feedback.jsonl"
+    feedback.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = invoke("promote", "--feedback", feedback, "--json", "-")
+    [check] = [c for c in json.loads(result.stdout)["checks"] if c["name"].endswith("t labels")]
+    held_out = sum(is_held_out(row["text"]) for row in rows)
+    assert (check["name"], check["texts"]) == ("held-out feedback: correct labels", held_out)
+    assert 0 < held_out < 100
+    assert code(result) == "regression"
+
+
+def test_promote_is_inconclusive_on_few_texts(pair: tuple[str, str], tmp_path: Path) -> None:
+    data = films(tmp_path / "films.csv", count=4)
+    result = invoke("promote", "--data", data, "--strict")
+    assert code(result) == "inconclusive"
+    assert run("promote", "--data", data)["accepted"]
+
+
+def test_promote_leaves_out_training_texts(
+    directory: ModelDirectory, pair: tuple[str, str], tmp_path: Path
+) -> None:
+    data = films(tmp_path / "films.csv")
+    base = replace(
+        read_bundle(directory.path / "challenger"),
+        training_texts=hash_texts(f"a {word} film {n}" for n in range(20) for word in LABELS),
+    )
+    manifest = replace(base.manifest, name="trained", calibration=Calibration(temperature=3))
+    write_bundle(tmp_path / "trained", replace(base, manifest=manifest))
+    run("add", tmp_path / "trained", "--challenger")
+    result = invoke("promote", "--data", data, "--json", "-")
+    assert {check["texts"] for check in json.loads(result.stdout)["checks"]} <= {20, 19}
+    assert "40 of 60 texts left out" in result.stderr
+    result = invoke("promote", "--data", films(tmp_path / "few.csv", count=10))
+    assert code(result) == "no-unseen-texts"
+
+
+def test_promote_needs_data_and_another_version(pair: tuple[str, str]) -> None:
+    result = invoke("promote")
+    assert result.exit_code == 2
+    assert "--data" in result.stderr
+    assert code(invoke("promote", "champion", "--force")) == "is-champion"
+    assert code(invoke("promote", "0123456789ab")) == "no-such-version"
+
+
+def test_promote_rejects_other_labels(
+    directory: ModelDirectory, pair: tuple[str, str], tmp_path: Path
+) -> None:
+    run("add", bundle(tmp_path / "other"), "--challenger")
+    result = invoke("promote", "--data", films(tmp_path / "films.csv"), "--force")
+    assert code(result) == "labels-differ"
+
+
+def test_first_champion_is_not_compared(directory: ModelDirectory, tmp_path: Path) -> None:
+    version = directory.add(bundle(tmp_path / "source"), "challenger")
+    promoted = run("promote")
+    assert (promoted["accepted"], promoted["champion"], promoted["checks"]) == (True, None, [])
+    assert directory.aliases() == {"champion": version}

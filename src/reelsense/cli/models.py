@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reelsense.cli import options
-from reelsense.cli.json_output import STDOUT, json_output, write_result
+from reelsense.cli.output import STDOUT, json_output, table, write_result
+from reelsense.cli.promote import promote
 from reelsense.text.controls import escape_controls
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ def models(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand is None:
         context.invoke(list_models, directory=None, json_file=STDOUT if as_json else None)
+
+
+models.add_command(promote)
 
 
 @models.command("list")
@@ -154,11 +158,7 @@ def _table(models: Sequence[InstalledModel], directory: ModelDirectory | None) -
                     str(model.folder),
                 )
             )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    return table(rows)
 
 
 def _entry(model: InstalledModel, directory: ModelDirectory) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""The option --json of commands that also print text."""
+"""Tables, and results as text and JSON."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -31,3 +32,12 @@ def write_result(json_file: Path | None, content: object, *lines: str) -> None:
         click.echo(json.dumps(content, indent=2))
     elif json_file:
         write_atomically(json_file, json.dumps(content, indent=2) + "\n")
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line for each of `rows`, which have the same number of cells."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
