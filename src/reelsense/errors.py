@@ -86,6 +86,10 @@ class ModelDirectoryError(ReelsenseError, code="model-directory"):
     """A directory of model versions cannot be used as requested."""
 
 
+class HubError(ReelsenseError, code="hub"):
+    """An exchange with the Hugging Face hub failed."""
+
+
 class RecipeError(ReelsenseError, ValueError, code="invalid-recipe"):
     """A recipe has an unknown or invalid setting."""
 

@@ -14,9 +14,11 @@ from reelsense.cli.data import data
 from reelsense.cli.evaluate import evaluate
 from reelsense.cli.explain import explain
 from reelsense.cli.export import export
+from reelsense.cli.hub import pull, push
 from reelsense.cli.key import key
 from reelsense.cli.models import models
 from reelsense.cli.predict import predict
+from reelsense.cli.retrain import retrain
 from reelsense.cli.serve import serve
 from reelsense.cli.train import train
 from reelsense.errors import ReelsenseError
@@ -37,10 +39,13 @@ for _command in (
     config,
     key,
     models,
+    push,
+    pull,
     evaluate,
     calibrate,
     data,
     train,
+    retrain,
     export,
     baseline,
 ):
