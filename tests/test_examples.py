@@ -23,7 +23,9 @@ DOCUMENTS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["api.md", "explanations.md", "operations.md", "python.md"])
+@pytest.mark.parametrize(
+    "page", ["api.md", "explanations.md", "model-versions.md", "operations.md", "python.md"]
+)
 def test_examples_print_the_documented_output(page: str) -> None:
     wrong = [example for example in examples.run(PAGES / page) if not example.holds()]
     assert not wrong, "python -m tests.examples updates the outputs of a page"
