@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reelsense.server.middleware.load_shedding import LoadShedder
     from reelsense.server.middleware.metrics import ServerMetrics
     from reelsense.server.model_holder import ModelHolder
+    from reelsense.server.shadow import Shadow
 
 KEY = "reelsense"  # of the state in `Flask.extensions`
 
@@ -31,6 +32,7 @@ class AppState:
     metrics: ServerMetrics
     authenticator: Authenticator
     model_holder: ModelHolder
+    shadow: Shadow
     jobs_worker: JobsWorker
     ended_sessions: EndedSessions
     load_shedder: LoadShedder  # for requests that run the model

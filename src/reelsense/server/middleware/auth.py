@@ -83,7 +83,7 @@ def _authorize() -> AnyResponse | None:
         raise Forbidden(
             "this endpoint requires an admin key"
             if needs_admin
-            else "an admin key is valid for /metrics and /admin only"
+            else "an admin key is valid for /metrics, /v1/shadow and /admin only"
         )
     if request.authorization is None and request.method not in ("GET", "HEAD"):
         cross_site.require_same_origin()

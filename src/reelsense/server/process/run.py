@@ -33,6 +33,7 @@ from reelsense.server.process.address import (
 )
 from reelsense.server.process.worker import ServingWorker, Supervisor
 from reelsense.server.settings import Settings
+from reelsense.server.shadow import shadow_folder
 
 _AFTER_DEADLINE = 5  # seconds between the deadline of the last request and the end of the process
 
@@ -63,6 +64,8 @@ def prepared(settings: Settings) -> Settings:
         Database(settings.database).close()  # raises StoreError if it cannot be used
     check_free(settings)
     shared: dict[str, Any] = {"model": str(model_folder(settings).absolute()), "models": None}
+    if shadow := shadow_folder(settings):
+        shared["shadow"] = str(shadow.absolute())
     if settings.secret is None:
         shared["secret"] = SecretStr(secrets.token_urlsafe(32))
     return settings.model_copy(update=shared)
