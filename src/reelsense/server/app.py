@@ -73,13 +73,13 @@ def create_app(
         settings, source or FolderSource(settings), known_keys, labels
     )
     # Imported while the model is loading: SQLAlchemy takes 0.2 s to import.
-    from reelsense.server.api import admin, compat, health, jobs, open_inference, v1
+    from reelsense.server.api import admin, compat, health, jobs, open_inference, shadow, v1
     from reelsense.server.pages import jobs as job_pages
     from reelsense.server.pages import model as model_page
     from reelsense.server.pages import review, site
 
     app.before_request(_set_limits)
-    for interface in (v1, compat, open_inference, jobs, health):
+    for interface in (v1, compat, open_inference, jobs, shadow, health):
         app.register_api(interface.blueprint)
     for views in (admin, site, review, job_pages, model_page):
         app.register_blueprint(views.blueprint)

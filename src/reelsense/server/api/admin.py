@@ -1,4 +1,4 @@
-"""Metrics, shadow model and model reload. On servers with keys, they require an admin key."""
+"""Metrics and model reload. On servers with keys, they require an admin key."""
 
 from __future__ import annotations
 
@@ -15,12 +15,6 @@ def prometheus_metrics() -> Response:
     return Response(
         get_state().metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8"
     )
-
-
-@blueprint.get("/v1/shadow")
-def shadow() -> Response:
-    """Return how often the shadow model agrees, and examples of texts on which it does not."""
-    return jsonify(get_state().shadow.report())
 
 
 @blueprint.post("/admin/reload")

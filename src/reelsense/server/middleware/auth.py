@@ -78,7 +78,7 @@ def _authorize() -> AnyResponse | None:
             is_start = request.path == "/" and not request.query_string
             return redirect(url_for("pages.sign_in", next=None if is_start else path))
         raise unauthorized()
-    needs_admin = (request.endpoint or "").startswith("admin.")
+    needs_admin = (request.endpoint or "").startswith(("admin.", "shadow."))
     if g.key.admin != needs_admin:
         raise Forbidden(
             "this endpoint requires an admin key"
