@@ -15,7 +15,7 @@ from reelsense.bundle import CARD, Calibration, read_bundle, write_bundle
 from reelsense.cli import cli
 from reelsense.datasets.feedback import is_held_out
 from reelsense.datasets.text_hashes import hash_texts
-from reelsense.errors import ModelDirectoryError, ReelsenseError, SettingsError
+from reelsense.errors import BundleError, ModelDirectoryError, ReelsenseError, SettingsError
 from reelsense.model_directory import ModelDirectory
 from reelsense.server.process.run import check_start
 from reelsense.server.settings import Settings
@@ -124,6 +124,7 @@ def test_commands_need_a_directory() -> None:
         ({"model": "default"}, SettingsError, "conflicting-settings"),
         ({"models": "nowhere"}, ModelDirectoryError, "no-model-directory"),
         ({}, ModelDirectoryError, "no-champion"),
+        ({"models": "", "shadow": "nosuch"}, BundleError, "no-such-model"),
     ],
 )
 def test_server_needs_a_champion(
@@ -261,6 +262,18 @@ def test_promote_uses_held_out_feedback_only(pair: tuple[str, str], tmp_path: Pa
     assert (check["name"], check["texts"]) == ("held-out feedback: correct labels", held_out)
     assert 0 < held_out < 100
     assert code(result) == "regression"
+
+
+def test_promote_skips_feedback_without_held_out_texts(
+    pair: tuple[str, str], tmp_path: Path
+) -> None:
+    text = next(f"a good film {n}" for n in range(100) if not is_held_out(f"a good film {n}"))
+    feedback = tmp_path / "feedback.jsonl"
+    feedback.write_text(json.dumps({"text": text, "label": "good"}) + "\n")
+    assert code(invoke("promote", "--feedback", feedback)) == "no-unseen-texts"
+    result = invoke("promote", "--feedback", feedback, "--data", films(tmp_path / "films.csv"))
+    assert code(result) == "regression"
+    assert "no held-out text" in result.stderr
 
 
 def test_promote_is_inconclusive_on_few_texts(pair: tuple[str, str], tmp_path: Path) -> None:

@@ -92,7 +92,9 @@ def test_bootstrap_interval_contains_the_difference(texts: int, data: st.DataObj
     low, high = bootstrap_interval(more, fewer, texts)
     assert -1 <= low <= (more - fewer) / texts <= high <= 1
     other_low, other_high = bootstrap_interval(fewer, more, texts)
-    assert (-high, -low) == pytest.approx((other_low, other_high), abs=2.5 / texts**0.5 / 10 + 1e-9)
+    assert (-high, -low) == pytest.approx(
+        (other_low, other_high), abs=0.25 / texts**0.5 + 1 / texts
+    )
 
 
 def test_bootstrap_interval_equals_that_of_resampled_texts() -> None:

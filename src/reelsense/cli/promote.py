@@ -123,7 +123,11 @@ def _labelled_sets(
         (source.name, source.part("validation" if source.is_imdb else "all")) for source in sources
     ]
     if feedback:
-        sets.append(("held-out feedback", read_feedback(feedback, _warn).held_out))
+        held_out = read_feedback(feedback, _warn).held_out
+        if held_out or not sources:
+            sets.append(("held-out feedback", held_out))
+        else:
+            _warn(f"{feedback} has no held-out text: models are not compared on it")
     return [
         (name, unseen_reviews(bundles, name, reviews, on_message=_warn)) for name, reviews in sets
     ]

@@ -101,8 +101,8 @@ class Shadow:
             )
             self._thread.start()
 
-    def close(self, seconds: float = 5) -> None:
-        """Stop scoring texts."""
+    def close(self, seconds: float = 1) -> None:
+        """Stop scoring texts. Waits up to `seconds` for the current one."""
         self._closed = True
         if self._thread:
             with suppress(queue.Full):

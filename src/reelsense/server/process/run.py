@@ -83,6 +83,7 @@ def check_start(settings: Settings) -> None:
 def _check(settings: Settings) -> None:
     check_host(settings)
     check_access(settings)
+    shadow_folder(settings)
     if settings.database and settings.max_jobs:
         from reelsense.jobs.database import check_url  # slow to import
 
