@@ -12,13 +12,13 @@ Respond = Callable[[BaseHTTPRequestHandler], None]
 
 @contextmanager
 def serving(respond: Respond) -> Iterator[str]:
-    """Answer GET and HEAD with `respond` while the block runs; yields the address."""
+    """Answer GET, HEAD, POST and PUT with `respond` while the block runs; yields the address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             respond(self)
 
-        do_HEAD = do_GET  # noqa: N815  # the name http.server looks for
+        do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815  # the names http.server looks for
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass

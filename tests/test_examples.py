@@ -24,7 +24,15 @@ DOCUMENTS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", ["api.md", "explanations.md", "integrations.md", "operations.md", "python.md"]
+    "page",
+    [
+        "api.md",
+        "explanations.md",
+        "integrations.md",
+        "model-versions.md",
+        "operations.md",
+        "python.md",
+    ],
 )
 def test_examples_print_the_documented_output(page: str) -> None:
     wrong = [example for example in examples.run(PAGES / page) if not example.holds()]

@@ -3,10 +3,12 @@ import importlib.util
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import pytest
 
 import reelsense
+from reelsense import hub
 from reelsense.errors import MissingExtraError
 
 
@@ -39,6 +41,12 @@ def test_missing_extra_names_the_pip_command(
     with pytest.raises(MissingExtraError, match=command) as raised:
         importlib.reload(loaded)
     assert raised.value.code == "missing-extra"
+
+
+def test_hub_needs_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'reelsense\[hub\]'"):
+        hub.pull("team/model", tmp_path)
 
 
 def test_package_exports_its_public_names_lazily() -> None:

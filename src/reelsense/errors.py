@@ -82,6 +82,14 @@ class BundleError(ReelsenseError, code="invalid-bundle"):
     """A bundle is incomplete, was changed or is too new for this version."""
 
 
+class ModelDirectoryError(ReelsenseError, code="model-directory"):
+    """A directory of model versions cannot be used as requested."""
+
+
+class HubError(ReelsenseError, code="hub"):
+    """An exchange with the Hugging Face hub failed."""
+
+
 class RecipeError(ReelsenseError, ValueError, code="invalid-recipe"):
     """A recipe has an unknown or invalid setting."""
 

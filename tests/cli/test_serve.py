@@ -140,6 +140,7 @@ print(sorted({"pydantic", "flask", "openvino"} & set(sys.modules)))
         (["--address", "auto"], "conflicting-settings"),
         (["--cores-per-replica", "2"], "conflicting-settings"),
         (["--cluster", "ray", "--workers", "2"], "conflicting-settings"),
+        (["--cluster", "ray", "--shadow", "challenger"], "conflicting-settings"),
         (["--cluster", "ray", "--replicas", "3-2"], "invalid-setting"),
         (["--cluster", "ray", "--replicas", "0"], "invalid-setting"),
         (["--cluster", "ray", "--replicas", "few"], "invalid-setting"),

@@ -48,5 +48,5 @@ def send(request: BaseHTTPRequestHandler, content: bytes, kind: str) -> None:
     request.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
     request.send_header("X-Repo-Commit", COMMIT)
     request.end_headers()
-    if request.command == "GET":
+    if request.command != "HEAD":
         request.wfile.write(content)

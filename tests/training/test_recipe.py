@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reelsense.errors import RecipeError
-from reelsense.training.recipe import Stage, override, read_recipe
+from reelsense.training.recipe import Recipe, Stage, add_source, override, read_recipe
 from tests.training.conftest import code
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -193,3 +193,17 @@ def test_read_recipe_rejects_duplicate_stage_names(tmp_path: Path) -> None:
     path.write_text(f'name = "x"\nbase = "y"\nlengths = [64]\n{stage * 2}')
     with code("duplicate-stage", RecipeError):
         read_recipe(path)
+
+
+def test_add_source_keeps_what_a_stage_sets() -> None:
+    stages = [
+        Stage(name="m", base="b", lengths=(16,), stage="read", kind="pretrain"),
+        Stage(name="m", base="b", lengths=(16,), stage="learn"),
+        Stage(name="m", base="b", lengths=(16,), stage="own", data={"feedback": 2.0}),
+    ]
+    recipe = add_source(Recipe(tuple(stages)), "feedback", 4.0)
+    assert [stage.data for stage in recipe.stages] == [
+        {"reviews": 1.0},
+        {"feedback": 4.0, "reviews": 1.0},
+        {"feedback": 2.0},
+    ]

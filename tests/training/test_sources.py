@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from reelsense.datasets.evaluation_sets import AUGMENTED, PHRASES, SENTENCES
+from reelsense.datasets.feedback import Feedback, is_held_out
 from reelsense.datasets.labelled import LabelledData
+from reelsense.datasets.reviews import Review
+from reelsense.errors import InputError
 from reelsense.training.examples import Example
 from reelsense.training.recipe import Stage
 from reelsense.training.sources import (
@@ -135,3 +138,62 @@ def test_behaviours_are_not_scored(data: TrainingData) -> None:
     examples = stage_examples(stage(behaviours=1), data, LogitStore(tuple(LABELS)))
     assert examples
     assert {example.teacher for example in examples} == {()}
+
+
+def with_feedback(data: TrainingData, *rows: tuple[str, str]) -> TrainingData:
+    """Return `data` with feedback on texts that a hash does or does not hold out."""
+    reviews = [Review(text, text, label, None, text) for text, label in rows]
+    held_out = [review for review in reviews if is_held_out(review.text)]
+    train = [review for review in reviews if not is_held_out(review.text)]
+    return replace(data, feedback=Feedback(train, held_out, [], 0))
+
+
+def test_feedback_replaces_the_labels_of_its_texts(data: TrainingData) -> None:
+    known, other, *_ = [r.text for r in data.split.train if not is_held_out(r.text)]
+    rows = ((known.upper(), "negative"), ("a new film", "positive"))
+    corrected = with_feedback(data, *rows)
+    examples = stage_examples(stage(reviews=1, feedback=2.0), corrected)
+    assert [e.target for e in examples if e.text == known.upper()] == [(1, 0)] * 2
+    assert [e.target for e in examples if e.text == "a new film"] == [(0, 1)] * 2
+    texts = [example.text for example in examples]
+    assert known not in texts
+    assert other in texts
+    assert {e.source for e in examples if e.text == "a new film"} == {"feedback"}
+    assert known not in [review.text for review in corrected.split.train]
+    assert corrected.split.validation == data.split.validation
+
+
+def test_held_out_feedback_is_in_no_source(data: TrainingData) -> None:
+    names = ("reviews", "unlabelled", "edited", "sentences", "phrases")
+    everything = [e.text for name in names for e in data.examples(name)]
+    held_out = {text for text in everything if is_held_out(text)}
+    assert held_out
+    corrected = with_feedback(
+        data, ("a new film", "positive"), *((t, "negative") for t in held_out)
+    )
+    texts = {e.text for name in (*names, "feedback") for e in corrected.examples(name)}
+    assert texts == {"a new film", *everything} - held_out
+    assert held_out.isdisjoint(corrected.unlabelled_texts())
+
+
+def test_feedback_on_validation_texts_is_not_trained_on(data: TrainingData) -> None:
+    validation = [review.text for review in data.split.validation]
+    rows = [(text, "negative") for text in validation]
+    corrected = with_feedback(data, ("a new film", "positive"), *rows)
+    assert [e.text for e in corrected.examples("feedback")] == ["a new film"]
+
+
+def test_teachers_do_not_score_feedback(data: TrainingData) -> None:
+    corrected = with_feedback(data, ("a new film", "positive"))
+    assert texts_to_score(stage(feedback=1.0), corrected) == []
+    [example] = stage_examples(stage(feedback=1.0), corrected, LogitStore(tuple(LABELS)))
+    assert example.teacher == ()
+
+
+def test_unusable_feedback_is_an_error(data: TrainingData) -> None:
+    with code("unknown-label", InputError):
+        with_feedback(data, ("a new film", "fine"))
+    with code("no-feedback", InputError):
+        replace(data, feedback=Feedback([], [], [], 3))
+    with code("missing-source"):
+        stage_examples(stage(feedback=1.0), data)

@@ -26,6 +26,7 @@ from reelsense.bundle.files import (
     Bundle,
     bundle_paths,
     check_target,
+    content_version,
     read_bundle,
     retry_if_replaced,
     write_bundle,

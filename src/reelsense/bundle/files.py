@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -275,7 +275,7 @@ def _write_files(folder: Path, bundle: Bundle, max_file_size: int) -> Manifest:
         manifest_content(bundle.manifest)
         | {
             "format": needed_format(bundle.manifest, split_network=len(network) > 1),
-            "version": _version(bundle.manifest, [folder / name for name in sorted(network)]),
+            "version": content_version(bundle.manifest, [folder / name for name in network]),
             "files": {name: _digest(folder / name) for name in (*network, *others)},
         }
     )
@@ -289,7 +289,12 @@ def _write_network(folder: Path, bundle: Bundle) -> list[str]:
     return list(bundle.network_files)
 
 
-def _version(manifest: Manifest, network: list[Path]) -> str:
+def content_version(manifest: Manifest, network: Iterable[Path]) -> str:
+    """Return the version of a bundle, from the files of its `network` and all that it decides by.
+
+    The tokenizer is expected next to the network.
+    """
+    network = sorted(network)
     digest = hashlib.sha256()
     for path in (*network, network[0].with_name(TOKENIZER)):
         with path.open("rb") as file:

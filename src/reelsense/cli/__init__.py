@@ -15,10 +15,12 @@ from reelsense.cli.doctor import doctor
 from reelsense.cli.evaluate import evaluate
 from reelsense.cli.explain import explain
 from reelsense.cli.export import export
+from reelsense.cli.hub import pull, push
 from reelsense.cli.key import key
 from reelsense.cli.mcp import mcp
 from reelsense.cli.models import models
 from reelsense.cli.predict import predict
+from reelsense.cli.retrain import retrain
 from reelsense.cli.serve import serve
 from reelsense.cli.train import train
 from reelsense.errors import ReelsenseError
@@ -41,10 +43,13 @@ for _command in (
     mcp,
     models,
     doctor,
+    push,
+    pull,
     evaluate,
     calibrate,
     data,
     train,
+    retrain,
     export,
     baseline,
 ):

@@ -15,7 +15,7 @@ from reelsense.cli import options
     "--rate-limit",
     help="Rate limit of the key, for example 600/minute. Default: that of the server.",
 )
-@click.option("--admin", is_flag=True, help="Valid only for /metrics and /admin.")
+@click.option("--admin", is_flag=True, help="Valid only for /metrics, /v1/shadow and /admin.")
 @click.option(
     "--keys-file",
     type=options.PATH,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from reelsense.text.controls import escape_controls
 
 if TYPE_CHECKING:
     from reelsense.bundle import Manifest
+    from reelsense.datasets.labelled import LabelledData
+    from reelsense.model_directory import ModelDirectory
     from reelsense.tables.records import Quoting
 
 PATH = click.Path(path_type=Path)
@@ -75,6 +77,31 @@ validation_sets = click.option(
     help="Also calibrate single sentences, on the SST-2 validation set in this folder (see "
     "`reelsense data fetch evaluation-sets`).",
 )
+
+
+def _model_directory(
+    _context: click.Context, _parameter: click.Parameter, path: Path | None
+) -> ModelDirectory | None:
+    from reelsense.model_directory import ModelDirectory
+
+    return ModelDirectory(path) if path else None
+
+
+def _models_option(required: bool) -> Callable[..., Any]:
+    return click.option(
+        "--models",
+        "directory",
+        metavar="DIR",
+        type=PATH,
+        envvar="REELSENSE_MODELS",
+        show_envvar=True,
+        required=required,
+        callback=_model_directory,
+        help="The model directory.",
+    )
+
+
+models_directory, optional_models_directory = _models_option(True), _models_option(False)
 
 
 class TextCommand(click.Command):
@@ -138,12 +165,26 @@ _READ_OPTIONS = (
 def labelled_data(command: Callable[..., None]) -> Callable[..., None]:
     """Add --data and options for its columns, labels and format; the command gets a `source`."""
 
+    @wraps(command)
+    def with_source(sources: Sequence[LabelledData], **options: Any) -> None:
+        command(source=sources[0], **options)
+
+    return _with_data(with_source, multiple=False)
+
+
+def labelled_sets(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of `labelled_data`, with any number of --data; the command gets `sources`."""
+    return _with_data(command, multiple=True)
+
+
+def _with_data(command: Callable[..., None], *, multiple: bool) -> Callable[..., None]:
     @click.option(
         "--data",
         type=PATH,
-        required=True,
+        required=not multiple,
+        multiple=multiple,
         help="Folder of the Large Movie Review Dataset, or a table (.csv, .tsv, .jsonl, .json, "
-        ".xlsx or .parquet).",
+        ".xlsx or .parquet)." + " Repeatable." * multiple,
     )
     @click.option(
         "--text-column",
@@ -169,8 +210,8 @@ def labelled_data(command: Callable[..., None]) -> Callable[..., None]:
     )
     @read_options
     @wraps(command)
-    def with_source(  # one argument per option
-        data: Path,
+    def with_sources(  # one argument per option
+        data: Path | tuple[Path, ...],
         text_column: str | None,
         label_column: str | None,
         label_map: str,
@@ -188,19 +229,22 @@ def labelled_data(command: Callable[..., None]) -> Callable[..., None]:
         from reelsense.datasets.labelled_table import Labels
         from reelsense.tables.reading import ReadOptions
 
-        file_format = input_format_of(str(data), input_format)
-        source = LabelledData(
-            data,
-            text_column,
-            label_column,
-            ReadOptions(file_format, encoding, delimiter, quoting, header, sheet),
-            Labels.parse(label_map),
-            max_bad_rows,
-            on_message=lambda message: click.echo(escape_controls(message), err=True),
-        )
-        command(source=source, **options)
+        sources = []
+        for path in data if isinstance(data, tuple) else (data,):
+            file_format = input_format_of(str(path), input_format)
+            source = LabelledData(
+                path,
+                text_column,
+                label_column,
+                ReadOptions(file_format, encoding, delimiter, quoting, header, sheet),
+                Labels.parse(label_map),
+                max_bad_rows,
+                on_message=lambda message: click.echo(escape_controls(message), err=True),
+            )
+            sources.append(source)
+        command(sources=sources, **options)
 
-    return with_source
+    return with_sources
 
 
 def require(condition: object, message: str) -> None:

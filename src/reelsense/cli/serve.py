@@ -55,6 +55,11 @@ def serve(
                 "--host unix:PATH cannot be combined with --cluster: use an IP address",
                 code="conflicting-settings",
             )
+        if settings.shadow:
+            raise SettingsError(
+                "--shadow cannot be combined with --cluster: use the plain server",
+                code="conflicting-settings",
+            )
         limits = _parse_replicas(replicas) if replicas else None
         from reelsense.cluster import serving
 

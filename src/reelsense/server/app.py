@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from flask_openapi3 import OpenAPI
 
 from reelsense.inference.classifier import Classifier
+from reelsense.inference.engine import available_cores
 from reelsense.server import state
 from reelsense.server.api.constraints import LIMITS
 from reelsense.server.api.json_body import JsonRequest
@@ -29,6 +30,7 @@ from reelsense.server.middleware.metrics import ServerMetrics
 from reelsense.server.model_holder import ModelHolder
 from reelsense.server.model_source import FixedSource, FolderSource, ModelSource
 from reelsense.server.settings import Settings
+from reelsense.server.shadow import Shadow, shadow_folder
 from reelsense.server.state import AppState, get_state
 
 _MIDDLEWARE = (
@@ -73,13 +75,13 @@ def create_app(
         settings, source or FolderSource(settings), known_keys, labels
     )
     # Imported while the model is loading: SQLAlchemy takes 0.2 s to import.
-    from reelsense.server.api import admin, compat, health, jobs, open_inference, v1, vllm
+    from reelsense.server.api import admin, compat, health, jobs, open_inference, shadow, v1, vllm
     from reelsense.server.pages import jobs as job_pages
     from reelsense.server.pages import model as model_page
     from reelsense.server.pages import review, site
 
     app.before_request(_set_limits)
-    for interface in (v1, compat, vllm, open_inference, jobs, health):
+    for interface in (v1, compat, vllm, open_inference, jobs, shadow, health):
         app.register_api(interface.blueprint)
     for views in (admin, site, review, job_pages, model_page):
         app.register_blueprint(views.blueprint)
@@ -125,21 +127,29 @@ def _create_state(
     from reelsense.server.jobs_worker import JobsWorker
 
     jobs_worker = JobsWorker(settings, model_holder, metrics)
+    load_shedder = LoadShedder(
+        settings.max_concurrent_requests,
+        settings.max_concurrent_bytes,
+        on_change=metrics.set_in_flight,
+    )
+    cores = available_cores()
     return AppState(
         settings=settings,
         metrics=metrics,
         tracer=tracing.create_tracer(settings),
         authenticator=authenticator,
         model_holder=model_holder,
+        shadow=Shadow(
+            shadow_folder(settings),
+            settings.shadow_share,
+            is_busy=lambda: load_shedder.requests * settings.workers > cores,
+            on_outcome=metrics.record_shadow,
+        ),
         jobs_worker=jobs_worker,
         ended_sessions=EndedSessions(
             (lambda: jobs_worker.jobs.database) if settings.max_jobs else None
         ),
-        load_shedder=LoadShedder(
-            settings.max_concurrent_requests,
-            settings.max_concurrent_bytes,
-            on_change=metrics.set_in_flight,
-        ),
+        load_shedder=load_shedder,
         jobs_load_shedder=LoadShedder(MAX_JOB_REQUESTS, max_bytes=sys.maxsize),
     )
 

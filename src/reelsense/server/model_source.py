@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from reelsense import registry
 from reelsense.bundle import Bundle, Manifest, bundle_paths, read_bundle
-from reelsense.errors import BundleError, TextError
+from reelsense.errors import BundleError, ModelDirectoryError, SettingsError, TextError
 from reelsense.inference.batching import OnBatch
 from reelsense.inference.call_context import CallContext
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.engine import available_cores
 from reelsense.inference.explain import BUDGET
+from reelsense.model_directory import CHAMPION, ModelDirectory
 from reelsense.prediction import Explanation, Prediction
 from reelsense.server.settings import Settings
 
@@ -78,15 +79,40 @@ class FixedSource:
         return self._classifier
 
 
-class FolderSource:
-    """The model in the folder that the settings name; by default the bundled model.
+def model_folder(settings: Settings) -> Path:
+    """Return the folder of the model that `settings` name; by default that of the bundled model.
 
-    Raises BundleError if no model has that name.
+    Symbolic links are not resolved: a link that is redirected updates the model.
+
+    Raises:
+        BundleError: No model has that name.
+        SettingsError: The settings name a model and a directory of models.
+        ModelDirectoryError: The directory does not exist or has no champion.
     """
+    if not settings.models:
+        return registry.find(settings.model or None)
+    if settings.model:
+        raise SettingsError(
+            "--models cannot be combined with --model: set one of them",
+            code="conflicting-settings",
+        )
+    directory = ModelDirectory(Path(settings.models))
+    directory.versions()
+    if CHAMPION not in directory.aliases():
+        raise ModelDirectoryError(
+            f"{directory.path} has no {CHAMPION}: add a bundle with `reelsense models add` and "
+            "promote it with `reelsense models promote`",
+            code="no-champion",
+        )
+    return directory.path / CHAMPION
+
+
+class FolderSource:
+    """The model that the settings name. Raises what `model_folder` raises."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._folder = registry.find(settings.model or None)
+        self._folder = model_folder(settings)
 
     def poll(self) -> object:
         return poll(self._folder)

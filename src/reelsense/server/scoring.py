@@ -46,6 +46,7 @@ def answer_each(texts: Sequence[str], risk: float | None = None) -> list[Predict
     short_enough = [text for text in texts if len(text) <= limit]
     results = classifier().predict_each(short_enough, risk=risk, context=call_context())
     get_state().metrics.record_predictions(results, call_context())
+    get_state().shadow.offer(short_enough, results)
     remaining = iter(results)
     return [
         next(remaining)

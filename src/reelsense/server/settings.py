@@ -37,7 +37,10 @@ GROUPS = {
         *("host", "port", "max_connections", "read_timeout"),
         *("trusted_proxies", "root_path"),
     ),
-    "Model": ("model", "allow_label_change", "cache_size", "workers"),
+    "Model": (
+        *("model", "models", "allow_label_change", "shadow", "shadow_share"),
+        *("cache_size", "workers"),
+    ),
     "Request limits": (
         *("max_concurrent_requests", "max_concurrent_bytes", "deadline"),
         *("max_texts", "max_characters", "max_body"),
@@ -71,8 +74,16 @@ class Settings(BaseModel):
     model: str | None = None
     """Name of an installed model (`reelsense models`) or folder of a bundle; by default the bundled
     model."""
+    models: str | None = None
+    """Directory of model versions (`reelsense models`), in place of --model: serve its champion and
+    follow changes of it."""
     allow_label_change: bool = False
     """Accept a model update with other labels, on which clients may depend."""
+    shadow: str | None = None
+    """Model that scores a share of the texts for comparison: an alias or version of --models, such
+    as challenger, or as for --model."""
+    shadow_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of the texts that the shadow model scores."""
     cache_size: NonNegativeInt = CACHE_SIZE
     """Number of predictions to cache; 0 disables the cache."""
     workers: PositiveInt = 1

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reelsense.server.middleware.metrics import ServerMetrics
     from reelsense.server.middleware.tracing import Tracer
     from reelsense.server.model_holder import ModelHolder
+    from reelsense.server.shadow import Shadow
 
 KEY = "reelsense"  # of the state in `Flask.extensions`
 
@@ -33,6 +34,7 @@ class AppState:
     tracer: Tracer | None
     authenticator: Authenticator
     model_holder: ModelHolder
+    shadow: Shadow
     jobs_worker: JobsWorker
     ended_sessions: EndedSessions
     load_shedder: LoadShedder  # for requests that run the model

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, field, fields
+from dataclasses import asdict, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,7 +31,7 @@ from reelsense.files import read_text
 # What a stage can be trained on: see `sources`.
 Source = Literal[
     "reviews", "unlabelled", "edited", "sentences", "phrases", "behaviours", "noisy", "identity",
-    "extra",
+    "extra", "feedback",
 ]  # fmt: skip
 
 Length = Annotated[int, Field(ge=8)]  # tokens
@@ -183,6 +183,18 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
             asdict(stage) | (given if stage is recipe.last else shared),
             f"stage {stage.stage} with the options of the command",
         )
+        for stage in recipe.stages
+    ]
+    return Recipe(tuple(stages))
+
+
+def add_source(recipe: Recipe, source: Source, times: float) -> Recipe:
+    """Return `recipe` with the texts of `source` in all stages that learn labels.
+
+    They are in every epoch `times` times, unless a stage already sets that.
+    """
+    stages = [
+        stage if stage.kind == "pretrain" else replace(stage, data={source: times} | stage.data)
         for stage in recipe.stages
     ]
     return Recipe(tuple(stages))

@@ -9,8 +9,10 @@
 - **identity**: counterfactual sentences that differ in an identity term and share the mean of
   their teacher logits.
 - **extra**: files given on the command line.
+- **feedback**: labels that people gave to texts of a running model (`reelsense retrain`).
 
 Texts of the validation set and of the test set are excluded, and so are validation sentences.
+Texts with feedback are excluded from all sources but the last, which has those not held out.
 """
 
 from __future__ import annotations
@@ -29,8 +31,11 @@ from reelsense.datasets.evaluation_sets import (
     TrainingSets,
     read_training_sets,
 )
+from reelsense.datasets.feedback import HELD_OUT_SHARE, Feedback
 from reelsense.datasets.labelled import LabelledData
-from reelsense.errors import TrainingError
+from reelsense.datasets.reviews import text_key
+from reelsense.errors import InputError, TrainingError
+from reelsense.evaluation.predictions import labelled
 from reelsense.inference.calibration import probabilities
 from reelsense.text.clean import clean
 from reelsense.training.augment import behaviour_examples, identity_sets, noisy
@@ -39,6 +44,7 @@ from reelsense.training.recipe import Source, Stage
 from reelsense.training.teachers import LogitStore
 
 UNLABELLED = "unlabelled reviews, labelled by a teacher"
+FEEDBACK = "feedback"
 IDENTITY = "sentences with swapped identity terms, labelled by a teacher"
 NOISY = "texts with noise"
 
@@ -48,8 +54,8 @@ _IDENTITY_SETS = 250
 _PSEUDO_LABELLED = {"unlabelled", "identity"}
 """Sources without labels: a teacher labels them."""
 
-_WITHOUT_TEACHER = {"behaviours"}
-"""Sources whose labels are certain by construction: no teacher scores them."""
+_WITHOUT_TEACHER = {"behaviours", "feedback"}
+"""Sources whose labels are certain, or correct a model: no teacher scores them."""
 
 
 @dataclass
@@ -59,15 +65,25 @@ class TrainingData:
     source: LabelledData
     evaluation_sets: Path | None = None
     extra: Sequence[Path] = ()
+    feedback: Feedback | None = None
     _loaded: dict[str, list[Example]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.split, self.labels = self.source.for_training()
+        self._with_feedback = self.feedback.texts if self.feedback else set()
+        if self.feedback:
+            check_feedback(self.feedback, self.labels)
+            train = [review for review in self.split.train if self._lacks_feedback(review.text)]
+            self.split = replace(self.split, train=train)
+
+    def _lacks_feedback(self, text: str) -> bool:
+        return not self._with_feedback or text_key(text) not in self._with_feedback
 
     def unlabelled_texts(self) -> list[str]:
         """Return the texts for pre-training: those of the training set and the unlabelled ones."""
         labelled = (review.text for review in self.split.train)
-        return list(dict.fromkeys([*labelled, *self.source.unlabelled_texts()]))
+        texts = dict.fromkeys([*labelled, *self.source.unlabelled_texts()])
+        return list(filter(self._lacks_feedback, texts))
 
     def examples(self, name: str) -> list[Example]:
         """Return the examples of the source `name`, without teacher logits.
@@ -75,7 +91,10 @@ class TrainingData:
         Raises TrainingError if the source needs evaluation sets or extra files that were not given.
         """
         if name not in self._loaded:  # stages share them, and each stage needs them twice
-            self._loaded[name] = self._load(name)
+            loaded = self._load(name)
+            if name != "feedback":
+                loaded = [example for example in loaded if self._lacks_feedback(example.text)]
+            self._loaded[name] = loaded
         return self._loaded[name]
 
     def _load(self, name: str) -> list[Example]:
@@ -89,6 +108,7 @@ class TrainingData:
             "noisy": self._noisy,
             "identity": self._identity,
             "extra": self._extra,
+            "feedback": self._feedback,
         }
         return loaders[name]()
 
@@ -148,6 +168,16 @@ class TrainingData:
             )
         return [example for path in self.extra for example in read_examples(path, self.labels)]
 
+    def _feedback(self) -> list[Example]:
+        if not self.feedback:
+            raise TrainingError(
+                'the recipe uses the source "feedback": use `reelsense retrain --feedback FILE`',
+                code="missing-source",
+            )
+        held_out = set(map(text_key, self.source.held_out_texts()))
+        rows = [row for row in self.feedback.train if text_key(row.text) not in held_out]
+        return hard_examples(rows, self.labels, FEEDBACK)
+
     def _sets(self, *, phrases: bool = False) -> TrainingSets:
         if self.evaluation_sets is None:
             raise TrainingError(
@@ -156,6 +186,17 @@ class TrainingData:
                 code="missing-source",
             )
         return read_training_sets(self.evaluation_sets, phrases=phrases)
+
+
+def check_feedback(feedback: Feedback, labels: Sequence[str]) -> None:
+    """Raise InputError if there is no feedback to train on, or a label is not one of `labels`."""
+    if not feedback.train:
+        raise InputError(
+            "the feedback has no text to train on: expected rows with a text and a label, of which "
+            f"{HELD_OUT_SHARE:.0%} are held out",
+            code="no-feedback",
+        )
+    labelled([*feedback.train, *feedback.held_out], labels)
 
 
 def texts_to_score(stage: Stage, data: TrainingData) -> list[str]:

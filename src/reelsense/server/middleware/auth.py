@@ -78,12 +78,12 @@ def _authorize() -> AnyResponse | None:
             is_start = request.path == "/" and not request.query_string
             return redirect(url_for("pages.sign_in", next=None if is_start else path))
         raise unauthorized()
-    needs_admin = (request.endpoint or "").startswith("admin.")
+    needs_admin = (request.endpoint or "").startswith(("admin.", "shadow."))
     if g.key.admin != needs_admin:
         raise Forbidden(
             "this endpoint requires an admin key"
             if needs_admin
-            else "an admin key is valid for /metrics and /admin only"
+            else "an admin key is valid for /metrics, /v1/shadow and /admin only"
         )
     if request.authorization is None and request.method not in ("GET", "HEAD"):
         cross_site.require_same_origin()

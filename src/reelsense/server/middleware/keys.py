@@ -35,7 +35,9 @@ class Key:
     name: str
     digest: str  # the SHA-256 of the key, in hex digits
     rate: str | None = None  # its rate limit, such as 600/minute; None: that of the server
-    admin: bool = False  # whether it is valid for /metrics and /admin, and for nothing else
+    admin: bool = (
+        False  # whether it is valid for /metrics, /v1/shadow and /admin, and for nothing else
+    )
 
     def line(self) -> str:
         """Return the line for a keys file."""

@@ -13,6 +13,7 @@ from reelsense.inference.call_context import CallContext
 from reelsense.jobs.job import CANCELLED, DONE, FAILED
 from reelsense.prediction import Prediction
 from reelsense.server.model_source import ClassifierProtocol
+from reelsense.server.shadow import OUTCOMES
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -52,6 +53,12 @@ _METRICS: Sequence[tuple[str, str, str, Mapping[str, Sequence[str]]]] = (
     ("model_loads", "counter", "Attempts to load a model.", {"outcome": ("served", "rejected")}),
     ("predictions", "counter", "Predictions.", {"label": (), "verdict": ()}),
     ("confidence", "probability", "Probability of the predicted label.", {}),
+    (
+        "shadow_texts",
+        "counter",
+        "Texts for the shadow model: same label or not, not scored, or not scorable.",
+        {"outcome": OUTCOMES},
+    ),
     ("job_rows", "counter", "Rows of jobs, scored or not.", {"outcome": ("scored", "unscored")}),
     ("jobs", "counter", "Jobs that ended.", {"state": (DONE, CANCELLED, FAILED)}),
 )
@@ -114,6 +121,10 @@ class ServerMetrics:
     def record_batch(self, windows: int, tokens: int) -> None:
         self._metric("batch_windows").observe(windows)
         self._metric("tokens").inc(tokens)
+
+    def record_shadow(self, outcome: str) -> None:
+        """Count a text for the shadow model."""
+        self._metric("shadow_texts", outcome).inc()
 
     def record_job_rows(self, scored: int, rows: int) -> None:
         """Count `rows` of a job, of which `scored` have a prediction."""

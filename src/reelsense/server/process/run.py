@@ -11,14 +11,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from pydantic import SecretStr
 
-from reelsense import registry
 from reelsense.bundle import Manifest, read_bundle
 from reelsense.errors import SettingsError
 from reelsense.server.app import create_app
@@ -26,6 +24,7 @@ from reelsense.server.middleware import metrics, tracing
 from reelsense.server.middleware.auth import check_access
 from reelsense.server.middleware.keys import read_keys
 from reelsense.server.middleware.logging import log_settings
+from reelsense.server.model_source import model_folder
 from reelsense.server.process.address import (
     bind_address,
     check_free,
@@ -34,6 +33,7 @@ from reelsense.server.process.address import (
 )
 from reelsense.server.process.worker import ServingWorker, Supervisor
 from reelsense.server.settings import Settings
+from reelsense.server.shadow import shadow_folder
 
 _AFTER_DEADLINE = 5  # seconds between the deadline of the last request and the end of the process
 
@@ -47,7 +47,7 @@ _METRICS_BYTES = 16 * 1024 * 1024
 def run(settings: Settings) -> None:
     """Serve until stopped by a signal. Raises ReelsenseError if the server cannot start."""
     settings = prepared(settings)
-    manifest = read_bundle(_folder(settings)).manifest
+    manifest = read_bundle(model_folder(settings)).manifest
     with _scratch_folder(shared_metrics=settings.workers > 1) as scratch:
         _Server(settings, manifest, scratch).run()
 
@@ -63,8 +63,9 @@ def prepared(settings: Settings) -> Settings:
 
         Database(settings.database).close()  # raises StoreError if it cannot be used
     check_free(settings)
-    # Symbolic links are not resolved: pointing one to another bundle updates the model.
-    shared: dict[str, Any] = {"model": str(_folder(settings).absolute())}
+    shared: dict[str, Any] = {"model": str(model_folder(settings).absolute()), "models": None}
+    if shadow := shadow_folder(settings):
+        shared["shadow"] = str(shadow.absolute())
     if settings.secret is None:
         shared["secret"] = SecretStr(secrets.token_urlsafe(32))
     return settings.model_copy(update=shared)
@@ -76,11 +77,7 @@ def check_start(settings: Settings) -> None:
     Has no side effects and ignores whether the port is in use: the server itself may be running.
     """
     _check(settings)
-    read_bundle(_folder(settings))
-
-
-def _folder(settings: Settings) -> Path:
-    return registry.find(settings.model or None)
+    read_bundle(model_folder(settings))
 
 
 def _check(settings: Settings) -> None:
@@ -88,6 +85,7 @@ def _check(settings: Settings) -> None:
     check_access(settings)
     if settings.otlp_endpoint:
         tracing.check_extra()
+    shadow_folder(settings)
     if settings.database and settings.max_jobs:
         from reelsense.jobs.database import check_url  # slow to import
 
