@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from flask_openapi3 import OpenAPI
 
+from reelsense.feedback.policy import KeepPolicy
 from reelsense.inference.classifier import Classifier
 from reelsense.server import state
 from reelsense.server.api.constraints import LIMITS
@@ -119,6 +120,8 @@ def _create_state(
         allow_label_change=settings.allow_label_change,
     )
     # These import SQLAlchemy.
+    from reelsense.feedback.repository import FeedbackRepository
+    from reelsense.feedback.writer import FeedbackWriter
     from reelsense.server.ended_sessions import EndedSessions
     from reelsense.server.jobs_worker import JobsWorker
 
@@ -131,6 +134,12 @@ def _create_state(
         jobs_worker=jobs_worker,
         ended_sessions=EndedSessions(
             (lambda: jobs_worker.jobs.database) if settings.max_jobs else None
+        ),
+        keep_policy=KeepPolicy.parse(settings.keep_predictions),
+        feedback_writer=FeedbackWriter(
+            lambda: FeedbackRepository(jobs_worker.jobs.database, keep_texts=settings.keep_texts),
+            metrics.record_kept_predictions,
+            settings.keep_days,
         ),
         load_shedder=LoadShedder(
             settings.max_concurrent_requests,

@@ -52,6 +52,10 @@ _METRICS: Sequence[tuple[str, str, str, Mapping[str, Sequence[str]]]] = (
     ("model_loads", "counter", "Attempts to load a model.", {"outcome": ("served", "rejected")}),
     ("predictions", "counter", "Predictions.", {"label": (), "verdict": ()}),
     ("confidence", "probability", "Probability of the predicted label.", {}),
+    (
+        *("kept_predictions", "counter", "Predictions to store, and those dropped instead."),
+        {"outcome": ("stored", "dropped")},
+    ),
     ("job_rows", "counter", "Rows of jobs, scored or not.", {"outcome": ("scored", "unscored")}),
     ("jobs", "counter", "Jobs that ended.", {"state": (DONE, CANCELLED, FAILED)}),
 )
@@ -114,6 +118,11 @@ class ServerMetrics:
     def record_batch(self, windows: int, tokens: int) -> None:
         self._metric("batch_windows").observe(windows)
         self._metric("tokens").inc(tokens)
+
+    def record_kept_predictions(self, stored: int, dropped: int) -> None:
+        """Count predictions that were stored, or dropped because the database failed or is slow."""
+        self._metric("kept_predictions", "stored").inc(stored)
+        self._metric("kept_predictions", "dropped").inc(dropped)
 
     def record_job_rows(self, scored: int, rows: int) -> None:
         """Count `rows` of a job, of which `scored` have a prediction."""
