@@ -36,10 +36,17 @@ def test_predictions_are_stored_with_text(
         query = select(predictions).where(predictions.c.id == prediction.id)
         row = connection.execute(query).mappings().one()
     assert dict(row) == {
-        "id": prediction.id, "created": prediction.created, "share": 0.5,
-        "text": "A joy.\ufffd", "text_hash": text_hash("A joy.\0"),
-        "model": "tiny", "version": "1", "label": "positive", "verdict": "positive",
-        "score": 0.9, "stars": 8.5,
+        "id": prediction.id,
+        "created": prediction.created,
+        "share": 0.5,
+        "text": "A joy.\ufffd",
+        "text_hash": text_hash("A joy.\0"),
+        "model": "tiny",
+        "version": "1",
+        "label": "positive",
+        "verdict": "positive",
+        "score": 0.9,
+        "stars": 8.5,
         "probabilities": prediction.prediction.probabilities,
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, delete, func, or_, select, true
 
-from reelsense.feedback.records import Feedback, text_hash
+from reelsense.feedback.records import Feedback, storable, text_hash
 from reelsense.feedback.repository import STORED, feedback_from_record
 from reelsense.jobs.database import Database
 from reelsense.jobs.models import feedback, predictions
@@ -37,7 +37,7 @@ class FeedbackQuery:
             (predictions.c.version, self.version),
         ):
             if value is not None:
-                conditions.append(column == value)
+                conditions.append(column == storable(value))
         if self.since is not None:
             conditions.append(feedback.c.created >= self.since)
         if self.before is not None:

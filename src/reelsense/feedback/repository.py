@@ -109,7 +109,11 @@ class FeedbackRepository:
         return [stored[outcome] if isinstance(outcome, str) else outcome for outcome in outcomes]
 
     def _record(self, item: NewFeedback, hashes: Mapping[str, str]) -> dict[str, Any]:
-        record = asdict(item) | {"id": new_id(), "created": self._now(), "digest": item.digest}
+        record = asdict(item) | {
+            "id": new_id(),
+            "created": round(self._now(), 6),
+            "digest": item.digest,
+        }
         record["idempotency_hash"] = item.idempotency_hash
         del record["idempotency_key"]
         if item.text is None:

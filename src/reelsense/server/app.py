@@ -24,7 +24,11 @@ from reelsense.server.middleware import (
     request_context,
 )
 from reelsense.server.middleware.keys import Authenticator, Key
-from reelsense.server.middleware.load_shedding import MAX_JOB_REQUESTS, LoadShedder
+from reelsense.server.middleware.load_shedding import (
+    MAX_FEEDBACK_REQUESTS,
+    MAX_JOB_REQUESTS,
+    LoadShedder,
+)
 from reelsense.server.middleware.metrics import ServerMetrics
 from reelsense.server.model_holder import ModelHolder
 from reelsense.server.model_source import FixedSource, FolderSource, ModelSource
@@ -72,13 +76,13 @@ def create_app(
         settings, source or FolderSource(settings), known_keys, labels
     )
     # Imported while the model is loading: SQLAlchemy takes 0.2 s to import.
-    from reelsense.server.api import admin, compat, health, jobs, open_inference, v1
+    from reelsense.server.api import admin, compat, feedback, health, jobs, open_inference, v1
     from reelsense.server.pages import jobs as job_pages
     from reelsense.server.pages import model as model_page
     from reelsense.server.pages import review, site
 
     app.before_request(_set_limits)
-    for interface in (v1, compat, open_inference, jobs, health):
+    for interface in (v1, compat, open_inference, jobs, feedback, health):
         app.register_api(interface.blueprint)
     for views in (admin, site, review, job_pages, model_page):
         app.register_blueprint(views.blueprint)
@@ -147,6 +151,7 @@ def _create_state(
             on_change=metrics.set_in_flight,
         ),
         jobs_load_shedder=LoadShedder(MAX_JOB_REQUESTS, max_bytes=sys.maxsize),
+        feedback_load_shedder=LoadShedder(MAX_FEEDBACK_REQUESTS, max_bytes=sys.maxsize),
     )
 
 

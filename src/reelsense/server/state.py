@@ -39,6 +39,7 @@ class AppState:
     feedback_writer: FeedbackWriter
     load_shedder: LoadShedder  # for requests that run the model
     jobs_load_shedder: LoadShedder  # for requests that use the database of jobs
+    feedback_load_shedder: LoadShedder  # for requests that write feedback
 
 
 def state_of(app: Flask) -> AppState:

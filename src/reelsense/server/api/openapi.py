@@ -140,7 +140,8 @@ def _request_models(app: OpenAPI, parameter: str) -> list[type[BaseModel]]:
 
 def _parameters(app: OpenAPI) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
-    for model in (*_request_models(app, "query"), *_request_models(app, "path")):
+    kinds = ("query", "path", "header")
+    for model in (model for kind in kinds for model in _request_models(app, kind)):
         parameters |= model.model_json_schema()["properties"]
     return parameters
 

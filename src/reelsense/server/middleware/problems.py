@@ -20,6 +20,7 @@ from reelsense.errors import (
     InputError,
     JobStateError,
     NoJobError,
+    NoPredictionError,
     NotReadyError,
     OverloadedError,
     ReelsenseError,
@@ -50,6 +51,7 @@ _BY_STATUS: dict[int, ProblemType] = {
 _BY_ERROR: dict[type[ReelsenseError], ProblemType] = {
     InputError: PROBLEM_TYPES["invalid-request"],
     NoJobError: PROBLEM_TYPES["not-found"],
+    NoPredictionError: PROBLEM_TYPES["not-found"],
     JobStateError: PROBLEM_TYPES["not-ended"],
     StoreError: PROBLEM_TYPES["storage"],
     StorageLimitError: PROBLEM_TYPES["storage-limit"],
@@ -86,7 +88,8 @@ class FieldError(ResponseModel):
     """An invalid field of a request."""
 
     pointer: str = Field(
-        description="Its location: #/texts/3 in the body (RFC 6901), ?sentence in the query."
+        description="Its location: #/texts/3 in the body (RFC 6901), ?sentence in the query, "
+        "Idempotency-Key in the headers."
     )
     code: str
     detail: str
