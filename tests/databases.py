@@ -76,8 +76,8 @@ def postgresql() -> Iterator[str]:
 
 def _programs() -> Path:
     """Return the folder of the programs of PostgreSQL; Debian does not add it to PATH."""
-    folders = [*os.environ["PATH"].split(os.pathsep), *Path("/usr/lib/postgresql").glob("*/bin")]
-    for folder in map(Path, folders):
+    folders = list(map(Path, os.environ["PATH"].split(os.pathsep)))
+    for folder in (*folders, *Path("/usr/lib/postgresql").glob("*/bin")):
         if (folder / "initdb").exists() and (folder / "pg_ctl").exists():
             return folder
     pytest.skip(f"needs a PostgreSQL server (Debian: apt install postgresql) or {GIVEN}")

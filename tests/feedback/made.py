@@ -20,8 +20,11 @@ def prediction(label: str = "positive", score: float = 0.9, verdict: str = "") -
 
 
 def kept(text: str = "A joy.", label: str = "positive", **fields: Any) -> KeptPrediction:
-    return KeptPrediction(
-        **{"text": text, "prediction": prediction(label), "model": "tiny", "version": "1"}
-        | {"share": 1.0}
-        | fields
-    )
+    values: dict[str, Any] = {
+        "text": text,
+        "prediction": prediction(label),
+        "model": "tiny",
+        "version": "1",
+        "share": 1.0,
+    }
+    return KeptPrediction(**values | fields)

@@ -1,5 +1,6 @@
 """Storage of predictions and feedback, in SQLite and PostgreSQL."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from sqlalchemy import select
 
 from reelsense.errors import FeedbackError, NoPredictionError, StoreError
 from reelsense.feedback.records import Feedback, NewFeedback, Predicted, text_hash
-from reelsense.feedback.repository import FeedbackRepository
+from reelsense.feedback.repository import FeedbackRepository, _used_keys
 from reelsense.jobs.database import Database
 from reelsense.jobs.models import feedback, predictions
 from tests.feedback.made import kept
@@ -125,9 +126,7 @@ def test_idempotency_key_survives_race(
     item = NewFeedback(text="A joy.", label="positive", idempotency_key="k")
     first = added(repository, item)
     module = "reelsense.feedback.repository"
-    from reelsense.feedback.repository import _used_keys
-
-    answers = iter([{}])
+    answers: Iterator[dict[str, object]] = iter([{}])
     monkeypatch.setattr(
         f"{module}._used_keys", lambda *args: next(answers, None) or _used_keys(*args)
     )

@@ -14,6 +14,7 @@ from reelsense.cli.data import data
 from reelsense.cli.evaluate import evaluate
 from reelsense.cli.explain import explain
 from reelsense.cli.export import export
+from reelsense.cli.feedback import feedback
 from reelsense.cli.key import key
 from reelsense.cli.models import models
 from reelsense.cli.predict import predict
@@ -37,6 +38,7 @@ for _command in (
     config,
     key,
     models,
+    feedback,
     evaluate,
     calibrate,
     data,

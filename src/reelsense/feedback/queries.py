@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, delete, func, or_, select, true
+from sqlalchemy import ColumnElement, Table, delete, func, or_, select, true, tuple_
 
 from reelsense.feedback.records import Feedback, storable, text_hash
 from reelsense.feedback.repository import STORED, feedback_from_record
 from reelsense.jobs.database import Database
 from reelsense.jobs.models import feedback, predictions
 
-_CHUNK_ROWS = 5000  # deleted in one transaction, so that others do not wait long
+_CHUNK_ROWS = 5000  # read or deleted in one transaction, so that others do not wait long
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class FeedbackQuery:
     since: float | None = None
     before: float | None = None
     differs: bool = False  # only feedback whose label differs from the prediction
+    with_text: bool = False  # only feedback with a label whose text is stored
     offset: int = 0
     limit: int | None = 50
 
@@ -44,6 +46,9 @@ class FeedbackQuery:
             conditions.append(feedback.c.created < self.before)
         if self.differs:
             conditions.append(feedback.c.label != predictions.c.label)
+        if self.with_text:
+            text = func.coalesce(feedback.c.text, predictions.c.text)
+            conditions += [text.is_not(None), feedback.c.label.is_not(None)]
         return conditions
 
 
@@ -86,6 +91,20 @@ def page(database: Database, query: FeedbackQuery) -> FeedbackPage:
         return FeedbackPage(total, [feedback_from_record(record) for record in records])
 
 
+def each(database: Database, query: FeedbackQuery) -> Iterator[Feedback]:
+    """Yield all feedback that matches `query`, oldest first. Raises StoreError."""
+    ordered = STORED.where(*query.conditions()).order_by(feedback.c.created, feedback.c.id)
+    chunk = ordered
+    while True:
+        with database.reading() as connection:
+            records = connection.execute(chunk.limit(_CHUNK_ROWS)).mappings().all()
+        yield from map(feedback_from_record, records)
+        if len(records) < _CHUNK_ROWS:
+            return
+        last = (records[-1]["created"], records[-1]["id"])
+        chunk = ordered.where(tuple_(feedback.c.created, feedback.c.id) > last)
+
+
 def stats(database: Database) -> FeedbackStats:
     """Count the stored feedback and predictions. Raises StoreError."""
     stored = STORED.subquery()
@@ -99,7 +118,7 @@ def stats(database: Database) -> FeedbackStats:
 
         def counts(column: ColumnElement[Any]) -> dict[str, int]:
             query = select(column, func.count()).where(column.is_not(None)).group_by(column)
-            return dict(connection.execute(query.order_by(column)).tuples().all())
+            return dict(connection.execute(query.order_by(column)).all())
 
         return FeedbackStats(
             total=count(),
@@ -133,6 +152,11 @@ def forget_text(database: Database, text: str) -> Deleted:
 def forget_before(database: Database, before: float) -> Deleted:
     """Delete predictions and feedback from before a time in seconds since 1970."""
     return _delete(database, predictions.c.created < before, feedback.c.created < before)
+
+
+def purge(database: Database) -> None:
+    """Erase what was deleted from free pages and the write-ahead log. Raises StoreError."""
+    database.purge(predictions.name, feedback.name)
 
 
 def expire(database: Database, before: float) -> int:

@@ -35,7 +35,7 @@ def client(app: Flask) -> FlaskClient:
     return app.test_client()
 
 
-def give(client: FlaskClient, key: str | None = None, **body: object) -> TestResponse:
+def give(client: FlaskClient, key: str | None = None, **body: Any) -> TestResponse:
     headers = {"Idempotency-Key": key} if key else {}
     return client.post("/v1/feedback", json=body, headers=headers)
 
@@ -54,7 +54,12 @@ def field_codes(response: TestResponse) -> list[tuple[str, str]]:
 
 def test_feedback_on_prediction_is_stored(client: FlaskClient) -> None:
     predicted = client.post("/v1/predict", json={"text": "good film"}).get_json()["predictions"][0]
-    fields = {"label": "negative", "stars": 2, "comment": "ironic", "source": "till"}
+    fields: dict[str, Any] = {
+        "label": "negative",
+        "stars": 2,
+        "comment": "ironic",
+        "source": "till",
+    }
     response = give(client, prediction_id=predicted["prediction_id"], **fields)
     assert response.status_code == 201
     entry = response.get_json()
@@ -110,7 +115,7 @@ def test_texts_are_not_stored_without_keep_texts(make: Make) -> None:
     ],
 )
 def test_invalid_feedback_is_rejected(
-    make: Make, body: dict[str, object], fields: list[tuple[str, str]]
+    make: Make, body: dict[str, Any], fields: list[tuple[str, str]]
 ) -> None:
     client = make(start=False).test_client()
     assert field_codes(give(client, **body)) == fields
