@@ -77,6 +77,7 @@ def create_app(
     )
     # Imported while the model is loading: SQLAlchemy takes 0.2 s to import.
     from reelsense.server.api import admin, compat, feedback, health, jobs, open_inference, v1
+    from reelsense.server.pages import feedback as feedback_page
     from reelsense.server.pages import jobs as job_pages
     from reelsense.server.pages import model as model_page
     from reelsense.server.pages import review, site
@@ -84,7 +85,7 @@ def create_app(
     app.before_request(_set_limits)
     for interface in (v1, compat, open_inference, jobs, feedback, health):
         app.register_api(interface.blueprint)
-    for views in (admin, site, review, job_pages, model_page):
+    for views in (admin, site, review, feedback_page, job_pages, model_page):
         app.register_blueprint(views.blueprint)
     site.configure_templates(app)
     for register in _MIDDLEWARE:

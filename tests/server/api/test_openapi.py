@@ -56,7 +56,15 @@ def test_document_contains_every_route() -> None:
     app = create_app(model=tiny.classifier())
     pages = {"/review", "/openapi.json", "/docs", "/docs/errors", "/docs/swagger-ui/<path:name>"}
     pages |= {"/model", "/model/report", "/model/plots/<name>.svg", "/model/MODEL_CARD.md"}
-    pages |= {"/answer", "/explanation", "/jobs", "/jobs/recent", "/jobs/<name>"}
+    pages |= {
+        "/answer",
+        "/explanation",
+        "/feedback",
+        "/feedback/undo",
+        "/jobs",
+        "/jobs/recent",
+        "/jobs/<name>",
+    }
     pages |= {"/jobs/<name>/progress", "/jobs/<name>/table", "/jobs/<name>/rows/<int:n>"}
     pages |= {"/jobs/<name>/cancel", "/jobs/<name>/delete"}
     pages |= {"/static/<path:filename>", "/sign-in", "/sign-out", "/metrics", "/admin/reload"}

@@ -94,7 +94,7 @@ def _authorize() -> AnyResponse | None:
             if g.key.admin
             else "this endpoint requires an admin key"
         )
-    if gives_feedback() and not g.key.feedback:
+    if gives_feedback() and not may_give_feedback():
         raise Forbidden(
             "this key has no permission to give feedback: create one with `reelsense key NAME "
             "--feedback`"
@@ -102,6 +102,11 @@ def _authorize() -> AnyResponse | None:
     if request.authorization is None and request.method not in ("GET", "HEAD"):
         cross_site.require_same_origin()
     return None
+
+
+def may_give_feedback() -> bool:
+    """Return whether the user of the current request may give feedback."""
+    return "key" not in g or bool(g.key.feedback)
 
 
 def unauthorized() -> Unauthorized:

@@ -42,6 +42,8 @@ _MAX_ERRORS = 100  # invalid fields listed in a response; a request may have a m
 
 _MEDIA_TYPE = "application/problem+json"
 
+_PAGE_BLUEPRINTS = (None, "feedback_page", "job_pages", "model_page", "pages", "review_page")
+
 # Paths of the interfaces of other servers, whose clients expect more fields.
 _COMPATIBLE = ("/models/", "/predict", "/invocations", "/v2")
 
@@ -282,7 +284,7 @@ def _respond(
 
 def _is_for_browser() -> bool:
     """Return whether a browser navigates to the page, rather than a script of the page."""
-    if request.blueprint not in (None, "job_pages", "model_page", "pages", "review_page"):
+    if request.blueprint not in _PAGE_BLUEPRINTS:
         return False
     return request.accept_mimetypes.best_match([_MEDIA_TYPE, "text/html"]) == "text/html"
 
