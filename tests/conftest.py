@@ -24,9 +24,9 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_url() -> Iterator[str]:
-    with databases.postgresql() as url:
-        yield url
+def database_server() -> Iterator[databases.DatabaseServer]:
+    with databases.database_server() as server:
+        yield server
 
 
 @pytest.fixture(params=databases.BOTH)
@@ -34,7 +34,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URL of an empty database."""
     if request.param == databases.SQLITE:
         return databases.sqlite_url(tmp_path)
-    return databases.emptied(request.getfixturevalue("postgresql_url"))
+    return databases.emptied(request.getfixturevalue("database_server").url)
 
 
 @pytest.fixture

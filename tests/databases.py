@@ -40,38 +40,62 @@ def emptied(url: str) -> str:
     return url
 
 
-@contextmanager
-def postgresql() -> Iterator[str]:
-    """Yield the URL of the database in REELSENSE_TEST_DATABASE, or else of a new PostgreSQL server.
+class DatabaseServer:
+    """A PostgreSQL server in `folder`, or with a `url` one that is running."""
 
-    Skips the test if neither can be had.
-    """
-    if given := os.environ.get(GIVEN):
-        used.add(f"the database in {GIVEN}")
-        yield given
-        return
-    pytest.importorskip("psycopg", reason="needs psycopg: install the extra postgres")
-    programs = _programs()
+    def __init__(self, folder: Path, url: str | None = None) -> None:
+        self._folder, self._is_given = folder, bool(url)
+        self.url = url or f"postgresql+psycopg://postgres@/postgres?host={folder}"
+        self._user = None if os.geteuid() else "postgres"  # PostgreSQL refuses to run as root
+        if url:
+            used.add(f"the database in {GIVEN}")
+            return
+        pytest.importorskip("psycopg", reason="needs psycopg: install the extra postgres")
+        self._programs = _programs()
+        if self._user:
+            shutil.chown(folder, self._user)
+        self._run("initdb", "--auth=trust", "--username=postgres")
+        self.start()
+        engine = create_engine(self.url)
+        with engine.connect() as connection:
+            used.add(f"PostgreSQL {connection.scalar(text('SHOW server_version'))}")
+        engine.dispose()
+
+    def start(self) -> None:
+        options = f"-k {self._folder} -c listen_addresses= -c max_connections=200"
+        log = self._folder / "log"
+        self._run("pg_ctl", "-w", "-l", log, "-o", options, "start")
+
+    def stop(self) -> None:
+        """Stop the server as a crash would. Skips the test if it was not started here."""
+        if self._is_given:
+            pytest.skip(f"the database in {GIVEN} cannot be stopped")
+        self._run("pg_ctl", "-w", "-m", "immediate", "stop")
+
+    def close(self) -> None:
+        if not self._is_given:
+            self.stop()
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        subprocess.run(  # noqa: S603
+            [self._programs / program, "-D", self._folder / "data", *arguments],
+            user=self._user,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            check=True,
+            timeout=120,
+        )
+
+
+@contextmanager
+def database_server() -> Iterator[DatabaseServer]:
+    """Start PostgreSQL, or use REELSENSE_TEST_DATABASE. Skips the test if neither is possible."""
     with TemporaryDirectory(prefix="reelsense-postgres-") as folder:
-        path = Path(folder)
-        user = None if os.geteuid() else "postgres"  # PostgreSQL refuses to run as root
-        if user:
-            shutil.chown(path, user)
-        data = path / "data"
-        _run(programs / "initdb", "--auth=trust", "--username=postgres", "-D", data, user=user)
-        options = f"-k {path} -c listen_addresses= -c max_connections=200"
-        control = (programs / "pg_ctl", "-D", data, "-w")
-        _run(*control, "-l", path / "log", "-o", options, "start", user=user)
+        server = DatabaseServer(Path(folder), os.environ.get(GIVEN))
         try:
-            url = f"postgresql+psycopg://postgres@/postgres?host={path}"
-            engine = create_engine(url)
-            with engine.connect() as connection:
-                version = connection.scalar(text("SHOW server_version"))
-            engine.dispose()
-            used.add(f"PostgreSQL {version}")
-            yield url
+            yield server
         finally:
-            _run(*control, "-m", "immediate", "stop", user=user)
+            server.close()
 
 
 def _programs() -> Path:
@@ -81,9 +105,3 @@ def _programs() -> Path:
         if (folder / "initdb").exists() and (folder / "pg_ctl").exists():
             return folder
     pytest.skip(f"needs a PostgreSQL server (Debian: apt install postgresql) or {GIVEN}")
-
-
-def _run(*command: str | Path, user: str | None) -> None:
-    subprocess.run(  # noqa: S603
-        command, user=user, cwd="/", stdout=subprocess.DEVNULL, check=True, timeout=60
-    )

@@ -103,9 +103,12 @@ class FeedbackRepository:
                         used[item.idempotency_hash] = record
             if records:
                 connection.execute(insert(feedback), records)
-            ids = [outcome for outcome in outcomes if isinstance(outcome, str)]
-            rows = connection.execute(STORED.where(feedback.c.id.in_(ids))).mappings()
-            stored = {row["id"]: feedback_from_record(row) for row in rows}
+            plain = (record for record in records if not record["prediction_id"])
+            stored = {record["id"]: feedback_from_record(record) for record in plain}
+            ids = {outcome for outcome in outcomes if isinstance(outcome, str)} - stored.keys()
+            if ids:
+                rows = connection.execute(STORED.where(feedback.c.id.in_(ids))).mappings()
+                stored |= {row["id"]: feedback_from_record(row) for row in rows}
         return [stored[outcome] if isinstance(outcome, str) else outcome for outcome in outcomes]
 
     def _record(self, item: NewFeedback, hashes: Mapping[str, str]) -> dict[str, Any]:
@@ -136,9 +139,9 @@ class FeedbackRepository:
 
 
 def feedback_from_record(record: Mapping[Any, Any]) -> Feedback:
-    """Return the feedback of a record of `STORED`."""
+    """Return the feedback of a record of `STORED`, or of one without a prediction."""
     predicted = None
-    if record["predicted_version"] is not None:
+    if record.get("predicted_version") is not None:
         predicted = Predicted(**{name: record[f"predicted_{name}"] for name in _PREDICTED})
     plain = {name: record[name] for name in _PLAIN}
     return Feedback(**plain, text=record["text"], predicted=predicted)

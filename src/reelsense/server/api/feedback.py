@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from flask import Response, g
+from flask import Response, g, request
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from reelsense.errors import FeedbackError, NoPredictionError
@@ -33,24 +34,28 @@ blueprint = APIBlueprint("feedback", __name__, url_prefix="/v1", abp_tags=[Tag(n
 # Pauses, in seconds, before it is checked again whether another process has stored a prediction.
 _PAUSES = (0.1, 0.3, 0.6)
 
+_KEY = "Idempotency-Key"
+_KEY_PATTERN = "[!-~]{1,255}"
+
+# Not a model of headers: flask-openapi3 would generate its schema again for every request.
+_KEY_PARAMETER: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": _KEY,
+            "in": "header",
+            "required": False,
+            "description": "A new value for each feedback, such as a UUID. A retry with the same "
+            "value returns the feedback that is stored already.",
+            "schema": {"type": "string", "pattern": f"^{_KEY_PATTERN}$"},
+        }
+    ]
+}
+
 _Id = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 _Comment = Annotated[str, Field(max_length=2000)]
 # Not numbers, which pydantic would take for seconds.
 _Time = Annotated[datetime, BeforeValidator(datetime.fromisoformat)]
 _Source = Annotated[str, Field(min_length=1, max_length=100)]
-
-
-class FeedbackHeader(BaseModel):
-    """The headers of new feedback."""
-
-    model_config = ConfigDict(frozen=True)
-
-    idempotency_key: Annotated[str, Field(alias="Idempotency-Key", pattern=r"^[!-~]{1,255}$")] = (
-        optional(
-            "A new value for each feedback, such as a UUID. A retry with the same value returns "
-            "the feedback that is stored already."
-        )
-    )
 
 
 def _required_fields(schema: dict[str, Any]) -> None:
@@ -140,22 +145,28 @@ class FeedbackListSchema(ResponseModel):
     "/feedback",
     operation_id="create_feedback",
     responses=json_responses(FeedbackSchema, 400, 404, 413, 415, 422, 503, 504, 507, status=201),
+    openapi_extensions=_KEY_PARAMETER,
 )
-def create(header: FeedbackHeader, body: FeedbackRequest) -> Response:
+def create(body: FeedbackRequest) -> Response:
     """Store feedback on a prediction or a text. The response means that it is durable.
 
     On a server with keys, the key needs the permission feedback.
     """
     if body.label is not None:
         check_label(body.label)
-    item = NewFeedback(
-        **body.model_dump(exclude_unset=True),
-        key=key_name(),
-        idempotency_key=header.idempotency_key,
-    )
+    fields = body.model_dump(exclude_unset=True)
+    item = NewFeedback(**fields, key=key_name(), idempotency_key=_idempotency_key())
     response = json_response(FeedbackSchema.model_validate(store(item)))
     response.status_code = 201
     return response
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get(_KEY)
+    if key is not None and not re.fullmatch(_KEY_PATTERN, key):
+        detail = "should be 1 to 255 printable ASCII characters, without spaces"
+        raise InvalidRequestError([FieldError(pointer=_KEY, code="wrong-value", detail=detail)])
+    return key
 
 
 def check_label(label: str) -> None:
@@ -188,7 +199,7 @@ def store(item: NewFeedback) -> Feedback:
                 raise
             time.sleep(pause)
         except FeedbackError as error:
-            field = FieldError(pointer="Idempotency-Key", code=error.code, detail=str(error))
+            field = FieldError(pointer=_KEY, code=error.code, detail=str(error))
             raise InvalidRequestError([field]) from error
         else:
             state.metrics.record_feedback()

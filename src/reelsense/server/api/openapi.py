@@ -122,7 +122,7 @@ def document(app: OpenAPI) -> dict[str, Any]:
     for operations in result["paths"].values():
         for operation in operations.values():
             for parameter in operation.get("parameters", ()):
-                parameter["schema"] = parameters[parameter["name"]]
+                parameter["schema"] = parameters.get(parameter["name"], parameter["schema"])
             if "description" in operation:
                 operation["description"] = operation["description"].replace("<br/>", "\n").strip()
             # flask-openapi3 adds a 422 response to every route.
@@ -140,8 +140,7 @@ def _request_models(app: OpenAPI, parameter: str) -> list[type[BaseModel]]:
 
 def _parameters(app: OpenAPI) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
-    kinds = ("query", "path", "header")
-    for model in (model for kind in kinds for model in _request_models(app, kind)):
+    for model in (*_request_models(app, "query"), *_request_models(app, "path")):
         parameters |= model.model_json_schema()["properties"]
     return parameters
 
