@@ -98,7 +98,7 @@ def test_import_rejects_invalid_rows(tmp_path: Path, values: dict[str, Any], pro
     path.write_text(json.dumps({"text": "fine", "label": "a"}) + "\n" + json.dumps(values) + "\n")
     with pytest.raises(DatasetError, match=f"line 2: .*{problem}") as caught:
         read_records(path)
-    assert caught.value.code == "invalid-feedback"
+    assert caught.value.code == "invalid-row"
 
 
 JSON = st.none() | st.booleans() | st.floats() | st.text(st.characters(codec=None), max_size=20)

@@ -261,6 +261,15 @@ def test_sqlite_pragmas(url: str) -> None:
 
 
 @on_sqlite
+def test_durable_writes_are_synchronized_with_disk(url: str) -> None:
+    opened = Database(url)
+    for durable, level in ((True, 2), (False, 1), (True, 2)):
+        with opened.writing(durable=durable) as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == level
+    opened.close()
+
+
+@on_sqlite
 def test_readers_do_not_wait_for_writers(url: str) -> None:
     opened = Database(url)
     with opened.writing() as writes:

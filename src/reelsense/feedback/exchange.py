@@ -187,7 +187,7 @@ def _time(value: str | None) -> float:
 
 
 def _invalid(path: Path, row: Row, problem: str) -> DatasetError:
-    return DatasetError(f"{path}, line {row.line}: {problem}", code="invalid-feedback")
+    return DatasetError(f"{path}, line {row.line}: {problem}", code="invalid-row")
 
 
 def _chunks(entries: Iterable[Any]) -> Iterator[list[Any]]:
