@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -27,6 +27,21 @@ class Written:
     def __call__(self, stored: int, dropped: int) -> None:
         self.stored += stored
         self.dropped += dropped
+
+
+class Gate:
+    """Stores feedback once it is released, and records the sizes of the batches."""
+
+    def __init__(self, add: Callable[[Sequence[NewFeedback]], object]) -> None:
+        self._add = add
+        self.batches: list[int] = []
+        self.entered, self.release = threading.Event(), threading.Event()
+
+    def __call__(self, items: Sequence[NewFeedback]) -> object:
+        self.batches.append(len(items))
+        self.entered.set()
+        assert self.release.wait(20)
+        return self._add(items)
 
 
 @pytest.fixture
@@ -83,31 +98,42 @@ def test_feedback_finds_prediction_that_was_just_queued(start: Start) -> None:
         writer.add(NewFeedback(prediction_id="x", label="negative"), 20)
 
 
-def test_concurrent_feedback_shares_transactions(
-    start: Start, repository: FeedbackRepository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batches: list[int] = []
-    entered, release = threading.Event(), threading.Event()
-    add = repository.add
+@pytest.fixture
+def gate(repository: FeedbackRepository, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    made = Gate(repository.add)
+    monkeypatch.setattr(repository, "add", made)
+    return made
 
-    def slow(items: list[NewFeedback]) -> object:
-        batches.append(len(items))
-        entered.set()
-        assert release.wait(20)
-        return add(items)
 
-    monkeypatch.setattr(repository, "add", slow)
+def text(n: int) -> NewFeedback:
+    return NewFeedback(text=str(n), label="a")
+
+
+def test_concurrent_feedback_shares_transactions(start: Start, gate: Gate) -> None:
     writer = start()
     with ThreadPoolExecutor(8) as pool:
-        first = pool.submit(writer.add, NewFeedback(text="0", label="a"), 20)
-        assert entered.wait(20)
-        others = [
-            pool.submit(writer.add, NewFeedback(text=str(n), label="a"), 20) for n in range(1, 8)
-        ]
+        first = pool.submit(writer.add, text(0), 20)
+        assert gate.entered.wait(20)
+        others = [pool.submit(writer.add, text(n), 20) for n in range(1, 8)]
         wait_until(lambda: len(writer._feedback) == 7)
-        release.set()
+        gate.release.set()
         assert {future.result().text for future in (first, *others)} == set(map(str, range(8)))
-    assert batches == [1, 7]
+    assert gate.batches == [1, 7]
+
+
+def test_transaction_waits_for_callers_of_the_last_one(
+    start: Start, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LINGER_SHARE", 1e6)
+    writer = start()
+    with ThreadPoolExecutor(8) as pool:
+        twice = pool.submit(lambda: [writer.add(text(n), 20) for n in range(2)])
+        assert gate.entered.wait(20)
+        others = [pool.submit(writer.add, text(n), 20) for n in range(2, 5)]
+        wait_until(lambda: len(writer._feedback) == 3)
+        gate.release.set()
+        assert len([twice.result(), *(future.result() for future in others)]) == 4
+    assert gate.batches == [1, 4]
 
 
 def test_slow_database_is_deadline_error(

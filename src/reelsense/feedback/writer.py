@@ -26,6 +26,7 @@ _MAX_PREDICTIONS = 10_000
 _MAX_CHARACTERS = 16_000_000
 
 _BATCH = 1000  # predictions or feedback per transaction, so that others do not wait long
+_LINGER_SHARE = 0.25  # of the duration of the last transaction
 _RETRY_AFTER_ERROR = 1.0  # seconds in which predictions are dropped
 _EXPIRE_EVERY = 3600.0  # seconds
 
@@ -57,6 +58,7 @@ class FeedbackWriter:
         self._closing = False
         self._thread: threading.Thread | None = None
         self._retry_at = self._expire_at = 0.0
+        self._expected, self._linger = 0, 0.0  # of the next batch of feedback
         self._last_error = ""
 
     def start(self) -> None:
@@ -114,6 +116,8 @@ class FeedbackWriter:
         while True:
             with self._changed:
                 self._changed.wait_for(self._has_work, self._seconds_to_expiry())
+                if self._feedback:
+                    self._changed.wait_for(self._is_complete, self._linger)
                 kept = _take(self._predictions)
                 self._characters -= sum(len(prediction.text) for prediction in kept)
                 waiting = _take(self._feedback)
@@ -129,6 +133,9 @@ class FeedbackWriter:
     def _has_work(self) -> bool:
         return bool(self._predictions or self._feedback or self._closing)
 
+    def _is_complete(self) -> bool:
+        return len(self._feedback) >= self._expected or self._closing
+
     def _write_predictions(self, kept: Sequence[KeptPrediction]) -> None:
         stored = 0
         if time.monotonic() >= self._retry_at:
@@ -140,6 +147,7 @@ class FeedbackWriter:
         self._on_written(stored, len(kept) - stored)
 
     def _write_feedback(self, waiting: Sequence[Waiting]) -> None:
+        begun = time.monotonic()
         outcomes: Sequence[Feedback | Exception]
         try:
             outcomes = self._open().add([item for item, _ in waiting])
@@ -150,6 +158,10 @@ class FeedbackWriter:
                 future.set_result(outcome)
             else:
                 future.set_exception(outcome)
+        # Callers often send the next feedback at once. Waiting for them a moment makes batches of
+        # all callers, rather than of one half while the other half is being stored.
+        self._expected = len(waiting) + len(self._feedback)
+        self._linger = _LINGER_SHARE * (time.monotonic() - begun)
 
     def _seconds_to_expiry(self) -> float | None:
         return None if self._keep_days is None else max(0.0, self._expire_at - time.monotonic())
