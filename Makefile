@@ -23,7 +23,7 @@ serve: .venv/base ## start the server; HOST= and PORT= override other settings
 
 # Tests of every package that need neither browsers nor servers nor training runs.
 FAST := tests/text tests/tables tests/datasets tests/test_bundle.py tests/test_registry.py \
-    tests/test_files.py tests/test_onnx_files.py tests/jobs/test_queries.py \
+    tests/test_files.py tests/test_onnx_files.py tests/jobs/test_queries.py tests/feedback \
     $(addprefix tests/inference/test_,tokenizer.py batching.py cache.py calibration.py classifier.py) \
     $(addprefix tests/evaluation/test_,metrics.py selective.py thresholds.py slices.py calibrate.py) \
     tests/bulk/test_output.py tests/training/test_recipe.py \
@@ -38,8 +38,10 @@ test-fast: .venv/dev ## run the quick tests of every package, without coverage
 test: .venv/dev ## run all tests except the slow ones, with coverage; page tests need chromium and chromedriver
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=reelsense --cov-report=term:skip-covered
 
+# Starts PostgreSQL (Debian: apt install postgresql), or uses the database in REELSENSE_TEST_DATABASE;
+# the last lines of the output say which, and why tests were skipped.
 test-slow: .venv/dev ## run the slow tests, and all attacks
-	$(BIN)/python -m pytest -m "slow or security"
+	$(BIN)/python -m pytest -m "slow or security" -rs
 
 # Installs versions that pyproject.toml and constraints.txt exclude, in a separate environment. The
 # environment is rebuilt each time: "newest" changes without a change of a file that make could check.

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reelsense.datasets.reviews import Review, Split
+from tests import databases
 
 LABELS = ["negative", "positive"]
 
@@ -20,6 +21,20 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(scope="session")
+def database_server() -> Iterator[databases.DatabaseServer]:
+    with databases.database_server() as server:
+        yield server
+
+
+@pytest.fixture(params=databases.BOTH)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty database."""
+    if request.param == databases.SQLITE:
+        return databases.sqlite_url(tmp_path)
+    return databases.emptied(request.getfixturevalue("database_server").url)
 
 
 @pytest.fixture
@@ -61,8 +76,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter,
 ) -> Generator[None]:
-    """Report at the end which tests were skipped without a browser."""
+    """Report at the end which databases were used, and which tests were skipped without browser."""
     yield
+    if databases.used:
+        terminalreporter.write_line(f"databases: {', '.join(sorted(databases.used))}")
     skipped = terminalreporter.stats.get("skipped", [])
     if count := sum("test_browser" in report.nodeid for report in skipped):
         terminalreporter.write_sep("=", yellow=True)

@@ -63,7 +63,15 @@ class ModelGoneError(ReelsenseError, code="model-gone"):
 
 
 class StoreError(ReelsenseError, code="storage"):
-    """The database of jobs cannot be read or written."""
+    """The database cannot be read or written."""
+
+
+class FeedbackError(ReelsenseError, code="invalid-feedback"):
+    """Feedback cannot be stored."""
+
+
+class NoPredictionError(FeedbackError, LookupError, code="no-such-prediction"):
+    """The prediction that feedback refers to is not stored."""
 
 
 class ClusterError(ReelsenseError, code="cluster"):

@@ -110,6 +110,17 @@ def test_config_does_not_create_a_database(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [([], 0), (["--keep-predictions", "unsure"], 1), (["--max-jobs", "1"], 1)],
+)
+def test_config_checks_database_that_the_server_needs(options: list[str], code: int) -> None:
+    command = ["config", "--max-jobs", "0", "--database", "nosuch://host", *options]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == code
+    assert ("unsupported database 'nosuch'" in result.stderr) == bool(code)
+
+
 def test_key_does_not_create_folders(tmp_path: Path) -> None:
     file = tmp_path / "typo" / "keys"
     result = CliRunner().invoke(cli, ["key", "x", "--keys-file", str(file)])

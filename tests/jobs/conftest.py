@@ -1,12 +1,8 @@
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from reelsense.jobs.database import Database
-from reelsense.jobs.models import metadata
 from reelsense.jobs.repository import JobRepository
 
 KEEP = 100.0
@@ -20,20 +16,6 @@ class Time:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    """URL of an empty database: an SQLite file, or that in REELSENSE_TEST_DATABASE, emptied."""
-    given = os.environ.get("REELSENSE_TEST_DATABASE")
-    if not given:
-        return f"sqlite:///{tmp_path / 'jobs.db'}"
-    engine = create_engine(given)
-    with engine.begin() as connection:
-        metadata.drop_all(connection)
-        connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
-    engine.dispose()
-    return given
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import os
 import sqlite3
 import stat
 import subprocess
@@ -21,8 +20,9 @@ from reelsense.jobs import database
 from reelsense.jobs.database import REVISION, Database, check_url, default_url
 from reelsense.jobs.models import jobs, metadata
 from reelsense.jobs.repository import JobRepository
+from tests import databases
 
-on_sqlite = pytest.mark.skipif("REELSENSE_TEST_DATABASE" in os.environ, reason="tests SQLite files")
+on_sqlite = pytest.mark.parametrize("url", [databases.SQLITE], indirect=True)
 
 JOB: dict[str, Any] = {
     "id": "a",
@@ -195,7 +195,6 @@ def test_check_url_rejects_unusable_urls(url: str) -> None:
         check_url(url)
 
 
-@on_sqlite
 def test_only_default_folder_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite:///{tmp_path / 'a b' / 'reelsense' / 'jobs.db'}"
     with pytest.raises(StoreError, match=r"/a b/reelsense does not exist$"):
@@ -210,7 +209,6 @@ def test_only_default_folder_is_created(tmp_path: Path, monkeypatch: pytest.Monk
     Database(url.replace("a b", ".local/state")).close()
 
 
-@on_sqlite
 def test_database_url_works_without_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def home() -> Path:
         raise RuntimeError
@@ -223,7 +221,6 @@ def test_database_url_works_without_home(tmp_path: Path, monkeypatch: pytest.Mon
     assert caught.value.code == "no-such-folder"
 
 
-@on_sqlite
 def test_unusable_sqlite_files_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a database, and long enough to have a header" * 20)
     for name, code in (("file", "database-failed"), ("file/jobs.db", "no-such-folder")):
@@ -236,7 +233,6 @@ def test_unusable_sqlite_files_are_rejected(tmp_path: Path) -> None:
     assert caught.value.code == "database-not-writable"
 
 
-@on_sqlite
 def test_sqlite_file_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     path = tmp_path / "reelsense" / "jobs.db"
@@ -261,6 +257,15 @@ def test_sqlite_pragmas(url: str) -> None:
         "busy_timeout": 30_000,
     }
     assert {name: pragma(opened, name) for name in pragmas} == pragmas
+    opened.close()
+
+
+@on_sqlite
+def test_durable_writes_are_synchronized_with_disk(url: str) -> None:
+    opened = Database(url)
+    for durable, level in ((True, 2), (False, 1), (True, 2)):
+        with opened.writing(durable=durable) as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == level
     opened.close()
 
 

@@ -14,9 +14,9 @@ from reelsense.bundle import Bundle
 from reelsense.inference.batching import OnBatch
 from reelsense.inference.classifier import Classifier
 from reelsense.server.app import create_app
-from reelsense.server.jobs_worker import JobsWorker
 from reelsense.server.model_source import ModelSource, create_classifier
 from reelsense.server.settings import Settings
+from reelsense.server.state import AppState
 from tests import tiny
 
 Make = Callable[..., Flask]
@@ -44,7 +44,7 @@ def client(app: Flask) -> Iterator[FlaskClient]:
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     """Create applications with running jobs that share a database."""
-    workers: list[JobsWorker] = []
+    states: list[AppState] = []
 
     def make(
         model: Classifier | ModelSource | None = None, *, start: bool = True, **settings: Any
@@ -52,14 +52,15 @@ def make(tmp_path: Path) -> Iterator[Make]:
         values = {"database": f"sqlite:///{tmp_path / 'jobs.db'}"} | settings
         app = create_app(Settings.model_validate(values), model or tiny.star_classifier())
         wait_until_ready(app.test_client())
-        workers.append(app.extensions["reelsense"].jobs_worker)
+        states.append(app.extensions["reelsense"])
         if start:
-            workers[-1].start()
+            states[-1].jobs_worker.start()
         return app
 
     yield make
-    for worker in workers:
-        worker.close()
+    for state in states:
+        state.feedback_writer.close()
+        state.jobs_worker.close()
 
 
 class BundleSource:

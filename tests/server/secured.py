@@ -14,14 +14,22 @@ from reelsense.server.settings import Settings
 from tests import tiny
 from tests.server.conftest import wait_until_ready
 
-SHOP, TILL, OPS = (f"rs_{name * 10}" for name in ("shop", "till", "ops0"))
+SHOP, TILL, OPS, CRITIC = (f"rs_{name * 10}" for name in ("shop", "till", "ops0", "crit"))
 
 
-def line(name: str, secret: str, rate: str | None = None, *, admin: bool = False) -> str:
-    return Key(name, hashlib.sha256(secret.encode()).hexdigest(), rate, admin).line()
+def line(
+    name: str,
+    secret: str,
+    rate: str | None = None,
+    *,
+    admin: bool = False,
+    feedback: bool = False,
+) -> str:
+    return Key(name, hashlib.sha256(secret.encode()).hexdigest(), rate, admin, feedback).line()
 
 
 KEYS = ";".join([line("shop", SHOP), line("till", TILL, "1/day"), line("ops", OPS, admin=True)])
+WITH_CRITIC = f"{KEYS};{line('critic', CRITIC, feedback=True)}"
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 GOOD = {"text": "good"}
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104

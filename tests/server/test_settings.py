@@ -65,6 +65,11 @@ def test_environment_variables_are_converted() -> None:
         ({}, {"REELSENSE_DEADLINE": "inf"}, ["REELSENSE_DEADLINE: ", "86400"]),
         ({}, {"REELSENSE_DEADLINE": "nan"}, ["REELSENSE_DEADLINE: ", "86400"]),
         ({}, {"REELSENSE_LOG_LEVEL": "loud"}, ["REELSENSE_LOG_LEVEL: ", "'debug'"]),
+        (
+            {"keep_predictions": "some", "keep_days": "0"},
+            {},
+            ['--keep-predictions: invalid value "some": expected all, unsure,', "--keep-days: "],
+        ),
         ({}, {"REELSENSE_PROT": "1"}, ["REELSENSE_PROT: ", "did you mean REELSENSE_PORT?"]),
         ({}, {"REELSENSE_ZZZ": "1"}, ["REELSENSE_ZZZ: unknown setting"]),
         ({}, {"REELSENSE_PORT": "tcp://10.0.0.1:80"}, ["REELSENSE_PORT: ", "enableServiceLinks"]),

@@ -15,6 +15,7 @@ from reelsense.cli.doctor import doctor
 from reelsense.cli.evaluate import evaluate
 from reelsense.cli.explain import explain
 from reelsense.cli.export import export
+from reelsense.cli.feedback import feedback
 from reelsense.cli.hub import pull, push
 from reelsense.cli.key import key
 from reelsense.cli.mcp import mcp
@@ -43,6 +44,7 @@ for _command in (
     mcp,
     models,
     doctor,
+    feedback,
     push,
     pull,
     evaluate,

@@ -98,14 +98,17 @@ class Ingress:
             await self._respond(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
-        jobs, model = state_of(self._app).jobs_worker, state_of(self._app).model_holder
+        state = state_of(self._app)
+        jobs, model = state.jobs_worker, state.model_holder
         await receive()
         jobs.start()
-        if state_of(self._app).authenticator.keys:
-            state_of(self._app).ended_sessions.start()
+        state.feedback_writer.start()
+        if state.authenticator.keys:
+            state.ended_sessions.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         model.draining = True
+        await asyncio.to_thread(state.feedback_writer.close)
         await asyncio.to_thread(jobs.close)
         await asyncio.to_thread(model.close)
         await send({"type": "lifespan.shutdown.complete"})

@@ -32,7 +32,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from reelsense.errors import StoreError
 from reelsense.text.urls import without_secrets
 
-REVISION = "0004"
+REVISION = "0005"
 """The latest migration, repeated here because importing Alembic is slow."""
 
 _RESERVE = 128 * 1024 * 1024  # bytes of the disk that jobs leave free
@@ -84,10 +84,14 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """Provide a connection for one write transaction. Raises StoreError if it fails."""
+    def writing(self, *, durable: bool = False) -> Iterator[Connection]:
+        """Provide a connection for one write transaction. Raises StoreError if it fails.
+
+        With `durable`, the data survives a loss of power too, not only of the process.
+        """
+        options = {"writes": True, "durable": durable}
         connect = self._engine.connect
-        with self._mapping_errors(), connect().execution_options(writes=True) as connection:
+        with self._mapping_errors(), connect().execution_options(**options) as connection:
             yield connection
             connection.commit()
 
@@ -123,6 +127,31 @@ class Database:
                 connection.cursor().executescript(
                     "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(truncate)"
                 )
+
+    def purge(self, *tables: str) -> None:
+        """Erase what was deleted from `tables`, also from free pages and the write-ahead log.
+
+        Rewrites the tables (in SQLite, all of them), during which others cannot write. Raises
+        StoreError, with the code `database-busy` if another process prevents it.
+        """
+        is_busy, dialect = 0, self._engine.dialect.name
+        if dialect == "sqlite":
+            with self._mapping_errors(), closing(self._engine.raw_connection()) as raw:
+                cursor = raw.cursor()
+                cursor.execute("VACUUM")
+                is_busy, *_ = cursor.execute("PRAGMA wal_checkpoint(truncate)").fetchone()
+        elif dialect == "postgresql":
+            connect = self._engine.connect
+            options = {"isolation_level": "AUTOCOMMIT"}  # VACUUM cannot run in a transaction
+            with self._mapping_errors(), connect().execution_options(**options) as connection:
+                for table in tables:
+                    connection.exec_driver_sql(f"VACUUM FULL {table}")
+        if is_busy:
+            raise StoreError(
+                f"database {self._name}: the data is deleted, but the write-ahead log still "
+                "contains it, because another process reads the database: try again",
+                code="database-busy",
+            )
 
     @contextmanager
     def _mapping_errors(self) -> Iterator[None]:
@@ -301,6 +330,10 @@ def _contains(text: str | None, part: str) -> bool | None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes")
+    options = connection.get_execution_options()
+    writes = options.get("writes")
+    if writes:
+        level = "full" if options.get("durable") else "normal"
+        connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
     # A read transaction that starts to write fails instead of waiting if another has written.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

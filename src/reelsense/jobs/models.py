@@ -118,3 +118,45 @@ job_answers = Table(
     Column("error", Json),
 )
 """Separate from the rows, which are wide: this table is sorted and counted."""
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("created", Double, nullable=False),
+    Column("text_hash", String(64), nullable=False),
+    Column("text", Text),
+    Column("model", Text, nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("label", Text, nullable=False),
+    Column("score", Double, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("stars", Double),
+    Column("probabilities", Json, nullable=False),
+    Column("share", Double),
+    Index("predictions_by_time", "created"),
+    Index("predictions_by_text", "text_hash"),
+)
+"""The fields of `KeptPrediction` and its prediction."""
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("created", Double, nullable=False),
+    Column("prediction_id", String(32)),
+    Column("text_hash", String(64), nullable=False),
+    Column("text", Text),
+    Column("label", Text),
+    Column("stars", Double),
+    Column("comment", Text),
+    Column("source", Text, nullable=False),
+    Column("key", Text),
+    Column("idempotency_hash", String(64)),
+    Column("digest", String(64)),
+    Index("feedback_by_time", "created"),
+    Index("feedback_by_text", "text_hash"),
+    Index("feedback_by_prediction", "prediction_id"),
+    Index("feedback_by_key", "idempotency_hash", unique=True),
+)
+"""The fields of `NewFeedback`. Not a foreign key: feedback may outlive its prediction."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from flask_openapi3 import OpenAPI
 
+from reelsense.feedback.policy import KeepPolicy
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.engine import available_cores
 from reelsense.server import state
@@ -25,7 +26,11 @@ from reelsense.server.middleware import (
     tracing,
 )
 from reelsense.server.middleware.keys import Authenticator, Key
-from reelsense.server.middleware.load_shedding import MAX_JOB_REQUESTS, LoadShedder
+from reelsense.server.middleware.load_shedding import (
+    MAX_FEEDBACK_REQUESTS,
+    MAX_JOB_REQUESTS,
+    LoadShedder,
+)
 from reelsense.server.middleware.metrics import ServerMetrics
 from reelsense.server.model_holder import ModelHolder
 from reelsense.server.model_source import FixedSource, FolderSource, ModelSource
@@ -75,15 +80,26 @@ def create_app(
         settings, source or FolderSource(settings), known_keys, labels
     )
     # Imported while the model is loading: SQLAlchemy takes 0.2 s to import.
-    from reelsense.server.api import admin, compat, health, jobs, open_inference, shadow, v1, vllm
+    from reelsense.server.api import (
+        admin,
+        compat,
+        feedback,
+        health,
+        jobs,
+        open_inference,
+        shadow,
+        v1,
+        vllm,
+    )
+    from reelsense.server.pages import feedback as feedback_page
     from reelsense.server.pages import jobs as job_pages
     from reelsense.server.pages import model as model_page
     from reelsense.server.pages import review, site
 
     app.before_request(_set_limits)
-    for interface in (v1, compat, vllm, open_inference, jobs, shadow, health):
+    for interface in (v1, compat, vllm, open_inference, jobs, feedback, shadow, health):
         app.register_api(interface.blueprint)
-    for views in (admin, site, review, job_pages, model_page):
+    for views in (admin, site, review, feedback_page, job_pages, model_page):
         app.register_blueprint(views.blueprint)
     site.configure_templates(app)
     for register in _MIDDLEWARE:
@@ -123,6 +139,8 @@ def _create_state(
         allow_label_change=settings.allow_label_change,
     )
     # These import SQLAlchemy.
+    from reelsense.feedback.repository import FeedbackRepository
+    from reelsense.feedback.writer import FeedbackWriter
     from reelsense.server.ended_sessions import EndedSessions
     from reelsense.server.jobs_worker import JobsWorker
 
@@ -149,8 +167,15 @@ def _create_state(
         ended_sessions=EndedSessions(
             (lambda: jobs_worker.jobs.database) if settings.max_jobs else None
         ),
+        keep_policy=KeepPolicy.parse(settings.keep_predictions),
+        feedback_writer=FeedbackWriter(
+            lambda: FeedbackRepository(jobs_worker.jobs.database, keep_texts=settings.keep_texts),
+            metrics.record_kept_predictions,
+            settings.keep_days,
+        ),
         load_shedder=load_shedder,
         jobs_load_shedder=LoadShedder(MAX_JOB_REQUESTS, max_bytes=sys.maxsize),
+        feedback_load_shedder=LoadShedder(MAX_FEEDBACK_REQUESTS, max_bytes=sys.maxsize),
     )
 
 

@@ -11,6 +11,7 @@ from flask import g
 
 from reelsense.bundle import Manifest
 from reelsense.errors import InputError, TextError
+from reelsense.feedback.records import KeptPrediction
 from reelsense.inference.calibration import decision_thresholds
 from reelsense.prediction import Explanation, Prediction
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError, invalid
@@ -41,6 +42,12 @@ def effective_risk(manifest: Manifest, risk: float | None) -> float | None:
 
 def answer_each(texts: Sequence[str], risk: float | None = None) -> list[Prediction | TextError]:
     """Return a prediction for each text, or the reason why it could not be scored."""
+    answers = _score(texts, risk)
+    _keep(texts, answers)
+    return answers
+
+
+def _score(texts: Sequence[str], risk: float | None) -> list[Prediction | TextError]:
     _log_texts(texts)
     limit = get_state().settings.max_characters
     short_enough = [text for text in texts if len(text) <= limit]
@@ -65,14 +72,35 @@ def answer_all(
     """
     predictions: list[Prediction] = []
     errors: list[FieldError] = []
-    for pointer, answer in zip(pointers, answer_each(texts, risk), strict=True):
+    for pointer, answer in zip(pointers, _score(texts, risk), strict=True):
         if isinstance(answer, Prediction):
             predictions.append(answer)
         else:
             errors.append(_field_error(pointer, answer))
     if errors:
         raise invalid(errors)
+    _keep(texts, predictions)
     return predictions
+
+
+def _keep(texts: Sequence[str], answers: Sequence[Prediction | TextError]) -> None:
+    """Queue the predictions that are to be stored; see `prediction_ids`."""
+    policy, manifest = get_state().keep_policy, classifier().manifest
+    if policy.keeps_nothing:
+        return
+    kept = {
+        n: KeptPrediction(text, answer, manifest.name, manifest.version, policy.share)
+        for n, (text, answer) in enumerate(zip(texts, answers, strict=True))
+        if isinstance(answer, Prediction) and policy.keeps(answer)
+    }
+    if kept and get_state().feedback_writer.keep(list(kept.values())):
+        g.prediction_ids = {n: prediction.id for n, prediction in kept.items()}
+
+
+def prediction_ids() -> dict[int, str]:
+    """Return the ids of the predictions of this request that are stored, by number of the text."""
+    ids: dict[int, str] = g.get("prediction_ids", {})
+    return ids
 
 
 def explain_one(text: str, pointer: str, risk: float | None, budget: int) -> Explanation:

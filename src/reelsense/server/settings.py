@@ -20,6 +20,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from reelsense.errors import InputError
+from reelsense.feedback.policy import FORMAT, KeepPolicy
 from reelsense.inference.cache import CACHE_SIZE
 
 PREFIX = "REELSENSE_"  # of environment variables
@@ -49,6 +51,7 @@ GROUPS = {
         *("max_upload", "max_rows", "max_jobs", "max_jobs_per_key", "max_jobs_bytes"),
         *("job_retention_hours", "database"),
     ),
+    "Stored predictions": ("keep_predictions", "keep_texts", "keep_days"),
     "Access": (
         *("keys_file", "keys", "insecure_public", "rate_limit", "rate_limit_storage"),
         *("secret", "cors_origins"),
@@ -113,8 +116,16 @@ class Settings(BaseModel):
     job_retention_hours: Annotated[float, Field(gt=0, le=87_600)] = 24.0
     """Hours after the end of a job until it is deleted with its texts."""
     database: str | None = None
-    """Database of jobs, for example postgresql+psycopg://HOST/NAME; by default an SQLite file in
-    $XDG_STATE_HOME/reelsense (~/.local/state/reelsense)."""
+    """Database of jobs, predictions and feedback, for example postgresql+psycopg://HOST/NAME; by
+    default an SQLite file in $XDG_STATE_HOME/reelsense (~/.local/state/reelsense)."""
+    keep_predictions: str = "none"
+    """Predictions to store in the database: all, unsure, sample:RATE (such as sample:0.01) or
+    none."""
+    keep_texts: bool = False
+    """Store the texts of predictions and feedback; otherwise only their hashes."""
+    keep_days: Annotated[float, Field(gt=0, le=36_500)] | None = None
+    """Days after which stored predictions and feedback are deleted; by default they are kept until
+    `reelsense feedback forget`."""
     deadline: _Seconds = 60.0
     """Time limit for processing a request, in seconds; then it gets 504."""
     read_timeout: _Seconds = 30.0
@@ -203,6 +214,20 @@ class Settings(BaseModel):
                 "url", "Input should be a URL, for example http://localhost:4318"
             )
         return url
+
+    @field_validator("keep_predictions")
+    @classmethod
+    def _check_policy(cls, policy: str) -> str:
+        try:
+            KeepPolicy.parse(policy)
+        except InputError as error:
+            raise PydanticCustomError("policy", FORMAT) from error
+        return policy
+
+    @property
+    def uses_database(self) -> bool:
+        """Whether the server cannot do what it is configured for without the database."""
+        return bool(self.max_jobs) or self.keep_predictions != "none"
 
     @field_validator("rate_limit")
     @classmethod

@@ -13,6 +13,8 @@ from flask import Flask, current_app
 from reelsense.server.settings import Settings
 
 if TYPE_CHECKING:
+    from reelsense.feedback.policy import KeepPolicy
+    from reelsense.feedback.writer import FeedbackWriter
     from reelsense.server.ended_sessions import EndedSessions
     from reelsense.server.jobs_worker import JobsWorker
     from reelsense.server.middleware.keys import Authenticator
@@ -37,8 +39,11 @@ class AppState:
     shadow: Shadow
     jobs_worker: JobsWorker
     ended_sessions: EndedSessions
+    keep_policy: KeepPolicy
+    feedback_writer: FeedbackWriter
     load_shedder: LoadShedder  # for requests that run the model
     jobs_load_shedder: LoadShedder  # for requests that use the database of jobs
+    feedback_load_shedder: LoadShedder  # for requests that write feedback
 
 
 def state_of(app: Flask) -> AppState:

@@ -22,6 +22,7 @@ from tests import tiny
 from tests.server.conftest import wait_until_ready
 from tests.server.secured import (
     ALL_ADDRESSES,
+    CRITIC,
     GOOD,
     KEYS,
     OPS,
@@ -29,6 +30,7 @@ from tests.server.secured import (
     SAME_ORIGIN,
     SHOP,
     TILL,
+    WITH_CRITIC,
     bearer,
     line,
     problem_code,
@@ -223,9 +225,17 @@ def test_all_endpoints_but_public_ones_need_a_key() -> None:
     assert {endpoint for endpoint, _, _ in routes(app)} > PUBLIC
 
 
-def test_every_route_accepts_its_key(app: Flask, client: FlaskClient) -> None:
+def key_for(endpoint: str) -> str:
+    if endpoint.startswith("admin.") or endpoint == "feedback.listed":
+        return OPS
+    return CRITIC if endpoint.startswith("feedback") else SHOP
+
+
+def test_every_route_accepts_its_key() -> None:
+    app = ready_app(keys=WITH_CRITIC)
+    client = app.test_client()
     for endpoint, method, path in routes(app):
-        secret = OPS if endpoint.startswith("admin.") else SHOP
+        secret = key_for(endpoint)
         with client.open(path, method=method, headers=bearer(secret) | SAME_ORIGIN) as answer:
             assert answer.status_code not in (403, 405), path
             # These tiny models have no report.

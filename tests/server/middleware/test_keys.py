@@ -35,6 +35,9 @@ def parse(text: str) -> list[Key]:
         (f"ops {A} 5/second admin", [Key("ops", A, "5/second", admin=True)]),
         (f"ops {A} admin 5/second", [Key("ops", A, "5/second", admin=True)]),
         (f"admin {A}", [Key("admin", A)]),
+        (f"shop {A} feedback", [Key("shop", A, feedback=True)]),
+        (f"shop {A} feedback 5/second", [Key("shop", A, "5/second", feedback=True)]),
+        (f"feedback {A}", [Key("feedback", A)]),
         (f"a.b-c_d@e.example {A}", [Key("a.b-c_d@e.example", A)]),
         (f"shop {A}  # of the shop, admin; since May\n", [Key("shop", A)]),
         (f"# old: shop {B}\nshop {A}", [Key("shop", A)]),
@@ -145,11 +148,13 @@ Rates = st.none() | st.builds(
 )
 
 
-@given(Names, Rates, st.booleans())
-def test_made_key_is_parsed_and_found(name: str, rate: str | None, admin: bool) -> None:
-    secret, made = keys.make(name, rate, admin=admin)
+@given(Names, Rates, st.sampled_from([{}, {"admin": True}, {"feedback": True}]))
+def test_made_key_is_parsed_and_found(
+    name: str, rate: str | None, permission: dict[str, bool]
+) -> None:
+    secret, made = keys.make(name, rate, **permission)
     assert parse(made.line()) == [made]
-    assert made == Key(name, made.digest, rate, admin)
+    assert made == Key(name, made.digest, rate, **permission)
     assert keys.find([made], secret) == made
     assert secret not in repr(made)
 
@@ -332,7 +337,11 @@ def test_key_command_prints_key_to_stdout_and_hash_to_stderr() -> None:
 
 def test_key_command_adds_to_file(file: Path) -> None:
     secrets = []
-    for name, *more in (["shop"], ["till", "--rate-limit", "600/minute"], ["ops", "--admin"]):
+    for name, *more in (
+        ["shop", "--feedback"],
+        ["till", "--rate-limit", "600/minute"],
+        ["ops", "--admin"],
+    ):
         result = CliRunner().invoke(cli, ["key", name, *more, "--keys-file", str(file)])
         assert result.exit_code == 0
         secrets.append(result.stdout.removesuffix("\n"))
@@ -340,13 +349,21 @@ def test_key_command_adds_to_file(file: Path) -> None:
         assert str(file) in result.stderr
         assert secrets[-1] not in result.stderr
     known = parse(file.read_text())
-    assert [(key.name, key.rate, key.admin) for key in known] == [
-        ("shop", None, False),
-        ("till", "600/minute", False),
-        ("ops", None, True),
+    assert [(key.name, key.rate, key.admin, key.feedback) for key in known] == [
+        ("shop", None, False, True),
+        ("till", "600/minute", False, False),
+        ("ops", None, True, False),
     ]
     assert [keys.find(known, secret) for secret in secrets] == known
     assert not any(secret in file.read_text() for secret in secrets)
+
+
+def test_key_is_admin_or_feedback() -> None:
+    with pytest.raises(SettingsError) as error:
+        parse(f"shop {A} feedback admin")
+    assert error.value.code == "malformed-key"
+    result = CliRunner().invoke(cli, ["key", "shop", "--admin", "--feedback"])
+    assert (result.exit_code, result.stdout) == (2, "")
 
 
 @pytest.mark.parametrize(

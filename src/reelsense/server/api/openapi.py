@@ -123,7 +123,7 @@ def document(app: OpenAPI) -> dict[str, Any]:
     for operations in result["paths"].values():
         for operation in operations.values():
             for parameter in operation.get("parameters", ()):
-                parameter["schema"] = parameters[parameter["name"]]
+                parameter["schema"] = parameters.get(parameter["name"], parameter["schema"])
             if "description" in operation:
                 operation["description"] = operation["description"].replace("<br/>", "\n").strip()
             # flask-openapi3 adds a 422 response to every route.

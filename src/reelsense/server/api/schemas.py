@@ -97,6 +97,9 @@ class PredictionSchema(ResponseModel):
     )
     stars: float = optional("Expected star rating, 1 to 10. Only for models that predict stars.")
     tokens: TokenCountSchema
+    prediction_id: str = optional(
+        "Id of the prediction for POST /v1/feedback, if the server stores it (--keep-predictions)."
+    )
 
 
 class FailedPrediction(ResponseModel):

@@ -29,7 +29,14 @@ from reelsense.server.api.schemas import (
 from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.problems import TextErrorSchema
 from reelsense.server.model_holder import classifier
-from reelsense.server.scoring import answer_all, answer_each, effective_risk, explain_one, threshold
+from reelsense.server.scoring import (
+    answer_all,
+    answer_each,
+    effective_risk,
+    explain_one,
+    prediction_ids,
+    threshold,
+)
 from reelsense.server.state import get_state
 
 blueprint = APIBlueprint("api", __name__, url_prefix="/v1", abp_tags=[Tag(name="reelsense")])
@@ -64,10 +71,10 @@ def predict(body: PredictRequest) -> Response:
             threshold=decision_threshold,
             **_warning(manifest, body.risk),
             predictions=[
-                _prediction_schema(answer)
+                _prediction_schema(answer, prediction_ids().get(n))
                 if isinstance(answer, Prediction)
                 else FailedPrediction(error=TextErrorSchema(code=answer.code, detail=answer.reason))
-                for answer in answers
+                for n, answer in enumerate(answers)
             ],
         )
     )
@@ -106,7 +113,9 @@ def _warning(manifest: Manifest, risk: float | None) -> dict[str, str]:
     return {"warning": warning} if warning else {}
 
 
-def _prediction_schema(prediction: Prediction) -> PredictionSchema:
+def _prediction_schema(
+    prediction: Prediction, prediction_id: str | None = None
+) -> PredictionSchema:
     names = ["verdict", "label", "score", "threshold", "tokens"]
     if prediction.stars is not None:
         names.append("stars")
@@ -115,6 +124,8 @@ def _prediction_schema(prediction: Prediction) -> PredictionSchema:
     else:
         names.append("probabilities")
     fields: dict[str, Any] = {name: getattr(prediction, name) for name in names}
+    if prediction_id is not None:
+        fields["prediction_id"] = prediction_id
     return PredictionSchema.model_validate(fields)
 
 

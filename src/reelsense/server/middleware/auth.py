@@ -9,7 +9,12 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense.errors import SettingsError
 from reelsense.server.middleware import cross_site, rate_limit, sessions
-from reelsense.server.middleware.endpoints import is_page, is_public
+from reelsense.server.middleware.endpoints import (
+    gives_feedback,
+    is_page,
+    is_public,
+    needs_admin,
+)
 from reelsense.server.middleware.keys import read_keys
 from reelsense.server.settings import Settings, is_loopback
 from reelsense.server.state import get_state
@@ -66,6 +71,11 @@ def _authorize() -> AnyResponse | None:
                 "this endpoint requires an admin key, but the server has no keys: start it with "
                 "--keys-file"
             )
+        if request.endpoint == "feedback.listed" and get_state().settings.is_reachable:
+            raise Forbidden(
+                "the server has no keys, and other machines can reach it: use `reelsense feedback "
+                "list`, or start it with --keys-file and send an admin key"
+            )
         if not is_public():
             cross_site.reject_foreign_host()
             cross_site.reject_foreign_origin()
@@ -78,16 +88,25 @@ def _authorize() -> AnyResponse | None:
             is_start = request.path == "/" and not request.query_string
             return redirect(url_for("pages.sign_in", next=None if is_start else path))
         raise unauthorized()
-    needs_admin = (request.endpoint or "").startswith(("admin.", "shadow."))
-    if g.key.admin != needs_admin:
+    if g.key.admin != needs_admin():
         raise Forbidden(
-            "this endpoint requires an admin key"
-            if needs_admin
-            else "an admin key is valid for /metrics, /v1/shadow and /admin only"
+            "an admin key is valid for /metrics, /v1/shadow, /admin and GET /v1/feedback only"
+            if g.key.admin
+            else "this endpoint requires an admin key"
+        )
+    if gives_feedback() and not may_give_feedback():
+        raise Forbidden(
+            "this key has no permission to give feedback: create one with `reelsense key NAME "
+            "--feedback`"
         )
     if request.authorization is None and request.method not in ("GET", "HEAD"):
         cross_site.require_same_origin()
     return None
+
+
+def may_give_feedback() -> bool:
+    """Return whether the user of the current request may give feedback."""
+    return "key" not in g or bool(g.key.feedback)
 
 
 def unauthorized() -> Unauthorized:

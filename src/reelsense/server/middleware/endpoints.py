@@ -32,6 +32,16 @@ def is_unlimited() -> bool:
     return is_public() and request.endpoint not in _PUBLIC_BUT_LIMITED
 
 
+def needs_admin() -> bool:
+    """Return whether the current request needs an admin key."""
+    return (request.endpoint or "").startswith("admin.") or request.endpoint == "feedback.listed"
+
+
+def gives_feedback() -> bool:
+    """Return whether the current request gives or withdraws feedback."""
+    return request.endpoint == "feedback.create" or request.blueprint == "feedback_page"
+
+
 def runs_model() -> bool:
     """Return whether the current request runs the model."""
     view = current_app.view_functions.get(request.endpoint or "")

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[\w.@-]{1,64}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_ADMIN = "admin"
+_ADMIN, _FEEDBACK = "admin", "feedback"
 _PREFIX = "rs_"  # by which scanners for leaked secrets recognize a key
 
 
@@ -35,14 +35,13 @@ class Key:
     name: str
     digest: str  # the SHA-256 of the key, in hex digits
     rate: str | None = None  # its rate limit, such as 600/minute; None: that of the server
-    admin: bool = (
-        False  # whether it is valid for /metrics, /v1/shadow and /admin, and for nothing else
-    )
+    admin: bool = False  # whether it is valid for the endpoints of operators, and for nothing else
+    feedback: bool = False  # whether it may give feedback
 
     def line(self) -> str:
         """Return the line for a keys file."""
-        fields = (self.name, self.digest, self.rate, _ADMIN if self.admin else None)
-        return " ".join(filter(None, fields))
+        options = (_ADMIN * self.admin, _FEEDBACK * self.feedback)
+        return " ".join(filter(None, (self.name, self.digest, self.rate, *options)))
 
 
 class Authenticator:
@@ -79,7 +78,9 @@ class Authenticator:
         return find(self.keys, secret)
 
 
-def make(name: str, rate: str | None = None, *, admin: bool = False) -> tuple[str, Key]:
+def make(
+    name: str, rate: str | None = None, *, admin: bool = False, feedback: bool = False
+) -> tuple[str, Key]:
     """Return a new key, as the secret to hand out and what to store of it.
 
     Raises InputError if the name or the rate is invalid.
@@ -92,7 +93,7 @@ def make(name: str, rate: str | None = None, *, admin: bool = False) -> tuple[st
     if rate and not RATE.fullmatch(rate):
         raise InputError(f'invalid rate "{rate}": expected {RATE_FORMAT}', code="invalid-rate")
     secret = _PREFIX + secrets.token_urlsafe(32)
-    return secret, Key(name, _digest(secret), rate, admin)
+    return secret, Key(name, _digest(secret), rate, admin, feedback)
 
 
 def find(keys: Sequence[Key], secret: str) -> Key | None:
@@ -156,16 +157,21 @@ def _parse_key(statement: str, where: str) -> Key:
     name, digest, *options = [*statement.split(), ""]  # "" in case there is only a name
     if not _NAME.fullmatch(name) or not _DIGEST.fullmatch(digest):
         raise SettingsError(
-            f"{where}: expected NAME SHA256 [RATE] [admin], as `reelsense key NAME` prints it",
+            f"{where}: expected NAME SHA256 [RATE] [admin|feedback], as `reelsense key NAME` "
+            "prints it",
             code="malformed-key",
         )
-    rate = "".join(option for option in options if option != _ADMIN) or None
+    rate = "".join(option for option in options if option not in (_ADMIN, _FEEDBACK)) or None
     if rate and not RATE.fullmatch(rate):
         raise SettingsError(
             f"{where}: invalid rate after the SHA-256: expected {RATE_FORMAT}",
             code="malformed-key",
         )
-    return Key(name, digest, rate, _ADMIN in options)
+    if _ADMIN in options and _FEEDBACK in options:
+        raise SettingsError(
+            f"{where}: a key is either admin or feedback: create two keys", code="malformed-key"
+        )
+    return Key(name, digest, rate, _ADMIN in options, _FEEDBACK in options)
 
 
 def add(path: Path, key: Key) -> None:

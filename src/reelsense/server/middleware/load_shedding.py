@@ -12,7 +12,7 @@ from flask import Flask, Response, g, request
 
 from reelsense.errors import OverloadedError
 from reelsense.server.middleware.content_encoding import body_size
-from reelsense.server.middleware.endpoints import runs_model
+from reelsense.server.middleware.endpoints import gives_feedback, runs_model
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
 from reelsense.server.state import get_state
@@ -20,6 +20,9 @@ from reelsense.server.state import get_state
 # Maximum number of concurrent requests to the database of jobs, which may be slow. Each occupies a
 # thread; more would only wait for a connection to the database.
 MAX_JOB_REQUESTS = 16
+
+# Likewise for feedback. A single thread writes it, so its requests need no connections.
+MAX_FEEDBACK_REQUESTS = 64
 
 _JOB_BLUEPRINTS = {"jobs", "job_pages"}
 
@@ -89,6 +92,9 @@ def _enter() -> None:
         return
     if request.blueprint in _JOB_BLUEPRINTS:
         _accept(get_state().jobs_load_shedder, 0)
+        return
+    if gives_feedback():
+        _accept(get_state().feedback_load_shedder, 0)
         return
     if not runs_model():
         return

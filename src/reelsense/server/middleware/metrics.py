@@ -59,6 +59,11 @@ _METRICS: Sequence[tuple[str, str, str, Mapping[str, Sequence[str]]]] = (
         "Texts for the shadow model: same label or not, not scored, or not scorable.",
         {"outcome": OUTCOMES},
     ),
+    (
+        *("kept_predictions", "counter", "Predictions to store, and those dropped instead."),
+        {"outcome": ("stored", "dropped")},
+    ),
+    ("feedback", "counter", "Feedback that was stored.", {}),
     ("job_rows", "counter", "Rows of jobs, scored or not.", {"outcome": ("scored", "unscored")}),
     ("jobs", "counter", "Jobs that ended.", {"state": (DONE, CANCELLED, FAILED)}),
 )
@@ -125,6 +130,14 @@ class ServerMetrics:
     def record_shadow(self, outcome: str) -> None:
         """Count a text for the shadow model."""
         self._metric("shadow_texts", outcome).inc()
+
+    def record_kept_predictions(self, stored: int, dropped: int) -> None:
+        """Count predictions that were stored, or dropped because the database failed or is slow."""
+        self._metric("kept_predictions", "stored").inc(stored)
+        self._metric("kept_predictions", "dropped").inc(dropped)
+
+    def record_feedback(self) -> None:
+        self._metric("feedback").inc()
 
     def record_job_rows(self, scored: int, rows: int) -> None:
         """Count `rows` of a job, of which `scored` have a prediction."""

@@ -20,6 +20,7 @@ from reelsense.errors import (
     InputError,
     JobStateError,
     NoJobError,
+    NoPredictionError,
     NotReadyError,
     OverloadedError,
     ReelsenseError,
@@ -41,6 +42,8 @@ _MAX_ERRORS = 100  # invalid fields listed in a response; a request may have a m
 
 _MEDIA_TYPE = "application/problem+json"
 
+_PAGE_BLUEPRINTS = (None, "feedback_page", "job_pages", "model_page", "pages", "review_page")
+
 # Paths of the interfaces of other servers, whose clients expect more fields.
 _COMPATIBLE = ("/models/", "/predict", "/invocations", "/v2")
 
@@ -50,6 +53,7 @@ _BY_STATUS: dict[int, ProblemType] = {
 _BY_ERROR: dict[type[ReelsenseError], ProblemType] = {
     InputError: PROBLEM_TYPES["invalid-request"],
     NoJobError: PROBLEM_TYPES["not-found"],
+    NoPredictionError: PROBLEM_TYPES["not-found"],
     JobStateError: PROBLEM_TYPES["not-ended"],
     StoreError: PROBLEM_TYPES["storage"],
     StorageLimitError: PROBLEM_TYPES["storage-limit"],
@@ -86,7 +90,8 @@ class FieldError(ResponseModel):
     """An invalid field of a request."""
 
     pointer: str = Field(
-        description="Its location: #/texts/3 in the body (RFC 6901), ?sentence in the query."
+        description="Its location: #/texts/3 in the body (RFC 6901), ?sentence in the query, "
+        "Idempotency-Key in the headers."
     )
     code: str
     detail: str
@@ -279,7 +284,7 @@ def _respond(
 
 def _is_for_browser() -> bool:
     """Return whether a browser navigates to the page, rather than a script of the page."""
-    if request.blueprint not in (None, "job_pages", "model_page", "pages", "review_page"):
+    if request.blueprint not in _PAGE_BLUEPRINTS:
         return False
     return request.accept_mimetypes.best_match([_MEDIA_TYPE, "text/html"]) == "text/html"
 

@@ -9,6 +9,7 @@ from flask import Blueprint, render_template, request
 from reelsense.errors import NotReadyError
 from reelsense.inference.explain import BUDGET
 from reelsense.prediction import Explanation, Prediction
+from reelsense.server.middleware.auth import may_give_feedback
 from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError, invalid
 from reelsense.server.middleware.request_context import call_context
@@ -16,7 +17,7 @@ from reelsense.server.model_holder import classifier
 from reelsense.server.pages import formatting
 from reelsense.server.pages.labels import display_order
 from reelsense.server.pages.risks import risk_choices, selected_risk
-from reelsense.server.scoring import answer_all, effective_risk, explain_one
+from reelsense.server.scoring import answer_all, effective_risk, explain_one, prediction_ids
 from reelsense.server.state import get_state
 
 blueprint = Blueprint("review_page", __name__)
@@ -33,10 +34,10 @@ def index() -> str:
 @limit_concurrency
 def analyse() -> str | tuple[str, int]:
     """Show the form with prediction and explanation, for browsers without JavaScript."""
-    text, risk = _text(), None
+    text, risk = form_text(), None
     try:
         risk = selected_risk()
-        explanation = explain_one(_checked(text), "#/text", risk, BUDGET)
+        explanation = explain_one(checked(text), "#/text", risk, BUDGET)
     except InvalidRequestError as error:
         return page(text, risk, problem=error.errors[0].detail), 422
     why = _explanation_view(text, explanation)
@@ -47,16 +48,16 @@ def analyse() -> str | tuple[str, int]:
 @limit_concurrency
 def prediction_part() -> str:
     """Return the HTML of the prediction, for the JavaScript of the page."""
-    risk = selected_risk()
-    [prediction] = answer_all([_checked(_text())], ["#/text"], risk)
-    return render_template("answer.html", **_prediction_view(prediction, risk))
+    text, risk = checked(form_text()), selected_risk()
+    [prediction] = answer_all([text], ["#/text"], risk)
+    return render_template("answer.html", text=text, **_prediction_view(prediction, risk))
 
 
 @blueprint.post("/explanation")
 @limit_concurrency
 def explanation_part() -> str:
     """Return the HTML of the explanation, for the JavaScript of the page."""
-    text = _checked(_text())
+    text = checked(form_text())
     explanation = explain_one(text, "#/text", selected_risk(), BUDGET)
     return render_template("explanation.html", why=_explanation_view(text, explanation))
 
@@ -85,12 +86,13 @@ def _examples() -> dict[str, str]:
     return {name: manifest.examples[name] for name in [*named_after_labels, *manifest.examples]}
 
 
-def _text() -> str:
+def form_text() -> str:
+    """Return the text in the form of the current request; blank if it has none."""
     # Browsers send every line break of a form as CR LF.
     return request.form.get("text", "").replace("\r\n", "\n")
 
 
-def _checked(text: str) -> str:
+def checked(text: str) -> str:
     """Return `text`. Raises InvalidRequestError if it is blank or too long."""
     limit = get_state().settings.max_characters
     if not text.strip():
@@ -116,4 +118,6 @@ def _prediction_view(prediction: Prediction, risk: float | None) -> dict[str, An
         "gauge_zone": formatting.gauge_zone(prediction),
         "shown": formatting.shown_probabilities(prediction),
         "milliseconds": call_context().elapsed * 1000,
+        "asks_feedback": may_give_feedback(),
+        "prediction_id": prediction_ids().get(0, ""),
     }

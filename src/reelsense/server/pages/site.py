@@ -94,7 +94,7 @@ def signed_in() -> AnyResponse:
     if key is None or key.admin:
         sessions.end()
         problem = (
-            "This is an admin key, valid for /metrics, /v1/shadow and /admin only. Use another key."
+            "This is an admin key, which is not valid for the pages. Use another key."
             if key
             else "Invalid key. Check it, or ask the operator of the server for a key."
         )

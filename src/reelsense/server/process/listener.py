@@ -23,7 +23,10 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
-from reelsense.server.middleware.load_shedding import MAX_JOB_REQUESTS
+from reelsense.server.middleware.load_shedding import (
+    MAX_FEEDBACK_REQUESTS,
+    MAX_JOB_REQUESTS,
+)
 from reelsense.server.middleware.problems import malformed_request_response
 from reelsense.server.process.connection import SEND_BYTES, Connection
 from reelsense.server.settings import Settings
@@ -197,7 +200,10 @@ class Connections:
         self._map: dict[int, Any] = {}
         self._threads = ThreadedTaskDispatcher()
         self._threads.set_thread_count(
-            settings.max_concurrent_requests + MAX_JOB_REQUESTS + _SPARE_THREADS
+            settings.max_concurrent_requests
+            + MAX_JOB_REQUESTS
+            + MAX_FEEDBACK_REQUESTS
+            + _SPARE_THREADS
         )
         max_upload = max(settings.max_upload if settings.max_jobs else 0, settings.max_body)
         adjustments = _adjustments(settings, settings.max_body)

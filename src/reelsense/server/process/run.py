@@ -58,7 +58,7 @@ def prepared(settings: Settings) -> Settings:
     Raises ReelsenseError if the settings, the database or the address cannot be used.
     """
     _check(settings)
-    if settings.database and settings.max_jobs:
+    if settings.database and settings.uses_database:
         from reelsense.jobs.database import Database
 
         Database(settings.database).close()  # raises StoreError if it cannot be used
@@ -86,7 +86,7 @@ def _check(settings: Settings) -> None:
     if settings.otlp_endpoint:
         tracing.check_extra()
     shadow_folder(settings)
-    if settings.database and settings.max_jobs:
+    if settings.database and settings.uses_database:
         from reelsense.jobs.database import check_url  # slow to import
 
         check_url(settings.database)

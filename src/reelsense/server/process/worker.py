@@ -105,6 +105,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
         )
         jobs.start()
         state.shadow.start()
+        state.feedback_writer.start()
         if state.authenticator.keys:
             state.ended_sessions.start()
         model.reload_everywhere = lambda: os.kill(self.ppid, signal.SIGHUP)
@@ -131,6 +132,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
             _log.warning("shutdown timeout reached: closing %d connections", unfinished)
         state_of(self.wsgi).ended_sessions.close()
         state_of(self.wsgi).shadow.close()
+        state_of(self.wsgi).feedback_writer.close(max(0.0, end - time.monotonic()))
         jobs.close(max(0.0, end - time.monotonic()))
         model.close(max(0.0, end - time.monotonic()))
         if self.ppid != os.getppid():  # the supervisor, which would do it, has died

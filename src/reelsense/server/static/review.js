@@ -72,4 +72,21 @@ element("examples")?.addEventListener("click", (event) => {
   form.requestSubmit();
 });
 
+// "Was this right?", and Undo.
+element("answer").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { target, submitter } = event;
+  const fields = new FormData(target);
+  if (submitter.name) fields.append(submitter.name, submitter.value);
+  submitter.disabled = true;
+  showProblem("");
+  try {
+    target.outerHTML = await post(target.action, fields);
+    element("feedback").querySelector("button").focus();
+  } catch (error) {
+    submitter.disabled = false;
+    showProblem(errorText(error));
+  }
+});
+
 if ("analyse" in form.dataset) form.requestSubmit();

@@ -1,0 +1,227 @@
+"""Routes of /v1/feedback: corrections of predictions, and labels for texts."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from flask import Response, g, request
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from reelsense.errors import FeedbackError, NoPredictionError
+from reelsense.feedback import queries
+from reelsense.feedback.records import ID_PATTERN, Feedback, NewFeedback
+from reelsense.server.api.constraints import WHOLE, Text
+from reelsense.server.api.jobs import QueryModel
+from reelsense.server.api.openapi import json_response, json_responses
+from reelsense.server.api.schemas import RequestModel
+from reelsense.server.middleware.problems import (
+    FieldError,
+    InvalidRequestError,
+    ResponseModel,
+    optional,
+)
+from reelsense.server.middleware.request_context import call_context
+from reelsense.server.model_holder import classifier
+from reelsense.server.state import get_state
+
+blueprint = APIBlueprint("feedback", __name__, url_prefix="/v1", abp_tags=[Tag(name="feedback")])
+
+# Pauses, in seconds, before it is checked again whether another process has stored a prediction.
+_PAUSES = (0.1, 0.3, 0.6)
+
+_KEY = "Idempotency-Key"
+_KEY_PATTERN = "[!-~]{1,255}"
+
+# Not a model of headers: flask-openapi3 would generate its schema again for every request.
+_KEY_PARAMETER: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": _KEY,
+            "in": "header",
+            "required": False,
+            "description": "A new value for each feedback, such as a UUID. A retry with the same "
+            "value returns the feedback that is stored already.",
+            "schema": {"type": "string", "pattern": f"^{_KEY_PATTERN}$"},
+        }
+    ]
+}
+
+_Id = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
+_Comment = Annotated[str, Field(max_length=2000)]
+# Not numbers, which pydantic would take for seconds.
+_Time = Annotated[datetime, BeforeValidator(datetime.fromisoformat)]
+_Source = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+def _required_fields(schema: dict[str, Any]) -> None:
+    schema["oneOf"] = [{"required": ["prediction_id"]}, {"required": ["text"]}]
+    schema["anyOf"] = [{"required": ["label"]}, {"required": ["stars"]}]
+    schema["examples"] = [{"text": "A bore.", "label": "negative", "stars": 2}]
+
+
+class FeedbackRequest(RequestModel):
+    """The correct label, the correct stars or both, for a stored prediction or a text."""
+
+    model_config = ConfigDict(json_schema_extra=_required_fields)
+
+    prediction_id: _Id = optional("The prediction_id of an answer of POST /v1/predict.")
+    text: Text = optional("The text, if no prediction of it is stored.")
+    label: str = optional("The correct label: one of the labels of the model.")
+    stars: Annotated[float, Field(ge=1, le=10)] = optional("The correct star rating.")
+    comment: _Comment = optional("A note, at most 2,000 characters.")
+    source: _Source = Field(default="api", description="Where the feedback comes from.")
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> FeedbackRequest:
+        sent = self.model_fields_set
+        if ("prediction_id" in sent) == ("text" in sent):
+            raise PydanticCustomError("one-of", 'Send one of "prediction_id" and "text"')
+        if not sent & {"label", "stars"}:
+            raise PydanticCustomError("one-of", 'Send "label", "stars" or both')
+        return self
+
+
+class PredictedSchema(ResponseModel):
+    """The stored prediction that feedback refers to."""
+
+    model: str
+    version: str
+    label: str
+    score: float
+    verdict: str
+    stars: float | None
+
+
+class FeedbackSchema(ResponseModel):
+    """Stored feedback."""
+
+    id: str
+    created: datetime
+    prediction_id: str | None
+    text: str | None = Field(description="null: the server does not store texts (--keep-texts).")
+    text_hash: str = Field(
+        description="SHA-256 of the text in lower case, with single spaces. Equal for equal texts."
+    )
+    label: str | None
+    stars: float | None
+    comment: str | None
+    source: str
+    key: str | None = Field(description="Name of the API key that sent it. null: no keys.")
+    predicted: PredictedSchema | None = Field(
+        description="null: it does not refer to a prediction, or the prediction is deleted."
+    )
+
+
+class FeedbackListQuery(QueryModel):
+    """Filter and page of the feedback to list."""
+
+    label: str | None = Field(default=None, description="The correct label.")
+    source: str | None = None
+    version: str | None = Field(
+        default=None, description="Version of the model that made the prediction."
+    )
+    since: _Time | None = Field(default=None, description="Only feedback from this time on.")
+    before: _Time | None = Field(default=None, description="Only feedback before this time.")
+    differs: bool = Field(
+        default=False, description="Only feedback whose label differs from the prediction."
+    )
+    offset: Annotated[int, Field(ge=0, le=1_000_000_000), WHOLE] = 0
+    limit: Annotated[int, Field(ge=0, le=500), WHOLE] = 50
+
+
+class FeedbackListSchema(ResponseModel):
+    """One page of feedback, latest first."""
+
+    total: int = Field(description="Number of matching entries on all pages.")
+    feedback: list[FeedbackSchema]
+
+
+@blueprint.post(
+    "/feedback",
+    operation_id="create_feedback",
+    responses=json_responses(FeedbackSchema, 400, 404, 413, 415, 422, 503, 504, 507, status=201),
+    openapi_extensions=_KEY_PARAMETER,
+)
+def create(body: FeedbackRequest) -> Response:
+    """Store feedback on a prediction or a text. The response means that it is durable.
+
+    On a server with keys, the key needs the permission feedback.
+    """
+    if body.label is not None:
+        check_label(body.label)
+    fields = body.model_dump(exclude_unset=True)
+    item = NewFeedback(**fields, key=key_name(), idempotency_key=_idempotency_key())
+    response = json_response(FeedbackSchema.model_validate(store(item)))
+    response.status_code = 201
+    return response
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get(_KEY)
+    if key is not None and not re.fullmatch(_KEY_PATTERN, key):
+        detail = "should be 1 to 255 printable ASCII characters, without spaces"
+        raise InvalidRequestError([FieldError(pointer=_KEY, code="wrong-value", detail=detail)])
+    return key
+
+
+def check_label(label: str) -> None:
+    """Raise InvalidRequestError if `label` is not one of the labels of the model."""
+    labels = classifier(call_context().remaining or 0).manifest.labels
+    if label not in labels:
+        detail = f"should be one of {', '.join(labels)}, not {label[:100]!r}"
+        field = FieldError(pointer="#/label", code="unknown-label", detail=detail)
+        raise InvalidRequestError([field])
+
+
+def key_name() -> str | None:
+    """Return the name of the API key of the current request, or None."""
+    return g.key.name if "key" in g else None
+
+
+def store(item: NewFeedback) -> Feedback:
+    """Store feedback durably.
+
+    Raises NoPredictionError, InvalidRequestError, DeadlineError or StoreError.
+    """
+    state = get_state()
+    # With several processes, another one may still be writing the prediction.
+    pauses = () if state.keep_policy.keeps_nothing else _PAUSES
+    for pause in (*pauses, None):
+        try:
+            stored = state.feedback_writer.add(item, call_context().remaining)
+        except NoPredictionError:
+            if pause is None:
+                raise
+            time.sleep(pause)
+        except FeedbackError as error:
+            field = FieldError(pointer=_KEY, code=error.code, detail=str(error))
+            raise InvalidRequestError([field]) from error
+        else:
+            state.metrics.record_feedback()
+            return stored
+    raise AssertionError  # not reachable: the last attempt returns or raises
+
+
+@blueprint.get(
+    "/feedback",
+    operation_id="list_feedback",
+    responses=json_responses(FeedbackListSchema, 400, 507),
+)
+def listed(query: FeedbackListQuery) -> Response:
+    """List feedback, latest first. On a server with keys, this requires an admin key."""
+    values = query.model_dump()
+    for name in ("since", "before"):
+        values[name] = values[name] and _seconds(values[name])
+    database = get_state().jobs_worker.jobs.database
+    found = queries.page(database, queries.FeedbackQuery(**values))
+    return json_response(FeedbackListSchema.model_validate(found))
+
+
+def _seconds(moment: datetime) -> float:
+    """Return `moment` in seconds since 1970. Without a time zone, it is in UTC."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
