@@ -1,7 +1,7 @@
 """Train SetFit on few texts and score others: `python setfit_model.py < task.json`.
 
-It runs in the environment `setfit`. The task has "base", "labels", "train" and "test" (lists of text
-and label), "seed", "pairs" and "cores". Prints accuracy and seconds of training as JSON.
+It runs in the environment `setfit`. The task has "base", "labels", "train" and "test" (lists of
+text and label), "seed", "pairs" and "cores". Prints accuracy and seconds of training as JSON.
 """
 
 import contextlib

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,14 +69,16 @@ def test_bert_base_from_hub_to_prediction(tmp_path: Path) -> None:
     steps = (checkpoint / "metrics.jsonl").read_text().splitlines()
     assert json.loads(steps[-1])["step"] == 20
 
-    reelsense("export", checkpoint, "--data", data, "--output", bundle)
+    # 20 steps from random weights need not be better than the majority class
+    reelsense("export", checkpoint, "--data", data, "--output", bundle, "--force")
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert manifest["labels"] == ["bad", "good"]
     assert manifest["window"] == 512
     assert manifest["provenance"]["recipe"]["base"] == MODEL
     assert (bundle / "model.onnx").stat().st_size < 140e6
 
-    label, score = reelsense("predict", "--model", bundle, "the film was great " * 300).split()
-    assert label == "good"
-    assert 50 <= float(score.rstrip("%")) <= 100
+    # every verdict is unsure: the model cannot meet a target error rate
+    output = reelsense("predict", "--model", bundle, "the film was great " * 300)
+    [score] = re.findall(r"^unsure +\((?:good|bad) ([\d.]+)%\)$", output, re.MULTILINE)
+    assert 50 <= float(score) <= 100
     assert not (home / "intel").exists()  # usage statistics of OpenVINO

@@ -170,7 +170,7 @@ def test_two_processes_train_the_same_model_as_one(place: Workplace, accumulate:
     assert max(losses) - min(losses) > 0.05  # training changes the loss
     assert all("star_mae" in entry for entry in place.metrics(out) if "epoch" in entry)
     assert (
-        output.count("training texts")
+        output.count(" training texts, ")
         == output.count("epoch 3: ")
         == output.count("checkpoint is")
         == 1
