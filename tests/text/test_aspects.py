@@ -27,6 +27,8 @@ def judged(text: str) -> list[tuple[str, str]]:
         ("Okafor directs with a sure hand.", [("directing", "Okafor directs with a sure hand")]),
         ("I loved the songs.", [("music", "I loved the songs")]),
         ("It is beautifully shot.", [("visuals", "It is beautifully shot")]),
+        ("It didn\u2019t make me laugh.", [("humour", "It didn\u2019t make me laugh")]),
+        ("The actors can\u2019t act.", [("acting", "The actors can\u2019t act")]),
         ("The second half drags.", [("pace", "The second half drags")]),
         ("It made me laugh out loud.", [("humour", "It made me laugh out loud")]),
         ("The monsters look very fake.", [("effects", "The monsters look very fake")]),
@@ -81,6 +83,13 @@ def test_aspect_clauses_ignores_plot_facts_and_the_whole_film(text: str) -> None
             [("acting", "The acting, music and costumes are great"),
              ("music", "music and costumes are great"), ("visuals", "costumes are great")],
         ),
+        (
+            "Great acting, overacting, music.",
+            [("acting", "Great acting"), ("music", "Great acting, overacting, music"),
+             ("acting", "overacting")],
+        ),
+        ("Great sets and costumes.", [("visuals", "Great sets and costumes")]),
+        ("The sets, the costumes are great.", [("visuals", "The sets, the costumes are great")]),
         ("The plot is a dull, lazy mess.", [("story", "The plot is a dull, lazy mess")]),
         ("It drags on and on and on.", [("pace", "It drags on and on and on")]),
         (
@@ -122,8 +131,12 @@ def test_aspect_clauses_are_in_order_and_within_their_sentence(text: str) -> Non
         ends = [sentence.start, *(part.span.end for part in parts)]
         for end, part in zip(ends, parts, strict=False):
             assert end <= part.span.start < part.span.end <= sentence.end
-            assert layout[part.span.start : part.span.end] == part.text
-        for clause in aspect_clauses(layout, sentence):
+            quote = layout[part.span.start : part.span.end]
+            assert quote.replace("\u2019", "'") == part.text
+        clauses = aspect_clauses(layout, sentence)
+        starts = [clause.span.start for clause in clauses]
+        assert starts == sorted(starts)
+        for clause in clauses:
             assert sentence.start <= clause.span.start < clause.span.end <= sentence.end
 
 

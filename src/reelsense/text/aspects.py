@@ -15,7 +15,7 @@ from typing import Any
 
 from reelsense.text.clean import Span
 
-_MAX_SENTENCE = 2000  # characters: of longer ones, no prose has 60 words
+_MAX_SENTENCE = 2000  # characters; longer ones are not prose, since sentences have 60 words
 _MAX_ITEM_WORDS = 4  # of an item of a list: "the music" in "the acting, the music and the plot"
 _MAX_ITEMS = 6  # of a list
 _MAX_WORDS_BEFORE, _MAX_WORDS_AFTER = 3, 8  # between an opinion and the noun it judges
@@ -65,6 +65,15 @@ class AspectClause:
     aspect: str
     span: Span
 
+    def is_part_of(self, other: AspectClause) -> bool:
+        """Return whether `other` says the same with more words."""
+        return (
+            self.aspect == other.aspect
+            and self.span != other.span
+            and other.span.start <= self.span.start
+            and self.span.end <= other.span.end
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ClausePart:
@@ -72,7 +81,7 @@ class ClausePart:
 
     span: Span
     clause: int  # number of the clause: its parts may share a judgement
-    text: str
+    text: str  # with straight apostrophes, as in the lexicon
 
     @property
     def is_item(self) -> bool:
@@ -111,11 +120,12 @@ def aspect_clauses(layout: str, sentence: Span) -> list[AspectClause]:
                 found.append(AspectClause(aspect, part.span))
             elif part.is_item and (span := _shared_judgement(parts, n)):
                 found.append(AspectClause(aspect, span))
-    return found
+    distinct = (clause for clause in found if not any(map(clause.is_part_of, found)))
+    return sorted(distinct, key=lambda clause: (clause.span.start, clause.span.end))
 
 
 def clause_parts(layout: str, sentence: Span) -> list[ClausePart]:
-    """Return the parts of the clauses of a sentence, in its order; none if it is no prose."""
+    """Return the parts of the clauses of a sentence, in its order; none of a very long one."""
     if sentence.end - sentence.start > _MAX_SENTENCE:
         return []
     borders = [  # where a part ends, where the next one starts, and whether that begins a clause
@@ -130,7 +140,8 @@ def clause_parts(layout: str, sentence: Span) -> list[ClausePart]:
             continue
         if re.search(r"\w", text):
             first = layout.index(text, start)
-            parts.append(ClausePart(Span(first, first + len(text)), clause, text))
+            span = Span(first, first + len(text))
+            parts.append(ClausePart(span, clause, text.replace("\u2019", "'")))
         start = next_start
         clause += begins_clause
     return parts
