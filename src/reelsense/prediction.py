@@ -110,6 +110,22 @@ class Counterfactual:
 
 
 @dataclass(frozen=True, slots=True)
+class AspectMention:
+    """A clause of a review that judges an aspect of the film, and the sentiment of the clause."""
+
+    aspect: str
+    """acting, story, directing, music, visuals, pace, humour, effects, dialogue or ending."""
+    start: int
+    """Index of its first character in the original text."""
+    end: int
+    """Index after its last character."""
+    verdict: str
+    """"positive", "negative" or "unsure": the verdict for the clause alone."""
+    positive: float
+    """The probability of "positive" for the clause alone, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """The contributions of the parts of a text to its prediction, measured by occlusion."""
 
@@ -133,6 +149,8 @@ class Explanation:
     the counterfactual."""
     text: str = field(repr=False)
     """The explained text, which the parts refer to."""
+    aspects: tuple[AspectMention, ...] | None = None
+    """The mentions of aspects, in the order of the text; None: not requested."""
 
     @property
     def support(self) -> list[float]:

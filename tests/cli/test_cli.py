@@ -310,6 +310,22 @@ def test_explain_prints_sentences_words_and_counterfactual(runner: CliRunner) ->
     )
 
 
+def test_explain_prints_aspects(runner: CliRunner) -> None:
+    result = runner.invoke(cli, ["explain", "--aspects", "The music is good. The plot was bad."])
+    assert result.output.endswith(
+        "\n"
+        "Aspects, each with the verdict for its clause alone:\n"
+        "  music      positive  The music is good\n"
+        "  story      negative  The plot was bad\n"
+    )
+    nothing = runner.invoke(cli, ["explain", "--aspects", "good"])
+    assert nothing.output.endswith("\nNo clause judges an aspect of the film.\n")
+    as_json = runner.invoke(cli, ["explain", "--json", "--aspects", "The music is good."])
+    [mention] = json.loads(as_json.output)["aspects"]
+    assert (mention["aspect"], mention["text"]) == ("music", "The music is good")
+    assert "aspects" not in json.loads(runner.invoke(cli, ["explain", "--json", "good"]).output)
+
+
 def test_explain_respects_no_color(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["explain", "A good film."]
     assert "\x1b[" not in runner.invoke(cli, arguments).output

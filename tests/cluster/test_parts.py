@@ -124,6 +124,8 @@ def test_remote_classifier_equals_local_one(model: ModelReplica) -> None:
     assert context.queue > 0
     assert (context.cache_hits, context.computed) == (0, 3)
     assert classifier.explain("a good film") == local.explain("a good film")
+    with_aspects = classifier.explain("A good plot.", aspects=True)
+    assert with_aspects == local.explain("A good plot.", aspects=True)
     assert np.array_equal(classifier.predict_proba(texts[:1]), local.predict_proba(texts[:1]))
     assert (classifier.manifest, classifier.card, classifier.labels) == (
         local.manifest,

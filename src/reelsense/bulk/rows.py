@@ -13,7 +13,7 @@ from typing import Any
 
 from reelsense.bundle import Manifest
 from reelsense.errors import TextError
-from reelsense.prediction import Explanation, Part, Prediction
+from reelsense.prediction import AspectMention, Explanation, Part, Prediction
 from reelsense.tables.row import BLANK, Row, quoted, row_text, value_of
 from reelsense.text.clean import clean
 
@@ -90,9 +90,12 @@ def as_dict(text: str, explanation: Explanation) -> dict[str, Any]:
     """Return an explanation of `text` as JSON values. Each part includes its text."""
     fields = asdict(explanation)
     del fields["text"]  # the caller has it
+    if explanation.aspects is None:
+        del fields["aspects"]
     counterfactual = fields["counterfactual"]
     removed = counterfactual["parts"] if counterfactual else ()
-    for part in chain(fields["sentences"], fields["words"], removed):
+    mentions = fields.get("aspects", ())
+    for part in chain(fields["sentences"], fields["words"], removed, mentions):
         part["text"] = text[part["start"] : part["end"]]
     return fields
 
@@ -103,7 +106,7 @@ def strongest_sentence(text: str, explanation: Explanation) -> str:
     return as_read(text, explanation.sentences[support.index(max(support))])
 
 
-def as_read(text: str, part: Part) -> str:
+def as_read(text: str, part: Part | AspectMention) -> str:
     """Return a part of `text` after cleaning, without control characters."""
     plain = clean(text[part.start : part.end])
     return "".join(character if character.isprintable() else " " for character in plain)

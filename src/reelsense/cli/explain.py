@@ -32,10 +32,21 @@ if TYPE_CHECKING:
     help="Maximum number of forward passes, at least 16. Default: 200. More passes resolve long "
     "texts more finely and find smaller counterfactuals.",
 )
+@click.option(
+    "--aspects",
+    is_flag=True,
+    help="Also show the clauses that judge an aspect of the film, such as the acting, each with "
+    "its own verdict.",
+)
 @options.risk
 @options.model
 def explain(
-    text: str, as_json: bool, budget: int | None, risk: float | None, model: str | None
+    text: str,
+    as_json: bool,
+    budget: int | None,
+    aspects: bool,
+    risk: float | None,
+    model: str | None,
 ) -> None:
     """Show which sentences and words of TEXT contribute most to its prediction.
 
@@ -49,7 +60,7 @@ def explain(
     text = LONE_SURROGATE.sub("\ufffd", text)  # from arguments that are not UTF-8
     classifier = Classifier.load(model)
     options.warn_if_unreachable(classifier.manifest, risk)
-    explanation = explain_text(classifier, text, risk, budget)
+    explanation = explain_text(classifier, text, risk, budget, aspects=aspects)
     if as_json:
         from reelsense.bulk.rows import as_dict
 
@@ -59,13 +70,20 @@ def explain(
 
 
 def explain_text(
-    classifier: Classifier, text: str, risk: float | None, budget: int | None = None
+    classifier: Classifier,
+    text: str,
+    risk: float | None,
+    budget: int | None = None,
+    *,
+    aspects: bool = False,
 ) -> Explanation:
     """Return the explanation of `text`, within `budget` forward passes or the default."""
     from reelsense.inference.explain import BUDGET
 
     with errors_of_one_text():
-        return classifier.explain(text, risk=risk, budget=BUDGET if budget is None else budget)
+        return classifier.explain(
+            text, risk=risk, budget=BUDGET if budget is None else budget, aspects=aspects
+        )
 
 
 @contextmanager

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from shutil import get_terminal_size
 
 import click
 
 from reelsense.bulk.rows import as_read
-from reelsense.prediction import UNSURE, Explanation, Part, Prediction
+from reelsense.prediction import UNSURE, AspectMention, Explanation, Part, Prediction
 
 _FOR, _AGAINST = "bright_blue", "yellow"  # distinguishable for colour-blind readers
 
@@ -41,7 +42,24 @@ def as_text(text: str, explanation: Explanation) -> str:
             for part in explanation.words
         )
         lines += ["", f"Words with the most weight in the strongest sentence: {words}"]
-    return "\n".join([*lines, "", *_counterfactual(text, explanation)])
+    lines += ["", *_counterfactual(text, explanation)]
+    if explanation.aspects is not None:
+        lines += ["", *_aspects(text, explanation.aspects)]
+    return "\n".join(lines)
+
+
+def _aspects(text: str, mentions: Sequence[AspectMention]) -> list[str]:
+    if not mentions:
+        return ["No clause judges an aspect of the film."]
+    return ["Aspects, each with the verdict for its clause alone:"] + [
+        textwrap.fill(
+            as_read(text, mention),
+            _width(),
+            initial_indent=f"  {mention.aspect:<10} {mention.verdict:<9} ",
+            subsequent_indent=" " * 23,
+        )
+        for mention in mentions
+    ]
 
 
 def _counterfactual(text: str, explanation: Explanation) -> list[str]:

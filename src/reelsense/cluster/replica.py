@@ -153,10 +153,11 @@ class RemoteClassifier:
         *,
         budget: int = BUDGET,
         risk: float | None = None,
+        aspects: bool = False,
         context: CallContext | None = None,
     ) -> Explanation:
         """Do the same as `Classifier.explain`."""
-        arguments = {"text": text, "budget": budget, "risk": risk}
+        arguments = {"text": text, "budget": budget, "risk": risk, "aspects": aspects}
         return cast(Explanation, self._call("explain", arguments, context))
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:

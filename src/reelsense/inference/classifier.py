@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from reelsense import registry
 from reelsense.bundle import Bundle, read_bundle, retry_if_replaced
 from reelsense.errors import InputError, TextError
+from reelsense.inference.aspects import check_aspects, find_aspects
 from reelsense.inference.batching import Network, OnBatch
 from reelsense.inference.calibration import decision_thresholds, verdict
 from reelsense.inference.call_context import CallContext
@@ -239,6 +240,7 @@ class Classifier:
         *,
         budget: int = BUDGET,
         risk: float | None = None,
+        aspects: bool = False,
         context: CallContext | None = None,
     ) -> Explanation:
         """Return which sentences and words contribute to the prediction, and a counterfactual.
@@ -251,6 +253,8 @@ class Classifier:
             budget: The maximum number of forward passes (windows), at least 16, in addition to
                 those of the text itself and of the verification of the counterfactual.
             risk: As in `predict`.
+            aspects: Also find the clauses that judge an aspect of the film, such as the acting,
+                each with its own verdict. Their forward passes are not part of the budget.
             context: As in `predict`.
 
         Returns:
@@ -258,7 +262,8 @@ class Classifier:
 
         Raises:
             TextError: As in `predict`.
-            InputError: As in `predict`, or `budget` is invalid.
+            InputError: As in `predict`, `budget` is invalid, or the model has other labels than
+                positive and negative and does not support `aspects`.
             DeadlineError: As in `predict`.
             AbandonedError: As in `predict`.
 
@@ -272,6 +277,8 @@ class Classifier:
                 f"invalid budget {budget!r}: expected an integer, at least {MIN_BUDGET}",
                 code="invalid-budget",
             )
+        if aspects:
+            check_aspects(self.manifest)
         thresholds, context = decision_thresholds(self.manifest, risk), context or CallContext()
         checked_texts([text])
         with context.tokenizing():
@@ -300,6 +307,11 @@ class Classifier:
             forward_passes=occlusion.forward_passes,
             budget=budget,
             text=text,
+            aspects=find_aspects(
+                cleaned, lambda quotes: list(self._predict(quotes, thresholds, context)), context
+            )
+            if aspects
+            else None,
         )
 
     def _predict(

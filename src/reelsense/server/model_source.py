@@ -50,6 +50,7 @@ class ClassifierProtocol(Protocol):
         *,
         budget: int = BUDGET,
         risk: float | None = None,
+        aspects: bool = False,
         context: CallContext | None = None,
     ) -> Explanation: ...
 

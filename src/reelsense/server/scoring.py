@@ -12,6 +12,7 @@ from flask import g
 from reelsense.bundle import Manifest
 from reelsense.errors import InputError, TextError
 from reelsense.feedback.records import KeptPrediction
+from reelsense.inference.aspects import check_aspects
 from reelsense.inference.calibration import decision_thresholds
 from reelsense.prediction import Explanation, Prediction
 from reelsense.server.middleware.problems import FieldError, InvalidRequestError, invalid
@@ -30,6 +31,15 @@ def threshold(manifest: Manifest, risk: float | None, pointer: str = "#/risk") -
         return decision_thresholds(manifest, risk)[-1]
     except InputError as error:
         field = FieldError(pointer=pointer, code="no-thresholds", detail=str(error))
+        raise InvalidRequestError([field]) from error
+
+
+def require_aspects(manifest: Manifest) -> None:
+    """Reject the request if the model does not predict the sentiment of aspects."""
+    try:
+        check_aspects(manifest)
+    except InputError as error:
+        field = FieldError(pointer="#/aspects", code=error.code, detail=str(error))
         raise InvalidRequestError([field]) from error
 
 
@@ -103,14 +113,18 @@ def prediction_ids() -> dict[int, str]:
     return ids
 
 
-def explain_one(text: str, pointer: str, risk: float | None, budget: int) -> Explanation:
+def explain_one(
+    text: str, pointer: str, risk: float | None, budget: int, *, aspects: bool = False
+) -> Explanation:
     """Return an explanation of the prediction for `text`; reject the request if it has none.
 
     `pointer` is the field of the request that contains the text.
     """
     _log_texts([text])
     try:
-        explanation = classifier().explain(text, risk=risk, budget=budget, context=call_context())
+        explanation = classifier().explain(
+            text, risk=risk, budget=budget, aspects=aspects, context=call_context()
+        )
     except TextError as error:
         raise invalid([_field_error(pointer, error)]) from error
     get_state().metrics.record_predictions([explanation.prediction], call_context())

@@ -73,6 +73,7 @@ def test_explain_applies_risk() -> None:
         (b'{"text": "good", "budget": "20"}', 422, "#/budget", "wrong-type"),
         (b'{"text": "good", "risk": 1}', 422, "#/risk", "wrong-value"),
         (b'{"text": "good", "risk": 0.5}', 422, "#/risk", "no-thresholds"),
+        (b'{"text": "good", "aspects": 1}', 422, "#/aspects", "wrong-type"),
     ],
 )
 def test_explain_reports_invalid_fields(
@@ -84,6 +85,30 @@ def test_explain_reports_invalid_fields(
     if pointer:
         [error] = answer.get_json()["errors"]
         assert (error["pointer"], error["code"]) == (pointer, code)
+
+
+def test_explain_returns_aspects_on_request(client: FlaskClient) -> None:
+    body = client.post("/v1/explain", json={"text": TEXT, "aspects": True}).get_json()
+    assert body["aspects"] == [
+        {
+            "aspect": "story",
+            "start": TEXT.index("The plot"),
+            "end": TEXT.index(", awful"),
+            "text": "The plot was bad",
+            "verdict": "negative",
+            "positive": pytest.approx(0.119, abs=0.001),
+        }
+    ]
+    without = client.post("/v1/explain", json={"text": TEXT}).get_json()
+    assert without == {name: body[name] for name in body if name != "aspects"}
+
+
+def test_explain_rejects_aspects_of_other_labels() -> None:
+    client = create_app(model=tiny.classifier(("bad", "good"))).test_client()
+    wait_until_ready(client)
+    answer = client.post("/v1/explain", json={"text": "The plot is bad.", "aspects": True})
+    [error] = answer.get_json()["errors"]
+    assert (answer.status_code, error["pointer"], error["code"]) == (422, "#/aspects", "no-aspects")
 
 
 def test_explain_rejects_long_texts_and_media_types() -> None:

@@ -91,6 +91,22 @@ def test_long_review_is_accepted(client: FlaskClient) -> None:
     assert '<p class="verdict"' in page(client, "good film \U0001f600. " * 1500)
 
 
+def test_explanation_lists_aspects(client: FlaskClient) -> None:
+    html = page(client, "The music is good &amp; fine. The <b>plot</b> was bad.")
+    items = re.findall(r"<li><strong>(\w+)</strong> <span .*?>(\w+)</span> <q.*?>(.*?)</q>", html)
+    assert items == [
+        ("music", "positive", "The music is good"),
+        ("story", "negative", "The &lt;b&gt;plot&lt;/b&gt; was bad"),
+    ]
+    assert 'id="aspects"' not in page(client, "A good film.")
+
+
+def test_explanation_of_other_labels_has_no_aspects() -> None:
+    client = create_app(model=tiny.classifier(("bad", "good"))).test_client()
+    wait_until_ready(client)
+    assert 'id="aspects"' not in page(client, "The music is good.")
+
+
 @pytest.fixture
 def cautious() -> FlaskClient:
     client = create_app(model=tiny.cautious_classifier()).test_client()

@@ -135,6 +135,11 @@ class ExplainRequest(RequestModel):
         description="Maximum number of forward passes, in addition to those for the text itself. A "
         "higher budget gives finer parts of long texts and smaller counterfactuals.",
     )
+    aspects: bool = Field(
+        default=False,
+        description="Also return the clauses that judge an aspect of the film. Only for models "
+        "with the labels positive and negative.",
+    )
 
 
 class PartSchema(ResponseModel):
@@ -156,6 +161,20 @@ class CounterfactualSchema(ResponseModel):
     unit: str = Field(description="sentences; words if no set of sentences was found.")
     parts: list[PartSchema]
     prediction: PredictionSchema = Field(description="Prediction for the text without the parts.")
+
+
+class AspectMentionSchema(ResponseModel):
+    """A clause that judges an aspect of the film, and the sentiment of the clause alone."""
+
+    aspect: str = Field(
+        description="acting, story, directing, music, visuals, pace, humour, effects, dialogue or "
+        "ending."
+    )
+    start: int = Field(description="Offset of its first character, in Unicode code points.")
+    end: int = Field(description="Offset after its last character, in Unicode code points.")
+    text: str
+    verdict: str = Field(description="positive, negative or unsure.")
+    positive: float = Field(ge=0, le=1, description="The probability of positive.")
 
 
 class ExplainResponse(ResponseModel):
@@ -181,8 +200,13 @@ class ExplainResponse(ResponseModel):
     counterfactual: CounterfactualSchema | None = Field(
         description="null: none was found within the budget."
     )
-    forward_passes: int = Field(description="Forward passes that were used.")
+    forward_passes: int = Field(
+        description="Forward passes that were used, without those for aspects."
+    )
     budget: int
+    aspects: list[AspectMentionSchema] = optional(
+        "The mentions of aspects, in the order of the text. Only if requested."
+    )
 
 
 class ThresholdSchema(ResponseModel):

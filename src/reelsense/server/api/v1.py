@@ -35,6 +35,7 @@ from reelsense.server.scoring import (
     effective_risk,
     explain_one,
     prediction_ids,
+    require_aspects,
     threshold,
 )
 from reelsense.server.state import get_state
@@ -91,11 +92,14 @@ def explain(body: ExplainRequest) -> Response:
 
     Each weight is measured by removing the part and scoring the rest. The counterfactual is the
     smallest set of parts found whose removal changes the label. Takes about 20 times as long as
-    the prediction alone.
+    the prediction alone. With `aspects`, the response also has the clauses that judge an aspect of
+    the film.
     """
     manifest = classifier().manifest
     threshold(manifest, body.risk)  # rejects a risk that the model does not support
-    explanation = explain_one(body.text, "#/text", body.risk, body.budget)
+    if body.aspects:
+        require_aspects(manifest)
+    explanation = explain_one(body.text, "#/text", body.risk, body.budget, aspects=body.aspects)
     fields = as_dict(body.text, explanation) | {
         "model": manifest,
         "risk": effective_risk(manifest, body.risk),

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from reelsense.prediction import Explanation, Part, Prediction
+from reelsense.prediction import AspectMention, Explanation, Part, Prediction
 from reelsense.server.pages.labels import display_order
 from reelsense.text.clean import clean
 
@@ -30,6 +30,16 @@ class HighlightedPart:
 
 
 @dataclass(frozen=True, slots=True)
+class AspectView:
+    """A clause that judges an aspect."""
+
+    aspect: str
+    text: str
+    verdict: str
+    positive: float
+
+
+@dataclass(frozen=True, slots=True)
 class ExplanationView:
     """An explanation with the texts of its parts."""
 
@@ -38,6 +48,7 @@ class ExplanationView:
     words: list[HighlightedPart]
     counterfactual: list[str]  # the texts whose removal changes the label; may be empty
     other_label: str  # the label that parts with a negative weight support
+    aspects: list[AspectView]
 
 
 def percent(fraction: float, digits: int = 1) -> str:
@@ -124,6 +135,10 @@ def explanation_view(text: str, explanation: Explanation, window: int) -> Explan
         words=[highlighted(part) for part in explanation.words],
         counterfactual=[_plain(text, part) for part in removed],
         other_label=others[0] if len(others) == 1 else "other labels",
+        aspects=[
+            AspectView(mention.aspect, _plain(text, mention), mention.verdict, mention.positive)
+            for mention in explanation.aspects or ()
+        ],
     )
 
 
@@ -137,7 +152,7 @@ def _prediction_without(part: Part, explanation: Explanation) -> str:
     return f"{percent(1 - positive)} negative"
 
 
-def _plain(text: str, part: Part) -> str:
+def _plain(text: str, part: Part | AspectMention) -> str:
     return " ".join(clean(text[part.start : part.end]).split())
 
 

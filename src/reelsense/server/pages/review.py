@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, render_template, request
 
 from reelsense.errors import NotReadyError
+from reelsense.inference.aspects import has_aspects
 from reelsense.inference.explain import BUDGET
 from reelsense.prediction import Explanation, Prediction
 from reelsense.server.middleware.auth import may_give_feedback
@@ -37,7 +38,7 @@ def analyse() -> str | tuple[str, int]:
     text, risk = form_text(), None
     try:
         risk = selected_risk()
-        explanation = explain_one(checked(text), "#/text", risk, BUDGET)
+        explanation = _explain(checked(text), risk)
     except InvalidRequestError as error:
         return page(text, risk, problem=error.errors[0].detail), 422
     why = _explanation_view(text, explanation)
@@ -58,7 +59,7 @@ def prediction_part() -> str:
 def explanation_part() -> str:
     """Return the HTML of the explanation, for the JavaScript of the page."""
     text = checked(form_text())
-    explanation = explain_one(text, "#/text", selected_risk(), BUDGET)
+    explanation = _explain(text, selected_risk())
     return render_template("explanation.html", why=_explanation_view(text, explanation))
 
 
@@ -104,6 +105,11 @@ def checked(text: str) -> str:
     else:
         return text
     raise invalid([FieldError(pointer="#/text", code=code, detail=detail)])
+
+
+def _explain(text: str, risk: float | None) -> Explanation:
+    aspects = has_aspects(classifier().manifest.labels)
+    return explain_one(text, "#/text", risk, BUDGET, aspects=aspects)
 
 
 def _explanation_view(text: str, explanation: Explanation) -> formatting.ExplanationView:

@@ -1,0 +1,1 @@
+"""Labelled mentions of aspects, such as acting and music, in sentences of reviews."""
