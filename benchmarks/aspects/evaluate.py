@@ -1,11 +1,11 @@
 """Compare two annotators of aspects, and the aspects of a model with both.
 
-    python benchmarks/aspects/evaluate.py SAMPLE.jsonl A.jsonl B.jsonl --data data/aclImdb
+    python benchmarks/aspects/evaluate.py --data data/aclImdb
 
-`sample.py` writes the sample, and docs/aspects-guidelines.md describes the lines of the annotators
-A and B. A mention of one agrees with a mention of another if the aspect is equal and the quotes
-overlap. Prints Markdown. Intervals are 95 %: Wilson's for shares; of kappa, bootstrap over
-sentences.
+`labels.jsonl` has the sentences that `sample.py` has drawn, as positions in a review, and what each
+annotator has marked by docs/aspects-guidelines.md: aspect, start, end and sentiment. A mention of
+one agrees with a mention of another if the aspect is equal and the quotes overlap. Prints Markdown.
+Intervals are 95 %: Wilson's for shares; of kappa, bootstrap over sentences.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from reelsense.text.clean import CleanedText, clean_with_offsets, sentences
 ASPECTS = tuple(lexicon().aspects)
 SENTIMENTS = ("positive", "negative", "unclear")
 RESAMPLES, SEED = 1000, 33
+LABELS = Path(__file__).with_name("labels.jsonl")
 
 _NEGATION = re.compile(r"\b(?:not?|never|hardly|without)\b|n't\b", re.IGNORECASE)
 
@@ -66,18 +67,19 @@ Mentions = Mapping[str, Sequence[Mention]]  # by the id of the sentence
 def main() -> None:
     """Print the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sample", type=Path)
-    parser.add_argument("annotators", type=Path, nargs=2, metavar="ANNOTATOR")
+    parser.add_argument(
+        "--labels", type=Path, default=LABELS, help="default: those next to this file"
+    )
     parser.add_argument("--data", type=Path, required=True, help="the unpacked dataset")
     parser.add_argument("--model", help="a model or bundle; default: the bundled model")
     options = parser.parse_args()
-    sample = {record["id"]: record for record in _read(options.sample)}
+    sample = {record["id"]: record for record in _read(options.labels)}
     reviews = {review.name: review.text for review in LabelledData(options.data).labelled()}
     texts = {
         id_: reviews[record["review"]][record["start"] : record["end"]]
         for id_, record in sample.items()
     }
-    first, second = (located_mentions(_read(path), texts) for path in options.annotators)
+    first, second = (annotated(sample, annotator) for annotator in (0, 1))
     classifier = Classifier.load(options.model)
     systems = {
         "lexicon baseline": {id_: lexicon_baseline(text) for id_, text in texts.items()},
@@ -96,25 +98,17 @@ def main() -> None:
             print(f"### {system}, mentions of either\n\n{system_table(mentions, union)}")
 
 
-def located_mentions(records: Sequence[Mapping[str, Any]], texts: Mapping[str, str]) -> Mentions:
-    """Return the mentions of an annotator. Raises ValueError if any breaks the guidelines."""
-    by_id = {record["id"]: record["mentions"] for record in records}
-    problems = [f"{id_}: not annotated" for id_ in texts if id_ not in by_id]
-    mentions: dict[str, list[Mention]] = {id_: [] for id_ in texts}
-    for id_, annotated in by_id.items():
-        for mention in annotated:
-            count = texts.get(id_, "").count(quote := mention["quote"])
-            if count != 1 or not quote:
-                problems.append(f"{id_}: {quote!r} occurs {count} times in the sentence, not once")
-            elif mention["aspect"] not in ASPECTS or mention["sentiment"] not in SENTIMENTS:
-                problems.append(f"{id_}: unknown {mention['aspect']!r} or {mention['sentiment']!r}")
-            else:
-                start = texts[id_].index(quote)
-                mentions[id_].append(
-                    Mention(mention["aspect"], start, start + len(quote), mention["sentiment"])
-                )
-    if problems:
-        raise ValueError("\n".join(problems))
+def annotated(sample: Mapping[str, Mapping[str, Any]], annotator: int) -> Mentions:
+    """Return the mentions of an annotator. Raises ValueError if one is not within its sentence."""
+    mentions: dict[str, list[Mention]] = {}
+    for id_, record in sample.items():
+        mentions[id_] = []
+        for aspect, start, end, sentiment in record["mentions"][annotator]:
+            is_inside = record["start"] <= start < end <= record["end"]
+            if not is_inside or aspect not in ASPECTS or sentiment not in SENTIMENTS:
+                raise ValueError(f"{id_}: invalid mention {aspect}, {start}, {end}, {sentiment}")
+            offset = record["start"]
+            mentions[id_].append(Mention(aspect, start - offset, end - offset, sentiment))
     return mentions
 
 

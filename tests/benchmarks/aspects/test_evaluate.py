@@ -8,11 +8,12 @@ import pytest
 
 from aspects import evaluate
 from aspects.evaluate import (
+    LABELS,
     Mention,
     agreed,
     agreement_table,
+    annotated,
     lexicon_baseline,
-    located_mentions,
     system_table,
     united,
 )
@@ -55,31 +56,36 @@ def test_agreed_pairs_every_mention_once() -> None:
     assert united([long], [left, right]) == [long, left]
 
 
-def test_located_mentions_are_positions_of_the_quotes() -> None:
-    quote = {"aspect": "story", "quote": "plot is bad", "sentiment": "negative"}
-    found = located_mentions([{"id": "s1", "mentions": [quote]}], {"s1": SENTENCE})
-    start = SENTENCE.index("plot")
-    assert found == {"s1": [mention("story", start, start + 11, "negative")]}
+def record(*mentions: object) -> dict[str, Any]:
+    return {"start": 100, "end": 140, "mentions": [[], list(mentions)]}
+
+
+def test_annotated_mentions_are_positions_in_the_sentence() -> None:
+    sample = {"s1": record(["story", 110, 121, "negative"])}
+    assert annotated(sample, 0) == {"s1": []}
+    assert annotated(sample, 1) == {"s1": [mention("story", 10, 21, "negative")]}
 
 
 @pytest.mark.parametrize(
-    ("change", "problem"),
+    "invalid",
     [
-        ({"quote": "is"}, "'is' occurs 2 times"),
-        ({"quote": "was bad"}, "'was bad' occurs 0 times"),
-        ({"quote": ""}, "'' occurs"),
-        ({"aspect": "plot"}, "unknown 'plot'"),
-        ({"sentiment": "good"}, "'good'"),
+        ["story", 99, 121, "negative"],
+        ["story", 110, 141, "negative"],
+        ["story", 110, 110, "negative"],
+        ["plot", 110, 121, "negative"],
+        ["story", 110, 121, "good"],
     ],
 )
-def test_located_mentions_reports_every_mention_that_breaks_the_guidelines(
-    change: dict[str, str], problem: str
-) -> None:
-    quote = {"aspect": "story", "quote": "plot is bad", "sentiment": "negative"} | change
-    with pytest.raises(ValueError, match="not annotated") as caught:
-        located_mentions([{"id": "s1", "mentions": [quote]}], {"s1": SENTENCE, "s2": "Other."})
-    assert problem in str(caught.value)
-    assert "s2: not annotated" in str(caught.value)
+def test_annotated_rejects_invalid_mentions(invalid: list[object]) -> None:
+    with pytest.raises(ValueError, match="s1: invalid mention"):
+        annotated({"s1": record(invalid)}, 1)
+
+
+def test_published_labels_are_valid() -> None:
+    sample = {row["id"]: row for row in map(json.loads, LABELS.read_text().splitlines())}
+    assert len(sample) >= 500
+    for annotator in (0, 1):
+        assert sum(map(len, annotated(sample, annotator).values())) > 400
 
 
 def test_agreement_table_has_kappa_of_sentences_and_aspects() -> None:
@@ -159,17 +165,13 @@ def test_main_reports_both_systems_for_both_strata(
     name = "train/pos/0_9.txt"
     record = {"id": "s1", "review": name, "start": start, "end": end, "stratum": "random"}
     other = {"id": "s2", "review": "train/neg/0_1.txt", "start": 0, "end": 28, "stratum": "pace"}
-    music = {"aspect": "music", "quote": "music is great", "sentiment": "positive"}
-    story = {"aspect": "story", "quote": "the plot is bad", "sentiment": "negative"}
-    files: dict[str, list[dict[str, Any]]] = {
-        "sample.jsonl": [record, other],
-        "a.jsonl": [{"id": "s1", "mentions": [music, story]}, {"id": "s2", "mentions": []}],
-        "b.jsonl": [{"id": "s1", "mentions": [music]}, {"id": "s2", "mentions": []}],
-    }
-    for name, lines in files.items():
-        (dataset / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    music = ["music", FILM.index("music"), FILM.index(", but"), "positive"]
+    story = ["story", FILM.index("the plot"), end - 1, "negative"]
+    lines = [record | {"mentions": [[music, story], [music]]}, other | {"mentions": [[], []]}]
+    labels = dataset / "labels.jsonl"
+    labels.write_text("".join(json.dumps(line) + "\n" for line in lines))
     monkeypatch.setattr(Classifier, "load", lambda _path: tiny.classifier())
-    arguments = [*map(str, (dataset / name for name in files)), "--data", str(dataset / "data")]
+    arguments = ["--labels", str(labels), "--data", str(dataset / "data")]
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
     evaluate.main()
     report = capsys.readouterr().out
