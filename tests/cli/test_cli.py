@@ -113,7 +113,12 @@ def test_error_for_mistyped_option_suggests_no_text(runner: CliRunner) -> None:
     assert "put --" not in result.stderr
 
 
-def test_evaluate_writes_metrics_of_a_table(runner: CliRunner, tmp_path: Path) -> None:
+def test_evaluate_writes_metrics_of_a_table(
+    monkeypatch: pytest.MonkeyPatch, runner: CliRunner, tmp_path: Path
+) -> None:
+    words = {"negative": ["bad"], "positive": ["good", "great"]}
+    bundle = any_labels.bundle(words, name="tiny")
+    monkeypatch.setattr("reelsense.bundle.read_bundle", lambda _folder: bundle)
     data, metrics = tmp_path / "mine.csv", tmp_path / "metrics.json"
     data.write_text("text,label\ngood film,positive\nbad film,negative\ngreat,negative\n")
     result = runner.invoke(cli, ["evaluate", "--data", str(data), "--json", str(metrics)])

@@ -96,10 +96,10 @@ def test_replaced_model_without_jobs_is_freed(make: Make, caplog: pytest.LogCapt
         gc.collect()
         return old() is None
 
-    wait_until(is_freed)
+    wait_until(is_freed, 30)
     old = weakref.ref(source.classifier)
     swap(source, client, version="2")
-    wait_until(is_freed)
+    wait_until(is_freed, 30)
     assert caplog.text.count("released model") == 1  # the second was not kept
 
 

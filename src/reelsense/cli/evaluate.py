@@ -109,7 +109,7 @@ def evaluate(
     if not force:
         check_unseen(bundle, source.title(part), data.reviews)
     other = _other_model(compare_to, source, part) if compare_to else None
-    classifier = Classifier.load(folder)
+    classifier = Classifier(bundle)
     _warn_if_optimistic(bundle, source, part)
     results, predictions = evaluation.evaluate(
         classifier,

@@ -70,7 +70,7 @@ class LabelledData:
 
     def labelled(self) -> list[Review]:
         """Return all reviews with a label, except official test data."""
-        reviews = imdb.read_split(self.path, "train") if self.is_imdb else self._table
+        reviews = self._official_train if self.is_imdb else self._table
         return [review for review in reviews if review.label is not None]
 
     def for_training(self) -> tuple[Split, list[str]]:
@@ -126,7 +126,7 @@ class LabelledData:
 
     def training_texts(self) -> frozenset[str]:
         """Return the texts of the official training part, validation set included."""
-        return frozenset(review.text for review in imdb.read_split(self.path, "train"))
+        return frozenset(review.text for review in self._official_train)
 
     def part(self, name: str) -> list[Review]:
         """Return "train", "validation", "test" (the official one) or, of a table, "all"."""
@@ -145,6 +145,10 @@ class LabelledData:
             return self._table
         split, _ = self.for_training()
         return split.train if name == "train" else split.validation
+
+    @cached_property
+    def _official_train(self) -> list[Review]:
+        return imdb.read_split(self.path, "train")
 
     @cached_property
     def _table(self) -> list[Review]:

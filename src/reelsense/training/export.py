@@ -148,7 +148,8 @@ def export(
     bundle = replace(bundle, network=quantize(to_onnx(model)))
     bundle, parity = _fastest_exact_bundle(bundle, _Comparison(model, bundle, validation))
     classifier = Classifier(bundle, gpu=False)
-    bundle = calibrate(bundle, classifier, sets, default_risk=default_risk, force=force)
+    # `force`: the sets were checked above, before the export
+    bundle = calibrate(bundle, classifier, sets, default_risk=default_risk, force=True)
     if presentation.examples is None:
         examples = example_texts(classifier, validation)
         bundle = replace(bundle, manifest=replace(bundle.manifest, examples=examples))

@@ -34,7 +34,6 @@ from reelsense.training.speed import StepTimer, throughput
 CHECKPOINT_EVERY = 180.0
 """Seconds between two saved states."""
 
-
 _MIN_GAIN = 0.005
 """Smaller decreases of the validation loss do not delay early stopping."""
 
