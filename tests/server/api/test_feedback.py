@@ -105,13 +105,13 @@ def test_texts_are_not_stored_without_keep_texts(make: Make) -> None:
         ({"text": "A bore."}, [("#", "one-of")]),
         ({"text": " ", "label": "negative"}, [("#/text", "blank")]),
         ({"prediction_id": "x", "label": "negative"}, [("#/prediction_id", "wrong-value")]),
-        ({"text": "A bore.", "label": "postive"}, [("#/label", "unknown-label")]),
+        ({"text": "A bore.", "label": "neutral"}, [("#/label", "unknown-label")]),
         ({"text": "A bore.", "label": "unsure"}, [("#/label", "unknown-label")]),
         ({"text": "A bore.", "label": None}, [("#/label", "wrong-type")]),
         ({"text": "A bore.", "stars": 11}, [("#/stars", "wrong-value")]),
         ({**BORE, "comment": "x" * 2001}, [("#/comment", "wrong-value")]),
         ({**BORE, "source": ""}, [("#/source", "wrong-value")]),
-        ({**BORE, "sorce": "x"}, [("#/sorce", "unknown-field")]),
+        ({**BORE, "origin": "x"}, [("#/origin", "unknown-field")]),
     ],
 )
 def test_invalid_feedback_is_rejected(
