@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from reelsense.registry import GROUP
+from reelsense.bundle.installed import GROUP
 
 ACCURATE = Path(__file__).parents[1] / "models" / "accurate"
 

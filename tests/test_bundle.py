@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelsense.bundle import (
+    CARD,
     EVALUATION,
     FORMAT,
+    MANIFEST,
     NETWORK,
     TRAINING_TEXTS,
     Calibration,
@@ -27,9 +29,9 @@ from reelsense.bundle import (
     retry_if_replaced,
     write_bundle,
 )
-from reelsense.bundle.manifest import parse, plural, serialize
+from reelsense.bundle.manifest import PRESENTATION_FORMAT, parse, plural, serialize
 from reelsense.errors import BundleError
-from tests import tiny, tiny_network
+from tests import cascades, tiny, tiny_network
 
 PARTS = ["model.onnx", "tokenizer.json", "MODEL_CARD.md", "manifest.json"]
 
@@ -90,7 +92,7 @@ def test_title_unit_and_examples_do_not_change_the_version(written: Path, tmp_pa
     described = write_bundle(tmp_path / "described", replace(bundle, manifest=manifest))
     plain = read_bundle(written).manifest
     assert described.version == plain.version
-    assert (format_of(tmp_path / "described"), format_of(written)) == (FORMAT, 2)
+    assert (format_of(tmp_path / "described"), format_of(written)) == (PRESENTATION_FORMAT, 2)
     assert read_bundle(tmp_path / "described").manifest == described
     assert (described.heading, described.noun, described.nouns) == (
         "Which team?",
@@ -534,3 +536,48 @@ def test_length_group_threshold_is_that_of_the_next_lower_risk(
 ) -> None:
     assert GROUPS[0].threshold(risk) == threshold
     assert GROUPS[1].threshold(risk) is None
+
+
+def test_cascade_is_read_as_written_with_its_models(tmp_path: Path) -> None:
+    written = cascades.write(tmp_path)
+    bundle = read_bundle(tmp_path / "cascade")
+    assert bundle.manifest == written.manifest
+    assert [model.manifest.name for model in bundle.models] == ["first", "second"]
+    assert sorted(path.name for path in (tmp_path / "cascade").iterdir()) == [CARD, MANIFEST]
+    content = json.loads((tmp_path / "cascade" / MANIFEST).read_text())
+    assert content["format"] == FORMAT
+    assert content["cascade"]["models"][0]["version"] == bundle.models[0].manifest.version
+
+
+def test_version_of_a_cascade_depends_on_its_threshold(tmp_path: Path) -> None:
+    low, high = (cascades.write(tmp_path / str(n), n / 10).manifest.version for n in (6, 7))
+    assert low != high
+
+
+def test_cascade_without_its_model_names_it(tmp_path: Path) -> None:
+    bundle = cascades.write(tmp_path)
+    version = bundle.models[1].manifest.version
+    (tmp_path / version).rename(tmp_path / "elsewhere")
+    with pytest.raises(BundleError) as raised:
+        read_bundle(tmp_path / "cascade")
+    assert raised.value.code == "no-cascade-model"
+    assert version in str(raised.value)
+
+
+def test_cascade_rejects_another_model_of_the_same_version(tmp_path: Path) -> None:
+    bundle = cascades.write(tmp_path)
+    assert bundle.manifest.cascade is not None
+    first, second = bundle.manifest.cascade.models
+    forged = replace(second, files=second.files | {NETWORK: "0" * 64})
+    cascade = replace(bundle.manifest.cascade, models=(first, forged))
+    manifest = replace(bundle.manifest, cascade=cascade)
+    write_bundle(tmp_path / "cascade", replace(bundle, manifest=manifest))
+    with pytest.raises(BundleError) as raised:
+        read_bundle(tmp_path / "cascade")
+    assert raised.value.code == "cascade-model-changed"
+
+
+def test_cascade_has_no_network_to_load(tmp_path: Path) -> None:
+    with pytest.raises(BundleError) as raised, cascades.write(tmp_path).loadable():
+        pass
+    assert raised.value.code == "cascade"

@@ -41,7 +41,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     manifest = replace(bundle.manifest, risk_control=tiny.RISKS)
     write_bundle(tmp_path / "model", replace(bundle, manifest=manifest))
     monkeypatch.setattr("reelsense.inference.pipeline.Engine", FakeEngine)
-    monkeypatch.setattr("reelsense.registry.DEFAULT_BUNDLE", tmp_path / "model")
+    monkeypatch.setattr("reelsense.bundle.installed.DEFAULT_BUNDLE", tmp_path / "model")
     return tmp_path / "model"
 
 

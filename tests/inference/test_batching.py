@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from reelsense.inference import batching
-from reelsense.inference.batching import BUCKET, BatchQueue, _Call, fill, padded, stack
+from reelsense.inference.batching import BUCKET, BatchQueue, Cores, _Call, fill, padded, stack
 from reelsense.inference.call_context import CallContext
 from tests.inference.gate import Gate
 from tests.waiting import wait_until
@@ -186,3 +186,36 @@ def test_failed_thread_start_reaches_the_caller() -> None:
     for _ in range(2):
         with pytest.raises(RuntimeError, match="cannot schedule new futures"):
             queue.run([[1]])
+
+
+def test_queues_share_cores() -> None:
+    gate, cores = Gate(), Cores(1)
+    slow = BatchQueue([gate], pad=0, budget=100, cores=cores)
+    other = Counting()
+    fast = BatchQueue([other], pad=0, budget=100, cores=cores)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(slow.run, [[1]])
+        wait_until(lambda: bool(gate.seen))
+        second = pool.submit(fast.run, [[2, 3]])
+        wait_until(lambda: bool(fast._waiting))
+        assert other.shapes == []
+        gate.open.set()
+        assert first.result().tolist() == [[1]]
+        assert second.result().tolist() == [[5, 2]]
+    assert cores.free == 1
+
+
+def test_latency_network_waits_for_the_cores_of_other_queues() -> None:
+    gate, cores = Gate(), Cores(2)
+    busy = BatchQueue([gate, gate], pad=0, budget=100, cores=cores)
+    latency, throughput = Counting(), Counting()
+    queue = BatchQueue([throughput] * 2, pad=0, budget=100, latency_network=latency, cores=cores)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(busy.run, [[1]])
+        wait_until(lambda: bool(gate.seen))
+        queue.run([[2]])
+        assert (len(latency.shapes), len(throughput.shapes)) == (0, 1)
+        gate.open.set()
+        first.result()
+        queue.run([[2]])
+    assert len(latency.shapes) == 1

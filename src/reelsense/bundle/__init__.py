@@ -15,10 +15,8 @@ from __future__ import annotations
 
 from reelsense.bundle.files import (
     CARD,
-    DEFAULT_BUNDLE,
     EVALUATION,
     FILES,
-    MANIFEST,
     NETWORK,
     TOKENIZER,
     TRAINING_TEXTS,
@@ -31,12 +29,16 @@ from reelsense.bundle.files import (
     retry_if_replaced,
     write_bundle,
 )
+from reelsense.bundle.installed import DEFAULT_BUNDLE
 from reelsense.bundle.manifest import (
     FORMAT,
+    MANIFEST,
     BundleMetrics,
     Calibration,
+    Cascade,
     LengthGroup,
     Manifest,
+    ModelReference,
     OfficialTestMetrics,
     Provenance,
     RiskControl,

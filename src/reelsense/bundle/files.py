@@ -13,8 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+from reelsense.bundle.installed import locate
 from reelsense.bundle.manifest import (
+    MANIFEST,
     Manifest,
+    ModelReference,
     decisive_content,
     manifest_content,
     needed_format,
@@ -28,12 +31,9 @@ from reelsense.onnx_files import write_split
 
 T = TypeVar("T")
 
-DEFAULT_BUNDLE = Path(__file__).parent.parent / "models" / "default"  # bundled with the package
-
 NETWORK = "model.onnx"
 TOKENIZER = "tokenizer.json"
 CARD = "MODEL_CARD.md"
-MANIFEST = "manifest.json"
 EVALUATION = "evaluation.json"  # optional
 TRAINING_TEXTS = "training-texts.bin"  # optional
 _REQUIRED = (NETWORK, TOKENIZER, CARD)
@@ -63,26 +63,36 @@ class Bundle:
     training_texts: bytes | None = None  # their hashes (see `datasets.text_hashes`), if known
     # External data of the network by file name, in memory or in the folder of `network`.
     weights: dict[str, bytes | Path] = field(default_factory=dict)
+    models: tuple[Bundle, ...] = ()  # of a cascade, whose `network` and `tokenizer` are empty
 
     @property
     def network_files(self) -> dict[str, bytes | Path]:
-        """All files of the network by name."""
-        return {NETWORK: self.network} | self.weights
+        """All files of the network by name; none for a cascade."""
+        return {} if self.models else {NETWORK: self.network} | self.weights
 
     @property
     def size(self) -> int:
-        """Size of the network in bytes."""
-        return sum(map(_size, self.network_files.values()))
+        """Size of the network in bytes; of a cascade, that of both networks."""
+        return sum(map(_size, self.network_files.values())) + sum(m.size for m in self.models)
+
+    def reference(self, name: str) -> ModelReference:
+        """Return how a cascade refers to this bundle, installed as `name`."""
+        decisive = (TOKENIZER, *self.network_files)
+        files = {file: self.manifest.files[file] for file in sorted(decisive)}
+        return ModelReference(name=name, version=self.manifest.version, files=files)
 
     def in_memory(self) -> Bundle:
         """Return the bundle with its network in memory, to send it to other machines.
 
         Raises BundleError like `read_bundle`.
         """
-        weights: dict[str, bytes | Path] = {
-            name: self.network_content(name) for name in self.weights
-        }
-        return replace(self, network=self.network_content(NETWORK), weights=weights)
+        content = {name: self.network_content(name) for name in self.network_files}
+        return replace(
+            self,
+            network=content.pop(NETWORK, b""),
+            weights=dict(content),
+            models=tuple(model.in_memory() for model in self.models),
+        )
 
     @contextmanager
     def loadable(self) -> Iterator[bytes | Path]:
@@ -91,8 +101,14 @@ class Bundle:
         These are the bytes that were verified: a file can change meanwhile, and a network can refer
         to files that are not part of the bundle. Engines find external data by the path of the
         network, so a network that has some is copied to a temporary folder until the block ends.
-        Raises BundleError like `read_bundle`.
+        Raises BundleError like `read_bundle`, and for a cascade (code `cascade`).
         """
+        if self.models:
+            raise BundleError(
+                f"{self.manifest.name} is a cascade and has no network: choose one of its models, "
+                f"{' or '.join(model.manifest.name for model in self.models)}",
+                code="cascade",
+            )
         if not self.weights:
             yield self.network_content(NETWORK)
             return
@@ -154,9 +170,10 @@ def _read_bundle(folder: Path) -> Bundle:
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}", code="no-bundle")
     manifest = parse(folder / MANIFEST, _read(folder / MANIFEST))
     check(manifest)
+    cascade = manifest.cascade
     names = [name for name in manifest.files if _is_bundle_file(name)]
     weights = {name for name in names if WEIGHTS.fullmatch(name)}
-    for name in {NETWORK, _OLD_REPORT, *weights} & {NETWORK, *names}:
+    for name in {_OLD_REPORT, *weights} & set(names) | (set() if cascade else {NETWORK}):
         _check_digest(folder / name, _digest(folder / name), manifest)
 
     def content(name: str) -> bytes:
@@ -173,13 +190,26 @@ def _read_bundle(folder: Path) -> Bundle:
     folder = folder.absolute()
     return Bundle(
         manifest,
-        folder / NETWORK,
-        tokenizer=text(TOKENIZER),
+        b"" if cascade else folder / NETWORK,
+        tokenizer="" if cascade else text(TOKENIZER),
         card=text(CARD),
         evaluation=text(EVALUATION) if EVALUATION in names else None,
         training_texts=content(TRAINING_TEXTS) if TRAINING_TEXTS in names else None,
         weights={name: folder / name for name in sorted(weights)},
+        models=tuple(_read_model(folder, model) for model in cascade.models) if cascade else (),
     )
+
+
+def _read_model(folder: Path, reference: ModelReference) -> Bundle:
+    """Read a model of the cascade in `folder`."""
+    bundle = read_bundle(locate(reference, folder.parent))
+    if bundle.reference(reference.name) != reference:
+        raise BundleError(
+            f"{reference.name} {reference.version} differs from the model that {folder} was made "
+            "with: install that one, or make the cascade again with `reelsense cascade`",
+            code="cascade-model-changed",
+        )
+    return bundle
 
 
 def _check_digest(path: Path, digest: str, manifest: Manifest) -> None:
@@ -260,14 +290,16 @@ def write_bundle(folder: Path, bundle: Bundle, *, max_file_size: int = MAX_FILE_
 
 
 def _write_files(folder: Path, bundle: Bundle, max_file_size: int) -> Manifest:
-    others = {TOKENIZER: bundle.tokenizer.encode(), CARD: bundle.card.encode()}
+    others = {CARD: bundle.card.encode()}
+    if not bundle.models:
+        others[TOKENIZER] = bundle.tokenizer.encode()
     if bundle.evaluation is not None:
         others[EVALUATION] = bundle.evaluation.encode()
     if bundle.training_texts is not None:
         others[TRAINING_TEXTS] = bundle.training_texts
     for name, content in others.items():
         (folder / name).write_bytes(content)
-    if not bundle.weights and bundle.size > max_file_size:
+    if not bundle.weights and not bundle.models and bundle.size > max_file_size:
         network = write_split(bundle.network_content(NETWORK), folder / NETWORK, max_file_size)
     else:
         network = _write_network(folder, bundle)
@@ -292,11 +324,11 @@ def _write_network(folder: Path, bundle: Bundle) -> list[str]:
 def content_version(manifest: Manifest, network: Iterable[Path]) -> str:
     """Return the version of a bundle, from the files of its `network` and all that it decides by.
 
-    The tokenizer is expected next to the network.
+    The tokenizer is expected next to the network. A cascade has neither.
     """
-    network = sorted(network)
+    paths = sorted(network)
     digest = hashlib.sha256()
-    for path in (*network, network[0].with_name(TOKENIZER)):
+    for path in (*paths, *(path.with_name(TOKENIZER) for path in paths[:1])):
         with path.open("rb") as file:
             hashlib.file_digest(file, lambda: digest)  # updates `digest`
     digest.update(decisive_content(manifest))

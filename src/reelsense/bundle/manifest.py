@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
 from reelsense.errors import BundleError
 
+MANIFEST = "manifest.json"
+
 # Newest format this version reads. Format 1 had no calibration; format 2 had one calibration for
-# texts of every length, and the network in one file; format 3 had no title, unit and examples.
-# Bundles get the lowest format that has all they need, so that older versions can read them.
-FORMAT, GROUPED_FORMAT, SIMPLE_FORMAT = 4, 3, 2
+# texts of every length, and the network in one file; format 3 had no title, unit and examples;
+# format 4 had no cascades. Bundles get the lowest format that has all they need, so that older
+# versions can read them.
+FORMAT, PRESENTATION_FORMAT, GROUPED_FORMAT, SIMPLE_FORMAT = 5, 4, 3, 2
 
 # Keys that the first bundles of their format did not have; omitted if empty.
-_LATER_KEYS = ("ratings", "int8_activations", "length_groups")
+_LATER_KEYS = ("ratings", "int8_activations", "length_groups", "cascade")
 
 _PRESENTATION_KEYS = ("title", "unit", "examples")  # likewise, for people only
 
@@ -120,6 +124,23 @@ class RiskControl:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReference:
+    """Another bundle."""
+
+    name: str  # of an installed model
+    version: str
+    files: dict[str, str]  # SHA-256 of its network and tokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cascade:
+    """Two models, the second of which scores the texts that the first is not confident about."""
+
+    models: tuple[ModelReference, ...]
+    threshold: float  # highest probability of the first model at which the second one answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """The content of manifest.json."""
 
@@ -135,6 +156,7 @@ class Manifest:
     title: str = ""  # of the page for one text; empty: made from `unit` and `labels`
     unit: str = ""  # what is classified, a singular noun such as "review"; empty: "text"
     examples: dict[str, str] = field(default_factory=dict)  # texts to try, by name
+    cascade: Cascade | None = None  # instead of a network
     int8_activations: bool = False  # whether inputs of linear layers may be rounded to int8 too
     metrics: BundleMetrics = field(default_factory=BundleMetrics)
     provenance: Provenance = field(default_factory=Provenance)
@@ -211,8 +233,10 @@ def plural(noun: str) -> str:
 
 def needed_format(manifest: Manifest, *, split_network: bool) -> int:
     """Return the lowest format of a bundle with this manifest."""
-    if any(getattr(manifest, key) for key in _PRESENTATION_KEYS):
+    if manifest.cascade:
         return FORMAT
+    if any(getattr(manifest, key) for key in _PRESENTATION_KEYS):
+        return PRESENTATION_FORMAT
     return GROUPED_FORMAT if split_network or manifest.length_groups else SIMPLE_FORMAT
 
 
@@ -279,11 +303,12 @@ def _manifest(
     calibration: dict[str, Any] | None = None,
     risk_control: dict[str, Any] | None = None,
     length_groups: list[dict[str, Any]] | None = None,
+    cascade: dict[str, Any] | None = None,
     **rest: Any,
 ) -> Manifest:
     for value, type_ in (
         *((value, list) for value in (labels, ratings, length_groups)),
-        *((value, dict) for value in (calibration, risk_control)),
+        *((value, dict) for value in (calibration, risk_control, cascade)),
     ):
         if value is not None and not isinstance(value, type_):
             raise TypeError(f"{value!r:.100} is not a {type_.__name__}")
@@ -298,12 +323,18 @@ def _manifest(
             )
             for group in length_groups or ()
         ),
+        cascade=Cascade(**cascade | {"models": tuple(_references(cascade))}) if cascade else None,
         **rest,
     )
 
 
 def _calibration(content: dict[str, Any] | None) -> Calibration | None:
     return Calibration(**content) if content else None
+
+
+def _references(cascade: dict[str, Any]) -> Iterator[ModelReference]:
+    for reference in cascade["models"]:
+        yield ModelReference(**reference)
 
 
 def _with_thresholds(content: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from reelsense.bundle.manifest import Calibration, LengthGroup, Manifest, RiskControl, Threshold
+from reelsense.bundle.manifest import (
+    Calibration,
+    Cascade,
+    LengthGroup,
+    Manifest,
+    RiskControl,
+    Threshold,
+)
 from reelsense.errors import BundleError
 
 _MAX_NAME = 200  # characters
@@ -28,14 +35,30 @@ def check(manifest: Manifest) -> None:
         _risk_control(manifest.risk_control)
     _length_groups(manifest.length_groups)
     _presentation(manifest)
+    if manifest.cascade is not None:
+        _cascade(manifest.cascade)
     _type("int8_activations", manifest.int8_activations, bool)
     _type("metrics", manifest.metrics, dict)
     _type("provenance", manifest.provenance, dict)
     _text("version", manifest.version, r"[0-9a-f]{12}|")
-    _type("files", manifest.files, dict)
-    for name, digest in manifest.files.items():
+    _files(manifest.files)
+
+
+def _files(files: dict[str, str]) -> None:
+    _type("files", files, dict)
+    for name, digest in files.items():
         _name("files", name)
         _text("files", digest, r"[0-9a-f]{64}")
+
+
+def _cascade(cascade: Cascade) -> None:
+    _number("threshold", cascade.threshold, 0, 1)
+    if len(cascade.models) != 2:
+        raise _invalid("models", len(cascade.models), "two models")
+    for reference in cascade.models:
+        _name("name of a model", reference.name)
+        _text("version", reference.version, r"[0-9a-f]{12}")
+        _files(reference.files)
 
 
 def _presentation(manifest: Manifest) -> None:

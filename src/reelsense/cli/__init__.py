@@ -9,6 +9,7 @@ import click
 from reelsense import __version__
 from reelsense.cli.baseline import baseline
 from reelsense.cli.calibrate import calibrate
+from reelsense.cli.cascade import cascade
 from reelsense.cli.config import config
 from reelsense.cli.data import data
 from reelsense.cli.doctor import doctor
@@ -49,6 +50,7 @@ for _command in (
     pull,
     evaluate,
     calibrate,
+    cascade,
     data,
     train,
     retrain,

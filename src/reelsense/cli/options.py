@@ -32,12 +32,25 @@ def _complete_model(
     return [*map(CompletionItem, found), CompletionItem(incomplete, type="dir")]
 
 
-model = click.option(
+_model = click.option(
     "--model",
     shell_complete=_complete_model,
     help="Name of an installed model (see `reelsense models`) or folder of a bundle. Default: the "
     "bundled model.",
 )
+
+CASCADE_HELP = (
+    "Short for --model cascade: the bundled model, and the accurate one for texts it finds "
+    "difficult."
+)
+
+
+def model(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose a model; the command gets its name or folder as `model`."""
+    return _model(
+        click.option("--cascade", "model", flag_value="cascade", help=CASCADE_HELP)(command)
+    )
+
 
 risk = click.option(
     "--risk",

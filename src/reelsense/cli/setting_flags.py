@@ -42,24 +42,26 @@ class WithSettings(click.Command):
             )
             for name, field in Settings.model_fields.items()
         ]
-        return [*flags, *super().get_params(ctx)]
+        cascade = click.Option(
+            ["--cascade", "model"], flag_value="cascade", help=options.CASCADE_HELP
+        )
+        return [*flags, cascade, *super().get_params(ctx)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the flags grouped by topic."""
         from reelsense.server.settings import GROUPS
 
-        left = {
-            str(param.name): record
-            for param in self.get_params(ctx)
-            if (record := param.get_help_record(ctx))
-        }
+        left: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if record := param.get_help_record(ctx):
+                left.setdefault(str(param.name), []).append(record)
         for heading, names in (GROUPS | {"Cluster": _CLUSTER_OPTIONS}).items():
-            records = [left.pop(name) for name in names if name in left]
+            records = [record for name in names for record in left.pop(name, [])]
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records)
         with formatter.section("Options"):
-            formatter.write_dl(list(left.values()))
+            formatter.write_dl([record for records in left.values() for record in records])
 
 
 def _default(value: object) -> str:

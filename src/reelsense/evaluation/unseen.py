@@ -22,6 +22,8 @@ def check_unseen(bundle: Bundle, name: str, reviews: Sequence[Review]) -> None:
     The codes are `trained-on-texts` and, for the sentences of SST-2, `trained-on-validation`.
     Bundles without hashes of their training texts are not checked.
     """
+    for part in bundle.models:  # of a cascade
+        check_unseen(part, name, reviews)
     model, trained_on = bundle.manifest.name, bundle.manifest.provenance.get("extra_examples", {})
     if PHRASES in trained_on and name == VALIDATION_SENTENCES:
         raise InputError(

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,11 +105,24 @@ class _QueuedWindow:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Windows, the network that runs them, and the networks that this makes unavailable."""
+    """Windows, the network that runs them, and what this makes unavailable."""
 
     network: Network
     windows: list[_QueuedWindow]
     occupied: Sequence[Network]
+    cores: int
+
+
+class Cores:
+    """The processor cores that the queues of several networks share.
+
+    A batch occupies one of them, or all. Queues that wait take turns.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = self.free = count
+        self.lock = threading.Lock()  # of the queues
+        self.queues: WeakSet[BatchQueue] = WeakSet()
 
 
 class BatchQueue:
@@ -128,12 +142,13 @@ class BatchQueue:
         budget: int,
         latency_network: Network | None = None,
         on_batch: OnBatch = lambda *_: None,
+        cores: Cores | None = None,
     ) -> None:
         """Create the queue.
 
         The `networks` run one batch of at most `budget` padded tokens each. `latency_network` uses
         the cores of all of them, and runs a batch when no other is running. `pad` is the id of
-        padding.
+        padding. Queues with the same `cores` share them.
         """
         self._on_batch = on_batch
         self._networks, self._latency_network = networks, latency_network
@@ -141,7 +156,9 @@ class BatchQueue:
         self._max_queued = max(_MAX_QUEUED, budget // BUCKET)
         self._free = list(networks)
         self._waiting: list[_QueuedWindow] = []
-        self._lock = threading.Lock()
+        self._cores = cores or Cores(len(networks))
+        self._cores.queues.add(self)
+        self._lock = self._cores.lock
         self._threads = ThreadPoolExecutor(len(networks), thread_name_prefix="network")
 
     def run(
@@ -193,16 +210,20 @@ class BatchQueue:
                     call.done.set()
 
     def _next_batch(self) -> _Batch | None:
-        if self._free:
+        cores = self._cores
+        if self._free and cores.free:
             self._drop_cancelled()
-        if not self._waiting or not self._free:
+        if not self._waiting or not self._free or not cores.free:
             return None
         windows = self._take_windows()
-        if self._latency_network and not self._waiting and len(self._free) == len(self._networks):
+        if self._latency_network and not self._waiting and cores.free == cores.count:
             occupied, self._free = self._free, []
-            return _Batch(self._latency_network, windows, occupied)
-        network = self._free.pop()
-        return _Batch(network, windows, [network])
+            batch = _Batch(self._latency_network, windows, occupied, cores.count)
+        else:
+            network = self._free.pop()
+            batch = _Batch(network, windows, [network], cores=1)
+        cores.free -= batch.cores
+        return batch
 
     def _work(self, batch: _Batch | None) -> None:
         """Run `batch` and whatever waits afterwards.
@@ -214,6 +235,9 @@ class BatchQueue:
             result = self._run_batch(batch)
             with self._lock:
                 finished = self._finish(batch, result)
+                for queue in self._cores.queues:
+                    if queue is not self:
+                        queue._start()  # its turn
                 batch = self._next_batch()
                 self._start()
             for call in finished:
@@ -233,6 +257,7 @@ class BatchQueue:
     def _finish(self, batch: _Batch, result: NDArray[np.float32] | BaseException) -> list[_Call]:
         """Distribute the result, free the networks, and return the calls that are finished."""
         self._free += batch.occupied
+        self._cores.free += batch.cores
         for call in {window.call for window in batch.windows}:
             call.end_batch()
         for n, window in enumerate(batch.windows):

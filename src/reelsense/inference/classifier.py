@@ -16,9 +16,11 @@ from reelsense import registry
 from reelsense.bundle import Bundle, read_bundle, retry_if_replaced
 from reelsense.errors import InputError, TextError
 from reelsense.inference.aspects import check_aspects, find_aspects
-from reelsense.inference.batching import Network, OnBatch
+from reelsense.inference.batching import Cores, Network, OnBatch
 from reelsense.inference.calibration import decision_thresholds, verdict
 from reelsense.inference.call_context import CallContext
+from reelsense.inference.cascade import CascadePipeline
+from reelsense.inference.engine import available_cores
 from reelsense.inference.explain import BUDGET, MIN_BUDGET, Contribution, attribute
 from reelsense.inference.pipeline import Pipeline, SingleNetwork, TextOutput, load_engine
 from reelsense.inference.texts import SLICE, checked_texts, text_error, text_list, unreadable
@@ -80,9 +82,17 @@ class Classifier:
         self.manifest = bundle.manifest
         self.card, self.evaluation, self.size = bundle.card, bundle.evaluation, bundle.size
 
-        def load_pipeline() -> Pipeline:
+        def load(bundle: Bundle, cores: Cores | None = None) -> Pipeline:
             engine = SingleNetwork(network) if network else load_engine(bundle, threads, gpu=gpu)
-            return Pipeline(bundle, engine, cache_size, on_batch)
+            return Pipeline(bundle, engine, cache_size, on_batch, cores)
+
+        def load_pipeline() -> Pipeline | CascadePipeline:
+            cascade = bundle.manifest.cascade
+            if cascade is None:
+                return load(bundle)
+            cores = Cores(threads or available_cores())
+            first, second = (load(model, cores) for model in bundle.models)
+            return CascadePipeline(bundle.manifest, cascade, first, second)
 
         self._load_pipeline = load_pipeline
         # One for each process: an engine loaded before a fork would wait for its threads forever.
@@ -116,7 +126,7 @@ class Classifier:
         return retry_if_replaced(folder, lambda: cls(read_bundle(folder), threads=threads))
 
     @property
-    def _pipeline(self) -> Pipeline:
+    def _pipeline(self) -> Pipeline | CascadePipeline:
         if (process := os.getpid()) not in self._pipelines:
             self._pipelines[process] = self._load_pipeline()
         return self._pipelines[process]
@@ -283,10 +293,11 @@ class Classifier:
         checked_texts([text])
         with context.tokenizing():
             cleaned = clean_with_offsets(text)
-        occlusion = self._pipeline.occlusion(cleaned.text, context)
-        if occlusion is None:
+        scored = self._pipeline.occlusion(cleaned.text, context)
+        if scored is None:
             raise unreadable(0)
-        [prediction] = self._predictions([TextOutput.of(occlusion)], thresholds)
+        occlusion, output = scored
+        [prediction] = self._predictions([output], thresholds)
         target_label = "positive" if "positive" in self.labels else prediction.label
         target = self.labels.index(target_label)
         attribution = attribute(occlusion, cleaned.layout, target, budget)

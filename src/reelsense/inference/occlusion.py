@@ -49,6 +49,14 @@ class Occlusion:
         """Return the log-odds (nats) of label number `label` for the whole text."""
         return float(log_odds(self.logits[np.newaxis], label)[0])
 
+    def calibrate_again(
+        self, calibrate: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ) -> None:
+        """Apply `calibrate` to all calibrated logits (n, labels)."""
+        before = self._calibrate
+        self._calibrate = lambda outputs, windows: calibrate(before(outputs, windows))
+        self.logits = calibrate(self.logits[np.newaxis])[0]
+
     def logits_without_each(self, parts: Sequence[Span]) -> NDArray[np.float64]:
         """Return the logits (parts, labels) of the text without each of `parts`.
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reelsense.bundle import Bundle
-from reelsense.inference.batching import BatchQueue, Network, OnBatch
+from reelsense.bundle import Bundle, Manifest
+from reelsense.inference.batching import BatchQueue, Cores, Network, OnBatch
 from reelsense.inference.cache import AnswerCache
 from reelsense.inference.calibration import (
     calibrated,
@@ -36,11 +36,6 @@ class TextOutput:
     outputs: NDArray[np.float64]  # (labels + ratings), means over the windows
     windows: int
     tokens: int
-
-    @classmethod
-    def of(cls, occlusion: Occlusion) -> TextOutput:
-        """Return the output for the whole text."""
-        return cls(occlusion.outputs.mean(axis=0), occlusion.windows, occlusion.tokens)
 
 
 class SingleNetwork:
@@ -70,9 +65,9 @@ class Pipeline:
         engine: Engine | GpuEngine | SingleNetwork,
         cache_size: int,
         on_batch: OnBatch,
+        cores: Cores | None = None,
     ) -> None:
-        manifest = bundle.manifest
-        self._labels, self._ratings = manifest.labels, manifest.ratings
+        manifest = self._manifest = bundle.manifest
         self._window, self._groups = manifest.window, manifest.groups
         self._tokenizer = ReviewTokenizer(bundle.tokenizer)
         self._queue = BatchQueue(
@@ -81,6 +76,7 @@ class Pipeline:
             engine.tokens_per_batch,
             engine.latency_network,
             on_batch,
+            cores,
         )
         self._cache = (
             AnswerCache[TextOutput | None](cache_size, manifest.version) if cache_size else None
@@ -111,24 +107,13 @@ class Pipeline:
 
     def calibrate(self, outputs: Sequence[TextOutput]) -> ScoredTexts:
         """Return the scores for the outputs of at least one text."""
-        values = np.array([output.outputs for output in outputs])
-        logits, star_logits = np.split(values, [len(self._labels)], axis=1)
-        windows_per_text = np.array([output.windows for output in outputs])
-        tokens = np.array([output.tokens for output in outputs])
-        groups, ratings = group_numbers(self._groups, tokens), self._ratings
-        calibrations = [group.calibration for group in self._groups]
-        return ScoredTexts(
-            probabilities=probabilities_by_group(logits, windows_per_text, groups, calibrations),
-            stars=expected_stars(star_logits, ratings) if ratings else None,
-            tokens=tokens,
-            groups=groups,
-            logits=logits,
-            star_logits=star_logits,
-            windows=windows_per_text,
-        )
+        return calibrate(self._manifest, outputs)
 
-    def occlusion(self, text: str, context: CallContext) -> Occlusion | None:
-        """Score a cleaned text so that parts of it can be removed; None without readable tokens."""
+    def occlusion(self, text: str, context: CallContext) -> tuple[Occlusion, TextOutput] | None:
+        """Score a cleaned text so that parts of it can be removed; None without readable tokens.
+
+        Returns the output for the whole text, too.
+        """
         context.computed += 1
         with context.tokenizing():
             tokens = self._tokenizer.encode_with_offsets(text)
@@ -137,10 +122,33 @@ class Pipeline:
         # The remaining text keeps the calibration of the whole text: weights are differences of
         # comparable logits.
         calibration = self._groups[int(group_numbers(self._groups, len(tokens.ids)))].calibration
-        return Occlusion(
+        labels = len(self._manifest.labels)
+        occlusion = Occlusion(
             tokens,
             self._window,
             self._tokenizer.frame,
             lambda cut: self._queue.run(cut, context).astype(np.float64),
-            lambda logits, counts: calibrated(logits[:, : len(self._labels)], counts, calibration),
+            lambda logits, counts: calibrated(logits[:, :labels], counts, calibration),
         )
+        return occlusion, TextOutput(
+            occlusion.outputs.mean(axis=0), occlusion.windows, occlusion.tokens
+        )
+
+
+def calibrate(manifest: Manifest, outputs: Sequence[TextOutput]) -> ScoredTexts:
+    """Return the scores for the outputs of at least one text, calibrated as in `manifest`."""
+    values = np.array([output.outputs for output in outputs])
+    logits, star_logits = np.split(values, [len(manifest.labels)], axis=1)
+    windows_per_text = np.array([output.windows for output in outputs])
+    tokens = np.array([output.tokens for output in outputs])
+    groups, ratings = group_numbers(manifest.groups, tokens), manifest.ratings
+    calibrations = [group.calibration for group in manifest.groups]
+    return ScoredTexts(
+        probabilities=probabilities_by_group(logits, windows_per_text, groups, calibrations),
+        stars=expected_stars(star_logits, ratings) if ratings else None,
+        tokens=tokens,
+        groups=groups,
+        logits=logits,
+        star_logits=star_logits,
+        windows=windows_per_text,
+    )
