@@ -23,7 +23,8 @@ from reelsense.errors import RecipeError, StoppedError, TrainingError
 from reelsense.inference.tokenizer import ReviewTokenizer
 from reelsense.training import checkpoint, loop, speed
 from reelsense.training.examples import Example, hard_examples
-from reelsense.training.finetune import FineTuning, class_weights
+from reelsense.training.finetune import FineTuning
+from reelsense.training.losses import class_weights
 from reelsense.training.model import load_model, logits
 from reelsense.training.processes import Processes
 from reelsense.training.recipe import Stage

@@ -18,6 +18,7 @@ from reelsense.server.middleware import (
     auth,
     content_encoding,
     cross_site,
+    field_errors,
     load_shedding,
     problems,
     proxies,
@@ -113,7 +114,7 @@ def _create_flask(settings: Settings) -> OpenAPI:
         info=INFO,
         doc_ui=False,  # the pages include Swagger UI, without requests to other hosts
         validation_error_model=problems.Problem,
-        validation_error_callback=problems.reject,
+        validation_error_callback=field_errors.reject,
     )
     app.request_class = JsonRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider

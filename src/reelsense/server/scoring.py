@@ -15,7 +15,7 @@ from reelsense.feedback.records import KeptPrediction
 from reelsense.inference.aspects import check_aspects
 from reelsense.inference.calibration import decision_thresholds
 from reelsense.prediction import Explanation, Prediction
-from reelsense.server.middleware.problems import FieldError, InvalidRequestError, invalid
+from reelsense.server.middleware.field_errors import FieldError, InvalidRequestError, invalid
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
 from reelsense.server.state import get_state

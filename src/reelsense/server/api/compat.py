@@ -28,14 +28,14 @@ from reelsense.server.api.constraints import (
 )
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import RequestModel
-from reelsense.server.middleware.load_shedding import limit_concurrency
-from reelsense.server.middleware.problems import (
+from reelsense.server.middleware.field_errors import (
     A_BATCH,
     A_FLAT_BATCH,
     A_LIST,
     A_TEXT,
     ResponseModel,
 )
+from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import answer_all
 

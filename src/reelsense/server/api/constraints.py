@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchema
 from pydantic import Tag as UnionTag
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from reelsense.server.middleware.problems import A_BATCH, A_FLAT_BATCH, A_LIST
+from reelsense.server.middleware.field_errors import A_BATCH, A_FLAT_BATCH, A_LIST
 from reelsense.server.settings import Settings
 from reelsense.text.clean import printable
 

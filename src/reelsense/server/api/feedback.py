@@ -19,7 +19,7 @@ from reelsense.server.api.constraints import WHOLE, Text
 from reelsense.server.api.jobs import QueryModel
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import RequestModel
-from reelsense.server.middleware.problems import (
+from reelsense.server.middleware.field_errors import (
     FieldError,
     InvalidRequestError,
     ResponseModel,

@@ -8,7 +8,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from reelsense.errors import NotReadyError
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import ModelSchema
-from reelsense.server.middleware.problems import ResponseModel
+from reelsense.server.middleware.field_errors import ResponseModel
 from reelsense.server.model_holder import classifier
 from reelsense.server.state import get_state
 

@@ -36,7 +36,7 @@ from reelsense.server.api.uploads import (
     upload_format,
 )
 from reelsense.server.jobs_worker import JobsWorker
-from reelsense.server.middleware.problems import FieldError, InvalidRequestError
+from reelsense.server.middleware.field_errors import FieldError, InvalidRequestError
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import threshold

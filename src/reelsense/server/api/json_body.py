@@ -13,7 +13,8 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
-from reelsense.server.middleware.problems import FieldError, InvalidRequestError, NotJsonError
+from reelsense.server.middleware.field_errors import FieldError, InvalidRequestError
+from reelsense.server.middleware.problems import NotJsonError
 
 _MAX_FIELDS = 100  # reporting an error for each of 100,000 unknown fields would take seconds
 

@@ -20,8 +20,8 @@ from reelsense.prediction import Prediction
 from reelsense.server.api.constraints import WHOLE, AnyText, TextBatch, TextList, is_batch
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import RequestModel
+from reelsense.server.middleware.field_errors import A_BATCH, A_LIST, ResponseModel, optional
 from reelsense.server.middleware.load_shedding import limit_concurrency
-from reelsense.server.middleware.problems import A_BATCH, A_LIST, ResponseModel, optional
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import answer_all
 

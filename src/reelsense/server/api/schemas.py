@@ -13,7 +13,8 @@ from pydantic_core import PydanticCustomError
 
 from reelsense.inference.explain import BUDGET, MIN_BUDGET
 from reelsense.server.api.constraints import WHOLE, AnyText, MaxLength, Risk, Text
-from reelsense.server.middleware.problems import ResponseModel, TextErrorSchema, optional
+from reelsense.server.middleware.field_errors import ResponseModel, optional
+from reelsense.server.middleware.problems import TextErrorSchema
 from reelsense.text.clean import printable
 
 ALWAYS_UNSURE = "Why every verdict is unsure, if the model cannot meet the target error rate."

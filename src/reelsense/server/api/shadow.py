@@ -8,7 +8,7 @@ from pydantic import Field
 
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import ModelSchema
-from reelsense.server.middleware.problems import ResponseModel
+from reelsense.server.middleware.field_errors import ResponseModel
 from reelsense.server.state import get_state
 
 blueprint = APIBlueprint("shadow", __name__, url_prefix="/v1", abp_tags=[Tag(name="reelsense")])

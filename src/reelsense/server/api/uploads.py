@@ -17,7 +17,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from reelsense.errors import DatasetError
 from reelsense.server.api.schemas import PreviewSchema
-from reelsense.server.middleware.problems import FieldError, InvalidRequestError
+from reelsense.server.middleware.field_errors import FieldError, InvalidRequestError
 from reelsense.tables import reading
 from reelsense.tables.dialect import SAMPLE_LINES
 from reelsense.tables.reading import EXCEL, JSON, FileFormat, ReadOptions, Table, file_format_of

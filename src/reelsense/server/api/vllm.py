@@ -18,8 +18,8 @@ from reelsense.server.api.compat import answer_one_or_all, scores_of
 from reelsense.server.api.constraints import Text, TextList
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import RequestModel
+from reelsense.server.middleware.field_errors import A_LIST, A_TEXT, ResponseModel
 from reelsense.server.middleware.load_shedding import limit_concurrency
-from reelsense.server.middleware.problems import A_LIST, A_TEXT, ResponseModel
 from reelsense.server.middleware.request_context import request_id
 from reelsense.server.model_holder import classifier
 

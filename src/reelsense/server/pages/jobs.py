@@ -30,7 +30,7 @@ from reelsense.server.api.jobs import (
     upload_slot,
 )
 from reelsense.server.api.uploads import Upload, open_upload
-from reelsense.server.middleware.problems import InvalidRequestError
+from reelsense.server.middleware.field_errors import InvalidRequestError
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.pages import review
 from reelsense.server.pages.labels import display_order

@@ -11,8 +11,8 @@ from reelsense.inference.aspects import has_aspects
 from reelsense.inference.explain import BUDGET
 from reelsense.prediction import Explanation, Prediction
 from reelsense.server.middleware.auth import may_give_feedback
+from reelsense.server.middleware.field_errors import FieldError, InvalidRequestError, invalid
 from reelsense.server.middleware.load_shedding import limit_concurrency
-from reelsense.server.middleware.problems import FieldError, InvalidRequestError, invalid
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
 from reelsense.server.pages import formatting

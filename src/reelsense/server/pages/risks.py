@@ -9,7 +9,7 @@ from flask import request
 from reelsense.bundle import Manifest
 from reelsense.errors import NotReadyError
 from reelsense.inference.calibration import decision_thresholds
-from reelsense.server.middleware.problems import FieldError, invalid
+from reelsense.server.middleware.field_errors import FieldError, invalid
 from reelsense.server.model_holder import classifier
 from reelsense.server.scoring import effective_risk, threshold
 

@@ -7,7 +7,6 @@ neither the other connections nor the application.
 from __future__ import annotations
 
 import logging
-import re
 import socket
 import time
 from http import HTTPStatus
@@ -15,76 +14,17 @@ from typing import Any
 
 from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import BadRequest, Error
+
+from reelsense.server.process.request_parser import RequestParser, TooSlowError
 
 _log = logging.getLogger(__name__)
 
 # Bytes of a response from which sending starts before the response is complete.
 SEND_BYTES = 64 * 1024
 
-# Maximum bytes of a chunk's size line or of the trailer: waitress rescans them on every read.
-_MAX_CHUNK_OVERHEAD = 64 * 1024
-
 # Seconds in which a client can read a response that was sent before its request was complete.
 _LINGER = 2.0
-
-# Paths of file uploads, which may be larger than other bodies and may take longer.
-_UPLOADS = ("/jobs", "/v1/preview")  # a path prefix may come first
-
-
-_TRANSFER_ENCODING = re.compile(rb"^transfer-encoding[ \t]*:(.*)$", re.IGNORECASE | re.MULTILINE)
-
-
-class _TooSlowError(Error):  # type: ignore[misc]  # waitress has no type hints
-    code, reason = 408, "Request Timeout"
-
-
-class _StorageFullError(Error):  # type: ignore[misc]
-    code, reason = 507, "Insufficient Storage"
-
-
-class _Request(HTTPRequestParser):  # type: ignore[misc]
-    """An incoming request. Rejects what waitress crashes on or accepts against the standard."""
-
-    adj: Any
-
-    def received(self, data: bytes) -> int:
-        try:
-            consumed: int = super().received(data)
-        except ValueError:  # such as a Content-Length of 5,000 digits
-            return self._fail(BadRequest(""), data)
-        except OSError as error:  # large bodies are buffered on disk
-            _log.warning("cannot store a request body: %s", error)
-            return self._fail(_StorageFullError(""), data)
-        chunks = self.body_rcv if self.chunked else None
-        if chunks is not None and len(chunks.control_line + chunks.trailer) > _MAX_CHUNK_OVERHEAD:
-            return self._fail(BadRequest(""), data)
-        return consumed
-
-    def _fail(self, error: Error, data: bytes) -> int:
-        self.error, self.completed = error, True
-        return len(data)
-
-    def parse_header(self, header_plus: bytes) -> None:
-        # waitress joins folded lines, but a proxy may not (RFC 9112, 5.2).
-        if b"\r\n " in header_plus or b"\r\n\t" in header_plus:
-            raise ParsingError("obsolete header folding is not supported")
-        super().parse_header(header_plus)
-        if self.command == "POST" and self.path.endswith(_UPLOADS):
-            self.adj = self.adj.for_uploads
-        # Request smuggling: with two lengths of the body, or one that HTTP/1.0 does not know, a
-        # proxy may have seen another end of the request (RFC 9112, 6.1).
-        codings = _TRANSFER_ENCODING.findall(header_plus)  # waitress removes some of these lines
-        if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
-            raise ParsingError("expected Transfer-Encoding: chunked, once")
-        encoded = self.chunked or bool(codings)
-        if encoded and (self.version != "1.1" or "CONTENT_LENGTH" in self.headers):
-            raise ParsingError("ambiguous body length")
-        host = self.headers.get("HOST")  # several are joined with commas (RFC 9112, 3.2)
-        if self.version == "1.1" and (host is None or "," in host):
-            raise ParsingError("expected exactly one Host header")
 
 
 class _ResponseTask(WSGITask):  # type: ignore[misc]
@@ -137,7 +77,7 @@ class _LargePart(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
 class Connection(HTTPChannel):  # type: ignore[misc]
     """A connection. It handles one request at a time, and the next one after its response."""
 
-    task_class, error_task_class, parser_class = _ResponseTask, _RejectionTask, _Request
+    task_class, error_task_class, parser_class = _ResponseTask, _RejectionTask, RequestParser
 
     # Attributes of waitress.
     sent_continue: bool = False
@@ -314,7 +254,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             request = self.request
             if request is None:
                 return
-            request.error, request.completed = _TooSlowError(""), True
+            request.error, request.completed = TooSlowError(""), True
             self.requests.append(request)
             self.request, self.request_start = None, 0.0
             self.server.add_task(self)
