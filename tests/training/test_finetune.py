@@ -1,6 +1,5 @@
 import json
 import multiprocessing
-import os
 import signal
 import time
 from dataclasses import replace
@@ -102,7 +101,8 @@ def stop_after(patch: pytest.MonkeyPatch, steps: int) -> None:
     def logged(run: loop._Run, entry: dict[str, float]) -> None:
         log(run, entry)
         if entry["step"] == steps and "epoch" not in entry:
-            os.kill(os.getpid(), signal.SIGINT)
+            # Not os.kill: another thread could receive it, and the handler run after the training.
+            signal.raise_signal(signal.SIGINT)
 
     patch.setattr(loop._Run, "log", logged)
 
