@@ -87,7 +87,7 @@ requirements: .venv/dev ## write the hashed requirements of the image, in deploy
 docs: .venv/dev ## write docs/openapi.json and test the examples in the documentation
 	$(BIN)/python -c 'import json; from reelsense.server.api import openapi; from reelsense.server.app import create_app; \
 	    app = create_app(); print(json.dumps(openapi.document(app), indent=2)); \
-	    app.extensions["reelsense"].model_holder.close()' > docs/openapi.json.part
+	    app.extensions["reelsense"].models.close()' > docs/openapi.json.part
 	mv docs/openapi.json.part docs/openapi.json
 	$(BIN)/python -m pytest tests/test_examples.py tests/server/api/test_openapi.py
 

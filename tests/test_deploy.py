@@ -19,7 +19,7 @@ DEPLOY = ROOT / "deploy"
 
 METRICS = {
     line.split()[2].removesuffix("_total")
-    for line in ServerMetrics().render().decode().splitlines()
+    for line in ServerMetrics(["default"]).render().decode().splitlines()
     if line.startswith("# TYPE ")
 }
 

@@ -70,6 +70,10 @@ class FeedbackError(ReelsenseError, code="invalid-feedback"):
     """Feedback cannot be stored."""
 
 
+class NoModelError(ReelsenseError, LookupError, code="no-such-model"):
+    """The server has no model of that name."""
+
+
 class NoPredictionError(FeedbackError, LookupError, code="no-such-prediction"):
     """The prediction that feedback refers to is not stored."""
 

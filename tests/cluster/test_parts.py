@@ -240,7 +240,7 @@ def asgi(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ingress]:
         Settings(read_timeout=0.3, max_body=100, max_upload=100, max_concurrent_requests=2), []
     )
     yield app
-    app._app.extensions["reelsense"].model_holder.close()
+    app._app.extensions["reelsense"].models.close()
 
 
 Chunks = list[bytes | None]

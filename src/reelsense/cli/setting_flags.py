@@ -32,20 +32,30 @@ class WithSettings(click.Command):
             click.Option(
                 [flag(name), name],
                 # A switch sets "true", which is parsed like the other values.
-                **(
-                    {"is_flag": True, "flag_value": "true"}
-                    if field.annotation is bool
-                    else {"metavar": _metavar(field.annotation)}
-                ),
+                is_flag=(is_switch := field.annotation is bool),
+                flag_value="true" if is_switch else None,
+                metavar=None if is_switch else _metavar(field.annotation),
+                multiple=name == "model",
                 help=f"{field.description}{warning * is_secret(name)}  [env var: {variable(name)}; "
                 f"default: {_default(field.default)}]",
             )
             for name, field in Settings.model_fields.items()
         ]
-        cascade = click.Option(
-            ["--cascade", "model"], flag_value="cascade", help=options.CASCADE_HELP
-        )
+        cascade = click.Option(["--cascade"], is_flag=True, help=options.CASCADE_HELP)
         return [*flags, cascade, *super().get_params(ctx)]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line. Several models become one value."""
+        rest = super().parse_args(ctx, args)
+        models: tuple[str, ...] = ctx.params["model"]
+        if ctx.params.pop("cascade"):
+            models = (*models, "cascade")
+        if len(models) > 1 and not all("=" in model for model in models):
+            raise click.UsageError(
+                f"--model: {', '.join(models)}: expected NAME=MODEL for each of several models", ctx
+            )
+        ctx.params["model"] = ",".join(models) or None
+        return rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the flags grouped by topic."""
@@ -55,7 +65,8 @@ class WithSettings(click.Command):
         for param in self.get_params(ctx):
             if record := param.get_help_record(ctx):
                 left.setdefault(str(param.name), []).append(record)
-        for heading, names in (GROUPS | {"Cluster": _CLUSTER_OPTIONS}).items():
+        more = {"Model": ("cascade", *GROUPS["Model"]), "Cluster": _CLUSTER_OPTIONS}
+        for heading, names in (GROUPS | more).items():
             records = [record for name in names for record in left.pop(name, [])]
             if records:
                 with formatter.section(heading):

@@ -99,7 +99,7 @@ class Ingress:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         state = state_of(self._app)
-        jobs, model = state.jobs_worker, state.model_holder
+        jobs, models = state.jobs_worker, state.models
         await receive()
         jobs.start()
         state.feedback_writer.start()
@@ -107,10 +107,10 @@ class Ingress:
             state.ended_sessions.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        model.draining = True
+        models.draining = True
         await asyncio.to_thread(state.feedback_writer.close)
         await asyncio.to_thread(jobs.close)
-        await asyncio.to_thread(model.close)
+        await asyncio.to_thread(models.close)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _respond(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -29,7 +29,13 @@ from reelsense.errors import BundleError, ClusterError, ReelsenseError, Settings
 from reelsense.inference.classifier import Classifier
 from reelsense.server.middleware.keys import Key, read_keys
 from reelsense.server.middleware.logging import log_settings
-from reelsense.server.model_source import check_labels, poll, self_test, unchanged
+from reelsense.server.model_source import (
+    check_labels,
+    model_folders,
+    poll,
+    self_test,
+    unchanged,
+)
 from reelsense.server.process.run import announce, prepared
 from reelsense.server.settings import Settings
 
@@ -65,8 +71,15 @@ class Plan:
 def run(settings: Settings, plan: Plan) -> None:
     """Serve until stopped by a signal. Raises ReelsenseError if the server cannot start."""
     settings = prepared(settings)
+    if len(folders := model_folders(settings)) > 1:
+        raise SettingsError(
+            "several models cannot be combined with --cluster: use the plain server",
+            code="conflicting-settings",
+        )
     logging.config.dictConfig(log_settings(settings))
-    bundle = load_checked_bundle(Path(str(settings.model)))
+    [folder] = folders.values()
+    settings = settings.model_copy(update={"model": str(folder)})
+    bundle = load_checked_bundle(folder)
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # the lines are request logs
     # Serve's proxy must not trust forwarded headers: --trusted-proxies decides.
@@ -90,7 +103,7 @@ def _serve(settings: Settings, plan: Plan, bundle: Bundle) -> None:
     try:
         deployment.start(bundle)
         if not stop.is_set():
-            announce(settings, bundle.manifest, deployment.port)
+            announce(settings, [bundle.manifest], deployment.port)
         while not stop.wait(_POLL_INTERVAL):
             deployment.poll()
     finally:

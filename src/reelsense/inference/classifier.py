@@ -65,6 +65,7 @@ class Classifier:
         cache_size: int = 0,
         gpu: bool = True,
         on_batch: OnBatch = lambda *_: None,
+        cores: Cores | None = None,
     ) -> None:
         """Compile the network of a bundle.
 
@@ -75,6 +76,7 @@ class Classifier:
             cache_size: Number of texts to cache the scores of.
             gpu: Use an NVIDIA GPU if there is one.
             on_batch: Called after every batch with its numbers of windows and tokens.
+            cores: To share them with other classifiers, which then take turns.
 
         Raises:
             BundleError: The network or the tokenizer cannot be used.
@@ -82,16 +84,16 @@ class Classifier:
         self.manifest = bundle.manifest
         self.card, self.evaluation, self.size = bundle.card, bundle.evaluation, bundle.size
 
-        def load(bundle: Bundle, cores: Cores | None = None) -> Pipeline:
+        def load(bundle: Bundle, cores: Cores | None) -> Pipeline:
             engine = SingleNetwork(network) if network else load_engine(bundle, threads, gpu=gpu)
             return Pipeline(bundle, engine, cache_size, on_batch, cores)
 
         def load_pipeline() -> Pipeline | CascadePipeline:
             cascade = bundle.manifest.cascade
             if cascade is None:
-                return load(bundle)
-            cores = Cores(threads or available_cores())
-            first, second = (load(model, cores) for model in bundle.models)
+                return load(bundle, cores)
+            shared = cores or Cores(threads or available_cores())
+            first, second = (load(model, shared) for model in bundle.models)
             return CascadePipeline(bundle.manifest, cascade, first, second)
 
         self._load_pipeline = load_pipeline

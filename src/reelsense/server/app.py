@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from flask_openapi3 import OpenAPI
 
@@ -33,8 +34,8 @@ from reelsense.server.middleware.load_shedding import (
     LoadShedder,
 )
 from reelsense.server.middleware.metrics import ServerMetrics
-from reelsense.server.model_holder import ModelHolder
-from reelsense.server.model_source import FixedSource, FolderSource, ModelSource
+from reelsense.server.model_holder import ModelHolder, Models
+from reelsense.server.model_source import DEFAULT, FixedSource, ModelSource, folder_sources
 from reelsense.server.settings import Settings
 from reelsense.server.shadow import Shadow, shadow_folder
 from reelsense.server.state import AppState, get_state
@@ -58,27 +59,28 @@ _MIDDLEWARE = (
 
 def create_app(
     settings: Settings | None = None,
-    model: Classifier | ModelSource | None = None,
+    model: Classifier | ModelSource | Mapping[str, ModelSource] | None = None,
     known_keys: Sequence[Key] | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Mapping[str, Sequence[str]] | None = None,
 ) -> OpenAPI:
     """Return the Flask application. The model is loaded in the background.
 
     Args:
         settings: Settings of the server; by default, those of `Settings()`.
-        model: The model, or where to load it from; by default the folder in `settings`.
+        model: The model, or where to load it from, or the sources of several models by name; by
+            default those in `settings`.
         known_keys: API keys to use while those in `settings` cannot be read.
-        labels: Labels that the server already serves; by default those of the first model.
+        labels: Labels of each model that the server already serves; by default those that are
+            loaded first.
 
     Raises:
         SettingsError: The keys in `settings` cannot be read, and there are no `known_keys`.
         BundleError: No model has the name in `settings`.
     """
     settings = settings or Settings()
-    source = FixedSource(model) if isinstance(model, Classifier) else model
     app = _create_flask(settings)
     app.extensions[state.KEY] = _create_state(
-        settings, source or FolderSource(settings), known_keys, labels
+        settings, _sources(model, settings), known_keys, labels
     )
     # Imported while the model is loading: SQLAlchemy takes 0.2 s to import.
     from reelsense.server.api import (
@@ -108,6 +110,16 @@ def create_app(
     return app
 
 
+def _sources(
+    model: Classifier | ModelSource | Mapping[str, ModelSource] | None, settings: Settings
+) -> Mapping[str, ModelSource]:
+    if model is None:
+        return folder_sources(settings)
+    if isinstance(model, Mapping):
+        return model
+    return {DEFAULT: FixedSource(model) if isinstance(model, Classifier) else model}
+
+
 def _create_flask(settings: Settings) -> OpenAPI:
     app = OpenAPI(
         __name__,
@@ -125,27 +137,31 @@ def _create_flask(settings: Settings) -> OpenAPI:
 
 def _create_state(
     settings: Settings,
-    source: ModelSource,
+    sources: Mapping[str, ModelSource],
     known_keys: Sequence[Key] | None,
-    labels: Sequence[str] | None,
+    labels: Mapping[str, Sequence[str]] | None,
 ) -> AppState:
-    metrics = ServerMetrics()
+    metrics = ServerMetrics(list(sources))
     authenticator = Authenticator(settings, known_keys)
-    model_holder = ModelHolder(
-        source,
-        on_batch=metrics.record_batch,
-        on_load=metrics.record_load,
-        on_reload=authenticator.reload,
-        labels=labels,
-        allow_label_change=settings.allow_label_change,
-    )
+    default = next(iter(sources))
+    models = {
+        name: ModelHolder(
+            source,
+            on_batch=partial(metrics.record_batch, name),
+            on_load=partial(metrics.record_load, name),
+            on_reload=authenticator.reload if name == default else lambda: None,
+            labels=(labels or {}).get(name),
+            allow_label_change=settings.allow_label_change,
+        )
+        for name, source in sources.items()
+    }
     # These import SQLAlchemy.
     from reelsense.feedback.repository import FeedbackRepository
     from reelsense.feedback.writer import FeedbackWriter
     from reelsense.server.ended_sessions import EndedSessions
     from reelsense.server.jobs_worker import JobsWorker
 
-    jobs_worker = JobsWorker(settings, model_holder, metrics)
+    jobs_worker = JobsWorker(settings, models[default], metrics)
     load_shedder = LoadShedder(
         settings.max_concurrent_requests,
         settings.max_concurrent_bytes,
@@ -157,7 +173,7 @@ def _create_state(
         metrics=metrics,
         tracer=tracing.create_tracer(settings),
         authenticator=authenticator,
-        model_holder=model_holder,
+        models=Models(models),
         shadow=Shadow(
             shadow_folder(settings),
             settings.shadow_share,

@@ -1,15 +1,15 @@
-"""The model of a server process, which can be replaced while it serves."""
+"""The models of a server process, which can be replaced while it serves."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from flask import g
 
-from reelsense.errors import BundleError, NotReadyError, ReelsenseError
+from reelsense.errors import BundleError, NoModelError, NotReadyError, ReelsenseError
 from reelsense.inference.batching import OnBatch
 from reelsense.server.model_source import (
     ClassifierProtocol,
@@ -50,12 +50,11 @@ class ModelHolder:
         labels: Sequence[str] | None = None,
         allow_label_change: bool = False,
     ) -> None:
-        self.draining = False  # whether the process is shutting down
-        self.reload_everywhere = self.reload  # like `reload`, in all processes of the server
         self._source = source
         self._on_batch, self._on_load, self._on_reload = on_batch, on_load, on_reload
         self._labels, self._allow_label_change = labels, allow_label_change
         self._classifier: ClassifierProtocol | None = None
+        self.loaded_at = 0.0  # seconds since 1970; 0 without a model
         self._status = "the model is being loaded"
         self._load_attempted = threading.Event()
         self._wake = threading.Event()
@@ -111,6 +110,7 @@ class ModelHolder:
             return
         self._on_load(classifier)  # first: the metrics name a model before it answers requests
         self._classifier, self._labels = classifier, classifier.labels
+        self.loaded_at = time.time()
         manifest, seconds = classifier.manifest, time.monotonic() - start
         _log.info("serving %s %s, loaded in %.1f s", manifest.name, manifest.version, seconds)
 
@@ -128,12 +128,58 @@ class ModelHolder:
         self._on_load(None)
 
 
+class Models:
+    """The models of a server process, by the names that requests use; the first is the default."""
+
+    def __init__(self, holders: Mapping[str, ModelHolder]) -> None:
+        self.holders = dict(holders)
+        self.draining = False  # whether the process is shutting down
+        self.reload_everywhere = self.reload  # like `reload`, in all processes of the server
+
+    @property
+    def default(self) -> ModelHolder:
+        return next(iter(self.holders.values()))
+
+    def reload(self) -> None:
+        """Request that all models are loaded again soon."""
+        for holder in self.holders.values():
+            holder.reload()
+
+    def close(self, seconds: float = 30) -> None:
+        """Stop watching the sources. Waits up to `seconds` for each model that is being loaded."""
+        for holder in self.holders.values():
+            holder.close(seconds)
+
+
 def classifier(seconds: float = 0) -> ClassifierProtocol:
     """Return the classifier of the current request, which stays the same throughout the request.
 
     Waits up to `seconds` for the first model. Raises NotReadyError if none is loaded.
     """
     if "classifier" not in g:
-        g.classifier = get_state().model_holder.classifier(seconds)
+        g.classifier = get_state().models.holders[model_name()].classifier(seconds)
     current: ClassifierProtocol = g.classifier
     return current
+
+
+def model_name() -> str:
+    """Return the name of the model that the current request selects; by default the first one."""
+    name: str = g.get("model_name") or next(iter(get_state().models.holders))
+    return name
+
+
+def select_model(name: str | None) -> ClassifierProtocol:
+    """Use the model `name` for the rest of the current request, and return it; None: the default.
+
+    Waits for a model that is being loaded until the deadline of the request. Raises NoModelError if
+    the server has no such model, and NotReadyError if it is not loaded.
+    """
+    models = get_state().models.holders
+    if name is not None and name not in models:
+        raise NoModelError(
+            f'this server has no model "{name}": expected one of {", ".join(models)}'
+        )
+    if name not in (None, model_name()):
+        g.model_name = name
+        g.pop("classifier", None)
+    return classifier(g.context.remaining or 0)

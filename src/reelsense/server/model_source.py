@@ -5,7 +5,8 @@ Does not decide when to load it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from reelsense import registry
 from reelsense.bundle import Bundle, Manifest, bundle_paths, read_bundle
 from reelsense.errors import BundleError, ModelDirectoryError, SettingsError, TextError
-from reelsense.inference.batching import OnBatch
+from reelsense.inference.batching import Cores, OnBatch
 from reelsense.inference.call_context import CallContext
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.engine import available_cores
@@ -80,24 +81,50 @@ class FixedSource:
         return self._classifier
 
 
-def model_folder(settings: Settings) -> Path:
-    """Return the folder of the model that `settings` name; by default that of the bundled model.
+DEFAULT = "default"  # name of the only model
 
-    Symbolic links are not resolved: a link that is redirected updates the model.
+_NAMED = re.compile(r"([A-Za-z0-9][\w.-]{0,63})=(.+)")
+
+
+def model_folders(settings: Settings) -> dict[str, Path]:
+    """Return the folder of each model that `settings` name, by the name that requests use.
+
+    The first one is the default. Symbolic links are not resolved: a link that is redirected updates
+    the model.
 
     Raises:
         BundleError: No model has that name.
-        SettingsError: The settings name a model and a directory of models.
+        SettingsError: The settings name a model and a directory of models, or a name twice.
         ModelDirectoryError: The directory does not exist or has no champion.
     """
-    if not settings.models:
-        return registry.find(settings.model or None)
+    if settings.models:
+        return {DEFAULT: _champion(settings)}
+    named = [_NAMED.fullmatch(part.strip()) for part in (settings.model or "").split(",")]
+    if not all(named):
+        return {DEFAULT: registry.find(settings.model or None)}
+    folders = {match[1]: registry.find(match[2]) for match in named if match}
+    if len(folders) < len(named):
+        raise SettingsError(
+            f'--model: invalid value "{settings.model}": expected a different name for each model',
+            code="conflicting-settings",
+        )
+    return folders
+
+
+def as_setting(folders: Mapping[str, Path]) -> str:
+    """Return the value of the setting `model` for these folders."""
+    if list(folders) == [DEFAULT]:
+        return str(folders[DEFAULT].absolute())
+    return ",".join(f"{name}={folder.absolute()}" for name, folder in folders.items())
+
+
+def _champion(settings: Settings) -> Path:
     if settings.model:
         raise SettingsError(
             "--models cannot be combined with --model: set one of them",
             code="conflicting-settings",
         )
-    directory = ModelDirectory(Path(settings.models))
+    directory = ModelDirectory(Path(str(settings.models)))
     directory.versions()
     if CHAMPION not in directory.aliases():
         raise ModelDirectoryError(
@@ -109,28 +136,45 @@ def model_folder(settings: Settings) -> Path:
 
 
 class FolderSource:
-    """The model that the settings name. Raises what `model_folder` raises."""
+    """The model in a folder. Several models of a process share its `cores`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._folder = model_folder(settings)
+    def __init__(self, folder: Path, settings: Settings, cores: Cores | None = None) -> None:
+        self._folder, self._settings, self._cores = folder, settings, cores
 
     def poll(self) -> object:
         return poll(self._folder)
 
     def load(self, on_batch: OnBatch) -> Classifier:
         with unchanged(self._folder) as folder:
-            return create_classifier(read_bundle(folder), self._settings, on_batch)
+            return create_classifier(read_bundle(folder), self._settings, on_batch, self._cores)
 
 
-def create_classifier(bundle: Bundle, settings: Settings, on_batch: OnBatch) -> Classifier:
+def folder_sources(settings: Settings) -> dict[str, ModelSource]:
+    """Return the sources of the models that `settings` name. Raises what `model_folders` raises.
+
+    They share the cores of the process, and the limit of cached predictions.
+    """
+    folders = model_folders(settings)
+    settings = settings.model_copy(update={"cache_size": settings.cache_size // len(folders)})
+    cores = Cores(process_cores(settings)) if len(folders) > 1 else None
+    return {name: FolderSource(folder, settings, cores) for name, folder in folders.items()}
+
+
+def process_cores(settings: Settings) -> int:
+    """Return the number of cores of each server process."""
+    return max(1, available_cores() // settings.workers)
+
+
+def create_classifier(
+    bundle: Bundle, settings: Settings, on_batch: OnBatch, cores: Cores | None = None
+) -> Classifier:
     """Return the classifier of one server process, which gets its share of the cores."""
-    workers = settings.workers
     return Classifier(
         bundle,
-        threads=max(1, available_cores() // workers) if workers > 1 else None,
+        threads=process_cores(settings) if settings.workers > 1 else None,
         cache_size=settings.cache_size,
         on_batch=on_batch,
+        cores=cores,
     )
 
 

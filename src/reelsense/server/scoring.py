@@ -17,7 +17,7 @@ from reelsense.inference.calibration import decision_thresholds
 from reelsense.prediction import Explanation, Prediction
 from reelsense.server.middleware.field_errors import FieldError, InvalidRequestError, invalid
 from reelsense.server.middleware.request_context import call_context
-from reelsense.server.model_holder import classifier
+from reelsense.server.model_holder import classifier, model_name
 from reelsense.server.state import get_state
 
 
@@ -62,8 +62,9 @@ def _score(texts: Sequence[str], risk: float | None) -> list[Prediction | TextEr
     limit = get_state().settings.max_characters
     short_enough = [text for text in texts if len(text) <= limit]
     results = classifier().predict_each(short_enough, risk=risk, context=call_context())
-    get_state().metrics.record_predictions(results, call_context())
-    get_state().shadow.offer(short_enough, results)
+    get_state().metrics.record_predictions(model_name(), results, call_context())
+    if classifier() is get_state().models.default.classifier():  # the shadow of the default model
+        get_state().shadow.offer(short_enough, results)
     remaining = iter(results)
     return [
         next(remaining)
@@ -127,7 +128,7 @@ def explain_one(
         )
     except TextError as error:
         raise invalid([_field_error(pointer, error)]) from error
-    get_state().metrics.record_predictions([explanation.prediction], call_context())
+    get_state().metrics.record_predictions(model_name(), [explanation.prediction], call_context())
     return explanation
 
 

@@ -76,7 +76,8 @@ class Settings(BaseModel):
     """Port to listen on; 0 selects a free one."""
     model: str | None = None
     """Name of an installed model (`reelsense models`) or folder of a bundle; by default the bundled
-    model."""
+    model. For several models, each with the name that requests select it by: NAME=MODEL, repeated
+    on the command line, separated by commas elsewhere. The first one is the default."""
     models: str | None = None
     """Directory of model versions (`reelsense models`), in place of --model: serve its champion and
     follow changes of it."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reelsense.server.middleware.load_shedding import LoadShedder
     from reelsense.server.middleware.metrics import ServerMetrics
     from reelsense.server.middleware.tracing import Tracer
-    from reelsense.server.model_holder import ModelHolder
+    from reelsense.server.model_holder import Models
     from reelsense.server.shadow import Shadow
 
 KEY = "reelsense"  # of the state in `Flask.extensions`
@@ -35,7 +35,7 @@ class AppState:
     metrics: ServerMetrics
     tracer: Tracer | None
     authenticator: Authenticator
-    model_holder: ModelHolder
+    models: Models
     shadow: Shadow
     jobs_worker: JobsWorker
     ended_sessions: EndedSessions

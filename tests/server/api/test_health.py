@@ -51,7 +51,7 @@ def test_requests_wait_for_loading_model(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_draining_server_is_alive_but_not_ready(app: Flask, client: FlaskClient) -> None:
-    app.extensions["reelsense"].model_holder.draining = True
+    app.extensions["reelsense"].models.draining = True
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert "shutting down" in answer.get_json()["detail"]

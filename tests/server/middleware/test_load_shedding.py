@@ -336,5 +336,5 @@ def test_missing_model_releases_request(tmp_path: Path) -> None:
         answer = ask(app.test_client(), *request)
         assert answer.status_code == 503
         assert answer.headers["Retry-After"] == "1"
-    app.extensions["reelsense"].model_holder.close()
+    app.extensions["reelsense"].models.close()
     assert counts(app) == (0, 0)

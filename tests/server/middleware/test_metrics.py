@@ -284,14 +284,14 @@ def test_model_info_names_current_model(client: FlaskClient) -> None:
 
 
 def test_model_info_drops_previous_model() -> None:
-    metrics = ServerMetrics()
+    metrics = ServerMetrics(["default"])
     for version in ("1", "2", "3"):
         bundle = tiny.bundle()
         manifest = replace(bundle.manifest, version=version)
         metrics.record_load(
-            Classifier(replace(bundle, manifest=manifest), network=tiny.count_moods)
+            "default", Classifier(replace(bundle, manifest=manifest), network=tiny.count_moods)
         )
-        metrics.record_load(None)
+        metrics.record_load("default", None)
     samples = Samples(metrics.render().decode())
     assert [samples("model_info", version=version) for version in ("1", "2", "3")] == [0, 0, 1]
     assert samples("model_loads_total", outcome="served") == 3
@@ -302,7 +302,7 @@ def test_failed_model_load_is_counted(tmp_path: Path) -> None:
     app = create_app(Settings(model=str(tmp_path)))
     client = app.test_client()
     assert client.post("/v1/predict", json={"text": "good"}).status_code == 503
-    app.extensions["reelsense"].model_holder.close()
+    app.extensions["reelsense"].models.close()
     samples = read_samples(client)
     assert samples("model_loads_total", outcome="rejected") == 1
     assert samples("model_info") == 0
@@ -357,7 +357,7 @@ def test_processes_share_metrics_after_their_end() -> None:
 def test_empty_metrics_file_of_new_process_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    metrics = ServerMetrics()
+    metrics = ServerMetrics(["default"])
     monkeypatch.setenv(FOLDER, str(tmp_path))
     assert metrics.render() == b""
     (tmp_path / "counter_1.db").touch()

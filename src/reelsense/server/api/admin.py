@@ -19,6 +19,6 @@ def prometheus_metrics() -> Response:
 
 @blueprint.post("/admin/reload")
 def reload() -> tuple[Response, int]:
-    """Reload the model and the keys, as SIGHUP does."""
-    get_state().model_holder.reload_everywhere()
-    return jsonify(status="reloading the model and the keys; the log reports the result"), 202
+    """Reload the models and the keys, as SIGHUP does."""
+    get_state().models.reload_everywhere()
+    return jsonify(status="reloading the models and the keys; the log reports the result"), 202

@@ -27,7 +27,7 @@ from reelsense.server.api.constraints import (
     is_batch,
 )
 from reelsense.server.api.openapi import json_response, json_responses
-from reelsense.server.api.schemas import RequestModel
+from reelsense.server.api.schemas import ModelPath, RequestModel
 from reelsense.server.middleware.field_errors import (
     A_BATCH,
     A_FLAT_BATCH,
@@ -36,7 +36,7 @@ from reelsense.server.middleware.field_errors import (
     ResponseModel,
 )
 from reelsense.server.middleware.load_shedding import limit_concurrency
-from reelsense.server.model_holder import classifier
+from reelsense.server.model_holder import classifier, select_model
 from reelsense.server.scoring import answer_all
 
 blueprint = APIBlueprint("compat", __name__)
@@ -124,14 +124,15 @@ class EmbeddingsPredictRequest(RequestModel):
 
 
 @blueprint.post(
-    "/models/default",
+    "/models/<name>",
     tags=[_HUGGING_FACE],
     operation_id="hugging_face",
-    responses=json_responses(BatchLabelScores, 400, 413, 415, 422, 503, 504),
+    responses=json_responses(BatchLabelScores, 400, 404, 413, 415, 422, 503, 504),
 )
 @limit_concurrency
-def hugging_face(body: InferenceRequest) -> Response:
+def hugging_face(path: ModelPath, body: InferenceRequest) -> Response:
     """Classify texts, compatible with Hugging Face text classification."""
+    select_model(path.name)
     parameters = body.parameters or InferenceParameters()
     scores = [
         _label_scores(prediction, parameters.function_to_apply)[: parameters.top_k]

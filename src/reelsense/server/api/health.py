@@ -48,11 +48,14 @@ def startedz() -> Response:
     "/readyz", operation_id="ready", responses=json_responses(ReadyResponse, 503, keys=False)
 )
 def readyz() -> Response:
-    """Readiness: 200 while the server accepts requests, otherwise 503 with the reason."""
-    if get_state().model_holder.draining:
+    """Readiness: 200 while the server accepts requests for all models, otherwise 503."""
+    models = get_state().models
+    if models.draining:
         raise NotReadyError(
             "the server is shutting down and completes the requests it has accepted",
             code="shutting-down",
         )
+    for holder in models.holders.values():
+        holder.classifier()  # raises NotReadyError
     model = ModelSchema.model_validate(classifier().manifest)
     return json_response(ReadyResponse(status="ready", model=model))

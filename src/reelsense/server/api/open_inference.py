@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, for one model with one input.
+"""The Open Inference Protocol, version 2, for models with one input.
 
 Does not support Triton's binary extension.
 """
@@ -19,13 +19,11 @@ from reelsense import __version__
 from reelsense.prediction import Prediction
 from reelsense.server.api.constraints import WHOLE, AnyText, TextBatch, TextList, is_batch
 from reelsense.server.api.openapi import json_response, json_responses
-from reelsense.server.api.schemas import RequestModel
+from reelsense.server.api.schemas import ModelPath, RequestModel
 from reelsense.server.middleware.field_errors import A_BATCH, A_LIST, ResponseModel, optional
 from reelsense.server.middleware.load_shedding import limit_concurrency
-from reelsense.server.model_holder import classifier
+from reelsense.server.model_holder import classifier, select_model
 from reelsense.server.scoring import answer_all
-
-MODEL_NAME = "default"
 
 # https://github.com/kserve/open-inference-protocol
 blueprint = APIBlueprint(
@@ -186,24 +184,24 @@ def ready() -> Response:
 
 
 @blueprint.get(
-    f"/models/{MODEL_NAME}/ready",
+    "/models/<name>/ready",
     operation_id="v2_model_ready",
-    responses=json_responses(ModelReadyResponse, 503),
+    responses=json_responses(ModelReadyResponse, 404, 503),
 )
-def model_ready() -> Response:
+def model_ready(path: ModelPath) -> Response:
     """Readiness of the model: 200 once it is loaded, 503 before."""
-    return json_response(ModelReadyResponse(name=MODEL_NAME, ready=bool(classifier())))
+    return json_response(ModelReadyResponse(name=path.name, ready=bool(select_model(path.name))))
 
 
 @blueprint.get(
-    f"/models/{MODEL_NAME}", operation_id="v2_model", responses=json_responses(ModelMetadata, 503)
+    "/models/<name>", operation_id="v2_model", responses=json_responses(ModelMetadata, 404, 503)
 )
-def model() -> Response:
+def model(path: ModelPath) -> Response:
     """Describe the inputs and outputs of the model."""
-    outputs = _outputs([], classifier().labels)
+    outputs = _outputs([], select_model(path.name).labels)
     return json_response(
         ModelMetadata(
-            name=MODEL_NAME,
+            name=path.name,
             platform="openvino",
             inputs=[Tensor(name="text", datatype="BYTES", shape=[-1])],
             outputs=[
@@ -215,21 +213,21 @@ def model() -> Response:
 
 
 @blueprint.post(
-    f"/models/{MODEL_NAME}/infer",
+    "/models/<name>/infer",
     operation_id="v2_infer",
-    responses=json_responses(InferResponse, 400, 413, 415, 422, 503, 504),
+    responses=json_responses(InferResponse, 400, 404, 413, 415, 422, 503, 504),
 )
 @limit_concurrency
-def infer(body: InferRequest) -> Response:
+def infer(path: ModelPath, body: InferRequest) -> Response:
     """Classify texts. The columns of probabilities are in the order of the labels of the model."""
-    manifest = classifier().manifest
+    manifest = select_model(path.name).manifest
     predictions = answer_all(body.inputs[0].texts, body.inputs[0].pointers)
     outputs = {output.name: output for output in _outputs(predictions, manifest.labels)}
     # A repeated name is returned once.
     names = dict.fromkeys(output.name for output in body.outputs) if body.outputs else outputs
     return json_response(
         InferResponse(
-            model_name=MODEL_NAME,
+            model_name=path.name,
             model_version=manifest.version,
             **({"id": body.id} if "id" in body.model_fields_set else {}),
             outputs=[outputs[name] for name in names],

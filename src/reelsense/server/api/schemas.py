@@ -6,7 +6,7 @@ Does not know routes or how texts are scored.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -51,6 +51,11 @@ class PredictRequest(RequestModel):
         description="Target error rate among predictions whose verdict is not unsure: 0.02 is 2 %. "
         "Default: that of the model.",
     )
+    model: str | None = Field(
+        default=None,
+        description="Name of the model, for servers with several (GET /v1/models). Default: the "
+        "first one.",
+    )
     strict: bool = Field(
         default=False, description="Reject the request if any of the texts cannot be scored."
     )
@@ -60,6 +65,31 @@ class PredictRequest(RequestModel):
         if ("text" in self.model_fields_set) == ("texts" in self.model_fields_set):
             raise PydanticCustomError("one-of", 'Send one of "text" and "texts"')
         return self
+
+
+class ModelPath(BaseModel):
+    """The name of a model in a URL."""
+
+    name: str = Field(description="Name of the model (GET /v1/models).")
+
+
+class ServedModel(ResponseModel):
+    """A model that the server offers. The first fields are those of the OpenAI API."""
+
+    id: str = Field(description="The name by which requests select it.")
+    object: Literal["model"]
+    created: int = Field(description="When it was loaded, in seconds since 1970; 0 before.")
+    owned_by: Literal["reelsense"]
+    name: str = optional("The model's own name.")
+    version: str = optional("Changes whenever predictions may change.")
+    labels: list[str] = optional("The labels, in the order of probabilities.")
+
+
+class ModelsResponse(ResponseModel):
+    """The models of the server; the first one is the default."""
+
+    object: Literal["list"]
+    data: list[ServedModel]
 
 
 class ModelSchema(ResponseModel):
@@ -130,6 +160,11 @@ class ExplainRequest(RequestModel):
     )
 
     text: Text = Field(description="One text.")
+    model: str | None = Field(
+        default=None,
+        description="Name of the model, for servers with several (GET /v1/models). Default: the "
+        "first one.",
+    )
     risk: Risk | None = Field(default=None, description="Target error rate, as in /v1/predict.")
     budget: Annotated[int, Field(ge=MIN_BUDGET, le=MAX_BUDGET), WHOLE] = Field(
         default=BUDGET,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from flask import Response
@@ -11,7 +12,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from reelsense import __version__
 from reelsense.bulk.rows import as_dict
 from reelsense.bundle import Manifest
-from reelsense.errors import TextError
+from reelsense.errors import NotReadyError, TextError
 from reelsense.prediction import Prediction
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import (
@@ -22,13 +23,15 @@ from reelsense.server.api.schemas import (
     Limits,
     ModelInfo,
     ModelSchema,
+    ModelsResponse,
     PredictionSchema,
     PredictRequest,
     PredictResponse,
+    ServedModel,
 )
 from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.problems import TextErrorSchema
-from reelsense.server.model_holder import classifier
+from reelsense.server.model_holder import classifier, select_model
 from reelsense.server.scoring import (
     answer_all,
     answer_each,
@@ -46,7 +49,7 @@ blueprint = APIBlueprint("api", __name__, url_prefix="/v1", abp_tags=[Tag(name="
 @blueprint.post(
     "/predict",
     operation_id="predict",
-    responses=json_responses(PredictResponse, 400, 413, 415, 422, 503, 504),
+    responses=json_responses(PredictResponse, 400, 404, 413, 415, 422, 503, 504),
 )
 @limit_concurrency
 def predict(body: PredictRequest) -> Response:
@@ -55,7 +58,7 @@ def predict(body: PredictRequest) -> Response:
     Texts of any length are read completely. Predictions are in the order of the texts and
     independent of each other.
     """
-    manifest = classifier().manifest
+    manifest = select_model(body.model).manifest
     decision_threshold = threshold(manifest, body.risk)
     answers: Sequence[Prediction | TextError]
     if "texts" not in body.model_fields_set:
@@ -84,7 +87,7 @@ def predict(body: PredictRequest) -> Response:
 @blueprint.post(
     "/explain",
     operation_id="explain",
-    responses=json_responses(ExplainResponse, 400, 413, 415, 422, 503, 504),
+    responses=json_responses(ExplainResponse, 400, 404, 413, 415, 422, 503, 504),
 )
 @limit_concurrency
 def explain(body: ExplainRequest) -> Response:
@@ -95,7 +98,7 @@ def explain(body: ExplainRequest) -> Response:
     the prediction alone. With `aspects`, the response also has the clauses that judge an aspect of
     the film.
     """
-    manifest = classifier().manifest
+    manifest = select_model(body.model).manifest
     threshold(manifest, body.risk)  # rejects a risk that the model does not support
     if body.aspects:
         require_aspects(manifest)
@@ -131,6 +134,21 @@ def _prediction_schema(
     if prediction_id is not None:
         fields["prediction_id"] = prediction_id
     return PredictionSchema.model_validate(fields)
+
+
+@blueprint.get("/models", operation_id="models", responses=json_responses(ModelsResponse))
+def models() -> Response:
+    """List the models of the server. Those without a version are not loaded yet."""
+    data = []
+    for name, holder in get_state().models.holders.items():
+        served: dict[str, Any] = {"id": name, "created": int(holder.loaded_at)}
+        served |= {"object": "model", "owned_by": "reelsense"}
+        with suppress(NotReadyError):
+            manifest = holder.classifier().manifest
+            served |= {"name": manifest.name, "version": manifest.version}
+            served["labels"] = list(manifest.labels)
+        data.append(ServedModel(**served))
+    return json_response(ModelsResponse(object="list", data=data))
 
 
 @blueprint.get("/info", operation_id="info", responses=json_responses(InfoResponse, 503))

@@ -21,7 +21,8 @@ from reelsense.server.api.schemas import RequestModel
 from reelsense.server.middleware.field_errors import A_LIST, A_TEXT, ResponseModel
 from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.request_context import request_id
-from reelsense.server.model_holder import classifier
+from reelsense.server.model_holder import classifier, select_model
+from reelsense.server.state import get_state
 
 blueprint = APIBlueprint("vllm", __name__)
 
@@ -38,7 +39,9 @@ class ClassifyRequest(RequestModel):
     )
 
     model: str | None = Field(
-        default=None, description="Ignored: the response names the model that was used."
+        default=None,
+        description="Name of a model (GET /v1/models). Other names select the default model; the "
+        "response names the one that was used.",
     )
     input: Annotated[
         Annotated[Text, UnionTag(A_TEXT)] | TextList,
@@ -93,6 +96,8 @@ def _classify_route(rule: str, name: str) -> Callable[[_View], _View]:
 @limit_concurrency
 def classify(body: ClassifyRequest) -> Response:
     """Classify texts, compatible with the classification API of vLLM."""
+    if body.model in get_state().models.holders:
+        select_model(body.model)
     predictions = answer_one_or_all(body.input, "#/input")
     function = "none" if body.use_activation is False else "softmax"
     tokens = sum(prediction.tokens.total for prediction in predictions)

@@ -39,8 +39,8 @@ _METRICS: Sequence[tuple[str, str, str, Mapping[str, Sequence[str]]]] = (
     ("requests", "counter", "Requests answered.", {"route": (), "method": (), "status": ()}),
     ("request_duration_seconds", "duration", "Duration of requests, except 429.", {"route": ()}),
     ("phase_duration_seconds", "duration", "Duration of scoring phases.", {"phase": _PHASES}),
-    ("batch_windows", "windows", "Windows per batch.", {}),
-    ("tokens", "counter", "Tokens processed by the network, without padding.", {}),
+    ("batch_windows", "windows", "Windows per batch.", {"model": ()}),
+    ("tokens", "counter", "Tokens processed by the network, without padding.", {"model": ()}),
     ("requests_in_flight", "sum", "Requests in flight.", {}),
     ("request_bytes_in_flight", "sum", "Bytes of their bodies.", {}),
     ("shed", "counter", "Requests rejected with 429.", {"reason": ("queue", "rate", "jobs")}),
@@ -48,11 +48,11 @@ _METRICS: Sequence[tuple[str, str, str, Mapping[str, Sequence[str]]]] = (
     ("abandoned", "counter", "Requests whose client disconnected.", {}),
     ("cache_hits", "counter", "Texts answered from the cache.", {}),
     ("cache_misses", "counter", "Texts that were computed.", {}),
-    ("model_info", "flag", "1 for the model in use.", {"name": (), "version": ()}),
-    ("workers", "sum", "Processes with (ready) or without a model.", {"state": ()}),
-    ("model_loads", "counter", "Attempts to load a model.", {"outcome": ("served", "rejected")}),
-    ("predictions", "counter", "Predictions.", {"label": (), "verdict": ()}),
-    ("confidence", "probability", "Probability of the predicted label.", {}),
+    ("model_info", "flag", "1 for the model in use.", {"model": (), "name": (), "version": ()}),
+    ("workers", "sum", "Processes with (ready) or without all models.", {"state": ()}),
+    ("model_loads", "counter", "Attempts to load a model.", {"model": (), "outcome": ()}),
+    ("predictions", "counter", "Predictions.", {"model": (), "label": (), "verdict": ()}),
+    ("confidence", "probability", "Probability of the predicted label.", {"model": ()}),
     (
         "shadow_texts",
         "counter",
@@ -72,7 +72,8 @@ _METRICS: Sequence[tuple[str, str, str, Mapping[str, Sequence[str]]]] = (
 class ServerMetrics:
     """The metrics of one process, or of several that share a folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: Sequence[str]) -> None:
+        """Create the metrics of a server with `models`."""
         # Imported here, because the library reads the variable of the folder when it is imported.
         import prometheus_client
         from prometheus_client import Counter, Gauge, Histogram
@@ -94,11 +95,15 @@ class ServerMetrics:
         for name, kind, text, labels in _METRICS:
             metric = kinds[kind](f"reelsense_{name}", text, tuple(labels), registry=self._registry)
             self._metrics[name] = metric
-            for values in labels.values():
+            for values in labels.values() if len(labels) == 1 else ():
                 for value in values:
                     metric.labels(value)
-        self._current_model: tuple[str, str] | None = None
-        self._set_ready(0)
+        for model in models:
+            for outcome in ("served", "rejected"):
+                self._metric("model_loads", model, outcome)
+            self._metric("tokens", model)
+        self._loaded: dict[str, tuple[str, str] | None] = dict.fromkeys(models)
+        self._set_ready()
 
     def _metric(self, name: str, *labels: object) -> Any:
         metric = self._metrics[name]
@@ -112,7 +117,9 @@ class ServerMetrics:
         if seconds is not None and status != HTTPStatus.TOO_MANY_REQUESTS:
             self._metric("request_duration_seconds", route).observe(seconds)
 
-    def record_predictions(self, answers: Sequence[object], context: CallContext) -> None:
+    def record_predictions(
+        self, model: str, answers: Sequence[object], context: CallContext
+    ) -> None:
         """Count the predictions among the answers of a call, and the duration of its phases."""
         for phase in _PHASES:
             self._metric("phase_duration_seconds", phase).observe(getattr(context, phase))
@@ -120,12 +127,12 @@ class ServerMetrics:
         self._metric("cache_misses").inc(context.computed)
         for prediction in answers:
             if isinstance(prediction, Prediction):
-                self._metric("predictions", prediction.label, prediction.verdict).inc()
-                self._metric("confidence").observe(prediction.score)
+                self._metric("predictions", model, prediction.label, prediction.verdict).inc()
+                self._metric("confidence", model).observe(prediction.score)
 
-    def record_batch(self, windows: int, tokens: int) -> None:
-        self._metric("batch_windows").observe(windows)
-        self._metric("tokens").inc(tokens)
+    def record_batch(self, model: str, windows: int, tokens: int) -> None:
+        self._metric("batch_windows", model).observe(windows)
+        self._metric("tokens", model).inc(tokens)
 
     def record_shadow(self, outcome: str) -> None:
         """Count a text for the shadow model."""
@@ -152,19 +159,21 @@ class ServerMetrics:
         if code in _COUNTED_PROBLEMS:
             self._metric(*_COUNTED_PROBLEMS[code]).inc()
 
-    def record_load(self, classifier: ClassifierProtocol | None) -> None:
-        """Count a model that was loaded, or with None one that could not be loaded."""
-        self._metric("model_loads", "served" if classifier else "rejected").inc()
+    def record_load(self, model: str, classifier: ClassifierProtocol | None) -> None:
+        """Count a load of `model`; with None, one that failed."""
+        self._metric("model_loads", model, "served" if classifier else "rejected").inc()
         if classifier:
-            if self._current_model:
-                self._metric("model_info", *self._current_model).set(0)
-            self._current_model = (classifier.manifest.name, classifier.manifest.version)
-            self._metric("model_info", *self._current_model).set(1)
-            self._set_ready(1)
+            if before := self._loaded[model]:
+                self._metric("model_info", model, *before).set(0)
+            current = (classifier.manifest.name, classifier.manifest.version)
+            self._loaded[model] = current
+            self._metric("model_info", model, *current).set(1)
+            self._set_ready()
 
-    def _set_ready(self, ready: int) -> None:
+    def _set_ready(self) -> None:
+        ready = all(self._loaded.values())
         self._metric("workers", "ready").set(ready)
-        self._metric("workers", "waiting").set(1 - ready)
+        self._metric("workers", "waiting").set(not ready)
 
     def set_in_flight(self, requests: int, size: int) -> None:
         self._metric("requests_in_flight").set(requests)

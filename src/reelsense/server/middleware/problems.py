@@ -18,6 +18,7 @@ from reelsense.errors import (
     InputError,
     JobStateError,
     NoJobError,
+    NoModelError,
     NoPredictionError,
     NotReadyError,
     OverloadedError,
@@ -52,6 +53,7 @@ _BY_STATUS: dict[int, ProblemType] = {
 _BY_ERROR: dict[type[ReelsenseError], ProblemType] = {
     InputError: PROBLEM_TYPES["invalid-request"],
     NoJobError: PROBLEM_TYPES["not-found"],
+    NoModelError: PROBLEM_TYPES["not-found"],
     NoPredictionError: PROBLEM_TYPES["not-found"],
     JobStateError: PROBLEM_TYPES["not-ended"],
     StoreError: PROBLEM_TYPES["storage"],

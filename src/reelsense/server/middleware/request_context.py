@@ -96,6 +96,8 @@ def _log_fields(phases: dict[str, float], status: int) -> dict[str, Any]:
     fields |= {f"{name}_ms": round(seconds * 1000, 1) for name, seconds in phases.items()}
     if "classifier" in g:
         fields["model"] = g.classifier.manifest.version
+    if "model_name" in g:
+        fields["model_name"] = g.model_name
     if "key" in g:
         fields["key"] = g.key.name
     if "texts" in g:

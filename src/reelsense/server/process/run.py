@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -24,7 +24,7 @@ from reelsense.server.middleware import metrics, tracing
 from reelsense.server.middleware.auth import check_access
 from reelsense.server.middleware.keys import read_keys
 from reelsense.server.middleware.logging import log_settings
-from reelsense.server.model_source import model_folder
+from reelsense.server.model_source import as_setting, model_folders
 from reelsense.server.process.address import (
     bind_address,
     check_free,
@@ -47,9 +47,9 @@ _METRICS_BYTES = 16 * 1024 * 1024
 def run(settings: Settings) -> None:
     """Serve until stopped by a signal. Raises ReelsenseError if the server cannot start."""
     settings = prepared(settings)
-    manifest = read_bundle(model_folder(settings)).manifest
+    manifests = [read_bundle(folder).manifest for folder in model_folders(settings).values()]
     with _scratch_folder(shared_metrics=settings.workers > 1) as scratch:
-        _Server(settings, manifest, scratch).run()
+        _Server(settings, manifests, scratch).run()
 
 
 def prepared(settings: Settings) -> Settings:
@@ -63,7 +63,7 @@ def prepared(settings: Settings) -> Settings:
 
         Database(settings.database).close()  # raises StoreError if it cannot be used
     check_free(settings)
-    shared: dict[str, Any] = {"model": str(model_folder(settings).absolute()), "models": None}
+    shared: dict[str, Any] = {"model": as_setting(model_folders(settings)), "models": None}
     if shadow := shadow_folder(settings):
         shared["shadow"] = str(shadow.absolute())
     if settings.secret is None:
@@ -77,7 +77,8 @@ def check_start(settings: Settings) -> None:
     Has no side effects and ignores whether the port is in use: the server itself may be running.
     """
     _check(settings)
-    read_bundle(model_folder(settings))
+    for folder in model_folders(settings).values():
+        read_bundle(folder)
 
 
 def _check(settings: Settings) -> None:
@@ -92,11 +93,12 @@ def _check(settings: Settings) -> None:
         check_url(settings.database)
 
 
-def announce(settings: Settings, manifest: Manifest, port: int) -> None:
-    """Print the model and the address to standard output."""
+def announce(settings: Settings, manifests: Sequence[Manifest], port: int) -> None:
+    """Print the models and the address to standard output."""
+    models = ", ".join(f"{manifest.name} {manifest.version}" for manifest in manifests)
     with suppress(OSError):  # such as a full disk: serve nevertheless
         print(
-            f"reelsense serves {manifest.name} {manifest.version} on "
+            f"reelsense serves {models} on "
             f"{client_address(settings, port)} (process {os.getpid()}; Ctrl-C stops it)",
             flush=True,
         )
@@ -130,8 +132,8 @@ def _scratch_folder(*, shared_metrics: bool) -> Iterator[str]:
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
-    def __init__(self, settings: Settings, manifest: Manifest, scratch: str) -> None:
-        self._settings, self._manifest, self._scratch = settings, manifest, scratch
+    def __init__(self, settings: Settings, manifests: Sequence[Manifest], scratch: str) -> None:
+        self._settings, self._manifests, self._scratch = settings, manifests, scratch
         self._keys = read_keys(settings)
         super().__init__()
 
@@ -156,7 +158,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
 
     def load(self) -> Flask:
         # The labels for workers that start later: all workers must serve the same ones.
-        labels = self._manifest.labels
+        names = model_folders(self._settings)
+        served = [manifest.labels for manifest in self._manifests]
+        labels = dict(zip(names, served, strict=True))
         return create_app(self._settings, known_keys=self._keys, labels=labels)
 
     def read_keys(self) -> None:
@@ -170,7 +174,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     def _announce(self, supervisor: Any) -> None:
         settings = self._settings
         port = 0 if settings.socket_path else supervisor.LISTENERS[0].sock.getsockname()[1]
-        announce(settings, self._manifest, port)
+        announce(settings, self._manifests, port)
 
 
 def _umask() -> int:

@@ -16,7 +16,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from reelsense.server.jobs_worker import JobsWorker
-from reelsense.server.model_holder import ModelHolder
+from reelsense.server.model_holder import Models
 from reelsense.server.process.listener import Connections
 from reelsense.server.state import state_of
 
@@ -97,7 +97,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
     def run(self) -> None:
         """Serve until shut down and all accepted requests are answered."""
         state = state_of(self.wsgi)
-        model, jobs = state.model_holder, state.jobs_worker
+        models, jobs = state.models, state.jobs_worker
         connections = self._connections = Connections(
             self.wsgi,
             self.sockets[0].sock,
@@ -108,7 +108,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
         state.feedback_writer.start()
         if state.authenticator.keys:
             state.ended_sessions.start()
-        model.reload_everywhere = lambda: os.kill(self.ppid, signal.SIGHUP)
+        models.reload_everywhere = lambda: os.kill(self.ppid, signal.SIGHUP)
         last_heartbeat = 0.0
         while self.alive and self.ppid == os.getppid():
             if (now := time.monotonic()) - last_heartbeat > 1:
@@ -116,13 +116,13 @@ class ServingWorker(Worker):  # type: ignore[misc]
                 last_heartbeat = now
             if self._reload_requested:
                 self._reload_requested = False
-                model.reload()
+                models.reload()
             connections.turn(1)
-        self._shut_down(connections, model, jobs)
+        self._shut_down(connections, models, jobs)
 
-    def _shut_down(self, connections: Connections, model: ModelHolder, jobs: JobsWorker) -> None:
+    def _shut_down(self, connections: Connections, models: Models, jobs: JobsWorker) -> None:
         """Answer the accepted requests, and exit before the supervisor would kill the worker."""
-        model.draining = True
+        models.draining = True
         _log.info(
             "stopping: finishing accepted requests; press Ctrl-C again or send QUIT to stop now"
         )
@@ -134,7 +134,7 @@ class ServingWorker(Worker):  # type: ignore[misc]
         state_of(self.wsgi).shadow.close()
         state_of(self.wsgi).feedback_writer.close(max(0.0, end - time.monotonic()))
         jobs.close(max(0.0, end - time.monotonic()))
-        model.close(max(0.0, end - time.monotonic()))
+        models.close(max(0.0, end - time.monotonic()))
         if self.ppid != os.getppid():  # the supervisor, which would do it, has died
             shutil.rmtree(self.cfg.worker_tmp_dir, ignore_errors=True)
 
