@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reelsense.datasets.evaluation_sets import Audit
+from reelsense.datasets.reviews import Review
+from reelsense.evaluation.baseline import cross_validate
 from reelsense.evaluation.metrics import share_of
 from reelsense.evaluation.predictions import LabelledPredictions
 from reelsense.report.results import AUDITED, Disagreement, LabelErrors, LabelView
@@ -50,6 +52,23 @@ def suspect_labels(predictions: LabelledPredictions) -> NDArray[np.int64]:
         n_jobs=1,  # more would fork a process that has threads
     )
     return indices
+
+
+def describe_suspects(reviews: Sequence[Review], limit: int = 10) -> list[str]:
+    """Return a line with up to `limit` labels of `reviews` to check; empty without suspects.
+
+    They are found by cross-validation of a bag of words, before a model is trained.
+    """
+    predictions = cross_validate(reviews)
+    suspects = [] if predictions is None else suspect_labels(predictions).tolist()
+    if predictions is None or not suspects:
+        return []
+    rows = [_disagreement(predictions, n) for n in suspects[:limit]]
+    listed = ", ".join(f"{row.name} ({row.label}; {row.predicted}?)" for row in rows)
+    return [
+        f"labels to check ({len(suspects):,}), because a bag of words trained on other rows "
+        f"contradicts them: {listed}{', ...' if len(suspects) > limit else ''}"
+    ]
 
 
 def label_errors(
