@@ -7,6 +7,7 @@ import pytest
 
 from reelsense.datasets.evaluation_sets import Audit
 from reelsense.datasets.reviews import Review
+from reelsense.evaluation import label_quality
 from reelsense.evaluation.label_quality import (
     describe_suspects,
     label_errors,
@@ -133,6 +134,16 @@ def test_describe_suspects_names_wrong_labels() -> None:
     assert line.startswith("labels to check (2)")
     assert line.count("?") == 1
     assert line.endswith(", ...")
+
+
+def test_describe_suspects_checks_a_sample_of_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[int] = []
+    monkeypatch.setattr(label_quality, "_CHECKED", 60)
+    monkeypatch.setattr(
+        label_quality, "cross_validate", lambda reviews: checked.append(len(reviews))
+    )
+    assert describe_suspects(tickets(90)) == describe_suspects(tickets(30)) == []
+    assert checked == [60, 30]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from reelsense.evaluation.baseline import cross_validate
 from reelsense.evaluation.metrics import share_of
 from reelsense.evaluation.predictions import LabelledPredictions
 from reelsense.report.results import AUDITED, Disagreement, LabelErrors, LabelView
+
+_CHECKED = 20_000  # takes a minute for long reviews
 
 
 def label_views(
@@ -57,8 +60,11 @@ def suspect_labels(predictions: LabelledPredictions) -> NDArray[np.int64]:
 def describe_suspects(reviews: Sequence[Review], limit: int = 10) -> list[str]:
     """Return a line with up to `limit` labels of `reviews` to check; empty without suspects.
 
-    They are found by cross-validation of a bag of words, before a model is trained.
+    They are found by cross-validation of a bag of words, before a model is trained. Of more reviews
+    than _CHECKED, a sample is checked.
     """
+    if len(reviews) > _CHECKED:
+        reviews = Random(0).sample(reviews, _CHECKED)
     predictions = cross_validate(reviews)
     suspects = [] if predictions is None else suspect_labels(predictions).tolist()
     if predictions is None or not suspects:
