@@ -12,7 +12,7 @@ BASE ?=
 RUNS ?= runs
 BUNDLE ?= $(RUNS)/$(MODEL)-bundle
 
-.PHONY: help serve test-fast test test-slow test-next check hooks fix requirements docs bench bench-quick soak train sbom release clean
+.PHONY: help serve test-fast test test-slow test-next check hooks fix requirements docs wheel bench bench-quick soak train sbom release clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -79,17 +79,20 @@ UV_COMPILE := pip compile --quiet --constraint constraints.txt --python-version 
     --python-platform linux --generate-hashes --no-emit-index-url --no-annotate --no-header
 
 requirements: .venv/dev ## write the hashed requirements of the image, in deploy/
-	$(PIP) uv
 	$(BIN)/uv $(UV_COMPILE) --extra serve --extra redis --extra postgres pyproject.toml \
 	    --output-file deploy/requirements.txt
 	echo hatchling | $(BIN)/uv $(UV_COMPILE) - --output-file deploy/requirements-build.txt
 
-docs: .venv/dev ## write docs/openapi.json and test the examples in the documentation
+docs: .venv/dev ## write docs/openapi.json, test the examples in the documentation, build the site in build/site
 	$(BIN)/python -c 'import json; from reelsense.server.api import openapi; from reelsense.server.app import create_app; \
 	    app = create_app(); print(json.dumps(openapi.document(app), indent=2)); \
 	    app.extensions["reelsense"].models.close()' > docs/openapi.json.part
 	mv docs/openapi.json.part docs/openapi.json
 	$(BIN)/python -m pytest tests/test_examples.py tests/server/api/test_openapi.py
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs . build/site
+
+wheel: .venv/dev ## build the sdist and the wheel in dist/
+	$(BIN)/python -m build --outdir dist
 
 bench-quick: .venv/dev ## compare the speed with PyTorch on this machine: two minutes, no dataset
 	@$(BIN)/python benchmarks/quick.py

@@ -51,7 +51,9 @@ VALUES = {
 def ticket(random: Random, kind: str) -> str:
     """Return an invented ticket of this kind."""
     problems = random.sample(PROBLEMS[kind], random.choice([1, 1, 2]))
-    parts = [random.choice(OPENINGS), ". Also, ".join(problems) + ".", random.choice(CLOSINGS)]
+    customer = f"Customer {random.randrange(10_000, 100_000)}"  # no two tickets are equal
+    body = ". Also, ".join(problems) + "."
+    parts = [random.choice(OPENINGS), body, random.choice(CLOSINGS), customer]
     values = {name: random.choice(choices) for name, choices in VALUES.items()}
     return " ".join(part.format(**values) for part in parts if part)
 

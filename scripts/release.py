@@ -15,8 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -145,20 +144,20 @@ def build(root: Path, version: str) -> Files:
 
 
 def smoke_test(root: Path, wheel: Path, version: str) -> None:
-    """Install `wheel` in a new virtual environment and use it: version, prediction, server.
+    """Run `wheel` with uvx, in a new environment: version, prediction, server.
 
     Raises:
         ReleaseError: Something does not work as expected.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        venv.create(folder, with_pip=True)
-        python = Path(folder) / "bin" / "python"
-        options = ["--quiet", "--disable-pip-version-check", "--constraint", "constraints.txt"]
-        _run(root, str(python), "-m", "pip", "install", *options, f"{wheel}[serve]")
-        command = str(python.with_name("reelsense"))
-        _expect(_output(Path(folder), command, "--version"), f"version {version}")
-        _expect(_output(Path(folder), command, "predict", "A joy from start to end."), "positive")
-        with _server(command, Path(folder)) as address:
+    options = ["--quiet", "--python", sys.executable, "--refresh-package", "reelsense"]
+    constraints = ["--constraints", str(root / "constraints.txt")]
+    command = ["uv", "tool", "run", "--isolated", *options, *constraints]
+    command = [sys.executable, "-m", *command, "--from", f"{wheel}[serve]", "reelsense"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _expect(_output(folder, *command, "--version"), f"version {version}")
+        _expect(_output(folder, *command, "predict", "A joy from start to end."), "positive")
+        with _server(command, folder) as address:
             wait_for_health(address)
 
 
@@ -168,10 +167,10 @@ def _expect(output: str, part: str) -> None:
 
 
 @contextmanager
-def _server(command: str, folder: Path) -> Iterator[str]:
+def _server(command: Sequence[str], folder: Path) -> Iterator[str]:
     """Run `reelsense serve` on a free port; yields its address."""
     process = subprocess.Popen(
-        [command, "serve", "--port", "0", f"--database=sqlite:///{folder}/jobs.db"],
+        [*command, "serve", "--port", "0", f"--database=sqlite:///{folder}/jobs.db"],
         cwd=folder,
         stdout=subprocess.PIPE,
         text=True,

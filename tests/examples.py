@@ -1,7 +1,8 @@
 """Run the examples of a page of the documentation, to check or to update their outputs.
 
 `python -m tests.examples docs/api.md` updates a page. Examples are the lines after $ in ```console
-blocks and after >>> in ```pycon blocks. A server runs at the address that the pages use.
+blocks and after >>> in ```pycon blocks. A server runs at the address that the pages use. Commands
+run in a temporary folder with links to docs and checkpoints.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from tests.processes import server
 
+ROOT = Path(__file__).parents[1]
 PLACE = "127.0.0.1:5000"
 
 _BLOCK = re.compile(r"^```(console|pycon)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -38,6 +40,10 @@ _VARYING = "|".join(
         r"\"time_taken\":\"[\d.e-]+",
         r"\"timestamp\": \"[^\"]+",
         r"ms\": [\d.]+",
+        r"[\d,]+ tokens/s",
+        r"[\d,]+ rows/s, [\d.]+ (?:s|min)",
+        r"about \d+ (?:s|min)",
+        r"\btickets(?: |\",\"version\":\")[0-9a-f]{12}",
         r"RateLimit-Reset: \d+",
         r"\"created\":\d+",
         r"\"(?:id|created|ended|expires)\": ?\"[^\"]+",
@@ -78,6 +84,8 @@ def run(page: Path, *, write: bool = False) -> list[Example]:
     text = page.read_text()
     examples: list[Example] = []
     with server() as (address, _), tempfile.TemporaryDirectory() as folder, chdir(folder):
+        for name in ("checkpoints", "docs"):
+            Path(name).symlink_to(ROOT / name)
         here = address.removeprefix("http://")
         names: dict[str, Any] = {}
         runs: dict[str, Callable[[str], Iterator[Example]]] = {
@@ -107,9 +115,9 @@ def _run_commands(block: str) -> Iterator[Example]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ | {"PATH": path},
+            env=os.environ | {"PATH": path, "TQDM_DISABLE": "1"},
             check=False,
-            timeout=120,
+            timeout=600,
         ).stdout.replace("\r", "")
         newline = "" if output.endswith("\n") or not output else "\n"
         yield Example(command[0], block[command.end() : end], output + newline)

@@ -17,6 +17,8 @@ from tests import tiny
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 
+MANIFEST = "kubernetes/base/reelsense.yaml"
+
 METRICS = {
     line.split()[2].removesuffix("_total")
     for line in ServerMetrics(["default"]).render().decode().splitlines()
@@ -127,7 +129,7 @@ def documents(name: str) -> list[Any]:
 
 
 def deployment() -> Any:
-    resources = {resource["kind"]: resource for resource in documents("kubernetes.yaml")}
+    resources = {resource["kind"]: resource for resource in documents(MANIFEST)}
     return resources["Deployment"]["spec"]["template"]["spec"]
 
 
@@ -314,6 +316,6 @@ def test_deployments_limit_memory_processes_and_network() -> None:
         assert service["pids_limit"]
     assert re.search(r"^MemoryMax=", text("reelsense.service"), re.MULTILINE)
     assert re.search(r"^TasksMax=", text("reelsense.service"), re.MULTILINE)
-    (policy,) = (item for item in documents("kubernetes.yaml") if item["kind"] == "NetworkPolicy")
+    (policy,) = (item for item in documents(MANIFEST) if item["kind"] == "NetworkPolicy")
     assert policy["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "reelsense"}
     assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}

@@ -32,6 +32,7 @@ DOCUMENTS = [
         "model-versions.md",
         "operations.md",
         "python.md",
+        "walk-through.md",
     ],
 )
 def test_examples_print_the_documented_output(page: str) -> None:

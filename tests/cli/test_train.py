@@ -106,6 +106,7 @@ def test_train_runs_the_stages_of_a_recipe(tmp_path: Path, interrupted: bool) ->
         for n in range(20)
         for word, label in words
     ]
+    rows.append("bad the film was a bad film 20,positive")
     (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows]))
     (tmp_path / "recipe.toml").write_text(RECIPE)
     write_examples(tmp_path / "extra.jsonl", [Example("a film", (0.5, 0.5), None, "me")], LABELS)
@@ -123,6 +124,10 @@ def test_train_runs_the_stages_of_a_recipe(tmp_path: Path, interrupted: bool) ->
         (output / "stages").mkdir(parents=True)
     result = CliRunner().invoke(cli, [*arguments, *(["--resume"] if interrupted else [])])
     assert result.exit_code == 0, result.output
+    suspects = re.search(
+        r"labels to check \(1\), .*: mine.csv:62 \(positive; negative\?\)", result.stdout
+    )
+    assert bool(suspects) is not interrupted
     metadata = json.loads((output / checkpoint.METADATA).read_text())
     assert (metadata["recipe"]["stage"], metadata["recipe"]["base"]) == ("learn", "bert")
     assert metadata["read"] == {"texts": 48, "steps": 2}

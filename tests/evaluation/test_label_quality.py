@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from reelsense.datasets.evaluation_sets import Audit
+from reelsense.datasets.reviews import Review
+from reelsense.evaluation import label_quality
 from reelsense.evaluation.label_quality import (
+    describe_suspects,
     label_errors,
     label_views,
     suspect_labels,
@@ -107,3 +110,51 @@ def test_suspect_labels_of_few_reviews() -> None:
 
 def test_suspect_labels_is_empty_if_a_label_never_occurs() -> None:
     assert not len(suspect_labels(predictions(("positive", 0.9), ("positive", 0.1))))
+
+
+def tickets(count: int) -> list[Review]:
+    """Return rows of three labels. A word gives away the label."""
+    words = {"billing": "invoice", "account": "password", "bug": "crash"}
+    labels = list(words) * (count // 3)
+    return [
+        Review(f"row {n}", f"the {words[label]} of {n % 7} and {n % 5}", label, None, "")
+        for n, label in enumerate(labels)
+    ]
+
+
+def test_describe_suspects_names_wrong_labels() -> None:
+    rows = tickets(90)
+    rows[3] = replace(rows[3], label="bug")
+    rows[40] = replace(rows[40], label="billing")
+    (line,) = describe_suspects(rows)
+    assert line.startswith("labels to check (2)")
+    assert "row 3 (bug; billing?)" in line
+    assert "row 40 (billing; account?)" in line
+    (line,) = describe_suspects(rows, limit=1)
+    assert line.startswith("labels to check (2)")
+    assert line.count("?") == 1
+    assert line.endswith(", ...")
+
+
+def test_describe_suspects_checks_a_sample_of_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[int] = []
+    monkeypatch.setattr(label_quality, "_CHECKED", 60)
+    monkeypatch.setattr(
+        label_quality, "cross_validate", lambda reviews: checked.append(len(reviews))
+    )
+    assert describe_suspects(tickets(90)) == describe_suspects(tickets(30)) == []
+    assert checked == [60, 30]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        tickets(90),
+        [replace(row, label=None) for row in tickets(90)],
+        [*tickets(90)[::3], *tickets(90)[1:12:3]],  # 30 of one label, 4 of another one
+        [Review("", f"word{n}", "ab"[n % 2], None, "") for n in range(20)],
+    ],
+    ids=["right", "unlabelled", "rare label", "no word twice"],
+)
+def test_describe_suspects_is_empty_without_evidence(rows: list[Review]) -> None:
+    assert describe_suspects(rows) == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -342,6 +343,18 @@ def test_micro_batches_partition_a_batch(count: int, accumulate: int, size: int)
     for processes.rank in range(count):
         shares += processes.shard(batch)
     assert sorted(shares) == batch
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_progress_bar_is_shown_on_terminals(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderr = io.StringIO()
+    monkeypatch.setattr(stderr, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with Processes().progress_bar(total=1) as bar:
+        bar.update()
+    assert bool(stderr.getvalue()) is is_terminal
 
 
 def test_unscored_validation_reviews_are_an_error(

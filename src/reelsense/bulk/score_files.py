@@ -86,8 +86,9 @@ def score_files(
     same call resumes it and scores at most the rows of one shard again.
 
     Args:
-        inputs: A file, a folder, a glob pattern or a URL such as s3://bucket/*.csv; "-" reads one
-            text per line from standard input. Files that the output would overwrite are skipped.
+        inputs: A file, a folder, a glob pattern or a URL such as `s3://bucket/*.csv`; "-" reads
+            one text per line from standard input. Files that the output would overwrite are
+            skipped.
         output: A file, whose name determines the format; a folder, whose name ends with /, for one
             file per shard; or a binary stream, which cannot be resumed.
         model: A classifier, the name of an installed model, or the folder of a bundle; None: the

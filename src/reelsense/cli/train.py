@@ -127,6 +127,7 @@ def run_training(
     Returns the data and the processes, which must be shut down.
     """
     from reelsense.datasets.checks import describe_data
+    from reelsense.evaluation.label_quality import describe_suspects
     from reelsense.training import checkpoint, pipeline
     from reelsense.training.outcome import describe_outcome, read_outcome
     from reelsense.training.processes import Processes
@@ -140,6 +141,8 @@ def run_training(
     split = data.split
     rows = [*split.train, *split.validation] if feedback else source.labelled()
     _print(processes, describe_data(rows, split))
+    if processes.is_main and not resume:
+        _print(processes, describe_suspects(rows))
     recipe = recipe or _derive_recipe(data, base_model, settings, processes)
     if feedback:
         recipe = add_source(recipe, "feedback", feedback_weight)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from tqdm import tqdm
 
 from reelsense.datasets.reviews import Review, Split
 from reelsense.errors import InputError
+from reelsense.evaluation.predictions import LabelledPredictions
 from reelsense.text import clean
 
 _STRENGTHS = (1.0, 10.0, 100.0)  # candidates for C, the inverse regularization
+_FOLDS = 5
 
 
 class BagOfWordsModel:
@@ -51,7 +55,7 @@ def train_baseline(split: Split, labels: Sequence[str]) -> BagOfWordsModel:
             f"of all labels {list(labels)}",
             code="missing-label",
         )
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+    vectorizer = _vectorizer()
     try:
         counts = vectorizer.fit_transform(tqdm(train_texts, desc="counting", unit=" reviews"))
     except ValueError as error:  # no word occurs twice
@@ -69,6 +73,31 @@ def train_baseline(split: Split, labels: Sequence[str]) -> BagOfWordsModel:
     return BagOfWordsModel(
         make_pipeline(vectorizer, models[best]), _STRENGTHS[best], accuracies[best]
     )
+
+
+def cross_validate(reviews: Sequence[Review]) -> LabelledPredictions | None:
+    """Return predictions for `reviews` by models that were trained on the other folds.
+
+    Reviews of labels with too few of them are left out. None: fewer than two labels are left, or no
+    word occurs twice.
+    """
+    counts = Counter(review.label for review in reviews if review.label is not None)
+    labels = sorted(label for label, count in counts.items() if count >= _FOLDS)
+    known = [review for review in reviews if review.label in labels]
+    if len(labels) < 2:
+        return None
+    texts, names = _texts_and_labels(known)
+    targets = np.array([labels.index(name) for name in names])
+    model = make_pipeline(_vectorizer(), LogisticRegression(C=_STRENGTHS[1], max_iter=1000))
+    try:
+        probabilities = cross_val_predict(model, texts, targets, cv=_FOLDS, method="predict_proba")
+    except ValueError:  # no word occurs twice
+        return None
+    return LabelledPredictions(known, tuple(labels), np.asarray(probabilities), targets)
+
+
+def _vectorizer() -> TfidfVectorizer:
+    return TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
 
 
 def _texts_and_labels(reviews: Sequence[Review]) -> tuple[list[str], list[str]]:

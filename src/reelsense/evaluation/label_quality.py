@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reelsense.datasets.evaluation_sets import Audit
+from reelsense.datasets.reviews import Review
+from reelsense.evaluation.baseline import cross_validate
 from reelsense.evaluation.metrics import share_of
 from reelsense.evaluation.predictions import LabelledPredictions
 from reelsense.report.results import AUDITED, Disagreement, LabelErrors, LabelView
+
+_CHECKED = 20_000  # takes a minute for long reviews
 
 
 def label_views(
@@ -50,6 +55,26 @@ def suspect_labels(predictions: LabelledPredictions) -> NDArray[np.int64]:
         n_jobs=1,  # more would fork a process that has threads
     )
     return indices
+
+
+def describe_suspects(reviews: Sequence[Review], limit: int = 10) -> list[str]:
+    """Return a line with up to `limit` labels of `reviews` to check; empty without suspects.
+
+    They are found by cross-validation of a bag of words, before a model is trained. Of more reviews
+    than _CHECKED, a sample is checked.
+    """
+    if len(reviews) > _CHECKED:
+        reviews = Random(0).sample(reviews, _CHECKED)
+    predictions = cross_validate(reviews)
+    suspects = [] if predictions is None else suspect_labels(predictions).tolist()
+    if predictions is None or not suspects:
+        return []
+    rows = [_disagreement(predictions, n) for n in suspects[:limit]]
+    listed = ", ".join(f"{row.name} ({row.label}; {row.predicted}?)" for row in rows)
+    return [
+        f"labels to check ({len(suspects):,}), because a bag of words trained on other rows "
+        f"contradicts them: {listed}{', ...' if len(suspects) > limit else ''}"
+    ]
 
 
 def label_errors(

@@ -116,8 +116,8 @@ class Processes:
             print(line, flush=True)
 
     def progress_bar(self, **settings: Any) -> tqdm[Any]:
-        """Return a progress bar, shown by the main process."""
-        return tqdm(disable=not self.is_main, **settings)
+        """Return a progress bar, shown by the main process if stderr is a terminal."""
+        return tqdm(disable=None if self.is_main else True, **settings)
 
     def shut_down(self) -> None:
         """Wait for all processes and end their connections.
