@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelsense.errors import BundleError
+from reelsense.inference.precision import faster_precision
 
 _INPUTS = ("input_ids", "attention_mask")
 
@@ -66,7 +67,7 @@ class Engine:
         if sentence_vectors:
             model = openvino.Model([_output_layer_input(model)], model.get_parameters())
         cores = threads or available_cores()
-        settings = {
+        settings: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": cores,
             # With pinning, several processes with a part of the cores would all use the first.
             "ENABLE_CPU_PINNING": cores >= available_cores(),
@@ -74,6 +75,7 @@ class Engine:
             # Code is cached for every shape of batch; without a limit, memory grows.
             "CPU_RUNTIME_CACHE_CAPACITY": 32,
         }
+        settings["INFERENCE_PRECISION_HINT"] = faster_precision(core, model, network, settings)
         # All cores for one batch; one core for each of several batches.
         self.latency_network = Network(
             core.compile_model(model, "CPU", settings | {"NUM_STREAMS": 1})
