@@ -21,8 +21,8 @@ from reelsense.files import write_atomically
 PRECISIONS = ("bf16", "f32")
 
 _MIN_SIZE = 1_000_000  # bytes; smaller networks take no time
-_SHAPE = (2, 256)  # texts and tokens of a batch
-_ROUNDS = 5
+_SHAPE = (1, 256)  # texts and tokens of a batch
+_ROUNDS = 3
 
 
 def faster_precision(core: Any, model: Any, network: bytes | Path, settings: dict[str, Any]) -> str:

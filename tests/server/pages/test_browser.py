@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -13,13 +14,16 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.expected_conditions import element_to_be_clickable
+from selenium.webdriver.support.expected_conditions import (
+    element_to_be_clickable,
+    text_to_be_present_in_element,
+)
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from reelsense.bundle import DEFAULT_BUNDLE, read_bundle, write_bundle
 from reelsense.server.middleware import keys
 from tests.evaluation.records import make
-from tests.processes import server
+from tests.processes import ask, server
 from tests.server.chromium import (
     chromium,
     needs_chromium,
@@ -99,6 +103,67 @@ def test_unsure_verdict_is_shown(page: webdriver.Chrome) -> None:
     analyse(page, "It has its moments, good ones and bad ones.")
     assert shown(page, "verdict") == "unsure"
     assert "Most probable label: positive" in shown(page, "confidence")
+
+
+def copied(page: webdriver.Chrome, button: str, address: str) -> str:
+    """Click a button that copies, and return the content of the clipboard."""
+    permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+    page.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": permissions, "origin": address}
+    )
+    page.find_element(By.ID, button).click()
+    WebDriverWait(page, 5).until(lambda _: "copied" in shown(page, button))
+    script = "navigator.clipboard.readText().then(arguments[0])"
+    text: str = page.execute_async_script(script)
+    return text
+
+
+def test_link_to_a_result_shows_it_again(page: webdriver.Chrome, address: str) -> None:
+    choose(page, "10 %")
+    analyse(page, "It has its moments & good ones.\nBut +1 bad.")
+    verdict, confidence = shown(page, "verdict"), shown(page, "confidence")
+    link = copied(page, "copy-link", address)
+    assert link.startswith(f"{address}/#")
+    page.get("about:blank")
+    page.get(link)
+    assert (shown(page, "verdict"), shown(page, "confidence")) == (verdict, confidence)
+    assert Select(page.find_element(By.ID, "risk")).first_selected_option.text == "10 %"
+    value = page.find_element(By.ID, "text").get_attribute("value")
+    assert value == "It has its moments & good ones.\nBut +1 bad."
+
+
+def test_copied_json_is_the_response_of_the_api(page: webdriver.Chrome, address: str) -> None:
+    analyse(page, "A lovely film.")
+    shown(page, "verdict")
+    body = {"text": "A lovely film.", "risk": 0.02}
+    assert json.loads(copied(page, "copy-json", address)) == ask(f"{address}/v1/predict", body).body
+
+
+def test_history_lists_recent_texts_until_it_is_cleared(page: webdriver.Chrome) -> None:
+    page.execute_script("localStorage.clear()")
+    page.refresh()
+    assert not page.find_element(By.ID, "history").is_displayed()
+    for text in ("A lovely film.", "A <b>dull</b> mess."):
+        page.find_element(By.ID, "text").clear()
+        analyse(page, text)
+        wait = WebDriverWait(page, 20)
+        wait.until(text_to_be_present_in_element((By.ID, "history"), text))
+    page.refresh()
+    first, second = page.find_elements(By.CSS_SELECTOR, "#history li")
+    assert re.fullmatch(r"negative\s+\d+\.\d %\s+A <b>dull</b> mess.", first.text)
+    second.find_element(By.TAG_NAME, "a").click()
+    assert shown(page, "verdict") == "positive"
+    page.find_element(By.ID, "clear").click()
+    assert not page.find_element(By.ID, "history").is_displayed()
+    assert page.execute_script("return localStorage.getItem('reelsense.history')") == "[]"
+
+
+@pytest.mark.parametrize("stored", ["{", "{}", "[1, null]", '[{"text": 3}]'])
+def test_damaged_history_is_ignored(page: webdriver.Chrome, stored: str) -> None:
+    page.execute_script("localStorage.setItem('reelsense.history', arguments[0])", stored)
+    page.refresh()
+    analyse(page, "A lovely film.")
+    assert shown(page, "verdict") == "positive"
 
 
 def choose(page: webdriver.Chrome, risk: str) -> None:

@@ -58,8 +58,7 @@ def predict(body: PredictRequest) -> Response:
     Texts of any length are read completely. Predictions are in the order of the texts and
     independent of each other.
     """
-    manifest = select_model(body.model).manifest
-    decision_threshold = threshold(manifest, body.risk)
+    threshold(select_model(body.model).manifest, body.risk)  # rejects an unsupported risk
     answers: Sequence[Prediction | TextError]
     if "texts" not in body.model_fields_set:
         answers = answer_all([body.text], ["#/text"], body.risk)
@@ -68,19 +67,25 @@ def predict(body: PredictRequest) -> Response:
         answers = answer_all(body.texts, pointers, body.risk)
     else:
         answers = answer_each(body.texts, body.risk)
-    return json_response(
-        PredictResponse(
-            model=ModelSchema.model_validate(manifest),
-            risk=effective_risk(manifest, body.risk),
-            threshold=decision_threshold,
-            **_warning(manifest, body.risk),
-            predictions=[
-                _prediction_schema(answer, prediction_ids().get(n))
-                if isinstance(answer, Prediction)
-                else FailedPrediction(error=TextErrorSchema(code=answer.code, detail=answer.reason))
-                for n, answer in enumerate(answers)
-            ],
-        )
+    return json_response(predict_response(answers, body.risk))
+
+
+def predict_response(
+    answers: Sequence[Prediction | TextError], risk: float | None
+) -> PredictResponse:
+    """Return the body of the response with `answers` of the model of the current request."""
+    manifest = classifier().manifest
+    return PredictResponse(
+        model=ModelSchema.model_validate(manifest),
+        risk=effective_risk(manifest, risk),
+        threshold=threshold(manifest, risk),
+        **_warning(manifest, risk),
+        predictions=[
+            _prediction_schema(answer, prediction_ids().get(n))
+            if isinstance(answer, Prediction)
+            else FailedPrediction(error=TextErrorSchema(code=answer.code, detail=answer.reason))
+            for n, answer in enumerate(answers)
+        ],
     )
 
 

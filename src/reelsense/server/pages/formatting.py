@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import re
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from reelsense.prediction import AspectMention, Explanation, Part, Prediction
 from reelsense.server.pages.labels import display_order
 from reelsense.text.clean import clean
 
-_SHADES = 4
 _MAX_LISTED = 10  # labels with their probabilities
-_MIN_RELATIVE_WEIGHT = 0.05  # parts with less than this fraction of the largest weight are plain
+# Weights (nats) from which a part gets the next darker shade: on an absolute scale, so that a part
+# that hardly matters is pale even if no other part matters more.
+_SHADES = (0.1, 0.5, 1.25, 2.5)
 _BINARY = {"positive", "negative"}
 _MEGABYTE = 1 << 20
 _PARAGRAPH = re.compile(r"\n\s*\n|<br\s*/?>\s*<br\s*/?>", re.IGNORECASE)
@@ -24,7 +26,7 @@ class HighlightedPart:
 
     text: str
     weight: float
-    shade: int  # from 0 (not shaded) to 4 (the largest weights)
+    shade: int  # from 0 (not shaded) to 4
     prediction_without: str  # without this part; empty if the labels are not positive and negative
     in_counterfactual: bool  # whether it is one of the parts whose removal changes the label
 
@@ -104,19 +106,16 @@ def explanation_view(text: str, explanation: Explanation, window: int) -> Explan
     """Return how to show the `explanation` of `text` by a model with windows of `window` tokens."""
     prediction = explanation.prediction
     removed = explanation.counterfactual.parts if explanation.counterfactual else ()
-    max_weight = max((abs(part.weight) for part in explanation.sentences), default=0.0)
     # With several windows, a removed part does not move the borders of the others, so that the
     # prediction without it is an estimate.
     about = "about " if prediction.tokens.total > window - 2 else ""
 
     def highlighted(part: Part) -> HighlightedPart:
-        relative = abs(part.weight) / max_weight if max_weight else 0.0
-        is_plain = relative < _MIN_RELATIVE_WEIGHT
         without = _prediction_without(part, explanation)
         return HighlightedPart(
             text=_plain(text, part),
             weight=part.weight,
-            shade=0 if is_plain else min(_SHADES, math.ceil(relative * _SHADES)),
+            shade=bisect.bisect(_SHADES, abs(part.weight)),
             prediction_without=without and about + without,
             in_counterfactual=part in removed,
         )

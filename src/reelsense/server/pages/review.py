@@ -10,6 +10,7 @@ from reelsense.errors import NotReadyError
 from reelsense.inference.aspects import has_aspects
 from reelsense.inference.explain import BUDGET
 from reelsense.prediction import Explanation, Prediction
+from reelsense.server.api.v1 import predict_response
 from reelsense.server.middleware.auth import may_give_feedback
 from reelsense.server.middleware.field_errors import FieldError, InvalidRequestError, invalid
 from reelsense.server.middleware.load_shedding import limit_concurrency
@@ -117,8 +118,10 @@ def _explanation_view(text: str, explanation: Explanation) -> formatting.Explana
 
 
 def _prediction_view(prediction: Prediction, risk: float | None) -> dict[str, Any]:
+    response = predict_response([prediction], risk)
     risk = effective_risk(classifier().manifest, risk)
     return {
+        "json": response.model_dump_json(exclude_unset=True, indent=2),
         "prediction": prediction,
         "threshold_note": formatting.threshold_note(prediction, risk),
         "gauge_zone": formatting.gauge_zone(prediction),

@@ -9,5 +9,6 @@ SwaggerUIBundle({
   domNode: container,
   url: container.dataset.openapi,
   deepLinking: true,
+  defaultModelsExpandDepth: 0, // the list of schemas is folded
   validatorUrl: null, // the default sends the document to a server on the internet
 });
