@@ -198,6 +198,11 @@ def test_label_from_the_queue_prevails_in_training(
     assert len(exported()) == 3
 
 
+@pytest.mark.parametrize("key", ["", "\0", "x" * 22, "x" * 9999, "\ud800"])
+def test_unknown_key_is_not_found(queue: PredictionQueue, key: str) -> None:
+    assert queue.find(key) is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("url", databases.BOTH, indirect=True)
 def test_queue_of_100_000_predictions_is_fast_and_small(

@@ -8,12 +8,14 @@ stored as feedback, whose source names the queue and the reason.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlalchemy import Select, and_, exists, func, null, select
 
+from reelsense.feedback.records import ID_PATTERN
 from reelsense.jobs.database import Database
 from reelsense.jobs.models import feedback, predictions
 from reelsense.prediction import UNSURE
@@ -103,6 +105,8 @@ class PredictionQueue:
 
     def find(self, key: str) -> QueueItem | None:
         """See `ReviewQueue`."""
+        if not re.fullmatch(ID_PATTERN, key):
+            return None
         with self._database.reading() as connection:
             for reason in REASONS:
                 query = self._waiting(reason).where(predictions.c.id == key).limit(1)
