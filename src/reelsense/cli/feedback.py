@@ -247,7 +247,7 @@ def stats(database: Database, json_file: str | None) -> None:
             f"{measured.accuracy.total:,} random items ({measured.source})"
         )
     if not counts.measured:
-        lines.append("accuracy: not measured; review random items on the page /queue")
+        lines.append("accuracy: not measured, 0 random items reviewed (page /queue)")
     _output(lines, asdict(counts), json_file)
 
 
