@@ -1,4 +1,4 @@
-"""Write invented support tickets as CSV to standard output, for docs/feedback-walk-through.md.
+"""Write invented support tickets as CSV to standard output, for docs/walk-through.md.
 
 `python docs/tickets.py [ROWS] [SEED]`: the same numbers give the same tickets.
 """

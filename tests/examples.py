@@ -1,7 +1,8 @@
 """Run the examples of a page of the documentation, to check or to update their outputs.
 
 `python -m tests.examples docs/api.md` updates a page. Examples are the lines after $ in ```console
-blocks and after >>> in ```pycon blocks. A server runs at the address that the pages use.
+blocks and after >>> in ```pycon blocks. A server runs at the address that the pages use. Commands
+run in a temporary folder with links to docs and checkpoints.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def run(page: Path, *, write: bool = False) -> list[Example]:
     """Run the examples of `page` in order; with `write`, update their outputs in the page."""
     examples: list[Example] = []
     with server() as (address, _), tempfile.TemporaryDirectory() as folder, chdir(folder):
-        for name in ("checkpoints", "docs"):  # the examples run in a clone
+        for name in ("checkpoints", "docs"):
             Path(name).symlink_to(ROOT / name)
         here = address.removeprefix("http://")
         names: dict[str, Any] = {}
@@ -128,9 +129,9 @@ def _run_commands(block: str) -> Iterator[Example]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ | {"PATH": path},
+            env=os.environ | {"PATH": path, "TQDM_DISABLE": "1"},
             check=False,
-            timeout=600,  # training
+            timeout=600,
         ).stdout.replace("\r", "")
         newline = "" if output.endswith("\n") or not output else "\n"
         yield Example(command[0], block[command.end() : end], output + newline)

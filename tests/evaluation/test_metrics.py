@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from reelsense.evaluation.metrics import classification_metrics
+from reelsense.evaluation.metrics import classification_metrics, share
 
 LABELS = ("negative", "positive")
 
@@ -41,3 +43,21 @@ def test_auroc_is_none_for_a_single_class() -> None:
 
 def indices(truth: list[str]) -> np.ndarray:
     return np.array([LABELS.index(label) for label in truth])
+
+
+@settings(deadline=None)
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_share_interval_contains_the_share_and_narrows(one: int, other: int) -> None:
+    count, total = min(one, other), max(one, other)
+    interval = share(count, total)
+    assert 0 <= interval.low <= interval.value <= interval.high + 1e-12 <= 1 + 1e-12 or not total
+    assert share(10 * count, 10 * total).high - share(10 * count, 10 * total).low <= (
+        interval.high - interval.low
+    )
+
+
+def test_share_known_interval() -> None:
+    """Wilson's interval of 8 in 10, as in Agresti and Coull (1998)."""
+    interval = share(8, 10)
+    assert (round(interval.low, 3), round(interval.high, 3)) == (0.490, 0.943)
+    assert str(interval) == "80.0% (49.0% to 94.3%)"

@@ -41,7 +41,7 @@ def waiting(queue: PredictionQueue) -> dict[str, list[str]]:
     return {reason: keys for reason, keys in queue.keys([], 100).items() if keys}
 
 
-UNSURE_ONE = {"prediction": prediction("positive", 0.6, UNSURE)}
+UNSURE_ONE: dict[str, Any] = {"prediction": prediction("positive", 0.6, UNSURE)}
 
 
 def test_drawn_predictions_are_random_whatever_their_verdict_and_feedback(

@@ -17,6 +17,7 @@ from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from reelsense.datasets.reviews import Review
+from reelsense.evaluation.metrics import share
 from reelsense.evaluation.perturbations import typos
 from reelsense.evaluation.scorer import Scorer, score
 from reelsense.prediction import Explanation, Part, without
@@ -27,7 +28,6 @@ from reelsense.report.results import (
     ExplanationQuality,
     ExplanationStability,
     SentenceRanking,
-    Share,
 )
 
 _SAMPLE = 500  # reviews to explain, the same number of each label
@@ -206,7 +206,7 @@ def _counterfactuals(explained: _Explained) -> CounterfactualsFound:
         sum(part.end - part.start for part in parts) / length for length, parts in of_sentences
     ]
     return CounterfactualsFound(
-        found=Share.of(len(counterfactuals), len(explained)),
+        found=share(len(counterfactuals), len(explained)),
         by_words=len(counterfactuals) - len(of_sentences),
         sizes=[len(parts) for _, parts in of_sentences],
         median_share=float(np.median(deleted)) if deleted else 0.0,
@@ -233,7 +233,7 @@ def _stability(explainer: Explainer, explained: _Explained, seed: int) -> Explan
         if len(old) > 2 and np.ptp(old) and np.ptp(new)  # equal weights have no order
     ]
     return ExplanationStability(
-        same_label=Share.of(len(same_label), len(explained)),
-        same_heaviest=Share.of(same_heaviest, len(weights)),
+        same_label=share(len(same_label), len(explained)),
+        same_heaviest=share(same_heaviest, len(weights)),
         correlation=float(np.median(correlations)) if correlations else 0.0,
     )

@@ -13,9 +13,14 @@ from reelsense.report.results import ClassificationMetrics, Share
 ECE_BINS = 15  # as in Guo et al. (2017, "On Calibration of Modern Neural Networks")
 
 
+def share(count: int, total: int) -> Share:
+    """Return `count` of `total` with Wilson's 95% interval; 0 to 1 if `total` is 0."""
+    return Share.of(count, total)
+
+
 def share_of(flags: NDArray[np.bool_]) -> Share:
     """Return the share of `flags` (n) that are True, with its 95% interval."""
-    return Share.of(int(flags.sum()), len(flags))
+    return share(int(flags.sum()), len(flags))
 
 
 def classification_metrics(

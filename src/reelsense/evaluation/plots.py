@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from reelsense.evaluation.fairness import TOLERANCE
-from reelsense.evaluation.metrics import ECE_BINS
+from reelsense.evaluation.metrics import ECE_BINS, share
 from reelsense.evaluation.predictions import LabelledPredictions
 from reelsense.evaluation.selective import accuracy_by_coverage
 from reelsense.report.record import Plot
@@ -148,7 +148,7 @@ def reliability(predictions: LabelledPredictions) -> Figure:
     lowest = edges[full[0]]
     axes.plot([lowest, 1], [lowest, 1], "--", color=_GREY, label="perfect calibration")
     correct = np.bincount(bins, predictions.correct, ECE_BINS)
-    margins = _margins([Share.of(int(correct[n]), int(sizes[n])) for n in full])
+    margins = _margins([share(int(correct[n]), int(sizes[n])) for n in full])
     axes.errorbar(
         confidence,
         correct[full] / sizes[full],

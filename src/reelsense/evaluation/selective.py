@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from reelsense.bundle import LengthGroup, Threshold
-from reelsense.evaluation.metrics import share_of
+from reelsense.evaluation.metrics import share, share_of
 from reelsense.evaluation.predictions import LabelledPredictions
 from reelsense.inference.calibration import group_numbers
 from reelsense.report.results import SelectiveGroup, SelectiveResult, Share
@@ -162,4 +162,4 @@ def accuracy_at_coverage(predictions: LabelledPredictions, coverage: float) -> S
     """Return the accuracy on the share `coverage` of the most confident predictions."""
     order = np.argsort(-predictions.confidence, kind="stable")
     count = round(coverage * len(order))
-    return Share.of(int(predictions.correct[order[:count]].sum()), count)
+    return share(int(predictions.correct[order[:count]].sum()), count)

@@ -29,7 +29,6 @@ class RowQueue:
 
     Args:
         jobs: The jobs.
-        repository: Stores the predictions of rows that people review.
         job: The job.
 
     Raises:
@@ -38,9 +37,9 @@ class RowQueue:
 
     name = ROWS
 
-    def __init__(self, jobs: JobRepository, repository: FeedbackRepository, job: Job) -> None:
+    def __init__(self, jobs: JobRepository, job: Job) -> None:
         check_ended(job)
-        self._jobs, self._repository, self._job = jobs, repository, job
+        self._jobs, self._job = jobs, job
 
     def keys(self, skipped: Collection[str], limit: int) -> dict[str, list[str]]:
         """See `ReviewQueue`."""
@@ -74,7 +73,8 @@ class RowQueue:
             share=None,
             id=self._id(int(item.key)),
         )
-        self._repository.add_missing(kept)
+        # Without the text: only those who know the id of the job may read it.
+        FeedbackRepository(self._jobs.database).add_missing(kept)
         return kept.id
 
     def _id(self, n: int) -> str:

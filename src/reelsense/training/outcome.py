@@ -8,6 +8,7 @@ from typing import Any
 
 from reelsense.errors import InputError
 from reelsense.evaluation.baseline import train_baseline
+from reelsense.evaluation.metrics import share
 from reelsense.report.results import Share
 from reelsense.training.sources import TrainingData
 
@@ -34,7 +35,7 @@ def read_outcome(metadata: Mapping[str, Any]) -> Outcome | None:
         return None
     count, majority = (metadata["validation_set"][key] for key in ("reviews", "majority"))
     correct = round(metadata["validation"]["accuracy"] * count)
-    return Outcome(Share.of(correct, count), Share.of(majority, count))
+    return Outcome(share(correct, count), share(majority, count))
 
 
 def describe_outcome(outcome: Outcome, data: TrainingData) -> list[str]:

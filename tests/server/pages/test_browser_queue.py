@@ -74,7 +74,7 @@ def page(browser: webdriver.Chrome, address: str, model: Bundle) -> webdriver.Ch
     predict(address, *["the the"] * 24)
     for id_ in predict(address, *[sure] * 12):
         body = {"prediction_id": id_, "label": labels[0]}
-        wait_until(lambda body=body: ask(f"{address}/v1/feedback", body).status == 201)
+        assert ask(f"{address}/v1/feedback", body).status == 201
     browser.get(f"{address}/queue")
     return browser
 

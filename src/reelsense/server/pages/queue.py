@@ -43,7 +43,8 @@ def index() -> str:
 @blueprint.post("/queue")
 def decide() -> str:
     """Store the label that the user has chosen, or skip the item, and show the next one."""
-    queue, decisions = _queue(_job()), _decisions()
+    job = _job()
+    queue, decisions = _queue(job), _decisions()
     item = queue.find(request.form.get("item", ""))
     label = request.form.get("label")
     if item is None:
@@ -54,6 +55,7 @@ def decide() -> str:
     stored = store(
         NewFeedback(
             prediction_id=queue.prediction_id(item),
+            text=item.text if job else None,  # otherwise the prediction has it
             label=label,
             source=f"{queue.name}-{item.reason}",
             key=key_name(),
@@ -124,13 +126,11 @@ def _job() -> Job | None:
 
 def _queue(job: Job | None) -> ReviewQueue:
     """Return the queue of the rows of `job`, or of the stored predictions."""
-    state = get_state()
-    jobs = state.jobs_worker.jobs
+    jobs = get_state().jobs_worker.jobs
     manifest = classifier(call_context().remaining or 0).manifest
     if job is None:
         return PredictionQueue(jobs.database, manifest.version)
-    repository = FeedbackRepository(jobs.database, keep_texts=state.settings.keep_texts)
-    queue = RowQueue(jobs, repository, job)
+    queue = RowQueue(jobs, job)
     if set(job.labels) != set(manifest.labels):
         detail = f"was scored with other labels than {', '.join(manifest.labels)}"
         raise invalid([FieldError(pointer="?job", code="unknown-label", detail=detail)])
