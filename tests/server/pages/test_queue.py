@@ -2,9 +2,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from numpy.typing import NDArray
 from werkzeug.test import TestResponse
 
 from reelsense.feedback.records import Feedback, KeptPrediction, NewFeedback, new_id
@@ -232,6 +234,19 @@ def test_every_label_has_its_own_key(labels: list[str], keys: str) -> None:
     assert list(shortcuts(labels).values()) == list(keys)
     assert list(shortcuts(labels)) == labels[: len(keys)]
     assert not {"s", "u"} & set(keys)
+
+
+def test_many_labels_all_have_a_button(make: Make) -> None:
+    labels = tuple(f"label {n}" for n in range(40))
+
+    def network(ids: NDArray[np.int64], _mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.zeros((len(ids), len(labels)), np.float32)
+
+    app = make(model(network, labels=labels), start=False, **KEEPING)
+    keep(app)
+    html = show(app.test_client())
+    assert re.findall(r'name="label" value="([^"]*)"', html) == list(labels)
+    assert [label for label, _ in buttons(html)] == list(labels[:34])
 
 
 @pytest.fixture
