@@ -40,6 +40,18 @@ def test_examples_print_the_documented_output(page: str) -> None:
     assert not wrong, "python -m tests.examples updates the outputs of a page"
 
 
+@pytest.mark.slow
+def test_feedback_walk_through_promotes_and_rolls_back() -> None:
+    results = examples.run(PAGES / "feedback-walk-through.md")
+    documented = examples.without_figures([example.expected for example in results])
+    assert examples.without_figures([example.output for example in results]) == documented
+    *_, promoted, with_new, rolled_back, with_old, _ = (example.output for example in results)
+    (old,) = re.findall(r"champion: (\w+)", rolled_back)
+    (new,) = re.findall(r"champion: (\w+)", promoted)
+    assert old != new
+    assert (f'"{new}"' in with_new, f'"{old}"' in with_old) == (True, True)
+
+
 def anchors(document: Path) -> set[str]:
     """Return the anchors of `document`."""
     if document.suffix == ".html":
@@ -91,6 +103,15 @@ def test_example_holds_for_equal_output_only() -> None:
     assert not holds(documented.replace("0123", "wxyz"))
     assert not holds(documented + "more\n")
     assert not holds("")
+
+
+def test_outputs_without_figures_still_tell_versions_apart() -> None:
+    first, second = "0123456789ab", "cdef01234567"
+    documented = examples.without_figures([f"champion: {first}  93.3%\n", f"{second} {first}\n"])
+    same = examples.without_figures([f"champion: {second} 9.1%\n", f"{first}  {second}\n"])
+    assert same == documented
+    for output in (f"champion: {first} 9%\n{first} {first}\n", f"rejected: {first} 9%\n"):
+        assert examples.without_figures([output]) != documented
 
 
 def rows(heading: str) -> list[list[str]]:

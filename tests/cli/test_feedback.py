@@ -84,11 +84,30 @@ def test_stats_count(ids: list[str]) -> None:
         "correct": 0,
         "labels": {"negative": 2},
         "sources": {"api": 1, "till": 1},
+        "measured": [],
     }
-    assert run("stats").stdout.splitlines()[:2] == [
-        "feedback: 2 (2 with text)",
-        "  label negative: 2",
-    ]
+    lines = run("stats").stdout.splitlines()
+    assert lines[:2] == ["feedback: 2 (2 with text)", "  label negative: 2"]
+    assert lines[-1].startswith("accuracy: not measured")
+
+
+def test_stats_measure_accuracy_on_random_items(repository: FeedbackRepository) -> None:
+    predictions = [kept(f"A joy {n}.") for n in range(10)]
+    repository.add_predictions(predictions)
+    for n, prediction in enumerate(predictions):
+        label = "positive" if n < 8 else "negative"
+        repository.add([NewFeedback(prediction.id, None, label, source="queue-random")])
+        repository.add([NewFeedback(prediction.id, None, "negative", source="queue-unsure")])
+    (measured,) = as_json("stats")["measured"]
+    assert (measured["source"], measured["model"], measured["version"]) == (
+        *("queue-random", "tiny", "1"),
+    )
+    accuracy = measured["accuracy"]
+    assert (accuracy["count"], accuracy["total"], accuracy["value"]) == (8, 10, 0.8)
+    assert (round(accuracy["low"], 3), round(accuracy["high"], 3)) == (0.490, 0.943)
+    assert run("stats").stdout.splitlines()[-1] == (
+        "accuracy of tiny 1: 80.0% (49.0% to 94.3%), from 10 random items (queue-random)"
+    )
 
 
 def test_exported_table_is_private_and_can_be_imported(ids: list[str], tmp_path: Path) -> None:

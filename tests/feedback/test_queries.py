@@ -53,6 +53,7 @@ def test_stats_count_feedback_and_predictions(database: Database, stored: dict[s
         "correct": 1,
         "labels": {"negative": 2, "positive": 1},
         "sources": {"api": 1, "page": 2, "till": 1},
+        "measured": [],
     }
 
 
@@ -70,7 +71,7 @@ def test_stats_of_empty_database(database: Database) -> None:
         ({"version": "1"}, ["wrong", "right"]),
         ({"version": "2"}, []),
         ({"differs": True}, ["wrong"]),
-        ({"with_text": True}, ["wrong", "right", "again"]),
+        ({"for_training": True}, ["wrong", "right", "again"]),
         ({"since": 1002.25, "before": 1004.25}, ["right", "stars"]),
         ({"source": "page", "label": "positive"}, ["right"]),
     ],

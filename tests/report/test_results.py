@@ -4,11 +4,14 @@ import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("sklearn")
 
 from reelsense.errors import BundleError
 from reelsense.report.record import FORMAT, EvaluationRecord
+from reelsense.report.results import Share
 from tests.evaluation import records
 
 
@@ -52,3 +55,14 @@ def test_record_reader_rejects_malformed_json(text: str) -> None:
     with pytest.raises(BundleError) as raised:
         EvaluationRecord.from_json(text)
     assert raised.value.code == "invalid-evaluation"
+
+
+@given(st.integers(0, 400), st.integers(1, 400))
+def test_share_interval_is_that_of_wilson(one: int, other: int) -> None:
+    from scipy.stats import binomtest
+
+    count, total = min(one, other), max(one, other)
+    expected = binomtest(count, total).proportion_ci(0.95, method="wilson")
+    share = Share.of(count, total)
+    assert (share.low, share.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert 0 <= share.low <= share.value <= share.high <= 1

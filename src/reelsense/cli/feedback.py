@@ -153,9 +153,9 @@ def _time(seconds: float) -> datetime:
 )
 @click.option(
     "--for-training",
-    "with_text",
     is_flag=True,
-    help="Only feedback with a label whose text is stored: --data of `reelsense train`.",
+    help="Only feedback with a label whose text is stored: --data of `reelsense train`. Labels "
+    "from the review queue replace others.",
 )
 @_filters
 @_json
@@ -227,7 +227,10 @@ def import_feedback(
 @_json
 @_with_database
 def stats(database: Database, json_file: str | None) -> None:
-    """Count the stored feedback and predictions."""
+    """Count the stored feedback and predictions, and measure the accuracy.
+
+    The accuracy is measured on the random items of the review queue, and therefore without bias.
+    """
     from reelsense.feedback.queries import stats as count
 
     counts = count(database)
@@ -238,6 +241,13 @@ def stats(database: Database, json_file: str | None) -> None:
         ]
     lines.append(f"correct predictions: {counts.correct:,} of {counts.compared:,} with feedback")
     lines.append(f"stored predictions: {counts.predictions:,}")
+    for measured in counts.measured:
+        lines.append(
+            f"accuracy of {measured.model} {measured.version}: {measured.accuracy}, from "
+            f"{measured.accuracy.total:,} random items ({measured.source})"
+        )
+    if not counts.measured:
+        lines.append("accuracy: not measured, 0 random items reviewed (page /queue)")
     _output(lines, asdict(counts), json_file)
 
 

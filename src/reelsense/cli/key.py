@@ -20,7 +20,11 @@ from reelsense.cli import options
     is_flag=True,
     help="Valid only for /metrics, /v1/shadow, /admin and GET /v1/feedback.",
 )
-@click.option("--feedback", is_flag=True, help="May also give feedback on predictions.")
+@click.option(
+    "--feedback",
+    is_flag=True,
+    help="May also give feedback, and read the stored texts in the review queue.",
+)
 @click.option(
     "--keys-file",
     type=options.PATH,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import time
-from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -17,7 +15,14 @@ from typing import IO, Any
 from sqlalchemy import insert, select
 
 from reelsense.errors import DatasetError
-from reelsense.feedback.records import ID_PATTERN, Feedback, Predicted, storable, text_hash
+from reelsense.feedback.records import (
+    ID_PATTERN,
+    Feedback,
+    Predicted,
+    id_from,
+    storable,
+    text_hash,
+)
 from reelsense.jobs.database import Database
 from reelsense.jobs.models import feedback
 from reelsense.prediction import UNSURE
@@ -160,8 +165,7 @@ def _record(values: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def _id_of(record: Mapping[str, Any]) -> str:
     """Return an id that is the same when the same table is imported again."""
-    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).digest()
-    return urlsafe_b64encode(digest)[:22].decode()
+    return id_from(json.dumps(record, sort_keys=True))
 
 
 def _stars(value: str | None) -> float | None:

@@ -6,12 +6,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, delete, func, or_, select, true, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    case,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 
+from reelsense.feedback.queue import RANDOM_SOURCES, SOURCES
 from reelsense.feedback.records import Feedback, storable, text_hash
 from reelsense.feedback.repository import STORED, feedback_from_record
 from reelsense.jobs.database import Database
 from reelsense.jobs.models import feedback, predictions
+from reelsense.report.results import Share
 
 _CHUNK_ROWS = 5000  # read or deleted in one transaction, so that others do not wait long
 
@@ -26,7 +40,7 @@ class FeedbackQuery:
     since: float | None = None
     before: float | None = None
     differs: bool = False  # only feedback whose label differs from the prediction
-    with_text: bool = False  # only feedback with a label whose text is stored
+    for_training: bool = False  # only feedback with text and label; that from the queue prevails
     offset: int = 0
     limit: int | None = 50
 
@@ -46,9 +60,13 @@ class FeedbackQuery:
             conditions.append(feedback.c.created < self.before)
         if self.differs:
             conditions.append(feedback.c.label != predictions.c.label)
-        if self.with_text:
-            text = func.coalesce(feedback.c.text, predictions.c.text)
+        if self.for_training:
+            text, review = func.coalesce(feedback.c.text, predictions.c.text), feedback.alias()
+            reviewed = exists().where(
+                review.c.text_hash == feedback.c.text_hash, review.c.source.in_(SOURCES)
+            )
             conditions += [text.is_not(None), feedback.c.label.is_not(None)]
+            conditions.append(feedback.c.source.in_(SOURCES) | ~reviewed)
         return conditions
 
 
@@ -58,6 +76,19 @@ class FeedbackPage:
 
     total: int
     feedback: list[Feedback]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredAccuracy:
+    """The share of correct predictions of a version of a model, without bias.
+
+    Measured on the random items of a review queue only.
+    """
+
+    source: str  # the queue
+    model: str
+    version: str
+    accuracy: Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +102,7 @@ class FeedbackStats:
     compared: int  # feedback with a label that refers to a stored prediction
     correct: int  # of these: the label is that of the prediction
     predictions: int
+    measured: list[MeasuredAccuracy]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +160,25 @@ def stats(database: Database) -> FeedbackStats:
             compared=count(compared),
             correct=count(compared, stored.c.label == stored.c.predicted_label),
             predictions=connection.scalar(select(func.count()).select_from(predictions)) or 0,
+            measured=_measured(connection),
         )
+
+
+def _measured(connection: Connection) -> list[MeasuredAccuracy]:
+    stored = STORED.subquery()
+    group = (stored.c.source, stored.c.predicted_model, stored.c.predicted_version)
+    correct = func.sum(case((stored.c.label == stored.c.predicted_label, 1), else_=0))
+    query = select(*group, correct, func.count()).where(
+        stored.c.source.in_(RANDOM_SOURCES),
+        stored.c.label.is_not(None),
+        stored.c.predicted_label.is_not(None),
+    )
+    return [
+        MeasuredAccuracy(source, model, version, Share.of(count, total))
+        for source, model, version, count, total in connection.execute(
+            query.group_by(*group).order_by(*group)
+        )
+    ]
 
 
 def forget_id(database: Database, stored_id: str) -> Deleted:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 import time
+from base64 import urlsafe_b64encode
 from dataclasses import asdict, dataclass, field
 
 from reelsense.prediction import Prediction
@@ -17,6 +18,11 @@ ID_PATTERN = r"[A-Za-z0-9_-]{22}"
 def new_id() -> str:
     """Return an id that cannot be guessed."""
     return secrets.token_urlsafe(16)
+
+
+def id_from(content: str) -> str:
+    """Return the id that belongs to `content`, always the same."""
+    return urlsafe_b64encode(hashlib.sha256(content.encode()).digest())[:22].decode()
 
 
 def storable(text: str) -> str:

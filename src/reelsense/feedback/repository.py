@@ -59,6 +59,14 @@ class FeedbackRepository:
         with self.database.writing() as connection:
             connection.execute(insert(predictions), records)
 
+    def add_missing(self, kept: KeptPrediction) -> None:
+        """Store a prediction, unless one with its id is stored already."""
+        self.database.check_space()
+        with self.database.writing() as connection:
+            stored = select(predictions.c.id).where(predictions.c.id == kept.id)
+            if connection.scalar(stored) is None:
+                connection.execute(insert(predictions), self._prediction_record(kept))
+
     def _prediction_record(self, kept: KeptPrediction) -> dict[str, Any]:
         names = ("id", "created", "model", "version", "share")
         values = ("label", "score", "verdict", "stars", "probabilities")

@@ -97,12 +97,13 @@ def create_app(
     from reelsense.server.pages import feedback as feedback_page
     from reelsense.server.pages import jobs as job_pages
     from reelsense.server.pages import model as model_page
+    from reelsense.server.pages import queue as queue_page
     from reelsense.server.pages import review, site
 
     app.before_request(_set_limits)
     for interface in (v1, compat, vllm, open_inference, jobs, feedback, shadow, health):
         app.register_api(interface.blueprint)
-    for views in (admin, site, review, feedback_page, job_pages, model_page):
+    for views in (admin, site, review, feedback_page, queue_page, job_pages, model_page):
         app.register_blueprint(views.blueprint)
     site.configure_templates(app)
     for register in _MIDDLEWARE:

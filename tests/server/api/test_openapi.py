@@ -67,7 +67,7 @@ def test_document_contains_every_route() -> None:
         "/jobs/<name>",
     }
     pages |= {"/jobs/<name>/progress", "/jobs/<name>/table", "/jobs/<name>/rows/<int:n>"}
-    pages |= {"/jobs/<name>/cancel", "/jobs/<name>/delete"}
+    pages |= {"/jobs/<name>/cancel", "/jobs/<name>/delete", "/queue", "/queue/undo"}
     pages |= {"/static/<path:filename>", "/sign-in", "/sign-out", "/metrics", "/admin/reload"}
     rules = {rule.rule for rule in app.url_map.iter_rules()} - pages
     assert {rule.replace("<", "{").replace(">", "}") for rule in rules} == set(document()["paths"])

@@ -194,7 +194,7 @@ def test_unmatched_url_needs_no_key(client: FlaskClient) -> None:
 
 
 PAGES = {"review_page.index", "model_page.model", "model_page.report", "model_page.card"}
-PAGES |= {"job_pages.index", "job_pages.show", "job_pages.row"}
+PAGES |= {"job_pages.index", "job_pages.show", "job_pages.row", "queue_page.index"}
 REPORT_PAGES = {"model_page.report", "model_page.plot"}
 JOB_ENDPOINTS = {"job_pages.row"} | {
     f"{place}.{name}"
@@ -226,9 +226,9 @@ def test_all_endpoints_but_public_ones_need_a_key() -> None:
 
 
 def key_for(endpoint: str) -> str:
-    if endpoint.startswith("admin.") or endpoint == "feedback.listed":
+    if endpoint.startswith("admin.") or endpoint in ("feedback.listed", "feedback.stats"):
         return OPS
-    return CRITIC if endpoint.startswith("feedback") else SHOP
+    return CRITIC if endpoint.startswith(("feedback", "queue_page")) else SHOP
 
 
 def test_every_route_accepts_its_key() -> None:

@@ -52,8 +52,8 @@ def test_form_without_javascript_returns_prediction_and_explanation(
     assert "\nA good film. The end is bad.\n\nA great one.</textarea>" in text
     assert '<p class="verdict" id="verdict">positive</p>' in text
     assert "Confidence: 88.0 %" in text
-    assert text.count('class="s for s3" tabindex') == 2
-    assert text.count('class="s against s3" tabindex') == 1
+    assert text.count('class="s for s3') == 3  # two sentences and the legend
+    assert text.count('class="s against s3') == 2
     assert "Without this sentence: 98.2 % positive. Weight \u22122.00" in text
     assert text.count("<p><span") == 2  # paragraphs
     assert re.search(r"\([1-9]\d* forward passes\)", text)

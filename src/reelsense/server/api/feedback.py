@@ -141,6 +141,38 @@ class FeedbackListSchema(ResponseModel):
     feedback: list[FeedbackSchema]
 
 
+class ShareSchema(ResponseModel):
+    """A share with its 95 % confidence interval (Wilson)."""
+
+    count: int
+    total: int
+    value: float
+    low: float
+    high: float
+
+
+class MeasuredSchema(ResponseModel):
+    """The share of correct labels, measured on the random items of a review queue only."""
+
+    source: str = Field(description="queue-random: predictions; job-queue-random: rows of jobs.")
+    model: str
+    version: str
+    accuracy: ShareSchema
+
+
+class StatsSchema(ResponseModel):
+    """Counts of the stored feedback and predictions."""
+
+    total: int = Field(description="Feedback.")
+    with_text: int
+    labels: dict[str, int]
+    sources: dict[str, int]
+    compared: int = Field(description="Feedback with a label for a stored prediction.")
+    correct: int = Field(description="Of these, how many labels are those of the prediction.")
+    predictions: int
+    measured: list[MeasuredSchema] = Field(description="For each version; empty: not measured.")
+
+
 @blueprint.post(
     "/feedback",
     operation_id="create_feedback",
@@ -220,6 +252,15 @@ def listed(query: FeedbackListQuery) -> Response:
     database = get_state().jobs_worker.jobs.database
     found = queries.page(database, queries.FeedbackQuery(**values))
     return json_response(FeedbackListSchema.model_validate(found))
+
+
+@blueprint.get(
+    "/feedback/stats", operation_id="feedback_stats", responses=json_responses(StatsSchema, 507)
+)
+def stats() -> Response:
+    """Count feedback, and measure the accuracy. With keys, this requires an admin key."""
+    database = get_state().jobs_worker.jobs.database
+    return json_response(StatsSchema.model_validate(queries.stats(database)))
 
 
 def _seconds(moment: datetime) -> float:

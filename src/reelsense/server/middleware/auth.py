@@ -13,7 +13,9 @@ from reelsense.server.middleware.endpoints import (
     gives_feedback,
     is_page,
     is_public,
+    lists_feedback,
     needs_admin,
+    reviews,
 )
 from reelsense.server.middleware.keys import read_keys
 from reelsense.server.settings import Settings, is_loopback
@@ -71,10 +73,10 @@ def _authorize() -> AnyResponse | None:
                 "this endpoint requires an admin key, but the server has no keys: start it with "
                 "--keys-file"
             )
-        if request.endpoint == "feedback.listed" and get_state().settings.is_reachable:
+        if (lists_feedback() or reviews()) and get_state().settings.is_reachable:
             raise Forbidden(
-                "the server has no keys, and other machines can reach it: use `reelsense feedback "
-                "list`, or start it with --keys-file and send an admin key"
+                "the server has no keys, and other machines can reach it: use `reelsense "
+                "feedback`, or start it with --keys-file and send a key"
             )
         if not is_public():
             cross_site.reject_foreign_host()
@@ -107,6 +109,13 @@ def _authorize() -> AnyResponse | None:
 def may_give_feedback() -> bool:
     """Return whether the user of the current request may give feedback."""
     return "key" not in g or bool(g.key.feedback)
+
+
+def may_review() -> bool:
+    """Return whether the user of the current request may open the review queue."""
+    if get_state().authenticator.keys:
+        return "key" in g and bool(g.key.feedback)
+    return not get_state().settings.is_reachable
 
 
 def unauthorized() -> Unauthorized:

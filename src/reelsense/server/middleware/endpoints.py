@@ -18,8 +18,10 @@ _PUBLIC_BUT_LIMITED = {None, "pages.sign_in", "pages.signed_in", "pages.sign_out
 _PAGES = {
     *("job_pages.index", "job_pages.row", "job_pages.show"),
     *("model_page.card", "model_page.model", "model_page.report"),
-    "review_page.index",
+    *("queue_page.index", "review_page.index"),
 }
+
+_FEEDBACK_PAGES = {"feedback_page", "queue_page"}
 
 
 def is_public() -> bool:
@@ -34,12 +36,22 @@ def is_unlimited() -> bool:
 
 def needs_admin() -> bool:
     """Return whether the current request needs an admin key."""
-    return (request.endpoint or "").startswith("admin.") or request.endpoint == "feedback.listed"
+    return (request.endpoint or "").startswith("admin.") or lists_feedback()
+
+
+def lists_feedback() -> bool:
+    """Return whether the current request lists or counts the feedback of everyone."""
+    return request.endpoint in ("feedback.listed", "feedback.stats")
 
 
 def gives_feedback() -> bool:
-    """Return whether the current request gives or withdraws feedback."""
-    return request.endpoint == "feedback.create" or request.blueprint == "feedback_page"
+    """Return whether the current request gives or withdraws feedback, or asks for it."""
+    return request.endpoint == "feedback.create" or request.blueprint in _FEEDBACK_PAGES
+
+
+def reviews() -> bool:
+    """Return whether the current request shows texts of others to review."""
+    return request.blueprint == "queue_page"
 
 
 def runs_model() -> bool:

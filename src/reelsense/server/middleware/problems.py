@@ -42,7 +42,9 @@ _log = logging.getLogger(__name__)
 
 _MEDIA_TYPE = "application/problem+json"
 
-_PAGE_BLUEPRINTS = (None, "feedback_page", "job_pages", "model_page", "pages", "review_page")
+_PAGE_BLUEPRINTS = {
+    *(None, "feedback_page", "job_pages", "model_page", "pages", "queue_page", "review_page")
+}
 
 # Paths of the interfaces of other servers, whose clients expect more fields.
 _COMPATIBLE = ("/models/", "/predict", "/invocations", "/v2")

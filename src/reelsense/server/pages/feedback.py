@@ -9,7 +9,7 @@ from flask import Blueprint, render_template, request
 from reelsense.feedback.records import ID_PATTERN, Feedback, NewFeedback
 from reelsense.feedback.repository import FeedbackRepository
 from reelsense.server.api.feedback import check_label, key_name, store
-from reelsense.server.pages.review import checked, form_text
+from reelsense.server.pages.review import checked, form_text, is_navigation
 from reelsense.server.state import get_state
 
 blueprint = Blueprint("feedback_page", __name__)
@@ -45,10 +45,8 @@ def _rendered(stored: Feedback | None) -> str:
 
     It is a complete page if a browser navigates to it, rather than a script.
     """
-    accepted = request.accept_mimetypes
-    is_page = accepted["text/html"] > accepted["application/json"]
     return render_template(
-        "feedback-page.html" if is_page else "feedback.html",
+        "feedback-page.html" if is_navigation() else "feedback.html",
         stored=stored,
         text=form_text(),
         label=request.form.get("predicted", ""),

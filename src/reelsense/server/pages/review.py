@@ -94,6 +94,12 @@ def form_text() -> str:
     return request.form.get("text", "").replace("\r\n", "\n")
 
 
+def is_navigation() -> bool:
+    """Return whether a browser navigates to a page, rather than a script reloading a part of it."""
+    accepted = request.accept_mimetypes
+    return accepted["text/html"] > accepted["application/json"]
+
+
 def checked(text: str) -> str:
     """Return `text`. Raises InvalidRequestError if it is blank or too long."""
     limit = get_state().settings.max_characters

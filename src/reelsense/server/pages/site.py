@@ -26,7 +26,7 @@ from reelsense import __version__
 from reelsense.errors import NotReadyError
 from reelsense.server.api import openapi
 from reelsense.server.middleware import sessions
-from reelsense.server.middleware.auth import unauthorized
+from reelsense.server.middleware.auth import may_review, unauthorized
 from reelsense.server.middleware.cross_site import require_same_origin
 from reelsense.server.middleware.problem_types import FIELD_CODES, PROBLEM_TYPES
 from reelsense.server.model_holder import classifier
@@ -60,7 +60,10 @@ def configure_templates(app: Flask) -> None:
     app.context_processor(_model_variables)
     app.jinja_env.filters |= _FILTERS
     app.jinja_env.globals["version"] = __version__
-    app.jinja_env.globals["jobs_enabled"] = bool(state_of(app).settings.max_jobs)
+    settings, policy = state_of(app).settings, state_of(app).keep_policy
+    app.jinja_env.globals["jobs_enabled"] = bool(settings.max_jobs)
+    app.jinja_env.globals["queue_enabled"] = settings.keep_texts and not policy.keeps_nothing
+    app.jinja_env.globals["may_review"] = may_review
 
 
 def _model_variables() -> dict[str, object]:
