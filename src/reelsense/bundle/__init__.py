@@ -5,6 +5,7 @@
     MODEL_CARD.md    the model card
     evaluation.json  optional: results and plots of `reelsense evaluate`
     training-texts.bin  optional: hashes of the training texts
+    reference-profile.json  optional: measurements of the validation texts, to detect drift
     manifest.json    format version, labels, window, calibration, thresholds, metrics, provenance,
                      SHA-256 of every file
 
@@ -20,6 +21,7 @@ from reelsense.bundle.files import (
     FILES,
     MANIFEST,
     NETWORK,
+    REFERENCE_PROFILE,
     TOKENIZER,
     TRAINING_TEXTS,
     WEIGHTS,

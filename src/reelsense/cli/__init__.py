@@ -12,6 +12,7 @@ from reelsense.cli.calibrate import calibrate
 from reelsense.cli.config import config
 from reelsense.cli.data import data
 from reelsense.cli.doctor import doctor
+from reelsense.cli.drift import drift
 from reelsense.cli.evaluate import evaluate
 from reelsense.cli.explain import explain
 from reelsense.cli.export import export
@@ -49,6 +50,7 @@ for _command in (
     pull,
     evaluate,
     calibrate,
+    drift,
     data,
     train,
     retrain,

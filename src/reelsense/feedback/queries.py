@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, delete, func, or_, select, true, tuple_
+from sqlalchemy import ColumnElement, Table, case, delete, func, or_, select, true, tuple_
 
 from reelsense.feedback.records import Feedback, storable, text_hash
 from reelsense.feedback.repository import STORED, feedback_from_record
@@ -129,6 +129,20 @@ def stats(database: Database) -> FeedbackStats:
             correct=count(compared, stored.c.label == stored.c.predicted_label),
             predictions=connection.scalar(select(func.count()).select_from(predictions)) or 0,
         )
+
+
+def agreement(database: Database, version: str) -> tuple[int, int]:
+    """Count feedback with a label on stored predictions of a `version` of the model.
+
+    Returns how often the label is that of the prediction, and how often there is one. Raises
+    StoreError.
+    """
+    stored = STORED.where(feedback.c.label.is_not(None), predictions.c.version == version)
+    agrees = case((feedback.c.label == predictions.c.label, 1))
+    query = stored.with_only_columns(func.count(agrees), func.count())
+    with database.reading() as connection:
+        correct, total = connection.execute(query).one()
+    return correct, total
 
 
 def forget_id(database: Database, stored_id: str) -> Deleted:

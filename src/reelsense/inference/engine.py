@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ class Network:
         self._request = compiled.create_infer_request()
 
     def __call__(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return logits (n, labels) for token `ids` and `mask` (n, length), 1 for tokens."""
+        """Return the outputs (n, ...) for token `ids` and `mask` (n, length), 1 for tokens."""
         outputs = self._request.infer(dict(zip(_INPUTS, (ids, mask), strict=True)))
-        return np.array(outputs[0], dtype=np.float32)
+        return np.concatenate(list(outputs.values()), axis=1, dtype=np.float32)
 
 
 class Engine:
@@ -52,8 +53,9 @@ class Engine:
         """Compile `network` (ONNX) for `threads` cores, by default all.
 
         `int8_activations` quantizes activations dynamically. `sentence_vectors` returns the input
-        of the output layer instead of logits. Raises BundleError (`invalid-network`) if the inputs
-        are not token ids and mask.
+        of the output layer instead of logits; without it, the input follows the logits if the
+        network has such a layer (`appends_vectors`). Raises BundleError (`invalid-network`) if the
+        inputs are not token ids and mask.
         """
         without_telemetry()
         import openvino  # takes 0.2 seconds, not needed for `reelsense --help`
@@ -65,6 +67,11 @@ class Engine:
         model = _read_model(core, network)
         if sentence_vectors:
             model = openvino.Model([_output_layer_input(model)], model.get_parameters())
+        else:
+            with suppress(BundleError):
+                ports = [model.get_results()[0].input_value(0), _output_layer_input(model)]
+                model = openvino.Model(ports, model.get_parameters())
+        self.appends_vectors = len(model.outputs) > 1
         cores = threads or available_cores()
         settings = {
             "INFERENCE_NUM_THREADS": cores,

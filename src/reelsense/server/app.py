@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from flask_openapi3 import OpenAPI
 
@@ -14,6 +16,7 @@ from reelsense.server import state
 from reelsense.server.api.constraints import LIMITS
 from reelsense.server.api.json_body import JsonRequest
 from reelsense.server.api.openapi import INFO
+from reelsense.server.drift import DriftMonitor
 from reelsense.server.middleware import (
     auth,
     content_encoding,
@@ -31,9 +34,14 @@ from reelsense.server.middleware.load_shedding import (
     MAX_JOB_REQUESTS,
     LoadShedder,
 )
-from reelsense.server.middleware.metrics import ServerMetrics
+from reelsense.server.middleware.metrics import FOLDER, ServerMetrics
 from reelsense.server.model_holder import ModelHolder
-from reelsense.server.model_source import FixedSource, FolderSource, ModelSource
+from reelsense.server.model_source import (
+    ClassifierProtocol,
+    FixedSource,
+    FolderSource,
+    ModelSource,
+)
 from reelsense.server.settings import Settings
 from reelsense.server.shadow import Shadow, shadow_folder
 from reelsense.server.state import AppState, get_state
@@ -83,6 +91,7 @@ def create_app(
     from reelsense.server.api import (
         admin,
         compat,
+        drift,
         feedback,
         health,
         jobs,
@@ -97,7 +106,7 @@ def create_app(
     from reelsense.server.pages import review, site
 
     app.before_request(_set_limits)
-    for interface in (v1, compat, vllm, open_inference, jobs, feedback, shadow, health):
+    for interface in (v1, compat, vllm, open_inference, jobs, feedback, shadow, drift, health):
         app.register_api(interface.blueprint)
     for views in (admin, site, review, feedback_page, job_pages, model_page):
         app.register_blueprint(views.blueprint)
@@ -129,11 +138,19 @@ def _create_state(
     labels: Sequence[str] | None,
 ) -> AppState:
     metrics = ServerMetrics()
+    folder = os.environ.get(FOLDER)
+    drift = DriftMonitor(Path(folder) if folder else None)
+
+    def on_load(classifier: ClassifierProtocol | None) -> None:
+        metrics.record_load(classifier)
+        if classifier:
+            drift.use(classifier)
+
     authenticator = Authenticator(settings, known_keys)
     model_holder = ModelHolder(
         source,
         on_batch=metrics.record_batch,
-        on_load=metrics.record_load,
+        on_load=on_load,
         on_reload=authenticator.reload,
         labels=labels,
         allow_label_change=settings.allow_label_change,
@@ -163,6 +180,7 @@ def _create_state(
             is_busy=lambda: load_shedder.requests * settings.workers > cores,
             on_outcome=metrics.record_shadow,
         ),
+        drift=drift,
         jobs_worker=jobs_worker,
         ended_sessions=EndedSessions(
             (lambda: jobs_worker.jobs.database) if settings.max_jobs else None

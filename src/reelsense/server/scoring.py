@@ -64,6 +64,7 @@ def _score(texts: Sequence[str], risk: float | None) -> list[Prediction | TextEr
     results = classifier().predict_each(short_enough, risk=risk, context=call_context())
     get_state().metrics.record_predictions(results, call_context())
     get_state().shadow.offer(short_enough, results)
+    get_state().drift.offer(classifier().manifest, short_enough, results)
     remaining = iter(results)
     return [
         next(remaining)
