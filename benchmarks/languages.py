@@ -77,7 +77,7 @@ def messages() -> Iterator[tuple[str, str]]:
         for path in sorted(root.glob("*/LC_MESSAGES/django.mo")):
             language = path.parts[-3].split("_")[0]
             with path.open("rb") as file:
-                catalog = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]  # noqa: SLF001
+                catalog = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
             for source, text in catalog.items():
                 plain = " ".join(_PLACEHOLDER.sub(" ", text).split())
                 if source and text != source and re.search(r"\w", plain):
