@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -120,13 +121,16 @@ def parse(content: str, labels: Sequence[str]) -> Rows:
         values = json.loads(content)
         if values["format"] != _FORMAT:
             raise _invalid(f"format {values['format']!r:.20}, expected {_FORMAT}")
-        rows = np.zeros(values["texts"], ROW)
+        columns, embedding = values["columns"], values.get("embedding")
+        rows = np.zeros(len(columns["tokens"]), ROW)
         for name in _COLUMNS:
-            rows[name] = values["columns"][name]
+            rows[name] = _array(columns[name], len(rows))
         rows["embedding"] = np.nan
-        if embedding := values.get("embedding"):
-            rows["embedding"] = np.array(embedding["rows"]) / _STEPS * embedding["spread"]
-            rows["embedding"] += np.array(embedding["centroid"], np.float32)
+        if embedding is not None:
+            steps = _array(embedding["rows"], len(rows), EMBEDDING_SIZE)
+            centroid = _array(embedding["centroid"], EMBEDDING_SIZE)
+            spread = _array(embedding["spread"], EMBEDDING_SIZE)
+            rows["embedding"] = centroid + steps / _STEPS * spread
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise _invalid(f"{error!r:.200}") from error
     shares = np.stack([rows["unknown"], rows["confidence"]])
@@ -135,6 +139,14 @@ def parse(content: str, labels: Sequence[str]) -> Rows:
     if not ((rows["label"] >= 0) & (rows["label"] < len(labels))).all() or not len(rows):
         raise _invalid(f"expected at least one text, and labels from 0 to {len(labels) - 1}")
     return rows
+
+
+def _array(values: object, *shape: int) -> NDArray[Any]:
+    """Return `values` as an array of this shape. Raises ValueError, TypeError."""
+    array = np.array(values)
+    if array.shape != shape:
+        raise ValueError(f"an array of shape {array.shape}, expected {shape}")
+    return array
 
 
 def _invalid(reason: str) -> BundleError:

@@ -61,7 +61,7 @@ class SingleNetwork:
     """An engine of one network, such as that of a checkpoint before int8."""
 
     tokens_per_batch = Engine.tokens_per_batch
-    appends_vectors = False
+    vector_size = 0
 
     def __init__(self, network: Network) -> None:
         self.latency_network = network
@@ -89,9 +89,8 @@ class Pipeline:
         manifest = bundle.manifest
         self._labels, self._ratings = manifest.labels, manifest.ratings
         self._window, self._groups = manifest.window, manifest.groups
-        # Outputs of the network before the sentence vector; None: all.
-        scores = len(self._labels) + len(self._ratings)
-        self._scores = scores if engine.appends_vectors else None
+        # Where the sentence vector begins in the outputs of the network; None: it has none.
+        self._scores = -engine.vector_size or None
         self._tokenizer = ReviewTokenizer(bundle.tokenizer)
         self._queue = BatchQueue(
             engine.throughput_networks,

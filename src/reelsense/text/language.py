@@ -5,7 +5,7 @@ Its model is loaded with the first text: 0.5 seconds and 77 MB.
 
 from __future__ import annotations
 
-from reelsense.text.clean import clean
+import re
 
 UNDETERMINED = "und"
 """The code of ISO 639 for a language that cannot be determined."""
@@ -13,7 +13,11 @@ UNDETERMINED = "und"
 MAX_CHARACTERS = 500
 """Characters that are read: more hardly help, and take longer."""
 
-_MIN_LETTERS = 20  # of two or three words, too many are taken for another language
+# Of letters in UTF-8. Two or three words of English are too often taken for another language; a
+# Chinese character says as much as three letters.
+_MIN_BYTES = 20
+
+_TAG = re.compile(r"<[^>]*>")
 
 _NO_LANGUAGE = "zxx"  # py3langid's code for texts such as URLs
 
@@ -25,8 +29,8 @@ def language(text: str) -> str:
     """
     from py3langid import classify  # loads its model with the first call
 
-    start = clean(text[:MAX_CHARACTERS])
-    if sum(map(str.isalpha, start)) < _MIN_LETTERS:
+    start = _TAG.sub(" ", text[:MAX_CHARACTERS])
+    if len("".join(filter(str.isalpha, start)).encode()) < _MIN_BYTES:
         return UNDETERMINED
     code = str(classify(start)[0])
     return UNDETERMINED if code == _NO_LANGUAGE else code
