@@ -52,7 +52,7 @@ def foreign_reviews() -> list[str]:
 
 def tickets() -> list[str]:
     """Return invented support tickets."""
-    command = [sys.executable, ROOT / "docs/tickets.py", "1000", "1"]
+    command = [sys.executable, str(ROOT / "docs/tickets.py"), "1000", "1"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
     return [row["body"] for row in csv.DictReader(io.StringIO(done.stdout))]
 

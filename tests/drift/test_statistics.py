@@ -93,7 +93,7 @@ def test_classify_finds_a_difference_that_no_single_feature_shows() -> None:
     random = np.random.default_rng(0)
     base = random.normal(0, 1, (1000, 1))
     related = np.hstack([base, base + random.normal(0, 0.3, (1000, 1))])
-    turned = related[:500] + [0.3, -0.3]
+    turned = related[:500] + np.array([0.3, -0.3])
     found = classify(related, turned)
     assert found.auc > 0.7
     assert found.difference.p_value < 1e-10

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reelsense.bundle import DEFAULT_BUNDLE, read_bundle
+from reelsense.bundle import DEFAULT_BUNDLE, Bundle, read_bundle
 from reelsense.inference.classifier import Classifier
 from reelsense.inference.embedding import Encoder
 from reelsense.inference.pipeline import _basis
@@ -17,7 +17,7 @@ def features(classifier: Classifier, *texts: str) -> list[TextFeatures]:
 
 def test_share_of_unknown_tokens() -> None:
     bundle = tiny.bundle()
-    unknown = tiny.Bundle(bundle.manifest, b"", tiny.tokenizer_json("[UNK]"), "# tiny\n")
+    unknown = Bundle(bundle.manifest, b"", tiny.tokenizer_json("[UNK]"), "# tiny\n")
     classifier = Classifier(unknown, network=tiny.count_moods)
     found = features(classifier, "good film", "good xyz", "good x y z", "good " * 30 + "x " * 30)
     assert [text.unknown for text in found] == [0, 0.5, 0.75, 0.5]

@@ -1,7 +1,7 @@
 """The drift of the texts that a server receives."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from reelsense.bundle import write_bundle
 from reelsense.datasets.reviews import Review
-from reelsense.drift.profile import serialize
+from reelsense.drift.profile import prediction_rows, serialize
 from reelsense.evaluation.profile import add_profile
 from reelsense.inference.classifier import Classifier
 from reelsense.server import drift
@@ -217,12 +217,10 @@ def test_offer_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_text_that_cannot_be_measured_does_not_stop_the_thread(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    measure: Callable[..., Any] = drift.prediction_rows
-
     def fail_once(manifest: Any, texts: list[str], predictions: Any) -> Any:
         if texts == ["bad film"]:
             raise ValueError("cannot be measured")
-        return measure(manifest, texts, predictions)
+        return prediction_rows(manifest, texts, predictions)
 
     monkeypatch.setattr(drift, "prediction_rows", fail_once)
     classifier, monitor = profiled(), DriftMonitor()

@@ -191,7 +191,8 @@ def _of_categories(name: str, pair: Sequence[NDArray[Any]]) -> Measure:
 
 
 def _measure(name: str, test: str, pair: Sequence[Value], difference: Difference) -> Measure:
-    return Measure(name, test, *pair, difference.effect, difference.p_value)
+    reference, current = pair
+    return Measure(name, test, reference, current, difference.effect, difference.p_value)
 
 
 def _whitened(

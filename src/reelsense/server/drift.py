@@ -33,7 +33,7 @@ WINDOW = 500
 """The latest texts, which are compared."""
 
 _MAX_QUEUED = 1000  # texts; more are not counted
-_PAUSE = 0.005  # seconds after each text, so that measuring takes a few percent of a core at most
+_PAUSE = 0.005  # seconds after each text, so that measuring takes a tenth of a core at most
 _MAX_AGE = 1.0  # seconds for which a report is kept
 
 _FILE = "drift-{version}-{process}"
