@@ -56,6 +56,18 @@ def test_stats_count_feedback_and_predictions(database: Database, stored: dict[s
     }
 
 
+def test_agreement_counts_labels_for_a_version(
+    database: Database, repository: FeedbackRepository, stored: dict[str, str]
+) -> None:
+    newer = kept("A bore.", "negative", version="2")
+    repository.add_predictions([newer])
+    repository.add([NewFeedback(newer.id, None, "negative")])
+    repository.add([NewFeedback(newer.id, None, stars=1.0)])  # has no label
+    assert queries.agreement(database, "1") == (1, 2)
+    assert queries.agreement(database, "2") == (1, 1)
+    assert queries.agreement(database, "3") == (0, 0)
+
+
 def test_stats_of_empty_database(database: Database) -> None:
     counts = queries.stats(database)
     assert (counts.total, counts.predictions, counts.labels) == (0, 0, {})

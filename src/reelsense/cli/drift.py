@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reelsense.drift.report import DriftReport
     from reelsense.tables.records import Quoting
 
-_HEADER = ("measure", "reference", "current", "effect", "p-value", "alert")
+_HEADER = ("measure", "alert", "effect", "p-value", "reference", "current")
 _BATCH = 128  # texts per update of the progress bar
 
 

@@ -62,11 +62,11 @@ class Measure:
     alert: str = NONE
 
     def cells(self) -> tuple[str, ...]:
-        """Return all values, formatted for a table."""
+        """Return name, alert, effect, p-value, reference and current, formatted for a table."""
         values = (_formatted(self.reference), _formatted(self.current))
         p_value = f"{self.p_value:.4f}" if self.p_value >= 0.0001 else "< 0.0001"
         name = self.name.replace("_", " ")
-        return (name, *values, f"{self.effect:.2f}", p_value, self.alert)
+        return (name, self.alert, f"{self.effect:.2f}", p_value, *values)
 
     def __str__(self) -> str:
         if isinstance(self.reference, dict) and isinstance(self.current, dict):
