@@ -56,9 +56,4 @@ def measured_accuracy(correct: int, total: int) -> Share | None:
     Unbiased only if the texts were chosen at random: users correct errors more often than they
     confirm correct predictions. None without labels.
     """
-    if not total:
-        return None
-    value, z = correct / total, _Z**2 / total
-    centre = (value + z / 2) / (1 + z)
-    margin = math.sqrt(value * (1 - value) * z + z**2 / 4) / (1 + z)
-    return Share(correct, total, value, max(0.0, centre - margin), min(1.0, centre + margin))
+    return Share.of(correct, total) if total else None

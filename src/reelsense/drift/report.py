@@ -108,7 +108,7 @@ def compare(manifest: Manifest, reference: Rows | None, current: Rows) -> DriftR
     if len(current) < MIN_TEXTS:
         reason = f"Too few texts: {len(current)} of at least {MIN_TEXTS}"
         return DriftReport(NONE, reason, len(current), len(reference))
-    vectors = _whitened(reference["embedding"], current["embedding"])
+    vectors = _standardized(reference["embedding"], current["embedding"])
     separation = classify(*_features(len(manifest.labels), reference, current, vectors))
     auc = separation.auc
     measures = [
@@ -195,19 +195,18 @@ def _measure(name: str, test: str, pair: Sequence[Value], difference: Difference
     return Measure(name, test, reference, current, difference.effect, difference.p_value)
 
 
-def _whitened(
+def _standardized(
     reference: NDArray[np.float32], current: NDArray[np.float32]
 ) -> list[NDArray[np.float64]]:
-    """Return both embeddings (n, k) with the centroid of the reference at 0 and its covariance 1.
+    """Return both embeddings (n, k), each dimension with mean 0 and deviation 1 in the reference.
 
     An empty list if some texts have no embedding.
     """
     if not (np.isfinite(reference).all() and np.isfinite(current).all()):
         return []
     centroid = reference.mean(axis=0, dtype=np.float64)
-    values, axes = np.linalg.eigh(np.cov((reference - centroid).T))
-    scale = axes / np.sqrt(np.maximum(values, 1e-6 * values[-1] + 1e-12))
-    return [(part - centroid) @ scale for part in (reference, current)]
+    spread = np.maximum(reference.std(axis=0, dtype=np.float64), 1e-9)
+    return [(part - centroid) / spread for part in (reference, current)]
 
 
 def _features(

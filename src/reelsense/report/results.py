@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,8 @@ AUDITED = "audited labels"  # `LabelView.name`
 
 # Maximum share of changed sentences with held-out terms, in one category and in all of them.
 CATEGORY_TARGET, OVERALL_TARGET = 0.15, 0.10
+
+_Z = 1.959963984540054  # of a 95% interval
 
 Terms = Literal["held-out", "trained"]  # identity terms that training must not or may use
 
@@ -26,6 +29,16 @@ class Share:
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, count: int, total: int) -> Share:
+        """Return `count` of `total` with Wilson's interval; 0 to 1 if `total` is 0."""
+        if not total:
+            return cls(0, 0, 0.0, 0.0, 1.0)
+        value, z = count / total, _Z**2 / total
+        centre = (value + z / 2) / (1 + z)
+        margin = math.sqrt(value * (1 - value) * z + z**2 / 4) / (1 + z)
+        return cls(count, total, value, max(0.0, centre - margin), min(1.0, centre + margin))
 
     def __str__(self) -> str:
         if not self.total:
