@@ -25,7 +25,7 @@ def test_texts_like_the_reference_seldom_cause_an_alert(size: int) -> None:
     assert found.count("none") >= 98
 
 
-@pytest.mark.parametrize("size", [10, 40])
+@pytest.mark.parametrize("size", [10, MIN_TEXTS, 100])
 def test_few_validation_texts_cause_no_alert(size: int) -> None:
     pairs = [(make_rows(size, 2 * seed), make_rows(100, 2 * seed + 1)) for seed in range(50)]
     found = [compare(MANIFEST, reference, current).alert for reference, current in pairs]

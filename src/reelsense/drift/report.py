@@ -28,7 +28,7 @@ ALERTS = (NONE, WARNING, ALARM)
 """Alert levels, from low to high."""
 
 MIN_TEXTS = 30
-"""With fewer texts, there is no alert."""
+"""With fewer texts, or fewer validation texts, there is no alert."""
 
 # The p-value, adjusted for the number of measures, and the effect of an alert. A small effect is
 # not worth an alert, however many texts prove it.
@@ -105,9 +105,10 @@ def compare(manifest: Manifest, reference: Rows | None, current: Rows) -> DriftR
             "The bundle has no reference profile: add one with `reelsense calibrate --profile-only`"
         )
         return DriftReport(NONE, reason, len(current), 0)
-    if len(current) < MIN_TEXTS:
-        reason = f"Too few texts: {len(current)} of at least {MIN_TEXTS}"
-        return DriftReport(NONE, reason, len(current), len(reference))
+    for name, rows in (("texts", current), ("validation texts", reference)):
+        if len(rows) < MIN_TEXTS:
+            reason = f"Too few {name}: {len(rows)} of at least {MIN_TEXTS}"
+            return DriftReport(NONE, reason, len(current), len(reference))
     vectors = _standardized(reference["embedding"], current["embedding"])
     separation = classify(*_features(len(manifest.labels), reference, current, vectors))
     auc = separation.auc
