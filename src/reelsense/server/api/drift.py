@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
@@ -22,6 +22,9 @@ from reelsense.server.state import get_state
 blueprint = APIBlueprint("drift", __name__, url_prefix="/v1", abp_tags=[Tag(name="reelsense")])
 
 
+Alert = Literal["none", "warning", "alarm"]
+
+
 class MeasureSchema(ResponseModel):
     """How one property of the latest texts differs from the reference profile."""
 
@@ -33,7 +36,7 @@ class MeasureSchema(ResponseModel):
     current: float | dict[str, float] = Field(description="The same of the latest texts.")
     effect: float = Field(ge=0, le=1, description="Estimated total variation distance.")
     p_value: float = Field(ge=0, le=1, description="Adjusted for the number of measures.")
-    alert: str
+    alert: Alert
 
 
 class EstimatedAccuracySchema(ResponseModel):
@@ -43,7 +46,7 @@ class EstimatedAccuracySchema(ResponseModel):
     low: float = Field(description="Of the 95 % interval, as long as the calibration holds.")
     high: float
     precision: dict[str, float] = Field(description="The estimate by predicted label.")
-    drift: str = Field(description="The alert level: the estimate can be trusted if it is none.")
+    drift: Alert = Field(description="The alert level: the estimate can be trusted if it is none.")
 
 
 class MeasuredAccuracySchema(ResponseModel):
@@ -60,7 +63,7 @@ class DriftResponse(ResponseModel):
     """How the latest texts of all workers differ from the validation texts of the model."""
 
     model: ModelSchema
-    alert: str = Field(description="none, warning or alarm.")
+    alert: Alert
     reason: str
     texts: int
     reference_texts: int
