@@ -18,6 +18,7 @@ from reelsense.bundle import (
     FORMAT,
     MANIFEST,
     NETWORK,
+    REFERENCE_PROFILE,
     TRAINING_TEXTS,
     Calibration,
     LengthGroup,
@@ -287,6 +288,21 @@ def test_training_texts_are_verified_and_do_not_change_the_version(
     assert read_bundle(tmp_path / "tiny").training_texts == b"\x00\xff\r\n"
     assert read_bundle(written).training_texts is None
     (tmp_path / "tiny" / TRAINING_TEXTS).write_bytes(b"\x00\xff\r\r")
+    with pytest.raises(BundleError) as error:
+        read_bundle(tmp_path / "tiny")
+    assert error.value.code == "bundle-changed"
+
+
+def test_reference_profile_is_verified_and_does_not_change_the_version(
+    written: Path, tmp_path: Path
+) -> None:
+    bundle = replace(tiny.bundle(network=bytes(range(256))), profile='{"a": 1}')
+    manifest = write_bundle(tmp_path / "tiny", bundle)
+    assert manifest.version == read_bundle(written).manifest.version
+    assert read_bundle(tmp_path / "tiny").profile == '{"a": 1}'
+    assert read_bundle(written).profile is None
+    check_target(tmp_path / "tiny")
+    (tmp_path / "tiny" / REFERENCE_PROFILE).write_text("{}")
     with pytest.raises(BundleError) as error:
         read_bundle(tmp_path / "tiny")
     assert error.value.code == "bundle-changed"

@@ -60,6 +60,17 @@ tests:
           - {labels: '{alertname="ReelsenseExpires"}', value: 1}
           - {labels: '{alertname="ReelsenseSlow"}', value: 1}
 
+  # From minute 5 on, the language of the texts differs; labels only do for five minutes elsewhere.
+  - interval: 1m
+    input_series:
+      - {series: 'reelsense_drift_level{instance="a", measure="language"}', values: 0x4 1x30}
+      - {series: 'reelsense_drift_level{instance="a", measure="length"}', values: 0x30}
+      - {series: 'reelsense_drift_level{instance="b", measure="labels"}', values: 0x4 2x4 0x30}
+    promql_expr_test:
+      - expr: count by (alertname, instance) (ALERTS{alertstate="firing"})
+        eval_time: 25m
+        exp_samples: [{labels: '{alertname="ReelsenseDrift", instance="a"}', value: 1}]
+
   # A job fails at minute 10; from minute 40 on nothing can be included.
   - interval: 1m
     input_series:

@@ -14,6 +14,21 @@ UNSURE = "unsure"
 """The verdict if the score of the label is below the decision threshold."""
 
 
+EMBEDDING_SIZE = 16
+"""Dimensions of `TextFeatures.embedding`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextFeatures:
+    """What drift detection compares, besides the prediction itself."""
+
+    unknown: float
+    """Share of the tokens that the model does not know, 0 to 1."""
+    embedding: NDArray[np.float32] | None
+    """A projection of the sentence vector to EMBEDDING_SIZE dimensions; None: the engine does not
+    return the vector."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredTexts:
     """The scores of n texts before and after calibration."""
@@ -25,6 +40,7 @@ class ScoredTexts:
     logits: NDArray[np.float64]  # (n, labels), means over the windows, before calibration
     star_logits: NDArray[np.float64]  # (n, ratings), likewise; 0 columns without stars
     windows: NDArray[np.int64]  # (n), number of windows
+    features: Sequence[TextFeatures | None] = ()  # (n), or empty: not computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +68,8 @@ class Prediction:
     stars: float | None
     """The expected star rating, 1.0 to 10.0; None if the model does not predict stars."""
     tokens: TokenCounts
+    features: TextFeatures | None = field(default=None, repr=False, compare=False)
+    """For drift detection; None in explanations."""
 
     @property
     def positive(self) -> float:

@@ -57,6 +57,19 @@ def test_stats_count_feedback_and_predictions(database: Database, stored: dict[s
     }
 
 
+def test_agreement_counts_labels_of_random_predictions_of_a_version(
+    database: Database, repository: FeedbackRepository, stored: dict[str, str]
+) -> None:
+    newer = [kept("A bore.", label, version="2") for label in ("negative", "positive", "positive")]
+    repository.add_predictions(newer)
+    sources = ("queue-random", "job-queue-random", "queue-suspect")
+    for prediction, source in zip(newer, sources, strict=True):
+        repository.add([NewFeedback(prediction.id, None, "negative", source=source)])
+    repository.add([NewFeedback(newer[0].id, None, stars=1.0, source="queue-random")])  # no label
+    assert queries.agreement(database, "2") == (1, 2)
+    assert queries.agreement(database, "1") == (0, 0)
+
+
 def test_stats_of_empty_database(database: Database) -> None:
     counts = queries.stats(database)
     assert (counts.total, counts.predictions, counts.labels) == (0, 0, {})

@@ -22,6 +22,7 @@ from reelsense.bundle import Bundle, Manifest, read_bundle
 from reelsense.datasets.evaluation_sets import PHRASES, VALIDATION_SENTENCES
 from reelsense.datasets.reviews import Review, Split
 from reelsense.datasets.text_hashes import hash_texts
+from reelsense.drift.profile import parse
 from reelsense.errors import BundleError, InputError
 from reelsense.evaluation.calibrate import ValidationSet
 from reelsense.inference.batching import Network
@@ -80,6 +81,21 @@ def test_export_calibrates_on_further_sets(trained: Path, split: Split, tmp_path
     assert group.calibration.reviews == len(split.validation) + 7
     assert "sentences (7)" in group.calibration.data
     assert "the validation set of films.csv" in group.calibration.data
+
+
+def test_export_writes_a_profile_of_the_validation_set(
+    trained: Path, split: Split, tmp_path: Path
+) -> None:
+    more = [ValidationSet("sentences", split.validation[:7])]
+    exports.export(
+        trained, split.validation, LABELS, tmp_path / "bundle", data="films.csv", calibrate_on=more
+    )
+    bundle = read_bundle(tmp_path / "bundle")
+    rows = parse(bundle.profile or "", LABELS)
+    assert len(rows) == len(split.validation)
+    [first] = Classifier.load(tmp_path / "bundle").predict([split.validation[0].text])
+    assert rows["confidence"][0] == pytest.approx(first.score, abs=1e-4)
+    assert rows["embedding"].std() > 0
 
 
 def test_export_rejects_calibration_sets_of_the_training_data(

@@ -90,9 +90,12 @@ def as_dict(text: str, explanation: Explanation) -> dict[str, Any]:
     """Return an explanation of `text` as JSON values. Each part includes its text."""
     fields = asdict(explanation)
     del fields["text"]  # the caller has it
+    del fields["prediction"]["features"]
     if explanation.aspects is None:
         del fields["aspects"]
     counterfactual = fields["counterfactual"]
+    if counterfactual:
+        del counterfactual["prediction"]["features"]
     removed = counterfactual["parts"] if counterfactual else ()
     mentions = fields.get("aspects", ())
     for part in chain(fields["sentences"], fields["words"], removed, mentions):

@@ -5,6 +5,7 @@
     MODEL_CARD.md    the model card
     evaluation.json  optional: results and plots of `reelsense evaluate`
     training-texts.bin  optional: hashes of the training texts
+    reference-profile.json  optional: measurements of the validation texts, to detect drift
     manifest.json    format version, labels, window, calibration, thresholds, metrics, provenance,
                      SHA-256 of every file
 
@@ -18,6 +19,7 @@ from reelsense.bundle.files import (
     EVALUATION,
     FILES,
     NETWORK,
+    REFERENCE_PROFILE,
     TOKENIZER,
     TRAINING_TEXTS,
     WEIGHTS,

@@ -36,12 +36,14 @@ TOKENIZER = "tokenizer.json"
 CARD = "MODEL_CARD.md"
 EVALUATION = "evaluation.json"  # optional
 TRAINING_TEXTS = "training-texts.bin"  # optional
+REFERENCE_PROFILE = "reference-profile.json"  # optional
 _REQUIRED = (NETWORK, TOKENIZER, CARD)
 _OLD_REPORT = "report.html"  # in older bundles; verified but not used
 FILES = (
     *_REQUIRED,
     EVALUATION,
     TRAINING_TEXTS,
+    REFERENCE_PROFILE,
     MANIFEST,
     _OLD_REPORT,
 )  # all except those that match WEIGHTS
@@ -61,6 +63,7 @@ class Bundle:
     card: str
     evaluation: str | None = None  # content of evaluation.json
     training_texts: bytes | None = None  # their hashes (see `datasets.text_hashes`), if known
+    profile: str | None = None  # content of reference-profile.json (see `drift.profile`)
     # External data of the network by file name, in memory or in the folder of `network`.
     weights: dict[str, bytes | Path] = field(default_factory=dict)
     models: tuple[Bundle, ...] = ()  # of a cascade, whose `network` and `tokenizer` are empty
@@ -195,6 +198,7 @@ def _read_bundle(folder: Path) -> Bundle:
         card=text(CARD),
         evaluation=text(EVALUATION) if EVALUATION in names else None,
         training_texts=content(TRAINING_TEXTS) if TRAINING_TEXTS in names else None,
+        profile=text(REFERENCE_PROFILE) if REFERENCE_PROFILE in names else None,
         weights={name: folder / name for name in sorted(weights)},
         models=tuple(_read_model(folder, model) for model in cascade.models) if cascade else (),
     )
@@ -297,6 +301,8 @@ def _write_files(folder: Path, bundle: Bundle, max_file_size: int) -> Manifest:
         others[EVALUATION] = bundle.evaluation.encode()
     if bundle.training_texts is not None:
         others[TRAINING_TEXTS] = bundle.training_texts
+    if bundle.profile is not None:
+        others[REFERENCE_PROFILE] = bundle.profile.encode()
     for name, content in others.items():
         (folder / name).write_bytes(content)
     if not bundle.weights and not bundle.models and bundle.size > max_file_size:

@@ -13,6 +13,7 @@ from reelsense.cli.cascade import cascade
 from reelsense.cli.config import config
 from reelsense.cli.data import data
 from reelsense.cli.doctor import doctor
+from reelsense.cli.drift import drift
 from reelsense.cli.evaluate import evaluate
 from reelsense.cli.explain import explain
 from reelsense.cli.export import export
@@ -51,6 +52,7 @@ for _command in (
     evaluate,
     calibrate,
     cascade,
+    drift,
     data,
     train,
     retrain,

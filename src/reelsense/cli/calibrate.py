@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 )
 @options.validation_sets
 @options.default_risk
+@click.option(
+    "--profile-only",
+    is_flag=True,
+    help="Keep the calibration and the thresholds: only write the reference profile, with which "
+    "`reelsense drift` and the server compare other texts.",
+)
 @click.option("--output", type=options.PATH, required=True, help="Folder of the new bundle.")
 @options.overwrite
 @options.force
@@ -33,6 +39,7 @@ def calibrate(
     split: str,
     sets_folder: Path | None,
     default_risk: float | None,
+    profile_only: bool,
     output: Path,
     overwrite: bool,
     force: bool,
@@ -42,17 +49,29 @@ def calibrate(
 
     Needs labelled texts that the model was not trained on. `reelsense export` calibrates too.
     Single sentences, short and long texts are calibrated separately if there are enough of each.
+    The bundle also gets a reference profile of the texts.
     """
+    options.require(
+        not (profile_only and (sets_folder or default_risk)),
+        "--profile-only cannot be combined with --evaluation-sets or --default-risk",
+    )
     from reelsense import registry
     from reelsense.bundle import EVALUATION, check_target, read_bundle, write_bundle
     from reelsense.evaluation.calibrate import ValidationSet, sentence_set
     from reelsense.evaluation.calibrate import calibrate as fit
+    from reelsense.evaluation.profile import add_profile
     from reelsense.evaluation.summary import calibration_as_text
     from reelsense.inference.classifier import Classifier
 
     check_target(output, overwrite=overwrite)
     bundle = read_bundle(registry.find(model))
     source = source.split_as(bundle.manifest.provenance.get("recipe", {}))
+    if profile_only:
+        name, reviews = source.title(split), source.part(split)
+        profiled = add_profile(bundle, Classifier(bundle), name, reviews, force=force)
+        manifest = write_bundle(output, profiled)
+        click.echo(f"{output}: {manifest.name} {manifest.version} with a reference profile")
+        return
     sets = [ValidationSet(source.title(split), source.part(split))]
     if sets_folder:
         sets.append(sentence_set(sets_folder))

@@ -37,6 +37,7 @@ class ModelFacts:
     manifest: Manifest
     card: str
     evaluation: str | None
+    profile: str | None
     size: int
 
 
@@ -84,7 +85,11 @@ class ModelReplica:
         """Return the facts that a `RemoteClassifier` needs."""
         classifier = self._classifier
         return ModelFacts(
-            classifier.manifest, classifier.card, classifier.evaluation, classifier.size
+            classifier.manifest,
+            classifier.card,
+            classifier.evaluation,
+            classifier.profile,
+            classifier.size,
         )
 
     async def call(
@@ -134,6 +139,7 @@ class RemoteClassifier:
         facts = cast(ModelFacts, handle.facts.remote().result(timeout_s=30))
         self.manifest = facts.manifest
         self.card, self.evaluation, self.size = facts.card, facts.evaluation, facts.size
+        self.profile = facts.profile
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -18,14 +18,14 @@ from scipy.optimize import minimize
 from reelsense.bundle import Bundle, Calibration, LengthGroup, RiskControl
 from reelsense.datasets.evaluation_sets import VALIDATION_SENTENCES, read_validation_sentences
 from reelsense.datasets.reviews import Review
-from reelsense.errors import TextError
 from reelsense.evaluation.metrics import calibration_error
-from reelsense.evaluation.predictions import labelled, unreadable
-from reelsense.evaluation.scorer import in_batches
+from reelsense.evaluation.predictions import labelled
+from reelsense.evaluation.profile import reference_profile, score_reviews
 from reelsense.evaluation.selective import CONFIDENCE, METHOD, RISKS, find_thresholds
 from reelsense.evaluation.unseen import check_unseen
 from reelsense.inference.calibration import probabilities
 from reelsense.inference.classifier import Classifier
+from reelsense.prediction import ScoredTexts
 
 # Range of the default target error rate. At a higher one, "positive" would be wrong too often for
 # a verdict that nobody asked for; users have to choose it themselves.
@@ -101,8 +101,9 @@ def calibrate(
         force: Accept texts that it was trained on.
 
     Returns:
-        The bundle. If its calibration or thresholds have changed, without its evaluation, which
-        belongs to the earlier ones, and with a note in its card.
+        The bundle, with the first of `sets` as its reference profile. If its calibration or
+        thresholds have changed, without its evaluation, which belongs to the earlier ones, and
+        with a note in its card.
 
     Raises:
         InputError: A set has no labels, an unknown label, a text that cannot be scored, or texts
@@ -115,7 +116,8 @@ def calibrate(
     targets = np.concatenate([part for _, part in known])
     names = np.repeat([part.name for part in sets], [len(part) for part, _ in known])
     films = np.array([review.group for review in reviews])
-    logits = _score(classifier, reviews, targets)
+    batches = score_reviews(classifier, reviews, "calibrating")
+    logits = _logits(batches, targets)
     parts = list(_length_groups(logits.tokens))
     groups = [
         _fit_group(group, logits[chosen], films[chosen], names[chosen]) for group, chosen in parts
@@ -134,6 +136,7 @@ def calibrate(
         risk_control=control,
         length_groups=tuple(shorter),
     )
+    bundle = replace(bundle, profile=reference_profile(manifest, known[0][0], batches))
     if manifest == bundle.manifest:
         return bundle
     card = _with_note(bundle.card, f"{_counted(names)} ({len(reviews):,} {bundle.manifest.nouns})")
@@ -205,13 +208,7 @@ def _with_note(card: str, data: str) -> str:
     return "\n".join([*lines[: title + 1], note, *lines[title + 1 :]])
 
 
-def _score(
-    classifier: Classifier, reviews: Sequence[Review], targets: NDArray[np.int64]
-) -> _Logits:
-    try:
-        batches = in_batches(classifier.score, [review.text for review in reviews], "calibrating")
-    except TextError as error:
-        raise unreadable(reviews, error) from error
+def _logits(batches: Sequence[ScoredTexts], targets: NDArray[np.int64]) -> _Logits:
     return _Logits(
         logits=np.concatenate([batch.logits for batch in batches]),
         windows=np.concatenate([batch.windows for batch in batches]),

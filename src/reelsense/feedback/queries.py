@@ -181,6 +181,25 @@ def _measured(connection: Connection) -> list[MeasuredAccuracy]:
     ]
 
 
+def agreement(database: Database, version: str) -> tuple[int, int]:
+    """Count feedback with a label on random predictions of a `version` of the model.
+
+    Other feedback would give a biased accuracy: people correct errors more often than they confirm.
+    Returns how often the label is that of the prediction, and how often there is one. Raises
+    StoreError.
+    """
+    stored = STORED.where(
+        feedback.c.label.is_not(None),
+        feedback.c.source.in_(RANDOM_SOURCES),
+        predictions.c.version == version,
+    )
+    agrees = case((feedback.c.label == predictions.c.label, 1))
+    query = stored.with_only_columns(func.count(agrees), func.count())
+    with database.reading() as connection:
+        correct, total = connection.execute(query).one()
+    return correct, total
+
+
 def forget_id(database: Database, stored_id: str) -> Deleted:
     """Delete a prediction and the feedback on it, given the id of either. Raises StoreError."""
     query = select(feedback.c.prediction_id).where(feedback.c.id == stored_id)

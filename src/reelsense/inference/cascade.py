@@ -37,7 +37,10 @@ class CascadePipeline:
             outputs = self._second.cached_outputs([texts[n] for n in difficult], context)
             second = _answers(self._second, zip(difficult, outputs, strict=True))
             # The length groups of the cascade are those of the first model's tokens.
-            answers |= {n: replace(second[n], tokens=answers[n].tokens) for n in second}
+            answers |= {
+                n: replace(answer, tokens=answers[n].tokens, features=answers[n].features)
+                for n, answer in second.items()
+            }
         return [answers.get(n) for n in range(len(texts))]
 
     def calibrate(self, outputs: Sequence[TextOutput]) -> ScoredTexts:
@@ -74,4 +77,7 @@ def _answers(
     log_probabilities = np.log(np.maximum(scored.probabilities, np.finfo(np.float64).tiny))
     rows = np.hstack([log_probabilities, scored.star_logits])
     tokens = scored.tokens.tolist()
-    return {n: TextOutput(rows[i], 1, tokens[i]) for i, n in enumerate(readable)}
+    return {
+        n: TextOutput(rows[i], 1, tokens[i], output.features)
+        for i, (n, output) in enumerate(readable.items())
+    }

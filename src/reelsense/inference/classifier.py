@@ -53,6 +53,7 @@ class Classifier:
         manifest: Name, version, labels, calibration and metrics of the model.
         card: The model card in Markdown.
         evaluation: The content of evaluation.json; None if the bundle has none.
+        profile: The content of reference-profile.json; None if the bundle has none.
         size: The size of the network in bytes.
     """
 
@@ -83,6 +84,7 @@ class Classifier:
         """
         self.manifest = bundle.manifest
         self.card, self.evaluation, self.size = bundle.card, bundle.evaluation, bundle.size
+        self.profile = bundle.profile
 
         def load(bundle: Bundle, cores: Cores | None) -> Pipeline:
             engine = SingleNetwork(network) if network else load_engine(bundle, threads, gpu=gpu)
@@ -348,11 +350,12 @@ class Classifier:
             return
         scored = self._pipeline.calibrate(outputs)
         stars = [None] * len(outputs) if scored.stars is None else scored.stars.tolist()
-        for probabilities, rating, tokens, group in zip(
+        for probabilities, rating, tokens, group, features in zip(
             scored.probabilities.tolist(),
             stars,
             scored.tokens.tolist(),
             scored.groups.tolist(),
+            scored.features,
             strict=True,
         ):
             score = max(probabilities)
@@ -365,6 +368,7 @@ class Classifier:
                 verdict=verdict(label, score, thresholds[group]),
                 stars=rating,
                 tokens=TokenCounts(total=tokens, scored=tokens),
+                features=features,
             )
 
 

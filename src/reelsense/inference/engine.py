@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,12 @@ class Network:
         self._request = compiled.create_infer_request()
 
     def __call__(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return logits (n, labels) for token `ids` and `mask` (n, length), 1 for tokens."""
-        outputs = self._request.infer(dict(zip(_INPUTS, (ids, mask), strict=True)))
-        return np.array(outputs[0], dtype=np.float32)
+        """Return the outputs (n, ...) for token `ids` and `mask` (n, length), 1 for tokens."""
+        return np.concatenate(self.parts(ids, mask), axis=1, dtype=np.float32)
+
+    def parts(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+        """Return each of the outputs. The next call overwrites them."""
+        return list(self._request.infer(dict(zip(_INPUTS, (ids, mask), strict=True))).values())
 
 
 class Engine:
@@ -53,8 +57,9 @@ class Engine:
         """Compile `network` (ONNX) for `threads` cores, by default all.
 
         `int8_activations` quantizes activations dynamically. `sentence_vectors` returns the input
-        of the output layer instead of logits. Raises BundleError (`invalid-network`) if the inputs
-        are not token ids and mask.
+        of the output layer instead of logits; without it, the input follows the logits if the
+        network has such a layer (`vector_size`). Raises BundleError (`invalid-network`) if the
+        inputs are not token ids and mask.
         """
         without_telemetry()
         import openvino  # takes 0.2 seconds, not needed for `reelsense --help`
@@ -66,6 +71,10 @@ class Engine:
         model = _read_model(core, network)
         if sentence_vectors:
             model = openvino.Model([_output_layer_input(model)], model.get_parameters())
+        else:
+            with suppress(BundleError):
+                ports = [model.get_results()[0].input_value(0), _output_layer_input(model)]
+                model = openvino.Model(ports, model.get_parameters())
         cores = threads or available_cores()
         settings: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": cores,
@@ -85,8 +94,10 @@ class Engine:
             compiled = core.compile_model(model, "CPU", settings | {"NUM_STREAMS": cores})
             self.throughput_networks = [Network(compiled) for _ in range(cores)]
         # The first call of a process initializes the array bridge; two concurrent ones deadlocked.
-        first = self.latency_network(np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
-        self.outputs = first.shape[1]  # of the network, for each window
+        first = self.latency_network.parts(np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
+        # Outputs of the network for each window, and how many of them are the appended vector.
+        self.outputs = sum(part.shape[1] for part in first)
+        self.vector_size = sum(part.shape[1] for part in first[1:])
 
 
 def _read_model(core: Any, network: bytes | Path) -> Any:

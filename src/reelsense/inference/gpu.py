@@ -27,6 +27,7 @@ class GpuEngine:
     """The network of a bundle in the memory of a GPU."""
 
     tokens_per_batch = 12_288  # 32 full windows: a GPU needs far larger batches than a core
+    vector_size = 0
 
     def __init__(self, network: bytes | Path, providers: Sequence[str] = (_CUDA,)) -> None:
         """Load `network` (ONNX) with the first of the ONNX Runtime `providers` that works."""

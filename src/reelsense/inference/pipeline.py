@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from reelsense.inference.engine import Engine
 from reelsense.inference.gpu import GpuEngine, gpu_engine
 from reelsense.inference.occlusion import Occlusion
 from reelsense.inference.tokenizer import ReviewTokenizer, windows
-from reelsense.prediction import ScoredTexts
+from reelsense.prediction import EMBEDDING_SIZE, ScoredTexts, TextFeatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,26 @@ class TextOutput:
     outputs: NDArray[np.float64]  # (labels + ratings), means over the windows
     windows: int
     tokens: int
+    features: TextFeatures | None = None
+
+
+@lru_cache(maxsize=2)
+def _basis(dimensions: int) -> NDArray[np.float64]:
+    """Return orthogonal directions (dimensions, EMBEDDING_SIZE): the first ones of a DCT."""
+    positions = np.arange(dimensions)[:, np.newaxis] + 0.5
+    return np.asarray(np.cos(np.pi / dimensions * positions * np.arange(1, EMBEDDING_SIZE + 1)))
+
+
+def _projected(vector: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return a fixed projection of a sentence vector to EMBEDDING_SIZE dimensions."""
+    return np.asarray(vector @ _basis(len(vector)), dtype=np.float32)
 
 
 class SingleNetwork:
     """An engine of one network, such as that of a checkpoint before int8."""
 
     tokens_per_batch = Engine.tokens_per_batch
+    vector_size = 0
 
     def __init__(self, network: Network) -> None:
         self.latency_network = network
@@ -69,6 +84,8 @@ class Pipeline:
     ) -> None:
         manifest = self._manifest = bundle.manifest
         self._window, self._groups = manifest.window, manifest.groups
+        # Where the sentence vector begins in the outputs of the network; None: it has none.
+        self._scores = -engine.vector_size or None
         self._tokenizer = ReviewTokenizer(bundle.tokenizer)
         self._queue = BatchQueue(
             engine.throughput_networks,
@@ -100,10 +117,19 @@ class Pipeline:
             windows_by_text = [windows(ids, self._window, frame) for ids in encoded if ids]
         if not windows_by_text:
             return [None] * len(texts)
-        logits = self._queue.run([window for cut in windows_by_text for window in cut], context)
+        outputs = self._queue.run([window for cut in windows_by_text for window in cut], context)
         counts = [len(cut) for cut in windows_by_text]
-        means = zip(window_means(logits.astype(np.float64), counts), counts, strict=True)
-        return [TextOutput(*next(means), len(ids)) if ids else None for ids in encoded]
+        means = zip(window_means(outputs.astype(np.float64), counts), counts, strict=True)
+        return [self._output(ids, *next(means)) if ids else None for ids in encoded]
+
+    def _output(self, ids: list[int], means: NDArray[np.float64], windows: int) -> TextOutput:
+        unknown = self._tokenizer.unknown
+        features = TextFeatures(
+            unknown=0.0 if unknown is None else ids.count(unknown) / len(ids),
+            embedding=None if self._scores is None else _projected(means[self._scores :]),
+        )
+        # A view would keep the sentence vector in memory.
+        return TextOutput(means[: self._scores].copy(), windows, len(ids), features)
 
     def calibrate(self, outputs: Sequence[TextOutput]) -> ScoredTexts:
         """Return the scores for the outputs of at least one text."""
@@ -127,7 +153,7 @@ class Pipeline:
             tokens,
             self._window,
             self._tokenizer.frame,
-            lambda cut: self._queue.run(cut, context).astype(np.float64),
+            lambda cut: self._queue.run(cut, context)[:, : self._scores].astype(np.float64),
             lambda logits, counts: calibrated(logits[:, :labels], counts, calibration),
         )
         return occlusion, TextOutput(
@@ -151,4 +177,5 @@ def calibrate(manifest: Manifest, outputs: Sequence[TextOutput]) -> ScoredTexts:
         logits=logits,
         star_logits=star_logits,
         windows=windows_per_text,
+        features=[output.features for output in outputs],
     )

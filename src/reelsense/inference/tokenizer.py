@@ -63,6 +63,7 @@ class ReviewTokenizer:
         frame: The special tokens around every window.
         pad: The id of padding.
         mask: The id of a masked token, or None. Only pre-training needs it.
+        unknown: The id of an unknown token, or None.
         special_tokens: Names of the special tokens by role ("cls_token").
         serialized: A tokenizer.json with the same vocabulary.
     """
@@ -86,8 +87,8 @@ class ReviewTokenizer:
         self.pad, self.mask = pad, self._id("mask_token")
         self.serialized = self._tokenizer.to_str()
         self._special = {*self.frame.around([self.pad]), self.mask}
-        self._unknown = self._id("unk_token")
-        self._unreadable = {self._unknown, self._tokenizer.token_to_id(_SPACE)}
+        self.unknown = self._id("unk_token")
+        self._unreadable = {self.unknown, self._tokenizer.token_to_id(_SPACE)}
 
     def _id(self, role: str) -> int | None:
         return self._tokenizer.token_to_id(self.special_tokens.get(role, ""))
@@ -126,9 +127,9 @@ class ReviewTokenizer:
 
     def _known(self, ids: list[int]) -> list[int]:
         """Return `ids` with special tokens as unknown ones; an empty list if all are unknown."""
-        if self._unknown is not None and not self._special.isdisjoint(ids):
+        if self.unknown is not None and not self._special.isdisjoint(ids):
             # Unigram models find the names of special tokens among their ordinary pieces.
-            ids = [self._unknown if token in self._special else token for token in ids]
+            ids = [self.unknown if token in self._special else token for token in ids]
         return ids if any(token not in self._unreadable for token in ids) else []
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from flask_openapi3 import OpenAPI
 
@@ -15,6 +17,7 @@ from reelsense.server import state
 from reelsense.server.api.constraints import LIMITS
 from reelsense.server.api.json_body import JsonRequest
 from reelsense.server.api.openapi import INFO
+from reelsense.server.drift import DriftMonitor
 from reelsense.server.middleware import (
     auth,
     content_encoding,
@@ -33,9 +36,15 @@ from reelsense.server.middleware.load_shedding import (
     MAX_JOB_REQUESTS,
     LoadShedder,
 )
-from reelsense.server.middleware.metrics import ServerMetrics
+from reelsense.server.middleware.metrics import FOLDER, ServerMetrics
 from reelsense.server.model_holder import ModelHolder, Models
-from reelsense.server.model_source import DEFAULT, FixedSource, ModelSource, folder_sources
+from reelsense.server.model_source import (
+    DEFAULT,
+    ClassifierProtocol,
+    FixedSource,
+    ModelSource,
+    folder_sources,
+)
 from reelsense.server.settings import Settings
 from reelsense.server.shadow import Shadow, shadow_folder
 from reelsense.server.state import AppState, get_state
@@ -86,6 +95,7 @@ def create_app(
     from reelsense.server.api import (
         admin,
         compat,
+        drift,
         feedback,
         health,
         jobs,
@@ -101,7 +111,7 @@ def create_app(
     from reelsense.server.pages import review, site
 
     app.before_request(_set_limits)
-    for interface in (v1, compat, vllm, open_inference, jobs, feedback, shadow, health):
+    for interface in (v1, compat, vllm, open_inference, jobs, feedback, shadow, drift, health):
         app.register_api(interface.blueprint)
     for views in (admin, site, review, feedback_page, queue_page, job_pages, model_page):
         app.register_blueprint(views.blueprint)
@@ -144,12 +154,20 @@ def _create_state(
 ) -> AppState:
     metrics = ServerMetrics(list(sources))
     authenticator = Authenticator(settings, known_keys)
+    folder = os.environ.get(FOLDER)
+    drift = DriftMonitor(Path(folder) if folder else None)
     default = next(iter(sources))
+
+    def on_load(name: str, classifier: ClassifierProtocol | None) -> None:
+        metrics.record_load(name, classifier)
+        if classifier and name == default:
+            drift.use(classifier)
+
     models = {
         name: ModelHolder(
             source,
             on_batch=partial(metrics.record_batch, name),
-            on_load=partial(metrics.record_load, name),
+            on_load=partial(on_load, name),
             on_reload=authenticator.reload if name == default else lambda: None,
             labels=(labels or {}).get(name),
             allow_label_change=settings.allow_label_change,
@@ -181,6 +199,7 @@ def _create_state(
             is_busy=lambda: load_shedder.requests * settings.workers > cores,
             on_outcome=metrics.record_shadow,
         ),
+        drift=drift,
         jobs_worker=jobs_worker,
         ended_sessions=EndedSessions(
             (lambda: jobs_worker.jobs.database) if settings.max_jobs else None

@@ -63,8 +63,9 @@ def _score(texts: Sequence[str], risk: float | None) -> list[Prediction | TextEr
     short_enough = [text for text in texts if len(text) <= limit]
     results = classifier().predict_each(short_enough, risk=risk, context=call_context())
     get_state().metrics.record_predictions(model_name(), results, call_context())
-    if classifier() is get_state().models.default.classifier():  # the shadow of the default model
+    if classifier() is get_state().models.default.classifier():
         get_state().shadow.offer(short_enough, results)
+        get_state().drift.offer(classifier().manifest, short_enough, results)
     remaining = iter(results)
     return [
         next(remaining)

@@ -15,6 +15,7 @@ from reelsense.server.settings import Settings
 if TYPE_CHECKING:
     from reelsense.feedback.policy import KeepPolicy
     from reelsense.feedback.writer import FeedbackWriter
+    from reelsense.server.drift import DriftMonitor
     from reelsense.server.ended_sessions import EndedSessions
     from reelsense.server.jobs_worker import JobsWorker
     from reelsense.server.middleware.keys import Authenticator
@@ -37,6 +38,7 @@ class AppState:
     authenticator: Authenticator
     models: Models
     shadow: Shadow
+    drift: DriftMonitor
     jobs_worker: JobsWorker
     ended_sessions: EndedSessions
     keep_policy: KeepPolicy

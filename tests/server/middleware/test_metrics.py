@@ -69,6 +69,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FlaskClient]:
         return SimpleNamespace(
             throughput_networks=[tiny.count_moods],
             tokens_per_batch=4096,
+            vector_size=0,
             latency_network=tiny.count_moods,
         )
 

@@ -12,9 +12,9 @@ blueprint = Blueprint("admin", __name__)
 @blueprint.get("/metrics")
 def prometheus_metrics() -> Response:
     """Return the metrics in the Prometheus text format."""
-    return Response(
-        get_state().metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8"
-    )
+    state = get_state()
+    state.metrics.record_drift(state.drift.report())
+    return Response(state.metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @blueprint.post("/admin/reload")

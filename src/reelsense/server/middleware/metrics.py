@@ -9,6 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reelsense.drift.report import ALERTS, MEASURES, DriftReport
 from reelsense.inference.call_context import CallContext
 from reelsense.jobs.job import CANCELLED, DONE, FAILED
 from reelsense.prediction import Prediction
@@ -64,6 +65,15 @@ _METRICS: Sequence[tuple[str, str, str, Mapping[str, Sequence[str]]]] = (
         {"outcome": ("stored", "dropped")},
     ),
     ("feedback", "counter", "Feedback that was stored.", {}),
+    ("drift_texts", "latest", "Texts compared with the reference profile.", {}),
+    ("drift_level", "latest", "Drift: 0 none, 1 warning, 2 alarm.", {"measure": MEASURES}),
+    ("drift_effect", "latest", "Size of the difference, 0 to 1.", {"measure": MEASURES}),
+    ("drift_p_value", "latest", "Adjusted p-value of its test.", {"measure": MEASURES}),
+    ("drift_auc", "latest", "Of a classifier of current and reference texts.", {}),
+    (
+        *("estimated_accuracy", "latest", "Without labels, by the drift level it depends on."),
+        {"drift": ALERTS},
+    ),
     ("job_rows", "counter", "Rows of jobs, scored or not.", {"outcome": ("scored", "unscored")}),
     ("jobs", "counter", "Jobs that ended.", {"state": (DONE, CANCELLED, FAILED)}),
 )
@@ -86,6 +96,7 @@ class ServerMetrics:
             "counter": Counter,
             "sum": partial(Gauge, multiprocess_mode="livesum"),
             "flag": partial(Gauge, multiprocess_mode="livemax"),
+            "latest": partial(Gauge, multiprocess_mode="mostrecent"),
             "duration": partial(Histogram, buckets=durations),
             "probability": partial(Histogram, buckets=probabilities),
             "windows": partial(Histogram, buckets=[2**n for n in range(8)]),
@@ -153,6 +164,27 @@ class ServerMetrics:
 
     def record_job_end(self, state: str) -> None:
         self._metric("jobs", state).inc()
+
+    def record_drift(self, report: DriftReport | None) -> None:
+        """Set the metrics of drift. What is not known is NaN."""
+        if report is None:
+            return
+        unknown = float("nan")
+        self._metric("drift_texts").set(report.texts)
+        self._metric("drift_auc").set(unknown if report.auc is None else report.auc)
+        measures = {measure.name: measure for measure in report.measures}
+        for name in MEASURES:
+            measure = measures.get(name)
+            level = ALERTS.index(measure.alert) if measure else 0
+            self._metric("drift_level", name).set(level)
+            self._metric("drift_effect", name).set(measure.effect if measure else unknown)
+            self._metric("drift_p_value", name).set(measure.p_value if measure else unknown)
+        accuracy = report.estimated_accuracy
+        for alert in ALERTS:
+            is_current = accuracy and accuracy.drift == alert
+            self._metric("estimated_accuracy", alert).set(
+                accuracy.value if accuracy and is_current else unknown
+            )
 
     def record_problem(self, code: str) -> None:
         """Count a problem response, if its `code` concerns capacity or an absent client."""

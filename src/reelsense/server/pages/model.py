@@ -1,6 +1,6 @@
 """The page about the model: metrics, limitations, plots, model card and evaluation report.
 
-All of it is rendered from the bundle. Does not know how models are evaluated.
+All of it but the drift is rendered from the bundle. Does not know how models are evaluated.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from reelsense.errors import BundleError
 from reelsense.inference.calibration import decision_thresholds
 from reelsense.report.page import SECTIONS, render_report
 from reelsense.report.record import EvaluationRecord
+from reelsense.server.api.drift import current_drift
 from reelsense.server.model_holder import classifier
 from reelsense.server.model_source import ClassifierProtocol
 from reelsense.server.pages.card import read_card
@@ -36,7 +37,7 @@ _reports: WeakKeyDictionary[ClassifierProtocol, str] = WeakKeyDictionary()  # re
 
 @blueprint.get("/model")
 def model() -> str:
-    """Show the metrics, limitations, plots and card of the model."""
+    """Show the metrics, limitations, drift, plots and card of the model."""
     current = classifier()
     record = _record(current)
     return render_template(
@@ -47,6 +48,7 @@ def model() -> str:
         sections=SECTIONS,
         figures=_figures(current, record),
         thresholds=_thresholds_by_risk(current.manifest),
+        drift=current_drift(),
     )
 
 

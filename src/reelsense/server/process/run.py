@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -20,6 +21,7 @@ from pydantic import SecretStr
 from reelsense.bundle import Manifest, read_bundle
 from reelsense.errors import SettingsError
 from reelsense.server.app import create_app
+from reelsense.server.drift import remove_files
 from reelsense.server.middleware import metrics, tracing
 from reelsense.server.middleware.auth import check_access
 from reelsense.server.middleware.keys import read_keys
@@ -186,7 +188,8 @@ def _umask() -> int:
 
 def _remove_metrics(_supervisor: Any, worker: Any) -> None:
     """Remove the metrics of a worker that has exited from the shared ones."""
-    if os.environ.get(metrics.FOLDER):
+    if folder := os.environ.get(metrics.FOLDER):
         from prometheus_client.multiprocess import mark_process_dead
 
         mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+        remove_files(Path(folder), worker.pid)
