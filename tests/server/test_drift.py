@@ -124,6 +124,7 @@ def test_measured_accuracy_comes_from_feedback(make: Make) -> None:
     answers = client.post("/v1/predict", json={"texts": ["good", "bad", "great"]}).get_json()
     for answer in answers["predictions"]:
         body = {"prediction_id": answer["prediction_id"], "label": "positive"}
+        body["source"] = "queue-random"
         assert client.post("/v1/feedback", json=body).status_code == 201
     assert client.post("/v1/feedback", json={"text": "bad", "label": "positive"}).status_code == 201
     accuracy = client.get("/v1/drift").get_json()["measured_accuracy"]
