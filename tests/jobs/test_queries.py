@@ -8,10 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reelsense.jobs import queries
-from reelsense.jobs.job import ERROR
 from reelsense.jobs.queries import ListedRow, RowQuery
 from reelsense.jobs.repository import JobRepository
-from reelsense.prediction import Prediction
+from reelsense.prediction import ERROR, Prediction
 from tests.jobs.work import answer, answered, claimed, new, rows
 
 TEXTS = st.text(st.sampled_from("aAbB%_\\/'é "), max_size=6)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sklearn import metrics
 
 from reelsense.report.results import ClassificationMetrics, Share
@@ -16,10 +15,7 @@ ECE_BINS = 15  # as in Guo et al. (2017, "On Calibration of Modern Neural Networ
 
 def share(count: int, total: int) -> Share:
     """Return `count` of `total` with Wilson's 95% interval; 0 to 1 if `total` is 0."""
-    if not total:
-        return Share(0, 0, 0.0, 0.0, 1.0)
-    interval = binomtest(count, total).proportion_ci(0.95, method="wilson")
-    return Share(count, total, count / total, float(interval.low), float(interval.high))
+    return Share.of(count, total)
 
 
 def share_of(flags: NDArray[np.bool_]) -> Share:

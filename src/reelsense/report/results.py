@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import Literal
 
 # Minimum shares of the characters of a review that are deleted or kept to test an explanation.
@@ -13,6 +14,8 @@ AUDITED = "audited labels"  # `LabelView.name`
 
 # Maximum share of changed sentences with held-out terms, in one category and in all of them.
 CATEGORY_TARGET, OVERALL_TARGET = 0.15, 0.10
+
+Z = 1.959963984540054  # of 95% intervals: the 97.5th percentile of the normal distribution
 
 Terms = Literal["held-out", "trained"]  # identity terms that training must not or may use
 
@@ -26,6 +29,18 @@ class Share:
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, count: int, total: int) -> Share:
+        """Return `count` of `total` with Wilson's interval; 0 to 1 if `total` is 0."""
+        if not total:
+            return cls(0, 0, 0.0, 0.0, 1.0)
+        value, squared = count / total, Z**2 / total
+        centre = (value + squared / 2) / (1 + squared)
+        margin = Z / (1 + squared) * sqrt((value * (1 - value) + squared / 4) / total)
+        # Rounding must not exclude the value.
+        low, high = max(0.0, centre - margin), min(1.0, centre + margin)
+        return cls(count, total, value, min(low, value), max(high, value))
 
     def __str__(self) -> str:
         if not self.total:

@@ -111,7 +111,7 @@ def _delimited(schema: OutputSchema, rows: Iterable[Iterable[object]]) -> str:
 
 def _cells(schema: OutputSchema, row: Row, added: dict[str, object]) -> list[object]:
     return [
-        *(_cell(_string(row.values.get(name, ""))) for name in schema.columns),
+        *(_cell(as_string(row.values.get(name, ""))) for name in schema.columns),
         *(_cell(added[name]) for name in schema.added),
     ]
 
@@ -150,7 +150,8 @@ def _plain(value: object) -> str:
         return base64.b64encode(value).decode()
 
 
-def _string(value: object) -> str:
+def as_string(value: object) -> str:
+    """Return a value as the content of a cell; nested values as JSON."""
     if value is None:
         return ""
     nested = isinstance(value, dict | list | bool)

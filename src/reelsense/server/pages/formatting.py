@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from reelsense.prediction import AspectMention, Explanation, Part, Prediction
-from reelsense.server.pages.labels import display_order
+from reelsense.summary.labels import display_order
 from reelsense.text.clean import clean
 
 _SHADES = 4

@@ -18,8 +18,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense.errors import DatasetError, NoJobError, StoreError
 from reelsense.jobs import queries
-from reelsense.jobs.job import DONE, ERROR, Job
-from reelsense.prediction import UNSURE
+from reelsense.jobs.job import DONE, Job
+from reelsense.prediction import ERROR, UNSURE
 from reelsense.server.api.jobs import (
     RowsQuery,
     delete,
@@ -33,9 +33,9 @@ from reelsense.server.api.uploads import Upload, open_upload
 from reelsense.server.middleware.problems import InvalidRequestError
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.pages import review
-from reelsense.server.pages.labels import display_order
 from reelsense.server.pages.risks import risk_choices, selected_risk
 from reelsense.server.state import get_state
+from reelsense.summary.labels import display_order
 from reelsense.tables.reading import ReadOptions
 
 blueprint = Blueprint("job_pages", __name__)
