@@ -83,6 +83,7 @@ def test_page_lists_rows_with_predictions(jobs: JobRepository) -> None:
         verdict="negative",
         stars=7.96,
         error=None,
+        values={"id": "2"},
     )
     assert (page.rows[1].text, page.rows[1].error) == ("", "'text' is not a text but null")
     assert page.rows[1].label is None

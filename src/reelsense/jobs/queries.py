@@ -149,7 +149,7 @@ def _with_value(
 def column_kinds(connection: Connection, job: Job) -> dict[str, Kind]:
     """Return the names of the columns that rows can be grouped by, and their kinds."""
     query = select(columns.c.name, columns.c.kind).where(columns.c.job == job.id)
-    return dict(connection.execute(query.order_by(columns.c.n)).tuples().all())
+    return dict(connection.execute(query.order_by(columns.c.n)).all())
 
 
 def read_column(connection: Connection, job: Job, name: str) -> Column:
@@ -189,7 +189,5 @@ def _listed_row(record: Any, job: Job) -> ListedRow:
         **{name: record[name] for name in names},
         text=printable(text[:_MAX_TEXT]),
         error=None if error is None else printable(error),
-        values={
-            printable(name): cell[:_MAX_CELL] for name, cell in other_cells(row, job.column).items()
-        },
+        values={name: cell[:_MAX_CELL] for name, cell in other_cells(row, job.column).items()},
     )

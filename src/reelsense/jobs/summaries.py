@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
 from functools import lru_cache
 
 from sqlalchemy import Connection, select
 
-from reelsense.errors import InputError
+from reelsense.errors import InputError, JobStateError
 from reelsense.inference.aspects import has_aspects
 from reelsense.jobs.database import Database
 from reelsense.jobs.job import Job
@@ -44,9 +43,12 @@ def job_summary(
         label: The label whose share is compared; None: positive, or the first one.
 
     Raises:
+        JobStateError: The job has not begun.
         InputError: The job has no such column or label.
         StoreError: The database fails.
     """
+    if not job.labels:
+        raise JobStateError("the job has not begun: try again later", code="job-not-begun")
     if label is not None and label not in job.labels:
         raise InputError(
             f"no label {label[:100]!r}; expected one of {', '.join(job.labels)}",

@@ -29,7 +29,7 @@ _DATE = re.compile(r"(\d{4})[-/.](\d{1,2})(?:[-/.](\d{1,2}))?")
 _STAR_NAMES = {"star", "stars", "rating", "ratings", "starrating", "userrating", "userstars"}
 _STAR_SCALES = (5, 10, 100)  # highest ratings
 
-Kind = Literal["", "date", "stars"]
+Kind = Literal["", "date", "stars", "unique"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Column:
     """A column: its different values, and the index of the value of each row."""
 
     name: str
-    kind: Kind  # what its values are; blank: names or anything else
+    kind: Kind  # what its values are; unique: all different; blank: any others
     values: Sequence[str]  # the first one is blank
     codes: NDArray[np.int32]  # (rows)
 
@@ -75,16 +75,14 @@ class ColumnEncoder:
 
     def add(self, row: Row) -> None:
         """Add the next row."""
-        for name, value in row.values.items():
-            if name == self._text_column:
-                continue
+        for name, cell in other_cells(row, self._text_column).items():
             if name not in self._columns and len(self._columns) < MAX_COLUMNS:
                 self._columns[name] = _Values()
             column = self._columns.get(name)
             if column is None:
                 continue
             _pad(column.codes, self._rows)
-            text = group_value(value)
+            text = group_value(cell)
             known = len(column.numbers)
             column.codes.append(column.numbers.setdefault(text, known))
             if len(column.numbers) > known and not self._has_room(column):
@@ -113,16 +111,16 @@ def _pad(codes: array[int], rows: int) -> None:
         codes.frombytes(bytes(missing * codes.itemsize))
 
 
-def group_value(value: object) -> str:
-    """Return the value of a cell as a name of a group: without spaces around it, or the time."""
-    text = printable(as_string(value)).strip()
+def group_value(cell: str) -> str:
+    """Return the name of the group of a cell: its content without spaces around it, or the time."""
+    text = cell.strip()
     return text[:10] if _TIMESTAMP.match(text) else text[:MAX_VALUE]
 
 
 def other_cells(row: Row, text_column: str) -> dict[str, str]:
-    """Return the cells of a row besides its text, as strings."""
+    """Return the cells of a row besides its text, as strings that UTF-8 can encode."""
     return {
-        name: printable(as_string(value))
+        printable(name): printable(as_string(value))
         for name, value in row.values.items()
         if name != text_column
     }
@@ -131,7 +129,7 @@ def other_cells(row: Row, text_column: str) -> dict[str, str]:
 def default_group(columns: Iterable[tuple[str, Kind]]) -> str | None:
     """Return the name of the column to group by, given the names and kinds of the columns.
 
-    The first one without dates or ratings, else any. None: no columns.
+    The first one with any values that repeat, else any column. None: no columns.
     """
     kinds = dict(columns)
     return next((name for name in kinds if not kinds[name]), next(iter(kinds), None))
@@ -166,7 +164,7 @@ def _kind(name: str, values: Sequence[str], codes: NDArray[np.int32]) -> Kind:
     is_named = re.sub(r"[\W_]", "", name).casefold() in _STAR_NAMES
     if is_named and are_mostly(_number(value) == _number(value) for value in values[1:]):
         return "stars"
-    return ""
+    return "unique" if counts[1:].max() == 1 else ""
 
 
 def _number(text: str) -> float:

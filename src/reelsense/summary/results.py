@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pydantic import ConfigDict
-
 from reelsense.report.results import Share
 
-_DESCRIBED = ConfigDict(use_attribute_docstrings=True)  # for the OpenAPI document
+# For pydantic, which describes the fields in the OpenAPI document by the strings after them.
+_DESCRIBED = {"use_attribute_docstrings": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Estimate:
 class Figures:
     """The figures of a set of rows."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
 
     rows: int
     coverage: Share
@@ -45,7 +44,7 @@ class Figures:
 class Group(Figures):
     """The rows with one value of a column."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
 
     value: str
     """The value of the column; blank: rows without one."""
@@ -59,7 +58,7 @@ class Group(Figures):
 class Period(Figures):
     """The rows of a day, a month or a year."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
 
     period: str
     """Such as 2026-11-30, 2026-11 or 2026."""
@@ -69,7 +68,7 @@ class Period(Figures):
 class Trend:
     """The figures over time."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
 
     column: str
     """The column with the dates."""
@@ -93,7 +92,7 @@ class Quote:
 class AspectSummary:
     """The mentions of an aspect."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
 
     aspect: str
     mentions: int
@@ -109,7 +108,7 @@ class AspectSummary:
 class Aspects:
     """The aspects that the rows praise and criticise."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
 
     rows: int
     """Rows in which aspects were searched: all, or an evenly spaced sample of a large file."""
@@ -138,7 +137,7 @@ class NotableRow:
 class Notable:
     """Rows worth reading, at most three of each kind."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
 
     typical: list[NotableRow]
     """Rows with the most frequent verdict whose rating, or else score, is nearest to their mean."""
@@ -152,7 +151,7 @@ class Notable:
 class Summary:
     """The summary of the rows of a table that match the filters."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
 
     findings: list[str]
     """The main findings as sentences."""

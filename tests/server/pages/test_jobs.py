@@ -159,7 +159,8 @@ def test_row_page_links_back_to_job_with_its_filters(make: Make) -> None:
     }
     for part in ("", "/table"):
         page = client.get(f"/jobs/{name}{part}", query_string=query).text
-        rows = re.findall(r'href="(/jobs/[^"]+/rows/\d+\?[^"]+)"', page)
+        table = page.rpartition("<table")[2]
+        rows = re.findall(r'href="(/jobs/[^"]+/rows/\d+\?[^"]+)"', table)
         assert len(rows) == 25
         row = client.get(html.unescape(rows[0])).text
         (back,) = re.findall(r'<a href="([^"]+)">Back to &lt;films&gt;.csv</a>', row)
@@ -174,7 +175,7 @@ def test_row_page_without_filters_links_to_first_page_of_job(client: FlaskClient
     name = send(client).get_json()["id"]
     ended(client, name)
     row = client.get(f"/jobs/{name}/rows/0?page=x&sort=wrong").text
-    assert f'<a href="/jobs/{name}?sort=n&amp;page=1">Back to' in row
+    assert f'<a href="/jobs/{name}?page=1">Back to' in row
     assert "row 1)" in row
 
 
@@ -188,7 +189,10 @@ def test_job_page_uses_labels_and_ratings_of_its_model(make: Make) -> None:
     counts = {"positive": 1, "negative": 1, "unsure": 0, "not scored": 2}
     stars = {str(n): int(n in (2, 8)) for n in range(10, 0, -1)}
     assert [(label, int(count)) for label, count in bars] == [*counts.items(), *stars.items()]
-    assert re.findall(r"<option>(\w+)</option>", before) == ["positive", "negative", "unsure"]
+    assert re.findall(r"<option>(\w+)</option>", before) == [
+        *("positive", "negative", "unsure"),
+        "label",  # to group by; "id" is selected
+    ]
     source.classifier = tiny.classifier(("bad", "good"))
     wait_until(lambda: client.get("/v1/info").get_json()["model"]["labels"] == ["bad", "good"])
     assert client.get(f"/jobs/{name}").text == before

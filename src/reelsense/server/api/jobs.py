@@ -148,13 +148,22 @@ class ResultQuery(QueryModel):
     )
 
 
-class RowsQuery(QueryModel):
-    """Filter, order and page of the rows to list."""
+class FilterQuery(QueryModel):
+    """Filter of the rows of a job."""
 
     verdict: str = Field(
         default="", description="A label, unsure, or error for rows that could not be scored."
     )
-    search: str = Field(default="", description="Only rows whose text contains this string.")
+    search: str = Field(default="", description="Only rows of which a cell contains this string.")
+    column: str = Field(
+        default="", description="Only rows with the value of ?value= in this column, as in groups."
+    )
+    value: str = Field(default="", description="Value of ?column=; default: blank.")
+
+
+class RowsQuery(FilterQuery):
+    """Filter, order and page of the rows to list."""
+
     sort: queries.Sort = "n"
     descending: bool = False
     offset: int = Field(default=0, ge=0, le=1_000_000_000)
@@ -309,7 +318,9 @@ def delete(job_id: str) -> None:
 
 
 @blueprint.get(
-    "/jobs/<id>/rows", operation_id="job_rows", responses=json_responses(JobRows, 400, 404, 507)
+    "/jobs/<id>/rows",
+    operation_id="job_rows",
+    responses=json_responses(JobRows, 400, 404, 422, 507),
 )
 def rows(path: JobPath, query: RowsQuery) -> Response:
     """List rows with their predictions, filtered and sorted. Works while the job is running."""
@@ -318,7 +329,9 @@ def rows(path: JobPath, query: RowsQuery) -> Response:
 
 def listed_rows(job: Job, query: RowsQuery) -> queries.Page:
     """Return the rows of `job` that match `query`."""
-    return queries.page(get_jobs().database, job, queries.RowQuery(**query.model_dump()))
+    names = RowsQuery.model_fields  # a subclass may have more fields
+    row_query = queries.RowQuery(**{name: getattr(query, name) for name in names})
+    return queries.page(get_jobs().database, job, row_query)
 
 
 @blueprint.get(
@@ -346,11 +359,11 @@ def result(path: JobPath, query: ResultQuery) -> Response:
     media_type = next(name for name in MEDIA_TYPES if MEDIA_TYPES[name] == suffix)
     chunks = _result_chunks(jobs, job, suffix)
     response = Response(chunks, content_type=f"{media_type}; charset=utf-8")
-    response.headers["Content-Disposition"] = _attachment(f"{Path(job.name).stem}-scored{suffix}")
+    response.headers["Content-Disposition"] = attachment(f"{Path(job.name).stem}-scored{suffix}")
     return response
 
 
-def _attachment(name: str) -> str:
+def attachment(name: str) -> str:
     """Return the header for a download as `name`. Some clients support only ASCII (RFC 6266)."""
     ascii_name = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)
     return f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import copy_context
 from copy import deepcopy
 from http import HTTPStatus
@@ -48,16 +49,22 @@ _response_models: list[type[BaseModel]] = [Problem]  # those of all routes
 
 
 def json_responses(
-    model: type[BaseModel], *problems: int, keys: bool = True, status: int = 200
+    model: type[BaseModel],
+    *problems: int,
+    keys: bool = True,
+    status: int = 200,
+    others: Sequence[str] = (),
 ) -> Responses:
     """Declare the responses of a route that returns JSON.
 
     `problems` are its status codes in addition to the common ones; `keys` states whether it
-    requires an API key on servers that have keys.
+    requires an API key on servers that have keys; `others` are media types of other formats.
     """
     _response_models.append(model)
+    content: dict[str, dict[str, str]] = {"application/json": _reference(model)}
+    content |= {media_type: {"type": "string"} for media_type in others}
     return {
-        status: _response("Success.", {"application/json": _reference(model)}),
+        status: _response("Success.", content),
         **_problems(*problems, keys=keys),
     }
 
