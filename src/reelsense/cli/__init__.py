@@ -21,6 +21,7 @@ from reelsense.cli.key import key
 from reelsense.cli.mcp import mcp
 from reelsense.cli.models import models
 from reelsense.cli.predict import predict
+from reelsense.cli.report import report
 from reelsense.cli.retrain import retrain
 from reelsense.cli.serve import serve
 from reelsense.cli.train import train
@@ -38,6 +39,7 @@ def cli() -> None:
 for _command in (
     predict,
     explain,
+    report,
     serve,
     config,
     key,
