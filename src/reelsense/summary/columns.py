@@ -87,6 +87,7 @@ class ColumnEncoder:
             column.codes.append(column.numbers.setdefault(text, known))
             if len(column.numbers) > known and not self._has_room(column):
                 self._columns[name] = None
+                self._all_values -= len(column.numbers) - 1
         self._rows += 1
 
     def _has_room(self, column: _Values) -> bool:

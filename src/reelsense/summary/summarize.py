@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from math import sqrt
 
 import numpy as np
@@ -268,23 +269,33 @@ class _Timeline:
 
 def _timeline(column: Column, rows: NDArray[np.intp], counter: _Counter) -> _Timeline | None:
     """Return the days, months or years of the rows; None: all in one, or no dates."""
-    dates = [moment.isoformat() if moment else "" for moment in column.dates]
     codes = column.codes[rows]
-    occurs = np.bincount(codes, minlength=len(dates)) > 0
-    present = {text for text, does_occur in zip(dates, occurs.tolist(), strict=True) if does_occur}
-    present.discard("")
-    for length in _PERIODS:
-        names = sorted({text[:length] for text in present})
-        if len(names) <= _MAX_PERIODS:
-            break
+    occurs = np.bincount(codes, minlength=len(column.values)) > 0
+    dates = column.dates
+    present = [moment for moment, n in zip(dates, occurs.tolist(), strict=True) if n and moment]
+    if not present:
+        return None
+    length = _period_length(min(present), max(present))
+    names = sorted({moment.isoformat()[:length] for moment in present})
     if len(names) < 2:
         return None
-    numbers = {name: n for n, name in enumerate(names)} | {"": -1}
-    by_value = np.array([numbers.get(text[:length], -1) for text in dates], np.intp)
+    numbers = {name: n for n, name in enumerate(names)}
+    by_value = np.array(
+        [numbers.get(moment.isoformat()[:length], -1) if moment else -1 for moment in dates]
+    )
     periods = by_value[codes]
     cumulated = np.cumsum(np.bincount(periods[periods >= 0], minlength=len(names)))
     split = int(np.searchsorted(cumulated, cumulated[-1] / 2)) + 1
     return _Timeline(names, periods, min(split, len(names) - 1), counter)
+
+
+def _period_length(first: date, last: date) -> int:
+    """Return how many characters of dates between `first` and `last` name a period."""
+    months = 12 * (last.year - first.year) + last.month - first.month
+    day, month, year = _PERIODS
+    if (last - first).days < _MAX_PERIODS:
+        return day
+    return month if months < _MAX_PERIODS else year
 
 
 def _groups(
