@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -100,16 +100,10 @@ def listed_rows(connection: Connection, job: Job, numbers: Sequence[int]) -> dic
     return {record["n"]: _listed_row(record, job) for record in records}
 
 
-def matching_rows(database: Database, job: Job, query: RowQuery) -> NDArray[np.intp] | None:
-    """Return the numbers of the rows that match `query`, in ascending order; None: all rows.
-
-    Raises InputError or StoreError.
-    """
-    if not (query.verdict or query.search or query.column):
-        return None
-    matching = _matching(database, job, replace(query, sort="n", descending=False))
+def rows_with(database: Database, job: Job, search: str) -> NDArray[np.intp]:
+    """Return the numbers of the rows of which a cell contains `search`, in ascending order."""
     with database.reading() as connection:
-        numbers = _with_value(connection, job, query, connection.scalars(matching).all())
+        numbers = connection.scalars(_matching(database, job, RowQuery(search=search))).all()
     return np.array(numbers, np.intp)
 
 
@@ -139,10 +133,7 @@ def _with_value(
     """Return those of the rows `numbers` that have the value of the query in its column, if any."""
     if not query.column:
         return numbers
-    column = read_column(connection, job, query.column)
-    if query.value not in column.values:
-        return []
-    has_value = (column.codes == column.values.index(query.value)).tolist()
+    has_value = read_column(connection, job, query.column).has_value(query.value).tolist()
     return [n for n in numbers if has_value[n]]
 
 

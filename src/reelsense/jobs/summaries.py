@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 from sqlalchemy import Connection, select
 
 from reelsense.errors import InputError, JobStateError
@@ -17,8 +18,8 @@ from reelsense.jobs.queries import (
     RowQuery,
     column_kinds,
     listed_rows,
-    matching_rows,
     read_column,
+    rows_with,
 )
 from reelsense.summary.aspects import Mention, sample_step
 from reelsense.summary.notable import MAX_EXCERPT, ReadRow
@@ -54,11 +55,17 @@ def job_summary(
             f"no label {label[:100]!r}; expected one of {', '.join(job.labels)}",
             code="no-such-label",
         )
-    matching = matching_rows(database, job, query)
+    scored = _scored(database, job.id, job.version, job.done, job.labels)
+    rows = np.arange(len(scored.verdicts))
+    if query.search:
+        found = rows_with(database, job, query.search)
+        rows = found[found < len(rows)]  # more may be done meanwhile
     with database.reading() as connection:
-        scored = _scored(database, job.id, job.version, job.done, job.labels)
-        if matching is not None:  # the job may have begun again meanwhile
-            matching = matching[matching < len(scored.verdicts)]
+        if query.verdict:
+            rows = rows[scored.has_verdict(query.verdict)[rows]]
+        if query.column:
+            column = read_column(connection, job, query.column)
+            rows = rows[column.has_value(query.value)[rows]]
         table = Table(
             scored=scored,
             kinds=column_kinds(connection, job),
@@ -67,7 +74,7 @@ def job_summary(
             step=sample_step(job.rows),
             read=lambda numbers: _read(connection, job, numbers),
         )
-        return summarize(table, matching, group_column, label)
+        return summarize(table, rows, group_column, label)
 
 
 @lru_cache(maxsize=4)  # a page asks again for every filter

@@ -41,6 +41,12 @@ class Column:
     values: Sequence[str]  # the first one is blank
     codes: NDArray[np.int32]  # (rows)
 
+    def has_value(self, value: str) -> NDArray[np.bool_]:
+        """Return which rows have a value."""
+        if value not in self.values:
+            return np.zeros(len(self.codes), bool)
+        return np.equal(self.codes, self.values.index(value))
+
     @property
     def dates(self) -> list[date | None]:
         """The date of each value; that of a month is its first day."""

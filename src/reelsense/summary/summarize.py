@@ -57,6 +57,12 @@ class ScoredRows:
         codes = np.array([kinds[verdict] for verdict in verdicts], np.intp)
         return cls(tuple(labels), codes, np.array(scores, float), np.array(stars, float))
 
+    def has_verdict(self, verdict: str) -> NDArray[np.bool_]:
+        """Return which rows have a verdict: a label, unsure or error."""
+        if verdict not in self.kinds:
+            return np.zeros(len(self.verdicts), bool)
+        return np.equal(self.verdicts, self.kinds.index(verdict))
+
     def take(self, rows: NDArray[np.intp]) -> ScoredRows:
         """Return the predictions for some of the rows."""
         return ScoredRows(
