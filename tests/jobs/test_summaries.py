@@ -137,7 +137,7 @@ def test_unknown_columns_and_labels_are_errors(
     assert caught.value.code == "no-such-column"
     with pytest.raises(InputError) as caught:
         job_summary(jobs.database, job, RowQuery(), label="maybe")
-    assert caught.value.code == "no-such-label"
+    assert caught.value.code == "unknown-label"
 
 
 def test_job_that_has_not_begun_has_no_summary(jobs: JobRepository) -> None:

@@ -137,6 +137,13 @@ def _with_value(
     return [n for n in numbers if has_value[n]]
 
 
+def check_column(database: Database, job: Job, name: str | None) -> None:
+    """Raise InputError if `name` is not a column that rows can be grouped by; blank: no column."""
+    with database.reading() as connection:
+        if name and name not in column_kinds(connection, job):
+            raise _no_column(connection, job, name)
+
+
 def column_kinds(connection: Connection, job: Job) -> dict[str, Kind]:
     """Return the names of the columns that rows can be grouped by, and their kinds."""
     query = select(columns.c.name, columns.c.kind).where(columns.c.job == job.id)
@@ -148,13 +155,16 @@ def read_column(connection: Connection, job: Job, name: str) -> Column:
     query = select(columns).where(columns.c.job == job.id, columns.c.name == name)
     record = connection.execute(query).mappings().first()
     if record is None:
-        raise InputError(
-            f"no column {name[:100]!r} to group by; expected one of "
-            f"{quoted(list(column_kinds(connection, job))) or 'none'}",
-            code="no-such-column",
-        )
+        raise _no_column(connection, job, name)
     values, codes = record["content"]
     return Column(name, record["kind"], values, np.array(codes, np.int32))
+
+
+def _no_column(connection: Connection, job: Job, name: str) -> InputError:
+    names = quoted(list(column_kinds(connection, job))) or "none: its rows cannot be grouped"
+    return InputError(
+        f"no column {name[:100]!r} to group by; expected one of {names}", code="no-such-column"
+    )
 
 
 def most_common_error(database: Database, job: Job) -> ErrorCount | None:

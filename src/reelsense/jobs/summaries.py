@@ -53,7 +53,7 @@ def job_summary(
     if label is not None and label not in job.labels:
         raise InputError(
             f"no label {label[:100]!r}; expected one of {', '.join(job.labels)}",
-            code="no-such-label",
+            code="unknown-label",
         )
     scored = _scored(database, job.id, job.version, job.done, job.labels)
     rows = np.arange(len(scored.verdicts))

@@ -71,19 +71,25 @@ def test_summary_follows_filters_and_group(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "status"),
+    ("query", "status", "code"),
     [
-        ("group=actor", 422),
-        ("column=actor", 422),
-        ("label=maybe", 422),
-        ("format=pdf", 400),
-        ("limit=1", 400),
+        ("group=actor", 422, "no-such-column"),
+        ("column=actor", 422, "no-such-column"),
+        ("label=maybe", 422, "unknown-label"),
+        ("format=pdf", 400, "wrong-value"),
+        ("limit=1", 400, "unknown-field"),
     ],
 )
-def test_invalid_queries_are_rejected(client: FlaskClient, query: str, status: int) -> None:
-    response = client.get(f"/v1/jobs/{scored(client)}/summary?{query}")
-    assert response.status_code == status
-    assert "expected" in response.get_json()["detail"] or "should be" in response.text
+def test_invalid_queries_are_rejected(
+    client: FlaskClient, query: str, status: int, code: str
+) -> None:
+    name = scored(client)
+    response = client.get(f"/v1/jobs/{name}/summary?{query}")
+    [error] = response.get_json()["errors"]
+    pointer = f"?{query.partition('=')[0]}"
+    assert (response.status_code, error["pointer"], error["code"]) == (status, pointer, code)
+    if query.startswith("column"):
+        assert client.get(f"/v1/jobs/{name}/rows?{query}").status_code == status
 
 
 def test_summary_of_a_waiting_job_is_409(make: Make) -> None:

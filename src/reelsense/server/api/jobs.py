@@ -15,7 +15,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from werkzeug.exceptions import HTTPException, NotFound
 
-from reelsense.errors import DatasetError, TooManyJobsError
+from reelsense.errors import DatasetError, InputError, TooManyJobsError
 from reelsense.jobs import queries
 from reelsense.jobs.job import Job, JobLimits, NewJob, check_ended
 from reelsense.jobs.repository import JobRepository
@@ -327,8 +327,20 @@ def rows(path: JobPath, query: RowsQuery) -> Response:
     return json_response(JobRows.model_validate(listed_rows(get_jobs().job(path.id), query)))
 
 
+@contextmanager
+def naming(pointer: str) -> Iterator[None]:
+    """Map InputError to an error of the field at `pointer`."""
+    try:
+        yield
+    except InputError as error:
+        field = FieldError(pointer=pointer, code=error.code, detail=printable(str(error)))
+        raise InvalidRequestError([field]) from error
+
+
 def listed_rows(job: Job, query: RowsQuery) -> queries.Page:
     """Return the rows of `job` that match `query`."""
+    with naming("?column"):
+        queries.check_column(get_jobs().database, job, query.column)
     names = RowsQuery.model_fields  # a subclass may have more fields
     row_query = queries.RowQuery(**{name: getattr(query, name) for name in names})
     return queries.page(get_jobs().database, job, row_query)

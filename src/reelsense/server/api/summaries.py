@@ -10,9 +10,9 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import Field, RootModel
 
 from reelsense.jobs.job import Job
-from reelsense.jobs.queries import RowQuery
+from reelsense.jobs.queries import RowQuery, check_column
 from reelsense.jobs.summaries import job_summary
-from reelsense.server.api.jobs import FilterQuery, JobPath, attachment, get_jobs
+from reelsense.server.api.jobs import FilterQuery, JobPath, attachment, get_jobs, naming
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.summary.export import to_csv
 from reelsense.summary.page import Source, render_report
@@ -74,7 +74,12 @@ def summary_of(job: Job, query: SummaryQuery) -> Summary:
     rows = RowQuery(
         verdict=query.verdict, search=query.search, column=query.column, value=query.value
     )
-    return job_summary(get_jobs().database, job, rows, query.group, query.label)
+    database = get_jobs().database
+    for name in ("column", "group"):
+        with naming(f"?{name}"):
+            check_column(database, job, getattr(query, name))
+    with naming("?label"):
+        return job_summary(database, job, rows, query.group, query.label)
 
 
 def _in_words(query: FilterQuery) -> str:
