@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from reelsense.summary.aspects import Mention
 from reelsense.summary.columns import ColumnEncoder
 from reelsense.summary.notable import ReadRow
-from reelsense.summary.summarize import ScoredRows, Table
+from reelsense.summary.scored import ScoredRows
+from reelsense.summary.summarize import Table
 from reelsense.tables.row import Row
 
 BINARY = ("negative", "positive")

@@ -95,12 +95,14 @@ def test_columns_have_a_kind(name: str, values: list[str], kind: str) -> None:
     ],
 )
 def test_stars_are_of_ten(given: list[str], expected: list[float | None]) -> None:
-    column = Column("stars", "stars", ["", *given], np.zeros(1, np.int32))
-    assert [None if np.isnan(star) else star for star in column.stars[1:]] == expected
+    column = Column("stars", "stars", ["", *given], np.arange(len(given) + 1, dtype=np.int32))
+    stars = column.stars_of(np.arange(1, len(given) + 1))
+    assert [None if np.isnan(star) else star for star in stars] == expected
 
 
 def test_stars_without_numbers_are_unknown() -> None:
-    assert np.isnan(Column("stars", "stars", ["", "x"], np.zeros(1, np.int32)).stars).all()
+    column = Column("stars", "stars", ["", "x"], np.array([0, 1], np.int32))
+    assert np.isnan(column.stars_of(np.arange(2))).all()
 
 
 def test_parsed_date_of_month_is_its_first_day() -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from reelsense.prediction import ERROR, UNSURE
 from reelsense.report.results import Share
 from reelsense.summary.results import Figures, Summary
-from reelsense.summary.summarize import MAX_GROUPS, difference, summarize
+from reelsense.summary.scored import difference
+from reelsense.summary.summarize import MAX_GROUPS, summarize
 from tests.summary.made import BINARY, KnownRow, rows_of, table
 
 THREE = ("negative", "neutral", "positive")

@@ -24,7 +24,8 @@ from reelsense.jobs.queries import (
 from reelsense.summary.aspects import Mention, sample_step
 from reelsense.summary.notable import MAX_EXCERPT, ReadRow
 from reelsense.summary.results import Summary
-from reelsense.summary.summarize import ScoredRows, Table, summarize
+from reelsense.summary.scored import ScoredRows
+from reelsense.summary.summarize import Table, summarize
 
 
 def job_summary(

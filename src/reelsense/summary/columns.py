@@ -52,12 +52,12 @@ class Column:
         """The date of each value; that of a month is its first day."""
         return list(map(parsed_date, self.values))
 
-    @property
-    def stars(self) -> NDArray[np.float64]:
-        """The rating of each value, from 0 to 10; NaN: not a number."""
+    def stars_of(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the ratings in some rows, from 0 to 10; NaN: not a number."""
         numbers = np.array(list(map(_number, self.values)))
         highest = np.max(numbers, initial=0.0, where=~np.isnan(numbers))
-        return numbers * 10 / next(scale for scale in _STAR_SCALES if highest <= scale)
+        scale = next(scale for scale in _STAR_SCALES if highest <= scale)
+        return (numbers * 10 / scale)[self.codes[rows]]
 
 
 @dataclass(slots=True)

@@ -18,7 +18,8 @@ from reelsense.summary.aspects import MAX_SAMPLE, Mention, find_mentions
 from reelsense.summary.columns import ColumnEncoder
 from reelsense.summary.notable import MAX_EXCERPT, ReadRow
 from reelsense.summary.results import Summary
-from reelsense.summary.summarize import ScoredRows, Table, summarize
+from reelsense.summary.scored import ScoredRows
+from reelsense.summary.summarize import Table, summarize
 from reelsense.tables.reading import JSON, ReadOptions, file_format_of, open_table
 from reelsense.tables.row import Columns, Row, quoted, row_text
 from reelsense.tables.writing import as_string

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reelsense.summary.results import Notable, NotableRow
-
-if TYPE_CHECKING:
-    from reelsense.summary.summarize import ScoredRows
+from reelsense.summary.scored import ScoredRows
 
 MAX_EXCERPT = 300  # characters of a text
 _COUNT = 3  # rows of each kind

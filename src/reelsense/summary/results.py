@@ -7,8 +7,12 @@ from typing import ClassVar
 
 from reelsense.report.results import Share
 
-# For pydantic, which describes the fields in the OpenAPI document by the strings after them.
-_DESCRIBED = {"use_attribute_docstrings": True}
+
+class _Described:
+    """Lets pydantic describe fields in the OpenAPI document by the strings after them."""
+
+    __slots__ = ()
+    __pydantic_config__: ClassVar[dict[str, bool]] = {"use_attribute_docstrings": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,8 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class Figures(_Described):
     """The figures of a set of rows."""
-
-    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
 
     rows: int
     coverage: Share
@@ -44,8 +46,6 @@ class Figures:
 class Group(Figures):
     """The rows with one value of a column."""
 
-    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
-
     value: str
     """The value of the column; blank: rows without one."""
     trend: list[float | None]
@@ -58,17 +58,13 @@ class Group(Figures):
 class Period(Figures):
     """The rows of a day, a month or a year."""
 
-    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
-
     period: str
     """Such as 2026-11-30, 2026-11 or 2026."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trend:
+class Trend(_Described):
     """The figures over time."""
-
-    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
 
     column: str
     """The column with the dates."""
@@ -89,10 +85,8 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AspectSummary:
+class AspectSummary(_Described):
     """The mentions of an aspect."""
-
-    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
 
     aspect: str
     mentions: int
@@ -105,10 +99,8 @@ class AspectSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Aspects:
+class Aspects(_Described):
     """The aspects that the rows praise and criticise."""
-
-    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
 
     rows: int
     """Rows in which aspects were searched: all, or an evenly spaced sample of a large file."""
@@ -134,10 +126,8 @@ class NotableRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Notable:
+class Notable(_Described):
     """Rows worth reading, at most three of each kind."""
-
-    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
 
     typical: list[NotableRow]
     """Rows with the most frequent verdict whose rating, or else score, is nearest to their mean."""
@@ -148,10 +138,8 @@ class Notable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class Summary(_Described):
     """The summary of the rows of a table that match the filters."""
-
-    __pydantic_config__: ClassVar[dict[str, bool]] = _DESCRIBED
 
     findings: list[str]
     """The main findings as sentences."""

@@ -182,8 +182,8 @@ class PageQuery(RowsQuery):
 
 
 def _summary_view(job: Job) -> dict[str, Any]:
-    """Return the summary as HTML; None while no rows are done."""
-    if not job.done:
+    """Return the summary as HTML; None before the first rows are done."""
+    if not (job.done and job.labels):
         return {"job": job, "summary": None}
     query = _page_query()
     fields = {name: getattr(query, name) for name in SummaryQuery.model_fields.keys() - {"format"}}
