@@ -205,6 +205,11 @@ def test_summary_follows_search_filter_and_sorting(
     assert sum(listed.values()) == 30
     browser.refresh()  # the URL contains the search and the order
     assert groups(browser) == ["site 2"]
+    with screen(browser, 390):  # the heads are not shown
+        browser.get(page)
+        Select(browser.find_element(By.NAME, "by")).select_by_visible_text("name")
+        WebDriverWait(browser, 10).until(lambda _: groups(browser)[0] == "site 2")
+    assert not browser.find_element(By.NAME, "by").is_displayed()
     browser.get(page)
     browser.find_element(By.LINK_TEXT, "site 1").click()
     WebDriverWait(browser, 10).until(lambda _: caption(browser) == "30 rows")

@@ -87,7 +87,7 @@ for (const part of [rows, summary]) {
     event.preventDefault();
     const { search, searchParams } = new URL(link.href);
     for (const name of ["sort", "descending", "by", "up"]) {
-      filter.elements[name].value = searchParams.get(name) ?? DEFAULTS[name] ?? "";
+      if (filter.elements[name]) filter.elements[name].value = searchParams.get(name) ?? DEFAULTS[name] ?? "";
     }
     await show(search);
     part.querySelector(part === rows ? ".scroll" : "[aria-label=Groups]").focus({ preventScroll: true });
