@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import click
 from reelsense.cli import options
 from reelsense.cli.output import json_output, table, write_result
 from reelsense.files import write_atomically
+from reelsense.text.clean import printable
 
 if TYPE_CHECKING:
     from reelsense.inference.classifier import Classifier
@@ -98,9 +100,8 @@ def report(
         )
     if output:
         scored_by = "" if result.was_scored else f"{load().manifest.name} {load().manifest.version}"
-        write_atomically(output, _content(result.summary, output, Path(file).name, scored_by))
-    from dataclasses import asdict
-
+        name = printable(Path(file).name)
+        write_atomically(output, _content(result.summary, output, name, scored_by))
     lines = _lines(result.summary)
     write_result(json_file, asdict(result.summary), *lines, *([f"{output}"] if output else []))
 

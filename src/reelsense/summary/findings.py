@@ -60,10 +60,8 @@ def _overall(summary: Summary) -> Iterator[str]:
         yield f"Of {rows(decided)} with a verdict, {shares}."
     if total.coverage.total:
         unsure = total.coverage.total - decided
-        yield (
-            f"Coverage is {percent(total.coverage.value)} ({range_of(total.coverage)}): "
-            f"the verdict on {rows(unsure)} is unsure."
-        )
+        reason = f": the verdict on {rows(unsure)} is unsure" if unsure else ""
+        yield (f"Coverage is {percent(total.coverage.value)} ({range_of(total.coverage)}){reason}.")
     if errors := total.rows - total.coverage.total:
         yield f"{rows(errors)} could not be scored."
     if total.stars:
