@@ -150,6 +150,13 @@ def test_periods_are_days_months_or_years(days: range, names: int) -> None:
     assert len(trend.periods) == names
 
 
+def test_periods_of_a_column_of_months_are_months() -> None:
+    rows: list[KnownRow] = [("positive", 0.9, None, {"on": f"2026/{n % 2 + 1}"}) for n in range(4)]
+    trend = summarize(table(rows)).trend
+    assert trend
+    assert [period.period for period in trend.periods] == ["2026-01", "2026-02"]
+
+
 def test_small_groups_are_counted_together() -> None:
     rows: list[KnownRow] = [("positive", 0.9, None, {"film": f"f{n // 2}"}) for n in range(2400)]
     summary = summarize(table(rows))

@@ -68,13 +68,13 @@ class Timeline:
 def timeline_of(column: Column, rows: NDArray[np.intp], counter: Counter) -> Timeline | None:
     """Return the days, months or years of the rows; None: all in one, or no dates."""
     codes = column.codes[rows]
-    occurs = np.bincount(codes, minlength=len(column.values)) > 0
     dates = column.dates
-    present = [moment for moment, n in zip(dates, occurs.tolist(), strict=True) if n and moment]
+    present = {n: moment for n in np.unique(codes).tolist() if (moment := dates[n])}
     if not present:
         return None
-    length = _period_length(min(present), max(present))
-    names = sorted({moment.isoformat()[:length] for moment in present})
+    has_days = any(len(column.values[n]) > len("2026-11") for n in present)
+    length = _period_length(min(present.values()), max(present.values()), has_days=has_days)
+    names = sorted({moment.isoformat()[:length] for moment in present.values()})
     if len(names) < 2:
         return None
     numbers = {name: n for n, name in enumerate(names)}
@@ -87,10 +87,10 @@ def timeline_of(column: Column, rows: NDArray[np.intp], counter: Counter) -> Tim
     return Timeline(names, periods, min(split, len(names) - 1), counter)
 
 
-def _period_length(first: date, last: date) -> int:
+def _period_length(first: date, last: date, *, has_days: bool) -> int:
     """Return how many characters of dates between `first` and `last` name a period."""
     months = 12 * (last.year - first.year) + last.month - first.month
     day, month, year = _PERIODS
-    if (last - first).days < _MAX_PERIODS:
+    if has_days and (last - first).days < _MAX_PERIODS:
         return day
     return month if months < _MAX_PERIODS else year
