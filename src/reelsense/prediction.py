@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 UNSURE = "unsure"
 """The verdict if the score of the label is below the decision threshold."""
 
+ERROR = "error"
+"""Takes the place of the verdict for rows that could not be scored."""
+
 
 EMBEDDING_SIZE = 16
 """Dimensions of `TextFeatures.embedding`."""

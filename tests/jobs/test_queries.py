@@ -8,10 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reelsense.jobs import queries
-from reelsense.jobs.job import ERROR
 from reelsense.jobs.queries import ListedRow, RowQuery
 from reelsense.jobs.repository import JobRepository
-from reelsense.prediction import Prediction
+from reelsense.prediction import ERROR, Prediction
 from tests.jobs.work import answer, answered, claimed, new, rows
 
 TEXTS = st.text(st.sampled_from("aAbB%_\\/'é "), max_size=6)
@@ -84,6 +83,7 @@ def test_page_lists_rows_with_predictions(jobs: JobRepository) -> None:
         verdict="negative",
         stars=7.96,
         error=None,
+        values={"id": "2"},
     )
     assert (page.rows[1].text, page.rows[1].error) == ("", "'text' is not a text but null")
     assert page.rows[1].label is None

@@ -23,6 +23,7 @@ from reelsense.cli.key import key
 from reelsense.cli.mcp import mcp
 from reelsense.cli.models import models
 from reelsense.cli.predict import predict
+from reelsense.cli.report import report
 from reelsense.cli.retrain import retrain
 from reelsense.cli.serve import serve
 from reelsense.cli.train import train
@@ -40,6 +41,7 @@ def cli() -> None:
 for _command in (
     predict,
     explain,
+    report,
     serve,
     config,
     key,

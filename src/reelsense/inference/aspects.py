@@ -5,13 +5,13 @@ The sentiment is the prediction for the clause alone. Does not know how an expla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from reelsense.bundle import Manifest
 from reelsense.errors import InputError, TextError
 from reelsense.inference.call_context import CallContext
 from reelsense.prediction import AspectMention, Prediction
-from reelsense.text.aspects import aspect_clauses
+from reelsense.text.aspects import AspectClause, aspect_clauses
 from reelsense.text.clean import CleanedText, sentences
 
 Predict = Callable[[Sequence[str]], Sequence[Prediction | TextError]]
@@ -40,20 +40,34 @@ def find_aspects(
     Mentions are the clauses that name an aspect and judge it. `predict` scores a clause like any
     other short text, so that its verdict may be unsure.
     """
-    clauses = []
-    for sentence in sentences(cleaned.layout):
-        context.check()
-        clauses += aspect_clauses(cleaned.layout, sentence)
-    quotes = [cleaned.text[clause.span.start : clause.span.end] for clause in clauses]
+    [mentions] = find_aspects_each([cleaned], predict, context)
+    return tuple(mentions)
+
+
+def find_aspects_each(
+    texts: Iterable[CleanedText], predict: Predict, context: CallContext
+) -> list[list[AspectMention]]:
+    """Return the mentions of aspects in each text, like `find_aspects`, with one call of `predict`.
+
+    The same clause in several texts is scored once.
+    """
+    clauses: list[tuple[int, CleanedText, AspectClause]] = []
+    count = 0
+    for count, cleaned in enumerate(texts, start=1):
+        for sentence in sentences(cleaned.layout):
+            context.check()
+            found = aspect_clauses(cleaned.layout, sentence)
+            clauses += [(count - 1, cleaned, clause) for clause in found]
+    quotes = [text.text[clause.span.start : clause.span.end] for _, text, clause in clauses]
     distinct = list(dict.fromkeys(quotes))
     predictions = dict(zip(distinct, predict(distinct), strict=True))
-    mentions = []
-    for clause, quote in zip(clauses, quotes, strict=True):
-        prediction, span = predictions[quote], cleaned.original_span(clause.span)
+    mentions: list[list[AspectMention]] = [[] for _ in range(count)]
+    for (n, text, clause), quote in zip(clauses, quotes, strict=True):
+        prediction, span = predictions[quote], text.original_span(clause.span)
         if isinstance(prediction, Prediction):
-            mentions.append(
+            mentions[n].append(
                 AspectMention(
                     clause.aspect, span.start, span.end, prediction.verdict, prediction.positive
                 )
             )
-    return tuple(mentions)
+    return mentions

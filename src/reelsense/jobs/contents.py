@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from sqlalchemy import delete, insert, select
@@ -11,8 +12,16 @@ from sqlalchemy import delete, insert, select
 from reelsense.errors import DatasetError, NoJobError, StorageLimitError
 from reelsense.jobs.database import Database
 from reelsense.jobs.job import Job, NewJob
-from reelsense.jobs.models import job_answers, job_rows
-from reelsense.jobs.serialization import record_bytes, row_from_record, row_length, row_record
+from reelsense.jobs.models import job_answers, job_columns, job_mentions, job_rows
+from reelsense.jobs.serialization import (
+    column_bytes,
+    column_record,
+    record_bytes,
+    row_from_record,
+    row_length,
+    row_record,
+)
+from reelsense.summary.columns import ColumnEncoder
 from reelsense.tables.row import Row
 from reelsense.tables.writing import RowWithAdded
 
@@ -22,6 +31,8 @@ _CHUNK_SIZE = 1_000_000  # approximate number of characters
 _FIRST_CHUNK_ROWS = 16  # of a result
 
 _MAX_CELLS = 20_000_000  # short rows are padded to the header, so a small file can have many
+
+_ROW = [column for column in job_rows.c if column is not job_rows.c.cells]  # what a row consists of
 
 
 @dataclass(slots=True)
@@ -50,27 +61,30 @@ def store_rows(
     do not fit into `free_bytes`.
     """
     stored = Stored()
+    encoder = ColumnEncoder(new_job.column)
     for chunk in _chunks(rows):
+        for row in chunk:
+            encoder.add(row)
         records = [row_record(job_id, n, row, new_job) for n, row in enumerate(chunk, stored.rows)]
         stored.rows += len(chunk)
         stored.characters += sum(row_length(row, new_job.column) for row in chunk)
         stored.bytes += sum(map(record_bytes, records))
         stored.cells += sum(len(row.values) for row in chunk)
-        _check(stored, new_job.name, max_rows, max_bytes(stored.rows))
-        if stored.bytes > free_bytes:
-            raise StorageLimitError(
-                f"{new_job.name} needs more than the {free_bytes:,.0f} bytes that are left for "
-                "jobs: delete a job or try again later"
-            )
+        _check(stored, new_job.name, max_rows, max_bytes(stored.rows), free_bytes)
         database.check_space()
         with database.writing() as connection:
             connection.execute(insert(job_rows), records)
     if not stored.rows:
         raise DatasetError(f"{new_job.name} contains no rows", code="no-rows")
+    for n, column in enumerate(encoder.columns()):
+        stored.bytes += column_bytes(column)
+        _check(stored, new_job.name, max_rows, inf, free_bytes)
+        with database.writing() as connection:
+            connection.execute(insert(job_columns).values(column_record(job_id, n, column)))
     return stored
 
 
-def _check(stored: Stored, name: str, max_rows: int, max_bytes: float) -> None:
+def _check(stored: Stored, name: str, max_rows: int, max_bytes: float, free_bytes: float) -> None:
     if stored.rows > max_rows:
         raise DatasetError(f"{name} has more than {max_rows:,} rows", code="too-many-rows")
     if stored.cells > _MAX_CELLS:
@@ -79,6 +93,11 @@ def _check(stored: Stored, name: str, max_rows: int, max_bytes: float) -> None:
         raise DatasetError(
             f"{name} needs many times its size to be stored: remove columns that are not needed",
             code="expands",
+        )
+    if stored.bytes > free_bytes:
+        raise StorageLimitError(
+            f"{name} needs more than the {free_bytes:,.0f} bytes that are left for jobs: delete a "
+            "job or try again later"
         )
 
 
@@ -98,7 +117,7 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def read_rows(database: Database, job: Job, start: int, count: int) -> list[Row]:
     """Return at most `count` rows of `job` from row `start`, counted from 0."""
     with database.reading() as connection:
-        records = connection.execute(_slice(select(job_rows), job, start, count)).mappings()
+        records = connection.execute(_slice(select(*_ROW), job, start, count)).mappings()
         return [row_from_record(record, job) for record in records]
 
 
@@ -110,7 +129,7 @@ def read_results(database: Database, job: Job) -> Iterator[list[RowWithAdded]]:
     """
     names = (*job.added, "error")
     same_row = (job_answers.c.job == job_rows.c.job) & (job_answers.c.n == job_rows.c.n)
-    query = select(job_rows, *(job_answers.c[name] for name in names)).join(job_answers, same_row)
+    query = select(*_ROW, *(job_answers.c[name] for name in names)).join(job_answers, same_row)
     start, count = 0, _FIRST_CHUNK_ROWS
     while start < job.done:
         count = min(count, job.done - start)
@@ -130,7 +149,7 @@ def read_results(database: Database, job: Job) -> Iterator[list[RowWithAdded]]:
 
 def erase(database: Database, job_id: str) -> None:
     """Delete the rows of a job and their predictions."""
-    for table in (job_answers, job_rows):
+    for table in (job_mentions, job_columns, job_answers, job_rows):
         chunk = select(table.c.n).where(table.c.job == job_id).limit(5 * _CHUNK_ROWS)
         change = delete(table).where(table.c.job == job_id, table.c.n.in_(chunk.scalar_subquery()))
         is_left = True

@@ -32,7 +32,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from reelsense.errors import StoreError
 from reelsense.text.urls import without_secrets
 
-REVISION = "0005"
+REVISION = "0006"
 """The latest migration, repeated here because importing Alembic is slow."""
 
 _RESERVE = 128 * 1024 * 1024  # bytes of the disk that jobs leave free

@@ -19,7 +19,6 @@ FAILED = "failed"
 DELETED = "deleted"
 
 OPEN = (WAITING, RUNNING)  # the states of jobs that have not ended
-ERROR = "error"  # takes the place of the verdict for rows that could not be scored
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,9 +101,36 @@ job_rows = Table(
     Column("values", Json, nullable=False),
     Column("text", Text),
     Column("fault", Json),
+    Column("cells", Text),
 )
 """`values` is a list in the order of the job's `header`, otherwise an object. `text` is null in it,
-to store it once. `fault`: why the row could not be read."""
+to store it once. `fault`: why the row could not be read.
+`cells`: the other cells as text, to search them; null: no other cells."""
+
+job_columns = Table(
+    "job_columns",
+    metadata,
+    Column("job", String(32), ForeignKey("jobs.id"), primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("name", Json, nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("content", Json, nullable=False),
+)
+"""The columns that rows can be grouped by. `content` is a list of the values and one of the index
+of the value of each row."""
+
+job_mentions = Table(
+    "job_mentions",
+    metadata,
+    Column("job", String(32), ForeignKey("jobs.id"), primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("aspect", String(16), nullable=False),
+    Column("quote", Text, nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("positive", Double, nullable=False),
+)
+"""The fields of `Mention`, and its position in the text."""
 
 job_answers = Table(
     "job_answers",

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import func, select
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, false, func, or_, select
 
+from reelsense.errors import InputError
 from reelsense.jobs.database import Database
-from reelsense.jobs.job import ERROR, Job
+from reelsense.jobs.job import Job
 from reelsense.jobs.models import job_answers as answers
+from reelsense.jobs.models import job_columns as columns
 from reelsense.jobs.models import job_rows as rows
 from reelsense.jobs.serialization import is_storable, row_from_record
-from reelsense.tables.row import row_text
+from reelsense.prediction import ERROR
+from reelsense.summary.columns import Column, Kind, other_cells
+from reelsense.tables.row import quoted, row_text
 from reelsense.text.clean import printable
 
-_MAX_TEXT = 2000  # characters: a page may have 500 rows
+_MAX_TEXT, _MAX_CELL = 2000, 200  # characters: a page may have 500 rows
+
+_JOINED = answers.join(rows, (rows.c.job == answers.c.job) & (rows.c.n == answers.c.n))
 
 Sort = Literal["n", "score", "positive", "stars", "verdict"]
 
@@ -25,7 +34,9 @@ class RowQuery:
     """Filter, order and page of the rows to list."""
 
     verdict: str = ""  # a label, "unsure" or ERROR; blank: all rows
-    search: str = ""  # only rows whose text contains this string; blank: all rows
+    search: str = ""  # only rows of which a cell contains this string; blank: all rows
+    column: str = ""  # only rows with `value` in this column; blank: all rows
+    value: str = ""
     sort: Sort = "n"
     descending: bool = False
     offset: int = 0
@@ -45,6 +56,7 @@ class ListedRow:
     verdict: str | None
     stars: float | None
     error: str | None  # why the row could not be scored
+    values: dict[str, str]  # the other columns, each with at most 200 characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,36 +76,95 @@ class ErrorCount:
 
 
 def page(database: Database, job: Job, query: RowQuery) -> Page:
-    """Return the rows of `job` that match `query`. Raises StoreError."""
-    if not is_storable(query.search):
-        return Page(0, [])  # texts with such characters are not searchable
-    joined = answers.join(rows, (rows.c.job == answers.c.job) & (rows.c.n == answers.c.n))
-    source: Any = joined if query.search else answers
+    """Return the rows of `job` that match `query`. Raises InputError or StoreError."""
+    matching = _matching(database, job, query)
+    window = slice(query.offset, query.offset + query.limit)
+    with database.reading() as connection:
+        if query.column or query.search:  # read all numbers: counting takes as long
+            found = _with_value(connection, job, query, connection.scalars(matching).all())
+            total, numbers = len(found), found[window]
+        else:
+            total = connection.scalar(select(func.count()).select_from(matching.subquery())) or 0
+            selected = matching.offset(query.offset).limit(query.limit)
+            numbers = connection.scalars(selected).all()
+        by_number = listed_rows(connection, job, numbers)
+    return Page(total, [by_number[n] for n in numbers])
+
+
+def listed_rows(connection: Connection, job: Job, numbers: Sequence[int]) -> dict[int, ListedRow]:
+    """Return rows of `job` by their numbers."""
+    text = func.substr(rows.c.text, 1, _MAX_TEXT).label("text")
+    query = select(answers, rows.c.line, rows.c["values"], text, rows.c.fault)
+    query = query.select_from(_JOINED).where(answers.c.job == job.id, answers.c.n.in_(numbers))
+    records = connection.execute(query).mappings()
+    return {record["n"]: _listed_row(record, job) for record in records}
+
+
+def rows_with(database: Database, job: Job, search: str) -> NDArray[np.intp]:
+    """Return the numbers of the rows of which a cell contains `search`, in ascending order."""
+    with database.reading() as connection:
+        numbers = connection.scalars(_matching(database, job, RowQuery(search=search))).all()
+    return np.array(numbers, np.intp)
+
+
+def _matching(database: Database, job: Job, query: RowQuery) -> Any:
+    """Return the query for the numbers of the rows that match, apart from the column, in order."""
     conditions = [answers.c.job == job.id]
     if query.verdict == ERROR:
         conditions.append(answers.c.error.is_not(None))
     elif query.verdict:
         conditions.append(answers.c.verdict == query.verdict)
-    if query.search:
-        conditions.append(database.contains(rows.c.text, query.search))
+    if not is_storable(query.search):
+        conditions.append(false())  # texts with such characters are not searchable
+    elif query.search:
+        searched = (rows.c.text, rows.c.cells)
+        conditions.append(or_(*(database.contains(cell, query.search) for cell in searched)))
     sort = answers.c[query.sort]
     order: list[Any] = [sort.desc() if query.descending else sort.asc()]
     if query.sort != "n":
         order = [sort.is_(None), *order, answers.c.n]  # rows without a value last
-    matching = select(answers.c.n).select_from(source).where(*conditions)
-    # Read the wide rows only of the page.
-    text = func.substr(rows.c.text, 1, _MAX_TEXT).label("text")
-    records = select(answers, rows.c.line, rows.c["values"], text, rows.c.fault)
+    source = _JOINED if query.search else answers
+    return select(answers.c.n).select_from(source).where(*conditions).order_by(*order)
+
+
+def _with_value(
+    connection: Connection, job: Job, query: RowQuery, numbers: Sequence[int]
+) -> Sequence[int]:
+    """Return those of the rows `numbers` that have the value of the query in its column, if any."""
+    if not query.column:
+        return numbers
+    has_value = read_column(connection, job, query.column).has_value(query.value).tolist()
+    return [n for n in numbers if has_value[n]]
+
+
+def check_column(database: Database, job: Job, name: str | None) -> None:
+    """Raise InputError if `name` is not a column that rows can be grouped by; blank: no column."""
     with database.reading() as connection:
-        total = connection.scalar(select(func.count()).select_from(matching.subquery())) or 0
-        numbers = list(
-            connection.scalars(matching.order_by(*order).offset(query.offset).limit(query.limit))
-        )
-        records = records.select_from(joined).where(
-            answers.c.job == job.id, answers.c.n.in_(numbers)
-        )
-        by_number = {record["n"]: record for record in connection.execute(records).mappings()}
-    return Page(total, [_listed_row(by_number[n], job) for n in numbers])
+        if name and name not in column_kinds(connection, job):
+            raise _no_column(connection, job, name)
+
+
+def column_kinds(connection: Connection, job: Job) -> dict[str, Kind]:
+    """Return the names of the columns that rows can be grouped by, and their kinds."""
+    query = select(columns.c.name, columns.c.kind).where(columns.c.job == job.id)
+    return dict(connection.execute(query.order_by(columns.c.n)).all())
+
+
+def read_column(connection: Connection, job: Job, name: str) -> Column:
+    """Return a column that rows can be grouped by. Raises InputError if it does not exist."""
+    query = select(columns).where(columns.c.job == job.id, columns.c.name == name)
+    record = connection.execute(query).mappings().first()
+    if record is None:
+        raise _no_column(connection, job, name)
+    values, codes = record["content"]
+    return Column(name, record["kind"], values, np.array(codes, np.int32))
+
+
+def _no_column(connection: Connection, job: Job, name: str) -> InputError:
+    names = quoted(list(column_kinds(connection, job))) or "none: its rows cannot be grouped"
+    return InputError(
+        f"no column {name[:100]!r} to group by; expected one of {names}", code="no-such-column"
+    )
 
 
 def most_common_error(database: Database, job: Job) -> ErrorCount | None:
@@ -113,9 +184,11 @@ def most_common_error(database: Database, job: Job) -> ErrorCount | None:
 
 def _listed_row(record: Any, job: Job) -> ListedRow:
     names = ("n", "line", "label", "score", "positive", "verdict", "stars")
-    text, error = row_text(row_from_record(record, job), job.column), record["error"]
+    row, error = row_from_record(record, job), record["error"]
+    text = row_text(row, job.column)
     return ListedRow(
         **{name: record[name] for name in names},
         text=printable(text[:_MAX_TEXT]),
         error=None if error is None else printable(error),
+        values={name: cell[:_MAX_CELL] for name, cell in other_cells(row, job.column).items()},
     )

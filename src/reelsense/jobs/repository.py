@@ -25,7 +25,6 @@ from reelsense.jobs.job import (
     CANCELLED,
     DELETED,
     DONE,
-    ERROR,
     FAILED,
     OPEN,
     RECEIVING,
@@ -36,8 +35,10 @@ from reelsense.jobs.job import (
     ModelId,
     NewJob,
 )
-from reelsense.jobs.models import job_answers, jobs
+from reelsense.jobs.models import job_answers, job_mentions, jobs
 from reelsense.jobs.serialization import answer_record, row_length
+from reelsense.prediction import ERROR
+from reelsense.summary.aspects import Mention
 from reelsense.tables.row import Row, row_text
 from reelsense.tables.writing import RowWithAdded
 
@@ -226,7 +227,8 @@ class JobRepository:
         with self.database.writing() as connection:
             _check_owner(connection, job)
             if job.version != manifest.version:
-                connection.execute(delete(job_answers).where(job_answers.c.job == job.id))
+                for table in (job_answers, job_mentions):
+                    connection.execute(delete(table).where(table.c.job == job.id))
                 changes |= {"done": 0, "characters_done": 0, "worked": 0.0}
                 changes |= {"verdicts": {}, "stars": {}}
             return _update(connection, job, **changes)
@@ -244,9 +246,16 @@ class JobRepository:
         return text
 
     def record(
-        self, job: Job, rows: Sequence[Row], answers: Sequence[Answer], seconds: float
+        self,
+        job: Job,
+        rows: Sequence[Row],
+        answers: Sequence[Answer],
+        seconds: float,
+        mentions: Iterable[Mention] = (),
     ) -> Job:
         """Store the predictions for the next rows, which took `seconds`. The last row ends the job.
+
+        `mentions` are the aspects that these rows judge.
 
         Raises LostJobError if another owner has the job or it has ended.
         """
@@ -269,6 +278,8 @@ class JobRepository:
         with self.database.writing() as connection:
             _check_owner(connection, job)
             connection.execute(insert(job_answers), records)
+            if mention_records := _mention_records(job, mentions):
+                connection.execute(insert(job_mentions), mention_records)
             return _update(connection, job, **changes)
 
     def renew(self, job: Job, seconds: float) -> None:
@@ -367,6 +378,13 @@ def _check_owner(connection: Connection, job: Job) -> None:
         raise LostJobError("the job was deleted", code="job-deleted") from error
     if current.owner != job.owner or current.state != RUNNING or current.done != job.done:
         raise _lease_lost()
+
+
+def _mention_records(job: Job, mentions: Iterable[Mention]) -> list[dict[str, Any]]:
+    return [
+        {"job": job.id, "position": position, **asdict(mention)}
+        for position, mention in enumerate(mentions)
+    ]
 
 
 def _lease_lost() -> LostJobError:

@@ -9,6 +9,7 @@ from reelsense.bulk.rows import Answer
 from reelsense.jobs.job import Job, NewJob
 from reelsense.jobs.models import job_answers
 from reelsense.prediction import Prediction
+from reelsense.summary.columns import Column, other_cells
 from reelsense.tables.row import Row, row_text
 from reelsense.text.clean import LONE_SURROGATE
 
@@ -29,6 +30,7 @@ def row_record(job_id: str, n: int, row: Row, job: NewJob) -> dict[str, object]:
         "values": values if job.header is None else [values.get(name) for name in job.names],
         "text": text if is_separate else None,
         "fault": row.error[:_MAX_ERROR] if row.error else None,
+        "cells": "\n".join(other_cells(row, job.column).values()).replace("\0", " ") or None,
     }
 
 
@@ -44,8 +46,20 @@ def row_from_record(record: Any, job: NewJob) -> Row:
 
 def record_bytes(record: dict[str, Any]) -> int:
     """Return the approximate size of a record of `job_rows`, and of its prediction."""
-    parts = (record["text"], json.dumps(record["values"]), record["fault"])
+    parts = (record["text"], json.dumps(record["values"]), record["fault"], record["cells"])
     return _ROW_BYTES + sum(len(part.encode(errors="surrogatepass")) for part in parts if part)
+
+
+def column_record(job_id: str, n: int, column: Column) -> dict[str, object]:
+    """Return the record of `job_columns` for column `n` of a job."""
+    content = [list(column.values), column.codes.tolist()]
+    return {"job": job_id, "n": n, "name": column.name, "kind": column.kind, "content": content}
+
+
+def column_bytes(column: Column) -> int:
+    """Return the approximate size of a record of `job_columns`."""
+    values = sum(len(value.encode()) + 4 for value in column.values)
+    return values + len(column.codes) * (2 + len(str(len(column.values))))
 
 
 def answer_record(job: Job, n: int, answer: Answer) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def create_app(
         jobs,
         open_inference,
         shadow,
+        summaries,
         v1,
         vllm,
     )
@@ -111,7 +112,19 @@ def create_app(
     from reelsense.server.pages import review, site
 
     app.before_request(_set_limits)
-    for interface in (v1, compat, vllm, open_inference, jobs, feedback, shadow, drift, health):
+    interfaces = (
+        v1,
+        compat,
+        vllm,
+        open_inference,
+        jobs,
+        summaries,
+        feedback,
+        shadow,
+        drift,
+        health,
+    )
+    for interface in interfaces:
         app.register_api(interface.blueprint)
     for views in (admin, site, review, feedback_page, queue_page, job_pages, model_page):
         app.register_blueprint(views.blueprint)

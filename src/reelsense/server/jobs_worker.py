@@ -12,6 +12,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from reelsense.bulk.rows import answer_rows
@@ -23,7 +24,9 @@ from reelsense.errors import (
     NotReadyError,
     ReelsenseError,
     StoreError,
+    TextError,
 )
+from reelsense.inference.aspects import has_aspects
 from reelsense.inference.call_context import CallContext
 from reelsense.jobs.database import Database, default_url
 from reelsense.jobs.job import CANCELLED, DONE, FAILED, Job, ModelId
@@ -33,6 +36,8 @@ from reelsense.server.middleware.metrics import ServerMetrics
 from reelsense.server.model_holder import ModelHolder
 from reelsense.server.model_source import ClassifierProtocol
 from reelsense.server.settings import Settings
+from reelsense.summary.aspects import find_mentions, sample_step
+from reelsense.tables.row import row_text
 
 _log = logging.getLogger(__name__)
 
@@ -263,12 +268,21 @@ class JobsWorker:
         context = CallContext(
             is_cancelled=lambda: self._lease_lost or self._closing.is_set(), background=True
         )
-        answers = answer_rows(
-            lambda texts: classifier.predict_each(texts, risk=job.risk, context=context),
-            rows,
-            job.column,
-        )
-        job = self.jobs.record(job, rows, answers, context.elapsed)
+
+        def predict(texts: Sequence[str]) -> Sequence[Prediction | TextError]:
+            return classifier.predict_each(texts, risk=job.risk, context=context)
+
+        answers = answer_rows(predict, rows, job.column)
+        mentions = []
+        if has_aspects(job.labels):
+            step = sample_step(job.rows)
+            texts = {
+                n: row_text(row, job.column)
+                for n, (row, answer) in enumerate(zip(rows, answers, strict=True), job.done)
+                if n % step == 0 and isinstance(answer, Prediction)
+            }
+            mentions = find_mentions(predict, texts, context)
+        job = self.jobs.record(job, rows, answers, context.elapsed, mentions)
         scored = sum(isinstance(answer, Prediction) for answer in answers)
         self._metrics.record_job_rows(scored, len(rows))
         return job

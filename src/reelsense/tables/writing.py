@@ -99,7 +99,7 @@ def join(schema: OutputSchema, pieces: Iterable[IO[bytes]], target: IO[bytes]) -
 
 
 def _header(schema: OutputSchema) -> str:
-    return _delimited(schema, [map(_cell, [*(schema.header or schema.columns), *_names(schema)])])
+    return _delimited(schema, [map(cell, [*(schema.header or schema.columns), *_names(schema)])])
 
 
 def _delimited(schema: OutputSchema, rows: Iterable[Iterable[object]]) -> str:
@@ -111,8 +111,8 @@ def _delimited(schema: OutputSchema, rows: Iterable[Iterable[object]]) -> str:
 
 def _cells(schema: OutputSchema, row: Row, added: dict[str, object]) -> list[object]:
     return [
-        *(_cell(_string(row.values.get(name, ""))) for name in schema.columns),
-        *(_cell(added[name]) for name in schema.added),
+        *(cell(as_string(row.values.get(name, ""))) for name in schema.columns),
+        *(cell(added[name]) for name in schema.added),
     ]
 
 
@@ -150,15 +150,16 @@ def _plain(value: object) -> str:
         return base64.b64encode(value).decode()
 
 
-def _string(value: object) -> str:
+def as_string(value: object) -> str:
+    """Return a value as the content of a cell; nested values as JSON."""
     if value is None:
         return ""
     nested = isinstance(value, dict | list | bool)
     return json.dumps(value, default=_plain) if nested else _plain(value)
 
 
-def _cell(value: object) -> object:
-    """Return the content of a cell."""
+def cell(value: object) -> object:
+    """Return a value as the csv module should write it."""
     if isinstance(value, dict):
         return json.dumps(value)
     return LONE_SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value

@@ -240,6 +240,7 @@ def test_rows_are_filtered_and_sorted(client: FlaskClient) -> None:
             "verdict": "negative",
             "stars": pytest.approx(1.2, abs=0.5),
             "error": None,
+            "values": {"id": "3", "label": "z"},
         }
     ]
     page = client.get(f"/v1/jobs/{name}/rows?verdict=error").get_json()

@@ -67,10 +67,25 @@ def test_document_contains_every_route() -> None:
         "/jobs/<name>",
     }
     pages |= {"/jobs/<name>/progress", "/jobs/<name>/table", "/jobs/<name>/rows/<int:n>"}
-    pages |= {"/jobs/<name>/cancel", "/jobs/<name>/delete", "/queue", "/queue/undo"}
+    pages |= {"/jobs/<name>/summary", "/jobs/<name>/cancel", "/jobs/<name>/delete"}
+    pages |= {"/queue", "/queue/undo"}
     pages |= {"/static/<path:filename>", "/sign-in", "/sign-out", "/metrics", "/admin/reload"}
     rules = {rule.rule for rule in app.url_map.iter_rules()} - pages
     assert {rule.replace("<", "{").replace(">", "}") for rule in rules} == set(document()["paths"])
+
+
+def test_parameters_of_the_same_name_have_the_schema_of_their_route() -> None:
+    paths = document()["paths"]
+    formats = {
+        path: next(
+            parameter["schema"]
+            for parameter in paths[path]["get"]["parameters"]
+            if parameter["name"] == "format"
+        )
+        for path in ("/v1/jobs/{id}/result", "/v1/jobs/{id}/summary")
+    }
+    assert formats["/v1/jobs/{id}/result"]["anyOf"][0]["enum"] == ["csv", "tsv", "jsonl"]
+    assert formats["/v1/jobs/{id}/summary"]["enum"] == ["json", "csv", "html"]
 
 
 def test_document_contains_limits_of_server() -> None:

@@ -200,7 +200,8 @@ JOB_ENDPOINTS = {"job_pages.row"} | {
     f"{place}.{name}"
     for place, names in {
         "jobs": ("show", "rows", "result", "cancel", "remove"),
-        "job_pages": ("show", "progress", "table", "cancel", "remove"),
+        "job_pages": ("show", "progress", "summary", "table", "cancel", "remove"),
+        "summaries": ("summary",),
     }.items()
     for name in names
 }

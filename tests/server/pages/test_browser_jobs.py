@@ -168,6 +168,59 @@ def test_table_is_filtered_searched_sorted_and_paged(
     assert "It has its moments" in shown(browser, "review")
 
 
+def sites(browser: webdriver.Chrome) -> list[str]:
+    """Return the column "site" of the table."""
+    script = "return [...document.querySelectorAll('td[data-name=site]')].map((e) => e.innerText)"
+    names: list[str] = browser.execute_script(script)
+    return names
+
+
+def groups(browser: webdriver.Chrome) -> list[str]:
+    """Return the names in the table of groups."""
+    script = "return [...document.querySelectorAll('.groups tbody .name')].map((e) => e.innerText)"
+    names: list[str] = browser.execute_script(script)
+    return names
+
+
+def test_summary_follows_search_filter_and_sorting(
+    browser: webdriver.Chrome, address: str, folder: Path
+) -> None:
+    page = send(browser, address, write(folder / "groups.csv", 90))
+    WebDriverWait(browser, 30).until(lambda _: is_done(browser))
+    browser.get(page)
+    browser.get_log("browser")
+    assert "Of 36 rows with a verdict" in browser.find_element(By.CLASS_NAME, "findings").text
+    assert groups(browser) == ["site 0", "site 1", "site 2"]
+    browser.find_element(By.LINK_TEXT, "Share of positive").click()
+    WebDriverWait(browser, 10).until(lambda _: "by=share" in browser.current_url)
+    assert browser.find_element(By.CSS_SELECTOR, ".groups [aria-sort=descending]").text.startswith(
+        "Share of positive"
+    )
+    browser.find_element(By.NAME, "search").send_keys("SITE 2")
+    WebDriverWait(browser, 10).until(lambda _: caption(browser) == "30 rows")
+    WebDriverWait(browser, 10).until(lambda _: groups(browser) == ["site 2"])
+    assert set(sites(browser)) == {"site 2"}
+    counts = browser.find_element(By.CLASS_NAME, "charts").text.split("\n")
+    listed = {counts[n]: int(counts[n + 1].split()[0]) for n in range(1, 9, 2)}
+    assert sum(listed.values()) == 30
+    browser.refresh()  # the URL contains the search and the order
+    assert groups(browser) == ["site 2"]
+    with screen(browser, 390):  # the heads are not shown
+        browser.get(page)
+        Select(browser.find_element(By.NAME, "by")).select_by_visible_text("name")
+        WebDriverWait(browser, 10).until(lambda _: groups(browser)[0] == "site 2")
+    assert not browser.find_element(By.NAME, "by").is_displayed()
+    browser.get(page)
+    browser.find_element(By.LINK_TEXT, "site 1").click()
+    WebDriverWait(browser, 10).until(lambda _: caption(browser) == "30 rows")
+    assert set(sites(browser)) == {"site 1"}
+    browser.find_element(By.CSS_SELECTOR, ".chips a").click()
+    WebDriverWait(browser, 10).until(lambda _: caption(browser) == "90 rows")
+    Select(browser.find_element(By.NAME, "group")).select_by_visible_text("id")
+    WebDriverWait(browser, 10).until(lambda _: "By id" in shown(browser, "groups"))
+    assert browser.get_log("browser") == []
+
+
 def test_job_is_cancelled_and_deleted(
     browser: webdriver.Chrome, address: str, folder: Path
 ) -> None:

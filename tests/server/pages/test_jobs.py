@@ -159,7 +159,8 @@ def test_row_page_links_back_to_job_with_its_filters(make: Make) -> None:
     }
     for part in ("", "/table"):
         page = client.get(f"/jobs/{name}{part}", query_string=query).text
-        rows = re.findall(r'href="(/jobs/[^"]+/rows/\d+\?[^"]+)"', page)
+        table = page.rpartition("<table")[2]
+        rows = re.findall(r'href="(/jobs/[^"]+/rows/\d+\?[^"]+)"', table)
         assert len(rows) == 25
         row = client.get(html.unescape(rows[0])).text
         (back,) = re.findall(r'<a href="([^"]+)">Back to &lt;films&gt;.csv</a>', row)
@@ -174,7 +175,7 @@ def test_row_page_without_filters_links_to_first_page_of_job(client: FlaskClient
     name = send(client).get_json()["id"]
     ended(client, name)
     row = client.get(f"/jobs/{name}/rows/0?page=x&sort=wrong").text
-    assert f'<a href="/jobs/{name}?sort=n&amp;page=1">Back to' in row
+    assert f'<a href="/jobs/{name}?page=1">Back to' in row
     assert "row 1)" in row
 
 
@@ -188,7 +189,99 @@ def test_job_page_uses_labels_and_ratings_of_its_model(make: Make) -> None:
     counts = {"positive": 1, "negative": 1, "unsure": 0, "not scored": 2}
     stars = {str(n): int(n in (2, 8)) for n in range(10, 0, -1)}
     assert [(label, int(count)) for label, count in bars] == [*counts.items(), *stars.items()]
-    assert re.findall(r"<option>(\w+)</option>", before) == ["positive", "negative", "unsure"]
+    assert re.findall(r"<option>(\w+)</option>", before) == [
+        *("positive", "negative", "unsure"),
+        "label",  # to group by; "id" is selected
+    ]
     source.classifier = tiny.classifier(("bad", "good"))
     wait_until(lambda: client.get("/v1/info").get_json()["model"]["labels"] == ["bad", "good"])
     assert client.get(f"/jobs/{name}").text == before
+
+
+FILMS = "film,seen,review\n" + "".join(
+    f"{film},2026-01-{n + 1:02},{mood} film\n"
+    for film, moods in (("Heat", ["good"] * 25), ("Cats & Co", ["bad"] * 20 + ["good"] * 2))
+    for n, mood in enumerate(moods)
+)
+
+
+def films(client: FlaskClient) -> str:
+    name: str = send(client, FILMS).get_json()["id"]
+    ended(client, name)
+    return name
+
+
+def test_job_page_shows_all_columns(client: FlaskClient) -> None:
+    page = client.get(f"/jobs/{films(client)}").text
+    table = page.rpartition("<table")[2]
+    assert re.findall(r'scope="col">(\w+)</th>', table) == ["Text", "film", "seen"]
+    assert '<td role="cell" class="other" data-name="seen">2026-01-01</td>' in table
+
+
+def test_group_links_to_its_rows(client: FlaskClient) -> None:
+    name = films(client)
+    page = client.get(f"/jobs/{name}").text
+    (link,) = re.findall(r'href="([^"]+)">Cats &amp; Co</a>', page)
+    filtered = client.get(html.unescape(link)).text
+    assert "22 rows</caption>" in filtered
+    assert 'aria-label="Show all rows, not only those with film Cats &amp; Co"' in filtered
+    (clear,) = re.findall(r'<ul class="chips"><li><a href="([^"]+)"', filtered)
+    assert "47 rows</caption>" in client.get(html.unescape(clear)).text
+
+
+def test_charts_and_findings_follow_search_and_filter(client: FlaskClient) -> None:
+    name = films(client)
+    for query in ("search=CATS", "column=film&value=Cats+%26+Co"):
+        for part in ("", "/summary"):
+            page = client.get(f"/jobs/{name}{part}?{query}").text
+            bars = re.findall(r'<dt><a[^>]*>(\w+)</a></dt>.*?<dd class="number">(\d+)', page, re.S)
+            assert dict(bars) == {"positive": "2", "negative": "20"}
+            assert "Of 22 rows with a verdict, 9.1 % are positive (2.5 % to 27.8 %)." in page
+
+
+def test_groups_are_sorted_by_their_links(client: FlaskClient) -> None:
+    name = films(client)
+
+    def order(page: str) -> list[str]:
+        return re.findall(r'class="name"><a[^>]*>(\w+)', page)
+
+    page = client.get(f"/jobs/{name}").text
+    assert order(page) == ["Heat", "Cats"]
+    links = re.findall(r'href="([^"]+#groups)"', page)
+    assert len(links) == 6
+    (share,) = [html.unescape(link) for link in links if "by=share" in link]
+    page = client.get(share).text
+    assert order(page) == ["Heat", "Cats"]
+    (again,) = [
+        html.unescape(link) for link in re.findall(r'href="([^"]+by=share[^"]*#groups)"', page)
+    ]
+    assert order(client.get(again).text) == ["Cats", "Heat"]
+
+
+def test_job_page_groups_by_the_chosen_column(client: FlaskClient) -> None:
+    name = films(client)
+    page = client.get(f"/jobs/{name}?group=seen").text
+    assert '<h2 id="groups">By seen</h2>' in page
+    assert "<option selected>seen</option>" in page
+    response = client.get(f"/jobs/{name}?group=actor", headers={"Accept": "text/html"})
+    assert response.status_code == 422
+    assert "actor" in response.text
+
+
+def test_job_page_links_to_downloads_of_the_filtered_summary(client: FlaskClient) -> None:
+    name = films(client)
+    page = client.get(f"/jobs/{name}?search=heat").text
+    links = [html.unescape(link) for link in re.findall(r'href="(/v1/[^"]+summary[^"]+)"', page)]
+    assert len(links) == 3
+    for link in links:
+        assert "search=heat" in link
+        assert client.get(link).status_code == 200
+
+
+def test_job_page_without_other_columns_has_no_groups(client: FlaskClient) -> None:
+    name = send(client, "review\na good film\n").get_json()["id"]
+    ended(client, name)
+    page = client.get(f"/jobs/{name}").text
+    assert "Group by" not in page
+    assert "Findings</h2>" in page
+    assert 'id="groups"' not in page

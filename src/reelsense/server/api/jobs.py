@@ -15,7 +15,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from werkzeug.exceptions import HTTPException, NotFound
 
-from reelsense.errors import DatasetError, TooManyJobsError
+from reelsense.errors import DatasetError, InputError, TooManyJobsError
 from reelsense.jobs import queries
 from reelsense.jobs.job import Job, JobLimits, NewJob, check_ended
 from reelsense.jobs.repository import JobRepository
@@ -148,13 +148,22 @@ class ResultQuery(QueryModel):
     )
 
 
-class RowsQuery(QueryModel):
-    """Filter, order and page of the rows to list."""
+class FilterQuery(QueryModel):
+    """Filter of the rows of a job."""
 
     verdict: str = Field(
         default="", description="A label, unsure, or error for rows that could not be scored."
     )
-    search: str = Field(default="", description="Only rows whose text contains this string.")
+    search: str = Field(default="", description="Only rows of which a cell contains this string.")
+    column: str = Field(
+        default="", description="Only rows with the value of ?value= in this column, as in groups."
+    )
+    value: str = Field(default="", description="Value of ?column=; default: blank.")
+
+
+class RowsQuery(FilterQuery):
+    """Filter, order and page of the rows to list."""
+
     sort: queries.Sort = "n"
     descending: bool = False
     offset: int = Field(default=0, ge=0, le=1_000_000_000)
@@ -309,16 +318,32 @@ def delete(job_id: str) -> None:
 
 
 @blueprint.get(
-    "/jobs/<id>/rows", operation_id="job_rows", responses=json_responses(JobRows, 400, 404, 507)
+    "/jobs/<id>/rows",
+    operation_id="job_rows",
+    responses=json_responses(JobRows, 400, 404, 422, 507),
 )
 def rows(path: JobPath, query: RowsQuery) -> Response:
     """List rows with their predictions, filtered and sorted. Works while the job is running."""
     return json_response(JobRows.model_validate(listed_rows(get_jobs().job(path.id), query)))
 
 
+@contextmanager
+def naming(pointer: str) -> Iterator[None]:
+    """Map InputError to an error of the field at `pointer`."""
+    try:
+        yield
+    except InputError as error:
+        field = FieldError(pointer=pointer, code=error.code, detail=printable(str(error)))
+        raise InvalidRequestError([field]) from error
+
+
 def listed_rows(job: Job, query: RowsQuery) -> queries.Page:
     """Return the rows of `job` that match `query`."""
-    return queries.page(get_jobs().database, job, queries.RowQuery(**query.model_dump()))
+    with naming("?column"):
+        queries.check_column(get_jobs().database, job, query.column)
+    names = RowsQuery.model_fields  # a subclass may have more fields
+    row_query = queries.RowQuery(**{name: getattr(query, name) for name in names})
+    return queries.page(get_jobs().database, job, row_query)
 
 
 @blueprint.get(
@@ -346,11 +371,11 @@ def result(path: JobPath, query: ResultQuery) -> Response:
     media_type = next(name for name in MEDIA_TYPES if MEDIA_TYPES[name] == suffix)
     chunks = _result_chunks(jobs, job, suffix)
     response = Response(chunks, content_type=f"{media_type}; charset=utf-8")
-    response.headers["Content-Disposition"] = _attachment(f"{Path(job.name).stem}-scored{suffix}")
+    response.headers["Content-Disposition"] = attachment(f"{Path(job.name).stem}-scored{suffix}")
     return response
 
 
-def _attachment(name: str) -> str:
+def attachment(name: str) -> str:
     """Return the header for a download as `name`. Some clients support only ASCII (RFC 6266)."""
     ascii_name = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)
     return f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='')}"

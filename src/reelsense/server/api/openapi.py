@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from copy import deepcopy
 from http import HTTPStatus
@@ -48,16 +50,22 @@ _response_models: list[type[BaseModel]] = [Problem]  # those of all routes
 
 
 def json_responses(
-    model: type[BaseModel], *problems: int, keys: bool = True, status: int = 200
+    model: type[BaseModel],
+    *problems: int,
+    keys: bool = True,
+    status: int = 200,
+    others: Sequence[str] = (),
 ) -> Responses:
     """Declare the responses of a route that returns JSON.
 
     `problems` are its status codes in addition to the common ones; `keys` states whether it
-    requires an API key on servers that have keys.
+    requires an API key on servers that have keys; `others` are media types of other formats.
     """
     _response_models.append(model)
+    content: dict[str, dict[str, str]] = {"application/json": _reference(model)}
+    content |= {media_type: {"type": "string"} for media_type in others}
     return {
-        status: _response("Success.", {"application/json": _reference(model)}),
+        status: _response("Success.", content),
         **_problems(*problems, keys=keys),
     }
 
@@ -109,21 +117,22 @@ def document(app: OpenAPI) -> dict[str, Any]:
     context = copy_context()
     context.run(LIMITS.set, state_of(app).settings)
     # flask-openapi3 drops parts of the schemas, so pydantic generates them again.
-    schemas, parameters = context.run(_schemas, app), context.run(_parameters, app)
+    components, parameters = context.run(_schemas, app), context.run(_parameters, app)
     headers = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
     }
     result = deepcopy(app.api_doc)
     result["components"] = {
-        "schemas": schemas,
+        "schemas": components,
         "headers": headers,
         "securitySchemes": _SECURITY_SCHEMES,
     }
     result["security"] = [{}, {"key": []}]
-    for operations in result["paths"].values():
-        for operation in operations.values():
+    for path, operations in result["paths"].items():
+        for method, operation in operations.items():
+            schemas = parameters.get((path, method), {})
             for parameter in operation.get("parameters", ()):
-                parameter["schema"] = parameters.get(parameter["name"], parameter["schema"])
+                parameter["schema"] = schemas.get(parameter["name"], parameter["schema"])
             if "description" in operation:
                 operation["description"] = operation["description"].replace("<br/>", "\n").strip()
             # flask-openapi3 adds a 422 response to every route.
@@ -133,22 +142,29 @@ def document(app: OpenAPI) -> dict[str, Any]:
     return result
 
 
-def _request_models(app: OpenAPI, parameter: str) -> list[type[BaseModel]]:
-    """Return the types of the "body", "query" or "path" parameters of all views."""
-    views = (getattr(view, "__wrapped__", view) for view in app.view_functions.values())
-    return [hints[parameter] for view in views if parameter in (hints := get_type_hints(view))]
+def _types(view: Callable[..., object]) -> dict[str, type[BaseModel]]:
+    """Return the types of the "body", "query" and "path" parameters of a view."""
+    return get_type_hints(getattr(view, "__wrapped__", view))
 
 
-def _parameters(app: OpenAPI) -> dict[str, Any]:
-    parameters: dict[str, Any] = {}
-    for model in (*_request_models(app, "query"), *_request_models(app, "path")):
-        parameters |= model.model_json_schema()["properties"]
+def _parameters(app: OpenAPI) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the schemas of the parameters of each path and method."""
+    parameters: dict[tuple[str, str], dict[str, Any]] = {}
+    for rule in app.url_map.iter_rules():
+        types = _types(app.view_functions[rule.endpoint])
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        schemas: dict[str, Any] = {}
+        for name in ("query", "path"):
+            if name in types:
+                schemas |= types[name].model_json_schema()["properties"]
+        parameters |= {(path, method.lower()): schemas for method in rule.methods or ()}
     return parameters
 
 
 def _schemas(app: OpenAPI) -> dict[str, Any]:
     modes: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(_response_models, "serialization")
-    modes |= dict.fromkeys(_request_models(app, "body"), "validation")
+    types = map(_types, app.view_functions.values())
+    modes |= {of_view["body"]: "validation" for of_view in types if "body" in of_view}
     _, definitions = models_json_schema(list(modes.items()), ref_template=_REFERENCE)
     schemas: dict[str, Any] = definitions["$defs"]
     return schemas

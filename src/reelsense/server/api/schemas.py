@@ -329,6 +329,9 @@ class JobRow(ResponseModel):
     verdict: str | None
     stars: float | None
     error: str | None = Field(description="Why the row could not be scored.")
+    values: dict[str, str] = Field(
+        description="The other columns as strings, each truncated to 200 characters."
+    )
 
 
 class JobRows(ResponseModel):

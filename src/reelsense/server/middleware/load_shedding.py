@@ -24,7 +24,7 @@ MAX_JOB_REQUESTS = 16
 # Likewise for feedback. A single thread writes it, so its requests need no connections.
 MAX_FEEDBACK_REQUESTS = 64
 
-_JOB_BLUEPRINTS = {"jobs", "job_pages", "queue_page"}
+_JOB_BLUEPRINTS = {"jobs", "job_pages", "queue_page", "summaries"}
 
 _View = TypeVar("_View", bound=Callable[..., object])
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from reelsense.prediction import AspectMention, Explanation, Part, Prediction
-from reelsense.server.pages.labels import display_order
+from reelsense.summary.labels import display_order
 from reelsense.text.clean import clean
 
 _MAX_LISTED = 10  # labels with their probabilities

@@ -18,8 +18,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from reelsense.errors import DatasetError, NoJobError, StoreError
 from reelsense.jobs import queries
-from reelsense.jobs.job import DONE, ERROR, Job
-from reelsense.prediction import UNSURE
+from reelsense.jobs.job import DONE, Job
+from reelsense.prediction import ERROR
 from reelsense.server.api.jobs import (
     RowsQuery,
     delete,
@@ -29,13 +29,14 @@ from reelsense.server.api.jobs import (
     receive,
     upload_slot,
 )
+from reelsense.server.api.summaries import SummaryQuery, summary_of
 from reelsense.server.api.uploads import Upload, open_upload
 from reelsense.server.middleware.field_errors import InvalidRequestError
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.pages import review
-from reelsense.server.pages.labels import display_order
 from reelsense.server.pages.risks import risk_choices, selected_risk
 from reelsense.server.state import get_state
+from reelsense.summary.page import GroupSort, View, render_part
 from reelsense.tables.reading import ReadOptions
 
 blueprint = Blueprint("job_pages", __name__)
@@ -104,13 +105,20 @@ def recent() -> str:
 def show(name: str) -> str:
     """Show the progress and the results of a job."""
     job = get_jobs().job(name)
-    return render_template("job.html", **_progress_view(job) | _table_view(job))
+    views = _progress_view(job) | _table_view(job) | _summary_view(job)
+    return render_template("job.html", **views)
 
 
 @blueprint.get("/jobs/<name>/progress")
 def progress(name: str) -> str:
     """Return the HTML of the progress, for the JavaScript of the page."""
     return render_template("progress.html", **_progress_view(get_jobs().job(name)))
+
+
+@blueprint.get("/jobs/<name>/summary")
+def summary(name: str) -> str:
+    """Return the HTML of the summary, for the JavaScript of the page."""
+    return render_template("summary.html", **_summary_view(get_jobs().job(name)))
 
 
 @blueprint.get("/jobs/<name>/table")
@@ -123,7 +131,7 @@ def table(name: str) -> str:
 def row(name: str, n: int) -> str:
     """Show the page for one review, filled in with row `n` and analysed; it links to the job."""
     job = get_jobs().job(name)
-    filters = _given(_rows_query(), page=_page_number())
+    filters = _given(_page_query(), page=_page_number())
     back = url_for("job_pages.show", name=name, **filters)
     text = get_jobs().text(job, n)
     return review.page(text, job.risk, analyse=True, job=job, row=n + 1, back=back)
@@ -160,29 +168,56 @@ def _progress_view(job: Job) -> dict[str, Any]:
         "scored": job.done - failed,
         "reason": queries.most_common_error(get_jobs().database, job) if all_failed else None,
         "retention_hours": get_state().settings.job_retention_hours,
-        "verdicts": _verdict_counts(job),
-        "stars": _star_counts(job),
     }
 
 
-def _verdict_counts(job: Job) -> dict[str, int]:
-    """Count the rows of each verdict, in the order of the chart; rows not scored come last."""
-    verdicts = [*display_order(job.labels), UNSURE]
-    if ERROR in job.verdicts:
-        verdicts.append(ERROR)
-    return {verdict: job.verdicts.get(verdict, 0) for verdict in verdicts}
+class PageQuery(RowsQuery):
+    """What the page of a job shows: the rows, and how the groups are compared and sorted."""
+
+    group: str | None = None
+    label: str | None = None
+    by: GroupSort = "rows"
+    up: bool = False  # in ascending order
+    all: bool = False  # groups
 
 
-def _star_counts(job: Job) -> dict[str, int]:
-    """Count the rows of each star rating, highest first; empty if the model has no ratings."""
-    if not job.ratings:
-        return {}
-    stars = map(str, range(max(job.ratings), min(job.ratings) - 1, -1))
-    return {star: job.stars.get(star, 0) for star in stars}
+def _summary_view(job: Job) -> dict[str, Any]:
+    """Return the summary as HTML; None before the first rows are done."""
+    if not (job.done and job.labels):
+        return {"job": job, "summary": None}
+    query = _page_query()
+    fields = {name: getattr(query, name) for name in SummaryQuery.model_fields.keys() - {"format"}}
+    result = summary_of(job, SummaryQuery(**fields))
+
+    def link(anchor: str, **changes: object) -> str:
+        return url_for("job_pages.show", name=job.id, _anchor=anchor, **_given(query, **changes))
+
+    view = View(
+        sort=query.by,
+        descending=not query.up,
+        all_groups=query.all,
+        sort_link=lambda sort: link(
+            "groups", by=sort, up=int(not query.up if sort == query.by else sort == "value")
+        ),
+        all_link=lambda: link("groups", all=1),
+        group_link=lambda value: link("results", column=result.group_column, value=value),
+        verdict_link=lambda verdict: link("results", verdict=verdict),
+        row_link=lambda n: url_for("job_pages.row", name=job.id, n=n, **_given(query)),
+    )
+    return {
+        "job": job,
+        "query": query,
+        "summary": result,
+        "part": render_part(result, view),
+        "clear_link": link("summary", column="", value=""),
+        "download_link": lambda name: url_for(
+            "summaries.summary", id=job.id, format=name, **{k: v for k, v in fields.items() if v}
+        ),
+    }
 
 
 def _table_view(job: Job) -> dict[str, Any]:
-    query = _rows_query()
+    query = _page_query()
 
     def page(number: int) -> queries.Page:
         window = {"offset": _ROWS_PER_PAGE * (number - 1), "limit": _ROWS_PER_PAGE}
@@ -205,6 +240,7 @@ def _table_view(job: Job) -> dict[str, Any]:
         "job": job,
         "query": query,
         "results": results,
+        "columns": list(dict.fromkeys(name for row in results.rows for name in row.values)),
         "number": number,
         "pages": max(1, ceil(results.total / _ROWS_PER_PAGE)),
         "link": link,
@@ -216,21 +252,18 @@ def _page_number() -> int:
     return max(1, request.args.get("page", 1, type=int))
 
 
-def _given(query: RowsQuery, **changes: object) -> dict[str, Any]:
-    """Return the query parameters for the filters and the order of `query`, with `changes`."""
-    parameters = (
-        query.model_dump(exclude={"offset", "limit"})
-        | {"descending": int(query.descending)}
-        | changes
-    )
-    return {name: value for name, value in parameters.items() if value}
+def _given(query: PageQuery, **changes: object) -> dict[str, Any]:
+    """Return the query parameters for `query` with `changes`, without blanks and defaults."""
+    parameters = query.model_dump(exclude_defaults=True, exclude={"offset", "limit"}) | changes
+    given = {name: int(value) if value is True else value for name, value in parameters.items()}
+    return {name: value for name, value in given.items() if value}
 
 
-def _rows_query() -> RowsQuery:
-    """Return the filters and the order in the query string; invalid ones are ignored."""
-    names = ("verdict", "search", "sort", "descending")
+def _page_query() -> PageQuery:
+    """Return what the query string asks for; invalid parameters are ignored."""
+    names = PageQuery.model_fields.keys() - {"offset", "limit"}
     given = {name: request.args[name] for name in names if request.args.get(name)}
     try:
-        return RowsQuery.model_validate(given)
+        return PageQuery.model_validate(given)
     except ValidationError:
-        return RowsQuery()
+        return PageQuery()

@@ -20,9 +20,9 @@ from reelsense.server.api.feedback import check_label, key_name, store
 from reelsense.server.middleware.field_errors import FieldError, invalid
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
-from reelsense.server.pages.labels import display_order
 from reelsense.server.pages.review import is_navigation
 from reelsense.server.state import get_state
+from reelsense.summary.labels import display_order
 
 blueprint = Blueprint("queue_page", __name__)
 

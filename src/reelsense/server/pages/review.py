@@ -17,10 +17,10 @@ from reelsense.server.middleware.load_shedding import limit_concurrency
 from reelsense.server.middleware.request_context import call_context
 from reelsense.server.model_holder import classifier
 from reelsense.server.pages import formatting
-from reelsense.server.pages.labels import display_order
 from reelsense.server.pages.risks import risk_choices, selected_risk
 from reelsense.server.scoring import answer_all, effective_risk, explain_one, prediction_ids
 from reelsense.server.state import get_state
+from reelsense.summary.labels import display_order
 
 blueprint = Blueprint("review_page", __name__)
 

@@ -31,8 +31,8 @@ from reelsense.server.middleware.cross_site import require_same_origin
 from reelsense.server.middleware.problem_types import FIELD_CODES, PROBLEM_TYPES
 from reelsense.server.model_holder import classifier
 from reelsense.server.pages import formatting
-from reelsense.server.pages.labels import display_order, label_class
 from reelsense.server.state import get_state, state_of
+from reelsense.summary.labels import display_order, label_class
 
 blueprint = Blueprint("pages", __name__)
 

@@ -3,6 +3,7 @@
 const element = (id) => document.getElementById(id);
 const progress = element("progress");
 const rows = element("rows");
+const summary = element("summary");
 const filter = element("filter");
 const POLL_INTERVAL = 1000; // milliseconds
 let latestRequest = new AbortController();
@@ -19,7 +20,8 @@ const stateName = () => element("state").querySelector("strong").textContent;
 const isOpen = () => element("state").dataset.open === "1";
 
 // The table is not replaced while the user interacts with it.
-const isTableInUse = () => rows.contains(document.activeElement) || rows.querySelector("details[open]") !== null;
+const isInUse = (part) => part.contains(document.activeElement) || part.querySelector("details[open]") !== null;
+const isTableInUse = () => isInUse(rows) || isInUse(summary);
 
 // Reload the progress every second until the job ends, and the table now and then.
 let polls = 0;
@@ -48,15 +50,19 @@ async function show(query, { quiet = false } = {}) {
   latestRequest = new AbortController();
   const { signal } = latestRequest;
   try {
-    rows.innerHTML = await fetchPart(rows.dataset.from + query, signal);
+    const parts = [rows, summary];
+    const contents = await Promise.all(parts.map((part) => fetchPart(part.dataset.from + query, signal)));
+    parts.forEach((part, n) => { part.innerHTML = contents[n]; });
     if (!quiet) history.replaceState(null, "", location.pathname + query);
   } catch {
     if (!signal.aborted && !quiet) location.search = query;
   }
 }
 
+const DEFAULTS = { sort: "n", by: "rows" };
+
 function filterQuery() {
-  const fields = [...new FormData(filter)].filter(([name, value]) => value !== "" && !(name === "sort" && value === "n"));
+  const fields = [...new FormData(filter)].filter(([name, value]) => value !== "" && value !== DEFAULTS[name]);
   const query = new URLSearchParams(fields).toString();
   return query ? `?${query}` : "";
 }
@@ -73,18 +79,20 @@ filter.elements.search.addEventListener("input", () => {
   typingTimer = setTimeout(() => show(filterQuery()), 250);
 });
 
-// Links that sort the table or turn its pages.
-rows.addEventListener("click", async (event) => {
-  const link = event.target.closest("th a, .pages a");
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  const { search, searchParams } = new URL(link.href);
-  for (const name of ["sort", "descending"]) {
-    filter.elements[name].value = searchParams.get(name) ?? (name === "sort" ? "n" : "");
-  }
-  await show(search);
-  rows.querySelector(".scroll").focus({ preventScroll: true });
-  if (link.rel) element("results").scrollIntoView();
-});
+// Links that sort the rows or the groups, or turn the pages of the rows.
+for (const part of [rows, summary]) {
+  part.addEventListener("click", async (event) => {
+    const link = event.target.closest("th a, .pages a");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const { search, searchParams } = new URL(link.href);
+    for (const name of ["sort", "descending", "by", "up"]) {
+      if (filter.elements[name]) filter.elements[name].value = searchParams.get(name) ?? DEFAULTS[name] ?? "";
+    }
+    await show(search);
+    part.querySelector(part === rows ? ".scroll" : "[aria-label=Groups]").focus({ preventScroll: true });
+    if (link.rel) element("results").scrollIntoView();
+  });
+}
 
 if (isOpen()) setTimeout(poll, POLL_INTERVAL);

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from reelsense.server.pages.labels import display_order, label_class
+from reelsense.summary.labels import display_order, label_class
 
 NAMES = st.lists(st.text(min_size=1, max_size=5), min_size=2, max_size=12, unique=True)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from reelsense.jobs.job import ERROR
-from reelsense.prediction import UNSURE
+from reelsense.prediction import ERROR, UNSURE
 
 # --label-1 to --label-6 in frame.css, and the classes rank-1 to rank-5. The names of the labels are
 # always shown beside their colours.
