@@ -26,6 +26,7 @@ class FakeEngine:
     """Counts words, whatever the network."""
 
     tokens_per_batch = 512
+    vector_size = 0
 
     def __init__(
         self, network: Path, threads: int | None = None, *, int8_activations: bool = False
