@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reelsense.errors import DatasetError
@@ -233,6 +233,7 @@ TEXTS = st.lists(
 
 
 @given(TEXTS)
+@example(['\\" good'])
 def test_output_preserves_texts(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     folder = tmp_path_factory.mktemp("rows")
     content = "".join(json.dumps({"n": n, "text": text}) + "\n" for n, text in enumerate(texts))

@@ -154,6 +154,7 @@ def slowly(model: ModelReplica, seconds: float) -> list[CallContext]:
 
     class Slow:
         manifest, card, evaluation, size = tiny.bundle().manifest, "", None, 0
+        profile = None
 
         def predict_each(
             self, texts: object, risk: object, context: CallContext

@@ -75,7 +75,14 @@ FILES = {"static": "/static/page.css", "pages.swagger_ui": "/docs/swagger-ui/css
 def routes(app: Flask) -> list[tuple[str, str, str]]:
     """Return endpoint, method and path of every route."""
     return [
-        (rule.endpoint, method, FILES.get(rule.endpoint, rule.rule.replace("<int:n>", "0")))
+        (
+            rule.endpoint,
+            method,
+            FILES.get(
+                rule.endpoint,
+                rule.rule.replace("<int:n>", "0").replace("/models/<name>", "/models/default"),
+            ),
+        )
         for rule in app.url_map.iter_rules()
         for method in sorted((rule.methods or set()) - {"OPTIONS"})
     ]

@@ -35,7 +35,8 @@ def write(folder: Path, weight: float) -> str:
 
 def loads(address: str, outcome: str) -> float:
     """Return how many model loads had this outcome."""
-    return metrics(address).get(f'reelsense_model_loads_total{{outcome="{outcome}"}}', 0)
+    series = f'reelsense_model_loads_total{{model="default",outcome="{outcome}"}}'
+    return metrics(address).get(series, 0)
 
 
 def test_server_loads_model_by_name_and_reloads_changes(

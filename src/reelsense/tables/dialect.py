@@ -36,6 +36,8 @@ _ONE_COLUMN = 0.5
 
 _MAX_LABELS = 20
 
+_ESCAPED_QUOTE = re.compile(r'\\"(?!")')
+
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
@@ -89,7 +91,8 @@ def detect(
     unused = next(character for character in ",;\t|\x1f" if character not in text)
     delimiters = [delimiter] if delimiter else [*filter(text.count, DELIMITERS[suffix]), unused]
     quotings = [quoting] if quoting else _QUOTINGS if '"' in text else _QUOTINGS[:1]
-    if not quoting and '\\"' in text:  # of equally good dialects, the first one is taken
+    # Of equally good dialects, the first one is taken. A backslash before a doubled quote is text.
+    if not quoting and _ESCAPED_QUOTE.search(text):
         quotings = ["backslash", "doubled", "none"]
     readings = [
         _reading(Dialect(delimiter, quoting), lines, is_cut)

@@ -282,8 +282,8 @@ def test_predict_returns_stars() -> None:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("/v1/predict", ["text", "texts", "risk", "strict"]),
-        ("/v1/explain", ["text", "risk", "budget"]),
+        ("/v1/predict", ["text", "texts", "risk", "model", "strict"]),
+        ("/v1/explain", ["text", "model", "risk", "budget", "aspects"]),
     ],
 )
 def test_unknown_field_error_names_known_fields(

@@ -242,7 +242,7 @@ def test_hints_match_input_device(
         legend = browser.find_element(By.CLASS_NAME, "legend").text
         assert ("Point at a sentence" in legend) == by_mouse
         assert ("Tap a sentence" in legend) != by_mouse
-        assert "A stronger colour means a larger weight." in legend
+        assert "A stronger colour means a larger weight;" in legend
 
 
 def test_example_is_analysed_with_one_click(page: webdriver.Chrome) -> None:

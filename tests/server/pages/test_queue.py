@@ -46,7 +46,7 @@ def client(app: Flask) -> FlaskClient:
 def keep(app: Flask, count: int = 1, first: str = "A", **fields: Any) -> list[KeptPrediction]:
     """Store predictions of the served version, whose ids begin with `first`."""
     state = app.extensions["reelsense"]
-    version = state.model_holder.classifier(0).manifest.version
+    version = state.models.default.classifier(0).manifest.version
     made = []
     for n in range(count):
         values = {"text": f"text {first}{n}", "id": first + new_id()[1:], "version": version}

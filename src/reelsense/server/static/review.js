@@ -98,9 +98,9 @@ element("answer").addEventListener("submit", async (event) => {
 
 // Copies of the result. A link has the text in its fragment, which browsers do not send.
 function offerCopies() {
-  const share = document.querySelector(".share");
-  if (!share || !navigator.clipboard) return;
-  share.hidden = false;
+  const copies = document.querySelector(".copies");
+  if (!copies || !navigator.clipboard) return;
+  copies.hidden = false;
   element("copy-link").disabled = element("text").value.length > MAX_LINK;
 }
 
@@ -140,7 +140,7 @@ function store(entries) {
 }
 
 function remember(text) {
-  const { verdict, confidence } = document.querySelector(".share").dataset;
+  const { verdict, confidence } = document.querySelector(".copies").dataset;
   const others = readHistory().filter((entry) => entry.text !== text);
   store([{ text, verdict, confidence }, ...others].slice(0, MAX_HISTORY));
 }
