@@ -66,12 +66,12 @@ def status(address: str, request: str) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_stays_below_400_mb() -> None:
+def test_memory_stays_below_500_mb() -> None:
     with server() as (address, process):
         for length in (3, 30, 90, 150, 250, 400, 800):
             ask(f"{address}/v1/predict", {"texts": ["film " * length] * 16})
         ask(f"{address}/v1/predict", {"text": "." * 200_000})
-        assert megabytes(process) < 400
+        assert megabytes(process) < 500  # of which 77 detect languages
 
 
 def megabytes(process: int) -> float:
