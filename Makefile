@@ -36,8 +36,7 @@ test-fast: .venv/dev ## run the quick tests of every package, without coverage
 	$(BIN)/python -m pytest -m "not slow" $(FAST)
 
 test: .venv/dev ## run all tests except the slow ones, with coverage; page tests need chromium and chromedriver
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --max-worker-restart 0 \
-	    --cov=reelsense --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --cov=reelsense --cov-report=term:skip-covered
 
 # Starts PostgreSQL (Debian: apt install postgresql), or uses the database in REELSENSE_TEST_DATABASE;
 # the last lines of the output say which, and why tests were skipped.
