@@ -293,7 +293,7 @@ def test_hundred_model_reloads_under_load_fail_no_request(tmp_path: Path) -> Non
         seen[version] += 1
         assert answer["predictions"][0]["score"] == pytest.approx(scores[version], abs=1e-4)
     assert set(seen) == set(scores)
-    assert counted['reelsense_model_loads_total{outcome="served"}'] >= 101
+    assert counted['reelsense_model_loads_total{model="default",outcome="served"}'] >= 101
     assert max(memory[50:]) < max(memory[:50]) + 40
 
 
@@ -322,7 +322,12 @@ def test_invalid_bundle_keeps_current_model(tmp_path: Path) -> None:
     ):
 
         def rejected(count: int) -> bool:
-            return metrics(address).get('reelsense_model_loads_total{outcome="rejected"}') == count
+            return (
+                metrics(address).get(
+                    'reelsense_model_loads_total{model="default",outcome="rejected"}'
+                )
+                == count
+            )
 
         network = folder / "model.onnx"
         network.write_bytes(network.read_bytes()[:-10])  # half copied

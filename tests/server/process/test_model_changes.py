@@ -86,7 +86,7 @@ def test_job_ends_with_its_model_while_labels_change(
         if allowed:
             wait_until(lambda: ask(f"{address}/readyz").body["model"]["version"] == second)
         else:
-            outcome = 'reelsense_model_loads_total{outcome="rejected"}'
+            outcome = 'reelsense_model_loads_total{model="default",outcome="rejected"}'
             wait_until(lambda: metrics(address)[outcome] == 1)
             assert ask(f"{address}/readyz").body["model"]["version"] == first
         assert 0 < done(address, job_id) < ROWS
