@@ -114,9 +114,9 @@ class Database:
 
     def contains(self, column: ColumnElement[str], part: str) -> ColumnElement[bool]:
         """Return the condition that `column` contains `part`, ignoring case."""
+        # Not LIKE, which is quadratic for long patterns, and in SQLite ignores case only in ASCII.
         if self._engine.dialect.name != "sqlite":
-            return column.icontains(part, autoescape=True)
-        # LIKE of SQLite is quadratic for long patterns, and ignores case only in ASCII.
+            return func.strpos(func.lower(column), func.lower(part)) > 0
         return func.contains(column, part.lower(), type_=Boolean)
 
     def shrink(self) -> None:
