@@ -14,10 +14,10 @@ from reelsense.errors import InputError
 from reelsense.evaluation.gate import (
     MAX_EXAMPLES,
     MIN_TEXTS,
-    Answers,
     Check,
     Gate,
     Margins,
+    ModelAnswers,
     Outcome,
     bootstrap_interval,
     compare,
@@ -48,7 +48,9 @@ def counted(texts: int, more: int, fewer: int, margin: float = 0.01) -> Check:
     champion = np.arange(texts) >= more
     challenger = np.arange(texts) < texts - fewer
     shown = [""] * texts
-    return compare("films", margin, shown, Answers(champion, shown), Answers(challenger, shown))
+    return compare(
+        "films", margin, shown, ModelAnswers(champion, shown), ModelAnswers(challenger, shown)
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,8 +109,8 @@ def test_bootstrap_interval_equals_that_of_resampled_texts() -> None:
 
 def test_compare_returns_some_examples() -> None:
     texts = [str(n) for n in range(10)]
-    champion = Answers(np.arange(10) < 6, ["a"] * 10)
-    challenger = Answers(np.arange(10) > 4, ["b"] * 10)
+    champion = ModelAnswers(np.arange(10) < 6, ["a"] * 10)
+    challenger = ModelAnswers(np.arange(10) > 4, ["b"] * 10)
     check = compare("films", 0.01, texts, champion, challenger)
     assert (check.improvements, check.regressions) == (4, 5)
     assert [change.text for change in check.improved] == texts[6 : 6 + MAX_EXAMPLES]

@@ -8,7 +8,7 @@ from reelsense.summary.aspects import Mention
 from reelsense.summary.columns import ColumnEncoder
 from reelsense.summary.notable import ReadRow
 from reelsense.summary.scored import ScoredRows
-from reelsense.summary.summarize import Table
+from reelsense.summary.summarize import ScoredTable
 from reelsense.tables.row import Row
 
 BINARY = ("negative", "positive")
@@ -21,7 +21,7 @@ def table(
     rows: Sequence[KnownRow],
     labels: tuple[str, ...] = BINARY,
     mentions: Sequence[Mention] | None = None,
-) -> Table:
+) -> ScoredTable:
     encoder = ColumnEncoder("text")
     for line, (*_, cells) in enumerate(rows, start=2):
         encoder.add(Row(line, {"text": f"row {line}", **cells}))
@@ -34,7 +34,7 @@ def table(
             found[n] = ReadRow(f"text {n}", str(verdict), labels[-1], score or 0.0, stars)
         return found
 
-    return Table(
+    return ScoredTable(
         scored=ScoredRows.of(
             labels, [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
         ),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reelsense.datasets.evaluation_sets import AUGMENTED, PHRASES, SENTENCES
-from reelsense.datasets.feedback import Feedback, is_held_out
+from reelsense.datasets.feedback import TrainingFeedback, is_held_out
 from reelsense.datasets.labelled import LabelledData
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
@@ -145,7 +145,7 @@ def with_feedback(data: TrainingData, *rows: tuple[str, str]) -> TrainingData:
     reviews = [Review(text, text, label, None, text) for text, label in rows]
     held_out = [review for review in reviews if is_held_out(review.text)]
     train = [review for review in reviews if not is_held_out(review.text)]
-    return replace(data, feedback=Feedback(train, held_out, [], 0))
+    return replace(data, feedback=TrainingFeedback(train, held_out, [], 0))
 
 
 def test_feedback_replaces_the_labels_of_its_texts(data: TrainingData) -> None:
@@ -194,6 +194,6 @@ def test_unusable_feedback_is_an_error(data: TrainingData) -> None:
     with code("unknown-label", InputError):
         with_feedback(data, ("a new film", "fine"))
     with code("no-feedback", InputError):
-        replace(data, feedback=Feedback([], [], [], 3))
+        replace(data, feedback=TrainingFeedback([], [], [], 3))
     with code("missing-source"):
         stage_examples(stage(feedback=1.0), data)

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -227,7 +227,12 @@ def _check_digest(path: Path, digest: str, manifest: Manifest) -> None:
 
 def bundle_paths(folder: Path) -> list[Path]:
     """Return the paths of all files that a bundle in `folder` may have."""
-    return [*(folder / name for name in FILES), *sorted(folder.glob(f"{NETWORK}.data-*"))]
+    # Not glob, which fails if the folder is replaced meanwhile.
+    found: list[str] = []
+    with suppress(OSError):
+        found = [path.name for path in folder.iterdir()]
+    weights = sorted(name for name in found if name.startswith(f"{NETWORK}.data-"))
+    return [folder / name for name in (*FILES, *weights)]
 
 
 def check_target(folder: Path, *, overwrite: bool = True) -> None:

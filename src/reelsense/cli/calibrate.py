@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Fit calibration and decision thresholds.")
 @options.labelled_data
-@click.option(
-    "--split",
-    type=click.Choice(["validation", "all"]),
-    default="validation",
-    show_default=True,
-    help="Part of the data. Use all for a table that the model was not trained on.",
-)
+@options.split
 @options.validation_sets
 @options.default_risk
 @click.option(
@@ -57,7 +51,6 @@ def calibrate(
     )
     from reelsense import registry
     from reelsense.bundle import EVALUATION, check_target, read_bundle, write_bundle
-    from reelsense.evaluation.calibrate import ValidationSet, sentence_set
     from reelsense.evaluation.calibrate import calibrate as fit
     from reelsense.evaluation.profile import add_profile
     from reelsense.evaluation.summary import calibration_as_text
@@ -65,16 +58,14 @@ def calibrate(
 
     check_target(output, overwrite=overwrite)
     bundle = read_bundle(registry.find(model))
-    source = source.split_as(bundle.manifest.provenance.get("recipe", {}))
+    sets_folder = None if profile_only else sets_folder
+    sets = options.validation_data(source, split, sets_folder, bundle.manifest)
     if profile_only:
-        name, reviews = source.title(split), source.part(split)
+        name, reviews = sets[0].name, sets[0].reviews
         profiled = add_profile(bundle, Classifier(bundle), name, reviews, force=force)
         manifest = write_bundle(output, profiled)
         click.echo(f"{output}: {manifest.name} {manifest.version} with a reference profile")
         return
-    sets = [ValidationSet(source.title(split), source.part(split))]
-    if sets_folder:
-        sets.append(sentence_set(sets_folder))
     calibrated = fit(bundle, Classifier(bundle), sets, default_risk=default_risk, force=force)
     if bundle.evaluation and not calibrated.evaluation:
         click.echo(

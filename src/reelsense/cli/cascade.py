@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Combine a fast and an accurate model.")
 @options.labelled_data
-@click.option(
-    "--split",
-    type=click.Choice(["validation", "all"]),
-    default="validation",
-    show_default=True,
-    help="Part of the data. Use all for a table that neither model was trained on.",
-)
+@options.split
 @options.validation_sets
 @click.option("--first", default="default", show_default=True, help="The fast model.")
 @click.option("--second", default="accurate", show_default=True, help="The accurate model.")
@@ -58,7 +52,6 @@ def cascade(
     """
     from reelsense import registry
     from reelsense.bundle import check_target, read_bundle, write_bundle
-    from reelsense.evaluation.calibrate import ValidationSet, sentence_set
     from reelsense.evaluation.cascade import make_cascade
     from reelsense.evaluation.summary import calibration_as_text
 
@@ -67,10 +60,7 @@ def cascade(
         (first, read_bundle(registry.find(first))),
         (second, read_bundle(registry.find(second))),
     )
-    source = source.split_as(models[0][1].manifest.provenance.get("recipe", {}))
-    sets = [ValidationSet(source.title(split), source.part(split))]
-    if sets_folder:
-        sets.append(sentence_set(sets_folder))
+    sets = options.validation_data(source, split, sets_folder, models[0][1].manifest)
     bundle, fit = make_cascade(
         name, models, sets, margin=margin, default_risk=default_risk, force=force
     )

@@ -16,6 +16,7 @@ from reelsense.text.controls import escape_controls
 if TYPE_CHECKING:
     from reelsense.bundle import Manifest
     from reelsense.datasets.labelled import LabelledData
+    from reelsense.evaluation.calibrate import ValidationSet
     from reelsense.model_directory import ModelDirectory
     from reelsense.tables.records import Quoting
 
@@ -90,6 +91,29 @@ validation_sets = click.option(
     help="Also calibrate single sentences, on the SST-2 validation set in this folder (see "
     "`reelsense data fetch evaluation-sets`).",
 )
+
+
+split = click.option(
+    "--split",
+    type=click.Choice(["validation", "all"]),
+    default="validation",
+    show_default=True,
+    help="Part of the data. Use all for a table that the model was not trained on.",
+)
+
+
+def validation_data(
+    source: LabelledData, split: str, sets_folder: Path | None, manifest: Manifest
+) -> list[ValidationSet]:
+    """Return the sets to calibrate on: the part `split` of `source`, and single sentences.
+
+    The validation set is that of the model with `manifest`.
+    """
+    from reelsense.evaluation.calibrate import ValidationSet, sentence_set
+
+    source = source.split_as(manifest.provenance.get("recipe", {}))
+    sets = [ValidationSet(source.title(split), source.part(split))]
+    return [*sets, sentence_set(sets_folder)] if sets_folder else sets
 
 
 def _model_directory(

@@ -20,7 +20,7 @@ from reelsense.text.controls import escape_controls
 
 if TYPE_CHECKING:
     from reelsense.bundle import Manifest
-    from reelsense.datasets.feedback import Feedback
+    from reelsense.datasets.feedback import TrainingFeedback
     from reelsense.model_directory import ModelDirectory
     from reelsense.training.sources import TrainingData
 
@@ -139,7 +139,7 @@ def _export(
     )
 
 
-def _describe(feedback: Feedback) -> Iterator[str]:
+def _describe(feedback: TrainingFeedback) -> Iterator[str]:
     """Yield lines about `feedback`; the conflicts one by one."""
     yield (
         f"feedback: {len(feedback.train):,} texts to train on, {len(feedback.held_out):,} held "

@@ -13,7 +13,7 @@ from reelsense.cli import options
 from reelsense.text.controls import escape_controls
 
 if TYPE_CHECKING:
-    from reelsense.datasets.feedback import Feedback
+    from reelsense.datasets.feedback import TrainingFeedback
     from reelsense.datasets.labelled import LabelledData
     from reelsense.training.processes import Processes
     from reelsense.training.recipe import Recipe
@@ -118,7 +118,7 @@ def run_training(
     output: Path,
     resume: bool,
     gradient_accumulation_steps: int,
-    feedback: Feedback | None = None,
+    feedback: TrainingFeedback | None = None,
     feedback_weight: float = 1.0,
     **settings: str | float | None,
 ) -> tuple[TrainingData, Processes]:

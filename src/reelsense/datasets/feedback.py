@@ -26,7 +26,7 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
-class Feedback:
+class TrainingFeedback:
     """Feedback without duplicates and conflicts."""
 
     train: list[Review]
@@ -42,7 +42,9 @@ class Feedback:
         return set(map(text_key, texts))
 
 
-def read_feedback(path: Path, on_message: Callable[[str], object] = lambda _: None) -> Feedback:
+def read_feedback(
+    path: Path, on_message: Callable[[str], object] = lambda _: None
+) -> TrainingFeedback:
     """Read a table with the columns text and label; rows without a label are skipped.
 
     Texts that differ only in case, spaces and markup count as equal. `on_message` is called with
@@ -60,7 +62,7 @@ def read_feedback(path: Path, on_message: Callable[[str], object] = lambda _: No
             agreed.append(group[0])
         else:
             conflicts.append(Conflict(group[0].text, labels))
-    return Feedback(
+    return TrainingFeedback(
         train=[row for row in agreed if not is_held_out(row.text)],
         held_out=[row for row in agreed if is_held_out(row.text)],
         conflicts=conflicts,

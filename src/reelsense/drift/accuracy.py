@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reelsense.drift.profile import Rows
-from reelsense.report.results import Share
-
-_Z = 1.959964  # of a 95% interval
+from reelsense.report.results import Share, Z
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ def estimated_accuracy(labels: Sequence[str], rows: Rows, drift: str) -> Estimat
     """Return the estimated accuracy on the texts of `rows`, given the alert level."""
     confidence = rows["confidence"].astype(np.float64)
     value = float(confidence.mean())
-    margin = _Z * math.sqrt((confidence * (1 - confidence)).sum()) / len(rows)
+    margin = Z * math.sqrt((confidence * (1 - confidence)).sum()) / len(rows)
     precision = {
         labels[label]: float(confidence[rows["label"] == label].mean())
         for label in np.unique(rows["label"]).tolist()

@@ -28,7 +28,7 @@ ALERTS = (NONE, WARNING, ALARM)
 """Alert levels, from low to high."""
 
 MIN_TEXTS = 30
-"""With fewer texts, or fewer validation texts, there is no alert."""
+"""Minimum number of texts, and of validation texts, for an alert."""
 
 # The p-value, adjusted for the number of measures, and the effect of an alert. A small effect is
 # not worth an alert, however many texts prove it.
@@ -91,7 +91,7 @@ class DriftReport:
     """Time of the oldest text in seconds since 1970; None: not known."""
     measures: tuple[Measure, ...] = ()
     auc: float | None = None
-    """Of a classifier that tells current texts from reference texts: 0.5 if they are alike."""
+    """AUC of a classifier of current against reference texts: 0.5 if they do not differ."""
     estimated_accuracy: EstimatedAccuracy | None = None
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from reelsense.bundle import Bundle, Cascade, Manifest
 from reelsense.errors import InputError
 from reelsense.evaluation.calibrate import ValidationSet, calibrate
+from reelsense.evaluation.metrics import mcnemar
 from reelsense.evaluation.predictions import labelled
 from reelsense.evaluation.scorer import score
 from reelsense.evaluation.unseen import check_unseen
@@ -56,7 +56,7 @@ def fit_threshold(
     thresholds = np.array([*confidence[order], 0.0])  # of k, the first model answers above
     separable = np.array([np.inf, *confidence[order]]) > thresholds  # equal ones stay together
     for k in np.flatnonzero(separable & (lost - gained <= margin * len(targets)))[::-1]:
-        p_value = _p_value(int(lost[k]), int(gained[k]))
+        p_value = mcnemar(int(lost[k]), int(gained[k]), one_sided=True)
         if p_value >= _SIGNIFICANT:
             break
     return CascadeFit(
@@ -103,8 +103,9 @@ def make_cascade(
                 f"{list(values[1])}: expected two models with the same {key}",
                 code="different-labels",
             )
-    for bundle in () if force else (first, second):
-        check_unseen(bundle, sets[0].name, sets[0].reviews)
+    for part in () if force else sets:
+        for bundle in (first, second):
+            check_unseen(bundle, part.name, part.reviews)
     reviews, targets = labelled(sets[0].reviews, first.manifest.labels)
     texts = [review.text for review in reviews]
     fit = fit_threshold(
@@ -132,12 +133,6 @@ def make_cascade(
         f"{fit.threshold:.4f}, {second_name} {second.manifest.version} otherwise.\n"
     )
     bundle = Bundle(manifest, network=b"", tokenizer="", card=card, models=(first, second))
-    classifier = Classifier(bundle)
-    calibrated = calibrate(bundle, classifier, sets, default_risk=default_risk, force=force)
+    # Checked above, before the texts were scored.
+    calibrated = calibrate(bundle, Classifier(bundle), sets, default_risk=default_risk, force=True)
     return replace(calibrated, card=card), fit
-
-
-def _p_value(lost: int, gained: int) -> float:
-    if lost + gained == 0:
-        return 1.0
-    return float(binomtest(lost, lost + gained, alternative="greater").pvalue)

@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from reelsense import __version__
 from reelsense.bundle import LengthGroup, Manifest
@@ -18,7 +17,7 @@ from reelsense.datasets.reviews import Review
 from reelsense.evaluation import label_quality, plots
 from reelsense.evaluation.explanations import Explainer, Scores, measure_explanations
 from reelsense.evaluation.fairness import review_changes, template_changes
-from reelsense.evaluation.metrics import classification_metrics, share_of
+from reelsense.evaluation.metrics import classification_metrics, mcnemar, share_of
 from reelsense.evaluation.predictions import LabelledPredictions, labelled, predict_labelled
 from reelsense.evaluation.robustness import label_changes, measure_behaviours, pair_accuracy
 from reelsense.evaluation.scorer import Scorer
@@ -173,13 +172,12 @@ def compare(this: LabelledPredictions, other: LabelledPredictions, name: str) ->
     """Compare predictions of two models for the same reviews with McNemar's exact test (1947)."""
     only_this = int((this.correct & ~other.correct).sum())
     only_other = int((other.correct & ~this.correct).sum())
-    disagreements = only_this + only_other
     return Comparison(
         name=name,
         metrics=_metrics(other),
         only_this_right=only_this,
         only_other_right=only_other,
-        p_value=float(binomtest(only_this, disagreements).pvalue) if disagreements else 1.0,
+        p_value=mcnemar(only_this, only_other),
     )
 
 

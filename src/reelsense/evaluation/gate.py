@@ -14,13 +14,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from reelsense.datasets.behaviours import NEUTRAL, behaviour_sentences
 from reelsense.datasets.identities import template_sentences, terms_of
 from reelsense.datasets.reviews import Review
 from reelsense.errors import InputError
 from reelsense.evaluation.fairness import TOLERANCE
+from reelsense.evaluation.metrics import mcnemar
 from reelsense.evaluation.perturbations import PERTURBATIONS
 from reelsense.evaluation.predictions import labelled
 from reelsense.evaluation.robustness import SENTENCES_PER_LABEL
@@ -81,7 +81,7 @@ class Check:
 
     @property
     def outcome(self) -> Outcome:
-        """What the figures show."""
+        """The outcome that the figures imply."""
         if self.p_value < SIGNIFICANCE:
             if self.difference < -self.margin:
                 return "regressed"
@@ -102,15 +102,15 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
-    """What a model does on some texts (n)."""
+class ModelAnswers:
+    """The answers of a model to some texts (n)."""
 
     good: NDArray[np.bool_]
     shown: Sequence[str]  # the answers, for people
 
 
 def compare(
-    name: str, margin: float, texts: Sequence[str], champion: Answers, challenger: Answers
+    name: str, margin: float, texts: Sequence[str], champion: ModelAnswers, challenger: ModelAnswers
 ) -> Check:
     """Compare what two models do on the same `texts` (n), which must not be empty."""
     improved, regressed = challenger.good & ~champion.good, champion.good & ~challenger.good
@@ -128,7 +128,7 @@ def compare(
         challenger=float(challenger.good.mean()),
         low=low,
         high=high,
-        p_value=float(binomtest(more, more + fewer).pvalue) if more + fewer else 1.0,
+        p_value=mcnemar(more, fewer),
         margin=margin,
         improvements=more,
         regressions=fewer,
@@ -186,7 +186,7 @@ class Gate:
         name: str,
         margin: float,
         texts: Sequence[str],
-        answers: Callable[[Classifier], Answers],
+        answers: Callable[[Classifier], ModelAnswers],
     ) -> Check:
         return compare(name, margin, texts, answers(self.champion), answers(self.challenger))
 
@@ -199,7 +199,9 @@ class Gate:
             measure: str, margin: float, is_good: Callable[[Prediction, str | None], bool]
         ) -> Check:
             champion, challenger = (
-                Answers(np.array([*map(is_good, of_model, labels)]), [*map(_verdict, of_model)])
+                ModelAnswers(
+                    np.array([*map(is_good, of_model, labels)]), [*map(_verdict, of_model)]
+                )
                 for of_model in predictions
             )
             return compare(f"{name}: {measure}", margin, texts, champion, challenger)
@@ -242,13 +244,13 @@ class Gate:
             if len(terms) > 1:
                 sets.append(sentence.texts(terms))
 
-        def answers(model: Classifier) -> Answers:
+        def answers(model: Classifier) -> ModelAnswers:
             predictions = iter(_predict(model, [t for texts in sets for t in texts], "identity"))
             ranges = []
             for texts in sets:
                 positive = [next(predictions).positive for _ in texts]
                 ranges.append((min(positive), max(positive)))
-            return Answers(
+            return ModelAnswers(
                 np.array([high - low <= TOLERANCE for low, high in ranges]),
                 [f"positive from {low:.0%} to {high:.0%}" for low, high in ranges],
             )
@@ -257,13 +259,13 @@ class Gate:
         return self._compare(name, self.margins.robustness, [texts[0] for texts in sets], answers)
 
 
-def _stability(pairs: Sequence[tuple[str, str]], model: Classifier) -> Answers:
+def _stability(pairs: Sequence[tuple[str, str]], model: Classifier) -> ModelAnswers:
     """Return whether `model` gives the same label to both texts of each pair."""
     before = _predict(model, [text for text, _ in pairs], "originals")
     after = _predict(model, [altered for _, altered in pairs], "altered texts")
     labels = [(old.label, new.label) for old, new in zip(before, after, strict=True)]
     shown = [f"{old}, then {new}" for old, new in labels]
-    return Answers(np.array([old == new for old, new in labels]), shown)
+    return ModelAnswers(np.array([old == new for old, new in labels]), shown)
 
 
 def _predict(model: Classifier, texts: Sequence[str], title: str) -> list[Prediction]:

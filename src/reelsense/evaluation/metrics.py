@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn import metrics
 
 from reelsense.report.results import ClassificationMetrics, Share
@@ -21,6 +22,18 @@ def share(count: int, total: int) -> Share:
 def share_of(flags: NDArray[np.bool_]) -> Share:
     """Return the share of `flags` (n) that are True, with its 95% interval."""
     return share(int(flags.sum()), len(flags))
+
+
+def mcnemar(only_first: int, only_second: int, *, one_sided: bool = False) -> float:
+    """Return the p-value of McNemar's exact test (1947) of two models on the same texts.
+
+    The arguments are the numbers of texts on which only one model is correct. `one_sided` tests
+    whether the first model is more accurate.
+    """
+    if not only_first + only_second:
+        return 1.0
+    alternative = "greater" if one_sided else "two-sided"
+    return float(binomtest(only_first, only_first + only_second, alternative=alternative).pvalue)
 
 
 def classification_metrics(

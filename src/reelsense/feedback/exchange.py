@@ -87,7 +87,7 @@ def read_records(
         source: The source of rows without one.
 
     Raises:
-        DatasetError: The file cannot be read, or a row is no feedback; the message says which.
+        DatasetError: The file cannot be read, or a row is not valid feedback, which is named.
     """
     file = FileInfo(str(path), str(path), None)
     records = []

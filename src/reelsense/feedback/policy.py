@@ -1,4 +1,4 @@
-"""Which predictions are stored."""
+"""The policy that selects the predictions to store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is stored: predictions and feedback. Does not know how."""
+"""Predictions and feedback as they are stored. Does not know the database."""
 
 from __future__ import annotations
 

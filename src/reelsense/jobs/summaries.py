@@ -25,7 +25,7 @@ from reelsense.summary.aspects import Mention, sample_step
 from reelsense.summary.notable import MAX_EXCERPT, ReadRow
 from reelsense.summary.results import Summary
 from reelsense.summary.scored import ScoredRows
-from reelsense.summary.summarize import Table, summarize
+from reelsense.summary.summarize import ScoredTable, summarize
 
 
 def job_summary(
@@ -67,7 +67,7 @@ def job_summary(
         if query.column:
             column = read_column(connection, job, query.column)
             rows = rows[column.has_value(query.value)[rows]]
-        table = Table(
+        table = ScoredTable(
             scored=scored,
             kinds=column_kinds(connection, job),
             load=lambda name: read_column(connection, job, name),

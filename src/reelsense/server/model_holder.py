@@ -138,7 +138,11 @@ class Models:
 
     @property
     def default(self) -> ModelHolder:
-        return next(iter(self.holders.values()))
+        return self.holders[self.default_name]
+
+    @property
+    def default_name(self) -> str:
+        return next(iter(self.holders))
 
     def reload(self) -> None:
         """Request that all models are loaded again soon."""
@@ -164,7 +168,7 @@ def classifier(seconds: float = 0) -> ClassifierProtocol:
 
 def model_name() -> str:
     """Return the name of the model that the current request selects; by default the first one."""
-    name: str = g.get("model_name") or next(iter(get_state().models.holders))
+    name: str = g.get("model_name") or get_state().models.default_name
     return name
 
 

@@ -63,7 +63,7 @@ def _score(texts: Sequence[str], risk: float | None) -> list[Prediction | TextEr
     short_enough = [text for text in texts if len(text) <= limit]
     results = classifier().predict_each(short_enough, risk=risk, context=call_context())
     get_state().metrics.record_predictions(model_name(), results, call_context())
-    if classifier() is get_state().models.default.classifier():
+    if model_name() == get_state().models.default_name:
         get_state().shadow.offer(short_enough, results)
         get_state().drift.offer(classifier().manifest, short_enough, results)
     remaining = iter(results)

@@ -19,7 +19,7 @@ from reelsense.summary.columns import ColumnEncoder
 from reelsense.summary.notable import MAX_EXCERPT, ReadRow
 from reelsense.summary.results import Summary
 from reelsense.summary.scored import ScoredRows
-from reelsense.summary.summarize import Table, summarize
+from reelsense.summary.summarize import ScoredTable, summarize
 from reelsense.tables.reading import JSON, ReadOptions, file_format_of, open_table
 from reelsense.tables.row import Columns, Row, quoted, row_text
 from reelsense.tables.writing import as_string
@@ -98,7 +98,7 @@ def summarize_file(
             code="no-such-column",
         )
     searches = aspects and has_aspects(labels) and has_aspects(load().labels)
-    contents = Table(
+    contents = ScoredTable(
         scored=table.scored(labels),
         kinds={name: encoded[name].kind for name in encoded},
         load=encoded.__getitem__,

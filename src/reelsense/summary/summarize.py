@@ -21,7 +21,7 @@ MAX_GROUPS = 1000  # that are listed
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ScoredTable:
     """A scored table to summarize."""
 
     scored: ScoredRows
@@ -38,7 +38,7 @@ class Table:
 
 
 def summarize(
-    table: Table,
+    table: ScoredTable,
     rows: NDArray[np.intp] | None = None,
     group_column: str | None = None,
     label: str | None = None,

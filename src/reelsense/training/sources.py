@@ -31,7 +31,7 @@ from reelsense.datasets.evaluation_sets import (
     TrainingSets,
     read_training_sets,
 )
-from reelsense.datasets.feedback import HELD_OUT_SHARE, Feedback
+from reelsense.datasets.feedback import HELD_OUT_SHARE, TrainingFeedback
 from reelsense.datasets.labelled import LabelledData
 from reelsense.datasets.reviews import text_key
 from reelsense.errors import InputError, TrainingError
@@ -65,7 +65,7 @@ class TrainingData:
     source: LabelledData
     evaluation_sets: Path | None = None
     extra: Sequence[Path] = ()
-    feedback: Feedback | None = None
+    feedback: TrainingFeedback | None = None
     _loaded: dict[str, list[Example]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -188,7 +188,7 @@ class TrainingData:
         return read_training_sets(self.evaluation_sets, phrases=phrases)
 
 
-def check_feedback(feedback: Feedback, labels: Sequence[str]) -> None:
+def check_feedback(feedback: TrainingFeedback, labels: Sequence[str]) -> None:
     """Raise InputError if there is no feedback to train on, or a label is not one of `labels`."""
     if not feedback.train:
         raise InputError(

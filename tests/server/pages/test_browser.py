@@ -25,7 +25,6 @@ from reelsense.server.middleware import keys
 from tests.evaluation.records import make
 from tests.processes import ask, server
 from tests.server.chromium import (
-    chromium,
     needs_chromium,
     overflows,
     scheme,
@@ -61,12 +60,6 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(evaluated: Path) -> Iterator[str]:
     with server("--model", str(evaluated)) as (address, _):
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.processes import ask, server
 from tests.server.chromium import (
-    chromium,
     needs_chromium,
     overflows,
     scheme,
@@ -30,12 +29,6 @@ pytestmark = needs_chromium
 def address() -> Iterator[str]:
     with server("--keep-predictions", "all") as (address, _):
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 @pytest.fixture

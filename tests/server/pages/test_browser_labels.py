@@ -13,7 +13,6 @@ from reelsense.bundle import Bundle, write_bundle
 from tests import any_labels
 from tests.processes import server
 from tests.server.chromium import (
-    chromium,
     needs_chromium,
     overflows,
     scheme,
@@ -37,12 +36,6 @@ ROWS = {
         "joy joy",
     ],
 }
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 @pytest.fixture(scope="module", params=["tickets", "stars"])

@@ -18,7 +18,6 @@ from reelsense.bundle import Bundle, write_bundle
 from tests import any_labels, tiny
 from tests.processes import ask, server
 from tests.server.chromium import (
-    chromium,
     needs_chromium,
     overflows,
     scheme,
@@ -32,12 +31,6 @@ from tests.waiting import wait_until
 pytestmark = needs_chromium
 
 NUMBERS = count()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 @pytest.fixture(scope="module", params=["tickets", "stars"])

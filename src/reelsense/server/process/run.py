@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,9 @@ _METRICS_BYTES = 16 * 1024 * 1024
 def run(settings: Settings) -> None:
     """Serve until stopped by a signal. Raises ReelsenseError if the server cannot start."""
     settings = prepared(settings)
-    manifests = [read_bundle(folder).manifest for folder in model_folders(settings).values()]
+    manifests = {
+        name: read_bundle(folder).manifest for name, folder in model_folders(settings).items()
+    }
     with _scratch_folder(shared_metrics=settings.workers > 1) as scratch:
         _Server(settings, manifests, scratch).run()
 
@@ -95,7 +97,7 @@ def _check(settings: Settings) -> None:
         check_url(settings.database)
 
 
-def announce(settings: Settings, manifests: Sequence[Manifest], port: int) -> None:
+def announce(settings: Settings, manifests: Iterable[Manifest], port: int) -> None:
     """Print the models and the address to standard output."""
     models = ", ".join(f"{manifest.name} {manifest.version}" for manifest in manifests)
     with suppress(OSError):  # such as a full disk: serve nevertheless
@@ -134,7 +136,7 @@ def _scratch_folder(*, shared_metrics: bool) -> Iterator[str]:
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
-    def __init__(self, settings: Settings, manifests: Sequence[Manifest], scratch: str) -> None:
+    def __init__(self, settings: Settings, manifests: Mapping[str, Manifest], scratch: str) -> None:
         self._settings, self._manifests, self._scratch = settings, manifests, scratch
         self._keys = read_keys(settings)
         super().__init__()
@@ -160,9 +162,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
 
     def load(self) -> Flask:
         # The labels for workers that start later: all workers must serve the same ones.
-        names = model_folders(self._settings)
-        served = [manifest.labels for manifest in self._manifests]
-        labels = dict(zip(names, served, strict=True))
+        labels = {name: manifest.labels for name, manifest in self._manifests.items()}
         return create_app(self._settings, known_keys=self._keys, labels=labels)
 
     def read_keys(self) -> None:
@@ -176,7 +176,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     def _announce(self, supervisor: Any) -> None:
         settings = self._settings
         port = 0 if settings.socket_path else supervisor.LISTENERS[0].sock.getsockname()[1]
-        announce(settings, self._manifests, port)
+        announce(settings, self._manifests.values(), port)
 
 
 def _umask() -> int:
