@@ -38,6 +38,7 @@ def test_slow_tests_run_when_named(tmp_path: Path, arguments: list[str], passed:
         (tmp_path / name).write_text(TESTS)
     options = ["-rA", "-p", "no:cacheprovider", "-p", "xdist"]
     outside = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
+    outside["PYTHONPATH"] = str(Path(__file__).parents[1])  # conftest.py imports `tests`
     outside["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # other plugins take seconds to import
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "pytest", *options, *arguments],
