@@ -30,7 +30,8 @@ from reelsense.bundle import (
     retry_if_replaced,
     write_bundle,
 )
-from reelsense.bundle.manifest import PRESENTATION_FORMAT, parse, plural, serialize
+from reelsense.bundle.manifest import plural
+from reelsense.bundle.serialization import PRESENTATION_FORMAT, parse, serialize
 from reelsense.errors import BundleError
 from tests import cascades, tiny, tiny_network
 
@@ -176,7 +177,7 @@ def test_write_bundle_replaces_earlier_bundle(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
     if not at_once:
-        monkeypatch.setattr("reelsense.bundle.files.exchange", lambda *_: False)
+        monkeypatch.setattr("reelsense.bundle.writing.exchange", lambda *_: False)
     folder = copy(written, tmp_path / "bundle")
     write_bundle(folder, tiny.bundle(network=b"new"))
     assert (folder / "model.onnx").read_bytes() == b"new"
@@ -237,7 +238,7 @@ def test_read_bundle_reads_again_if_the_folder_was_replaced(
         write_bundle(folder, tiny.bundle(network=b"new"))
         return parse(path, raw)
 
-    monkeypatch.setattr("reelsense.bundle.files.parse", replaced_after_the_manifest)
+    monkeypatch.setattr("reelsense.bundle.reading.parse", replaced_after_the_manifest)
     assert read_bundle(folder).network_content(NETWORK) == b"new"
 
 

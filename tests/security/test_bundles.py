@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reelsense import Classifier
 from reelsense.bundle import read_bundle, write_bundle
-from reelsense.bundle.manifest import serialize
+from reelsense.bundle.serialization import serialize
 from reelsense.errors import BundleError
 from tests import tiny, tiny_network
 

@@ -14,26 +14,8 @@ Does not know how to run or train a network.
 
 from __future__ import annotations
 
-from reelsense.bundle.files import (
-    CARD,
-    EVALUATION,
-    FILES,
-    NETWORK,
-    REFERENCE_PROFILE,
-    TOKENIZER,
-    TRAINING_TEXTS,
-    WEIGHTS,
-    Bundle,
-    bundle_paths,
-    check_target,
-    content_version,
-    read_bundle,
-    retry_if_replaced,
-    write_bundle,
-)
 from reelsense.bundle.installed import DEFAULT_BUNDLE
 from reelsense.bundle.manifest import (
-    FORMAT,
     MANIFEST,
     BundleMetrics,
     Calibration,
@@ -47,3 +29,19 @@ from reelsense.bundle.manifest import (
     Threshold,
     ValidationMetrics,
 )
+from reelsense.bundle.reading import (
+    CARD,
+    EVALUATION,
+    FILES,
+    NETWORK,
+    REFERENCE_PROFILE,
+    TOKENIZER,
+    TRAINING_TEXTS,
+    WEIGHTS,
+    Bundle,
+    bundle_paths,
+    read_bundle,
+    retry_if_replaced,
+)
+from reelsense.bundle.serialization import FORMAT
+from reelsense.bundle.writing import check_target, content_version, write_bundle

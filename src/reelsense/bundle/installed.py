@@ -12,7 +12,8 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from reelsense.bundle.manifest import MANIFEST, ModelReference, parse
+from reelsense.bundle.manifest import MANIFEST, ModelReference
+from reelsense.bundle.serialization import parse
 from reelsense.errors import BundleError
 
 DEFAULT_BUNDLE = Path(__file__).parent.parent / "models" / "default"  # bundled with the package
