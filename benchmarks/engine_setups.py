@@ -74,7 +74,7 @@ def engine_setups(bundle: Bundle, cores: int) -> list[EngineSetup]:
     """Return all engines, each with the network of `bundle`."""
     import onnx
 
-    from reelsense.training.export import to_onnx
+    from reelsense.training.onnx_network import to_onnx
 
     model = load_checkpoint(bundle)
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ from reelsense import Classifier
 from reelsense.bundle import DEFAULT_BUNDLE, read_bundle
 from reelsense.datasets.labelled import LabelledData
 from reelsense.evaluation.scorer import likeliest_labels
-from reelsense.training.export import torch_network
+from reelsense.training.onnx_network import torch_network
 from reference import CHECKPOINT, load_checkpoint
 
 

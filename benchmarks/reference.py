@@ -58,7 +58,7 @@ def reference_labels(texts: Sequence[str], folder: Path) -> list[str]:
     if not path.exists():
         from reelsense.evaluation.scorer import likeliest_labels
         from reelsense.inference.classifier import Classifier
-        from reelsense.training.export import torch_network
+        from reelsense.training.onnx_network import torch_network
 
         bundle = read_bundle(DEFAULT_BUNDLE)
         exact = Classifier(bundle, network=torch_network(load_checkpoint(bundle)))

@@ -9,8 +9,8 @@ from reelsense import Classifier
 from reelsense.bundle import write_bundle
 from reelsense.errors import BundleError, TextError
 from reelsense.inference.embedding import Encoder
-from reelsense.training.export import to_onnx
 from reelsense.training.model import load_model, output_layer
+from reelsense.training.onnx_network import to_onnx
 from tests import tiny, tiny_network
 from tests.training.families import write_family
 

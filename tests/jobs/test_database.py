@@ -16,8 +16,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Column, MetaData, Table, create_engine, insert, inspect, select, text
 
 from reelsense.errors import StoreError
-from reelsense.jobs import database
-from reelsense.jobs.database import REVISION, Database, check_url, default_url
+from reelsense.jobs import database, engine
+from reelsense.jobs.database import REVISION, Database
+from reelsense.jobs.engine import default_url, parse_url
 from reelsense.jobs.models import jobs, metadata
 from reelsense.jobs.repository import JobRepository
 from tests import databases
@@ -192,7 +193,7 @@ def test_database_rejects_unusable_urls(url: str, code: str, message: str) -> No
 )
 def test_check_url_rejects_unusable_urls(url: str) -> None:
     with pytest.raises(StoreError):
-        check_url(url)
+        parse_url(url)
 
 
 def test_only_default_folder_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +202,7 @@ def test_only_default_folder_is_created(tmp_path: Path, monkeypatch: pytest.Monk
         Database(url)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a b"))
-    check_url(url)
+    parse_url(url)
     assert list(tmp_path.iterdir()) == []
     Database(url).close()
     monkeypatch.delenv("XDG_STATE_HOME")
@@ -281,7 +282,7 @@ def test_readers_do_not_wait_for_writers(url: str) -> None:
 
 @on_sqlite
 def test_locked_database_is_store_error(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "_LOCK_TIMEOUT", 0)
+    monkeypatch.setattr(engine, "_LOCK_TIMEOUT", 0)
     opened = Database(url)
     other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -27,7 +27,7 @@ from reelsense.errors import BundleError, InputError
 from reelsense.evaluation.calibrate import ValidationSet
 from reelsense.inference.batching import Network
 from reelsense.inference.engine import Engine
-from reelsense.training import checkpoint
+from reelsense.training import checkpoint, onnx_network
 from reelsense.training import export as exports
 from reelsense.training.model import load_model
 from reelsense.training.quantize import quantize
@@ -197,7 +197,7 @@ def test_quantize_rounds_tables_and_matrices_by_at_most_half_a_step(
 
 def test_to_onnx_transposes_only_queries_keys_values_and_context(base: Path) -> None:
     model = load_model(base, LABELS)
-    network = exports.to_onnx(model.train(False))
+    network = onnx_network.to_onnx(model.train(False))
     transposes = [node for node in network.graph.node if node.op_type == "Transpose"]
     assert len(transposes) == 4 * model.config.num_hidden_layers
 
@@ -247,7 +247,7 @@ def test_export_rejects_an_invalid_unit_before_it_converts(
 def test_export_hides_warnings_of_the_exporter() -> None:
     log = logging.getLogger("torch.onnx._internal.exporter._registration")
     assert log.isEnabledFor(logging.WARNING)
-    with exports._without_exporter_warnings():
+    with onnx_network._without_exporter_warnings():
         assert not log.isEnabledFor(logging.WARNING)
         warnings.warn("a warning, which is an error in tests", stacklevel=1)
     assert log.isEnabledFor(logging.WARNING)

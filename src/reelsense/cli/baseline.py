@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reelsense.cli import options
+from reelsense.cli import table_options
 
 if TYPE_CHECKING:
     from reelsense.datasets.labelled import LabelledData
 
 
 @click.command()
-@options.labelled_data
+@table_options.labelled_data
 @click.option("--test", "on_test", is_flag=True, help="Evaluate on the official test set too.")
 def baseline(source: LabelledData, on_test: bool) -> None:
     """Train and evaluate a bag-of-words baseline.

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reelsense.cli import options
+from reelsense.cli import options, table_options
 
 if TYPE_CHECKING:
     from reelsense.datasets.labelled import LabelledData
 
 
 @click.command(short_help="Fit calibration and decision thresholds.")
-@options.labelled_data
-@options.split
+@table_options.labelled_data
+@table_options.split
 @options.validation_sets
 @options.default_risk
 @click.option(
@@ -59,7 +59,7 @@ def calibrate(
     check_target(output, overwrite=overwrite)
     bundle = read_bundle(registry.find(model))
     sets_folder = None if profile_only else sets_folder
-    sets = options.validation_data(source, split, sets_folder, bundle.manifest)
+    sets = table_options.validation_data(source, split, sets_folder, bundle.manifest)
     if profile_only:
         name, reviews = sets[0].name, sets[0].reviews
         profiled = add_profile(bundle, Classifier(bundle), name, reviews, force=force)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reelsense.cli import options
+from reelsense.cli import options, table_options
 
 if TYPE_CHECKING:
     from reelsense.datasets.labelled import LabelledData
 
 
 @click.command(short_help="Combine a fast and an accurate model.")
-@options.labelled_data
-@options.split
+@table_options.labelled_data
+@table_options.split
 @options.validation_sets
 @click.option("--first", default="default", show_default=True, help="The fast model.")
 @click.option("--second", default="accurate", show_default=True, help="The accurate model.")
@@ -60,7 +60,7 @@ def cascade(
         (first, read_bundle(registry.find(first))),
         (second, read_bundle(registry.find(second))),
     )
-    sets = options.validation_data(source, split, sets_folder, models[0][1].manifest)
+    sets = table_options.validation_data(source, split, sets_folder, models[0][1].manifest)
     bundle, fit = make_cascade(
         name, models, sets, margin=margin, default_risk=default_risk, force=force
     )

@@ -197,7 +197,8 @@ def _address(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
-    from reelsense.jobs.database import REVISION, default_url, stored_revision
+    from reelsense.jobs.database import REVISION, stored_revision
+    from reelsense.jobs.engine import default_url
     from reelsense.text.urls import without_secrets
 
     if not settings.max_jobs:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from reelsense.cli import options
+from reelsense.cli import options, table_options
 from reelsense.cli.output import json_output, table, write_result
 from reelsense.text.controls import escape_controls
 
 if TYPE_CHECKING:
     from reelsense.drift.report import DriftReport
-    from reelsense.tables.records import Quoting
+    from reelsense.tables.reading import ReadOptions
 
 _HEADER = ("measure", "alert", "effect", "p-value", "reference", "current")
 _BATCH = 128  # texts per update of the progress bar
@@ -35,7 +35,7 @@ _BATCH = 128  # texts per update of the progress bar
     show_default=True,
     help="Texts to compare; of more, a random sample.",
 )
-@options.read_options
+@table_options.reading
 @json_output
 @options.model
 def drift(
@@ -44,12 +44,7 @@ def drift(
     max_texts: int,
     json_file: Path | None,
     model: str | None,
-    input_format: str | None,
-    encoding: str | None,
-    delimiter: str | None,
-    quoting: Quoting | None,
-    header: bool,
-    sheet: str | None,
+    reading: Callable[[str], ReadOptions],
 ) -> None:
     """Compare the texts of FILE with those that the model was validated on.
 
@@ -59,13 +54,11 @@ def drift(
     """
     from tqdm import tqdm
 
-    from reelsense.bulk.locations import input_format_of
     from reelsense.bulk.sample import sample_texts
     from reelsense.drift.profile import parse, prediction_rows
     from reelsense.drift.report import compare
     from reelsense.inference.classifier import Classifier
     from reelsense.prediction import Prediction
-    from reelsense.tables.reading import ReadOptions
 
     classifier = Classifier.load(model)
     texts = sample_texts(
@@ -73,9 +66,7 @@ def drift(
         classifier.manifest,
         max_texts,
         column=column,
-        options=ReadOptions(
-            input_format_of(file, input_format), encoding, delimiter, quoting, header, sheet
-        ),
+        options=reading(file),
         on_message=lambda message: click.echo(escape_controls(message), err=True),
     )
     reference = parse(classifier.profile, classifier.labels) if classifier.profile else None

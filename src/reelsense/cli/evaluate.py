@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reelsense.cli import options
+from reelsense.cli import options, table_options
 from reelsense.cli.options import require
 from reelsense.text.controls import escape_controls
 
@@ -25,7 +25,7 @@ BAG_OF_WORDS = "bag-of-words"
 
 
 @click.command()
-@options.labelled_data
+@table_options.labelled_data
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test", "all"]),

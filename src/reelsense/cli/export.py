@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reelsense.cli import options
+from reelsense.cli import options, table_options
 from reelsense.errors import InputError
 from reelsense.files import read_text
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("checkpoint", type=options.PATH)
-@options.labelled_data
+@table_options.labelled_data
 @options.validation_sets
 @options.default_risk
 @click.option("--output", type=options.PATH, required=True, help="Folder for the bundle.")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reelsense.cli import options
+from reelsense.cli import options, table_options
 from reelsense.cli.setting_flags import config_file, effective_settings
 from reelsense.files import atomic_bytes, write_atomically
 from reelsense.text.controls import escape_controls
@@ -22,7 +22,7 @@ from reelsense.text.controls import escape_controls
 if TYPE_CHECKING:
     from reelsense.feedback.records import Feedback
     from reelsense.jobs.database import Database
-    from reelsense.tables.records import Quoting
+    from reelsense.tables.reading import ReadOptions
 
 STANDARD_OUTPUT = "-"
 
@@ -80,7 +80,8 @@ def _with_database(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def with_database(database: str | None, file: Path | None, **values: Any) -> None:
         url = effective_settings(file, {"database": database}).settings.database
-        from reelsense.jobs.database import Database, default_url
+        from reelsense.jobs.database import Database
+        from reelsense.jobs.engine import default_url
 
         with closing(Database(url or default_url())) as opened:
             command(opened, **values)
@@ -188,7 +189,7 @@ def export_feedback(database: Database, output: str, json_file: str | None, **qu
 @click.option(
     "--source", default="import", show_default=True, help="Source of rows without a column source."
 )
-@options.read_options
+@table_options.reading
 @_json
 @_with_database
 def import_feedback(
@@ -198,24 +199,15 @@ def import_feedback(
     label_column: str | None,
     source: str,
     json_file: str | None,
-    input_format: str | None,
-    encoding: str | None,
-    delimiter: str | None,
-    quoting: Quoting | None,
-    header: bool,
-    sheet: str | None,
+    reading: Callable[[str], ReadOptions],
 ) -> None:
     """Import feedback from TABLE, an exported or another labelled table, with its texts.
 
     Rows that are stored already are skipped. If a row is invalid, nothing is imported.
     """
-    from reelsense.bulk.locations import input_format_of
     from reelsense.feedback.exchange import add_records, read_records
-    from reelsense.tables.reading import ReadOptions
 
-    file_format = input_format_of(str(table), input_format)
-    read_options = ReadOptions(file_format, encoding, delimiter, quoting, header, sheet)
-    records = read_records(table, text_column, label_column, read_options, source)
+    records = read_records(table, text_column, label_column, reading(str(table)), source)
     added = add_records(database, records)
     counts = {"imported": added, "skipped": len(records) - added}
     _output(

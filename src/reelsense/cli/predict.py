@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reelsense.cli import options
+from reelsense.cli import options, table_options
 from reelsense.cli.explain import errors_of_one_text, explain_text, print_explanation
 from reelsense.cli.options import require, warn_if_unreachable
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     help="Text column of a table: its name, its number (from 1), or a path such as review.text "
     "into nested JSON. Default: the only column, or one with a usual name such as text or review.",
 )
-@options.read_options
+@table_options.read_options
 @click.option(
     "--format",
     "output_format",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reelsense.cli import options
+from reelsense.cli import options, table_options
 from reelsense.cli.output import json_output, table, write_result
 from reelsense.errors import ModelDirectoryError
 from reelsense.text.controls import escape_controls
@@ -38,7 +38,7 @@ def _margin(name: str, default: float, what: str) -> Callable[..., Any]:
 @click.command()
 @click.argument("version", default="challenger")
 @options.models_directory
-@options.labelled_sets
+@table_options.labelled_sets
 @click.option(
     "--feedback",
     type=options.PATH,

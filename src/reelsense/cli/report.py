@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reelsense.cli import options
+from reelsense.cli import options, table_options
 from reelsense.cli.output import json_output, table, write_result
 from reelsense.files import write_atomically
 from reelsense.text.clean import printable
@@ -17,7 +18,7 @@ from reelsense.text.clean import printable
 if TYPE_CHECKING:
     from reelsense.inference.classifier import Classifier
     from reelsense.summary.results import Summary
-    from reelsense.tables.records import Quoting
+    from reelsense.tables.reading import ReadOptions
 
 _MAX_GROUPS = 10  # that are printed
 
@@ -43,7 +44,7 @@ _MAX_GROUPS = 10  # that are printed
     default=True,
     help="Skip the aspects, which need the model even if the file is scored.",
 )
-@options.read_options
+@table_options.reading
 @options.risk
 @options.model
 def report(
@@ -53,12 +54,7 @@ def report(
     group_column: str | None,
     column: str | None,
     aspects: bool,
-    input_format: str | None,
-    encoding: str | None,
-    delimiter: str | None,
-    quoting: Quoting | None,
-    header: bool,
-    sheet: str | None,
+    reading: Callable[[str], ReadOptions],
     risk: float | None,
     model: str | None,
 ) -> None:
@@ -72,9 +68,7 @@ def report(
     )
     from tqdm import tqdm
 
-    from reelsense.bulk.locations import input_format_of
     from reelsense.summary.files import summarize_file
-    from reelsense.tables.reading import ReadOptions
 
     @cache
     def load() -> Classifier:
@@ -84,14 +78,11 @@ def report(
         options.warn_if_unreachable(classifier.manifest, risk)
         return classifier
 
-    read_options = ReadOptions(
-        input_format_of(file, input_format), encoding, delimiter, quoting, header, sheet
-    )
     with tqdm(disable=None, unit=" rows", leave=False) as bar:
         result = summarize_file(
             file,
             load,
-            options=read_options,
+            options=reading(file),
             column=column,
             risk=risk,
             group_column=group_column,

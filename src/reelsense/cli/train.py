@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reelsense.cli import options
+from reelsense.cli import options, table_options
 from reelsense.text.controls import escape_controls
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the data, settings and output of a training run: arguments of `run_training`."""
     for option in reversed(_TRAINING_OPTIONS):
         command = option(command)
-    return options.labelled_data(command)
+    return table_options.labelled_data(command)
 
 
 _TRAINING_OPTIONS = (

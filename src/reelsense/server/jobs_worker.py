@@ -28,7 +28,8 @@ from reelsense.errors import (
 )
 from reelsense.inference.aspects import has_aspects
 from reelsense.inference.call_context import CallContext
-from reelsense.jobs.database import Database, default_url
+from reelsense.jobs.database import Database
+from reelsense.jobs.engine import default_url
 from reelsense.jobs.job import CANCELLED, DONE, FAILED, Job, ModelId
 from reelsense.jobs.repository import JobRepository
 from reelsense.prediction import Prediction

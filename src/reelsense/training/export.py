@@ -6,22 +6,14 @@ more exact.
 
 from __future__ import annotations
 
-import logging
 import random
-import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import onnx
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from reelsense.bundle import (
@@ -38,11 +30,10 @@ from reelsense.errors import TrainingError
 from reelsense.evaluation.calibrate import ValidationSet, calibrate
 from reelsense.evaluation.scorer import likeliest_labels
 from reelsense.evaluation.unseen import check_unseen
-from reelsense.inference.batching import Network, padded
 from reelsense.inference.classifier import Classifier
 from reelsense.training import checkpoint
-from reelsense.training.encoders import tabulate_positions
-from reelsense.training.model import load_model, logits, max_length
+from reelsense.training.model import load_model
+from reelsense.training.onnx_network import to_onnx, torch_network
 from reelsense.training.outcome import read_outcome
 from reelsense.training.quantize import quantize
 
@@ -113,21 +104,7 @@ def export(
     """
     check_target(output)
     metadata = checkpoint.read_classifier_metadata(folder)
-    if metadata["labels"] != list(labels):
-        raise TrainingError(
-            f"{folder} has the labels {metadata['labels']}, the data {list(labels)}: pass the data "
-            "that it was trained on",
-            code="labels-differ",
-        )
-    outcome = read_outcome(metadata)
-    if outcome and not outcome.is_useful and not force:
-        raise TrainingError(
-            f"{folder} is not clearly better than the majority class: accuracy "
-            f"{outcome.accuracy.value:.1%} (95 % interval from {outcome.accuracy.low:.1%}), "
-            f"majority class {outcome.majority.value:.1%} of {outcome.accuracy.total:,} validation "
-            "texts: check the labels, add texts, or pass --force",
-            code="not-better-than-majority",
-        )
+    _check_checkpoint(folder, metadata, labels, force=force)
     model = load_model(folder, labels, ratings=metadata.get("ratings", ())).train(False)
     curves = checkpoint.training_curves(folder)
     manifest = _manifest(metadata, data, model.config.model_type, curves)
@@ -155,6 +132,26 @@ def export(
         bundle = replace(bundle, manifest=replace(bundle.manifest, examples=examples))
     write_bundle(output, replace(bundle, card=_card(bundle.manifest)))
     return parity
+
+
+def _check_checkpoint(
+    folder: Path, metadata: dict[str, Any], labels: Sequence[str], *, force: bool
+) -> None:
+    if metadata["labels"] != list(labels):
+        raise TrainingError(
+            f"{folder} has the labels {metadata['labels']}, the data {list(labels)}: pass the data "
+            "that it was trained on",
+            code="labels-differ",
+        )
+    outcome = read_outcome(metadata)
+    if outcome and not outcome.is_useful and not force:
+        raise TrainingError(
+            f"{folder} is not clearly better than the majority class: accuracy "
+            f"{outcome.accuracy.value:.1%} (95 % interval from {outcome.accuracy.low:.1%}), "
+            f"majority class {outcome.majority.value:.1%} of {outcome.accuracy.total:,} validation "
+            "texts: check the labels, add texts, or pass --force",
+            code="not-better-than-majority",
+        )
 
 
 def _manifest(
@@ -221,57 +218,6 @@ def example_texts(classifier: Classifier, validation: Sequence[Review]) -> dict[
     return examples
 
 
-class _OnnxInterface(nn.Module):
-    """The inputs and outputs of a bundle's network: ids and mask in, logits out."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        return logits(self.model, input_ids, attention_mask)
-
-
-def to_onnx(model: PreTrainedModel) -> onnx.ModelProto:
-    """Convert `model` to an fp32 network over token ids and mask, of any batch size and length.
-
-    As a side effect, `model` no longer accepts inputs longer than `max_length` says.
-    """
-    tabulate_positions(model.base_model, padded(max_length(model)))
-    ids = torch.zeros(2, 16, dtype=torch.int64)
-    axes = {0: "batch", 1: "length"}
-    with _without_exporter_warnings(), tempfile.TemporaryDirectory() as folder:
-        program = torch.onnx.export(
-            _OnnxInterface(model),
-            (ids, torch.ones_like(ids)),
-            input_names=["input_ids", "attention_mask"],
-            output_names=["logits"],
-            dynamic_shapes=(axes, axes),
-            opset_version=18,
-            dynamo=True,
-            verbose=False,
-        )
-        if program is None:
-            raise TrainingError("torch.onnx.export returned no network", code="onnx-export")
-        path = Path(folder) / "model.onnx"
-        program.save(path)
-        return onnx.load(path)
-
-
-@contextmanager
-def _without_exporter_warnings() -> Iterator[None]:
-    """Hide the warnings of torch.onnx about its own code and about packages it does not need."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
-
-
 class _Comparison:
     """Compares int8 networks with the checkpoint on the same validation reviews."""
 
@@ -294,17 +240,6 @@ class _Comparison:
             accuracy_fp32=float((self._fp32 == self._true_labels).mean()),
             accuracy_int8=float((int8 == self._true_labels).mean()),
         )
-
-
-def torch_network(model: PreTrainedModel) -> Network:
-    """Return `model` in PyTorch, in fp32, as the network of a Classifier."""
-
-    @torch.no_grad()
-    def run(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        outputs = logits(model, torch.from_numpy(ids), torch.from_numpy(mask))
-        return np.asarray(outputs.numpy())
-
-    return run
 
 
 def _card(manifest: Manifest) -> str:

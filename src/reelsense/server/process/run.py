@@ -92,9 +92,9 @@ def _check(settings: Settings) -> None:
         tracing.check_extra()
     shadow_folder(settings)
     if settings.database and settings.uses_database:
-        from reelsense.jobs.database import check_url  # slow to import
+        from reelsense.jobs.engine import parse_url  # slow to import
 
-        check_url(settings.database)
+        parse_url(settings.database)
 
 
 def announce(settings: Settings, manifests: Iterable[Manifest], port: int) -> None:
