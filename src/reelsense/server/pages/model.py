@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import gzip
 import logging
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from flask import Blueprint, Response, render_template, request
@@ -18,6 +20,7 @@ from reelsense.errors import BundleError
 from reelsense.inference.calibration import decision_thresholds
 from reelsense.report.page import SECTIONS, render_report
 from reelsense.report.record import EvaluationRecord
+from reelsense.report.results import Share
 from reelsense.server.api.drift import current_drift
 from reelsense.server.model_holder import classifier
 from reelsense.server.model_source import ClassifierProtocol
@@ -31,6 +34,15 @@ _POLICY = (
     # Same origin, or links in the report would not send the session cookie.
     "form-action 'none'; frame-ancestors 'none'; sandbox allow-same-origin"
 )
+
+
+class Figure(NamedTuple):
+    """A metric of the model, as people read it."""
+
+    name: str
+    value: str
+    meaning: str
+
 
 _reports: WeakKeyDictionary[ClassifierProtocol, str] = WeakKeyDictionary()  # rendered reports
 
@@ -46,6 +58,7 @@ def model() -> str:
         card=read_card(current.card),
         record=record,
         sections=SECTIONS,
+        headline=_headline(current.manifest, record),
         figures=_figures(current, record),
         thresholds=_thresholds_by_risk(current.manifest),
         drift=current_drift(),
@@ -102,31 +115,53 @@ def _thresholds_by_risk(manifest: Manifest) -> dict[float, tuple[float | None, .
     return {row.risk: decision_thresholds(manifest, row.risk) for row in thresholds}
 
 
-def _figures(current: ClassifierProtocol, record: EvaluationRecord | None) -> dict[str, str]:
-    """Return the most important metrics by name, formatted."""
-    figures = {}
+def _headline(manifest: Manifest, record: EvaluationRecord | None) -> Figure | None:
+    """Return the accuracy on the evaluated texts; None: not measured."""
+    if record:
+        metrics = record.evaluation.metrics
+        accuracy = Share.of(round(metrics.accuracy * metrics.reviews), metrics.reviews)
+        interval = f" (95 % interval {_percent(accuracy.low)} to {_percent(accuracy.high)})"
+        meaning = f"of {metrics.reviews:,} {manifest.nouns} got the right label{interval}"
+        return Figure("accuracy", _percent(metrics.accuracy, 2), meaning)
+    if manifest.test_accuracy is not None:
+        meaning = f"of the {manifest.nouns} of the official test set got the right label"
+        return Figure("accuracy", _percent(manifest.test_accuracy, 2), meaning)
+    return None
+
+
+def _figures(current: ClassifierProtocol, record: EvaluationRecord | None) -> Iterator[Figure]:
+    """Yield the most important metrics besides the accuracy."""
+    manifest = current.manifest
     if record:
         evaluation, metrics = record.evaluation, record.evaluation.metrics
-        figures = {
-            "accuracy": f"{metrics.accuracy:.2%}",
-            "macro-F1": f"{metrics.macro_f1:.2%}",
-            "calibration error": f"{metrics.ece:.2%}",
-            "accuracy at 80% coverage": f"{evaluation.accuracy_at_80_coverage.value:.1%}",
-        }
-        if metrics.auroc is not None:
-            figures["AUROC"] = f"{metrics.auroc:.4f}"
-        if evaluation.star_mae is not None:
-            figures["star MAE"] = f"{evaluation.star_mae:.2f}"
-        control = current.manifest.risk_control
+        control = manifest.risk_control
         for row in evaluation.selective:
             if control and row.risk == control.default_risk and row.reachable:
-                target = f"at a target error rate of {row.risk * 100:g}%"
-                figures[f"coverage {target}"] = f"{row.coverage.value:.1%}"
-                figures[f"selective error {target}"] = f"{row.selective_error.value:.1%}"
-    elif (accuracy := current.manifest.test_accuracy) is not None:
-        figures["accuracy"] = f"{accuracy:.2%}"
-    figures["model size"] = f"{current.size / 1e6:.1f} MB"
-    return figures
+                meaning = f"got a label at a target error rate of {row.risk * 100:g} %"
+                yield Figure("coverage", _percent(row.coverage.value), f"{meaning}; others: unsure")
+                meaning = "of these labels were wrong"
+                yield Figure("selective error", _percent(row.selective_error.value), meaning)
+        yield Figure(
+            "accuracy at 80 % coverage",
+            _percent(evaluation.accuracy_at_80_coverage.value),
+            f"of the 80 % most confident {manifest.nouns} got the right label",
+        )
+        meaning = "mean distance between the stated probability and the measured accuracy"
+        yield Figure("calibration error", _percent(metrics.ece, 2), meaning)
+        if evaluation.star_mae is not None:
+            meaning = "mean distance between the predicted stars and those of the author"
+            yield Figure("star MAE", f"{evaluation.star_mae:.2f}", meaning)
+        meaning = "mean of the F1 scores of the labels (harmonic mean of precision and recall)"
+        yield Figure("macro-F1", _percent(metrics.macro_f1, 2), meaning)
+        if metrics.auroc is not None:
+            first, last = manifest.labels[0], manifest.labels[-1]
+            meaning = f"of pairs, one {last} and one {first}, are in the right order"
+            yield Figure("AUROC", _percent(metrics.auroc, 2), meaning)
+    yield Figure("model size", f"{current.size / 1e6:.1f} MB", "of the network")
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{share * 100:.{digits}f} %"
 
 
 def _cacheable(text: str, mimetype: str) -> Response:
