@@ -15,6 +15,7 @@ from reelsense.bundle import write_bundle
 from reelsense.datasets.reviews import Review
 from reelsense.drift.profile import prediction_rows, serialize
 from reelsense.evaluation.profile import add_profile
+from reelsense.feedback.records import NewFeedback
 from reelsense.inference.classifier import Classifier
 from reelsense.server import drift
 from reelsense.server.app import create_app
@@ -122,14 +123,15 @@ def test_measured_accuracy_comes_from_feedback(make: Make) -> None:
     app = make(profiled(), start=False, keep_predictions="all")
     client = app.test_client()
     answers = client.post("/v1/predict", json={"texts": ["good", "bad", "great"]}).get_json()
+    writer = app.extensions["reelsense"].feedback_writer
     for answer in answers["predictions"]:
-        body = {"prediction_id": answer["prediction_id"], "label": "positive"}
-        body["source"] = "queue-random"
-        assert client.post("/v1/feedback", json=body).status_code == 201
+        writer.add(NewFeedback(answer["prediction_id"], None, "positive", source="queue-random"))
     assert client.post("/v1/feedback", json={"text": "bad", "label": "positive"}).status_code == 201
     accuracy = client.get("/v1/drift").get_json()["measured_accuracy"]
     assert (accuracy["count"], accuracy["total"]) == (2, 3)
     assert accuracy["low"] < 2 / 3 < accuracy["high"]
+    # The page has it, even if there are too few texts to measure drift.
+    assert "measured accuracy on 3 random predictions" in client.get("/model").text
 
 
 def test_model_without_a_profile_has_no_alert() -> None:
