@@ -48,8 +48,8 @@ def seconds_from(moment: str) -> float:
         parsed = datetime.fromisoformat(moment)
     except ValueError as error:
         raise ValueError(
-            f'invalid time "{moment[:100]}": expected 2026-11-30 or 2026-11-30T12:00+01:00 (without '
-            "an offset: UTC)"
+            f'invalid time "{moment[:100]}": expected 2026-11-30 or 2026-11-30T12:00+01:00 '
+            "(without an offset: UTC)"
         ) from error
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
