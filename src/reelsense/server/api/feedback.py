@@ -68,7 +68,7 @@ _Seconds = Annotated[float, BeforeValidator(seconds_from), WithJsonSchema(_TIME_
 def _not_of_queue(source: str) -> str:
     # The measured accuracy must contain random items only.
     if source in SOURCES:
-        raise PydanticCustomError("wrong-value", "is reserved for the review queue: send another name")
+        raise PydanticCustomError("wrong-value", "is reserved for the review queue: send another")
     return source
 
 
