@@ -28,6 +28,13 @@ def test_atomic_bytes_keeps_old_file_on_failure(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_atomic_bytes_names_the_file_that_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "a.txt"
+    with pytest.raises(FileNotFoundError) as raised:
+        write_atomically(path, "new")
+    assert raised.value.filename == str(path)
+
+
 def test_exchange_swaps_folders(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     for folder in (first, second):

@@ -175,6 +175,16 @@ def test_rejected_version_is_no_target_of_a_rollback(directory: ModelDirectory) 
     assert directory.rollback() == first
 
 
+def test_promote_rejects_a_version_that_was_removed_meanwhile(directory: ModelDirectory) -> None:
+    first, second = added(directory, 2)
+    promote(directory, first)
+    directory.remove(second)
+    with pytest.raises(ModelDirectoryError) as raised:
+        promote(directory, second)
+    assert raised.value.code == "no-such-version"
+    assert (champion(directory), len(directory.decisions())) == (first, 1)
+
+
 def test_remove_keeps_versions_that_are_needed(directory: ModelDirectory) -> None:
     first, second, third, fourth = added(directory, 4)
     for version in (first, second, third):

@@ -71,7 +71,8 @@ def atomic_bytes(path: Path, mode: int = 0o666, beside: Path | None = None) -> I
             yield file
         os.replace(beside, path)
     except OSError as error:
-        if error.errno in NO_ROOM:  # errors of writing do not name the file
+        # Errors of writing do not name the file, and the temporary one is unknown to the user.
+        if error.errno in NO_ROOM or str(error.filename) == str(beside):
             error.filename = str(path)
         raise
     finally:

@@ -88,6 +88,20 @@ class ModelDirectory:
             )
         return version
 
+    def folder(self, name: str) -> Path:
+        """Return the folder of a version or an alias, which may not exist yet.
+
+        Raises:
+            ModelDirectoryError: `name` can be neither (code `no-such-version`).
+        """
+        if name not in ALIASES and not _VERSION.fullmatch(name):
+            raise ModelDirectoryError(
+                f'"{name}" is not the name of a version of {self.path}: expected 12 hexadecimal '
+                f"digits or an alias, {' or '.join(ALIASES)}",
+                code="no-such-version",
+            )
+        return self.path / name
+
     def read(self, version: str) -> Bundle:
         """Read and verify a version. Raises BundleError as `read_bundle`, or if it was replaced."""
         folder = self.path / version
@@ -154,9 +168,10 @@ class ModelDirectory:
 
         Raises:
             ModelDirectoryError: The champion is no longer the `expected` one, with which `version`
-                was compared (code `champion-changed`).
+                was compared (code `champion-changed`), or `version` was removed.
         """
         with self._locked():
+            self.find(version)
             champion = self.aliases().get(CHAMPION)
             if champion != expected:
                 raise ModelDirectoryError(

@@ -63,8 +63,10 @@ def test_list_writes_json(ids: list[str], tmp_path: Path) -> None:
     assert listed["feedback"][0]["id"] == ids[0]
     assert listed["feedback"][0]["predicted"]["label"] == "positive"
     assert listed["feedback"][0]["created"].endswith("+00:00")
-    run("list", "--json", tmp_path / "list.json")
-    assert json.loads((tmp_path / "list.json").read_text())["total"] == 2
+    file = tmp_path / "list.json"
+    run("list", "--json", file)
+    assert json.loads(file.read_text())["total"] == 2
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_list_filters_by_time(ids: list[str]) -> None:
@@ -166,6 +168,15 @@ def test_forget_deletes(ids: list[str]) -> None:
 def test_forget_requires_selection(ids: list[str]) -> None:
     assert run("forget").exit_code == 2
     assert as_json("stats")["total"] == 2
+
+
+def test_forget_rejects_a_database_that_does_not_exist(tmp_path: Path) -> None:
+    """A mistyped name must not look like a successful deletion."""
+    file = tmp_path / "mistyped.db"
+    with pytest.raises(StoreError) as caught:
+        run("forget", "--text", "A joy.", "--database", f"sqlite:///{file}")
+    assert caught.value.code == "no-such-database"
+    assert not file.exists()
 
 
 def test_database_comes_from_flag_or_settings_file(ids: list[str], tmp_path: Path) -> None:

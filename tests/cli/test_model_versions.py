@@ -270,7 +270,9 @@ def test_promote_skips_feedback_without_held_out_texts(
     text = next(f"a good film {n}" for n in range(100) if not is_held_out(f"a good film {n}"))
     feedback = tmp_path / "feedback.jsonl"
     feedback.write_text(json.dumps({"text": text, "label": "good"}) + "\n")
-    assert code(invoke("promote", "--feedback", feedback)) == "no-unseen-texts"
+    result = invoke("promote", "--feedback", feedback)
+    assert code(result) == "no-unseen-texts"
+    assert "no held-out text" in str(result.exception)
     result = invoke("promote", "--feedback", feedback, "--data", films(tmp_path / "films.csv"))
     assert code(result) == "regression"
     assert "no held-out text" in result.stderr

@@ -78,6 +78,21 @@ def test_retrain_makes_a_challenger_that_learned_from_feedback(tmp_path: Path) -
     assert (manifest.name, manifest.title, manifest.unit) == ("desk", "Which team?", "ticket")
 
 
+def test_retrain_rejects_data_with_other_labels_than_the_champion(tmp_path: Path) -> None:
+    """Before it trains for hours: the challenger could not be promoted."""
+    directory = ModelDirectory(tmp_path / "models")
+    write_bundle(tmp_path / "films", tiny.bundle())
+    directory.promote(directory.add(tmp_path / "films"), None, {}, accepted=True)
+    result = invoke(
+        *("retrain", "--models", directory.path, "--output", tmp_path / "run"),
+        *("--feedback", write_feedback(tmp_path / "feedback.jsonl", [("a film", "login")])),
+        *("--data", write_tickets(tmp_path / "t.csv"), "--base-model", tmp_path),
+    )
+    assert isinstance(result.exception, InputError)
+    assert result.exception.code == "labels-differ"
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("rows", "code"),
     [([("a film", "refund")], "unknown-label"), ([], "no-feedback")],

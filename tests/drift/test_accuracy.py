@@ -1,25 +1,8 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binomtest
 
-from reelsense.drift.accuracy import estimated_accuracy, measured_accuracy
+from reelsense.drift.accuracy import estimated_accuracy
 from tests.drift.synthetic import MANIFEST, make_rows
-
-
-@given(st.integers(1, 1000), st.floats(0, 1))
-def test_measured_accuracy_has_wilsons_interval(total: int, share: float) -> None:
-    correct = round(share * total)
-    found = measured_accuracy(correct, total)
-    assert found is not None
-    expected = binomtest(correct, total).proportion_ci(method="wilson")
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
-    assert (found.count, found.total, found.value) == (correct, total, correct / total)
-
-
-def test_measured_accuracy_without_labels_is_unknown() -> None:
-    assert measured_accuracy(0, 0) is None
 
 
 def test_estimated_accuracy_contains_the_accuracy_of_calibrated_predictions() -> None:

@@ -8,12 +8,17 @@ from hypothesis import strategies as st
 
 from reelsense.errors import DatasetError
 from reelsense.feedback import queries
-from reelsense.feedback.exchange import COLUMNS, add_records, read_records, write_table
+from reelsense.feedback.exchange import (
+    COLUMNS,
+    add_records,
+    export_format,
+    read_records,
+    write_table,
+)
 from reelsense.feedback.queries import FeedbackQuery
 from reelsense.feedback.records import Feedback, NewFeedback, text_hash
 from reelsense.feedback.repository import FeedbackRepository
 from reelsense.jobs.database import Database
-from reelsense.tables.reading import file_format_of
 from tests.feedback.made import kept
 
 
@@ -23,7 +28,7 @@ def everything(database: Database) -> list[Feedback]:
 
 def exported(database: Database, path: Path) -> int:
     with path.open("wb") as file:
-        return write_table(everything(database), file_format_of(path.name), file)
+        return write_table(everything(database), export_format(path.name), file)
 
 
 @pytest.mark.parametrize("name", ["f.csv", "f.tsv.gz", "f.jsonl"])
@@ -58,10 +63,12 @@ def test_empty_export_has_header(database: Database, tmp_path: Path) -> None:
     assert (tmp_path / "f.csv").read_text().strip() == ",".join(COLUMNS)
 
 
-def test_export_rejects_other_formats(tmp_path: Path) -> None:
-    with (tmp_path / "f").open("wb") as file, pytest.raises(DatasetError) as caught:
-        write_table([], file_format_of("f.parquet"), file)
-    assert caught.value.code == "unknown-format"
+def test_export_rejects_other_formats() -> None:
+    for name in ("f.parquet", "f.xlsx", "f.json", "f.txt", "f"):
+        with pytest.raises(DatasetError) as caught:
+            export_format(name)
+        assert caught.value.code == "unknown-format"
+        assert ".json," not in str(caught.value)  # names only formats that work
 
 
 def test_any_labelled_table_can_be_imported(database: Database, tmp_path: Path) -> None:
@@ -88,7 +95,7 @@ def test_any_labelled_table_can_be_imported(database: Database, tmp_path: Path) 
         ({"text": "A joy.", "stars": "many"}, "invalid stars 'many'"),
         ({"text": "A joy.", "stars": 0}, "invalid stars '0'"),
         ({"text": "A joy.", "stars": "nan"}, "neither"),
-        ({"text": "A joy.", "label": "a", "created": "noon"}, "invalid time 'noon'"),
+        ({"text": "A joy.", "label": "a", "created": "noon"}, 'invalid time "noon"'),
         ({"text": "A joy.", "label": "a", "id": "x"}, "invalid id 'x'"),
         ({"text": "A joy.", "label": "a", "prediction_id": "x"}, "invalid prediction_id 'x'"),
     ],
@@ -99,6 +106,14 @@ def test_import_rejects_invalid_rows(tmp_path: Path, values: dict[str, Any], pro
     with pytest.raises(DatasetError, match=f"line 2: .*{problem}") as caught:
         read_records(path)
     assert caught.value.code == "invalid-row"
+
+
+def test_import_names_the_missing_text_column(tmp_path: Path) -> None:
+    path = tmp_path / "films.csv"
+    path.write_text("review,label\nA joy.,positive\n")
+    with pytest.raises(DatasetError, match="--text-column, one of 'review', 'label'") as caught:
+        read_records(path)
+    assert caught.value.code == "no-such-column"
 
 
 JSON = st.none() | st.booleans() | st.floats() | st.text(st.characters(codec=None), max_size=20)

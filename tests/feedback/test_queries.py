@@ -14,6 +14,7 @@ from reelsense.feedback.records import Feedback, NewFeedback
 from reelsense.feedback.repository import FeedbackRepository
 from reelsense.jobs import database as database_module
 from reelsense.jobs.database import Database
+from reelsense.report.results import Share
 from tests import databases
 from tests.feedback.made import kept
 from tests.jobs.conftest import Time
@@ -57,7 +58,7 @@ def test_stats_count_feedback_and_predictions(database: Database, stored: dict[s
     }
 
 
-def test_agreement_counts_labels_of_random_predictions_of_a_version(
+def test_measured_accuracy_counts_labels_of_random_predictions_of_a_version(
     database: Database, repository: FeedbackRepository, stored: dict[str, str]
 ) -> None:
     newer = [kept("A bore.", label, version="2") for label in ("negative", "positive", "positive")]
@@ -66,8 +67,13 @@ def test_agreement_counts_labels_of_random_predictions_of_a_version(
     for prediction, source in zip(newer, sources, strict=True):
         repository.add([NewFeedback(prediction.id, None, "negative", source=source)])
     repository.add([NewFeedback(newer[0].id, None, stars=1.0, source="queue-random")])  # no label
-    assert queries.agreement(database, "2") == (1, 2)
-    assert queries.agreement(database, "1") == (0, 0)
+    # Not the rows of jobs: those texts are not the live ones.
+    assert queries.measured_accuracy(database, "2") == Share.of(1, 1)
+    assert [measured.source for measured in queries.stats(database).measured] == [
+        "job-queue-random",
+        "queue-random",
+    ]
+    assert queries.measured_accuracy(database, "1") is None
 
 
 def test_stats_of_empty_database(database: Database) -> None:

@@ -1,6 +1,6 @@
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,10 @@ def make(tmp_path: Path) -> Iterator[Make]:
     states: list[AppState] = []
 
     def make(
-        model: Classifier | ModelSource | None = None, *, start: bool = True, **settings: Any
+        model: Classifier | ModelSource | Mapping[str, ModelSource] | None = None,
+        *,
+        start: bool = True,
+        **settings: Any,
     ) -> Flask:
         values = {"database": f"sqlite:///{tmp_path / 'jobs.db'}"} | settings
         app = create_app(Settings.model_validate(values), model or tiny.star_classifier())

@@ -21,16 +21,19 @@ from reelsense.server.model_source import (
 from reelsense.server.settings import Settings
 from tests import any_labels, tiny, tiny_network
 from tests.processes import ask, server
-from tests.server.conftest import ChangingSource, wait_until_ready
+from tests.server.conftest import ChangingSource, Make, wait_until_ready
 from tests.server.middleware.test_metrics import read_samples
 from tests.waiting import wait_until
 
 
+def sources() -> dict[str, FixedSource]:
+    tickets = Classifier(any_labels.bundle())
+    return {"films": FixedSource(tiny.classifier()), "tickets": FixedSource(tickets)}
+
+
 @pytest.fixture(scope="module")
 def client() -> FlaskClient:
-    tickets = Classifier(any_labels.bundle())
-    sources = {"films": FixedSource(tiny.classifier()), "tickets": FixedSource(tickets)}
-    client = create_app(Settings(max_jobs=0), sources).test_client()
+    client = create_app(Settings(max_jobs=0), sources()).test_client()
     wait_until_ready(client)
     return client
 
@@ -66,9 +69,20 @@ def test_predict_and_explain_use_the_model_of_the_request(client: FlaskClient) -
     )
 
 
-@pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain"])
+def test_feedback_has_the_labels_of_its_model(make: Make) -> None:
+    client = make(sources(), start=False, keep_predictions="all").test_client()
+    body = {"text": "a crash and an error", "model": "tickets"}
+    answer = client.post("/v1/predict", json=body).get_json()
+    feedback = {"prediction_id": answer["predictions"][0]["prediction_id"], "label": "praise"}
+    assert client.post("/v1/feedback", json=feedback).status_code == 422
+    stored = client.post("/v1/feedback", json=feedback | {"model": "tickets"}).get_json()
+    assert (stored["label"], stored["predicted"]["label"]) == ("praise", "bug")
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain", "/v1/feedback"])
 def test_unknown_model_is_rejected(client: FlaskClient, path: str) -> None:
-    answer = client.post(path, json={"text": "good", "model": "songs"})
+    label = {"label": "positive"} if path == "/v1/feedback" else {}
+    answer = client.post(path, json={"text": "good", "model": "songs"} | label)
     assert (answer.status_code, answer.get_json()["code"]) == (404, "not-found")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -14,8 +15,9 @@ import pytest
 from pydantic import SecretStr
 
 from reelsense.bundle import DEFAULT_BUNDLE, NETWORK
-from reelsense.errors import BundleError
+from reelsense.errors import BundleError, ModelDirectoryError
 from reelsense.model_directory import ModelDirectory
+from reelsense.server import shadow as shadow_module
 from reelsense.server.app import create_app
 from reelsense.server.middleware import keys
 from reelsense.server.settings import Settings
@@ -113,6 +115,30 @@ def test_long_texts_and_errors_are_not_scored(harness: Harness) -> None:
     assert harness.outcomes == {"shed": 1}
 
 
+def test_shadow_reports_a_process_that_ends_while_it_loads_the_model(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_network.write(harness.folder, "other")
+    monkeypatch.setattr(shadow_module, "_serve", os._exit)  # with two arguments: it fails at once
+    harness.shadow.start()
+    wait_until(lambda: "process ended" in (harness.report()["error"] or ""), 60)
+
+
+def test_shadow_reports_a_process_that_cannot_be_started(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", fail)
+    tiny_network.write(harness.folder, "first")
+    harness.shadow.start()
+    wait_until(lambda: "temporarily unavailable" in (harness.report()["error"] or ""), 60)
+    monkeypatch.undo()
+    version = tiny_network.write(harness.folder, "second").version
+    wait_until(lambda: harness.version() == version, 60)
+
+
 def test_server_without_shadow_starts_nothing() -> None:
     shadow = Shadow(None, 0.1, is_busy=lambda: False, on_outcome=pytest.fail)
     shadow.start()
@@ -126,9 +152,16 @@ def test_settings_name_an_alias_or_a_model(tmp_path: Path) -> None:
     assert shadow_folder(Settings(shadow="default")) == DEFAULT_BUNDLE
     named = Settings(models=str(tmp_path), shadow="challenger")
     assert shadow_folder(named) == tmp_path / "challenger"
-    with pytest.raises(BundleError) as raised:
-        shadow_folder(Settings(shadow="challenger"))
-    assert raised.value.code == "no-such-model"
+    version = Settings(models=str(tmp_path), shadow="0123456789ab")
+    assert shadow_folder(version) == tmp_path / "0123456789ab"
+    for settings, code in (
+        (Settings(shadow="challenger"), "no-such-model"),
+        (Settings(models=str(tmp_path), shadow="chalenger"), "no-such-version"),
+        (Settings(models=str(tmp_path), shadow="../other"), "no-such-version"),
+    ):
+        with pytest.raises((BundleError, ModelDirectoryError)) as raised:
+            shadow_folder(settings)
+        assert raised.value.code == code
 
 
 def test_report_needs_an_admin_key() -> None:

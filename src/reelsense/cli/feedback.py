@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+<<<<<<< HEAD
 from reelsense.cli import options, table_options
+=======
+from reelsense.cli import options
+from reelsense.cli.output import PRIVATE, STDOUT, json_output, write_result
+>>>>>>> rev32
 from reelsense.cli.setting_flags import config_file, effective_settings
-from reelsense.files import atomic_bytes, write_atomically
-from reelsense.text.controls import escape_controls
+from reelsense.errors import StoreError
+from reelsense.files import atomic_bytes
+from reelsense.text.urls import without_secrets
 
 if TYPE_CHECKING:
     from reelsense.feedback.records import Feedback
     from reelsense.jobs.database import Database
     from reelsense.tables.reading import ReadOptions
-
-STANDARD_OUTPUT = "-"
 
 _MAX_TEXT = 60  # characters in the list
 
@@ -33,21 +36,13 @@ class _Time(click.ParamType[float]):
     name = "time"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        from reelsense.feedback.records import seconds_from
+
         try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(
-                f'invalid time "{value}": expected 2026-11-30 or 2026-11-30T12:00+01:00 (without '
-                "an offset: UTC)",
-                param,
-                ctx,
-            )
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+            return seconds_from(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
-
-_json = click.option(
-    "--json", "json_file", help="Write the result as JSON to this file; - for standard output."
-)
 
 _FILTERS = (
     click.option("--label", help="Only feedback with this label."),
@@ -68,7 +63,9 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _with_database(command: Callable[..., None]) -> Callable[..., None]:
+def _with_database(
+    command: Callable[..., None], *, must_exist: bool = False
+) -> Callable[..., None]:
     """Add options for the database; the command gets the opened one."""
 
     @click.option(
@@ -80,25 +77,24 @@ def _with_database(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def with_database(database: str | None, file: Path | None, **values: Any) -> None:
         url = effective_settings(file, {"database": database}).settings.database
+<<<<<<< HEAD
         from reelsense.jobs.database import Database
         from reelsense.jobs.engine import default_url
+=======
+        from reelsense.jobs.database import Database, default_url, stored_revision
+>>>>>>> rev32
 
-        with closing(Database(url or default_url())) as opened:
+        url = url or default_url()
+        if must_exist and stored_revision(url) is None:
+            raise StoreError(
+                f"database {without_secrets(url)} does not exist: pass that of the server as "
+                "--database",
+                code="no-such-database",
+            )
+        with closing(Database(url)) as opened:
             command(opened, **values)
 
     return with_database
-
-
-def _output(lines: list[str], value: object, json_file: str | None) -> None:
-    """Print `lines`, and write `value` as JSON: to standard output instead, or to a file too."""
-    document = json.dumps(value, indent=2)
-    if json_file == STANDARD_OUTPUT:
-        click.echo(document)
-        return
-    for line in lines:
-        click.echo(line)
-    if json_file:
-        write_atomically(Path(json_file), f"{document}\n")
 
 
 @click.group()
@@ -110,17 +106,17 @@ def feedback() -> None:
 @_filters
 @click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True)
 @click.option("--offset", type=click.IntRange(min=0), default=0, show_default=True)
-@_json
+@json_output
 @_with_database
-def list_feedback(database: Database, json_file: str | None, **query: Any) -> None:
+def list_feedback(database: Database, json_file: Path | None, **query: Any) -> None:
     """List feedback, latest first."""
     from reelsense.feedback.queries import FeedbackQuery, page
 
     found = page(database, FeedbackQuery(**query))
     lines = list(map(_line, found.feedback))
     shown = f"{len(lines):,} of {found.total:,}"
-    entries = [_as_dict(entry) for entry in found.feedback]
-    _output([*lines, shown], {"total": found.total, "feedback": entries}, json_file)
+    result = {"total": found.total, "feedback": [_as_dict(entry) for entry in found.feedback]}
+    write_result(json_file, result, *lines, shown, mode=PRIVATE)
 
 
 def _line(entry: Feedback) -> str:
@@ -134,7 +130,7 @@ def _line(entry: Feedback) -> str:
         (entry.text or "")[:_MAX_TEXT],
         f"- {entry.comment[:_MAX_TEXT]}" if entry.comment else "",
     ]
-    return escape_controls("  ".join(filter(None, parts)))
+    return "  ".join(filter(None, parts))
 
 
 def _as_dict(entry: Feedback) -> dict[str, Any]:
@@ -148,6 +144,7 @@ def _time(seconds: float) -> datetime:
 @feedback.command("export")
 @click.option(
     "--output",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     required=True,
     help="Table to write: .csv, .tsv or .jsonl (each also .gz), or - for .jsonl on standard "
     "output.",
@@ -159,27 +156,27 @@ def _time(seconds: float) -> datetime:
     "from the review queue replace others.",
 )
 @_filters
-@_json
+@json_output
 @_with_database
-def export_feedback(database: Database, output: str, json_file: str | None, **query: Any) -> None:
+def export_feedback(database: Database, output: Path, json_file: Path | None, **query: Any) -> None:
     """Export feedback as a table, oldest first. `feedback import` reads it."""
     options.require(
-        STANDARD_OUTPUT not in (output, json_file) or output != json_file,
+        output != STDOUT or json_file != STDOUT,
         "only one of --output and --json can be standard output",
     )
-    from reelsense.feedback.exchange import write_table
+    from reelsense.feedback.exchange import export_format, write_table
     from reelsense.feedback.queries import FeedbackQuery, each
-    from reelsense.tables.reading import FileFormat, file_format_of
 
     entries = each(database, FeedbackQuery(**query))
-    if output == STANDARD_OUTPUT:
-        count = write_table(entries, FileFormat(".jsonl"), sys.stdout.buffer)
+    if output == STDOUT:
+        count = write_table(entries, export_format("feedback.jsonl"), sys.stdout.buffer)
+        lines = []
     else:
-        file_format = file_format_of(output)
-        with atomic_bytes(Path(output), 0o600) as file:  # it may contain private texts
+        file_format = export_format(str(output))
+        with atomic_bytes(output, PRIVATE) as file:
             count = write_table(entries, file_format, file)
-    lines = [] if output == STANDARD_OUTPUT else [f"{output}: {count:,} rows"]
-    _output(lines, {"exported": count}, json_file)
+        lines = [f"{output}: {count:,} rows"]
+    write_result(json_file, {"exported": count}, *lines)
 
 
 @feedback.command("import")
@@ -189,8 +186,13 @@ def export_feedback(database: Database, output: str, json_file: str | None, **qu
 @click.option(
     "--source", default="import", show_default=True, help="Source of rows without a column source."
 )
+<<<<<<< HEAD
 @table_options.reading
 @_json
+=======
+@options.read_options
+@json_output
+>>>>>>> rev32
 @_with_database
 def import_feedback(
     database: Database,
@@ -198,8 +200,18 @@ def import_feedback(
     text_column: str | None,
     label_column: str | None,
     source: str,
+<<<<<<< HEAD
     json_file: str | None,
     reading: Callable[[str], ReadOptions],
+=======
+    json_file: Path | None,
+    input_format: str | None,
+    encoding: str | None,
+    delimiter: str | None,
+    quoting: Quoting | None,
+    header: bool,
+    sheet: str | None,
+>>>>>>> rev32
 ) -> None:
     """Import feedback from TABLE, an exported or another labelled table, with its texts.
 
@@ -210,15 +222,14 @@ def import_feedback(
     records = read_records(table, text_column, label_column, reading(str(table)), source)
     added = add_records(database, records)
     counts = {"imported": added, "skipped": len(records) - added}
-    _output(
-        [f"{added:,} rows imported, {counts['skipped']:,} were stored already"], counts, json_file
-    )
+    line = f"{added:,} rows imported, {counts['skipped']:,} were stored already"
+    write_result(json_file, counts, line)
 
 
 @feedback.command()
-@_json
+@json_output
 @_with_database
-def stats(database: Database, json_file: str | None) -> None:
+def stats(database: Database, json_file: Path | None) -> None:
     """Count the stored feedback and predictions, and measure the accuracy.
 
     The accuracy is measured on the random items of the review queue, and therefore without bias.
@@ -228,9 +239,7 @@ def stats(database: Database, json_file: str | None) -> None:
     counts = count(database)
     lines = [f"feedback: {counts.total:,} ({counts.with_text:,} with text)"]
     for title, values in (("label", counts.labels), ("source", counts.sources)):
-        lines += [
-            escape_controls(f"  {title} {name}: {number:,}") for name, number in values.items()
-        ]
+        lines += [f"  {title} {name}: {number:,}" for name, number in values.items()]
     lines.append(f"correct predictions: {counts.correct:,} of {counts.compared:,} with feedback")
     lines.append(f"stored predictions: {counts.predictions:,}")
     for measured in counts.measured:
@@ -240,7 +249,7 @@ def stats(database: Database, json_file: str | None) -> None:
         )
     if not counts.measured:
         lines.append("accuracy: not measured, 0 random items reviewed (page /queue)")
-    _output(lines, asdict(counts), json_file)
+    write_result(json_file, asdict(counts), *lines)
 
 
 @feedback.command()
@@ -252,14 +261,14 @@ def stats(database: Database, json_file: str | None) -> None:
     "--text",
     help="Everything about this text, in any case and spacing; - to read it from standard input.",
 )
-@_json
-@_with_database
+@json_output
+@partial(_with_database, must_exist=True)  # a mistyped name must not look like a deletion
 def forget(
     database: Database,
     ids: tuple[str, ...],
     before: float | None,
     text: str | None,
-    json_file: str | None,
+    json_file: Path | None,
 ) -> None:
     """Delete feedback and stored predictions permanently.
 
@@ -273,11 +282,11 @@ def forget(
     if before is not None:
         deleted.append(queries.forget_before(database, before))
     if text is not None:
-        content = sys.stdin.read() if text == STANDARD_OUTPUT else text
+        content = sys.stdin.read() if text == "-" else text
         deleted.append(queries.forget_text(database, content))
     queries.purge(database)  # also if nothing was deleted: an earlier attempt may have been killed
     counts = {
         name: sum(getattr(part, name) for part in deleted) for name in ("predictions", "feedback")
     }
     line = f"deleted: predictions {counts['predictions']:,}, feedback {counts['feedback']:,}"
-    _output([line], counts, json_file)
+    write_result(json_file, counts, line)

@@ -13,6 +13,9 @@ from reelsense.text.controls import escape_controls
 
 STDOUT = Path("-")
 
+PRIVATE = 0o600
+"""Permissions of files that may contain private texts."""
+
 json_output = click.option(
     "--json",
     "json_file",
@@ -21,17 +24,18 @@ json_output = click.option(
 )
 
 
-def write_result(json_file: Path | None, content: object, *lines: str) -> None:
+def write_result(json_file: Path | None, content: object, *lines: str, mode: int = 0o666) -> None:
     """Print `lines`, and write `content` to `json_file` if it is not None.
 
-    The lines go to standard error if standard output is for the JSON.
+    The lines go to standard error if standard output is for the JSON. `mode` are the permissions of
+    the file, from which the umask is subtracted.
     """
     for line in lines:
         click.echo(escape_controls(line), err=json_file == STDOUT)
     if json_file == STDOUT:
         click.echo(json.dumps(content, indent=2))
     elif json_file:
-        write_atomically(json_file, json.dumps(content, indent=2) + "\n")
+        write_atomically(json_file, json.dumps(content, indent=2) + "\n", mode)
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -11,7 +11,7 @@ import click
 
 from reelsense.cli import options, table_options
 from reelsense.cli.output import json_output, table, write_result
-from reelsense.errors import ModelDirectoryError
+from reelsense.errors import InputError, ModelDirectoryError
 from reelsense.text.controls import escape_controls
 
 if TYPE_CHECKING:
@@ -116,18 +116,25 @@ def _labelled_sets(
     bundles: Sequence[Bundle], sources: Sequence[LabelledData], feedback: Path | None
 ) -> list[tuple[str, list[Review]]]:
     """Return names and reviews of the sets that the models of `bundles` are compared on."""
-    from reelsense.datasets.feedback import read_feedback
+    from reelsense.datasets.feedback import HELD_OUT_SHARE, read_feedback
     from reelsense.evaluation.unseen import unseen_reviews
 
     sets = [
         (source.name, source.part("validation" if source.is_imdb else "all")) for source in sources
     ]
     if feedback:
-        held_out = read_feedback(feedback, _warn).held_out
-        if held_out or not sources:
+        problem = (
+            f"{feedback} has no held-out text: expected about {HELD_OUT_SHARE:.0%} of its texts"
+        )
+        if held_out := read_feedback(feedback, _warn).held_out:
             sets.append(("held-out feedback", held_out))
+        elif sources:
+            _warn(f"{problem}; models are not compared on it")
         else:
-            _warn(f"{feedback} has no held-out text: models are not compared on it")
+            raise InputError(
+                f"{problem}; collect more feedback, or pass labelled texts as --data",
+                code="no-unseen-texts",
+            )
     return [
         (name, unseen_reviews(bundles, name, reviews, on_message=_warn)) for name, reviews in sets
     ]

@@ -78,7 +78,10 @@ def retrain(
         if champion:
             arguments["name"] = arguments["name"] or champion.name
         data, processes = run_training(
-            feedback=feedback, feedback_weight=feedback_weight, **arguments
+            feedback=feedback,
+            feedback_weight=feedback_weight,
+            expected_labels=champion.labels if champion else (),
+            **arguments,
         )
         version = None
         if processes.is_main:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reelsense.cli import options, table_options
+from reelsense.errors import InputError
 from reelsense.text.controls import escape_controls
 
 if TYPE_CHECKING:
@@ -120,11 +121,13 @@ def run_training(
     gradient_accumulation_steps: int,
     feedback: TrainingFeedback | None = None,
     feedback_weight: float = 1.0,
+    expected_labels: Sequence[str] = (),
     **settings: str | float | None,
 ) -> tuple[TrainingData, Processes]:
     """Train as the options say, with `feedback` as additional data.
 
-    Returns the data and the processes, which must be shut down.
+    Returns the data and the processes, which must be shut down. Raises InputError if the data does
+    not have the `expected_labels`.
     """
     from reelsense.datasets.checks import describe_data
     from reelsense.evaluation.label_quality import describe_suspects
@@ -138,6 +141,12 @@ def run_training(
     recipe = override(read_recipe(recipe_file), settings) if recipe_file else None
     source = source.split_as(asdict(recipe.last) if recipe else settings)
     data = TrainingData(source, evaluation_sets, extra_data, feedback)
+    if expected_labels and set(data.labels) != set(expected_labels):
+        raise InputError(
+            f"{source.name} has the labels {', '.join(data.labels)}, the champion "
+            f"{', '.join(expected_labels)}: rename the labels, or use another model directory",
+            code="labels-differ",
+        )
     split = data.split
     rows = [*split.train, *split.validation] if feedback else source.labelled()
     _print(processes, describe_data(rows, split))

@@ -1,4 +1,4 @@
-"""The accuracy on current texts: estimated without labels, and measured with feedback."""
+"""The accuracy on current texts, estimated without labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reelsense.drift.profile import Rows
-from reelsense.report.results import Share, Z
+from reelsense.report.results import Z
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,3 @@ def estimated_accuracy(labels: Sequence[str], rows: Rows, drift: str) -> Estimat
     return EstimatedAccuracy(
         value, max(0.0, value - margin), min(1.0, value + margin), precision, drift
     )
-
-
-def measured_accuracy(correct: int, total: int) -> Share | None:
-    """Return the accuracy on `total` labelled predictions, with its 95% interval (Wilson).
-
-    Unbiased only if the texts were chosen at random: users correct errors more often than they
-    confirm correct predictions. None without labels.
-    """
-    return Share.of(correct, total) if total else None

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime
 from itertools import islice
@@ -20,13 +21,14 @@ from reelsense.feedback.records import (
     Feedback,
     Predicted,
     id_from,
+    seconds_from,
     storable,
     text_hash,
 )
 from reelsense.jobs.database import Database
 from reelsense.jobs.models import feedback
 from reelsense.prediction import UNSURE
-from reelsense.tables.reading import FileFormat, ReadOptions, Table, open_table
+from reelsense.tables.reading import FileFormat, ReadOptions, Table, file_format_of, open_table
 from reelsense.tables.row import BLANK, Columns, Row
 from reelsense.tables.storage import FileInfo
 from reelsense.tables.writing import OutputSchema, RowWithAdded, empty, encode
@@ -41,16 +43,19 @@ _CHUNK_ROWS = 1000
 _HASH = re.compile("[0-9a-f]{64}")
 
 
-def write_table(entries: Iterable[Feedback], file_format: FileFormat, target: IO[bytes]) -> int:
-    """Write feedback as .csv, .tsv or .jsonl, each also .gz, and return the number of rows.
+def export_format(name: str) -> FileFormat:
+    """Return the format of the file `name`. Raises DatasetError if feedback is not exported so."""
+    with suppress(DatasetError):
+        if (file_format := file_format_of(name)).suffix in (".csv", ".tsv", ".jsonl"):
+            return file_format
+    raise DatasetError(
+        f"cannot export to {name}: expected .csv, .tsv or .jsonl (each also .gz)",
+        code="unknown-format",
+    )
 
-    Raises DatasetError for other formats.
-    """
-    if file_format.suffix not in (".csv", ".tsv", ".jsonl"):
-        raise DatasetError(
-            f"cannot export as {file_format}: expected .csv, .tsv or .jsonl (each also .gz)",
-            code="unknown-format",
-        )
+
+def write_table(entries: Iterable[Feedback], file_format: FileFormat, target: IO[bytes]) -> int:
+    """Write feedback in a format from `export_format`, and return the number of rows."""
     schema = OutputSchema(file_format, (), COLUMNS)
     count = 0
     for chunk in _chunks(entries):
@@ -123,6 +128,8 @@ def _named(
     """Return the values of a row that are not blank, by the names of COLUMNS."""
     columns = table.columns or Columns(tuple(row.values))
     names = {name: name for name in _PLAIN}
+    if text_column is None and table.columns and not {"text", "text_hash"} & {*columns.names}:
+        text_column = "text"  # reports that the table has no such column
     for name, column, flag in (
         ("text", text_column, "--text-column"),
         ("label", label_column, "--label-column"),
@@ -153,14 +160,15 @@ def _record(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     if not _HASH.fullmatch(record["text_hash"]):
         raise ValueError("has no text")
     if record["label"] is None and record["stars"] is None:
-        raise ValueError("has neither a label nor stars")
+        raise ValueError("has neither a label nor stars: add one of them, or delete the row")
     if record["label"] == UNSURE:
         raise ValueError(f"the label {UNSURE!r} is reserved: leave it blank")
     record["id"] = strings.get("id") or _id_of(record)
     for name in ("id", "prediction_id"):
         if record[name] is not None and not re.fullmatch(ID_PATTERN, record[name]):
             raise ValueError(f"invalid {name} {record[name][:100]!r}")
-    return record | {"created": _time(strings.get("created"))}
+    created = strings.get("created")
+    return record | {"created": seconds_from(created) if created else time.time()}
 
 
 def _id_of(record: Mapping[str, Any]) -> str:
@@ -178,16 +186,6 @@ def _stars(value: str | None) -> float | None:
     if not 1 <= stars <= 10:
         raise ValueError(f"invalid stars {value[:100]!r}: expected a number from 1 to 10")
     return stars
-
-
-def _time(value: str | None) -> float:
-    if value is None:
-        return time.time()
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise ValueError(f"invalid time {value[:100]!r}: expected 2026-11-30T12:00Z") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _invalid(path: Path, row: Row, problem: str) -> DatasetError:

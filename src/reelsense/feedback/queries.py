@@ -164,14 +164,24 @@ def stats(database: Database) -> FeedbackStats:
         )
 
 
-def _measured(connection: Connection) -> list[MeasuredAccuracy]:
-    stored = STORED.subquery()
-    group = (stored.c.source, stored.c.predicted_model, stored.c.predicted_version)
-    correct = func.sum(case((stored.c.label == stored.c.predicted_label, 1), else_=0))
-    query = select(*group, correct, func.count()).where(
-        stored.c.source.in_(RANDOM_SOURCES),
-        stored.c.label.is_not(None),
-        stored.c.predicted_label.is_not(None),
+def measured_accuracy(database: Database, version: str) -> Share | None:
+    """Return the accuracy of a `version` of the model on stored predictions.
+
+    None: none of the random ones has been reviewed. Raises StoreError.
+    """
+    with database.reading() as connection:
+        measured = _measured(connection, predictions.c.version == version)
+    return next((m.accuracy for m in measured if m.source == RANDOM_SOURCES[0]), None)
+
+
+def _measured(connection: Connection, *conditions: ColumnElement[bool]) -> list[MeasuredAccuracy]:
+    group = (feedback.c.source, predictions.c.model, predictions.c.version)
+    correct = func.count(case((feedback.c.label == predictions.c.label, 1)))
+    query = STORED.with_only_columns(*group, correct, func.count()).where(
+        feedback.c.source.in_(RANDOM_SOURCES),
+        feedback.c.label.is_not(None),
+        predictions.c.label.is_not(None),
+        *conditions,
     )
     return [
         MeasuredAccuracy(source, model, version, Share.of(count, total))
@@ -179,25 +189,6 @@ def _measured(connection: Connection) -> list[MeasuredAccuracy]:
             query.group_by(*group).order_by(*group)
         )
     ]
-
-
-def agreement(database: Database, version: str) -> tuple[int, int]:
-    """Count feedback with a label on random predictions of a `version` of the model.
-
-    Other feedback would give a biased accuracy: people correct errors more often than they confirm.
-    Returns how often the label is that of the prediction, and how often there is one. Raises
-    StoreError.
-    """
-    stored = STORED.where(
-        feedback.c.label.is_not(None),
-        feedback.c.source.in_(RANDOM_SOURCES),
-        predictions.c.version == version,
-    )
-    agrees = case((feedback.c.label == predictions.c.label, 1))
-    query = stored.with_only_columns(func.count(agrees), func.count())
-    with database.reading() as connection:
-        correct, total = connection.execute(query).one()
-    return correct, total
 
 
 def forget_id(database: Database, stored_id: str) -> Deleted:

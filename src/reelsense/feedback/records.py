@@ -8,6 +8,7 @@ import secrets
 import time
 from base64 import urlsafe_b64encode
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 
 from reelsense.prediction import Prediction
 from reelsense.text.clean import printable
@@ -36,6 +37,21 @@ def text_hash(text: str) -> str:
     Stored hashes are compared with it: a change would make `forget` miss older texts.
     """
     return hashlib.sha256(" ".join(storable(text).casefold().split()).encode()).hexdigest()
+
+
+def seconds_from(moment: str) -> float:
+    """Return an ISO 8601 time in seconds since 1970; without an offset, it is in UTC.
+
+    Raises ValueError.
+    """
+    try:
+        parsed = datetime.fromisoformat(moment)
+    except ValueError as error:
+        raise ValueError(
+            f'invalid time "{moment[:100]}": expected 2026-11-30 or 2026-11-30T12:00+01:00 '
+            "(without an offset: UTC)"
+        ) from error
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,12 +48,12 @@ _TIMEOUT = 60.0  # seconds for loading the model, or for a text
 def shadow_folder(settings: Settings) -> Path | None:
     """Return the folder of the model that `settings` name, which may not exist yet; None: none.
 
-    Raises BundleError if no model has that name.
+    Raises BundleError or ModelDirectoryError if it is not the name of a model.
     """
     if not settings.shadow:
         return None
     if settings.models:
-        return ModelDirectory(Path(settings.models)).path / settings.shadow
+        return ModelDirectory(Path(settings.models)).folder(settings.shadow)
     return registry.find(settings.shadow)
 
 
@@ -199,16 +199,21 @@ class _ModelProcess:
         self.stop()
         self.error = None
         context = multiprocessing.get_context("spawn")
-        self._connection, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, folder), daemon=True)
-        self._process.start()
-        other.close()
+        try:
+            self._connection, other = context.Pipe()
+            with other:
+                process = context.Process(target=_serve, args=(other, folder), daemon=True)
+                process.start()
+        except OSError as error:  # too many processes or open files
+            self._fail(f"its process cannot be started: {error}")
+            return
+        self._process = process
         answer = self._receive()
         if isinstance(answer, Manifest):
             self.manifest = answer
             _log.info("shadow model: %s %s", answer.name, answer.version)
         else:
-            self._fail(str(answer))
+            self._fail(str(answer) or "its process ended while it was loading the model")
 
     def predict(self, text: str) -> object:
         """Return the prediction for `text`, or an error."""

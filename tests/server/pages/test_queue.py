@@ -332,7 +332,7 @@ def test_reachable_server_without_keys_shows_no_texts(make: Make) -> None:
     app = make(start=False, host=ALL_ADDRESSES, insecure_public=True, **KEEPING)
     keep(app)
     client = app.test_client()
-    for path in ("/queue", "/v1/feedback/stats"):
+    for path in ("/queue", "/v1/feedback/stats", "/v1/shadow"):
         response = client.get(path)
         assert response.status_code == 403
     assert "Review queue</a>" not in client.get("/").text

@@ -9,10 +9,10 @@ from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import Field
 
-from reelsense.drift.accuracy import measured_accuracy
 from reelsense.errors import StoreError
-from reelsense.feedback.queries import agreement
+from reelsense.feedback.queries import measured_accuracy
 from reelsense.report.results import Share
+from reelsense.server.api.feedback import ShareSchema
 from reelsense.server.api.openapi import json_response, json_responses
 from reelsense.server.api.schemas import ModelSchema
 from reelsense.server.middleware.field_errors import ResponseModel
@@ -49,16 +49,6 @@ class EstimatedAccuracySchema(ResponseModel):
     drift: Alert = Field(description="The alert level: the estimate can be trusted if it is none.")
 
 
-class MeasuredAccuracySchema(ResponseModel):
-    """The accuracy on stored predictions of this version of the model, from feedback."""
-
-    value: float = Field(ge=0, le=1)
-    low: float = Field(description="Of the 95 % interval.")
-    high: float
-    count: int = Field(description="Correct predictions.")
-    total: int = Field(description="Predictions with feedback.")
-
-
 class DriftResponse(ResponseModel):
     """How the latest texts of all workers differ from the validation texts of the model."""
 
@@ -74,9 +64,9 @@ class DriftResponse(ResponseModel):
         "they are alike."
     )
     estimated_accuracy: EstimatedAccuracySchema | None
-    measured_accuracy: MeasuredAccuracySchema | None = Field(
-        description="null: no feedback. Not of a random sample: users correct errors more often "
-        "than they confirm correct predictions."
+    measured_accuracy: ShareSchema | None = Field(
+        description="Share of correct predictions of this version, measured on the random items of "
+        "the review queue. null: none was reviewed."
     )
 
 
@@ -102,6 +92,6 @@ def _measured_accuracy(version: str) -> Share | None:
     if state.keep_policy.keeps_nothing:  # feedback refers to no prediction
         return None
     try:
-        return measured_accuracy(*agreement(state.jobs_worker.jobs.database, version))
+        return measured_accuracy(state.jobs_worker.jobs.database, version)
     except StoreError:  # a database that is down does not hide the drift
         return None

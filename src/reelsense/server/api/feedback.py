@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from flask import Response, g, request
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from reelsense.errors import FeedbackError, NoPredictionError
 from reelsense.feedback import queries
-from reelsense.feedback.records import ID_PATTERN, Feedback, NewFeedback
+from reelsense.feedback.queue import SOURCES
+from reelsense.feedback.records import ID_PATTERN, Feedback, NewFeedback, seconds_from
 from reelsense.server.api.constraints import WHOLE, Text
 from reelsense.server.api.jobs import QueryModel
 from reelsense.server.api.openapi import json_response, json_responses
@@ -26,7 +34,7 @@ from reelsense.server.middleware.field_errors import (
     optional,
 )
 from reelsense.server.middleware.request_context import call_context
-from reelsense.server.model_holder import classifier
+from reelsense.server.model_holder import classifier, select_model
 from reelsense.server.state import get_state
 
 blueprint = APIBlueprint("feedback", __name__, url_prefix="/v1", abp_tags=[Tag(name="feedback")])
@@ -53,9 +61,18 @@ _KEY_PARAMETER: dict[str, Any] = {
 
 _Id = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 _Comment = Annotated[str, Field(max_length=2000)]
-# Not numbers, which pydantic would take for seconds.
-_Time = Annotated[datetime, BeforeValidator(datetime.fromisoformat)]
-_Source = Annotated[str, Field(min_length=1, max_length=100)]
+_TIME_SCHEMA = {"type": "string", "format": "date-time"}
+_Seconds = Annotated[float, BeforeValidator(seconds_from), WithJsonSchema(_TIME_SCHEMA)]
+
+
+def _not_of_queue(source: str) -> str:
+    # The measured accuracy must contain random items only.
+    if source in SOURCES:
+        raise PydanticCustomError("wrong-value", "is reserved for the review queue: send another")
+    return source
+
+
+_Source = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_not_of_queue)]
 
 
 def _required_fields(schema: dict[str, Any]) -> None:
@@ -74,7 +91,16 @@ class FeedbackRequest(RequestModel):
     label: str = optional("The correct label: one of the labels of the model.")
     stars: Annotated[float, Field(ge=1, le=10)] = optional("The correct star rating.")
     comment: _Comment = optional("A note, at most 2,000 characters.")
-    source: _Source = Field(default="api", description="Where the feedback comes from.")
+    source: _Source = Field(
+        default="api",
+        description="Where the feedback comes from. Not one of the review queue, such as "
+        "queue-random.",
+    )
+    model: str | None = Field(
+        default=None,
+        description="Name of the model, for servers with several (GET /v1/models). Default: the "
+        "first one.",
+    )
 
     @model_validator(mode="after")
     def _check_fields(self) -> FeedbackRequest:
@@ -125,8 +151,8 @@ class FeedbackListQuery(QueryModel):
     version: str | None = Field(
         default=None, description="Version of the model that made the prediction."
     )
-    since: _Time | None = Field(default=None, description="Only feedback from this time on.")
-    before: _Time | None = Field(default=None, description="Only feedback before this time.")
+    since: _Seconds | None = Field(default=None, description="Only feedback from this time on.")
+    before: _Seconds | None = Field(default=None, description="Only feedback before this time.")
     differs: bool = Field(
         default=False, description="Only feedback whose label differs from the prediction."
     )
@@ -185,8 +211,9 @@ def create(body: FeedbackRequest) -> Response:
     On a server with keys, the key needs the permission feedback.
     """
     if body.label is not None:
+        select_model(body.model)
         check_label(body.label)
-    fields = body.model_dump(exclude_unset=True)
+    fields = body.model_dump(exclude_unset=True, exclude={"model"})
     item = NewFeedback(**fields, key=key_name(), idempotency_key=_idempotency_key())
     response = json_response(FeedbackSchema.model_validate(store(item)))
     response.status_code = 201
@@ -222,21 +249,20 @@ def store(item: NewFeedback) -> Feedback:
     """
     state = get_state()
     # With several processes, another one may still be writing the prediction.
-    pauses = () if state.keep_policy.keeps_nothing else _PAUSES
-    for pause in (*pauses, None):
+    pauses = [] if state.keep_policy.keeps_nothing else [*_PAUSES]
+    while True:
         try:
             stored = state.feedback_writer.add(item, call_context().remaining)
         except NoPredictionError:
-            if pause is None:
+            if not pauses:
                 raise
-            time.sleep(pause)
+            time.sleep(pauses.pop(0))
         except FeedbackError as error:
             field = FieldError(pointer=_KEY, code=error.code, detail=str(error))
             raise InvalidRequestError([field]) from error
         else:
             state.metrics.record_feedback()
             return stored
-    raise AssertionError  # not reachable: the last attempt returns or raises
 
 
 @blueprint.get(
@@ -246,11 +272,8 @@ def store(item: NewFeedback) -> Feedback:
 )
 def listed(query: FeedbackListQuery) -> Response:
     """List feedback, latest first. On a server with keys, this requires an admin key."""
-    values = query.model_dump()
-    for name in ("since", "before"):
-        values[name] = values[name] and _seconds(values[name])
     database = get_state().jobs_worker.jobs.database
-    found = queries.page(database, queries.FeedbackQuery(**values))
+    found = queries.page(database, queries.FeedbackQuery(**query.model_dump()))
     return json_response(FeedbackListSchema.model_validate(found))
 
 
@@ -261,8 +284,3 @@ def stats() -> Response:
     """Count feedback, and measure the accuracy. With keys, this requires an admin key."""
     database = get_state().jobs_worker.jobs.database
     return json_response(StatsSchema.model_validate(queries.stats(database)))
-
-
-def _seconds(moment: datetime) -> float:
-    """Return `moment` in seconds since 1970. Without a time zone, it is in UTC."""
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

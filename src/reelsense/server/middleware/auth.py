@@ -13,9 +13,8 @@ from reelsense.server.middleware.endpoints import (
     gives_feedback,
     is_page,
     is_public,
-    lists_feedback,
     needs_admin,
-    reviews,
+    shows_others,
 )
 from reelsense.server.middleware.keys import read_keys
 from reelsense.server.settings import Settings, is_loopback
@@ -73,10 +72,10 @@ def _authorize() -> AnyResponse | None:
                 "this endpoint requires an admin key, but the server has no keys: start it with "
                 "--keys-file"
             )
-        if (lists_feedback() or reviews()) and get_state().settings.is_reachable:
+        if shows_others() and get_state().settings.is_reachable:
             raise Forbidden(
-                "the server has no keys, and other machines can reach it: use `reelsense "
-                "feedback`, or start it with --keys-file and send a key"
+                "this endpoint shows texts or feedback of other users, but the server has no keys, "
+                "and other machines can reach it: start it with --keys-file, and send a key"
             )
         if not is_public():
             cross_site.reject_foreign_host()

@@ -14,8 +14,8 @@ _PUBLIC = {
 
 _PUBLIC_BUT_LIMITED = {None, "pages.sign_in", "pages.signed_in", "pages.sign_out"}
 
-# It shows texts of other users.
-_ADMIN = {"shadow.shadow"}
+# They show texts or feedback of other users.
+_ADMIN = {"shadow.shadow", "feedback.listed", "feedback.stats"}
 
 # The other endpoints of these blueprints answer scripts of the pages.
 _PAGES = {
@@ -40,22 +40,17 @@ def is_unlimited() -> bool:
 def needs_admin() -> bool:
     """Return whether the current request needs an admin key."""
     endpoint = request.endpoint or ""
-    return endpoint.startswith("admin.") or endpoint in _ADMIN or lists_feedback()
+    return endpoint.startswith("admin.") or endpoint in _ADMIN
 
 
-def lists_feedback() -> bool:
-    """Return whether the current request lists or counts the feedback of everyone."""
-    return request.endpoint in ("feedback.listed", "feedback.stats")
+def shows_others() -> bool:
+    """Return whether the current request shows texts or feedback of other users."""
+    return request.endpoint in _ADMIN or request.blueprint == "queue_page"
 
 
 def gives_feedback() -> bool:
     """Return whether the current request gives or withdraws feedback, or asks for it."""
     return request.endpoint == "feedback.create" or request.blueprint in _FEEDBACK_PAGES
-
-
-def reviews() -> bool:
-    """Return whether the current request shows texts of others to review."""
-    return request.blueprint == "queue_page"
 
 
 def runs_model() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn, get_type_hints
 
@@ -79,7 +80,7 @@ def _field_error(error: ErrorDetails) -> FieldError:
     """Convert an error of pydantic, or of a validator with a field code as its type."""
     kind = error["type"]
     # pydantic: "Input should be ...", "List should have at least 1 item after validation, not 0"
-    detail = error["msg"].removeprefix("Input ").removeprefix("List ")
+    detail = re.sub("^(Input|List|String) |^Value error, ", "", error["msg"])
     detail = detail.replace(" after validation", "")
     if kind == "missing":
         code, detail = "missing", "is missing"
