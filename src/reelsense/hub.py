@@ -73,7 +73,9 @@ def push(
         return commit.commit_url
 
 
-def pull(repository: str, folder: Path, *, revision: str | None, checkpoint: bool) -> None:
+def pull(
+    repository: str, folder: Path, *, revision: str | None = None, checkpoint: bool = False
+) -> None:
     """Download the files of a bundle to `folder`.
 
     Args:

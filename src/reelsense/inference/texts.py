@@ -23,7 +23,7 @@ def text_list(texts: object) -> list[object]:
     advice = ""
     if isinstance(texts, str | bytes):
         advice = "not one string: pass a list, for example [text]"
-    elif hasattr(texts, "columns") or getattr(texts, "ndim", 1) > 1:  # a data frame, an Arrow table
+    elif hasattr(texts, "columns"):  # a data frame of pandas or polars, or an Arrow table
         advice = 'not a table: pass one of its columns, for example frame["review"]'
     elif isinstance(texts, Mapping):
         advice = "not a mapping: pass its values"

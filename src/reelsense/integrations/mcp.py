@@ -5,7 +5,7 @@ Does not know flags: `reelsense mcp` chooses the model and the transport.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import getdoc
 from pathlib import Path
@@ -106,9 +106,13 @@ def create_server(
     )
     tools = _Tools(classifier, risk, folder)
     reads = ToolAnnotations(read_only_hint=True, open_world_hint=False)
-    writes = ToolAnnotations(destructive_hint=False, open_world_hint=False)
-    offered = [(tools.predict, reads), (tools.explain, reads)]
-    for tool, hints in [*offered, *([(tools.score_file, writes)] if folder else [])]:
+    offered: dict[Callable[..., Any], ToolAnnotations] = {
+        tools.predict: reads,
+        tools.explain: reads,
+    }
+    if folder:
+        offered[tools.score_file] = ToolAnnotations(destructive_hint=False, open_world_hint=False)
+    for tool, hints in offered.items():
         server.add_tool(tool, description=getdoc(tool), annotations=hints)
     return server
 
