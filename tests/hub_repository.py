@@ -63,7 +63,7 @@ class Repository:
                     {"path": name, "uploadMode": mode, "shouldIgnore": False}
                     for file in json.loads(body)["files"]
                     for name in [file["path"]]
-                    for mode in ["lfs" if name.startswith("model.onnx") else "regular"]
+                    for mode in ["lfs" if name.startswith("model.") else "regular"]
                 ]
             }
         elif path == f"/{self.name}.git/info/lfs/objects/batch":
@@ -90,6 +90,8 @@ class Repository:
                 self.messages.append(value["summary"])
             elif line["key"] == "file":
                 self.files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "deletedFile":
+                del self.files[value["path"]]
             else:
                 content = self.large[value["oid"]]
                 assert hashlib.sha256(content).hexdigest() == value["oid"]

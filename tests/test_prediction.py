@@ -43,6 +43,7 @@ def test_prediction_escapes_labels() -> None:
 def test_explanation_shows_weights_and_counterfactual() -> None:
     explanation = CLASSIFIER.explain("The film was good, great. It was bad.")
     body = parsed(explanation._repr_html_())
+    assert body.find("./div[@class='tex2jax_ignore mathjax_ignore']") is not None
     spans = body.findall(".//span")
     assert [span.text for span in spans] == ["The film was good, great.", "It was bad."]
     assert [span.get("title", "")[:8] for span in spans] == ["weight +", "weight -"]

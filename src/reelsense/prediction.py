@@ -189,10 +189,10 @@ class Explanation:
             for sentence in self.sentences
         )
         return (
-            f"{self.prediction._repr_html_()}"
+            f'<div class="{_NO_FORMULAS}">{self.prediction._repr_html_()}'
             f'<p style="white-space: pre-wrap">{text}</p>'
             f"<div>Blue sentences support <em>{_html(self.target_label)}</em>, orange ones oppose "
-            f"it.</div><div>{self._counterfactual_html()}</div>"
+            f"it.</div><div>{self._counterfactual_html()}</div></div>"
         )
 
     def _counterfactual_html(self) -> str:
@@ -204,6 +204,7 @@ class Explanation:
         return f"Without {removed}: <strong>{label}</strong>"
 
 
+_NO_FORMULAS = "tex2jax_ignore mathjax_ignore"  # for notebooks, which typeset "$5 and $6"
 _HUES = {True: "59 130 246", False: "245 158 11"}  # blue and orange, as on the pages
 
 

@@ -80,11 +80,24 @@ def test_predict_frame_applies_the_target_error_rate() -> None:
 def test_predict_frame_accepts_names_and_numbers_of_columns() -> None:
     frame = pd.DataFrame([["good", "bad"]], columns=["x", "x"])
     frame[5] = ["awful"]
+    columns: list[Any] = ["1", 1, "2", 2, "5", 5]
     results = [
         predict_frame(frame, column=column, model=tiny.classifier())["label"][0]
-        for column in ("1", "2", "5")
+        for column in columns
     ]
-    assert results == ["positive", "negative", "negative"]
+    assert results == ["positive"] * 2 + ["negative"] * 4
+    levels = pd.MultiIndex.from_tuples([("a", "review"), ("b", "review")])
+    frame = pd.DataFrame([["good", "bad"]], columns=levels)
+    result = predict_frame(frame, column=("b", "review"), model=tiny.classifier())
+    assert result["label"][0] == "negative"
+
+
+def test_predict_frame_accepts_subclasses() -> None:
+    class Places(pd.DataFrame):  # type: ignore[misc]
+        """As that of GeoPandas."""
+
+    result = predict_frame(Places({"review": ["good"]}), model=tiny.classifier())
+    assert (type(result), result["label"][0]) == (pd.DataFrame, "positive")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +105,8 @@ def test_predict_frame_accepts_names_and_numbers_of_columns() -> None:
     [
         (pd.DataFrame({"x": [1], "y": [2]}), "review", "no-such-column"),
         (pl.DataFrame({"x": [1], "y": [2]}), None, "no-such-column"),
+        (pd.DataFrame({"x": [1], "y": [2]}), 3, "no-such-column"),
+        (pd.DataFrame(), None, "no-such-column"),
         (pd.DataFrame([[1, 2]], columns=["x", "x"]), "x", "ambiguous-column"),
         (pd.Series(["good"]), "review", "conflicting-arguments"),
         (["good"], None, "not-a-frame"),
@@ -99,7 +114,7 @@ def test_predict_frame_accepts_names_and_numbers_of_columns() -> None:
         (pd.Index(["good"]), None, "not-a-frame"),
     ],
 )
-def test_predict_frame_rejects_other_input(frame: Any, column: str | None, code: str) -> None:
+def test_predict_frame_rejects_other_input(frame: Any, column: Any, code: str) -> None:
     with pytest.raises((InputError, DatasetError)) as caught:
         predict_frame(frame, column=column, model=tiny.classifier())
     assert caught.value.code == code

@@ -57,6 +57,13 @@ def test_doctor_reports_a_working_installation(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()  # nothing is changed
 
 
+def test_doctor_prints_the_json_document_alone(tmp_path: Path) -> None:
+    arguments = ["doctor", "--model", str(tmp_path / "model"), "--json", "-"]
+    result = CliRunner().invoke(cli, arguments)
+    names = [check["name"] for check in json.loads(result.stdout)["checks"]]
+    assert names == [line[9:].split()[0] for line in result.stderr.splitlines()]
+
+
 def test_doctor_detects_a_damaged_model(tmp_path: Path) -> None:
     (tmp_path / "model" / "MODEL_CARD.md").write_text("changed")
     code, checks = run(tmp_path)
@@ -114,6 +121,27 @@ def test_doctor_detects_folders_that_are_not_writable(
     assert run(tmp_path)[1]["folders"]["status"] == "failed"
 
 
+@pytest.fixture
+def reelsense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command `reelsense` in PATH."""
+    command = tmp_path / "bin" / "reelsense"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m reelsense "$@"\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
+
+
+# compopt works only while bash completes.
+_COMPLETE = """
+compopt() { :; }
+eval "$(_REELSENSE_COMPLETE=bash_source reelsense)"
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_reelsense_completion reelsense
+echo "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.usefixtures("reelsense")
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -123,28 +151,21 @@ def test_doctor_detects_folders_that_are_not_writable(
         ("reelsense serve --por", "--port"),
     ],
 )
-def test_completion_of_commands_flags_and_models(words: str, expected: str) -> None:
-    script = "import sys; sys.argv[0] = 'reelsense'; from reelsense.cli import main; main()"
-    completion = {
-        "_REELSENSE_COMPLETE": "bash_complete",
-        "COMP_WORDS": words,
-        "COMP_CWORD": str(words.count(" ")),
-    }
+def test_bash_completes_commands_flags_and_models(words: str, expected: str) -> None:
     result = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", script],
-        env=os.environ | completion,
+        ["bash", "-c", _COMPLETE, "bash", *words.split()],  # noqa: S607
         capture_output=True,
         text=True,
         check=True,
     )
-    assert f"plain,{expected}" in result.stdout.splitlines()
+    assert result.stdout.split() == [expected], result.stderr
 
 
+@pytest.mark.usefixtures("reelsense")
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_script_defines_the_command(shell: str) -> None:
-    script = "from reelsense.cli import main; main()"
-    result = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", script],
+    result = subprocess.run(
+        ["reelsense"],  # noqa: S607
         env=os.environ | {"_REELSENSE_COMPLETE": f"{shell}_source"},
         capture_output=True,
         text=True,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reelsense.bundle import read_bundle, write_bundle
+from reelsense.bundle import DEFAULT_BUNDLE, read_bundle, write_bundle
 from reelsense.model_directory import ModelDirectory
 from tests import tiny, tiny_network
 from tests.hub_repository import TOKEN, Repository
@@ -19,6 +19,13 @@ from tests.hub_repository import TOKEN, Repository
 pytestmark = pytest.mark.slow
 
 REPOSITORY = "team/model"
+
+LABEL = f"""
+from huggingface_hub import snapshot_download
+from transformers import pipeline
+classify = pipeline("text-classification", snapshot_download("{REPOSITORY}"))
+print(classify("A joy from the first scene to the last.")[0]["label"])
+"""
 
 
 @pytest.fixture
@@ -76,9 +83,60 @@ def test_pushed_version_can_be_pulled(directory: ModelDirectory, tmp_path: Path)
     }
     assert repository.created == {"name": "model", "organization": "team", "visibility": "private"}
     assert repository.messages == [f"tiny {version}"]
-    readme = repository.files["README.md"].decode()
-    assert readme.startswith("---\nlibrary_name: reelsense\n")
-    assert readme.endswith("---\n" + read_bundle(directory.path / version).card)
+    card = read_bundle(directory.path / version).card
+    assert repository.files["README.md"].decode() == card
+
+
+def test_bundle_and_checkpoint_are_shared(tmp_path: Path) -> None:
+    """The repository is a checkpoint for Transformers too."""
+    directory = ModelDirectory(tmp_path / "models")
+    version = directory.add(DEFAULT_BUNDLE)
+    checkpoint, copy = Path("checkpoints/default"), tmp_path / "copy"
+    models = ("--models", directory.path)
+    repository = Repository(REPOSITORY, {"evaluation.json": b"of an earlier bundle"})
+    with repository.served() as endpoint:
+        pushed = run(endpoint, "push", REPOSITORY, version, *models, "--checkpoint", checkpoint)
+        pulled = run(endpoint, "pull", REPOSITORY, *models, "--checkpoint", copy)
+        again = run(endpoint, "pull", REPOSITORY, *models, "--checkpoint", copy)
+        environment = {"HF_ENDPOINT": endpoint, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path / "hub")}
+        labelled = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", LABEL],
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert pushed.returncode == pulled.returncode == 0, pushed.stderr + pulled.stderr
+    assert "checkpoint:" in pulled.stdout
+    assert (again.returncode, "choose a new folder" in again.stderr) == (1, True)
+    files = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == files
+    assert "evaluation.json" not in repository.files
+    assert labelled.stdout.strip() == "positive"
+
+
+def test_push_rejects_a_checkpoint_of_another_model(
+    directory: ModelDirectory, tmp_path: Path
+) -> None:
+    for checkpoint, problem in ((Path("checkpoints/default"), "not exported"), (tmp_path, "no")):
+        pushed = run(
+            *("http://127.0.0.1:1", "push", REPOSITORY, "--models", directory.path),
+            *("--checkpoint", checkpoint),
+        )
+        assert pushed.returncode == 1
+        assert problem in pushed.stderr
+
+
+def test_pull_reports_a_missing_checkpoint(directory: ModelDirectory, tmp_path: Path) -> None:
+    folder = directory.path / "champion"
+    repository = Repository(REPOSITORY, {p.name: p.read_bytes() for p in folder.iterdir()})
+    other, copy = tmp_path / "other", tmp_path / "copy"
+    with repository.served() as endpoint:
+        pulled = run(endpoint, "pull", REPOSITORY, "--models", other, "--checkpoint", copy)
+    assert pulled.returncode == 1
+    assert f"{REPOSITORY} contains no checkpoint" in pulled.stderr
+    assert not copy.exists()
+    assert not other.exists()
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing"])

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from reelsense.errors import InputError
+from reelsense.cli import cli
+from reelsense.errors import InputError, ReelsenseError
 from tests import tiny, tiny_network
 
 mcp = pytest.importorskip("mcp")
@@ -51,6 +53,7 @@ def test_server_describes_its_tools(tmp_path: Path) -> None:
     assert set(tools) == {"predict", "explain", "score_file"}
     predict = tools["predict"]
     assert predict.description.startswith("Classify texts.")
+    assert "\n\nWeights are" in tools["explain"].description  # without the indentation of the code
     assert set(predict.input_schema["properties"]) == {"texts", "risk"}
     assert {"risk", "predictions"} <= set(predict.output_schema["required"])
     assert predict.annotations.read_only_hint
@@ -118,6 +121,7 @@ def folder(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "films.csv").write_text("id,review\n1,good\n2,bad\n3,\n")
     (tmp_path / "secret.csv").write_text("review\ngood\n")
+    (folder / "taken.csv.bad-rows.jsonl").write_text("{}\n")
     (folder / "link.csv").symlink_to(tmp_path / "secret.csv")
     return folder
 
@@ -150,6 +154,7 @@ def test_score_file_writes_a_new_file(folder: Path) -> None:
         (".", "new.csv", "no-such-file"),
         ("films.csv", "../new.csv", "outside-folder"),
         ("films.csv", "films.csv", "output-exists"),
+        ("films.csv", "taken.csv", "output-exists"),
         ("films.csv", "new/", "output-exists"),
         ("films.csv", "", "output-exists"),
         ("films.csv", "no/new.csv", "no-such-folder"),
@@ -196,6 +201,14 @@ def test_command_serves_streamable_http(model: Path) -> None:
     finally:
         process.terminate()
         process.wait(20)
+
+
+def test_command_reports_a_port_in_use(model: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        result = CliRunner().invoke(cli, ["mcp", "--model", str(model), "--http", str(port)])
+    assert isinstance(result.exception, ReelsenseError)
+    assert result.exception.code == "cannot-listen"
 
 
 def is_listening(port: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ _NUMBERS = {"score", "positive", "stars"}  # the other columns are strings
 def predict_frame(
     frame: Any,
     *,
-    column: str | None = None,
+    column: Hashable | None = None,
     model: Classifier | str | Path | None = None,
     risk: float | None = None,
 ) -> Any:
@@ -25,8 +26,8 @@ def predict_frame(
 
     Args:
         frame: A DataFrame or a Series of pandas or polars.
-        column: Name or number (from 1) of the text column of a DataFrame; by default the only
-            column, or one with a usual name (text, review, ...).
+        column: Name of the text column of a DataFrame, or its number (from 1) if no column has that
+            name; by default the only column, or one with a usual name (text, review, ...).
         model: A classifier, the name of an installed model, or the folder of a bundle; None: the
             bundled model.
         risk: As in `Classifier.predict`.
@@ -44,7 +45,7 @@ def predict_frame(
 
     Example:
         >>> frame = pd.DataFrame({"review": ["A joy.", ""]}, index=[7, 3])
-        >>> frame.join(predict_frame(frame, column="review"))
+        >>> pd.concat([frame, predict_frame(frame, column="review")], axis="columns")
     """
     texts = _series(frame, column)
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
@@ -54,7 +55,7 @@ def predict_frame(
         for answer in classifier.predict_each(texts, risk=risk)
     ]
     data = {name: [row[name] for row in rows] for name in (*columns, "error")}
-    library = sys.modules[_library(frame)]
+    library = _library(frame)
     if library.__name__ == "pandas":
         index = frame.index
         return library.DataFrame(
@@ -69,7 +70,7 @@ def predict_frame(
     return library.DataFrame(data, schema=types)
 
 
-def _series(frame: Any, column: str | None) -> Any:
+def _series(frame: Any, column: Hashable | None) -> Any:
     """Return the Series of the texts."""
     _library(frame)
     if not hasattr(frame, "columns"):
@@ -81,16 +82,19 @@ def _series(frame: Any, column: str | None) -> Any:
         return frame
     # By number, because names may occur twice.
     table = Columns(tuple(map(str, frame.columns)))
-    number = table.names.index(table.choose(column, "the data frame", flag="column="))
+    name = None if column is None else str(column)
+    number = table.names.index(table.choose(name, "the data frame", flag="column="))
     return frame.iloc[:, number] if hasattr(frame, "iloc") else frame.to_series(number)
 
 
-def _library(frame: object) -> str:
-    name = type(frame).__module__.partition(".")[0]
-    if name not in ("pandas", "polars") or type(frame).__name__ not in ("DataFrame", "Series"):
-        raise InputError(
-            f"invalid frame of type {type(frame).__module__}.{type(frame).__qualname__}: expected "
-            "a DataFrame or a Series of pandas or polars",
-            code="not-a-frame",
-        )
-    return name
+def _library(frame: object) -> Any:
+    """Return the module pandas or polars, of which `frame` is a DataFrame or a Series."""
+    for base in type(frame).__mro__:  # of a subclass such as that of GeoPandas too
+        name = base.__module__.partition(".")[0]
+        if name in ("pandas", "polars") and base.__name__ in ("DataFrame", "Series"):
+            return sys.modules[name]
+    raise InputError(
+        f"invalid frame of type {type(frame).__module__}.{type(frame).__qualname__}: expected a "
+        "DataFrame or a Series of pandas or polars; for a LazyFrame, call collect()",
+        code="not-a-frame",
+    )

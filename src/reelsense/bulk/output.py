@@ -76,7 +76,7 @@ class Output:
         """Location of the rows that could not be scored, for messages."""
         if self.is_folder:
             return f"{self.address.rstrip('/')}/bad-*"
-        return _bad_rows_address(self.address)
+        return bad_rows_address(self.address)
 
     def begin_changes(self) -> None:
         """Mark a complete output as incomplete, until `finish`."""
@@ -144,7 +144,7 @@ class Output:
 
     def _join(self, names: Sequence[str]) -> None:
         """Write the file of bad rows, then the output file."""
-        bad_rows = _bad_rows_address(self.address)
+        bad_rows = bad_rows_address(self.address)
         if shards_with_errors := [name for name in names if self.records[name].bad_rows]:
             with storage.replace_file(bad_rows) as file:
                 for name in shards_with_errors:
@@ -295,7 +295,7 @@ def write_shard(folder: OutputFolder, task: ScoringTask, scored: ScoredShard) ->
 def written(address: str) -> tuple[str, ...]:
     """Return all absolute paths or URLs that an output may write; those of folders end with /."""
     absolute = storage.absolute(address.rstrip("/"))
-    return (f"{absolute}/", f"{absolute}.parts/", absolute, _bad_rows_address(absolute))
+    return (f"{absolute}/", f"{absolute}.parts/", absolute, bad_rows_address(absolute))
 
 
 def _record(content: dict[str, Any]) -> ShardRecord:
@@ -318,5 +318,6 @@ def _bad_name(shard: str) -> str:
     return f"bad-{shard}.jsonl"
 
 
-def _bad_rows_address(address: str) -> str:
+def bad_rows_address(address: str) -> str:
+    """Return where the rows of an output that could not be scored are collected."""
     return f"{address}.bad-rows.jsonl"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reelsense.cli import options
+from reelsense.cli.output import STDOUT, json_output, write_result
 from reelsense.errors import ReelsenseError
 from reelsense.text.controls import escape_controls
 
@@ -42,11 +42,9 @@ class _DoctorWarning(Exception):  # noqa: N818  # not an error
 
 
 @click.command(short_help="Check the installation, the model and the server's surroundings.")
-@click.option(
-    "--json", "output", type=options.PATH, metavar="FILE", help="Also write the results as JSON."
-)
+@json_output
 @options.model
-def doctor(output: Path | None, model: str | None) -> None:
+def doctor(json_file: Path | None, model: str | None) -> None:
     """Check versions, processor, model, a prediction, and what the server needs.
 
     Changes nothing. The server's settings are those of environment variables and of the file in
@@ -55,10 +53,8 @@ def doctor(output: Path | None, model: str | None) -> None:
     checks: list[_Check] = []
     for name, check in _checks(model):
         checks.append(_run(name, check))
-        click.echo(_line(checks[-1]))
-    if output:
-        document = {"checks": list(map(asdict, checks))}
-        output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        click.echo(_line(checks[-1]), err=json_file == STDOUT)
+    write_result(json_file, {"checks": list(map(asdict, checks))})
     sys.exit(any(check.status == "failed" for check in checks))
 
 

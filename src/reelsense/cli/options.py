@@ -24,7 +24,8 @@ def _complete_model(
     from reelsense.registry import names
 
     found = [name for name in names() if name.startswith(incomplete)]
-    return [*map(CompletionItem, found), CompletionItem(incomplete, type="dir")]
+    # Folders first: in bash they discard the names before them.
+    return [CompletionItem(incomplete, type="dir"), *map(CompletionItem, found)]
 
 
 _model = click.option(

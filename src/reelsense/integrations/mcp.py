@@ -5,12 +5,14 @@ Does not know flags: `reelsense mcp` chooses the model and the transport.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import getdoc
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
 from reelsense import __version__
+from reelsense.bulk.output import bad_rows_address
 from reelsense.bulk.rows import added, added_columns, as_dict
 from reelsense.bulk.score_files import score_files
 from reelsense.errors import InputError, ReelsenseError, TextError
@@ -104,11 +106,14 @@ def create_server(
     )
     tools = _Tools(classifier, risk, folder)
     reads = ToolAnnotations(read_only_hint=True, open_world_hint=False)
-    server.add_tool(tools.predict, annotations=reads)
-    server.add_tool(tools.explain, annotations=reads)
+    offered: dict[Callable[..., Any], ToolAnnotations] = {
+        tools.predict: reads,
+        tools.explain: reads,
+    }
     if folder:
-        writes = ToolAnnotations(destructive_hint=False, open_world_hint=False)
-        server.add_tool(tools.score_file, annotations=writes)
+        offered[tools.score_file] = ToolAnnotations(destructive_hint=False, open_world_hint=False)
+    for tool, hints in offered.items():
+        server.add_tool(tool, description=getdoc(tool), annotations=hints)
     return server
 
 
@@ -156,7 +161,8 @@ class _Tools:
     ) -> FileResult:
         """Classify every text of a table and write the table with predictions to a new file.
 
-        Paths are relative to the folder of this server.
+        Paths are relative to the folder of this server. Rows that cannot be scored are also
+        collected in a file whose name is that of the output and .bad-rows.jsonl.
         """
         with _tool_errors():
             summary = score_files(
@@ -201,11 +207,14 @@ class _Tools:
             )
         if must_exist and not path.is_file():
             raise InputError(f"{name!r} is not a file in this folder", code="no-such-file")
-        if not must_exist and (path.exists() or name.endswith("/")):
-            raise InputError(
-                f"{name!r} exists or is a folder: expected the name of a new file",
-                code="output-exists",
-            )
+        if not must_exist:
+            taken = path.exists() or Path(bad_rows_address(str(path))).exists()
+            if taken or name.endswith("/"):
+                raise InputError(
+                    f"{name!r} or its file of bad rows exists, or is a folder: expected the name "
+                    "of a new file",
+                    code="output-exists",
+                )
         return path
 
 

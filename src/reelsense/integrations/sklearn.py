@@ -20,7 +20,7 @@ from reelsense.extras import importable
 from reelsense.inference.embedding import Encoder
 from reelsense.inference.texts import checked_texts
 
-importable("sklearn", "sklearn", "SentimentClassifier and SentenceVectors")
+importable("sklearn", "sklearn", __name__)
 
 from sklearn.base import (  # noqa: E402  # after the check
     BaseEstimator,

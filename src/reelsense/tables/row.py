@@ -91,10 +91,8 @@ class Columns:
         )
 
     def _not_found(self, problem: str, table: str, flag: str) -> DatasetError:
-        return DatasetError(
-            f"{table}: {problem}; pass {flag}, one of {quoted(self.names)}",
-            code="no-such-column",
-        )
+        advice = f"pass {flag}, one of {quoted(self.names)}" if self.names else "it has no columns"
+        return DatasetError(f"{table}: {problem}; {advice}", code="no-such-column")
 
 
 @lru_cache(16)  # used for every row

@@ -152,7 +152,7 @@ def test_spans_of_a_request_and_its_phases_are_exported(receiver: Receiver) -> N
     wait_until_ready(client)
     _, trace, span_id, flags = returned(client, SENT)
     assert (trace, flags) == (TRACE, "01")
-    client.get("/v1/jobs/0123456789abcdefABCDEF")
+    assert client.get("/v1/jobs/0123456789abcdefABCDEF").headers["traceparent"].endswith("-01")
     tracer = state_of(app).tracer
     assert tracer
     tracer.close()

@@ -139,9 +139,8 @@ class Tracer:
     def context_of(span: Span) -> TraceContext:
         """Return the trace context of `span`."""
         context = span.get_span_context()
-        return TraceContext(
-            f"{context.trace_id:032x}", f"{context.span_id:016x}", context.trace_flags
-        )
+        flags = context.trace_flags & _SAMPLED
+        return TraceContext(f"{context.trace_id:032x}", f"{context.span_id:016x}", flags)
 
     def end(
         self,
