@@ -156,7 +156,7 @@ def test_settings_name_an_alias_or_a_model(tmp_path: Path) -> None:
     assert shadow_folder(version) == tmp_path / "0123456789ab"
     for settings, code in (
         (Settings(shadow="challenger"), "no-such-model"),
-        (Settings(models=str(tmp_path), shadow="chalenger"), "no-such-version"),
+        (Settings(models=str(tmp_path), shadow="contender"), "no-such-version"),
         (Settings(models=str(tmp_path), shadow="../other"), "no-such-version"),
     ):
         with pytest.raises((BundleError, ModelDirectoryError)) as raised:

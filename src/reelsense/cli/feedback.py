@@ -13,12 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-<<<<<<< HEAD
 from reelsense.cli import options, table_options
-=======
-from reelsense.cli import options
 from reelsense.cli.output import PRIVATE, STDOUT, json_output, write_result
->>>>>>> rev32
 from reelsense.cli.setting_flags import config_file, effective_settings
 from reelsense.errors import StoreError
 from reelsense.files import atomic_bytes
@@ -77,12 +73,8 @@ def _with_database(
     @wraps(command)
     def with_database(database: str | None, file: Path | None, **values: Any) -> None:
         url = effective_settings(file, {"database": database}).settings.database
-<<<<<<< HEAD
-        from reelsense.jobs.database import Database
+        from reelsense.jobs.database import Database, stored_revision
         from reelsense.jobs.engine import default_url
-=======
-        from reelsense.jobs.database import Database, default_url, stored_revision
->>>>>>> rev32
 
         url = url or default_url()
         if must_exist and stored_revision(url) is None:
@@ -186,13 +178,8 @@ def export_feedback(database: Database, output: Path, json_file: Path | None, **
 @click.option(
     "--source", default="import", show_default=True, help="Source of rows without a column source."
 )
-<<<<<<< HEAD
 @table_options.reading
-@_json
-=======
-@options.read_options
 @json_output
->>>>>>> rev32
 @_with_database
 def import_feedback(
     database: Database,
@@ -200,18 +187,8 @@ def import_feedback(
     text_column: str | None,
     label_column: str | None,
     source: str,
-<<<<<<< HEAD
-    json_file: str | None,
-    reading: Callable[[str], ReadOptions],
-=======
     json_file: Path | None,
-    input_format: str | None,
-    encoding: str | None,
-    delimiter: str | None,
-    quoting: Quoting | None,
-    header: bool,
-    sheet: str | None,
->>>>>>> rev32
+    reading: Callable[[str], ReadOptions],
 ) -> None:
     """Import feedback from TABLE, an exported or another labelled table, with its texts.
 
