@@ -12,7 +12,7 @@ from reelsense.feedback import queries
 from reelsense.feedback.queries import Deleted, FeedbackQuery
 from reelsense.feedback.records import Feedback, NewFeedback
 from reelsense.feedback.repository import FeedbackRepository
-from reelsense.jobs import database as database_module
+from reelsense.jobs import engine
 from reelsense.jobs.database import Database
 from reelsense.report.results import Share
 from tests import databases
@@ -196,7 +196,7 @@ def test_purge_erases_free_pages(marked: Path, database: Database) -> None:
 def test_purge_reports_reader_that_keeps_log(
     marked: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "_LOCK_TIMEOUT", 0)
+    monkeypatch.setattr(engine, "_LOCK_TIMEOUT", 0)
     with closing(Database(url)) as database:
         with closing(sqlite3.connect(marked, isolation_level=None)) as reader:
             reader.execute("BEGIN")
