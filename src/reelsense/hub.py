@@ -19,6 +19,7 @@ from reelsense.errors import HubError
 from reelsense.extras import importable
 
 _BUNDLE = (*FILES, f"{NETWORK}.data-*")
+# Repeated from `training.checkpoint`, which imports PyTorch.
 _METADATA = "reelsense.json"
 _CHECKPOINT = ("config.json", "model.safetensors", "tokenizer_config.json", _METADATA)
 _SHARED = (TOKENIZER, TRAINING_TEXTS)  # files of a bundle that its checkpoint has too

@@ -47,6 +47,7 @@ def predict_frame(
         >>> frame = pd.DataFrame({"review": ["A joy.", ""]}, index=[7, 3])
         >>> pd.concat([frame, predict_frame(frame, column="review")], axis="columns")
     """
+    library = _library(frame)
     texts = _series(frame, column)
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
     columns = added_columns(classifier.manifest)
@@ -55,7 +56,6 @@ def predict_frame(
         for answer in classifier.predict_each(texts, risk=risk)
     ]
     data = {name: [row[name] for row in rows] for name in (*columns, "error")}
-    library = _library(frame)
     if library.__name__ == "pandas":
         index = frame.index
         return library.DataFrame(
@@ -72,7 +72,6 @@ def predict_frame(
 
 def _series(frame: Any, column: Hashable | None) -> Any:
     """Return the Series of the texts."""
-    _library(frame)
     if not hasattr(frame, "columns"):
         if column is not None:
             raise InputError(

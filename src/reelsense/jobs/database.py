@@ -13,18 +13,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy import (
-    Boolean,
-    ColumnElement,
-    Connection,
-    func,
-    inspect,
-    text,
-)
+from sqlalchemy import Boolean, ColumnElement, Connection, func, inspect, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from reelsense.errors import StoreError
-from reelsense.jobs.engine import create, engine_of, parse_url
+from reelsense.jobs.engine import engine_of, open_engine, parse_url
 from reelsense.text.urls import without_secrets
 
 REVISION = "0006"
@@ -43,7 +36,7 @@ class Database:
 
         Raises StoreError if the URL is invalid or the database cannot be opened or is too new.
         """
-        self._engine = create(url)
+        self._engine = open_engine(url)
         self._name = without_secrets(url)
         try:
             self._migrate()

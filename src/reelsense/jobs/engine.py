@@ -71,7 +71,7 @@ def _check_file(name: str | None) -> None:
         )
 
 
-def create(url: str) -> Engine:
+def open_engine(url: str) -> Engine:
     """Return an engine that reads and writes; an SQLite file is created. Raises StoreError."""
     parsed = parse_url(url)
     is_sqlite = parsed.get_backend_name() == "sqlite"

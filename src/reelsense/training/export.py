@@ -137,6 +137,7 @@ def export(
 def _check_checkpoint(
     folder: Path, metadata: dict[str, Any], labels: Sequence[str], *, force: bool
 ) -> None:
+    """Raise TrainingError if the checkpoint has other labels, or is useless and not `force`."""
     if metadata["labels"] != list(labels):
         raise TrainingError(
             f"{folder} has the labels {metadata['labels']}, the data {list(labels)}: pass the data "

@@ -35,6 +35,8 @@ _POLICY = (
     "form-action 'none'; frame-ancestors 'none'; sandbox allow-same-origin"
 )
 
+_reports: WeakKeyDictionary[ClassifierProtocol, str] = WeakKeyDictionary()  # rendered reports
+
 
 class Figure(NamedTuple):
     """A metric of the model, as people read it."""
@@ -42,9 +44,6 @@ class Figure(NamedTuple):
     name: str
     value: str
     meaning: str
-
-
-_reports: WeakKeyDictionary[ClassifierProtocol, str] = WeakKeyDictionary()  # rendered reports
 
 
 @blueprint.get("/model")
@@ -161,6 +160,7 @@ def _figures(current: ClassifierProtocol, record: EvaluationRecord | None) -> It
 
 
 def _percent(share: float, digits: int = 1) -> str:
+    """Return `share` in percent, rounded as in the report; probabilities are rounded down."""
     return f"{share * 100:.{digits}f} %"
 
 
