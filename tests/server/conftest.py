@@ -14,12 +14,30 @@ from reelsense.bundle import Bundle
 from reelsense.inference.batching import OnBatch
 from reelsense.inference.classifier import Classifier
 from reelsense.server.app import create_app
+from reelsense.server.model_holder import ModelHolder
 from reelsense.server.model_source import ModelSource, create_classifier
 from reelsense.server.settings import Settings
 from reelsense.server.state import AppState
 from tests import tiny
 
 Make = Callable[..., Flask]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def closed_models() -> Iterator[None]:
+    """Close the models of a module's applications: hundreds of watching threads slow down tests."""
+    opened: list[ModelHolder] = []
+    init = ModelHolder.__init__
+
+    def tracked(holder: ModelHolder, *args: Any, **options: Any) -> None:
+        init(holder, *args, **options)
+        opened.append(holder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ModelHolder, "__init__", tracked)
+        yield
+    for holder in opened:
+        holder.close(0)
 
 
 def wait_until_ready(client: FlaskClient) -> None:
